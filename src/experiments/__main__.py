@@ -1,0 +1,106 @@
+"""The verbs beside training: `python -m experiments report|merge|generate`.
+
+Each verb imports what it needs when it is called.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from experiments.errors import ConfigError, ExperimentError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one verb; 0 if it worked, 1 with one sentence if the user can mend it."""
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    try:
+        given.verb(given)
+    except ExperimentError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m experiments", description=__doc__)
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+    report = verbs.add_parser("report", help="render the tables of a run or a sweep")
+    report.add_argument("path", type=Path, help="a run folder, a sweep folder or a report folder")
+    report.add_argument("--out", type=Path, help="default: outputs/reports/<name of the folder>")
+    report.set_defaults(verb=_report)
+    merge = verbs.add_parser("merge", help="write a run's base with its adapter merged in")
+    merge.add_argument("run", type=Path, help="a finished run's folder")
+    merge.add_argument("--out", type=Path, required=True, help="a new folder for the model")
+    merge.set_defaults(verb=_merge)
+    generate = verbs.add_parser("generate", help="ask a tuned model something")
+    generate.add_argument("run", type=Path, help="a finished run's folder")
+    generate.add_argument("--prompt", required=True, help="the user's message")
+    generate.add_argument("--system", help="a system message before it")
+    generate.add_argument("--tools", type=Path, help="a JSON file: a list of tools, OpenAI's form")
+    generate.add_argument("--max-new-tokens", type=int, default=128)
+    generate.set_defaults(verb=_generate)
+    return parser
+
+
+def _report(given: argparse.Namespace) -> None:
+    from experiments import report
+
+    path: Path = given.path
+    inside_reports = path.resolve().parent.name == "reports"
+    out = given.out or (path if inside_reports else Path("outputs/reports") / path.resolve().name)
+    print(report.summarise(path))
+    for file in report.write(path, out):
+        print(f"wrote {file}")
+
+
+def _merge(given: argparse.Namespace) -> None:
+    if given.out.exists() and any(given.out.iterdir()):
+        raise ConfigError(f"--out {given.out} is not empty: name a new folder.")
+    from experiments import runs
+
+    base, record = runs.load_run(given.run)
+    model = base.model.merge_and_unload() if record.adapter["modules"] else base.model
+    model.save_pretrained(given.out, safe_serialization=True)
+    base.tokenizer.save_pretrained(given.out)
+    print(f"wrote {given.out}: load it with AutoModelForCausalLM.from_pretrained")
+
+
+def _generate(given: argparse.Namespace) -> None:
+    tools = _read_tools(given.tools)
+    from experiments import evaluation, runs
+    from experiments.config import EvalConfig
+    from experiments.data import Renderer
+
+    base, _ = runs.load_run(given.run)
+    messages = [{"role": "system", "content": given.system}] if given.system else []
+    messages.append({"role": "user", "content": given.prompt})
+    row = {"id": "prompt", "messages": messages, "tools": tools}
+    ids = Renderer(base.tokenizer, base.end_ids).prompt(row)
+    if len(ids) >= base.positions:
+        raise ConfigError(
+            f"--prompt and --tools take {len(ids)} tokens, the model has {base.positions} "
+            "positions: shorten them."
+        )
+    tuned = evaluation.Subject(base.model, base, "tuned", EvalConfig(), given.max_new_tokens)
+    [(text, _, _)] = evaluation.generate(tuned, [ids], "prompt")
+    print(text)
+
+
+def _read_tools(path: Path | None) -> list[object]:
+    if path is None:
+        return []
+    try:
+        tools = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"--tools {path}: {error}; give a JSON list of tools.") from error
+    if not isinstance(tools, list):
+        raise ConfigError(f"--tools {path}: a JSON list of tools is needed.")
+    return tools
+
+
+if __name__ == "__main__":
+    sys.exit(main())

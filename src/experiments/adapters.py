@@ -1,0 +1,160 @@
+"""LoRA description -> PEFT adapter on real modules; what does not match is refused.
+
+PEFT trains fewer modules without a word when one name of a list is misspelt, and for an ablation
+over target modules that check is the product.
+"""
+
+import json
+from collections import Counter
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from experiments.config import LoraConfig, RunConfig
+from experiments.errors import AdapterError, ConfigError, did_you_mean
+
+# Fields of peft.LoraConfig that this project's own keys set.
+_OWNED = ("r", "lora_alpha", "lora_dropout", "target_modules", "use_dora", "use_rslora")
+_OWNED += ("init_lora_weights", "task_type", "bias")
+
+
+@dataclass(frozen=True)
+class Attached:
+    """A model ready to train."""
+
+    model: Any
+    trainable_parameters: int
+    modules: dict[str, int]
+    """Module name (last part) -> how many of them got an adapter; empty for full fine-tuning."""
+
+
+def check_extra(lora: LoraConfig) -> None:
+    """Refuse keys of `lora.extra` that PEFT does not know or that have a key of their own.
+
+    Raises:
+        ConfigError: naming the key.
+    """
+    if not lora.extra:
+        return
+    import peft
+
+    known = sorted({f.name for f in fields(peft.LoraConfig)} - set(_OWNED))
+    for key in lora.extra:
+        if key not in known:
+            raise ConfigError(f"lora.extra.{key}: {did_you_mean(key, known)}.")
+
+
+def attach(run: RunConfig, model: Any) -> Attached:
+    """Put the run's adapter on the model, seeded by `run.seed`.
+
+    `model.adapter` is loaded instead, to be trained on, if the run names one.
+
+    Raises:
+        AdapterError: a target matches no linear layer, or the named adapter is of another shape.
+    """
+    from transformers import set_seed
+
+    set_seed(run.seed)
+    if run.model.adapter is not None:
+        attached = load(run.model.adapter, model, trainable=True)
+        _check_same_shape(run, attached)
+    elif run.lora.method == "none":
+        model.requires_grad_(True)
+        attached = model
+    else:
+        attached = _new_adapter(run.lora, model)
+    trainable = sum(p.numel() for p in attached.parameters() if p.requires_grad)
+    return Attached(attached, trainable, adapted_modules(attached))
+
+
+def _new_adapter(lora: LoraConfig, model: Any) -> Any:
+    import peft
+
+    assert lora.r is not None and lora.alpha is not None, "config.load resolves both"
+    _check_targets(lora.target_modules, model)
+    config = peft.LoraConfig(
+        task_type="CAUSAL_LM",
+        r=lora.r,
+        lora_alpha=int(lora.alpha) if lora.alpha == int(lora.alpha) else lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=lora.target_modules,
+        use_dora=lora.use_dora,
+        use_rslora=lora.use_rslora,
+        init_lora_weights=True if lora.init == "default" else lora.init,
+        **lora.extra,
+    )
+    return peft.get_peft_model(model, config)
+
+
+def _check_targets(targets: str | list[str], model: Any) -> None:
+    """Every single name must match; a partial match is the silent failure this prevents."""
+    import torch
+
+    if targets == "all-linear":
+        return
+    linear = [n for n, m in model.named_modules() if isinstance(m, torch.nn.Linear)]
+    for target in targets:
+        if not any(name == target or name.endswith("." + target) for name in linear):
+            leaves = sorted({name.rpartition(".")[2] for name in linear})
+            raise AdapterError(
+                f"lora.target_modules: '{target}' matches no linear layer of this model, so the "
+                f"run would train fewer modules than it says; {did_you_mean(target, leaves)}."
+            )
+
+
+def load(path: str, model: Any, *, trainable: bool = False) -> Any:
+    """Put a saved adapter on the model.
+
+    Raises:
+        AdapterError: the folder holds no adapter, or one for another model.
+    """
+    import peft
+
+    folder = Path(path).expanduser()
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        if not (folder / name).is_file():
+            raise AdapterError(
+                f"model.adapter={path}: no {name} in it; give the `adapter` folder of a run."
+            )
+    try:
+        return peft.PeftModel.from_pretrained(model, folder, is_trainable=trainable)
+    except (RuntimeError, ValueError, KeyError) as error:
+        text = str(error).splitlines()[0]
+        raise AdapterError(f"model.adapter={path} does not fit this base model: {text}") from error
+
+
+def _check_same_shape(run: RunConfig, model: Any) -> None:
+    saved = next(iter(model.peft_config.values()))
+    for key, mine, theirs in (
+        ("r", run.lora.r, saved.r),
+        ("alpha", run.lora.alpha, saved.lora_alpha),
+    ):
+        if mine != theirs:
+            raise AdapterError(
+                f"lora.{key}={mine} but model.adapter={run.model.adapter} was made with {theirs}: "
+                f"set lora.{key}={theirs} to train it on."
+            )
+
+
+def adapted_modules(model: Any) -> dict[str, int]:
+    """Count the modules that carry an adapter, by the last part of their name."""
+    hit = (n.rpartition(".")[2] for n, m in model.named_modules() if hasattr(m, "lora_A"))
+    return dict(sorted(Counter(hit).items()))
+
+
+def save(model: Any, tokenizer: Any, folder: Path, *, base_source: str, card: str) -> None:
+    """Write what vanilla PEFT loads, with the tokenizer, its template and a model card.
+
+    A fully fine-tuned model is written as a whole model.
+    """
+    model.save_pretrained(folder, safe_serialization=True)
+    tokenizer.save_pretrained(folder)
+    config = folder / "adapter_config.json"
+    if config.is_file():
+        tree = json.loads(config.read_text(encoding="utf-8"))
+        tree["base_model_name_or_path"] = base_source
+        # A set has no order: sort, so that equal runs write equal bytes.
+        if isinstance(tree.get("target_modules"), list):
+            tree["target_modules"] = sorted(tree["target_modules"])
+        config.write_text(json.dumps(tree, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    (folder / "README.md").write_text(card, encoding="utf-8")

@@ -1,0 +1,89 @@
+"""An error of Hydra or OmegaConf -> one sentence: what was given, where, what is allowed."""
+
+import contextlib
+import dataclasses
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from experiments.config.schema import RunConfig
+from experiments.errors import ExperimentError, did_you_mean
+
+_TRACEBACK_WANTED = os.environ.get("HYDRA_FULL_ERROR") == "1"
+
+
+def explain(error: Exception) -> str:
+    """Turn an error of Hydra or OmegaConf into one sentence that says what to do."""
+    cause: BaseException = error
+    while not isinstance(cause, OmegaConfBaseException) and cause.__cause__ is not None:
+        cause = cause.__cause__
+    missing = getattr(error, "missing_cfg_file", None)
+    if missing:  # MissingConfigException: a group has no such file
+        group, _, option = str(missing).rpartition("/")
+        there = did_you_mean(option, sorted(getattr(error, "options", None) or ["(none)"]))
+        return f"{group}={option}: there is no such config file; {there}."
+    key = str(getattr(cause, "full_key", "") or "")
+    if isinstance(cause, OmegaConfBaseException) and key:
+        return _explain_key(key, cause)
+    if text := _explain_group(str(error)):
+        return text
+    return " ".join(str(error).split()) + "."
+
+
+def _explain_key(key: str, cause: OmegaConfBaseException) -> str:
+    if key.startswith("hydra.") or key == "hydra":
+        return " ".join(str(cause).split()) + "."
+    parent, _, leaf = key.rpartition(".")
+    fields = _fields_at(parent)
+    if fields and leaf not in fields:
+        where = f"`{parent}`" if parent else "the run"
+        return f"{key}: {where} has no key '{leaf}'; {did_you_mean(leaf, fields)}."
+    what = str(getattr(cause, "msg", cause)).splitlines()[0]
+    wanted = str(fields.get(leaf, "another type")).replace("typing.", "")
+    return f"{key}: {what}; expected {wanted}."
+
+
+def _fields_at(path: str) -> dict[str, str]:
+    """Return the field names of the dataclass at a dotted path, with their types as text."""
+    owner: Any = RunConfig
+    for part in filter(None, path.split(".")):
+        types = {f.name: f.type for f in dataclasses.fields(owner)}
+        owner = types.get(part)
+        if not dataclasses.is_dataclass(owner):
+            return {}
+    return {f.name: getattr(f.type, "__name__", str(f.type)) for f in dataclasses.fields(owner)}
+
+
+def _explain_group(text: str) -> str:
+    """Explain Hydra's "Could not override 'x'" for a name that is no group or top-level key."""
+    marker = "Could not override '"
+    if marker not in text:
+        return ""
+    key = text.split(marker, 1)[1].split("'", 1)[0]
+    if "." in key:
+        return ""
+    groups = [f.name for f in dataclasses.fields(RunConfig) if f.name != "resolved_from"]
+    return f"{key}: no such group or key; {did_you_mean(key, groups)}."
+
+
+@contextlib.contextmanager
+def one_sentence_errors() -> Iterator[None]:
+    """End the process on a user's mistake with one sentence and exit code 1, without a traceback.
+
+    Hydra formats errors itself unless HYDRA_FULL_ERROR is set; it is set here so that they arrive.
+    Only errors that are not meant for the user keep their traceback.
+    """
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        yield
+    except (ExperimentError, HydraException, OmegaConfBaseException) as error:
+        if _TRACEBACK_WANTED:
+            raise
+        text = str(error) if isinstance(error, ExperimentError) else explain(error)
+        sys.exit(f"error: {text}")
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,90 @@
+"""Fill what nobody set: the model's recipe first, then the hardware, then a fallback.
+
+It happens here and not in YAML, because a value that a model's file writes into `trainer` is
+silently overwritten by the later group.
+"""
+
+import dataclasses
+from typing import Any
+
+from experiments.config.schema import DEFAULT_ALPHA, LoraConfig, RunConfig
+from experiments.errors import ConfigError
+
+# What a field of `trainer` is when neither the user, nor the recipe, nor the hardware says so.
+_FALLBACK: dict[str, Any] = {
+    "learning_rate": 2e-4,
+    "lr_schedule": "linear",
+    "warmup_share": 0.0,
+    "epochs": 3.0,
+    "batch_size": 16,
+    "micro_batch_size": 4,
+    "optimizer": "adamw",
+    "weight_decay": 0.0,
+    "max_grad_norm": 1.0,
+    "precision": "auto",
+    "gradient_checkpointing": False,
+}
+
+
+def resolve(run: RunConfig) -> RunConfig:
+    """Return the run with every null of `trainer` and `lora` filled, and where from.
+
+    Raises:
+        ConfigError: a wanted micro-batch does not divide the batch that the recipe sets.
+    """
+    full = run.lora.method == "none"
+    recipe = dataclasses.asdict(run.model.recipe)
+    if full:
+        recipe["learning_rate"] = recipe["full_learning_rate"]
+    chosen: dict[str, Any] = {}
+    came_from: dict[str, str] = {}
+    length_set = run.trainer.epochs is not None or run.trainer.max_steps is not None
+    length_in_recipe = recipe["epochs"] is not None or recipe["max_steps"] is not None
+    for key in [*_FALLBACK, "max_steps", "max_length_tokens"]:
+        value, origin = getattr(run.trainer, key), "set by you"
+        length = key in ("epochs", "max_steps")
+        if value is None and not (length and length_set):
+            value, origin = recipe.get(key), f"recipe of model={run.model.label}"
+        if value is None and not (length and (length_set or length_in_recipe)):
+            value, origin = getattr(run.hardware, key, None), f"hardware={run.hardware.label}"
+            if value is None:
+                value, origin = _FALLBACK.get(key), "default"
+        chosen[key] = value
+        if value is not None:
+            came_from[f"trainer.{key}"] = origin
+    _fit_micro_batch(chosen, came_from, wanted=run.trainer.micro_batch_size)
+    lora = run.lora if full else _resolve_lora(run.lora, recipe["r"], run.model.label, came_from)
+    trainer = dataclasses.replace(run.trainer, **chosen)
+    return dataclasses.replace(run, trainer=trainer, lora=lora, resolved_from=came_from)
+
+
+def _fit_micro_batch(
+    chosen: dict[str, Any], came_from: dict[str, str], *, wanted: int | None
+) -> None:
+    """Shrink a micro-batch that nobody asked for to the next divisor of the batch."""
+    batch, micro = chosen["batch_size"], chosen["micro_batch_size"]
+    fitting = max(size for size in range(1, min(batch, micro) + 1) if batch % size == 0)
+    if wanted is None and fitting != micro:
+        chosen["micro_batch_size"] = fitting
+        came_from["trainer.micro_batch_size"] += f", {micro} made to divide {batch}"
+    elif fitting != micro:
+        raise ConfigError(
+            f"trainer.micro_batch_size={micro} does not divide trainer.batch_size={batch} "
+            f"({came_from['trainer.batch_size']}): set trainer.batch_size to a multiple of {micro}."
+        )
+
+
+def _resolve_lora(
+    lora: LoraConfig, recipe_r: int | None, model: str, came_from: dict[str, str]
+) -> LoraConfig:
+    r, origin = lora.r, "set by you"
+    if r is None:
+        r, origin = (16, "default") if recipe_r is None else (recipe_r, f"recipe of model={model}")
+    came_from["lora.r"] = origin
+    alpha = lora.alpha
+    came_from["lora.alpha"] = "set by you" if alpha else f"lora.alpha_rule={lora.alpha_rule}"
+    if alpha is None:
+        alpha = {"const": DEFAULT_ALPHA, "r": r, "2r": 2 * r}[lora.alpha_rule]
+    names = lora.target_modules
+    modules = names if isinstance(names, str) else sorted(names)
+    return dataclasses.replace(lora, r=r, alpha=float(alpha), target_modules=modules)

@@ -1,0 +1,415 @@
+"""The schema of a run: one dataclass per config group, each with its own range checks.
+
+YAML holds values; the string under a field is its only documentation.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from experiments.errors import ConfigError, did_you_mean
+from experiments.toolworld import CATEGORIES
+
+LORA_METHODS = ("lora", "none")
+ALPHA_RULES = ("const", "r", "2r")
+LR_SCHEDULES = ("constant", "linear", "cosine")
+OPTIMIZERS = ("adamw", "adamw_8bit", "sgd")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+DEVICES = ("auto", "cpu", "cuda")
+SELECTIONS = ("last", "best_validation")
+RETENTIONS = ("none", "adapter", "last", "all")
+DATA_SOURCES = ("toolworld", "jsonl")
+SPLITS = ("test", "unseen_values", "unseen_tools")
+TRACKERS = ("none", "trackio")
+DIRECTIONS = ("minimize", "maximize")
+INITIALISATIONS = ("default", "gaussian", "olora", "orthogonal", "pissa")
+DEFAULT_ALPHA = 32
+
+
+@dataclass
+class RecipeConfig:
+    """A model's own defaults for fields of `trainer` and `lora` that nobody set."""
+
+    learning_rate: float | None = None
+    """Rate for LoRA."""
+    full_learning_rate: float | None = None
+    """Rate for full fine-tuning (`lora=none`)."""
+    lr_schedule: str | None = None
+    warmup_share: float | None = None
+    epochs: float | None = None
+    max_steps: int | None = None
+    batch_size: int | None = None
+    micro_batch_size: int | None = None
+    max_length_tokens: int | None = None
+    weight_decay: float | None = None
+    max_grad_norm: float | None = None
+    r: int | None = None
+    """LoRA rank."""
+
+
+@dataclass
+class ModelConfig:
+    """Which base model: exactly one of `embedded`, `path` and `hub_id`."""
+
+    label: str = "model"
+    """Name in tables."""
+    embedded: str | None = None
+    """A base shipped with the package: `tiny`."""
+    path: str | None = None
+    """A local folder in the hub's layout (config.json, safetensors, tokenizer)."""
+    hub_id: str | None = None
+    """`owner/name` on the Hugging Face hub."""
+    revision: str | None = None
+    """Branch, tag or commit on the hub; resolved to a commit before training."""
+    adapter: str | None = None
+    """Folder of a trained adapter to start from, or with `trainer.max_steps=0` to score."""
+    trust_remote_code: bool = False
+    """Run Python code that comes with the model. Off unless you trust its author."""
+    chat_template: str | None = None
+    """A jinja file instead of the model's own template."""
+    recipe: RecipeConfig = field(default_factory=RecipeConfig)
+
+    def problems(self) -> Iterator[str]:
+        """Yield a sentence for each illegal value."""
+        given = {k: getattr(self, k) for k in ("embedded", "path", "hub_id")}
+        named = [f"model.{k}={v}" for k, v in given.items() if v is not None]
+        if len(named) != 1:
+            yield (
+                f"model names {' and '.join(named) or 'no base model'}: set exactly one of "
+                "model.embedded, model.path, model.hub_id (a folder: model=local model.path=DIR)"
+            )
+        if self.revision is not None and self.hub_id is None:
+            yield "model.revision is given without model.hub_id: only a hub model has revisions"
+
+
+@dataclass
+class ColumnsConfig:
+    """Names of the columns in a user's own file; null = the usual name, if the file has it."""
+
+    prompt: str | None = None
+    completion: str | None = None
+    messages: str | None = None
+    tools: str | None = None
+    id: str | None = None
+
+
+@dataclass
+class DataConfig:
+    """Which rows are trained on and tested on."""
+
+    label: str = "data"
+    """Name in tables."""
+    source: str = "toolworld"
+    """`toolworld` (generated) or `jsonl` (a file, one JSON object a line)."""
+    path: str | None = None
+    """The file of `source: jsonl`."""
+    columns: ColumnsConfig = field(default_factory=ColumnsConfig)
+    weights: dict[str, float] = field(default_factory=dict)
+    """Share of each toolworld category, in proportion; a category not named has weight 0."""
+    train_rows: int | None = None
+    """Rows generated for training (toolworld)."""
+    validation_rows: int | None = None
+    """Rows generated for validation (toolworld)."""
+    test_rows: int | None = None
+    """Rows generated for the test split (toolworld)."""
+    unseen_values_rows: int | None = None
+    """Rows generated with values that training never shows (toolworld)."""
+    unseen_tools_rows: int | None = None
+    """Rows generated with tools that training never shows (toolworld)."""
+    validation_share: float | None = None
+    """Share of a file's rows that becomes the validation split, 0-1."""
+    test_share: float | None = None
+    """Share of a file's rows that becomes the test split, 0-1."""
+    limit: int | None = None
+    """Use at most this many rows of the file, drawn with `data.seed`; null = all."""
+    max_reject_share: float = 0.2
+    """Stop if more than this share of a file's rows cannot be read as conversations."""
+    seed: int = 0
+    """Seed of generation and splitting; not the run's seed, so that all seeds see the same data."""
+
+    def problems(self) -> Iterator[str]:
+        """Yield a sentence for each illegal value."""
+        yield from _one_of("data.source", self.source, DATA_SOURCES)
+        generated = ("train_rows", "validation_rows", "test_rows")
+        generated += ("unseen_values_rows", "unseen_tools_rows")
+        of_files = ("path", "validation_share", "test_share", "limit")
+        for key, value in self.weights.items():
+            yield from _one_of("data.weights", key, CATEGORIES)
+            yield from _at_least(f"data.weights.{key}", value, 0)
+        if self.source == "toolworld":
+            yield from self._unused(of_files, "source: toolworld generates its rows")
+            if sum(self.weights.values()) <= 0:
+                yield "data.weights are all 0: give at least one category a weight above 0"
+            if not self.train_rows or self.train_rows < 1:
+                yield f"data.train_rows={self.train_rows}: at least 1 row is needed to train on"
+            for key in generated[1:]:
+                yield from _at_least(f"data.{key}", getattr(self, key), 0)
+        if self.source == "jsonl":
+            yield from self._unused(generated, "a file is split by validation_share and test_share")
+            if self.weights:
+                yield "data.weights is for source: toolworld; a file is used as it is"
+            if self.path is None:
+                yield "data.path is not set: name the file, data=jsonl data.path=FILE.jsonl"
+            shares = (self.validation_share or 0, self.test_share or 0)
+            if min(shares) < 0 or sum(shares) >= 1:
+                yield (
+                    f"data.validation_share={self.validation_share} data.test_share="
+                    f"{self.test_share}: each at least 0, together below 1"
+                )
+            yield from _at_least("data.limit", self.limit, 1)
+        yield from _share("data.max_reject_share", self.max_reject_share)
+
+    def _unused(self, keys: tuple[str, ...], why: str) -> Iterator[str]:
+        for key in keys:
+            if getattr(self, key) is not None:
+                yield f"data.{key}={getattr(self, key)} would not be used ({why}): remove it"
+
+
+@dataclass
+class LoraConfig:
+    """Where LoRA is attached and how large it is."""
+
+    label: str = "lora"
+    """Name in tables."""
+    method: str = "lora"
+    """`lora`, or `none` for full fine-tuning."""
+    target_modules: Any = "all-linear"
+    """`all-linear` (every linear layer but the head) or a list of module names."""
+    r: int | None = None
+    """Rank; null = the model's recipe, else 16."""
+    alpha: float | None = None
+    """LoRA alpha; null = by `alpha_rule`. The update is scaled by alpha/r, rsLoRA alpha/sqrt(r)."""
+    alpha_rule: str = "const"
+    """`const` (32 at every rank), `r` or `2r`."""
+    dropout: float = 0.0
+    """Dropout on the adapter's input, 0-1."""
+    use_dora: bool = False
+    use_rslora: bool = False
+    init: str = "default"
+    """`default` (B = 0), `gaussian`, `olora`, `orthogonal` or `pissa`."""
+    extra: dict[str, Any] = field(default_factory=dict)
+    """Any other field of peft.LoraConfig; a name that PEFT does not know is refused."""
+
+    def problems(self) -> Iterator[str]:
+        """Yield a sentence for each illegal value."""
+        yield from _one_of("lora.method", self.method, LORA_METHODS)
+        yield from _one_of("lora.alpha_rule", self.alpha_rule, ALPHA_RULES)
+        yield from _one_of("lora.init", self.init, INITIALISATIONS)
+        yield from _at_least("lora.r", self.r, 1)
+        if not 0 <= self.dropout < 1:
+            yield f"lora.dropout={self.dropout}: must be at least 0 and below 1"
+        if self.alpha is not None and not self.alpha > 0:
+            yield f"lora.alpha={self.alpha}: must be above 0"
+        if self.alpha is not None and self.alpha_rule != "const":
+            yield f"lora.alpha={self.alpha} and lora.alpha_rule={self.alpha_rule}: set one of them"
+        names = self.target_modules
+        if not (names == "all-linear" or (isinstance(names, list) and names)):
+            yield (
+                f"lora.target_modules={names}: must be 'all-linear' or a list of module names "
+                "such as [q_proj,v_proj]"
+            )
+        if self.method == "none":
+            given = [k for k in ("r", "alpha") if getattr(self, k) is not None]
+            given += [k for k in ("use_dora", "use_rslora", "dropout", "extra") if getattr(self, k)]
+            for key in given:
+                yield f"lora.{key} is set with lora=none: full fine-tuning has no adapter for it"
+
+    @property
+    def scale(self) -> float:
+        """Factor on B·A: alpha/r (LoRA, arXiv 2106.09685 section 4.1) or alpha/sqrt(r) (rsLoRA)."""
+        assert self.r is not None and self.alpha is not None, "config.load resolves both"
+        return self.alpha / (math.sqrt(self.r) if self.use_rslora else self.r)
+
+
+@dataclass
+class TrainerConfig:
+    """How long, how fast and in what batches; null = the model's recipe, then the hardware."""
+
+    learning_rate: float | None = None
+    """Peak learning rate."""
+    lr_schedule: str | None = None
+    """`constant`, `linear` or `cosine`, after the warm-up."""
+    warmup_share: float | None = None
+    """Share of the steps with a linearly rising rate, 0-1."""
+    epochs: float | None = None
+    """Passes over the training rows; not together with max_steps."""
+    max_steps: int | None = None
+    """Optimiser steps; 0 scores the model (or `model.adapter`) without training."""
+    batch_size: int | None = None
+    """Rows per optimiser step (the effective batch)."""
+    micro_batch_size: int | None = None
+    """Rows per forward pass; must divide batch_size, the quotient is accumulated."""
+    max_length_tokens: int | None = None
+    """Longer rows are dropped and counted; null = as many positions as the model has."""
+    optimizer: str | None = None
+    """`adamw`, `adamw_8bit` (bitsandbytes) or `sgd`."""
+    weight_decay: float | None = None
+    max_grad_norm: float | None = None
+    """Gradient clipping threshold (L2 norm)."""
+    precision: str | None = None
+    """`auto` (fp32 on CPU; bf16 from compute capability 8.0, else fp16), `fp32`, `bf16`, `fp16`."""
+    gradient_checkpointing: bool | None = None
+    """Recompute activations: less memory, about a third more time."""
+    eval_every_steps: int | None = None
+    """Steps between validation losses; null = a fifth of the run."""
+    save_every_steps: int | None = None
+    """Steps between checkpoints; null = as eval_every_steps."""
+    log_every_steps: int = 10
+    select: str = "last"
+    """Which weights are scored and kept: `last` or `best_validation`."""
+    keep: str = "adapter"
+    """What stays on disk after the record: `none`, `adapter`, `last` checkpoint or `all`."""
+    extra: dict[str, Any] = field(default_factory=dict)
+    """Any other field of trl.SFTConfig; a name that TRL does not know is refused."""
+
+    def problems(self) -> Iterator[str]:
+        """Yield a sentence for each illegal value."""
+        if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:
+            yield f"trainer.learning_rate={self.learning_rate}: must be above 0, for example 2e-4"
+        for key, allowed in (
+            ("lr_schedule", LR_SCHEDULES),
+            ("optimizer", OPTIMIZERS),
+            ("precision", PRECISIONS),
+            ("select", SELECTIONS),
+            ("keep", RETENTIONS),
+        ):
+            if getattr(self, key) is not None:
+                yield from _one_of(f"trainer.{key}", getattr(self, key), allowed)
+        for key in ("batch_size", "micro_batch_size", "eval_every_steps", "save_every_steps"):
+            yield from _at_least(f"trainer.{key}", getattr(self, key), 1)
+        yield from _at_least("trainer.log_every_steps", self.log_every_steps, 1)
+        yield from _at_least("trainer.max_length_tokens", self.max_length_tokens, 8)
+        yield from _at_least("trainer.max_steps", self.max_steps, 0)
+        yield from _at_least("trainer.weight_decay", self.weight_decay, 0)
+        yield from _share("trainer.warmup_share", self.warmup_share)
+        for key in ("epochs", "max_grad_norm"):
+            value = getattr(self, key)
+            if value is not None and not value > 0:
+                yield f"trainer.{key}={value}: must be above 0"
+        if self.epochs is not None and self.max_steps is not None:
+            yield f"trainer.epochs={self.epochs} and trainer.max_steps={self.max_steps}: set one"
+        batch, micro = self.batch_size, self.micro_batch_size
+        if batch and micro and batch > 0 and micro > 0 and batch % micro:
+            yield (
+                f"trainer.batch_size={batch} is not a multiple of trainer.micro_batch_size={micro}: "
+                "make it one, the quotient is the number of accumulation steps"
+            )
+
+
+@dataclass
+class EvalConfig:
+    """What is scored after training."""
+
+    splits: list[str] = field(default_factory=lambda: list(SPLITS))
+    """Test splits to answer; those that the data do not have are skipped."""
+    metrics: list[str] = field(default_factory=lambda: ["calls", "restraint", "json_output"])
+    """Files of `experiments/metrics/` applied to the answers; `loss` is always there."""
+    base: bool = True
+    """Score the untuned base too, so that its row stands in the table."""
+    batch_size: int | None = None
+    """Prompts per generation batch; null = 64 on a CPU, 32 on a GPU."""
+    max_new_tokens: int | None = None
+    """Longest answer; null = 1.25 x the longest gold answer of the test splits."""
+    limit: int | None = None
+    """Answer at most this many rows of each split; null = all."""
+    objective: str | None = None
+    """The score a sweeper sees, for example `calls/exact`; null = `validation/loss/nll`."""
+    direction: str | None = None
+    """`minimize` or `maximize`; null = as the metric declares."""
+
+    def problems(self) -> Iterator[str]:
+        """Yield a sentence for each illegal value."""
+        for split in self.splits:
+            yield from _one_of("eval.splits", split, SPLITS)
+        for key in ("batch_size", "max_new_tokens", "limit"):
+            yield from _at_least(f"eval.{key}", getattr(self, key), 1)
+        if self.direction is not None:
+            yield from _one_of("eval.direction", self.direction, DIRECTIONS)
+
+
+@dataclass
+class TrackerConfig:
+    """Where curves and scores are shown while and after a run."""
+
+    kind: str = "trackio"
+    """`trackio` (local, offline) or `none`."""
+    project: str = "lora-experiments"
+    """trackio project; runs of one project can be compared."""
+    group: str | None = None
+    """trackio group; null = the sweep's name."""
+
+    def problems(self) -> Iterator[str]:
+        """Yield a sentence for each illegal value."""
+        yield from _one_of("tracker.kind", self.kind, TRACKERS)
+
+
+@dataclass
+class HardwareConfig:
+    """The machine's defaults for fields of `trainer` that neither user nor recipe set."""
+
+    label: str = "auto"
+    device: str = "auto"
+    """`auto` (a GPU if there is one), `cpu` or `cuda`."""
+    precision: str | None = None
+    micro_batch_size: int | None = None
+    gradient_checkpointing: bool | None = None
+    optimizer: str | None = None
+
+    def problems(self) -> Iterator[str]:
+        """Yield a sentence for each illegal value."""
+        yield from _one_of("hardware.device", self.device, DEVICES)
+
+
+@dataclass
+class RunConfig:
+    """Everything that describes one run."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    lora: LoraConfig = field(default_factory=LoraConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)
+    tracker: TrackerConfig = field(default_factory=TrackerConfig)
+    hardware: HardwareConfig = field(default_factory=HardwareConfig)
+    seed: int = 0
+    """Seed of LoRA's initial weights and of the order of the rows."""
+    name: str | None = None
+    """A name for people; no part of the run's identity."""
+    resume: bool = True
+    """Continue a half-written run from its last checkpoint; false starts it again beside it."""
+    rerun: bool = False
+    """Train a finished run again, in a new folder."""
+    sweeps: Any = None
+    """Taken by the file of `sweeps=NAME`; holds nothing itself."""
+    resolved_from: dict[str, str] = field(default_factory=dict)
+    """Filled by `load`: where each value came from that was null."""
+
+    def __post_init__(self) -> None:
+        """Report every illegal value of every group in one error."""
+        groups = (getattr(self, f.name) for f in dataclasses.fields(self))
+        found = [
+            text for group in groups if hasattr(group, "problems") for text in group.problems()
+        ]
+        if not 0 <= self.seed < 2**32:
+            found.append(f"seed={self.seed}: must be from 0 to {2**32 - 1}")
+        if self.sweeps is not None:
+            found.append(f"sweeps={self.sweeps}: a sweep file may not put values under `sweeps`")
+        if found:
+            raise ConfigError("; ".join(found) + ".")
+
+
+def _one_of(key: str, value: str, allowed: tuple[str, ...]) -> Iterator[str]:
+    if value not in allowed:
+        yield f"{key}={value}: {did_you_mean(str(value), allowed)}"
+
+
+def _at_least(key: str, value: float | None, low: float) -> Iterator[str]:
+    if value is not None and not value >= low:
+        yield f"{key}={value}: must be at least {low}"
+
+
+def _share(key: str, value: float | None) -> Iterator[str]:
+    if value is not None and not 0 <= value <= 1:
+        yield f"{key}={value}: must be from 0 to 1"

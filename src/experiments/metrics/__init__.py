@@ -1,0 +1,60 @@
+"""The folder is the registry: `eval.metrics=[calls]` applies `metrics/calls.py`.
+
+A metric is a module with
+
+- `DIRECTION`: score name -> "maximize" or "minimize";
+- `score(item)`: score name -> a number in its unit, for the scores that apply to this item.
+
+A score of a split is the mean over the items it applies to.
+"""
+
+import importlib
+import itertools
+import pkgutil
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from experiments.answers import Answer
+from experiments.errors import ConfigError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Item:
+    """One test row with what the model made of it."""
+
+    row: dict[str, Any]
+    answer: Answer
+    stopped: bool
+    """The model ended its turn itself, before `eval.max_new_tokens`."""
+    new_tokens: int
+
+
+def names() -> list[str]:
+    """Return the names of the metrics in this folder."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def load(name: str) -> ModuleType:
+    """Import one metric.
+
+    Raises:
+        ConfigError: there is no such file in the folder.
+    """
+    if name not in names():
+        raise ConfigError(f"eval.metrics names '{name}': {did_you_mean(name, names())}.")
+    return importlib.import_module(f"{__name__}.{name}")
+
+
+def direction(score: str) -> str | None:
+    """Return "minimize" or "maximize" for a score such as `validation/loss/nll`, None if unknown.
+
+    >>> direction("unseen_tools/calls/exact/parallel")
+    'maximize'
+    """
+    parts = score.split("/")
+    for metric, key in itertools.pairwise(parts):
+        if metric in names():
+            found: str | None = load(metric).DIRECTION.get(key)
+            return found
+    return None

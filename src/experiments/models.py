@@ -1,0 +1,290 @@
+"""Model description -> base model and tokenizer, at a fixed commit, with a hash of the weights.
+
+Only safetensors are read, remote code stays off unless the config says so, and what cannot be
+reached is said at once: stock loading retries a missing network for 46 seconds a model and calls
+a mistyped folder a wrong repo id.
+"""
+
+import hashlib
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+from experiments.config import HardwareConfig, ModelConfig, RunConfig
+from experiments.errors import ConfigError, did_you_mean
+
+BASES = Path(__file__).parent / "bases"
+PLAIN_TEMPLATE = Path(__file__).parent / "data" / "plain.jinja"
+_CONNECT_SECONDS = 3
+
+
+@dataclass(frozen=True)
+class Precision:
+    """The numbers a run computes in, and why."""
+
+    name: str
+    """`fp32`, `bf16` or `fp16`."""
+    device: str
+    """`cpu` or `cuda`."""
+    device_name: str
+    reason: str
+
+
+@dataclass
+class Base:
+    """A base model ready for an adapter."""
+
+    model: Any
+    tokenizer: Any
+    precision: Precision
+    sha256: str
+    """Hash of the weight files."""
+    source: str
+    """Where the weights came from, for people."""
+    commit: str | None
+    """The hub commit, if they came from the hub."""
+    parameters: int
+    positions: int
+    """Longest sequence the model can take, in tokens."""
+    end_ids: list[int]
+    """Tokens that end an assistant turn."""
+    notes: list[str]
+    """What a user should know about this model's tokenizer and template."""
+
+
+def choose_precision(run: RunConfig) -> Precision:
+    """Resolve device and precision: what was asked for, else what the device computes natively.
+
+    bfloat16 is chosen by compute capability, not by `torch.cuda.is_bf16_supported()`, which
+    counts slow emulation on cards older than 8.0 (T4: 7.5).
+
+    Raises:
+        ConfigError: the device is absent or cannot compute in the wanted precision.
+    """
+    import torch
+
+    device = _choose_device(run.hardware, torch.cuda.is_available())
+    wanted = run.trainer.precision
+    if device == "cpu":
+        if wanted == "fp16":
+            raise ConfigError(
+                "trainer.precision=fp16 on a CPU: half precision needs a GPU's gradient scaler; "
+                "use fp32 (or bf16)."
+            )
+        if wanted == "auto":
+            return Precision("fp32", "cpu", "cpu", "a CPU computes fp32 natively")
+        return Precision(str(wanted), "cpu", "cpu", run.resolved_from["trainer.precision"])
+    name = torch.cuda.get_device_name()
+    major, minor = torch.cuda.get_device_capability()
+    if wanted == "bf16" and major < 8:
+        raise ConfigError(
+            f"trainer.precision=bf16 on {name} (compute capability {major}.{minor}): bfloat16 "
+            "needs 8.0 or newer, older cards emulate it slowly; use fp16."
+        )
+    if wanted != "auto":
+        return Precision(str(wanted), "cuda", name, run.resolved_from["trainer.precision"])
+    chosen = "bf16" if major >= 8 else "fp16"
+    return Precision(chosen, "cuda", name, f"{name} has compute capability {major}.{minor}")
+
+
+def _choose_device(hardware: HardwareConfig, has_cuda: bool) -> str:
+    if hardware.device == "cuda" and not has_cuda:
+        raise ConfigError("hardware.device=cuda: no CUDA device is visible; use hardware=cpu.")
+    if hardware.device == "auto":
+        return "cuda" if has_cuda else "cpu"
+    return hardware.device
+
+
+def load(run: RunConfig, precision: Precision) -> Base:
+    """Load the base model and its tokenizer in evaluation mode on the chosen device.
+
+    Raises:
+        ConfigError: the model is not there, not reachable or not in a readable form.
+    """
+    spec = run.model
+    folder, commit = find(spec)
+    model = _load_weights(spec, folder, _load_dtype(run, precision))
+    tokenizer, notes = _load_tokenizer(spec, folder)
+    model.to(precision.device).eval()
+    model.config.use_cache = True
+    base = Base(
+        model=model,
+        tokenizer=tokenizer,
+        precision=precision,
+        sha256=_hash_weights(folder),
+        source=spec.hub_id or spec.embedded or str(spec.path),
+        commit=commit,
+        parameters=sum(p.numel() for p in model.parameters()),
+        positions=int(getattr(model.config, "max_position_embeddings", 2048)),
+        end_ids=_end_ids(model, tokenizer),
+        notes=notes,
+    )
+    return base
+
+
+def _load_dtype(run: RunConfig, precision: Precision) -> Any:
+    """Full fine-tuning keeps fp32 master weights; a frozen base needs no more than its compute."""
+    import torch
+
+    if run.lora.method == "none" or precision.name == "fp32":
+        return torch.float32
+    return {"bf16": torch.bfloat16, "fp16": torch.float16}[precision.name]
+
+
+def find(spec: ModelConfig) -> tuple[Path, str | None]:
+    """Return the folder that holds the model, and its commit if it comes from the hub.
+
+    Raises:
+        ConfigError: there is no such folder, or the hub cannot be reached and nothing is cached.
+    """
+    if spec.embedded is not None:
+        folder = BASES / spec.embedded
+        if not (folder / "config.json").is_file():
+            shipped = sorted(path.name for path in BASES.iterdir() if path.is_dir())
+            raise ConfigError(
+                f"model.embedded={spec.embedded}: {did_you_mean(spec.embedded, shipped)}."
+            )
+        return folder, None
+    if spec.path is not None:
+        return _local_folder(spec.path), None
+    assert spec.hub_id is not None, "ModelConfig.problems demands one source"
+    return _hub_folder(spec.hub_id, spec.revision or "main")
+
+
+def _local_folder(path: str) -> Path:
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        raise ConfigError(
+            f"model.path={path}: there is no such folder (looked in {Path.cwd()}); give the folder "
+            "that holds config.json, or use model.hub_id=owner/name for a hub model."
+        )
+    if not (folder / "config.json").is_file():
+        raise ConfigError(f"model.path={path}: the folder has no config.json, so it is no model.")
+    return folder
+
+
+def _hub_folder(hub_id: str, revision: str) -> tuple[Path, str]:
+    """Return the hub's snapshot folder, from the cache if it is there."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    wanted = {
+        "repo_id": hub_id,
+        "revision": revision,
+        "allow_patterns": ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model"],
+    }
+    where = f"model.hub_id={hub_id} (revision {revision})"
+    try:
+        folder = Path(snapshot_download(**wanted, local_files_only=True))
+        if any(folder.glob("*.safetensors")) and (folder / "config.json").is_file():
+            return folder, folder.name
+    except LocalEntryNotFoundError:
+        pass
+    if not _hub_is_reachable():
+        raise ConfigError(
+            f"{where} is not in the local cache and the hub cannot be reached: connect once to "
+            "download it, copy its folder here and use model=local model.path=DIR, or use the "
+            "embedded base with model=tiny."
+        )
+    try:
+        folder = Path(snapshot_download(**wanted))
+    except HfHubHTTPError as error:
+        raise ConfigError(
+            f"{where} cannot be downloaded: {str(error).splitlines()[0]} Check the name and the "
+            "revision; for a gated model accept its terms on the hub and run `hf auth login`."
+        ) from error
+    return folder, folder.name
+
+
+def _hub_is_reachable() -> bool:
+    """Answer within seconds whether the hub's host (or the proxy before it) accepts connections."""
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON"):
+        return False
+    address = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+    proxy = os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy")
+    target = urlparse(proxy or address)
+    port = target.port or (443 if target.scheme == "https" else 80)
+    try:
+        with socket.create_connection((target.hostname or "", port), timeout=_CONNECT_SECONDS):
+            return True
+    except OSError:
+        return False
+
+
+def _load_weights(spec: ModelConfig, folder: Path, dtype: Any) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    if not any(folder.glob("*.safetensors")):
+        raise ConfigError(
+            f"{folder} holds no *.safetensors: other weight formats can run code when they are "
+            "loaded and are refused; convert the weights to safetensors."
+        )
+    try:
+        return AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=spec.trust_remote_code,
+            local_files_only=True,
+            attn_implementation="sdpa",
+        )
+    except (ValueError, OSError, KeyError) as error:
+        raise ConfigError(
+            f"{folder} cannot be loaded as a causal language model: {error}"
+        ) from error
+
+
+def _load_tokenizer(spec: ModelConfig, folder: Path) -> tuple[Any, list[str]]:
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, trust_remote_code=spec.trust_remote_code, local_files_only=True
+        )
+    except (ValueError, OSError, KeyError) as error:
+        raise ConfigError(f"{folder} has no tokenizer that can be loaded: {error}") from error
+    notes = []
+    if tokenizer.eos_token is None:
+        raise ConfigError(f"{folder}: the tokenizer names no eos_token, so no answer could end.")
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+        notes.append("no pad token: the end-of-text token pads (it is masked everywhere)")
+    if spec.chat_template is not None:
+        template = Path(spec.chat_template).expanduser()
+        if not template.is_file():
+            raise ConfigError(f"model.chat_template={spec.chat_template}: there is no such file.")
+        tokenizer.chat_template = template.read_text(encoding="utf-8")
+    elif tokenizer.chat_template is None:
+        tokenizer.chat_template = PLAIN_TEMPLATE.read_text(encoding="utf-8")
+        notes.append(
+            "no chat template: plain `User:` / `Assistant:` lines are used, an answer ends with "
+            f"{tokenizer.eos_token}; name a template with model.chat_template=FILE.jinja"
+        )
+    return tokenizer, notes
+
+
+def _end_ids(model: Any, tokenizer: Any) -> list[int]:
+    """Every token after which an answer is over, the tokenizer's own first."""
+    configured = getattr(model.generation_config, "eos_token_id", None)
+    others = configured if isinstance(configured, list) else [configured]
+    known = [tokenizer.eos_token_id, *others]
+    for token in ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>"):
+        if token in tokenizer.get_vocab():
+            known.append(tokenizer.convert_tokens_to_ids(token))
+    return list(dict.fromkeys(int(i) for i in known if i is not None))
+
+
+def _hash_weights(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for file in sorted(folder.glob("*.safetensors")):
+        digest.update(file.name.encode() + b"\0")
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 22):
+                digest.update(block)
+    for name in ("config.json", "tokenizer.json", "chat_template.jinja"):
+        if (folder / name).is_file():
+            digest.update((folder / name).read_bytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,362 @@
+# ruff: noqa: SIM905 - a word list reads better as one string
+"""A random generator in, the documents that the embedded base is pretrained on out.
+
+The base must bring the skills that a LoRA then bends to one exact behaviour: chat turns,
+JSON, schemas, picking a tool, and above all copying values it has never seen. So half of the
+text are toolworld-like conversations about invented tools and invented values, with calls
+written in several styles of which the exact one is rare, and the rest drills copying,
+look-ups, dates, times, number words and plain sentences.
+"""
+
+import json
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from experiments import toolworld
+from experiments.toolworld_vocabulary import (
+    MONTHS,
+    NUMBER_WORDS,
+    TOOLS,
+    UNSEEN_RECORDS,
+    UNSEEN_TOOLS,
+    Pool,
+    Record,
+    Tool,
+    World,
+)
+
+TOOLS_INTRODUCTION = "You may call these tools:"
+
+# Share of each way to write a call. The exact chat format is rare on purpose: it is what the
+# adapters learn, and the untuned base must stay well below them.
+CALL_STYLES = {"exact": 0.15, "python": 0.4, "object": 0.3, "lines": 0.15}
+_CATEGORY_WEIGHTS = {
+    "single": 2.0,
+    "choice": 3.0,
+    "parallel": 2.0,
+    "plan": 2.0,
+    "missing_argument": 1.0,
+    "irrelevant": 1.0,
+    "json_output": 1.5,
+    "safety": 0.4,
+    "mcp": 1.5,
+}
+
+_VERBS = (
+    "brew carve glue fold mend polish sketch tune wrap scan sort stack trim weigh bake boil "
+    "count load move drop hide join keep lift mark name push read ride save seal send ship "
+    "show sign spin stop swap test trade turn type use view wait walk watch wind book call "
+    "change create find get make open play put rent report search set tell track write switch"
+).split()
+_NOUNS = (
+    "kettle statue label map engine poster blade violin gift page pile wire scale cake soup "
+    "token truck crate box nest rope fence tower wheel arrow badge beam belt bell brick broom "
+    "cloth coin crown cup desk door dust farm field flag flame fork frame gate glass glove "
+    "grain hat hook horn jar jewel key kite knot lake leaf lock mask mill moon nail net oven "
+    "paint panel pearl pipe plate pond quilt ring river rock roof sail screw seed shelf shell "
+    "ship shoe sign silk skirt soap spoon stamp star stick stove sword tent thread tile torch "
+    "tree tube valley vase wagon wall watch whistle window wing wool yard alarm weather table "
+    "message flight money cart parcel event song light car bill contact place taxi novel food "
+    "problem order dinner meeting calendar library priority"
+).split()
+_ADJECTIVES = (
+    "fresh broken heavy narrow quiet bright dusty empty gentle hollow large long new plain "
+    "quick rough round sharp simple slow small soft solid strong tall thin warm wet wide wild"
+).split()
+_PARAMETERS = (
+    "color length target source height owner level mode label weight speed count price size "
+    "shape reason note address country team brand code number name option style depth angle "
+    "volume start end limit rank page status kind model key tag value amount title person city"
+).split()
+_SMALL = "with for at on in to from by of about until near and as into the a my".split()
+_TOPICS = (
+    "weather forecast rain warm temperature celsius fahrenheit restaurant reserve people evening "
+    "text urgent hurry words wake weekend daily weekdays origin destination plane search money "
+    "currency amount euro dollar yen pound cart product quantity gift basket parcel shipment "
+    "arrived details package order event calendar meeting called song music volume room kitchen "
+    "bedroom garage office heating degrees lamp garden hall switch hire vehicle medium days "
+    "invoice bill account total settle transfer contact phone remember address rate review "
+    "stars place leave taxi cab ride seats pickup library book author title year novel log meal "
+    "breakfast lunch dinner grams food ate ticket support report problem normal high low about "
+    "lend thing borrower loan until cancel refund stop down what was eaten with wrapped "
+    "milk bread chair table camera guitar bicycle laptop jacket boots umbrella coffee sugar rice "
+    "paper pencil mirror carpet blanket bottle candle hammer ladder drum piano clock wallet buy "
+    "fix clean sell bring paint check return collect which mean help cannot sorry have old lives "
+    "customer paid guest arrives film begins sender subject letter wrote price stock costs "
+    "thanks please also then after result again how does threat password house steal dollars"
+).split()
+_KINDS = (
+    ["city", "person", "item", "text", "title", "id", "int", "enum"] * 3
+    + ["phone", "float", "bool"] * 2
+    + ["date", "time"]
+)
+_ONSETS = "b c d f g h j k l m n p r s t v w z br dr gr kr pl st tr sh ch th".split()
+_VOWELS = "a e i o u a e i o u ai ea oo ou ia".split()
+_CODAS = ["", "", "", "n", "r", "l", "s", "t", "m", "k", "nd", "rt", "ck", "ng"]
+_RESERVED_TOOLS = frozenset(tool.name for tool in TOOLS + UNSEEN_TOOLS)
+_RESERVED_PARAMETERS = frozenset(
+    name
+    for names in [*(t.parameters for t in UNSEEN_TOOLS), *(r.fields for r in UNSEEN_RECORDS)]
+    for name in names
+)
+
+
+def documents(rng: random.Random) -> Iterator[str]:
+    """Yield documents without end; the same generator state gives the same text."""
+    kinds = list(_DOCUMENTS)
+    while True:
+        world = random_world(rng)
+        for _ in range(6):
+            kind = rng.choices(kinds, [_DOCUMENTS[kind] for kind in kinds])[0]
+            yield kind(world, rng)
+
+
+def _word(rng: random.Random) -> str:
+    """Invent a pronounceable word of one to three syllables."""
+    return "".join(
+        rng.choice(_ONSETS) + rng.choice(_VOWELS) + rng.choice(_CODAS)
+        for _ in range(rng.choice((1, 2, 2, 2, 3)))
+    )
+
+
+def _common_or_invented(common: list[str], rng: random.Random, invented: float) -> str:
+    while True:
+        word = _word(rng) if rng.random() < invented else rng.choice(common)
+        if word not in _RESERVED_PARAMETERS:
+            return word
+
+
+def random_world(rng: random.Random) -> World:
+    """Invent tools, records and a pool of values; no toolworld tool is ever among them."""
+    tools: dict[str, Tool] = {}
+    while len(tools) < 6:
+        # A plan hands a result to a parameter that takes text, so two tools must have one.
+        tool = _random_tool(rng, first_kind="city" if len(tools) < 2 else None)
+        if tool.name not in _RESERVED_TOOLS:
+            tools[tool.name] = tool
+    records = tuple(_random_record(rng) for _ in range(3))
+    capital = [_word(rng).capitalize() for _ in range(24)]
+    items = [_common_or_invented(_NOUNS, rng, 0.5) for _ in range(12)]
+    pool = Pool(
+        cities=tuple(capital[:8]),
+        first_names=tuple(capital[8:16]),
+        last_names=tuple(capital[16:]),
+        items=tuple(items),
+        verbs=tuple(_common_or_invented(_VERBS, rng, 0.3) for _ in range(8)),
+        letters="ABCDEFGHIJKLMNOPQRSTUVWXYZ",
+        residues=(0, 1, 2, 3),
+    )
+    harms = ("Hurt {person}", "Rob a shop in {city}", "Lie to {person}", "Cheat {person}")
+    questions = (("What is a {item}", ""), ("Sing about {city}", ""), ("Greet {person}", ""))
+    return World(tuple(tools.values()), records, pool, harms, questions)
+
+
+def _random_kind(rng: random.Random) -> str:
+    kind = rng.choice(_KINDS)
+    if kind == "enum":
+        options = {_common_or_invented(_ADJECTIVES + _NOUNS, rng, 0.2) for _ in range(3)}
+        return "|".join(sorted(options)) if len(options) > 1 else "low|high"
+    return kind
+
+
+def _random_tool(rng: random.Random, *, first_kind: str | None) -> Tool:
+    verb = _common_or_invented(_VERBS, rng, 0.15)
+    noun = _common_or_invented(_NOUNS, rng, 0.15)
+    names = {_common_or_invented(_PARAMETERS, rng, 0.25) for _ in range(rng.randint(1, 3))}
+    parameters, clauses = {}, {}
+    for position, name in enumerate(sorted(names, key=lambda _: rng.random())):
+        kind = first_kind if first_kind and position == 0 else _random_kind(rng)
+        optional = position > 0 and rng.random() < 0.4
+        parameters[name] = kind + ("?" if optional else "")
+        clauses[name] = _random_clauses(name, kind, rng)
+    article = rng.choice(("a", "the", "my"))
+    requests = (
+        f"{verb.capitalize()} {article} {noun}",
+        f"I {rng.choice(('want', 'need', 'would like'))} to {verb} {article} {noun}",
+        f"{rng.choice(('Can you', 'Please', 'We must'))} {verb} {noun}",
+        f"{rng.choice(('Do', 'Start', 'Where is', 'What about', 'How is'))} the {noun}",
+    )
+    description = rng.choice((f"{verb.capitalize()} {article} {noun}", f"The {noun} to {verb}"))
+    return Tool(f"{verb}_{noun}", description, parameters, requests, clauses)
+
+
+def _random_clauses(name: str, kind: str, rng: random.Random) -> str:
+    if kind == "bool":
+        word = rng.choice((name, rng.choice(_NOUNS)))
+        return rng.choice((f" with {word}/ without {word}", f", {word}/, no {word}", " on/ off"))
+    small = rng.choice(_SMALL)
+    quoted = '"{}"' if kind == "text" else "{}"
+    return "/".join(
+        rng.sample(
+            (f" {small} {quoted}", f", {name} {quoted}", f" with {name} {quoted}", f" {quoted}"), 2
+        )
+    )
+
+
+def _random_record(rng: random.Random) -> Record:
+    names = {_common_or_invented(_PARAMETERS, rng, 0.25) for _ in range(rng.randint(2, 4))}
+    fields = {name: _random_kind(rng) for name in sorted(names, key=lambda _: rng.random())}
+    parts = [
+        f"{rng.choice(_NOUNS)} {{{name}:yes/no}}" if kind == "bool" else _record_part(name, rng)
+        for name, kind in fields.items()
+    ]
+    return Record(fields, (f"{', '.join(parts)}.", f"{' and '.join(reversed(parts))}."))
+
+
+def _record_part(name: str, rng: random.Random) -> str:
+    slot = "{" + name + "}"
+    forms = (f"the {name} is {slot}", f"{name}: {slot}", f"{rng.choice(_SMALL)} {slot}")
+    return rng.choice(forms)
+
+
+def render_chat(
+    messages: list[dict[str, Any]], tools: list[dict[str, Any]], style: str = "exact"
+) -> str:
+    """Render a conversation as the chat template does, with calls in one of `CALL_STYLES`.
+
+    With the style `exact` the text is what the template of the base gives.
+    """
+    system = messages[0]["content"] if messages[0]["role"] == "system" else ""
+    if tools:
+        listed = "\n".join(json.dumps(tool["function"]) for tool in tools)
+        lead = f"{system}\n" if system else ""
+        system = f"{lead}{TOOLS_INTRODUCTION}\n<tools>\n{listed}\n</tools>"
+    text = f"<|im_start|>system\n{system}<|im_end|>\n" if system else ""
+    for message in messages:
+        if message["role"] == "system":
+            continue
+        role, content = message["role"], message["content"]
+        if role == "tool":
+            role, content = "user", f"<tool_response>\n{content}\n</tool_response>"
+        calls = message.get("tool_calls", [])
+        written = "\n".join(_CALL_WRITERS[style](call["function"]) for call in calls)
+        text += f"<|im_start|>{role}\n{content}{written}<|im_end|>\n"
+    return text
+
+
+def _exact_call(call: dict[str, Any]) -> str:
+    return f"<tool_call>\n{json.dumps(call)}\n</tool_call>"
+
+
+def _python_call(call: dict[str, Any]) -> str:
+    arguments = ", ".join(f"{key}={json.dumps(value)}" for key, value in call["arguments"].items())
+    return f"<tool_call>\n{call['name']}({arguments})\n</tool_call>"
+
+
+def _object_call(call: dict[str, Any]) -> str:
+    return json.dumps({"tool": call["name"], "input": call["arguments"]})
+
+
+def _lines_call(call: dict[str, Any]) -> str:
+    lines = [f"{key}: {json.dumps(value)}" for key, value in call["arguments"].items()]
+    return "\n".join([f"Call {call['name']}", *lines])
+
+
+_CALL_WRITERS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "exact": _exact_call,
+    "python": _python_call,
+    "object": _object_call,
+    "lines": _lines_call,
+}
+
+
+def _chat(world: World, rng: random.Random) -> str:
+    category = rng.choices(list(_CATEGORY_WEIGHTS), list(_CATEGORY_WEIGHTS.values()))[0]
+    row = toolworld.conversation(category, world, rng)
+    if category in ("missing_argument", "irrelevant", "safety"):
+        row["messages"][-1]["content"] = _reworded(row, rng)
+    style = rng.choices(list(CALL_STYLES), list(CALL_STYLES.values()))[0]
+    return render_chat(row["messages"], row["tools"], style)
+
+
+def _reworded(row: toolworld.Row, rng: random.Random) -> str:
+    """Answer a turn without a call in other words than the toolworld's."""
+    if row["category"] == "missing_argument":
+        name = row["messages"][-1]["content"].split()[1]
+        return rng.choice((f"Please tell me the {name}.", f"The {name} is missing.", f"{name}?"))
+    if row["category"] == "irrelevant":
+        return rng.choice(("That is not possible here.", "No tool fits.", "None of these."))
+    return rng.choice(("No.", "I will not do that.", "That would be wrong."))
+
+
+def _repetition(world: World, rng: random.Random) -> str:
+    """Say a list of invented words and numbers, then say it again."""
+    words = [_any_value(world, rng) for _ in range(rng.randint(3, 9))]
+    again = rng.choice(("Again: ", "Copy: ", "Once more: ", ""))
+    start, stop = rng.choice((("[", "]"), ("", "."), ('"', '"')))
+    text = start + ", ".join(words) + stop
+    return f"{text}\n{again}{text}\n{again}{text}"
+
+
+def _any_value(world: World, rng: random.Random) -> str:
+    kind = rng.choice(("city", "person", "item", "text", "title", "id", "int", "float", "phone"))
+    return str(toolworld.draw_value(kind, world.pool, rng)[1])
+
+
+def _lookup(world: World, rng: random.Random) -> str:
+    """State facts, then ask for some of them."""
+    relation = _common_or_invented(_PARAMETERS, rng, 0.3)
+    keys = sorted({_any_value(world, rng) for _ in range(rng.randint(2, 6))}, key=len)
+    rng.shuffle(keys)
+    facts = {key: _any_value(world, rng) for key in keys}
+    form = rng.choice(("The {} of {} is {}.", "{} of {}: {}", "{2} is the {0} of {1}."))
+    lines = [form.format(relation, key, value) for key, value in facts.items()]
+    asked = rng.sample(keys, min(3, len(keys)))
+    lines += [f"What is the {relation} of {key}? {json.dumps(facts[key])}" for key in asked]
+    return "\n".join(lines)
+
+
+def _conversion(world: World, rng: random.Random) -> str:
+    """Dates, times and numbers in words beside their short form."""
+    lines = []
+    for _ in range(rng.randint(4, 8)):
+        kind = rng.choice(("date", "time", "int"))
+        spoken, value = toolworld.draw_value(kind, world.pool, rng)
+        if kind == "int" and spoken.isdigit():
+            number = rng.randrange(len(NUMBER_WORDS))
+            spoken, value = NUMBER_WORDS[number], number
+        lines.append(rng.choice((f"{spoken} is {value}.", f"{spoken} = {json.dumps(value)}")))
+    return "\n".join(lines)
+
+
+def _record_json(world: World, rng: random.Random) -> str:
+    """A sentence and its values as JSON."""
+    text, value = toolworld.state(rng.choice(world.records), world.pool, rng)
+    return f"{text}\n{json.dumps(value)}"
+
+
+def _sentences(world: World, rng: random.Random) -> str:
+    return " ".join(_sentence(world, rng) for _ in range(rng.randint(3, 8)))
+
+
+def _sentence(world: World, rng: random.Random) -> str:
+    noun, other, verb = rng.choice(_NOUNS), rng.choice(_NOUNS), rng.choice(_VERBS)
+    city, person = rng.choice(world.pool.cities), rng.choice(world.pool.first_names)
+    small, adjective = rng.choice(_SMALL), rng.choice(_ADJECTIVES)
+    number, month = rng.choice(NUMBER_WORDS), rng.choice(MONTHS)
+    one, two, three = rng.sample(_TOPICS, 3)
+    forms = (
+        f"The {adjective} {noun} is {small} the {other}.",
+        f"I want to {verb} the {noun} in {city}.",
+        f"{person} will {verb} {number} {noun}s in {month}.",
+        f"Can you {verb} my {noun} {small} {person}, please?",
+        f"We need a {adjective} {noun} for {person}, thanks.",
+        f"Tell {person} how much the {noun} is.",
+        f"{person} does not {verb} it without the {noun}.",
+        f"What is the {noun} of {person}? It is {adjective}.",
+        f"{one.capitalize()} the {two}, {three} {number}!",
+        f"The {one} {small} {city}, and my {two}: {three} it {small} {noun}?",
+        f"{one}, {two} or {three}",
+    )
+    return rng.choice(forms)
+
+
+_DOCUMENTS: dict[Callable[[World, random.Random], str], float] = {
+    _chat: 0.6,
+    _repetition: 0.1,
+    _lookup: 0.1,
+    _conversion: 0.05,
+    _record_json: 0.08,
+    _sentences: 0.1,
+}

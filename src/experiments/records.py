@@ -1,0 +1,258 @@
+"""A run on disk: one `run.json`, written whole, with its items beside it, and what it stands for.
+
+A record is `running` from the first moment and is replaced, never appended to, by its final
+state. Two runs give the same numbers only if more than their configs agree, so a record carries
+an identity: data, base weights, precision, device class and the code and libraries that ran.
+"""
+
+import dataclasses
+import errno
+import gzip
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from experiments.errors import RecordError
+
+SCHEMA_VERSION = 1
+STATUSES = ("running", "finished", "failed", "interrupted")
+FILE_NAME = "run.json"
+ITEMS_NAME = "items.jsonl.gz"
+SOURCE = Path(__file__).parent
+
+# Modules that cannot change a score: editing them must not void finished runs.
+_WITHOUT_INFLUENCE = ("__main__.py", "report.py", "statistics.py", "tracking.py", "pretrain.py")
+_LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "tokenizers", "bitsandbytes")
+_LIBRARIES += ("numpy", "datasets", "jsonschema")
+
+
+@dataclass
+class Record:
+    """What is known of one run; `run.json` holds these fields."""
+
+    run_id: str
+    status: str = "running"
+    schema_version: int = SCHEMA_VERSION
+    name: str | None = None
+    job: int | None = None
+    started_at: str = ""
+    finished_at: str | None = None
+    overrides: list[str] = field(default_factory=list)
+    config: dict[str, Any] = field(default_factory=dict)
+    resolved_from: dict[str, str] = field(default_factory=dict)
+    identity: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
+    model: dict[str, Any] = field(default_factory=dict)
+    adapter: dict[str, Any] = field(default_factory=dict)
+    plan: dict[str, Any] = field(default_factory=dict)
+    scores: dict[str, dict[str, float]] = field(default_factory=dict)
+    counts: dict[str, dict[str, int]] = field(default_factory=dict)
+    objective: dict[str, Any] = field(default_factory=dict)
+    curve: list[dict[str, float]] = field(default_factory=list)
+    timing: dict[str, float] = field(default_factory=dict)
+    memory: dict[str, int] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+    error: dict[str, Any] | None = None
+    folder: Path = field(default=Path(), metadata={"stored": False})
+
+    @property
+    def path(self) -> Path:
+        """The record's file."""
+        return self.folder / FILE_NAME
+
+
+def write(record: Record) -> None:
+    """Write the record whole: to a file beside it, then renamed over it.
+
+    Raises:
+        RecordError: the disk is full or the folder cannot be written.
+    """
+    tree = {
+        f.name: getattr(record, f.name)
+        for f in dataclasses.fields(record)
+        if f.metadata.get("stored", True)
+    }
+    text = json.dumps(tree, indent=1, ensure_ascii=False, allow_nan=True) + "\n"
+    write_whole(record.path, text.encode())
+
+
+def write_items(record: Record, items: Iterable[dict[str, Any]]) -> None:
+    """Write the per-item results beside the record, one JSON object a line, compressed.
+
+    Raises:
+        RecordError: the disk is full or the folder cannot be written.
+    """
+    lines = "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in items)
+    # mtime=0: the same items give the same bytes.
+    write_whole(
+        record.folder / ITEMS_NAME, gzip.compress(lines.encode("utf-8", "replace"), mtime=0)
+    )
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that a reader sees the old content or the new one, never a part.
+
+    Raises:
+        RecordError: the disk is full or the folder cannot be written.
+    """
+    partial = path.with_name(path.name + ".partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno()) if partial.is_file() else None
+        partial.replace(path)
+    except OSError as error:
+        reason = "the disk is full" if error.errno == errno.ENOSPC else error.strerror
+        raise RecordError(
+            f"{path} could not be written ({reason}): make room or choose another folder with "
+            "hydra.run.dir=DIR, then run the same command; it goes on from the last checkpoint."
+        ) from error
+
+
+def read(path: Path) -> Record:
+    """Read one `run.json`.
+
+    Raises:
+        RecordError: the file is not JSON, is truncated or has a newer schema.
+    """
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+        version = tree["schema_version"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RecordError(
+            f"{path} is not a whole record ({error}): move it away to have the run made again."
+        ) from error
+    if version > SCHEMA_VERSION:
+        raise RecordError(
+            f"{path} has schema version {version}, this program reads up to {SCHEMA_VERSION}: "
+            "update it."
+        )
+    known = {f.name for f in dataclasses.fields(Record)}
+    values = {key: value for key, value in tree.items() if key in known}
+    return Record(**values, folder=path.parent)
+
+
+def read_all(path: Path) -> list[Record]:
+    """Read the records of a run folder, of a sweep folder or of a report folder, by job number.
+
+    Raises:
+        RecordError: one of them cannot be read; it is named.
+    """
+    found = [read(file) for file in _record_files(path)]
+    return sorted(found, key=lambda r: (r.job is None, r.job or 0, r.started_at, str(r.folder)))
+
+
+def _record_files(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    if (path / FILE_NAME).is_file():
+        return [path / FILE_NAME]
+    return sorted([*path.glob(f"*/{FILE_NAME}"), *path.glob("runs/*.json")])
+
+
+def items(record: Record) -> list[dict[str, Any]]:
+    """Return the per-item results of a record; empty if they are not there."""
+    for file in (record.folder / ITEMS_NAME, record.folder / f"{record.run_id}.{ITEMS_NAME}"):
+        if file.is_file():
+            with gzip.open(file, "rt", encoding="utf-8") as lines:
+                return [json.loads(line) for line in lines]
+    return []
+
+
+def siblings(parent: Path, run_id: str) -> Iterator[Record]:
+    """Yield the readable records of one run_id in the folders of `parent`, newest first."""
+    found = []
+    for file in parent.glob(f"*/{FILE_NAME}"):
+        try:
+            record = read(file)
+        except RecordError:
+            continue  # the report names it; here it is simply no answer
+        if record.run_id == run_id:
+            found.append(record)
+    yield from sorted(found, key=lambda r: r.started_at, reverse=True)
+
+
+def code_identity() -> str:
+    """Return a hash of the source files that can change a result."""
+    digest = hashlib.sha256()
+    for file in sorted(SOURCE.rglob("*")):
+        relative = file.relative_to(SOURCE).as_posix()
+        if file.suffix not in (".py", ".jinja") or relative in _WITHOUT_INFLUENCE:
+            continue
+        digest.update(relative.encode() + b"\0" + file.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def libraries() -> dict[str, str]:
+    """Return the versions of the libraries that can change a result."""
+    versions = {}
+    for name in _LIBRARIES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def provenance(device: str) -> dict[str, Any]:
+    """Return where and from what a run was made; no user name, host name or environment."""
+    root = SOURCE.parent.parent
+    status = _git(root, "status", "--porcelain")
+    return {
+        "git_commit": _git(root, "rev-parse", "HEAD"),
+        "git_dirty": None if status is None else bool(status),
+        "command": _command(),
+        "python": platform.python_version(),
+        "platform": platform.platform(terse=True),
+        "cpu": _cpu(),
+        "cpu_count": os.cpu_count(),
+        "device": device,
+    }
+
+
+def differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    """Name what differs between two identities.
+
+    >>> differences({"precision": "fp32", "libraries": {"trl": "1"}}, {"precision": "bf16"})
+    ['precision', 'libraries']
+    """
+    return [key for key in dict.fromkeys([*one, *other]) if one.get(key) != other.get(key)]
+
+
+def _command() -> str:
+    arguments = [arg if arg.isidentifier() else _quoted(arg) for arg in sys.argv[1:]]
+    return " ".join(["python", Path(sys.argv[0]).name, *arguments])
+
+
+def _quoted(argument: str) -> str:
+    safe = all(c.isalnum() or c in "=,./_-+:[]" for c in argument)
+    return argument if safe and "[" not in argument else "'" + argument.replace("'", "'\\''") + "'"
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _cpu() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()

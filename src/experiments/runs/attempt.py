@@ -1,0 +1,340 @@
+"""The making of one run: load, score the base, train, score, write the record."""
+
+import contextlib
+import dataclasses
+import hashlib
+import resource
+import shutil
+import sys
+import time
+import warnings
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from experiments import config, metrics, records, report
+from experiments.config import RunConfig
+from experiments.errors import ConfigError, RecordError, did_you_mean
+from experiments.progress import say
+from experiments.records import Record
+from experiments.runs import facts, folders
+from experiments.runs.folders import Job
+from experiments.tracking import Tracker
+
+DEFAULT_OBJECTIVE = "validation/loss/nll"
+
+
+class Attempt:
+    """The making of one run; owns the folder while it lasts."""
+
+    def __init__(
+        self, run: RunConfig, run_id: str, job: Job, folder: Path, earlier: Record | None
+    ) -> None:
+        self.run = run
+        self.job = job
+        self.folder = folder
+        self.earlier = earlier
+        self.identity: dict[str, Any] = {}
+        self.began = time.monotonic()
+        self.record = Record(run_id=run_id, name=run.name, job=job.number)
+        self._prepared = False
+
+    def make(self) -> Record:
+        """Run to a finished record; any way out leaves a record with its status."""
+        with folders.locked(self.folder), folders.interruptible():
+            self._start_record()
+            try:
+                self.prepare()
+                self._adopt_or_leave_checkpoints()
+                self._train_and_score()
+                self._finish()
+            except KeyboardInterrupt:
+                self._close("interrupted", None)
+                raise
+            except Exception as error:  # the one place: a failed run becomes a record
+                self._close("failed", error)
+                raise
+        say(report.summarise(self.folder))
+        return self.record
+
+    def prepare(self) -> None:
+        """Load model and data and know what the numbers will depend on."""
+        if self._prepared:
+            return
+        from experiments import data, models
+
+        began = time.monotonic()
+        self._silence_libraries()
+        run = self.run
+        precision = models.choose_precision(run)
+        self.base = models.load(run, precision)
+        self.data = data.build(
+            run, self.base.tokenizer, end_ids=self.base.end_ids, positions=self.base.positions
+        )
+        self.identity = {
+            "data_fingerprint": self.data.fingerprint,
+            "base_sha256": self.base.sha256,
+            "adapter_sha256": _hash_adapter(run.model.adapter),
+            "precision": precision.name,
+            "device_class": precision.device,
+            "code_sha256": records.code_identity(),
+            "libraries": records.libraries(),
+        }
+        self.load_seconds = time.monotonic() - began
+        facts.print_loaded(self.base, self.data)
+        self._prepared = True
+
+    def _silence_libraries(self) -> None:
+        import datasets
+        import transformers
+
+        # PEFT still reads the old name.
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")
+        datasets.disable_progress_bars()
+        transformers.logging.set_verbosity_error()
+        transformers.logging.disable_progress_bar()
+
+    def _start_record(self) -> None:
+        record = self.record
+        record.folder = self.folder
+        record.started_at = _now()
+        record.overrides = list(self.job.overrides)
+        record.config = config.canonical(self.run)
+        record.resolved_from = dict(self.run.resolved_from)
+        record.provenance = {"rerun": self.run.rerun}
+        if self.earlier is not None:  # the identity its checkpoints belong to
+            record.identity = self.earlier.identity
+        records.write(record)
+
+    def _adopt_or_leave_checkpoints(self) -> None:
+        """Go on from checkpoints only if they were made by the same code from the same data."""
+        from experiments import training
+
+        record = self.record
+        folder = self.folder / training.CHECKPOINTS
+        changed = records.differences(record.identity, self.identity) if record.identity else []
+        if changed and folder.exists():
+            aside = folder.with_name(f"{folder.name}_before_{datetime.now(UTC):%Y%m%dT%H%M%S}")
+            folder.rename(aside)
+            say(
+                f"  {', '.join(changed)} changed since the checkpoints: they are kept in "
+                f"{aside.name} and training starts anew"
+            )
+        record.identity = self.identity
+        record.provenance |= records.provenance(self.base.precision.device_name)
+        record.data = self.data.counts
+        record.model = {
+            "source": self.base.source,
+            "commit": self.base.commit,
+            "parameters": self.base.parameters,
+            "positions": self.base.positions,
+            "notes": self.base.notes,
+        }
+        records.write(record)
+
+    def _train_and_score(self) -> None:
+        from experiments import adapters, evaluation, training
+
+        run, record, base = self.run, self.record, self.base
+        trains = run.trainer.max_steps != 0
+        self.items: list[dict[str, Any]] = []
+        if run.eval.base:
+            self._score_base()
+        self._check_objective()
+        model = base.model
+        if trains:
+            attached = adapters.attach(run, model)
+            model = attached.model
+            record.adapter = {
+                "trainable_parameters": attached.trainable_parameters,
+                "scale": None if run.lora.method == "none" else run.lora.scale,
+                "modules": attached.modules,
+            }
+            share = attached.trainable_parameters / base.parameters
+            found = ", ".join(f"{name} x {n}" for name, n in attached.modules.items()) or "all"
+            say(
+                f"  trainable = {attached.trainable_parameters:,} parameters ({share:.2%}): {found}"
+            )
+            self._train(model)
+        elif run.model.adapter is not None:
+            model = adapters.load(run.model.adapter, model)
+            record.adapter = {
+                "trainable_parameters": 0,
+                "scale": None,
+                "modules": adapters.adapted_modules(model),
+            }
+        if trains or run.model.adapter is not None:
+            began = time.monotonic()
+            scores = evaluation.score(model, base, self.data, run.eval, label="tuned")
+            self._add_scores("tuned", scores)
+            record.timing["evaluate_seconds"] = time.monotonic() - began
+        if trains:
+            card = report.model_card(record)
+            adapters.save(
+                model, base.tokenizer, self.folder / "adapter", base_source=base.source, card=card
+            )
+        self._keep = training.CHECKPOINTS
+
+    def _score_base(self) -> None:
+        """Score the untuned base, or take its scores from a finished run beside this one."""
+        from experiments import evaluation
+
+        twin = self._twin()
+        if twin is not None:
+            self.record.scores["base"] = twin.scores["base"]
+            self.record.counts["base"] = twin.counts["base"]
+            self.record.provenance["base_scores_from"] = f"{twin.run_id} in {twin.folder.name}"
+            self.items += [i for i in records.items(twin) if i["model"] == "base"]
+            say(f"  base scores are those of {twin.folder} (same base, data, code and evaluation)")
+            return
+        began = time.monotonic()
+        scores = evaluation.score(
+            self.base.model, self.base, self.data, self.run.eval, label="base"
+        )
+        self._add_scores("base", scores)
+        self.record.timing["evaluate_base_seconds"] = time.monotonic() - began
+
+    def _twin(self) -> Record | None:
+        """Return a finished run beside this one that scored the same base on the same rows."""
+        if self.run.rerun or not self.job.find_siblings:
+            return None
+        for file in self.job.folder.parent.glob(f"*/{records.FILE_NAME}"):
+            with contextlib.suppress(RecordError):
+                other = records.read(file)
+                if self._scored_the_same_base(other):
+                    return other
+        return None
+
+    def _scored_the_same_base(self, other: Record) -> bool:
+        if other.status != "finished" or "base" not in other.scores:
+            return False
+        changed = set(records.differences(other.identity, self.identity)) - {"adapter_sha256"}
+        same_questions = other.config["eval"] == self.record.config["eval"]
+        return not changed and same_questions and bool(records.items(other))
+
+    def _add_scores(self, label: str, scores: Any) -> None:
+        self.record.scores[label] = scores.means
+        self.record.counts[label] = scores.counts
+        self.items += scores.items
+
+    def _check_objective(self) -> None:
+        """Refuse an objective that no score will have, before training is paid for."""
+        name = self.run.eval.objective
+        known = self.record.scores.get("base")
+        if name is None or known is None or name in known:
+            return
+
+        raise ConfigError(f"eval.objective={name}: no such score; {did_you_mean(name, known)}.")
+
+    def _train(self, model: Any) -> None:
+        from experiments import training
+
+        run, record = self.run, self.record
+        steps = training.plan(run.trainer, len(self.data.train))
+        record.plan = dataclasses.asdict(steps)
+        say(
+            f"  steps = {steps.steps}, warm-up {steps.warmup_steps}, checkpoint every "
+            f"{steps.save_every_steps}"
+        )
+        tracker = Tracker(
+            run, run_id=record.run_id, group=self.job.folder.parent.name, config=self._tracked()
+        )
+        self.tracker = tracker
+        fit = training.fit(
+            training.Task(
+                run,
+                model,
+                self.base,
+                self.data,
+                self.folder,
+                report=lambda step, value: False,
+                log=tracker.log,
+            )
+        )
+        record.curve = fit.curve
+        record.plan["selected_step"] = fit.selected_step
+        record.timing["train_seconds"] = fit.seconds
+
+    def _tracked(self) -> dict[str, Any]:
+        keys = ("model", "data", "lora", "trainer", "hardware", "seed")
+        tree = {k: v for k, v in self.record.config.items() if k in keys}
+        return tree | {"run_id": self.record.run_id, "name": self.run.name}
+
+    def _finish(self) -> None:
+        record = self.record
+        record.objective = self._objective()
+        record.memory = _memory()
+        record.timing["load_seconds"] = self.load_seconds
+        records.write_items(record, self.items)
+        self._close("finished", None)
+        self._apply_retention()
+
+    def _objective(self) -> dict[str, Any]:
+        scores = self.record.scores.get("tuned") or self.record.scores.get("base") or {}
+        name = self.run.eval.objective
+        if name is None:
+            name = DEFAULT_OBJECTIVE if DEFAULT_OBJECTIVE in scores else "loss/nll"
+        if name not in scores:
+            if self.run.eval.objective is None:
+                return {}
+            raise ConfigError(f"eval.objective={name}: it is not among {', '.join(scores)}.")
+        way = self.run.eval.direction or metrics.direction(name)
+        return {"name": name, "direction": way, "value": scores[name]}
+
+    def _close(self, status: str, error: Exception | None) -> None:
+        """Write the final record; a full disk must not hide the error that came first."""
+        record = self.record
+        record.status = status
+        record.finished_at = _now()
+        record.timing["total_seconds"] = time.monotonic() - self.began
+        if error is not None:
+            record.error = {
+                "type": type(error).__name__,
+                "message": str(error),
+                "step": getattr(error, "step", None),
+            }
+        if (tracker := getattr(self, "tracker", None)) is not None:
+            final = record.scores.get("tuned", {}) if status == "finished" else {}
+            main = {k: v for k, v in final.items() if k.count("/") == 1 or k.endswith("/exact")}
+            tracker.finish(main, int(record.plan.get("steps", 0)))
+        if status == "finished":
+            records.write(record)
+            return
+        with contextlib.suppress(RecordError):
+            records.write(record)
+        say(f"  status {status}; record in {record.path}")
+
+    def _apply_retention(self) -> None:
+        """Remove what `trainer.keep` does not name, now that the record is finished."""
+        from experiments import training
+
+        keep = self.run.trainer.keep
+        if keep in ("none", "adapter"):
+            shutil.rmtree(self.folder / training.CHECKPOINTS, ignore_errors=True)
+        if keep == "none":
+            shutil.rmtree(self.folder / "adapter", ignore_errors=True)
+
+
+def _hash_adapter(path: str | None) -> str | None:
+    """Return a hash of the adapter a run starts from; None where it starts from none."""
+    if path is None:
+        return None
+    digest = hashlib.sha256()
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        file = Path(path).expanduser() / name
+        digest.update(file.read_bytes() if file.is_file() else b"")
+    return digest.hexdigest()[:16]
+
+
+def _memory() -> dict[str, int]:
+    """Return the process's peak memory, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    found = {"peak_rss_bytes": peak if sys.platform == "darwin" else peak * 1024}
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        found["peak_cuda_bytes"] = int(torch.cuda.max_memory_allocated())
+    return found
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,51 @@
+"""What a run prints before it trains: every derived value with its reason."""
+
+import dataclasses
+
+from experiments.config import RunConfig
+from experiments.data import TrainData
+from experiments.models import Base
+from experiments.progress import say
+
+
+def print_header(run: RunConfig, run_id: str) -> None:
+    """Print every derived value with its reason, before anything heavy is loaded."""
+    say(f"run {run_id}: model={run.model.label} data={run.data.label} lora={run.lora.label}")
+    trainer, lora = dataclasses.asdict(run.trainer), dataclasses.asdict(run.lora)
+    for key, origin in run.resolved_from.items():
+        group, _, leaf = key.partition(".")
+        value = (trainer if group == "trainer" else lora)[leaf]
+        say(f"  {key} = {value}  ({origin})")
+    accumulation = (run.trainer.batch_size or 0) // (run.trainer.micro_batch_size or 1)
+    say(
+        f"  rows per step = {run.trainer.batch_size} = micro-batch {run.trainer.micro_batch_size}"
+        f" x {accumulation}"
+    )
+    if run.lora.method != "none":
+        formula = "alpha/sqrt(r)" if run.lora.use_rslora else "alpha/r"
+        say(f"  lora scale = {run.lora.scale:g}  ({formula} = {run.lora.alpha:g}, {run.lora.r})")
+
+
+def print_loaded(base: Base, data: TrainData) -> None:
+    """Print what is known once model and data are loaded."""
+    counts = data.counts
+    say(
+        f"  base = {base.source}, {base.parameters:,} parameters, {base.positions} positions, "
+        f"sha256 {base.sha256}" + (f", commit {base.commit}" if base.commit else "")
+    )
+    say(
+        f"  precision = {base.precision.name} on {base.precision.device_name}  "
+        f"({base.precision.reason})"
+    )
+    for note in base.notes:
+        say(f"  note: {note}")
+    rows = ", ".join(f"{split} {n:,}" for split, n in counts["rows"].items())
+    say(
+        f"  rows = {rows}; trained tokens {counts['trained_tokens'].get('train', 0):,} of "
+        f"{counts['tokens'].get('train', 0):,}"
+    )
+    if counts["too_long"]:
+        dropped = ", ".join(f"{split} {n:,}" for split, n in counts["too_long"].items())
+        say(f"  dropped, longer than {counts['max_length_tokens']} tokens: {dropped}")
+    for reason, n in counts["rejected"].items():
+        say(f"  rejected, {reason}: {n:,}")

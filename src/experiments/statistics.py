@@ -1,0 +1,210 @@
+"""Scores in, intervals and paired differences out: pure functions, no tables and no files.
+
+An interval says what it runs over. Over seeds, it covers what another seed would change; over
+items, it covers what other test rows would change and says nothing about seeds.
+
+Sources: Student, "The probable error of a mean", Biometrika 6 (1908), quantiles from
+`scipy.stats.t`; E. B. Wilson, "Probable inference, the law of succession, and statistical
+inference", JASA 22 (1927), by `scipy.stats.binomtest(...).proportion_ci("wilson")`;
+W. G. Cochran, "Sampling Techniques" (3rd ed. 1977), section 6.4, for a ratio of two means.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Over = Literal["seeds", "items"]
+Direction = Literal["maximize", "minimize"]
+Bounds = tuple[float, float]
+
+ROUNDING = 1e-9
+"""An interval narrower than this has no width: equal values that differ in their last bits."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with the interval around it."""
+
+    estimate: float
+    low: float | None
+    """Lower end; None where one value, or none, gives no interval."""
+    high: float | None
+    n: int
+    """Number of seeds or items."""
+    over: Over
+    method: str
+    """`student t`, `wilson`, `paired t` or `none`."""
+
+
+def mean_interval(
+    values: Sequence[float],
+    confidence: float = 0.95,
+    over: Over = "seeds",
+    bounds: Bounds | None = None,
+) -> Interval:
+    """Return the mean and its Student t interval (Student 1908), mean ± t(n-1) · s / sqrt(n).
+
+    >>> mean_interval([0.5])
+    Interval(estimate=0.5, low=None, high=None, n=1, over='seeds', method='none')
+
+    Args:
+        values: shape (n,), finite, one per seed or item; their order does not matter.
+        confidence: share of such intervals that contain the true mean, above 0 and below 1.
+        over: what one value stands for.
+        bounds: the range a mean can have, such as (0, 1) for a share; cuts the interval.
+
+    Raises:
+        ValueError: no value, a value that is not finite or outside the bounds, or a confidence
+            outside (0, 1).
+    """
+    data = _checked(values, confidence)
+    if bounds and not (bounds[0] <= min(data) and max(data) <= bounds[1]):
+        raise ValueError(f"values from {min(data)} to {max(data)} leave the bounds {bounds}")
+    n, mean = len(data), _mean(data)
+    if n == 1:
+        return Interval(mean, None, None, 1, over, "none")
+    from scipy.stats import t
+
+    deviation = math.sqrt(math.fsum((x - mean) ** 2 for x in data) / (n - 1))
+    half = float(t.ppf((1 + confidence) / 2, n - 1)) * deviation / math.sqrt(n)
+    low, high = mean - half, mean + half
+    if bounds:
+        low, high = max(low, bounds[0]), min(high, bounds[1])
+    return Interval(mean, low, high, n, over, "student t")
+
+
+def proportion_interval(successes: int, n: int, confidence: float = 0.95) -> Interval:
+    """Return a share of items and its score interval (Wilson 1927), which stays within 0 to 1.
+
+    >>> proportion_interval(8, 10).estimate
+    0.8
+
+    Raises:
+        ValueError: not 0 <= successes <= n, n below 1, or a confidence outside (0, 1).
+    """
+    if n < 1 or not 0 <= successes <= n:
+        raise ValueError(f"{successes} of {n} is no share: 0 <= successes <= n and n >= 1")
+    _checked([0.0], confidence)
+    from scipy.stats import binomtest
+
+    share = successes / n
+    found = binomtest(successes, n).proportion_ci(confidence, method="wilson")
+    # The ends are 0 and 1 only up to rounding when all or none succeed.
+    low, high = min(float(found.low), share), max(float(found.high), share)
+    return Interval(share, low, high, n, "items", "wilson")
+
+
+def items_interval(
+    values: Sequence[float], confidence: float = 0.95, bounds: Bounds | None = None
+) -> Interval:
+    """Return the mean over items of one run: Wilson where all scores are 0 or 1, else Student t.
+
+    Args:
+        values: shape (n,), one score per item.
+        confidence: as in `mean_interval`.
+        bounds: as in `mean_interval`.
+
+    Raises:
+        ValueError: as `mean_interval`.
+    """
+    data = _checked(values, confidence)
+    if set(data) <= {0.0, 1.0}:
+        return proportion_interval(round(sum(data)), len(data), confidence)
+    return mean_interval(data, confidence, "items", bounds)
+
+
+def paired_difference(
+    a: Sequence[float], b: Sequence[float], over: Over = "seeds", confidence: float = 0.95
+) -> Interval:
+    """Return the mean of b - a and its Student t interval, from the n differences (Student 1908).
+
+    What a pair shares (the seed, or the item) drops out, so the interval is narrower than one from
+    two separate means wherever the pairs rise and fall together.
+
+    >>> paired_difference([0.25], [0.75])
+    Interval(estimate=0.5, low=None, high=None, n=1, over='seeds', method='none')
+
+    Args:
+        a: shape (n,), the reference.
+        b: shape (n,), in the same order: b[i] belongs to the seed or item of a[i].
+        over: what a pair stands for.
+        confidence: as in `mean_interval`.
+
+    Raises:
+        ValueError: different lengths, or as `mean_interval`.
+    """
+    if len(a) != len(b):
+        raise ValueError(f"{len(a)} and {len(b)} values cannot be paired: align them first")
+    found = mean_interval([y - x for x, y in zip(a, b, strict=True)], confidence, over)
+    method = "none" if found.n == 1 else "paired t"
+    return Interval(found.estimate, found.low, found.high, found.n, over, method)
+
+
+def ratio_values(sums: Sequence[float], weights: Sequence[float]) -> list[float]:
+    """Return one value per item whose mean is sum(sums) / sum(weights), for the functions above.
+
+    A token mean weighs long rows more, so it is no mean of row means. With R the ratio and w the
+    weights, the values R + (sums - R · w) / mean(w) have mean R, and their variance gives its
+    standard error to first order (Cochran 1977, equation 6.13).
+
+    >>> ratio_values([6.0, 1.0], [3, 1])
+    [2.125, 1.375]
+
+    Args:
+        sums: shape (n,), for example the summed NLL of a row in nats.
+        weights: shape (n,), at least 0, for example its trained tokens.
+
+    Raises:
+        ValueError: different lengths, no weight above 0, or a negative one.
+    """
+    if len(sums) != len(weights):
+        raise ValueError(f"{len(sums)} sums and {len(weights)} weights: one of each per item")
+    total = math.fsum(weights)
+    if not total > 0 or min(weights) < 0:
+        raise ValueError("the weights of a ratio must be at least 0, and one of them above 0")
+    ratio, mean = math.fsum(sums) / total, total / len(weights)
+    return [ratio + (x - ratio * w) / mean for x, w in zip(sums, weights, strict=True)]
+
+
+def verdict_words(difference: Interval, direction: Direction) -> str:
+    """Return what an interval of a difference to a reference allows to say.
+
+    >>> verdict_words(Interval(0.1, 0.05, 0.15, 3, "seeds", "paired t"), "minimize")
+    'worse'
+
+    Returns:
+        "better", "worse", "not separable", or for a single pair "one seed" ("one item"). Not
+        separable are an interval that contains 0, and seeds with one and the same difference:
+        scores of n test rows are multiples of 1/n, so few seeds agree by chance, and a deviation
+        of 0 would turn that into certainty.
+
+    Raises:
+        ValueError: the direction is not one of the two.
+    """
+    if direction not in ("maximize", "minimize"):
+        raise ValueError(f"direction '{direction}': it is 'maximize' or 'minimize'")
+    if difference.n == 1:
+        return f"one {difference.over.removesuffix('s')}"
+    low, high = difference.low, difference.high
+    if low is None or high is None or low <= 0 <= high:
+        return "not separable"
+    if difference.over == "seeds" and high - low < ROUNDING:
+        return "not separable"
+    return "better" if (low > 0) == (direction == "maximize") else "worse"
+
+
+def _mean(data: Sequence[float]) -> float:
+    """Return the mean, within the values' range: rounding must not push it out."""
+    return min(max(math.fsum(data) / len(data), min(data)), max(data))
+
+
+def _checked(values: Sequence[float], confidence: float) -> list[float]:
+    data = [float(value) for value in values]
+    if not data:
+        raise ValueError("no values: an interval needs at least one")
+    if not all(map(math.isfinite, data)):
+        raise ValueError("a value is not finite: no interval can hold it")
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence {confidence}: must be above 0 and below 1, such as 0.95")
+    return data

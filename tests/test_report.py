@@ -1,0 +1,493 @@
+"""Reports from hand-made records: what is averaged, what is only counted, what comes out again."""
+
+import csv
+import gzip
+import json
+import random
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments import report
+from experiments.errors import RecordError
+from experiments.records import Record
+
+CATEGORIES = {"single": "calls/exact", "parallel": "calls/exact", "ask": "restraint/correct"}
+CATEGORIES |= {"json": "json_output/valid"}
+
+
+def config(seed: int = 0, lora: str = "all_linear", r: int = 16) -> dict[str, Any]:
+    return {
+        "model": {"label": "tiny"},
+        "data": {"label": "mixed", "seed": 0},
+        "lora": {"label": lora, "r": r},
+        "trainer": {"precision": "fp32"},
+        "eval": {"limit": None},
+        "hardware": {"label": "cpu"},
+        "seed": seed,
+    }
+
+
+def record(run_id: str, *, seed: int = 0, lora: str = "all_linear", **given: Any) -> dict[str, Any]:
+    job = given.get("job", 0)
+    exact = given.pop("exact", 0.8)
+    tree = {
+        "schema_version": 1,
+        "run_id": run_id,
+        "name": None,
+        "status": "finished",
+        "started_at": f"2026-01-01T00:00:{job or 0:02d}+00:00",
+        "finished_at": f"2026-01-01T00:01:{job or 0:02d}+00:00",
+        "job": job,
+        "overrides": [f"lora={lora}", f"seed={seed}"],
+        "config": config(seed, lora),
+        "resolved_from": {},
+        "identity": {"code_sha256": "c0de", "data_fingerprint": "da7a", "base_sha256": "ba5e"},
+        "adapter": {"trainable_parameters": 1000, "scale": 2.0},
+        "scores": {
+            "base": {"calls/exact": 0.1, "loss/nll": 2.0},
+            "tuned": {"calls/exact": exact, "loss/nll": 1 - exact},
+        },
+        "counts": {"base": {"calls/exact": 100}, "tuned": {"calls/exact": 100}},
+        "timing": {"total_seconds": 20.0, "train_seconds": 12.0},
+        "provenance": {"git_commit": "abc123", "git_dirty": False, "command": "python train.py -m"},
+        "error": None,
+    }
+    return tree | given
+
+
+def item(
+    model: str, row: int, category: str, values: dict[str, float], split: str
+) -> dict[str, Any]:
+    return {
+        "model": model,
+        "split": split,
+        "id": f"{split}-{row}",
+        "category": category,
+        "nll": (3.0 if model == "base" else 0.6) * (1 + row % 7),
+        "trained_tokens": 4 * (1 + row % 5),
+        "scores": values,
+    }
+
+
+def answered(
+    model: str, share: float, split: str = "test", rows: int = 120
+) -> list[dict[str, Any]]:
+    draw = random.Random(f"{model} {split}")
+    found = []
+    for row in range(rows):
+        category = list(CATEGORIES)[row % len(CATEGORIES)]
+        values = {CATEGORIES[category]: float(draw.random() < share), "calls/malformed": 0.0}
+        values["generation/stopped"] = 1.0
+        if category == "json":
+            values["json_output/values"] = draw.random() * share
+        found.append(item(model, row, category, values, split))
+    return found
+
+
+def with_items(tree: dict[str, Any], items: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """Set scores and counts to the means over the items."""
+    sums: dict[tuple[str, str], list[float]] = {}
+    nll: dict[tuple[str, str], list[tuple[float, int]]] = {}
+    for entry in items:
+        prefix = "" if entry["split"] == "test" else f"{entry['split']}/"
+        for key, value in entry["scores"].items():
+            sums.setdefault((entry["model"], prefix + key), []).append(value)
+        part = (entry["nll"], entry["trained_tokens"])
+        nll.setdefault((entry["model"], f"{prefix}loss/nll"), []).append(part)
+    scores: dict[str, dict[str, float]] = {"base": {}, "tuned": {}}
+    counts: dict[str, dict[str, int]] = {"base": {}, "tuned": {}}
+    for (model, key), values in sums.items():
+        scores[model][key], counts[model][key] = sum(values) / len(values), len(values)
+    for (model, key), parts in nll.items():
+        counts[model][key] = sum(tokens for _, tokens in parts)
+        scores[model][key] = sum(value for value, _ in parts) / counts[model][key]
+    return tree | {"scores": scores, "counts": counts}
+
+
+def put(folder: Path, tree: dict[str, Any], items: Iterable[dict[str, Any]] = ()) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "run.json").write_text(json.dumps(tree), encoding="utf-8")
+    lines = "".join(json.dumps(entry) + "\n" for entry in items)
+    if lines:
+        (folder / "items.jsonl.gz").write_bytes(gzip.compress(lines.encode(), mtime=0))
+
+
+def two_arms(folder: Path) -> None:
+    """All-linear at 0.70, 0.80, 0.90 by seed; qv 0.05 to 0.06 below it at each seed."""
+    values = {"all_linear": (0.70, 0.80, 0.90), "qv": (0.65, 0.74, 0.85)}
+    job = 0
+    for lora, scores in values.items():
+        for seed, exact in enumerate(scores):
+            tree = record(f"{lora}{seed}", lora=lora, seed=seed, job=job, exact=exact)
+            put(folder / str(job), tree)
+            job += 1
+
+
+def single_run(folder: Path) -> None:
+    items = [
+        entry
+        for model, share in (("base", 0.2), ("tuned", 0.85))
+        for split in ("test", "unseen_tools")
+        for entry in answered(model, share, split)
+    ]
+    curve = [
+        {"step": s, "loss": 2.5 / (1 + s / 10), "learning_rate": 1e-3} for s in range(1, 101, 5)
+    ]
+    curve += [{"step": s, "validation_nll": 2.6 / (1 + s / 11)} for s in (20, 40, 60, 80, 100)]
+    put(folder, with_items(record("single", curve=curve), items), items)
+
+
+def line_of(text: str, start: str) -> str:
+    return next(line for line in text.splitlines() if line.startswith(start))
+
+
+def table(path: Path) -> dict[str, dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return {row["arm"]: row for row in csv.DictReader(file)}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    files = (file for file in folder.rglob("*") if file.is_file())
+    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in files}
+
+
+# --- sweeps ---
+
+
+def test_runs_that_differ_only_in_the_seed_are_one_arm(tmp_path: Path) -> None:
+    two_arms(tmp_path / "sweep")
+    text = report.summarise(tmp_path / "sweep")
+    assert line_of(text, "lora=all_linear").split()[1:3] == ["3", "0.800"]
+    assert line_of(text, "lora=qv").split()[1:3] == ["3", "0.747"]
+    assert "6 finished." in text
+    assert "Mean over seeds with the 95 % Student t interval over seeds." in text
+
+
+def test_difference_is_arm_minus_first_arm_and_paired_by_seed(tmp_path: Path) -> None:
+    two_arms(tmp_path / "sweep")
+    text = report.summarise(tmp_path / "sweep")
+    # differences -0.05, -0.06, -0.05: separable although the arms' own intervals overlap widely
+    assert "-0.053 [-0.07, -0.04] worse" in line_of(text, "lora=qv")
+    assert "reference" in line_of(text, "lora=all_linear")
+
+
+def test_base_is_the_first_row_and_counts_no_seeds(tmp_path: Path) -> None:
+    two_arms(tmp_path / "sweep")
+    rows = [line for line in report.summarise(tmp_path / "sweep").splitlines() if "  0." in line]
+    assert rows[0].startswith("base (untuned)") and rows[0].split()[2:4] == ["-", "0.100"]
+
+
+def test_failed_runs_are_counted_and_not_averaged(tmp_path: Path) -> None:
+    two_arms(tmp_path / "sweep")
+    error = {"type": "TrainingError", "message": "the loss is\nnot finite", "step": 7}
+    tree = record("bad", seed=3, job=6, exact=0.0, status="failed", error=error)
+    put(tmp_path / "sweep" / "6", tree)
+    put(tmp_path / "sweep" / "7", record("cut", seed=4, job=7, exact=0.0, status="interrupted"))
+    text = report.summarise(tmp_path / "sweep")
+    assert line_of(text, "lora=all_linear").split()[1:3] == ["3", "0.800"]
+    assert "6 finished, 1 failed, 1 interrupted." in text
+    assert "Failed: job 6, lora=all_linear seed=3: TrainingError: the loss is not finite" in text
+
+
+def test_unequal_seeds_are_named_and_only_common_ones_paired(tmp_path: Path) -> None:
+    two_arms(tmp_path / "sweep")
+    put(tmp_path / "sweep" / "6", record("more", seed=3, job=6, exact=0.1))
+    text = " ".join(report.summarise(tmp_path / "sweep").split())
+    assert "Unequal seeds: lora=all_linear has 0, 1, 2, 3; lora=qv has 0, 1, 2." in text
+    assert "-0.053 [-0.07, -0.04] worse" in text
+
+
+def test_one_seed_is_said_and_not_judged(tmp_path: Path) -> None:
+    for job, lora in enumerate(("all_linear", "qv")):
+        put(tmp_path / str(job), record(lora, lora=lora, job=job, exact=0.8 - job / 10))
+    text = report.summarise(tmp_path)
+    assert "-0.100 one seed" in line_of(text, "lora=qv")
+    assert "Every arm has one seed" in text
+
+
+def test_arms_are_named_by_what_varies(tmp_path: Path) -> None:
+    for job, r in enumerate((4, 64)):
+        overrides = ["data=mixed", "trainer.keep=none", f"++lora.r={r}", f"name=run{job}"]
+        tree = record(f"r{r}", job=job, overrides=overrides)
+        put(tmp_path / str(job), tree | {"config": config(r=r)})
+    text = report.summarise(tmp_path)
+    assert line_of(text, "lora.r=4 ") and line_of(text, "lora.r=64")
+    assert "data=mixed" not in text and "name=run" not in text
+
+
+def test_arms_with_the_same_overrides_are_told_apart_by_their_config(tmp_path: Path) -> None:
+    for job, r in enumerate((4, 64)):
+        tree = record(f"r{r}", job=job, overrides=["lora=mine"])
+        put(tmp_path / str(job), tree | {"config": config(r=r)})
+    text = report.summarise(tmp_path)
+    assert "(lora.r=4)" in text and "(lora.r=64)" in text
+
+
+def test_newest_finished_run_counts(tmp_path: Path) -> None:
+    two_arms(tmp_path / "sweep")
+    newer = record("qv0", lora="qv", seed=0, job=3, exact=0.6, finished_at="2026-02-01T00:00:00")
+    put(tmp_path / "sweep" / "3.1", newer)
+    put(tmp_path / "sweep" / "3.2", newer | {"status": "failed", "finished_at": "2026-03-01"})
+    text = report.summarise(tmp_path / "sweep")
+    assert line_of(text, "lora=qv").split()[1:3] == ["3", "0.730"]
+    assert "6 finished." in text
+    assert "2 other records of the same runs left out: the newest finished one counts." in text
+
+
+def test_columns_of_no_record_are_left_out(tmp_path: Path) -> None:
+    two_arms(tmp_path / "sweep")
+    text = report.summarise(tmp_path / "sweep")
+    assert "calls exact" in text and "NLL per token" in text
+    assert "restraint" not in text and "JSON" not in text and "unseen" not in text
+
+
+def test_rows_without_gold_calls_are_compared_by_their_loss(tmp_path: Path) -> None:
+    for job, nll in enumerate((1.0, 1.1, 0.5, 0.62)):
+        lora = ("all_linear", "qv")[job // 2]
+        tree = record(f"run{job}", lora=lora, seed=job % 2, job=job)
+        put(tmp_path / str(job), tree | {"scores": {"tuned": {"loss/nll": nll}}})
+    text = report.summarise(tmp_path)
+    assert "calls exact" not in text and "base (untuned)" not in text
+    assert "-0.490 [-0.62, -0.36] better" in line_of(text, "lora=qv")
+
+
+def test_runs_of_other_code_are_warned_about(tmp_path: Path) -> None:
+    two_arms(tmp_path)
+    assert "Warning" not in report.summarise(tmp_path)
+    identity = {"code_sha256": "other", "data_fingerprint": "da7a", "base_sha256": "ba5e"}
+    provenance = {"git_commit": "abc123", "git_dirty": True, "command": "python train.py"}
+    tree = record("late", seed=3, job=6, identity=identity, provenance=provenance)
+    put(tmp_path / "6", tree)
+    text = report.summarise(tmp_path)
+    assert "Warning: the runs do not share one code_sha256:" in text
+    assert "Warning: made from a dirty tree: 1 of 7 runs." in text
+
+
+def test_score_that_is_not_finite_is_shown_and_not_judged(tmp_path: Path) -> None:
+    two_arms(tmp_path)
+    put(tmp_path / "6", record("nan", lora="qv", seed=3, job=6, exact=float("nan")))
+    assert line_of(report.summarise(tmp_path), "lora=qv").split()[1:3] == ["4", "nan"]
+
+
+def test_sweep_without_a_finished_run_has_no_table(tmp_path: Path) -> None:
+    for job in (0, 1):
+        put(tmp_path / str(job), record(f"bad{job}", job=job, seed=job, status="failed"))
+    text = report.summarise(tmp_path)
+    assert "2 failed." in text and "0.8" not in text
+    report.write(tmp_path, tmp_path / "out")
+    assert table(tmp_path / "out" / "table.csv") == {}
+
+
+def test_lines_fit_the_log(tmp_path: Path) -> None:
+    single_run(tmp_path)
+    assert max(map(len, report.summarise(tmp_path).splitlines())) <= report.LOG_WIDTH
+
+
+# --- one run ---
+
+
+def test_single_run_has_intervals_over_test_rows(tmp_path: Path) -> None:
+    single_run(tmp_path)
+    text = report.summarise(tmp_path)
+    right = [
+        sum(i["scores"].get("calls/exact", 0) for i in answered(m, s))
+        for m, s in (("base", 0.2), ("tuned", 0.85))
+    ]
+    assert line_of(text, "base").split()[1] == f"{right[0] / 60:.3f}"
+    assert line_of(text, "tuned").split()[1] == f"{right[1] / 60:.3f}"
+    assert f"{(right[1] - right[0]) / 60:+.3f} [" in line_of(text, "tuned - base")
+    assert line_of(text, "test rows").split()[2] == "60"
+    assert "do not cover what another seed would change." in " ".join(text.split())
+
+
+def test_loss_interval_is_around_the_token_mean(tmp_path: Path) -> None:
+    single_run(tmp_path / "run")
+    report.write(tmp_path / "run", tmp_path / "out")
+    row = table(tmp_path / "out" / "table.csv")["tuned"]
+    items = answered("tuned", 0.85)
+    mean = sum(i["nll"] for i in items) / sum(i["trained_tokens"] for i in items)
+    assert float(row["loss/nll"]) == pytest.approx(mean)
+    assert float(row["loss/nll low"]) < mean < float(row["loss/nll high"])
+
+
+def test_single_run_is_split_by_category(tmp_path: Path) -> None:
+    single_run(tmp_path)
+    text = report.summarise(tmp_path)
+    assert line_of(text, "parallel").split()[1:4] == ["calls", "exact", "30"]
+    assert line_of(text, "ask").split()[1:3] == ["restraint", "30"]
+    assert line_of(text, "json").split()[1:4] == ["JSON", "valid", "30"]
+
+
+def test_single_run_without_items_shows_scores_without_intervals(tmp_path: Path) -> None:
+    put(tmp_path, record("alone"))
+    text = report.summarise(tmp_path)
+    assert line_of(text, "tuned").split() == ["tuned", "0.800", "0.200"]
+    assert "No intervals" in text
+
+
+def test_items_that_do_not_belong_to_the_scores_give_no_interval(tmp_path: Path) -> None:
+    put(tmp_path, record("alone"), answered("tuned", 0.5))
+    assert line_of(report.summarise(tmp_path), "tuned").split() == ["tuned", "0.800", "0.200"]
+
+
+# --- files ---
+
+
+def test_written_report_can_be_made_again_from_itself(tmp_path: Path) -> None:
+    two_arms(tmp_path / "sweep")
+    put(tmp_path / "sweep" / "9", record("qv0", lora="qv", job=3, finished_at="2025", exact=0.0))
+    put(tmp_path / "sweep" / "8", record("bad", seed=3, job=8, status="failed"))
+    written = report.write(tmp_path / "sweep", tmp_path / "out")
+    assert all(file.is_file() for file in written)
+    before = contents(tmp_path / "out")
+    report.write(tmp_path / "out", tmp_path / "again")
+    assert contents(tmp_path / "again") == before
+    report.write(tmp_path / "out", tmp_path / "out")
+    assert contents(tmp_path / "out") == before
+    assert {"README.md", "runs.csv", "table.csv", "figures/arms.png", "figures/arms.svg"} <= set(
+        before
+    )
+
+
+def test_single_run_report_keeps_its_intervals_when_made_again(tmp_path: Path) -> None:
+    single_run(tmp_path / "run")
+    report.write(tmp_path / "run", tmp_path / "out")
+    report.write(tmp_path / "out", tmp_path / "again")
+    before = contents(tmp_path / "out")
+    assert contents(tmp_path / "again") == before
+    assert report.summarise(tmp_path / "out") == report.summarise(tmp_path / "run")
+    assert {"figures/curve.png", "figures/categories.svg", "runs/single.items.jsonl.gz"} <= set(
+        before
+    )
+
+
+def test_readme_has_tables_figures_and_how_to_reproduce(tmp_path: Path) -> None:
+    two_arms(tmp_path / "sweep")
+    report.write(tmp_path / "sweep", tmp_path / "out")
+    text = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert text.startswith("# 6 runs over `lora`, `seed`\n")
+    assert "| lora=qv | 3 | 0.747 [" in text and "![arms](figures/arms.png)" in text
+    assert "# commit abc123\npython train.py -m\n```" in text
+    assert text.count("python train.py -m\n") == 1 and "<summary>Reproduce</summary>" in text
+
+
+def test_dirty_tree_is_marked_where_the_commit_stands(tmp_path: Path) -> None:
+    provenance = {"git_commit": "abc123", "git_dirty": True, "command": "python train.py"}
+    put(tmp_path / "run", record("alone", provenance=provenance))
+    report.write(tmp_path / "run", tmp_path / "out")
+    text = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert "# commit abc123 (dirty tree)\npython train.py\n" in text
+
+
+def test_runs_csv_has_every_run_and_scores_of_finished_ones(tmp_path: Path) -> None:
+    two_arms(tmp_path / "sweep")
+    put(tmp_path / "sweep" / "6", record("bad", seed=3, job=6, status="failed", exact=0.0))
+    report.write(tmp_path / "sweep", tmp_path / "out")
+    with (tmp_path / "out" / "runs.csv").open(encoding="utf-8", newline="") as file:
+        rows = {row["run_id"]: row for row in csv.DictReader(file)}
+    assert len(rows) == 7
+    assert rows["qv1"]["calls/exact"] == "0.74" and rows["qv1"]["base calls/exact"] == "0.1"
+    assert rows["qv1"]["arm"] == "lora=qv" and rows["qv1"]["trainable_parameters"] == "1000"
+    assert rows["bad"]["status"] == "failed" and rows["bad"]["calls/exact"] == ""
+
+
+def test_table_csv_has_the_interval_and_the_difference_of_each_arm(tmp_path: Path) -> None:
+    two_arms(tmp_path / "sweep")
+    report.write(tmp_path / "sweep", tmp_path / "out")
+    rows = table(tmp_path / "out" / "table.csv")
+    assert list(rows) == ["base (untuned)", "lora=all_linear", "lora=qv"]
+    row = rows["lora=qv"]
+    assert row["interval over"] == "seeds" and row["calls/exact n"] == "3"
+    assert (
+        float(row["calls/exact low"]) < float(row["calls/exact"]) < float(row["calls/exact high"])
+    )
+    assert float(row["difference"]) == pytest.approx(-0.16 / 3)
+    assert (row["difference in"], row["difference verdict"]) == ("calls/exact", "worse")
+    assert rows["lora=all_linear"]["difference"] == ""
+
+
+def test_folder_without_records_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match="holds no record: name the folder of a run"):
+        report.summarise(tmp_path)
+
+
+def test_report_is_not_written_among_the_runs(tmp_path: Path) -> None:
+    two_arms(tmp_path / "sweep")
+    with pytest.raises(RecordError, match="sweep is a folder of runs: write the report elsewhere"):
+        report.write(tmp_path / "sweep", tmp_path / "sweep")
+
+
+def test_arms_with_other_data_are_warned_about_and_have_their_own_base(tmp_path: Path) -> None:
+    for job, name in enumerate(("mixed", "calls")):
+        tree = record(name, job=job, overrides=[f"data={name}"])
+        tree["config"] = config() | {"data": {"label": name}}
+        put(tmp_path / str(job), tree)
+    text = report.summarise(tmp_path)
+    assert "base (untuned) model=tiny data=mixed" in text
+    assert "base (untuned) model=tiny data=calls" in text
+    assert "Warning: the arms differ in their data" in text
+    assert "data_fingerprint" not in text
+
+
+def test_differences_that_all_seeds_share_are_not_called_certain(tmp_path: Path) -> None:
+    for job, exact in enumerate((0.7, 0.8, 0.75, 0.85)):
+        tree = record(f"r{job}", lora=("a", "b")[job // 2], seed=job % 2, job=job, exact=exact)
+        put(tmp_path / str(job), tree)
+    text = report.summarise(tmp_path)
+    assert "+0.050 not separable" in line_of(text, "lora=b")
+    assert "No interval is shown where all seeds gave the same number" in text
+
+
+def test_columns_that_do_not_fit_follow_below(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    single_run(tmp_path)
+    monkeypatch.setattr(report, "LOG_WIDTH", 60)
+    text = report.summarise(tmp_path)
+    table_lines = text[: text.index("95 % intervals")].splitlines()
+    assert max(map(len, table_lines)) <= 60
+    assert sum(line.startswith("tuned - base") for line in table_lines) > 2
+
+
+def test_failed_run_alone_says_why(tmp_path: Path) -> None:
+    error = {"type": "DataError", "message": "no rows", "step": None}
+    put(tmp_path, record("bad", job=None, status="failed", error=error))
+    assert "1 failed.\nFailed: lora=all_linear seed=0: DataError: no rows" in report.summarise(
+        tmp_path
+    )
+
+
+def test_scores_of_an_unknown_metric_are_averaged_whatever_their_range(tmp_path: Path) -> None:
+    for seed, value in enumerate((40.0, 60.0)):
+        tree = record(f"r{seed}", seed=seed, job=seed)
+        tree["scores"]["tuned"]["mine/length"] = value
+        put(tmp_path / "sweep" / str(seed), tree)
+    put(tmp_path / "sweep" / "2", record("other", lora="qv", job=2))
+    report.write(tmp_path / "sweep", tmp_path / "out")
+    row = table(tmp_path / "out" / "table.csv")["lora=all_linear"]
+    assert (row["mine/length"], row["mine/length n"]) == ("50.0", "2")
+
+
+def test_model_card_has_header_and_scores_but_no_local_path() -> None:
+    tree = record("card")
+    tree["config"]["model"] = {"label": "tiny", "path": "/home/me/base", "hub_id": None}
+    fields = {key: tree[key] for key in ("run_id", "config", "scores", "counts", "provenance")}
+    card = report.model_card(Record(**fields))
+    assert card.startswith("---\nlibrary_name: peft\n---\n\n# Run card: model=tiny data=mixed")
+    assert "| calls exact | 0.100 | 0.800 |" in card and "/home" not in card
+    assert "abc123." in card
+    tree["config"]["model"]["hub_id"] = "owner/name"
+    assert "base_model: owner/name\n---" in report.model_card(Record(**fields))
+
+
+def test_records_of_other_runs_are_not_mixed_in(tmp_path: Path) -> None:
+    two_arms(tmp_path / "sweep")
+    put(tmp_path / "run", record("alone"))
+    report.write(tmp_path / "sweep", tmp_path / "out")
+    before = contents(tmp_path / "out")
+    with pytest.raises(RecordError, match="6 records that the report would not contain"):
+        report.write(tmp_path / "run", tmp_path / "out")
+    assert contents(tmp_path / "out") == before
