@@ -1,7 +1,11 @@
 """The recipe rebuilds the embedded base, and its folder is what the hub layout promises."""
 
+import itertools
 import json
+import os
 import random
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +118,20 @@ def test_toolworld_rows_are_short(tokenizer: Any) -> None:
 def test_documents_are_fixed_by_the_generator_state() -> None:
     first, second = (pretraining_text.documents(random.Random(7)) for _ in range(2))
     assert [next(first) for _ in range(50)] == [next(second) for _ in range(50)]
+
+
+@pytest.mark.parametrize("hash_seed", ["1", "2"])
+def test_the_text_does_not_depend_on_the_hash_seed(hash_seed: str) -> None:
+    code = (
+        "import itertools, random; from experiments import pretraining_text as text;"
+        "print(*itertools.islice(text.documents(random.Random(7)), 300), sep='')"
+    )
+    environment = os.environ | {"PYTHONHASHSEED": hash_seed}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, check=True, text=True
+    )
+    documents = pretraining_text.documents(random.Random(7))
+    assert done.stdout == "".join(itertools.islice(documents, 300)) + "\n"
 
 
 def test_ten_steps_of_pretraining_twice_give_the_same_bytes_in_the_shipped_layout(

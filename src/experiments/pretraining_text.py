@@ -127,6 +127,11 @@ def _common_or_invented(common: list[str], rng: random.Random, invented: float) 
             return word
 
 
+def _names(count: int, rng: random.Random) -> list[str]:
+    """Return up to `count` different argument names; a set would depend on the hash seed."""
+    return list(dict.fromkeys(_common_or_invented(_PARAMETERS, rng, 0.25) for _ in range(count)))
+
+
 def random_world(rng: random.Random) -> World:
     """Invent tools, records and a pool of values; no toolworld tool is ever among them."""
     tools: dict[str, Tool] = {}
@@ -163,9 +168,9 @@ def _random_kind(rng: random.Random) -> str:
 def _random_tool(rng: random.Random, *, first_kind: str | None) -> Tool:
     verb = _common_or_invented(_VERBS, rng, 0.15)
     noun = _common_or_invented(_NOUNS, rng, 0.15)
-    names = {_common_or_invented(_PARAMETERS, rng, 0.25) for _ in range(rng.randint(1, 3))}
+    names = _names(rng.randint(1, 3), rng)
     parameters, clauses = {}, {}
-    for position, name in enumerate(sorted(names, key=lambda _: rng.random())):
+    for position, name in enumerate(names):
         kind = first_kind if first_kind and position == 0 else _random_kind(rng)
         optional = position > 0 and rng.random() < 0.4
         parameters[name] = kind + ("?" if optional else "")
@@ -195,8 +200,8 @@ def _random_clauses(name: str, kind: str, rng: random.Random) -> str:
 
 
 def _random_record(rng: random.Random) -> Record:
-    names = {_common_or_invented(_PARAMETERS, rng, 0.25) for _ in range(rng.randint(2, 4))}
-    fields = {name: _random_kind(rng) for name in sorted(names, key=lambda _: rng.random())}
+    names = _names(rng.randint(2, 4), rng)
+    fields = {name: _random_kind(rng) for name in names}
     parts = [
         f"{rng.choice(_NOUNS)} {{{name}:yes/no}}" if kind == "bool" else _record_part(name, rng)
         for name, kind in fields.items()
@@ -297,8 +302,7 @@ def _any_value(world: World, rng: random.Random) -> str:
 def _lookup(world: World, rng: random.Random) -> str:
     """State facts, then ask for some of them."""
     relation = _common_or_invented(_PARAMETERS, rng, 0.3)
-    keys = sorted({_any_value(world, rng) for _ in range(rng.randint(2, 6))}, key=len)
-    rng.shuffle(keys)
+    keys = list(dict.fromkeys(_any_value(world, rng) for _ in range(rng.randint(2, 6))))
     facts = {key: _any_value(world, rng) for key in keys}
     form = rng.choice(("The {} of {} is {}.", "{} of {}: {}", "{2} is the {0} of {1}."))
     lines = [form.format(relation, key, value) for key, value in facts.items()]

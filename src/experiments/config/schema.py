@@ -202,7 +202,8 @@ class LoraConfig:
             yield f"lora.dropout={self.dropout}: must be at least 0 and below 1"
         if self.alpha is not None and not self.alpha > 0:
             yield f"lora.alpha={self.alpha}: must be above 0"
-        if self.alpha is not None and self.alpha_rule != "const":
+        by_rule = {"r": self.r, "2r": self.r and 2 * self.r}.get(self.alpha_rule, self.alpha)
+        if self.alpha is not None and self.alpha != by_rule:
             yield f"lora.alpha={self.alpha} and lora.alpha_rule={self.alpha_rule}: set one of them"
         names = self.target_modules
         if not (names == "all-linear" or (isinstance(names, list) and names)):
@@ -293,8 +294,9 @@ class TrainerConfig:
         batch, micro = self.batch_size, self.micro_batch_size
         if batch and micro and batch > 0 and micro > 0 and batch % micro:
             yield (
-                f"trainer.batch_size={batch} is not a multiple of trainer.micro_batch_size={micro}: "
-                "make it one, the quotient is the number of accumulation steps"
+                f"trainer.batch_size={batch} is not a multiple of "
+                f"trainer.micro_batch_size={micro}: make it one, the quotient is the number of "
+                "accumulation steps"
             )
 
 

@@ -1,0 +1,127 @@
+"""Every file in metrics/ keeps one contract."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from experiments import metrics, toolworld
+from experiments.answers import parse
+from experiments.errors import ConfigError
+from experiments.metrics import Item
+
+NAMES = metrics.names()
+ROWS: list[dict[str, Any]] = [
+    dict(row) for row in toolworld.rows("test", 27, seed=0, weights=dict.fromkeys(toolworld.CATEGORIES, 1.0))
+]
+
+
+def gold_text(row: dict[str, Any]) -> str:
+    import json
+
+    last = row["messages"][-1]
+    calls = [
+        "<tool_call>\n" + json.dumps(call["function"]) + "\n</tool_call>"
+        for call in last.get("tool_calls") or []
+    ]
+    return str(last.get("content") or "") + "\n".join(calls)
+
+
+def item(row: dict[str, Any], text: str, *, stopped: bool = True) -> Item:
+    return Item(row, parse(text), stopped, len(text))
+
+
+@pytest.mark.parametrize("name", NAMES)
+class TestMetricContract:
+    def test_declares_a_direction_for_each_score(self, name: str) -> None:
+        module = metrics.load(name)
+        assert module.DIRECTION
+        assert set(module.DIRECTION.values()) <= {"maximize", "minimize"}
+        for row in ROWS:
+            assert set(module.score(item(row, gold_text(row)))) <= set(module.DIRECTION)
+
+    def test_names_an_example_and_a_reason_in_its_docstring(self, name: str) -> None:
+        assert "Example:" in (metrics.load(name).__doc__ or "")
+
+    def test_gold_gets_the_best_score(self, name: str) -> None:
+        if name in ("generation", "loss"):
+            return
+        module = metrics.load(name)
+        for row in ROWS:
+            for key, value in module.score(item(row, gold_text(row))).items():
+                assert value == (1.0 if module.DIRECTION[key] == "maximize" else 0.0), (row, key)
+
+    def test_an_empty_answer_is_never_right(self, name: str) -> None:
+        module = metrics.load(name)
+        for row in ROWS:
+            scores = module.score(item(row, "", stopped=False))
+            for key in ("exact", "correct", "valid", "name", "stopped"):
+                assert scores.get(key, 0.0) == 0.0
+
+    @given(text=st.text(max_size=80), index=st.integers(0, len(ROWS) - 1))
+    def test_any_answer_is_scored_between_0_and_1(self, name: str, text: str, index: int) -> None:
+        for key, value in metrics.load(name).score(item(ROWS[index], text)).items():
+            assert key == "new_tokens" or 0.0 <= value <= 1.0
+
+
+def test_an_unknown_metric_lists_the_folder() -> None:
+    with pytest.raises(ConfigError, match=r"eval\.metrics names 'cals': did you mean 'calls'\?"):
+        metrics.load("cals")
+
+
+def parallel_row(*calls: dict[str, Any]) -> dict[str, Any]:
+    turn = {"role": "assistant", "content": "", "tool_calls": [{"function": c} for c in calls]}
+    return {"messages": [turn], "tools": []}
+
+
+A = {"name": "a", "arguments": {"x": 1}}
+B = {"name": "b", "arguments": {"y": "$1"}}
+C = {"name": "c", "arguments": {"y": 2.0}}
+
+
+def exact(row: dict[str, Any], *calls: dict[str, Any]) -> float:
+    other = parallel_row(*calls)
+    found: float = metrics.load("calls").score(item(row, gold_text(other)))["exact"]
+    return found
+
+
+def test_independent_calls_have_no_order() -> None:
+    assert exact(parallel_row(A, C), C, A) == 1.0
+    assert exact(parallel_row(A, A), A) == 0.0
+
+
+def test_calls_that_refer_to_each_other_keep_their_order() -> None:
+    assert exact(parallel_row(A, B), A, B) == 1.0
+    assert exact(parallel_row(A, B), B, A) == 0.0
+
+
+def test_a_changed_renamed_or_dropped_argument_is_noticed() -> None:
+    for wrong in ({"x": 2}, {"z": 1}, {}, {"x": "1"}, {"x": True}, {"x": 1, "w": 0}):
+        assert exact(parallel_row(A), {"name": "a", "arguments": wrong}) == 0.0
+
+
+def test_a_malformed_call_is_neither_a_refusal_nor_an_exact_call() -> None:
+    refusal = {"messages": [{"role": "assistant", "content": "No."}], "tools": [{}], "expects": "refusal"}
+    broken = "<tool_call>{broken"
+    assert metrics.load("restraint").score(item(refusal, broken)) == {"correct": 0.0}
+    assert metrics.load("calls").score(item(refusal, broken)) == {"malformed": 1.0}
+
+
+def test_asking_back_needs_a_question() -> None:
+    ask = {"messages": [{"role": "assistant", "content": "When?"}], "tools": [{}], "expects": "question"}
+    assert metrics.load("restraint").score(item(ask, "For what time?")) == {"correct": 1.0}
+    assert metrics.load("restraint").score(item(ask, "Done.")) == {"correct": 0.0}
+
+
+def test_loss_is_a_true_token_mean() -> None:
+    assert metrics.load("loss").mean_nll([(6.0, 3), (1.0, 1)]) == 1.75
+
+
+def test_json_validity_and_values_are_two_scores() -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}},
+              "required": ["a", "b"]}  # fmt: skip
+    row = {"messages": [{"role": "assistant", "content": '{"a": 1, "b": 2}'}], "schema": schema}
+    score = metrics.load("json_output").score
+    assert score(item(row, '{"a": 1, "b": 3}')) == {"valid": 1.0, "values": 0.5, "exact": 0.0}
+    assert score(item(row, '{"a": 1}')) == {"valid": 0.0, "values": 0.5, "exact": 0.0}
