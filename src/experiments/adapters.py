@@ -117,10 +117,14 @@ def load(path: str, model: Any, *, trainable: bool = False) -> Any:
                 f"model.adapter={path}: no {name} in it; give the `adapter` folder of a run."
             )
     try:
-        return peft.PeftModel.from_pretrained(model, folder, is_trainable=trainable)
+        loaded = peft.PeftModel.from_pretrained(model, folder, is_trainable=trainable)
     except (RuntimeError, ValueError, KeyError) as error:
         text = str(error).splitlines()[0]
         raise AdapterError(f"model.adapter={path} does not fit this base model: {text}") from error
+    for saved in loaded.peft_config.values():
+        # PEFT asks the hub for the base by this name at every save, unless it is a folder here.
+        saved.base_model_name_or_path = model.name_or_path
+    return loaded
 
 
 def _check_same_shape(run: RunConfig, model: Any) -> None:

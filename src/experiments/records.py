@@ -28,8 +28,8 @@ FILE_NAME = "run.json"
 ITEMS_NAME = "items.jsonl.gz"
 SOURCE = Path(__file__).parent
 
-# Modules that cannot change a score: editing them must not void finished runs.
-_WITHOUT_INFLUENCE = ("__main__.py", "report.py", "statistics.py", "tracking.py", "pretrain.py")
+# Modules and folders that cannot change a score: editing them must not void finished runs.
+_WITHOUT_INFLUENCE = ("__main__.py", "report", "statistics.py", "tracking.py", "pretrain.py")
 _LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "tokenizers", "bitsandbytes")
 _LIBRARIES += ("numpy", "datasets", "jsonschema")
 
@@ -128,28 +128,68 @@ def read(path: Path) -> Record:
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
         version = tree["schema_version"]
+        if version <= SCHEMA_VERSION:
+            return Record(**_fields(tree), folder=path.parent)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RecordError(
-            f"{path} is not a whole record ({error}): move it away to have the run made again."
+            f"{path} is not a whole record ({_reason(error)}): move it away to have the run made "
+            "again."
         ) from error
-    if version > SCHEMA_VERSION:
-        raise RecordError(
-            f"{path} has schema version {version}, this program reads up to {SCHEMA_VERSION}: "
-            "update it."
-        )
-    known = {f.name for f in dataclasses.fields(Record)}
-    values = {key: value for key, value in tree.items() if key in known}
-    return Record(**values, folder=path.parent)
+    raise RecordError(
+        f"{path} has schema version {version}, this program reads up to {SCHEMA_VERSION}: "
+        "update it."
+    )
+
+
+def _fields(tree: dict[str, Any]) -> dict[str, Any]:
+    """Return what the file says of each field; null is "not known", which is the default."""
+    values = {"run_id": tree["run_id"]}
+    for field_ in dataclasses.fields(Record):
+        value = tree.get(field_.name)
+        if value is None or not field_.metadata.get("stored", True):
+            continue
+        if field_.default_factory is not dataclasses.MISSING:
+            kind = type(field_.default_factory())
+            if not isinstance(value, kind):
+                raise TypeError(f"{field_.name} is no {kind.__name__}")
+        values[field_.name] = value
+    return values
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror  # without the path, which is said already
+    return f"no {error}" if isinstance(error, KeyError) else str(error)
 
 
 def read_all(path: Path) -> list[Record]:
-    """Read the records of a run folder, of a sweep folder or of a report folder, by job number.
+    """Read the whole records of a run, sweep or report folder, by job number.
 
-    Raises:
-        RecordError: one of them cannot be read; it is named.
+    A broken record does not hide the others: `unreadable` names it.
     """
-    found = [read(file) for file in _record_files(path)]
+    found = [record for _, record in _read_each(path) if isinstance(record, Record)]
     return sorted(found, key=lambda r: (r.job is None, r.job or 0, r.started_at, str(r.folder)))
+
+
+def unreadable(path: Path) -> list[str]:
+    """Return a sentence for each record of a folder that `read_all` leaves out.
+
+    A sentence names the file from the folder on, so that it can stand in a committed report.
+    """
+    sentences = []
+    for file, error in _read_each(path):
+        if isinstance(error, RecordError):
+            name = file.name if file == path else file.relative_to(path).as_posix()
+            sentences.append(name + str(error).removeprefix(str(file)))
+    return sentences
+
+
+def _read_each(path: Path) -> Iterator[tuple[Path, Record | RecordError]]:
+    for file in _record_files(path):
+        try:
+            yield file, read(file)
+        except RecordError as error:
+            yield file, error
 
 
 def _record_files(path: Path) -> list[Path]:
@@ -187,7 +227,7 @@ def code_identity() -> str:
     digest = hashlib.sha256()
     for file in sorted(SOURCE.rglob("*")):
         relative = file.relative_to(SOURCE).as_posix()
-        if file.suffix not in (".py", ".jinja") or relative in _WITHOUT_INFLUENCE:
+        if file.suffix not in (".py", ".jinja") or relative.split("/")[0] in _WITHOUT_INFLUENCE:
             continue
         digest.update(relative.encode() + b"\0" + file.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
