@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from experiments import report
+from experiments import records, report
 from experiments.errors import RecordError
 from experiments.records import Record
 
@@ -491,3 +491,160 @@ def test_records_of_other_runs_are_not_mixed_in(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match="6 records that the report would not contain"):
         report.write(tmp_path / "run", tmp_path / "out")
     assert contents(tmp_path / "out") == before
+
+
+# --- records that are broken or not there yet ---
+
+
+def broken(folder: Path) -> None:
+    """Three seeds of one arm that are whole, and three run.json files that are not."""
+    two_arms(folder)
+    for job, text in enumerate(('{"schema_version": 1, "run_i', "", '{"schema_version": 99}')):
+        (folder / str(job + 3) / "run.json").write_text(text, encoding="utf-8")
+
+
+def test_broken_record_does_not_hide_the_others(tmp_path: Path) -> None:
+    broken(tmp_path)
+    assert [r.run_id for r in records.read_all(tmp_path)] == [f"all_linear{s}" for s in range(3)]
+    truncated, empty, newer = records.unreadable(tmp_path)
+    assert truncated.startswith("3/run.json is not a whole record (")
+    assert truncated.endswith("): move it away to have the run made again.")
+    assert empty.startswith("4/run.json is not a whole record (")
+    assert newer == ("5/run.json has schema version 99, this program reads up to 1: update it.")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]",
+        "{}",
+        "null",
+        '{"schema_version": "1", "run_id": "a"}',
+        '{"schema_version": 1}',
+        '{"schema_version": 1, "run_id": "a", "scores": []}',
+    ],
+)
+def test_json_that_is_no_record_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "0").mkdir()
+    (tmp_path / "0" / "run.json").write_text(text, encoding="utf-8")
+    assert records.read_all(tmp_path) == []
+    assert "0/run.json is not a whole record (" in records.unreadable(tmp_path)[0]
+
+
+def test_broken_records_are_named_under_the_table(tmp_path: Path) -> None:
+    broken(tmp_path)
+    text = report.summarise(tmp_path)
+    assert line_of(text, "model=tiny data=mixed lora=all_linear").split()[3:5] == ["3", "0.800"]
+    assert "3 finished." in text
+    assert text.count("Not counted: ") == 3 and "Not counted: 3/run.json is not a whole" in text
+
+
+def test_report_remembers_what_it_did_not_count(tmp_path: Path) -> None:
+    broken(tmp_path / "sweep")
+    report.write(tmp_path / "sweep", tmp_path / "out")
+    before = contents(tmp_path / "out")
+    readme = before["README.md"].decode()
+    assert "- Not counted: 5/run.json has schema version 99" in readme
+    assert str(tmp_path) not in readme
+    report.write(tmp_path / "out", tmp_path / "out")
+    report.write(tmp_path / "out", tmp_path / "again")
+    assert contents(tmp_path / "out") == contents(tmp_path / "again") == before
+    two_arms(tmp_path / "sweep")
+    report.write(tmp_path / "sweep", tmp_path / "out")
+    assert "Not counted" not in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert "Not counted" not in report.summarise(tmp_path / "out")
+
+
+def test_folder_of_broken_records_only_is_an_error(tmp_path: Path) -> None:
+    for job in ("0", "1"):
+        (tmp_path / job).mkdir()
+        (tmp_path / job / "run.json").write_text("{", encoding="utf-8")
+    for made in (report.summarise, lambda path: report.write(path, tmp_path / "out")):
+        with pytest.raises(RecordError, match=r"no record that can be read: 0/run\.json.*1 more"):
+            made(tmp_path)
+
+
+def test_runs_under_way_are_counted_and_failures_named(tmp_path: Path) -> None:
+    tree = {"schema_version": 1, "run_id": "young", "status": "running", "job": 0}
+    put(tmp_path / "sweep" / "0", tree)
+    assert report.summarise(tmp_path / "sweep") == "1 running.\n"
+    error = {"type": "DataError", "message": "no rows"}
+    bad = record("bad", job=1, status="failed", error=error, scores={}, seed=1)
+    put(tmp_path / "sweep" / "1", bad)
+    text = report.summarise(tmp_path / "sweep")
+    assert text.startswith("1 running, 1 failed.\nFailed: job 1, lora=all_linear seed=1: DataErr")
+    report.write(tmp_path / "sweep", tmp_path / "out")
+    readme = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert "- 1 running, 1 failed." in readme and "figures/" not in readme
+
+
+def test_run_without_the_optional_parts_has_its_table(tmp_path: Path) -> None:
+    tree = record("bare", job=None)
+    for key in ("overrides", "curve", "timing", "counts", "adapter", "provenance", "identity"):
+        tree[key] = None
+    for key in ("name", "resolved_from", "error", "finished_at"):
+        del tree[key]
+    put(tmp_path / "run", tree | {"config": {"seed": None, "model": None}})
+    text = report.summarise(tmp_path / "run")
+    assert line_of(text, "tuned").split() == ["tuned", "0.800", "0.200"]
+    report.write(tmp_path / "run", tmp_path / "out")
+    readme = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert readme.startswith("# Run bare\n") and "# commit unknown\n# command unknown" in readme
+
+
+def test_finished_run_without_scores_says_so(tmp_path: Path) -> None:
+    put(tmp_path, record("bare", scores={}))
+    assert report.summarise(tmp_path) == "The record holds none of the main scores.\n"
+
+
+@pytest.mark.parametrize("curve", [[], [{"step": 0, "validation_nll": 2.5}], [{"step": 1}]])
+def test_run_without_a_training_step_is_drawn(
+    tmp_path: Path, curve: list[dict[str, float]]
+) -> None:
+    single_run(tmp_path / "run")
+    path = tmp_path / "run" / "run.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"curve": curve}), encoding="utf-8")
+    report.write(tmp_path / "run", tmp_path / "out")
+    drawn = {name for name in contents(tmp_path / "out") if name.endswith(".png")}
+    measured = {"figures/curve.png"} if "validation_nll" in str(curve) else set()
+    assert drawn == {"figures/categories.png"} | measured
+
+
+@pytest.mark.parametrize(
+    ("command", "shown"),
+    [
+        ("python train.py lora=none -m seed=0,1", "python train.py lora=none -m seed=0,1"),
+        ("python train.py ~tracker ~hydra/launcher", "python train.py ~tracker ~hydra/launcher"),
+        ("python train.py x=https://a.b/c d=a/b", "python train.py x=https://a.b/c d=a/b"),
+        ("python train.py data.path=rows/a.jsonl", "python train.py data.path=rows/a.jsonl"),
+        ("python train.py data.path=/home/me/a.jsonl", "'data.path=<your path>/a.jsonl'"),
+        ("python train.py data.path=~/a.jsonl", "'data.path=<your path>/a.jsonl'"),
+        ("python train.py data.path=~me/a.jsonl", "'data.path=<your path>/a.jsonl'"),
+        ("python train.py data.path=/me/a,/me/b", "'data.path=<your path>/a,<your path>/b'"),
+        ("python train.py 'x=[/me/my rows/a, 3]'", "'x=[<your path>/a, 3]'"),
+        (r"python train.py 'x=/my rows/a b'", "'x=<your path>/a b'"),
+        ("python train.py data.path=file:///home/me/a", "'data.path=file:<your path>/a'"),
+        ("python train.py hydra.run.dir=/home/me/", "'hydra.run.dir=<your path>/me'"),
+    ],
+)
+def test_readme_command_shows_no_folder_of_the_user(
+    tmp_path: Path, command: str, shown: str
+) -> None:
+    put(tmp_path / "run", record("alone", provenance={"command": command}))
+    report.write(tmp_path / "run", tmp_path / "out")
+    text = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert shown in text
+
+
+def test_report_is_no_part_of_the_code_identity(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("report/tables.py", "training.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("1", encoding="utf-8")
+    monkeypatch.setattr(records, "SOURCE", tmp_path)
+    before = records.code_identity()
+    (tmp_path / "report" / "tables.py").write_text("2", encoding="utf-8")
+    assert records.code_identity() == before
+    (tmp_path / "training.py").write_text("2", encoding="utf-8")
+    assert records.code_identity() != before

@@ -30,8 +30,10 @@ SOURCE = Path(__file__).parent
 
 # Modules and folders that cannot change a score: editing them must not void finished runs.
 _WITHOUT_INFLUENCE = ("__main__.py", "report", "statistics.py", "tracking.py", "pretrain.py")
-_LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "tokenizers", "bitsandbytes")
-_LIBRARIES += ("numpy", "datasets", "jsonschema")
+_LIBRARIES = (
+    *("torch", "transformers", "trl", "peft", "accelerate", "tokenizers", "bitsandbytes"),
+    *("numpy", "datasets", "jsonschema"),
+)
 
 
 @dataclass

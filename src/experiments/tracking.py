@@ -63,7 +63,8 @@ class Tracker:
         self._open: Any = None
         if run.tracker.kind == "none":
             return
-        os.environ.setdefault("TRACKIO_DIR", str(Path("outputs/trackio").resolve()))
+        if not os.environ.get("TRACKIO_DIR"):
+            os.environ["TRACKIO_DIR"] = str(Path("outputs/trackio").resolve())
         import trackio  # reads TRACKIO_DIR when it is imported
 
         with _quiet():

@@ -31,8 +31,11 @@ class CheckedSweeper(BasicSweeper):
         given = [str(text) for text in config.hydra.overrides.hydra]
         named = any(re.match(r"\+*hydra\.sweep\.dir=", text) for text in given)
         if not named and config.hydra.runtime.choices.get("sweeps") is None:
+            folder = f"outputs/{sweep_name(config.hydra.overrides.task)}"
             with open_dict(config):
-                config.hydra.sweep.dir = f"outputs/{sweep_name(config.hydra.overrides.task)}"
+                config.hydra.sweep.dir = folder
+                # Each job is composed anew from these; the line above only names our own folder.
+                config.hydra.overrides.hydra.append(f"hydra.sweep.dir={folder}")
         self._sweep_dir = Path(str(config.hydra.sweep.dir))
 
     def sweep(self, arguments: list[str]) -> Any:

@@ -1,0 +1,107 @@
+"""Records in, tables and figures out: the same records always give the same bytes.
+
+Tables are a function of the records on disk and nothing reads a table back. Only finished runs
+are averaged; the others are counted and their errors named, and a broken record hides no other.
+`summarise` is what is printed after a run or a sweep, `write` makes the committed folder:
+README.md, runs.csv, table.csv, figures and `runs/` with the records themselves, from which the
+folder can be made again.
+
+Runs that share everything but the seed are an arm. Intervals come from `statistics`: over seeds
+where an arm has several, over test rows where it has one, and every table says which.
+
+In the order of the flow: `scores` (one record), `arms` (all of them), `tables`, `sentences` below
+the tables, `figures`, and `files`, the folder that is committed.
+"""
+
+import shutil
+import sys
+import textwrap
+from pathlib import Path
+
+from experiments import records
+from experiments.errors import RecordError
+from experiments.records import Record
+from experiments.report import arms, figures, files, sentences, tables
+from experiments.report.arms import Report
+from experiments.report.scores import COLUMNS, Kind, Run
+
+__all__ = ["LOG_WIDTH", "model_card", "summarise", "write"]
+
+LOG_WIDTH = 140  # characters of a line where the output is no terminal
+
+
+def summarise(path: Path) -> str:
+    """Return the tables of a run, sweep or report folder as plain text.
+
+    Raises:
+        RecordError: there is no record, or none that can be read.
+    """
+    report = _build(path)
+    width = LOG_WIDTH
+    if sys.stdout.isatty():
+        width = shutil.get_terminal_size().columns
+    parts = [tables.aligned(grid, width) for grid in tables.grids(report)]
+    notes = [textwrap.fill(n, width, subsequent_indent="  ") for n in sentences.write(report)]
+    return "\n\n".join([*parts, "\n".join(notes)]) + "\n"
+
+
+def write(path: Path, out: Path) -> list[Path]:
+    """Write the report of a folder into `out` and return the files written.
+
+    A report folder may be its own source: it then comes out as it was.
+
+    Raises:
+        RecordError: there is no record or none that can be read, `out` holds records of other
+            runs, or it cannot be written.
+    """
+    report = _build(path)
+    content = dict(files.record_files(report))
+    files.refuse_strangers(out, set(content))
+    content["runs.csv"] = files.runs_csv(report).encode()
+    content["table.csv"] = files.table_csv(report).encode()
+    drawn = dict(figures.draw(report))
+    content |= drawn
+    content["README.md"] = files.readme(report, [f for f in drawn if f.endswith(".png")]).encode()
+    if not report.unreadable:
+        (out / files.NOT_COUNTED).unlink(missing_ok=True)
+    for name, text in content.items():
+        records.write_whole(out / name, text)
+    return [out / name for name in content]
+
+
+def model_card(record: Record) -> str:
+    """Return the README.md of a run's adapter: the hub's header, what was trained, its scores.
+
+    Local paths are left out: only a base from the hub is named in the header.
+    """
+    run, made = Run(record), record.provenance
+    hub_id = (record.config.get("model") or {}).get("hub_id")
+    header = ["library_name: peft", *([f"base_model: {hub_id}"] if hub_id else [])]
+    names = [key for key in COLUMNS if run.score("tuned", key) is not None]
+    kinds: tuple[Kind, ...] = ("base", "tuned")
+    lines = [
+        [tables.heading(key), *(tables.cell_text(run.over_items(kind, key)) for kind in kinds)]
+        for key in names
+    ]
+    tree = " (dirty tree)" if made.get("git_dirty") else ""
+    parts = [
+        "\n".join(["---", *header, "---"]),
+        f"# {arms.title([run])}",
+        tables.markdown(tables.Grid(["score", *kinds], lines)),
+        f"One seed ({run.seed}); the run's record has the number of rows behind each score.",
+        f"Code: commit {made.get('git_commit') or 'unknown'}{tree}.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _build(path: Path) -> Report:
+    found, broken = records.read_all(path), records.unreadable(path)
+    if not found and broken:
+        more = f" ({len(broken) - 1} more like it)" if len(broken) > 1 else ""
+        raise RecordError(f"{path} holds no record that can be read: {broken[0]}{more}")
+    if not found:
+        raise RecordError(
+            f"{path} holds no record: name the folder of a run, of a sweep or of a report, "
+            "for example outputs/reports/NAME."
+        )
+    return arms.build(found, [*files.not_counted(path), *broken])

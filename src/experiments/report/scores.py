@@ -1,0 +1,158 @@
+"""A record in, its scores with their intervals over test rows out, and what a score is called."""
+
+import json
+import math
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+from experiments import metrics, records, statistics
+from experiments.config import EXECUTION_KEYS
+from experiments.records import Record
+from experiments.statistics import Bounds, Direction, Interval
+
+Kind = Literal["base", "tuned"]
+
+COLUMNS = {
+    "calls/exact": "calls exact",
+    "unseen_values/calls/exact": "exact, unseen values",
+    "unseen_tools/calls/exact": "exact, unseen tools",
+    "restraint/correct": "restraint",
+    "json_output/valid": "JSON valid",
+    "json_output/values": "JSON values",
+    "calls/malformed": "malformed",
+    "generation/stopped": "stopped",
+    "loss/nll": "NLL per token",
+    "validation/loss/nll": "validation NLL",
+}
+
+
+CATEGORY_SCORES = ("calls/exact", "restraint/correct", "json_output/valid")
+
+
+@dataclass
+class Run:
+    """A record with its scores per item, which are read when first asked for."""
+
+    record: Record
+
+    @property
+    def seed(self) -> int:
+        """The run's seed."""
+        return int(self.record.config.get("seed") or 0)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run may be counted."""
+        return self.record.status == "finished"
+
+    @cached_property
+    def overrides(self) -> dict[str, str]:
+        """The overrides that describe the run, without seed and execution keys."""
+        pairs = (text.lstrip("+").partition("=")[::2] for text in self.record.overrides)
+        hidden = ("seed", "sweeps", *EXECUTION_KEYS)
+        return {k: v for k, v in pairs if not any(k == h or k.startswith(f"{h}.") for h in hidden)}
+
+    @cached_property
+    def arm_key(self) -> str:
+        """The canonical config without the seed."""
+        return dump({k: v for k, v in self.record.config.items() if k != "seed"})
+
+    @cached_property
+    def categories(self) -> dict[str, str]:
+        """Id of a row of the test split -> its category."""
+        return {str(i["id"]): i["category"] for i in self._test_items() if i.get("category")}
+
+    @cached_property
+    def per_item(self) -> dict[tuple[str, str], dict[str, float]]:
+        """(model, score key) -> id of the row -> value; `loss/nll` by `ratio_values`."""
+        found: dict[tuple[str, str], dict[str, float]] = {}
+        parts: dict[tuple[str, str], dict[str, tuple[float, float]]] = {}
+        for item in self._items:
+            prefix = "" if item["split"] == "test" else f"{item['split']}/"
+            model, row = item["model"], str(item["id"])
+            for key, value in item["scores"].items():
+                found.setdefault((model, prefix + key), {})[row] = float(value)
+            if item.get("trained_tokens"):
+                nll = (float(item["nll"]), float(item["trained_tokens"]))
+                parts.setdefault((model, f"{prefix}loss/nll"), {})[row] = nll
+        for at, pairs in parts.items():
+            values = statistics.ratio_values(*zip(*pairs.values(), strict=True))
+            found[at] = dict(zip(pairs, values, strict=True))
+        return found
+
+    @cached_property
+    def _items(self) -> list[dict[str, Any]]:
+        return records.items(self.record)
+
+    def _test_items(self) -> Iterator[dict[str, Any]]:
+        return (item for item in self._items if item["split"] == "test")
+
+    def score(self, kind: Kind, key: str) -> float | None:
+        """Return one score of the base or the tuned model, None if it was not measured."""
+        return self.record.scores.get(kind, {}).get(key)
+
+    def rows_of(self, kind: Kind, key: str) -> dict[str, float]:
+        """Return id -> value of the test rows behind a score; empty if they are not there."""
+        values, score = self.per_item.get((kind, key), {}), self.score(kind, key)
+        if not values or score is None:
+            return {}
+        # 1e-6: the record's mean and the rows' differ by rounding only, or they do not belong.
+        close = math.isclose(mean(values.values()), score, rel_tol=1e-6, abs_tol=1e-9)
+        return values if close else {}
+
+    def over_items(self, kind: Kind, key: str) -> Interval | None:
+        """Return a score with its interval over test rows; no interval without the rows."""
+        value = self.score(kind, key)
+        if value is None:
+            return None
+        if values := list(self.rows_of(kind, key).values()):
+            return statistics.items_interval(values, bounds=bounds(key))
+        n = self.record.counts.get(kind, {}).get(key, 0)
+        return Interval(value, None, None, n, "items", "none")
+
+    def gain(self, key: str) -> Interval | None:
+        """Return tuned - base of one score, paired by test row where the rows are there."""
+        base, tuned = self.score("base", key), self.score("tuned", key)
+        if base is None or tuned is None:
+            return None
+        a, b = self.rows_of("base", key), self.rows_of("tuned", key)
+        if not a or a.keys() != b.keys():
+            return Interval(tuned - base, None, None, 0, "items", "none")
+        return statistics.paired_difference(list(a.values()), [b[row] for row in a], over="items")
+
+
+def by_category(run: Run) -> dict[tuple[str, str], dict[str, Interval]]:
+    """Return (category, score) -> model -> interval over the category's test rows."""
+    found: dict[tuple[str, str], dict[str, Interval]] = {}
+    for key in CATEGORY_SCORES:
+        for kind in ("base", "tuned"):
+            groups: dict[str, list[float]] = {}
+            for row, value in run.per_item.get((kind, key), {}).items():
+                if row in run.categories:
+                    groups.setdefault(run.categories[row], []).append(value)
+            for category in sorted(groups):
+                interval = statistics.items_interval(groups[category], bounds=(0, 1))
+                found.setdefault((category, key), {})[kind] = interval
+    return found
+
+
+def bounds(key: str) -> Bounds | None:
+    """Return the range of a score: the shares among the main scores lie within 0 and 1."""
+    return (0.0, 1.0) if key in COLUMNS and "loss/" not in key else None
+
+
+def direction(key: str) -> Direction:
+    """Return which way a score is better; unknown ones are better when higher."""
+    return "minimize" if metrics.direction(key) == "minimize" else "maximize"
+
+
+def mean(values: Collection[float]) -> float:
+    """Return the mean, summed without rounding on the way."""
+    return math.fsum(values) / len(values)
+
+
+def dump(value: Any) -> str:
+    """Return the same text for equal trees."""
+    return json.dumps(value, sort_keys=True, default=str)

@@ -1,0 +1,146 @@
+"""A report in, the sentences below its tables out: what the intervals cover, what is missing."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from experiments import records
+from experiments.records import Record
+from experiments.report.arms import Report, Row
+from experiments.report.scores import COLUMNS, Run, dump
+from experiments.report.tables import is_flat, main_scores
+
+_IDENTITY = {
+    "code_sha256": (),
+    "libraries": (),
+    "device_class": (),
+    "precision": ("trainer.precision",),
+    "base_sha256": ("model",),
+    "adapter_sha256": ("model",),
+    "data_fingerprint": ("model", "data"),
+}
+
+
+def write(report: Report) -> Iterator[str]:
+    """Yield the sentences: captions, warnings, counts, failures, what is not counted."""
+    if report.single is not None:
+        yield _single_caption(report.rows)
+    elif report.rows:
+        yield from _sweep_captions(report)
+    yield from _warnings(report.runs)
+    if report.single is None:
+        yield _footer([run.record.status for run in report.runs])
+    for run in report.runs:
+        if run.record.status == "failed":
+            yield f"Failed: {_failure(run.record)}"
+    if report.left_out:
+        yield (
+            f"{counted(len(report.left_out), 'other record')} of the same runs left out: "
+            "the newest finished one counts."
+        )
+    for sentence in report.unreadable:
+        yield f"Not counted: {sentence}"
+
+
+def _footer(statuses: Sequence[str]) -> str:
+    order = sorted(records.STATUSES, key=lambda status: status != "finished")
+    return ", ".join(f"{statuses.count(s)} {s}" for s in order if s in statuses) + "."
+
+
+def _single_caption(rows: Sequence[Row]) -> str:
+    if not main_scores(rows):
+        return "The record holds none of the main scores."
+    cells = [row.scores[key] for row in rows for key in main_scores(rows) if key in row.scores]
+    shown = [cell.n for cell in cells if cell.low is not None]
+    if not shown:
+        return "No intervals: the scores per test row (items.jsonl.gz) are not beside the record."
+    n = f"{min(shown)} to {max(shown)}" if min(shown) < max(shown) else str(max(shown))
+    return (
+        f"95 % intervals over {n} test rows (Wilson for shares of right rows, Student t "
+        "otherwise; differences paired by row), one seed: they do not cover what another seed "
+        "would change."
+    )
+
+
+def _sweep_captions(report: Report) -> Iterator[str]:
+    tuned = [row for row in report.rows if row.kind == "tuned"]
+    if any(len(row.runs) > 1 for row in tuned):
+        yield "Mean over seeds with the 95 % Student t interval over seeds."
+    alone = [row.label for row in tuned if len(row.runs) == 1]
+    if alone:
+        who = "Every arm has" if len(alone) == len(tuned) else f"{_listed(alone)}:"
+        yield (
+            f"{who} one seed: the 95 % interval is over test rows and does not cover what "
+            "another seed would change."
+        )
+    shown = [row.scores.get(key) for row in tuned for key in main_scores(tuned)]
+    shown += [row.difference for row in tuned]
+    if any(interval and interval.over == "seeds" and is_flat(interval) for interval in shown):
+        yield (
+            "No interval is shown where all seeds gave the same number, which few test rows can "
+            "do by chance; such a difference counts as not separable."
+        )
+    if len(tuned) < len(report.rows):
+        yield "The untuned base has no seed: its 95 % interval is over test rows."
+    if len(tuned) > 1 and report.headline:
+        yield (
+            f"Difference: {COLUMNS[report.headline]} minus that of {tuned[0].label}, paired by "
+            "seed, with its 95 % Student t interval; not separable: the interval contains 0. "
+            "Each arm is compared on its own, without a correction for the number of arms."
+        )
+    yield from _unequal(tuned)
+
+
+def _unequal(tuned: Sequence[Row]) -> Iterator[str]:
+    if len({tuple(row.seeds) for row in tuned}) > 1:
+        own = "; ".join(f"{row.label} has {', '.join(map(str, row.seeds))}" for row in tuned)
+        yield f"Unequal seeds: {own}. Differences use the seeds that both arms have."
+
+
+def _warnings(runs: Sequence[Run]) -> Iterator[str]:
+    finished = [run.record for run in runs if run.finished]
+    found = [name for name, apart in _IDENTITY.items() if _differs(finished, name, apart)]
+    if found:
+        yield (
+            f"Warning: the runs do not share one {', '.join(found)}: a difference between them "
+            "may come from that."
+        )
+    if len({dump(record.config.get("data")) for record in finished}) > 1:
+        yield "Warning: the arms differ in their data, and each was scored on its own test rows."
+    dirty = sum(bool(record.provenance.get("git_dirty")) for record in finished)
+    if dirty:
+        yield f"Warning: made from a dirty tree: {dirty} of {counted(len(finished), 'run')}."
+
+
+def _differs(finished: Iterable[Record], name: str, apart: tuple[str, ...]) -> bool:
+    groups: dict[str, set[str]] = {}
+    for record in finished:
+        key = dump([_lookup(record.config, path) for path in apart])
+        groups.setdefault(key, set()).add(dump(record.identity.get(name)))
+    return any(len(values) > 1 for values in groups.values())
+
+
+def _lookup(tree: Any, path: str) -> Any:
+    for part in path.split("."):
+        tree = (tree or {}).get(part)
+    return tree
+
+
+def _failure(record: Record) -> str:
+    error = record.error or {}
+    message = " ".join(str(error.get("message", "no message")).split())
+    what = " ".join(record.overrides) or record.run_id
+    job = "" if record.job is None else f"job {record.job}, "
+    return f"{job}{what}: {error.get('type', 'error')}: {message}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names)
+
+
+def counted(n: int, noun: str) -> str:
+    """Return a number with its noun.
+
+    >>> counted(2, "run")
+    '2 runs'
+    """
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"

@@ -1,0 +1,155 @@
+"""A report in, its tables out: as lines of text for a terminal, or as Markdown."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from experiments import statistics
+from experiments.report.arms import Report, Row
+from experiments.report.scores import COLUMNS, Run, by_category, direction
+from experiments.statistics import Interval
+
+
+@dataclass
+class Grid:
+    """A table of text: the first column names the rows."""
+
+    header: list[str]
+    rows: list[list[str]]
+
+
+def main_scores(rows: Sequence[Row]) -> dict[str, str]:
+    """Return the main scores that any row has; the validation loss only where no test loss is."""
+    there = {key for row in rows for key in row.scores}
+    if "loss/nll" in there:
+        there.discard("validation/loss/nll")
+    return {key: heading(key) for key in COLUMNS if key in there}
+
+
+def heading(key: str) -> str:
+    """Return a score's name with its direction where lower is better."""
+    return COLUMNS[key] + (" (lower is better)" if direction(key) == "minimize" else "")
+
+
+def cell_text(interval: Interval | None, sign: str = "") -> str:
+    """Return `0.852 [0.81, 0.89]`: two decimals, or three where two would hide the interval."""
+    if interval is None:
+        return "-"
+    text = f"{interval.estimate:{sign}.3f}"
+    if interval.low is None or interval.high is None or is_flat(interval):
+        return text
+    ends = (interval.low, interval.high)
+    near_zero = any(0 < abs(end) < 0.005 for end in ends)
+    digits = 3 if near_zero or ends[1] - ends[0] < 0.02 else 2
+    return f"{text} [{ends[0]:.{digits}f}, {ends[1]:.{digits}f}]"
+
+
+def is_flat(interval: Interval) -> bool:
+    """Tell whether all values were the same: an interval without width."""
+    low, high = interval.low, interval.high
+    return low is not None and high is not None and high - low < statistics.ROUNDING
+
+
+def verdict(difference: Interval | None, key: str) -> str:
+    """Return the words for a difference, `-` where it rests on nothing that can be judged."""
+    if difference is None or difference.n == 0:
+        return "-"
+    return statistics.verdict_words(difference, direction(key))
+
+
+def grids(report: Report) -> list[Grid]:
+    """Return the tables of a report; none where no run has a score to show."""
+    if not main_scores(report.rows):
+        return []
+    if report.single is not None:
+        return [_single_grid(report.rows, report.single), *_category_grids(report.single)]
+    return [_sweep_grid(report)]
+
+
+def _single_grid(rows: Sequence[Row], run: Run) -> Grid:
+    columns = main_scores(rows)
+    lines = [[row.label, *(cell_text(row.scores.get(key)) for key in columns)] for row in rows]
+    if len(rows) > 1:
+        gains = {key: run.gain(key) for key in columns}
+        lines.append(["tuned - base", *(cell_text(gain, "+") for gain in gains.values())])
+        lines.append(["tuned is", *(verdict(gain, key) for key, gain in gains.items())])
+    counts = [rows[-1].scores.get(key) for key in columns]
+    lines.append(["test rows", *(str(i.n) if i and i.n else "-" for i in counts)])
+    return Grid(["model", *columns.values()], lines)
+
+
+def _category_grids(run: Run) -> list[Grid]:
+    """Return the table of the test split by category; none where rows have no category."""
+    lines = []
+    for (category, key), cells in by_category(run).items():
+        n = max(cell.n for cell in cells.values())
+        line = [category, COLUMNS[key], str(n)]
+        lines.append(line + [cell_text(cells.get(kind)) for kind in ("base", "tuned")])
+    return [Grid(["category", "score", "test rows", "base", "tuned"], lines)] if lines else []
+
+
+def _sweep_grid(report: Report) -> Grid:
+    """Return the table of arms: the score they are compared by first, then the others."""
+    columns, key = main_scores(report.rows), report.headline
+    first = {key: columns.pop(key)} if key else {}
+    tuned = [row for row in report.rows if row.kind == "tuned"]
+    compared = first if len(tuned) > 1 else {}
+    header = ["arm", "seeds", *first.values(), *("difference to first arm" for _ in compared)]
+    header += ["train seconds", *columns.values()]
+    lines = []
+    for row in report.rows:
+        line = [row.label, str(len(row.runs)) if row.kind == "tuned" else "-"]
+        line += [cell_text(row.scores.get(one)) for one in first]
+        line += ["reference" if row is tuned[0] else _compared(row, one) for one in compared]
+        seconds = row.seconds()
+        line.append("-" if seconds is None else f"{seconds:.0f}")
+        lines.append(line + [cell_text(row.scores.get(one)) for one in columns])
+    return Grid(header, lines)
+
+
+def _compared(row: Row, key: str) -> str:
+    if row.difference is None:
+        return "-"
+    return f"{cell_text(row.difference, '+')} {verdict(row.difference, key)}"
+
+
+def aligned(grid: Grid, width: int) -> str:
+    """Align the columns; those that do not fit follow below, with the first column repeated."""
+    cells = [_split_header(grid.header), *([[c, ""] for c in row] for row in grid.rows)]
+    sizes = [
+        max(len(line) for cell in column for line in cell) for column in zip(*cells, strict=True)
+    ]
+    blocks: list[list[int]] = []
+    for at in range(1, len(sizes)):
+        if blocks and sizes[0] + sum(sizes[i] + 2 for i in [*blocks[-1], at]) <= width:
+            blocks[-1].append(at)
+        else:
+            blocks.append([at])
+    return "\n\n".join(_block(grid, [0, *block], sizes) for block in blocks)
+
+
+def _block(grid: Grid, columns: Sequence[int], sizes: Sequence[int]) -> str:
+    split = _split_header(grid.header)
+    above = [[cell[0] for cell in split], [cell[1] for cell in split]]
+    rule = ["-" * size for size in sizes]
+    lines = []
+    for row in [*(line for line in above if any(line[i] for i in columns)), rule, *grid.rows]:
+        cells = [row[i].ljust(sizes[i]) if i == 0 else row[i].rjust(sizes[i]) for i in columns]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def _split_header(header: Sequence[str]) -> list[list[str]]:
+    """Break "NLL per token (lower is better)" into two lines, the second one at the rule."""
+    parts = [name.partition(" (") for name in header]
+    return [[name, f"({rest}"] if rest else ["", name] for name, _, rest in parts]
+
+
+def markdown(grid: Grid) -> str:
+    """Return the table as Markdown, numbers to the right."""
+    lines = [grid.header, [":---"] + ["---:"] * (len(grid.header) - 1), *grid.rows]
+    return "\n".join(f"| {' | '.join(map(escaped, line))} |" for line in lines)
+
+
+def escaped(text: str) -> str:
+    """Return text that Markdown shows as it is, in a table too."""
+    return text.replace("|", "\\|").replace("<", "&lt;")

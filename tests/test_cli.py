@@ -1,0 +1,163 @@
+"""What a user types: help at once, one sentence for a mistake, a table at the end."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conftest import ROOT, SMOKE, Cli, environment
+from experiments import records
+
+HEAVY = ("torch", "transformers", "trl", "peft", "datasets", "trackio")
+
+
+def test_help_names_the_groups_and_the_commands(cli: Cli) -> None:
+    done = cli("--help")
+    assert done.returncode == 0
+    for text in ("lora: all_linear, attention, dora, mlp, none, qv, rslora", "data: jsonl, mixed",
+                 "hardware: auto, cpu", "python train.py -m lora=all_linear,qv"):  # fmt: skip
+        assert text in done.stdout
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["lora.r=0"], ["lora=al_linear"], ["lora.rank=3"]])
+def test_nothing_heavy_is_imported_before_the_config_is_accepted(arguments: list[str]) -> None:
+    code = (
+        "import atexit, runpy, sys; "
+        f"atexit.register(lambda: print([m for m in {HEAVY!r} if m in sys.modules])); "
+        f"sys.argv = ['train.py', *{arguments!r}]; "
+        f"runpy.run_path({str(ROOT / 'train.py')!r}, run_name='__main__')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment(), check=False
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["lora=al_linear"], "lora=al_linear: there is no such config file; did you mean 'all_linear'? "
+         "Allowed: all_linear, attention, dora, mlp, none, qv, rslora."),
+        (["loar=qv"], "loar: the run has no key 'loar'; did you mean 'lora'?"),
+        (["lora.rank=3"], "lora.rank: `lora` has no key 'rank'; "),
+        (["+lora.rank=3"], "lora.rank: `lora` has no key 'rank'; "),
+        (["lora.r=many"], "lora.r: Value 'many' of type 'str' could not be converted to Integer; "
+         "expected int | None."),
+        (["lora.r=0", "trainer.learning_rate=-1"], "lora.r=0: must be at least 1; "
+         "trainer.learning_rate=-1.0: must be above 0, for example 2e-4."),
+        (["sweeps=nothing"], "sweeps=nothing: there is no such config file"),
+        (["model=local", "model.path=/no/such/folder", *SMOKE], "model.path=/no/such/folder: there "
+         "is no such folder"),
+        (["data=jsonl", "data.path=absent.jsonl", "tracker=none"], "data.path=absent.jsonl: there is "
+         "no such file"),
+        (["lora.target_modules=[q_proj,v_prj]", *SMOKE, "eval.base=false"], "'v_prj' matches no "
+         "linear layer"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_sentence_and_a_non_zero_exit(
+    cli: Cli, arguments: list[str], sentence: str
+) -> None:
+    done = cli(*arguments)
+    assert done.returncode == 1
+    [line] = [text for text in done.stderr.splitlines() if text.startswith("error: ")]
+    assert sentence in line
+    assert "Traceback" not in done.stderr
+
+
+def test_a_failed_run_leaves_a_record_that_says_why(cli: Cli, tmp_path: Path) -> None:
+    done = cli(*SMOKE, "lora.target_modules=[q_proj,v_prj]", "eval.base=false", "hydra.run.dir=here")
+    assert done.returncode == 1
+    record = records.read(tmp_path / "here" / "run.json")
+    assert record.status == "failed"
+    assert record.error is not None and record.error["type"] == "AdapterError"
+
+
+def test_a_sweep_with_an_illegal_job_starts_none_and_names_all(cli: Cli, tmp_path: Path) -> None:
+    done = cli("-m", "lora.r=4,0,-1", *SMOKE)
+    assert done.returncode == 1
+    assert "2 of 3 jobs are illegal, none was started" in done.stderr
+    assert "lora.r=0: must be at least 1" in done.stderr
+    assert "lora.r=-1: must be at least 1" in done.stderr
+    assert not list(tmp_path.glob("outputs/*/*/run.json"))
+
+
+def test_a_multirun_prints_one_row_per_arm_and_resumes_by_the_same_line(
+    cli: Cli, tmp_path: Path
+) -> None:
+    line = ("-m", "lora=all_linear,qv", "seed=0,1", *SMOKE)
+    first = cli(*line)
+    assert first.returncode == 0, first.stderr
+    assert "4 finished" in first.stdout
+    for text in ("lora=all_linear", "lora=qv", "base (untuned)", "difference"):
+        assert text in first.stdout
+    [sweep] = [p for p in (tmp_path / "outputs").iterdir() if p.name.startswith("grid_")]
+    assert sorted(p.name for p in sweep.iterdir() if p.is_dir()) == ["0", "1", "2", "3"]
+    before = {p: p.stat().st_mtime_ns for p in sweep.glob("*/run.json")}
+    second = cli(*line)
+    assert second.returncode == 0, second.stderr
+    assert second.stdout.count("finished before in") == 4
+    assert {p: p.stat().st_mtime_ns for p in sweep.glob("*/run.json")} == before
+    reported = cli("report", str(sweep), "--out", "report", module=True)
+    assert reported.returncode == 0, reported.stderr
+    readme = (tmp_path / "report" / "README.md").read_text()
+    assert "| lora=qv" in readme
+    assert len((tmp_path / "report" / "runs.csv").read_text().splitlines()) == 5
+
+
+def test_one_failing_job_does_not_stop_the_others(cli: Cli) -> None:
+    done = cli("-m", "lora.target_modules=[q_proj],[q_prj],[v_proj]", *SMOKE, "eval.base=false")
+    assert done.returncode == 1
+    assert "2 finished, 1 failed" in done.stdout
+    assert "1 of 3 jobs failed" in done.stderr
+
+
+def test_a_run_is_reproduced_from_its_own_saved_config(cli: Cli, tmp_path: Path) -> None:
+    assert cli(*SMOKE, "seed=3", "hydra.run.dir=first").returncode == 0
+    again = cli("-cp", str(tmp_path / "first" / ".hydra"), "-cn", "config")
+    assert again.returncode == 0, again.stderr
+    [copy] = tmp_path.glob("outputs/*/*/run.json")
+    one, other = records.read(tmp_path / "first" / "run.json"), records.read(copy)
+    assert (one.run_id, one.scores) == (other.run_id, other.scores)
+
+
+def test_generate_and_merge_use_the_tuned_model(cli: Cli, tmp_path: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from experiments import runs
+
+    assert cli(*SMOKE, "trainer.keep=adapter", "hydra.run.dir=run", "eval.base=false").returncode == 0
+    asked = cli("generate", "run", "--prompt", "Hello there", "--max-new-tokens", "5", module=True)
+    assert asked.returncode == 0, asked.stderr
+    assert asked.stdout
+    merged = cli("merge", "run", "--out", "merged", module=True)
+    assert merged.returncode == 0, merged.stderr
+    base, _ = runs.load_run(tmp_path / "run")
+    ids = torch.arange(20, 60)[None]
+    plain = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype=torch.float32).eval()
+    # W + sBA in fp32 against Wx + sBAx: two orders of the same sums.
+    assert torch.allclose(plain(input_ids=ids).logits, base.model(input_ids=ids).logits, atol=1e-4)
+    again = cli("merge", "run", "--out", "merged", module=True)
+    assert again.returncode == 1 and "is not empty" in again.stderr
+    absent = cli("generate", "nowhere", "--prompt", "x", module=True)
+    assert absent.returncode == 1 and absent.stderr.startswith("error: ")
+
+
+def test_a_jsonl_line_that_is_not_json_is_named(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"prompt": "a", "completion": "b"}) + "\n{oops\n")
+    done = cli("data=jsonl", "data.path=rows.jsonl", "tracker=none")
+    assert done.returncode == 1
+    assert "rows.jsonl, line 2: not JSON" in done.stderr
+
+
+def test_a_sweep_file_without_m_is_refused(cli: Cli, tmp_path: Path) -> None:
+    sweeps = tmp_path / "sweeps"
+    sweeps.mkdir()
+    (sweeps / "mine.yaml").write_text(
+        "# @package _global_\nhydra:\n  sweeper:\n    params:\n      seed: 0,1\n"
+    )
+    done = cli("sweeps=mine", EXPERIMENTS_ROOT=str(tmp_path))
+    assert done.returncode == 1
+    assert "sweeps=... describes many runs: add -m" in done.stderr
