@@ -54,7 +54,9 @@ def environment(**extra: str) -> dict[str, str]:
 def cli(tmp_path: Path) -> Cli:
     """Run train.py, or `python -m experiments`, as a user would, from an empty folder."""
 
-    def run(*arguments: str, module: bool = False, **env: str) -> "subprocess.CompletedProcess[str]":
+    def run(
+        *arguments: str, module: bool = False, **env: str
+    ) -> "subprocess.CompletedProcess[str]":
         program = ["-m", "experiments"] if module else [str(ROOT / "train.py")]
         return subprocess.run(
             [sys.executable, *program, *arguments],

@@ -42,9 +42,7 @@ def test_each_group_adapts_its_modules_in_every_layer(option: str, names: set[st
 
 def test_trainable_parameters_are_counted_by_hand() -> None:
     run, attached = attach("lora=qv", "lora.r=3")
-    linear = [
-        m for n, m in base_for(run).model.named_modules() if n.endswith(("q_proj", "v_proj"))
-    ]
+    linear = [m for n, m in base_for(run).model.named_modules() if n.endswith(("q_proj", "v_proj"))]
     by_hand = sum(3 * (m.in_features + m.out_features) for m in linear)
     assert attached.trainable_parameters == by_hand
 
@@ -89,7 +87,7 @@ def test_extra_keys_are_checked_against_peft() -> None:
 
 def test_a_folder_without_an_adapter_is_named(tmp_path: Path) -> None:
     run = load("hardware=cpu")
-    with pytest.raises(AdapterError, match="no adapter_config.json in it"):
+    with pytest.raises(AdapterError, match=r"no adapter_config.json in it"):
         adapters.load(str(tmp_path), base_for(run).model)
 
 

@@ -48,9 +48,14 @@ def test_any_text_is_read_without_an_error(text: str) -> None:
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+    ),
     max_leaves=8,
 )
 
@@ -60,7 +65,9 @@ def test_a_value_equals_itself_after_a_round_trip(value: Any) -> None:
     assert same_value(value, json.loads(json.dumps(value)))
 
 
-@pytest.mark.parametrize(("one", "other"), [(True, 1), ("1", 1), ({"a": 1}, {"a": 1, "b": 2}), ([1], [1, 1]), (None, 0)])
+@pytest.mark.parametrize(
+    ("one", "other"), [(True, 1), ("1", 1), ({"a": 1}, {"a": 1, "b": 2}), ([1], [1, 1]), (None, 0)]
+)
 def test_values_of_other_types_differ(one: Any, other: Any) -> None:
     assert not same_value(one, other)
     assert not same_value(other, one)

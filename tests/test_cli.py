@@ -21,7 +21,9 @@ def test_help_names_the_groups_and_the_commands(cli: Cli) -> None:
         assert text in done.stdout
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["lora.r=0"], ["lora=al_linear"], ["lora.rank=3"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["lora.r=0"], ["lora=al_linear"], ["lora.rank=3"]]
+)
 def test_nothing_heavy_is_imported_before_the_config_is_accepted(arguments: list[str]) -> None:
     code = (
         "import atexit, runpy, sys; "
@@ -38,8 +40,8 @@ def test_nothing_heavy_is_imported_before_the_config_is_accepted(arguments: list
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["lora=al_linear"], "lora=al_linear: there is no such config file; did you mean 'all_linear'? "
-         "Allowed: all_linear, attention, dora, mlp, none, qv, rslora."),
+        (["lora=al_linear"], "lora=al_linear: there is no such config file; did you mean "
+         "'all_linear'? Allowed: all_linear, attention, dora, mlp, none, qv, rslora."),
         (["loar=qv"], "loar: the run has no key 'loar'; did you mean 'lora'?"),
         (["lora.rank=3"], "lora.rank: `lora` has no key 'rank'; "),
         (["+lora.rank=3"], "lora.rank: `lora` has no key 'rank'; "),
@@ -50,8 +52,8 @@ def test_nothing_heavy_is_imported_before_the_config_is_accepted(arguments: list
         (["sweeps=nothing"], "sweeps=nothing: there is no such config file"),
         (["model=local", "model.path=/no/such/folder", *SMOKE], "model.path=/no/such/folder: there "
          "is no such folder"),
-        (["data=jsonl", "data.path=absent.jsonl", "tracker=none"], "data.path=absent.jsonl: there is "
-         "no such file"),
+        (["data=jsonl", "data.path=absent.jsonl", "tracker=none"], "data.path=absent.jsonl: there "
+         "is no such file"),
         (["lora.target_modules=[q_proj,v_prj]", *SMOKE, "eval.base=false"], "'v_prj' matches no "
          "linear layer"),
     ],
@@ -67,7 +69,9 @@ def test_a_mistake_is_one_sentence_and_a_non_zero_exit(
 
 
 def test_a_failed_run_leaves_a_record_that_says_why(cli: Cli, tmp_path: Path) -> None:
-    done = cli(*SMOKE, "lora.target_modules=[q_proj,v_prj]", "eval.base=false", "hydra.run.dir=here")
+    done = cli(
+        *SMOKE, "lora.target_modules=[q_proj,v_prj]", "eval.base=false", "hydra.run.dir=here"
+    )
     assert done.returncode == 1
     record = records.read(tmp_path / "here" / "run.json")
     assert record.status == "failed"
@@ -128,7 +132,9 @@ def test_generate_and_merge_use_the_tuned_model(cli: Cli, tmp_path: Path) -> Non
 
     from experiments import runs
 
-    assert cli(*SMOKE, "trainer.keep=adapter", "hydra.run.dir=run", "eval.base=false").returncode == 0
+    assert (
+        cli(*SMOKE, "trainer.keep=adapter", "hydra.run.dir=run", "eval.base=false").returncode == 0
+    )
     asked = cli("generate", "run", "--prompt", "Hello there", "--max-new-tokens", "5", module=True)
     assert asked.returncode == 0, asked.stderr
     assert asked.stdout
@@ -146,7 +152,9 @@ def test_generate_and_merge_use_the_tuned_model(cli: Cli, tmp_path: Path) -> Non
 
 
 def test_a_jsonl_line_that_is_not_json_is_named(cli: Cli, tmp_path: Path) -> None:
-    (tmp_path / "rows.jsonl").write_text(json.dumps({"prompt": "a", "completion": "b"}) + "\n{oops\n")
+    (tmp_path / "rows.jsonl").write_text(
+        json.dumps({"prompt": "a", "completion": "b"}) + "\n{oops\n"
+    )
     done = cli("data=jsonl", "data.path=rows.jsonl", "tracker=none")
     assert done.returncode == 1
     assert "rows.jsonl, line 2: not JSON" in done.stderr

@@ -31,7 +31,9 @@ def test_every_conf_file_composes(file: str) -> None:
 @pytest.mark.parametrize("file", CONF_FILES)
 def test_every_label_is_its_file_name(file: str) -> None:
     group, option = file.split("/")
-    label = getattr(getattr(load(f"{group}={option}", *NEEDED.get(file, [])), group), "label", option)
+    label = getattr(
+        getattr(load(f"{group}={option}", *NEEDED.get(file, [])), group), "label", option
+    )
     assert re.sub(r"[-.]", "_", label) == option
 
 
@@ -61,7 +63,10 @@ def test_the_starting_recipe_is_resolved_for_qwen3_1_7b_without_its_weights() ->
 
 def test_an_override_beats_the_recipe_and_the_recipe_beats_the_hardware() -> None:
     run = load(
-        "model=qwen3_1_7b", "trainer.learning_rate=1e-3", "hardware=cpu", "hardware.micro_batch_size=2"
+        "model=qwen3_1_7b",
+        "trainer.learning_rate=1e-3",
+        "hardware=cpu",
+        "hardware.micro_batch_size=2",
     )
     assert run.trainer.learning_rate == 1e-3
     assert run.resolved_from["trainer.learning_rate"] == "set by you"

@@ -27,7 +27,7 @@ def test_a_full_disk_says_so_and_leaves_the_old_record(tmp_path: Path) -> None:
     before = record.path.read_bytes()
     (tmp_path / "run.json.partial").symlink_to(full)
     record.status = "finished"
-    with pytest.raises(RecordError, match="the disk is full.*run the same command"):
+    with pytest.raises(RecordError, match=r"the disk is full.*run the same command"):
         records.write(record)
     assert record.path.read_bytes() == before
 
@@ -67,7 +67,9 @@ def test_code_identity_follows_the_code_that_can_change_a_result(
 ) -> None:
     import shutil
 
-    shutil.copytree(records.SOURCE, tmp_path / "experiments", ignore=shutil.ignore_patterns("bases"))
+    shutil.copytree(
+        records.SOURCE, tmp_path / "experiments", ignore=shutil.ignore_patterns("bases")
+    )
     monkeypatch.setattr(records, "SOURCE", tmp_path / "experiments")
     before = records.code_identity()
     with (tmp_path / "experiments" / "statistics.py").open("a") as file:

@@ -77,7 +77,8 @@ def test_the_adapter_changed_and_the_checkpoints_are_gone(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("keep", "left"), [("none", set()), ("last", {"adapter", "checkpoints"}), ("all", {"adapter", "checkpoints"})]
+    ("keep", "left"),
+    [("none", set()), ("last", {"adapter", "checkpoints"}), ("all", {"adapter", "checkpoints"})],
 )
 def test_retention_says_what_stays(tmp_path: Path, keep: str, left: set[str]) -> None:
     folder = make(tmp_path / "a", f"trainer.keep={keep}", "eval.base=false").record.folder
@@ -123,7 +124,9 @@ def test_changed_data_are_run_again_beside_the_old_record(tmp_path: Path) -> Non
     def run_it() -> runs.Outcome:
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
         file = [s for s in SMOKE if not s.startswith("data.")]
-        run = load(*file, "data=jsonl", f"data.path={path}", "data.test_share=0.2", "eval.base=false")
+        run = load(
+            *file, "data=jsonl", f"data.path={path}", "data.test_share=0.2", "eval.base=false"
+        )
         return runs.run_one(run, Job(tmp_path / "runs" / "a"))
 
     first = run_it()
@@ -162,7 +165,9 @@ def test_training_goes_on_from_a_named_adapter_of_the_same_shape(tmp_path: Path)
 
 
 def test_full_fine_tuning_writes_a_model_that_generate_can_ask(tmp_path: Path) -> None:
-    folder = make(tmp_path / "a", "lora=none", "trainer.keep=adapter", "eval.base=false").record.folder
+    folder = make(
+        tmp_path / "a", "lora=none", "trainer.keep=adapter", "eval.base=false"
+    ).record.folder
     base, record = runs.load_run(folder)
     assert record.adapter["modules"] == {}
     assert base.parameters > 100_000
@@ -170,7 +175,10 @@ def test_full_fine_tuning_writes_a_model_that_generate_can_ask(tmp_path: Path) -
 
 def test_best_validation_scores_the_selected_step(tmp_path: Path) -> None:
     record = make(
-        tmp_path / "a", "trainer.select=best_validation", "trainer.learning_rate=0.3", "eval.base=false"
+        tmp_path / "a",
+        "trainer.select=best_validation",
+        "trainer.learning_rate=0.3",
+        "eval.base=false",
     ).record
     by_step = {p["step"]: p["validation_nll"] for p in record.curve}
     best = min(by_step, key=lambda step: by_step[step])
@@ -191,7 +199,7 @@ def test_a_loss_that_is_not_finite_fails_with_its_step(tmp_path: Path) -> None:
 
 
 def test_an_objective_that_no_score_has_is_refused_before_training(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="eval.objective=calls/exact/nonsense: no such score"):
+    with pytest.raises(ConfigError, match=r"eval.objective=calls/exact/nonsense: no such score"):
         make(tmp_path / "a", "eval.objective=calls/exact/nonsense")
     assert not (tmp_path / "a" / "checkpoints").exists()
     with pytest.raises(ConfigError, match="no metric declares its direction"):

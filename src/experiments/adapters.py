@@ -14,8 +14,8 @@ from experiments.config import LoraConfig, RunConfig
 from experiments.errors import AdapterError, ConfigError, did_you_mean
 
 # Fields of peft.LoraConfig that this project's own keys set.
-_OWNED = ("r", "lora_alpha", "lora_dropout", "target_modules", "use_dora", "use_rslora")
-_OWNED += ("init_lora_weights", "task_type", "bias")
+_OWNED = {"r", "lora_alpha", "lora_dropout", "target_modules", "use_dora", "use_rslora"}
+_OWNED |= {"init_lora_weights", "task_type"}
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def check_extra(lora: LoraConfig) -> None:
         return
     import peft
 
-    known = sorted({f.name for f in fields(peft.LoraConfig)} - set(_OWNED))
+    known = sorted({f.name for f in fields(peft.LoraConfig)} - _OWNED)
     for key in lora.extra:
         if key not in known:
             raise ConfigError(f"lora.extra.{key}: {did_you_mean(key, known)}.")

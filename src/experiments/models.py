@@ -171,14 +171,14 @@ def _hub_folder(hub_id: str, revision: str) -> tuple[Path, str]:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    wanted = {
-        "repo_id": hub_id,
-        "revision": revision,
-        "allow_patterns": ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model"],
-    }
+    files = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model"]
     where = f"model.hub_id={hub_id} (revision {revision})"
     try:
-        folder = Path(snapshot_download(**wanted, local_files_only=True))
+        folder = Path(
+            snapshot_download(
+                hub_id, revision=revision, allow_patterns=files, local_files_only=True
+            )
+        )
         if any(folder.glob("*.safetensors")) and (folder / "config.json").is_file():
             return folder, folder.name
     except LocalEntryNotFoundError:
@@ -190,7 +190,7 @@ def _hub_folder(hub_id: str, revision: str) -> tuple[Path, str]:
             "embedded base with model=tiny."
         )
     try:
-        folder = Path(snapshot_download(**wanted))
+        folder = Path(snapshot_download(hub_id, revision=revision, allow_patterns=files))
     except HfHubHTTPError as error:
         raise ConfigError(
             f"{where} cannot be downloaded: {str(error).splitlines()[0]} Check the name and the "

@@ -13,7 +13,8 @@ from experiments.metrics import Item
 
 NAMES = metrics.names()
 ROWS: list[dict[str, Any]] = [
-    dict(row) for row in toolworld.rows("test", 27, seed=0, weights=dict.fromkeys(toolworld.CATEGORIES, 1.0))
+    dict(row)
+    for row in toolworld.rows("test", 27, seed=0, weights=dict.fromkeys(toolworld.CATEGORIES, 1.0))
 ]
 
 
@@ -102,14 +103,22 @@ def test_a_changed_renamed_or_dropped_argument_is_noticed() -> None:
 
 
 def test_a_malformed_call_is_neither_a_refusal_nor_an_exact_call() -> None:
-    refusal = {"messages": [{"role": "assistant", "content": "No."}], "tools": [{}], "expects": "refusal"}
+    refusal = {
+        "messages": [{"role": "assistant", "content": "No."}],
+        "tools": [{}],
+        "expects": "refusal",
+    }
     broken = "<tool_call>{broken"
     assert metrics.load("restraint").score(item(refusal, broken)) == {"correct": 0.0}
     assert metrics.load("calls").score(item(refusal, broken)) == {"malformed": 1.0}
 
 
 def test_asking_back_needs_a_question() -> None:
-    ask = {"messages": [{"role": "assistant", "content": "When?"}], "tools": [{}], "expects": "question"}
+    ask = {
+        "messages": [{"role": "assistant", "content": "When?"}],
+        "tools": [{}],
+        "expects": "question",
+    }
     assert metrics.load("restraint").score(item(ask, "For what time?")) == {"correct": 1.0}
     assert metrics.load("restraint").score(item(ask, "Done.")) == {"correct": 0.0}
 

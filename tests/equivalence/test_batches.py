@@ -45,9 +45,7 @@ def test_the_loss_is_a_token_mean_whatever_the_batch(monkeypatch: pytest.MonkeyP
 
     run = load(*SMOKE, "hardware=cpu")
     base = models.load(run, models.choose_precision(run))
-    rows = data.build(
-        run, base.tokenizer, end_ids=base.end_ids, positions=base.positions
-    ).train
+    rows = data.build(run, base.tokenizer, end_ids=base.end_ids, positions=base.positions).train
     one_by_one = [loss.token_nll(base.model, [row])[0] for row in rows]
     monkeypatch.setattr(loss, "TOKENS_PER_BATCH", 10_000)
     together = loss.token_nll(base.model, rows)

@@ -132,7 +132,7 @@ class DataConfig:
     def problems(self) -> Iterator[str]:
         """Yield a sentence for each illegal value."""
         yield from _one_of("data.source", self.source, DATA_SOURCES)
-        generated = ("train_rows", "validation_rows", "test_rows")
+        generated: tuple[str, ...] = ("train_rows", "validation_rows", "test_rows")
         generated += ("unseen_values_rows", "unseen_tools_rows")
         of_files = ("path", "validation_share", "test_share", "limit")
         for key, value in self.weights.items():

@@ -1,0 +1,38 @@
+# Every target makes what it needs: a virtual environment in .venv, installed from constraints.txt.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help demo check format test test-slow bench clean
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+.venv/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: .venv/.installed ## fine-tune the embedded base with LoRA and print the table (two minutes)
+	$(BIN)/python train.py
+
+check: .venv/.installed ## format, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: .venv/.installed ## put the code into the house's format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+test: .venv/.installed ## the suite, at most six minutes on two cores
+	$(BIN)/python -m pytest -m "not slow and not gpu and not network"
+
+test-slow: .venv/.installed ## what takes longer: real files, whole runs, the figures of the README
+	$(BIN)/python -m pytest -m "slow and not gpu and not network"
+
+bench: .venv/.installed ## ratios against the simple alternative, in one run
+	$(BIN)/python -m pytest tests/benchmarks -m "not gpu" -s
+
+clean: ## remove the environment and the caches, never a run
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build
