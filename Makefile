@@ -32,7 +32,7 @@ test-slow: .venv/.installed ## what takes longer: real files, whole runs, the fi
 	$(BIN)/python -m pytest -m "slow and not gpu and not network"
 
 bench: .venv/.installed ## ratios against the simple alternative, in one run
-	$(BIN)/python -m pytest tests/benchmarks -m "not gpu" -s
+	$(BIN)/python -m pytest -o addopts="" tests/benchmarks -m "not gpu" -s
 
 clean: ## remove the environment and the caches, never a run
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build

@@ -110,11 +110,14 @@ def test_a_multirun_prints_one_row_per_arm_and_resumes_by_the_same_line(
     assert len((tmp_path / "report" / "runs.csv").read_text().splitlines()) == 5
 
 
-def test_one_failing_job_does_not_stop_the_others(cli: Cli) -> None:
-    done = cli("-m", "lora.target_modules=[q_proj],[q_prj],[v_proj]", *SMOKE, "eval.base=false")
+def test_one_failing_job_does_not_stop_the_others(cli: Cli, tmp_path: Path) -> None:
+    targets = "lora.target_modules=[q_proj],[q_prj],[v_proj]"
+    done = cli("-m", targets, *SMOKE, "eval.base=false", "hydra.sweep.dir=mine")
     assert done.returncode == 1
     assert "2 finished, 1 failed" in done.stdout
     assert "1 of 3 jobs failed" in done.stderr
+    states = [records.read(tmp_path / "mine" / n / "run.json").status for n in "012"]
+    assert states == ["finished", "failed", "finished"]
 
 
 def test_a_run_is_reproduced_from_its_own_saved_config(cli: Cli, tmp_path: Path) -> None:

@@ -163,5 +163,5 @@ def test_the_command_writes_a_base_and_says_what_it_cost(
     pretrain.main(["--out", str(tmp_path), "--steps", "2"])
     *progress, summary = capsys.readouterr().out.splitlines()
     assert "tokens/s" in progress[-1]
-    assert json.loads(summary)["tokens"] == 2 * 3840
+    assert json.loads(summary)["tokens"] == 2 * 2560
     assert (tmp_path / "model.safetensors").exists()

@@ -62,22 +62,21 @@ def test_items_come_back_and_equal_items_give_equal_bytes(tmp_path: Path) -> Non
     assert (tmp_path / records.ITEMS_NAME).read_bytes() == first
 
 
-def test_code_identity_follows_the_code_that_can_change_a_result(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_code_identity_follows_the_code_that_can_change_a_result(tmp_path: Path) -> None:
     import shutil
 
-    shutil.copytree(
-        records.SOURCE, tmp_path / "experiments", ignore=shutil.ignore_patterns("bases")
-    )
-    monkeypatch.setattr(records, "SOURCE", tmp_path / "experiments")
+    def identity_with(file: str, line: str) -> str:
+        copy = tmp_path / file.replace("/", "_") / "experiments"
+        shutil.copytree(records.SOURCE, copy, ignore=shutil.ignore_patterns("bases"))
+        with (copy / file).open("a", encoding="utf-8") as opened:
+            opened.write(line)
+        return records.code_identity(copy)
+
     before = records.code_identity()
-    with (tmp_path / "experiments" / "statistics.py").open("a") as file:
-        file.write("# a report's arithmetic\n")
-    assert records.code_identity() == before
-    with (tmp_path / "experiments" / "training.py").open("a") as file:
-        file.write("# the trainer\n")
-    assert records.code_identity() != before
+    assert identity_with("statistics.py", "# a report's arithmetic\n") == before
+    assert identity_with("report/tables.py", "# a column\n") == before
+    assert identity_with("training.py", "# the trainer\n") != before
+    assert identity_with("runs/attempt.py", "# the run\n") != before
 
 
 def test_provenance_names_no_user_and_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,12 @@ from experiments import data, models, records
 
 LOCAL = ("model=local", "data=jsonl", "tracker=none", "hydra.run.dir=run")
 # The whole run, with fewer steps and answers than a user would want.
-SHORT = ("trainer.max_steps=3", "eval.limit=4", "eval.max_new_tokens=8", "trainer.eval_every_steps=3")
+SHORT = (
+    "trainer.max_steps=3",
+    "eval.limit=4",
+    "eval.max_new_tokens=8",
+    "trainer.eval_every_steps=3",
+)
 
 
 @pytest.mark.slow

@@ -16,8 +16,7 @@ from experiments.metrics import Item, loss
 from experiments.models import Base
 from experiments.progress import track
 
-# Measured on two cores with the embedded base: 64 prompts a batch took 0.6 of the time of 16, and
-# 128 no less than 64.
+# `make bench` prints what these cost against one prompt at a time.
 CPU_BATCH, GPU_BATCH = 64, 32
 
 

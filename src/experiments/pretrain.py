@@ -26,15 +26,16 @@ from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 from experiments import pretraining_text
 
 SEED = 0
-STEPS = 1500
+STEPS = 2000
 VOCABULARY_SIZE = 2048
 MAX_TOKENS = 1024
 WINDOW_TOKENS = 320
-WINDOWS_PER_STEP = 12
+WINDOWS_PER_STEP = 8
+PROMPT_WEIGHT = 0.1
 LEARNING_RATE = 5e-3
 WARMUP_STEPS = 50
 TOKENIZER_DOCUMENTS = 12_000
-THREADS = 1  # as the shipped base was made; two are faster
+THREADS = 2
 
 END_OF_TEXT = "<|endoftext|>"
 SPECIAL_TOKENS = (END_OF_TEXT, "<|im_start|>", "<|im_end|>")
@@ -48,9 +49,9 @@ TAG_TOKENS = (
 )
 
 # Pieces the text is cut into before byte pairs are merged, first match first. The frequent
-# parts of a JSON schema may become one token each (a tool then takes about 25 tokens), digits
-# stay single, and capitalised words never take a space with them, so that a name has the same
-# tokens in a sentence as in JSON and can be copied token by token.
+# parts of a JSON schema may become one token each, digits stay single, and a word never takes a
+# space with it, so that it has the same tokens in a sentence as in JSON or in a tool's name, and
+# can be found and copied token by token.
 _PIECES = (
     r'": \{"type": "(?:string|integer|number|boolean)"',
     r'", "(?:parameters|inputSchema)": \{"type": "object", "properties": \{"',
@@ -58,7 +59,7 @@ _PIECES = (
     r'(?:"\])?\}+, "required": \["',
     r', "enum": \["|, "format": "date"',
     r'\{"name": "|", "description": "|", "arguments": \{"',
-    r" ?[a-z]+",
+    r"[a-z]+",
     r"[A-Z][a-z]*",
     r"[0-9]",
     r"[^A-Za-z0-9\s]+(?: [^A-Za-z0-9\s]+)*",
@@ -145,25 +146,49 @@ def _without_tokens(text: str) -> str:
     return text
 
 
-def windows(tokenizer: Tokenizer, seed: int) -> Iterator[list[int]]:
-    """Yield token windows filled with whole documents, padded with the end-of-text token."""
+def windows(tokenizer: Tokenizer, seed: int) -> Iterator[tuple[list[int], list[float]]]:
+    """Yield windows filled with whole documents: token ids and the loss weight of each token.
+
+    The rest of a window is end-of-text tokens of weight zero.
+    """
     documents = pretraining_text.documents(random.Random(f"text/{seed}"))
     end: int = tokenizer.token_to_id(END_OF_TEXT)
+    opening: list[int] = tokenizer.encode("<|im_start|>assistant\n").ids
     while True:
         encoded = tokenizer.encode_batch(list(itertools.islice(documents, 512)))
         lengths_first = sorted((code.ids for code in encoded), key=len, reverse=True)
-        filled: list[list[int]] = []
-        for ids in lengths_first:  # first fit decreasing: about 98 % of a window is text
+        filled: list[tuple[list[int], list[float]]] = []
+        for ids in lengths_first:  # first fit decreasing
             if len(ids) >= WINDOW_TOKENS:
                 continue
             space = WINDOW_TOKENS - len(ids) - 1
-            window = next((w for w in filled if len(w) <= space), None)
+            window = next((w for w in filled if len(w[0]) <= space), None)
             if window is None:
-                filled.append(window := [])
-            window += [*ids, end]
+                filled.append(window := ([], []))
+            window[0].extend([*ids, end])
+            window[1].extend([*_loss_weights(ids, opening), 1.0])
         random.Random(len(filled)).shuffle(filled)
-        for window in filled:
-            yield window + [end] * (WINDOW_TOKENS - len(window))
+        for ids, weights in filled:
+            padding = WINDOW_TOKENS - len(ids)
+            yield ids + [end] * padding, weights + [0.0] * padding
+
+
+def _loss_weights(ids: list[int], opening: list[int]) -> list[float]:
+    """Weigh the assistant's turns of a chat with 1 and its other tokens with little.
+
+    Those are mostly invented words that nothing can predict, so their gradient is noise.
+    """
+    start, end = opening[0], opening[0] + 1  # the order of SPECIAL_TOKENS
+    if start not in ids:
+        return [1.0] * len(ids)
+    weights, inside = [], False
+    for index, token in enumerate(ids):
+        weights.append(1.0 if inside else PROMPT_WEIGHT)
+        if inside:
+            inside = token != end
+        else:
+            inside = ids[max(0, index + 1 - len(opening)) : index + 1] == opening
+    return weights
 
 
 def new_model(tokenizer: Tokenizer) -> Qwen3ForCausalLM:
@@ -187,10 +212,10 @@ def new_model(tokenizer: Tokenizer) -> Qwen3ForCausalLM:
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum steps made orthogonal, which learn in about half the tokens AdamW needs here.
+    """Momentum steps made orthogonal: Jordan 2024, https://kellerjordan.github.io/posts/muon.
 
-    Jordan 2024, https://kellerjordan.github.io/posts/muon. torch.optim.Muon iterates in
-    bfloat16, which a CPU without bfloat16 instructions computes many times slower.
+    Written here in fp32, because torch.optim.Muon iterates in bfloat16, for which many CPUs have
+    no instructions.
     """
 
     def __init__(self, matrices: list[torch.nn.Parameter], lr: float, momentum: float = 0.95):
@@ -248,8 +273,9 @@ def pretrain(tokenizer: Tokenizer, *, seed: int = SEED, steps: int = STEPS) -> Q
     stream = windows(tokenizer, seed)
     start = time.monotonic()
     for step in range(steps):
-        batch = list(itertools.islice(stream, WINDOWS_PER_STEP))
-        loss = _train_step(model, optimizers, torch.tensor(batch), _schedule(step, steps))
+        ids, weights = zip(*itertools.islice(stream, WINDOWS_PER_STEP), strict=True)
+        batch = torch.tensor(ids), torch.tensor(weights)
+        loss = _train_step(model, optimizers, batch, _schedule(step, steps))
         if step % 50 == 0 or step == steps - 1:
             seconds = time.monotonic() - start
             speed = (step + 1) * WINDOWS_PER_STEP * WINDOW_TOKENS / seconds
@@ -262,17 +288,19 @@ def pretrain(tokenizer: Tokenizer, *, seed: int = SEED, steps: int = STEPS) -> Q
 def _train_step(
     model: Qwen3ForCausalLM,
     optimizers: list[torch.optim.Optimizer],
-    ids_BL: torch.Tensor,
+    batch: tuple[torch.Tensor, torch.Tensor],
     rate: float,
 ) -> float:
-    """Take one step on windows of B rows and L tokens; return the mean loss."""
+    """Take one step on B windows of L token ids and loss weights; return the weighted loss."""
     for group in (group for optimizer in optimizers for group in optimizer.param_groups):
         group["lr"] = rate
-    targets_BL = ids_BL[:, 1:].clone()
-    end = model.config.pad_token_id
-    targets_BL[(targets_BL == end) & (ids_BL[:, :-1] == end)] = -100  # padding after the end
+    ids_BL, weights_BL = batch
     logits_BLV = model(input_ids=ids_BL).logits[:, :-1]
-    loss = functional.cross_entropy(logits_BLV.flatten(0, 1), targets_BL.flatten())
+    losses = functional.cross_entropy(
+        logits_BLV.flatten(0, 1), ids_BL[:, 1:].flatten(), reduction="none"
+    )
+    weights = weights_BL[:, 1:].flatten()
+    loss = (losses * weights).sum() / weights.sum()
     torch.autograd.backward(loss)
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     for optimizer in optimizers:
@@ -310,7 +338,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0] if __doc__ else "")
     parser.add_argument("--out", type=Path, required=True, help="folder to write the base to")
     parser.add_argument("--seed", type=int, default=SEED)
-    parser.add_argument("--steps", type=int, default=STEPS, help="3,840 tokens each")
+    parser.add_argument("--steps", type=int, default=STEPS, help="2,560 tokens each")
     parser.add_argument("--threads", type=int, default=THREADS, help="CPU threads")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)

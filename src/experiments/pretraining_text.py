@@ -5,7 +5,7 @@ The base must bring the skills that a LoRA then bends to one exact behaviour: ch
 JSON, schemas, picking a tool, and above all copying values it has never seen. So half of the
 text are toolworld-like conversations about invented tools and invented values, with calls
 written in several styles of which the exact one is rare, and the rest drills copying,
-look-ups, dates, times, number words and plain sentences.
+look-ups and plain sentences.
 """
 
 import json
@@ -18,7 +18,6 @@ from experiments.toolworld_vocabulary import (
     MONTHS,
     NUMBER_WORDS,
     TOOLS,
-    UNSEEN_RECORDS,
     UNSEEN_TOOLS,
     Pool,
     Record,
@@ -30,7 +29,7 @@ TOOLS_INTRODUCTION = "You may call these tools:"
 
 # Share of each way to write a call. The exact chat format is rare on purpose: it is what the
 # adapters learn, and the untuned base must stay well below them.
-CALL_STYLES = {"exact": 0.15, "python": 0.4, "object": 0.3, "lines": 0.15}
+CALL_STYLES = {"exact": 0.3, "python": 0.3, "object": 0.32, "lines": 0.08}
 _CATEGORY_WEIGHTS = {
     "single": 2.0,
     "choice": 3.0,
@@ -67,7 +66,13 @@ _ADJECTIVES = (
 _PARAMETERS = (
     "color length target source height owner level mode label weight speed count price size "
     "shape reason note address country team brand code number name option style depth angle "
-    "volume start end limit rank page status kind model key tag value amount title person city"
+    "volume start end limit rank page status kind model key tag value amount title person city "
+    # The words that toolworld tools name their arguments with. With tied embeddings a frozen base
+    # can only say a token that it has been trained to say.
+    "date time unit place people text urgent days origin destination product quantity gift parcel "
+    "details song room thing borrower until age stock guest arrival order customer paid film "
+    "sender subject region kilometers flat hours windows student course plant liters slogan "
+    "copies paper pet portion museum visitors boat harbor player points ship port"
 ).split()
 _SMALL = "with for at on in to from by of about until near and as into the a my".split()
 _TOPICS = (
@@ -86,6 +91,7 @@ _TOPICS = (
     "customer paid guest arrives film begins sender subject letter wrote price stock costs "
     "thanks please also then after result again how does threat password house steal dollars"
 ).split()
+_ENGLISH = list(dict.fromkeys(_VERBS + _NOUNS + _ADJECTIVES + _PARAMETERS + _SMALL + _TOPICS))
 _KINDS = (
     ["city", "person", "item", "text", "title", "id", "int", "enum"] * 3
     + ["phone", "float", "bool"] * 2
@@ -95,11 +101,6 @@ _ONSETS = "b c d f g h j k l m n p r s t v w z br dr gr kr pl st tr sh ch th".sp
 _VOWELS = "a e i o u a e i o u ai ea oo ou ia".split()
 _CODAS = ["", "", "", "n", "r", "l", "s", "t", "m", "k", "nd", "rt", "ck", "ng"]
 _RESERVED_TOOLS = frozenset(tool.name for tool in TOOLS + UNSEEN_TOOLS)
-_RESERVED_PARAMETERS = frozenset(
-    name
-    for names in [*(t.parameters for t in UNSEEN_TOOLS), *(r.fields for r in UNSEEN_RECORDS)]
-    for name in names
-)
 
 
 def documents(rng: random.Random) -> Iterator[str]:
@@ -113,7 +114,14 @@ def documents(rng: random.Random) -> Iterator[str]:
 
 
 def _word(rng: random.Random) -> str:
-    """Invent a pronounceable word of one to three syllables."""
+    """Invent a word: syllables, or the head of one English word and the tail of another.
+
+    The second kind brings nearly every token of the vocabulary into every role; a base that
+    saw only syllables could copy only syllables.
+    """
+    if rng.random() < 0.5:
+        head, tail = rng.choice(_ENGLISH), rng.choice(_ENGLISH)
+        return head[: rng.randint(1, 4)] + tail[-rng.randint(2, 5) :]
     return "".join(
         rng.choice(_ONSETS) + rng.choice(_VOWELS) + rng.choice(_CODAS)
         for _ in range(rng.choice((1, 2, 2, 2, 3)))
@@ -121,10 +129,8 @@ def _word(rng: random.Random) -> str:
 
 
 def _common_or_invented(common: list[str], rng: random.Random, invented: float) -> str:
-    while True:
-        word = _word(rng) if rng.random() < invented else rng.choice(common)
-        if word not in _RESERVED_PARAMETERS:
-            return word
+    source = _ENGLISH if rng.random() < 0.4 else common
+    return _word(rng) if rng.random() < invented else rng.choice(source)
 
 
 def _names(count: int, rng: random.Random) -> list[str]:
@@ -175,15 +181,25 @@ def _random_tool(rng: random.Random, *, first_kind: str | None) -> Tool:
         optional = position > 0 and rng.random() < 0.4
         parameters[name] = kind + ("?" if optional else "")
         clauses[name] = _random_clauses(name, kind, rng)
-    article = rng.choice(("a", "the", "my"))
+    article, small = rng.choice(("a", "the", "my")), rng.choice(_SMALL)
+    other_verb, other = rng.choice((verb, rng.choice(_ENGLISH))), rng.choice(_ENGLISH)
     requests = (
         f"{verb.capitalize()} {article} {noun}",
+        f"{other_verb.capitalize()} {article} {noun}",
+        f"{verb.capitalize()} the {other}",
         f"I {rng.choice(('want', 'need', 'would like'))} to {verb} {article} {noun}",
-        f"{rng.choice(('Can you', 'Please', 'We must'))} {verb} {noun}",
+        f"{rng.choice(('Can you', 'Please', 'We must'))} {other_verb} {rng.choice((noun, other))}",
         f"{rng.choice(('Do', 'Start', 'Where is', 'What about', 'How is'))} the {noun}",
     )
-    description = rng.choice((f"{verb.capitalize()} {article} {noun}", f"The {noun} to {verb}"))
-    return Tool(f"{verb}_{noun}", description, parameters, requests, clauses)
+    description = rng.choice(
+        (
+            f"{other_verb.capitalize()} {article} {noun} {small} the {other}",
+            f"{other_verb.capitalize()} {article} {noun} {other}",
+            f"The {noun} to {other_verb} {small} {other}",
+        )
+    )
+    middle = rng.choice(("", "", "", f"{small}_", f"{other}_"))
+    return Tool(f"{verb}_{middle}{noun}", description, parameters, requests, clauses)
 
 
 def _random_clauses(name: str, kind: str, rng: random.Random) -> str:
@@ -311,19 +327,6 @@ def _lookup(world: World, rng: random.Random) -> str:
     return "\n".join(lines)
 
 
-def _conversion(world: World, rng: random.Random) -> str:
-    """Dates, times and numbers in words beside their short form."""
-    lines = []
-    for _ in range(rng.randint(4, 8)):
-        kind = rng.choice(("date", "time", "int"))
-        spoken, value = toolworld.draw_value(kind, world.pool, rng)
-        if kind == "int" and spoken.isdigit():
-            number = rng.randrange(len(NUMBER_WORDS))
-            spoken, value = NUMBER_WORDS[number], number
-        lines.append(rng.choice((f"{spoken} is {value}.", f"{spoken} = {json.dumps(value)}")))
-    return "\n".join(lines)
-
-
 def _record_json(world: World, rng: random.Random) -> str:
     """A sentence and its values as JSON."""
     text, value = toolworld.state(rng.choice(world.records), world.pool, rng)
@@ -360,7 +363,6 @@ _DOCUMENTS: dict[Callable[[World, random.Random], str], float] = {
     _chat: 0.6,
     _repetition: 0.1,
     _lookup: 0.1,
-    _conversion: 0.05,
     _record_json: 0.08,
     _sentences: 0.1,
 }

@@ -7,6 +7,7 @@ an identity: data, base weights, precision, device class and the code and librar
 
 import dataclasses
 import errno
+import functools
 import gzip
 import hashlib
 import importlib.metadata
@@ -29,7 +30,10 @@ ITEMS_NAME = "items.jsonl.gz"
 SOURCE = Path(__file__).parent
 
 # Modules and folders that cannot change a score: editing them must not void finished runs.
-_WITHOUT_INFLUENCE = ("__main__.py", "report", "statistics.py", "tracking.py", "pretrain.py")
+_WITHOUT_INFLUENCE = (
+    *("__main__.py", "report", "statistics.py", "tracking.py", "progress.py"),
+    *("pretrain.py", "pretraining_text.py", "runs/facts.py", "config/explaining.py"),
+)
 _LIBRARIES = (
     *("torch", "transformers", "trl", "peft", "accelerate", "tokenizers", "bitsandbytes"),
     *("numpy", "datasets", "jsonschema"),
@@ -224,12 +228,18 @@ def siblings(parent: Path, run_id: str) -> Iterator[Record]:
     yield from sorted(found, key=lambda r: r.started_at, reverse=True)
 
 
-def code_identity() -> str:
-    """Return a hash of the source files that can change a result."""
+@functools.cache
+def code_identity(source: Path = SOURCE) -> str:
+    """Return a hash of the source files that can change a result.
+
+    It is taken once a process, because what a process has imported does not change any more.
+    """
     digest = hashlib.sha256()
-    for file in sorted(SOURCE.rglob("*")):
-        relative = file.relative_to(SOURCE).as_posix()
-        if file.suffix not in (".py", ".jinja") or relative.split("/")[0] in _WITHOUT_INFLUENCE:
+    for file in sorted(source.rglob("*")):
+        relative = file.relative_to(source).as_posix()
+        if {relative, relative.split("/")[0]} & set(_WITHOUT_INFLUENCE):
+            continue
+        if file.suffix not in (".py", ".jinja"):
             continue
         digest.update(relative.encode() + b"\0" + file.read_bytes() + b"\0")
     return digest.hexdigest()[:16]

@@ -18,8 +18,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, NotRequired, TypedDict
 
 from experiments.toolworld_vocabulary import (
-    MONTHS,
-    NUMBER_WORDS,
     UNSEEN_TOOLS_WORLD,
     UNSEEN_VALUES_WORLD,
     WORLD,
@@ -189,14 +187,16 @@ def _required(tool: Tool) -> list[str]:
 
 
 def draw_value(kind: str, pool: Pool, rng: random.Random) -> tuple[str, Any]:
-    """Draw a value of a kind; return how people say it and how it stands in an argument."""
+    """Draw a value of a kind; return how people say it and how it stands in an argument.
+
+    Dates, times and numbers are said as they stand in the argument: what is tested is choosing
+    and copying, not converting.
+    """
     if "|" in kind:
         value = rng.choice(kind.split("|"))
-        return value, value
-    if kind in _DRAW:
-        return _DRAW[kind](pool, rng)
-    value = _DRAW_TEXT[kind](pool, rng)
-    return value, value
+    else:
+        value = (_DRAW.get(kind) or _DRAW_TEXT[kind])(pool, rng)
+    return str(value), value
 
 
 def _number(low: int, high: int, pool: Pool, rng: random.Random) -> int:
@@ -205,35 +205,24 @@ def _number(low: int, high: int, pool: Pool, rng: random.Random) -> int:
     return number
 
 
-def _draw_int(pool: Pool, rng: random.Random) -> tuple[str, int]:
-    number = _number(2, rng.choice((12, 90)), pool, rng)
-    word = number < len(NUMBER_WORDS) and rng.random() < 0.4
-    return (NUMBER_WORDS[number] if word else str(number)), number
+def _draw_int(pool: Pool, rng: random.Random) -> int:
+    return _number(2, rng.choice((12, 90)), pool, rng)
 
 
-def _draw_float(pool: Pool, rng: random.Random) -> tuple[str, float]:
-    number = _number(15, 900, pool, rng) / 10
-    return str(number), number
+def _draw_float(pool: Pool, rng: random.Random) -> float:
+    return _number(15, 900, pool, rng) / 10
 
 
-def _draw_date(pool: Pool, rng: random.Random) -> tuple[str, str]:
-    day = _number(1, 28, pool, rng)
-    month = rng.randint(1, 12)
-    value = f"2026-{month:02d}-{day:02d}"
-    name = MONTHS[month - 1]
-    return rng.choice((value, f"{name} {day} 2026", f"{day} {name} 2026")), value
+def _draw_date(pool: Pool, rng: random.Random) -> str:
+    return f"2026-{rng.randint(1, 12):02d}-{_number(1, 28, pool, rng):02d}"
 
 
-def _draw_time(pool: Pool, rng: random.Random) -> tuple[str, str]:
+def _draw_time(pool: Pool, rng: random.Random) -> str:
     quarter = _number(7 * 4, 23 * 4, pool, rng)
-    hour, minute = quarter // 4, quarter % 4 * 15
-    value = f"{hour:02d}:{minute:02d}"
-    short = f":{minute}" if minute else ""
-    spoken = f"{(hour - 1) % 12 + 1}{short} {'am' if hour < 12 else 'pm'}"
-    return rng.choice((value, spoken)), value
+    return f"{quarter // 4:02d}:{quarter % 4 * 15:02d}"
 
 
-_DRAW: dict[str, Callable[[Pool, random.Random], tuple[str, Any]]] = {
+_DRAW: dict[str, Callable[[Pool, random.Random], Any]] = {
     "int": _draw_int,
     "float": _draw_float,
     "date": _draw_date,

@@ -64,8 +64,9 @@ class Attempt:
         from experiments import data, models
 
         began = time.monotonic()
-        self._silence_libraries()
         run = self.run
+        models.find(run.model)  # a model that is not there is said before torch is imported
+        self._silence_libraries()
         precision = models.choose_precision(run)
         self.base = models.load(run, precision)
         self.data = data.build(

@@ -1,0 +1,45 @@
+"""Ratios against the simple alternative, in one run: `make bench`. Nothing timed is asserted."""
+
+import time
+from collections.abc import Callable
+
+from conftest import SMOKE, load
+from experiments import data, evaluation, models
+
+
+def seconds(work: Callable[[], object], repeats: int = 3) -> float:
+    """Return the fastest of a few repeats: the others measure the machine's neighbours."""
+    best = float("inf")
+    for _ in range(repeats):
+        began = time.perf_counter()
+        work()
+        best = min(best, time.perf_counter() - began)
+    return best
+
+
+def test_print_batched_generation_against_one_prompt_at_a_time() -> None:
+    run = load(*SMOKE, "hardware=cpu", "data.test_rows=64")
+    base = models.load(run, models.choose_precision(run))
+    built = data.build(run, base.tokenizer, end_ids=base.end_ids, positions=base.positions)
+    prompts = [e.prompt_ids for e in built.splits["test"]]
+    subject = evaluation.Subject(base.model, base, "base", run.eval, 32)
+    together = seconds(lambda: evaluation.generate(subject, prompts, "batched"))
+    alone = seconds(
+        lambda: [evaluation.generate(subject, [p], "alone") for p in prompts], repeats=1
+    )
+    print(f"\n64 prompts, 32 tokens each: one by one / batched = {alone / together:.1f}")
+
+
+def test_print_encoding_against_the_bare_tokenizer() -> None:
+    run = load(*SMOKE, "hardware=cpu", "data.train_rows=900")
+    base = models.load(run, models.choose_precision(run))
+    built = data.build(run, base.tokenizer, end_ids=base.end_ids, positions=base.positions)
+    rows = [e.row for e in built.train]
+    texts = [built.renderer.text(row) for row in rows]
+    ours = seconds(lambda: built.renderer.encode(rows))
+    bare = seconds(lambda: base.tokenizer(texts, add_special_tokens=False))
+    rendered = seconds(lambda: [built.renderer.text(row) for row in rows])
+    print(
+        f"\n{len(rows)} rows: rendered, masked, tokenised / tokenised only = {ours / bare:.1f}; "
+        f"rendered once and tokenised / tokenised only = {(rendered + bare) / bare:.1f}"
+    )

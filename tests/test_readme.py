@@ -1,0 +1,54 @@
+"""What the README tells people to type is legal, and the commands it names exist."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from conftest import ROOT, load
+from experiments.__main__ import main
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```\n(.*?)^```", README, re.S | re.M)
+COMMANDS = [line.strip() for block in BLOCKS for line in block.splitlines()]
+TRAIN = [c for c in COMMANDS if c.startswith("python train.py")]
+
+
+@pytest.mark.parametrize("command", TRAIN)
+def test_every_training_line_is_a_legal_run(command: str) -> None:
+    words = shlex.split(command)[2:]
+    overrides = [word for word in words if "=" in word and not word.startswith("sweeps=")]
+    # One job of a sweep: the first value of each list.
+    first = [f"{key}={value.split(',')[0]}" for key, _, value in (o.partition("=") for o in overrides)]
+    assert load(*first)
+
+
+def test_the_first_screen_is_the_two_commands_and_their_table() -> None:
+    screen = README[:2600]
+    assert "make demo\nmake test" in screen
+    assert "tuned - base" in screen
+
+
+def test_every_make_target_that_is_named_exists() -> None:
+    text = README + (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re.M))
+    named = {w for line in re.findall(r"`?make ([a-z -]+)", text) for w in line.split()}
+    assert {"demo", "test", "check"} <= targets
+    assert {w for w in named if w in ("demo", "check", "test", "test-slow", "bench", "help")} <= targets
+
+
+def test_every_sweep_and_verb_that_is_named_exists(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in re.findall(r"sweeps=([a-z_]+)", README):
+        assert (ROOT / "sweeps" / f"{name}.yaml").is_file()
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    helped = capsys.readouterr().out
+    for verb in re.findall(r"python -m experiments ([a-z]+)", README):
+        assert verb in helped
+
+
+def test_the_readme_is_short_and_of_this_project_alone() -> None:
+    assert len(README.splitlines()) <= 250
+    assert not re.search(r"(^|[^\w.])/(home|root|work|tmp)/", README)
+    assert Path(ROOT / "LICENSE").is_file()
