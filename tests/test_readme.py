@@ -20,7 +20,9 @@ def test_every_training_line_is_a_legal_run(command: str) -> None:
     words = shlex.split(command)[2:]
     overrides = [word for word in words if "=" in word and not word.startswith("sweeps=")]
     # One job of a sweep: the first value of each list.
-    first = [f"{key}={value.split(',')[0]}" for key, _, value in (o.partition("=") for o in overrides)]
+    first = [
+        f"{key}={value.split(',')[0]}" for key, _, value in (o.partition("=") for o in overrides)
+    ]
     assert load(*first)
 
 
@@ -35,7 +37,9 @@ def test_every_make_target_that_is_named_exists() -> None:
     targets = set(re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re.M))
     named = {w for line in re.findall(r"`?make ([a-z -]+)", text) for w in line.split()}
     assert {"demo", "test", "check"} <= targets
-    assert {w for w in named if w in ("demo", "check", "test", "test-slow", "bench", "help")} <= targets
+    assert {
+        w for w in named if w in ("demo", "check", "test", "test-slow", "bench", "help")
+    } <= targets
 
 
 def test_every_sweep_and_verb_that_is_named_exists(capsys: pytest.CaptureFixture[str]) -> None:
