@@ -634,17 +634,3 @@ def test_readme_command_shows_no_folder_of_the_user(
     report.write(tmp_path / "run", tmp_path / "out")
     text = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     assert shown in text
-
-
-def test_report_is_no_part_of_the_code_identity(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("report/tables.py", "training.py"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text("1", encoding="utf-8")
-    monkeypatch.setattr(records, "SOURCE", tmp_path)
-    before = records.code_identity()
-    (tmp_path / "report" / "tables.py").write_text("2", encoding="utf-8")
-    assert records.code_identity() == before
-    (tmp_path / "training.py").write_text("2", encoding="utf-8")
-    assert records.code_identity() != before

@@ -1,11 +1,9 @@
 """A run leaves a whole record, is found again by what it is, and never overwrites another."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -258,6 +256,7 @@ def stop_at_step(process: "subprocess.Popen[str]", step: int, how: signal.Signal
     return rest
 
 
+@pytest.mark.slow
 def test_interrupted_killed_and_resumed_equals_uninterrupted(tmp_path: Path) -> None:
     folder = tmp_path / "long"
     process = start(folder)
@@ -278,10 +277,9 @@ def test_interrupted_killed_and_resumed_equals_uninterrupted(tmp_path: Path) -> 
     assert [p.get("loss") for p in resumed.curve] == [p.get("loss") for p in undisturbed.curve]
 
 
+@pytest.mark.slow
 def test_a_polite_kill_is_recorded_like_ctrl_c(tmp_path: Path) -> None:
     folder = tmp_path / "long"
     process = start(folder)
     stop_at_step(process, 2, signal.SIGTERM)
     assert records.read(folder / "run.json").status == "interrupted"
-    assert os.path.exists(folder / "run.json")
-    assert time.time() > 0

@@ -159,7 +159,7 @@ def _generate_batch(subject: Subject, prompts: list[list[int]]) -> Iterator[list
         eos_token_id=base.end_ids,
         pad_token_id=pad,
     )
-    with torch.no_grad():
+    with torch.inference_mode():
         out_BL = model.generate(
             input_ids=ids_BL.to(model.device),
             attention_mask=mask_BL.to(model.device),

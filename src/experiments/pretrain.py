@@ -152,7 +152,7 @@ def windows(tokenizer: Tokenizer, seed: int) -> Iterator[tuple[list[int], list[f
     The rest of a window is end-of-text tokens of weight zero.
     """
     documents = pretraining_text.documents(random.Random(f"text/{seed}"))
-    end: int = tokenizer.token_to_id(END_OF_TEXT)
+    end = SPECIAL_TOKENS.index(END_OF_TEXT)  # the trainer numbers them in this order
     opening: list[int] = tokenizer.encode("<|im_start|>assistant\n").ids
     while True:
         encoded = tokenizer.encode_batch(list(itertools.islice(documents, 512)))
@@ -267,8 +267,16 @@ def _schedule(step: int, steps: int) -> float:
 def pretrain(tokenizer: Tokenizer, *, seed: int = SEED, steps: int = STEPS) -> Qwen3ForCausalLM:
     """Train a new model for some steps on the pretraining text and print the progress."""
     torch.manual_seed(seed)
-    torch.set_flush_denormal(True)
-    model = new_model(tokenizer).train()
+    torch.set_flush_denormal(True)  # numbers near 0 cost many times the time of others
+    try:
+        return _pretrain(new_model(tokenizer).train(), tokenizer, seed, steps)
+    finally:
+        torch.set_flush_denormal(False)  # it holds for the whole process
+
+
+def _pretrain(
+    model: Qwen3ForCausalLM, tokenizer: Tokenizer, seed: int, steps: int
+) -> Qwen3ForCausalLM:
     optimizers = _optimizers(model)
     stream = windows(tokenizer, seed)
     start = time.monotonic()
