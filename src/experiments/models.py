@@ -8,6 +8,7 @@ a mistyped folder a wrong repo id.
 import hashlib
 import os
 import socket
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,7 @@ def load(run: RunConfig, precision: Precision) -> Base:
     """
     spec = run.model
     folder, commit = find(spec)
+    _silence_transformers()
     model = _load_weights(spec, folder, _load_dtype(run, precision))
     tokenizer, notes = _load_tokenizer(spec, folder)
     model.to(precision.device).eval()
@@ -123,6 +125,16 @@ def load(run: RunConfig, precision: Precision) -> Base:
         notes=notes,
     )
     return base
+
+
+def _silence_transformers() -> None:
+    """Keep progress bars of a second's work and notes meant for library authors out of the log."""
+    import transformers
+
+    # PEFT still reads the old name of an attribute.
+    warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
 
 
 def _load_dtype(run: RunConfig, precision: Precision) -> Any:

@@ -370,8 +370,9 @@ def _refuse_loss(value: float, step: int) -> None:
 
 
 def _dataset(rows: Sequence[Encoded]) -> Any:
-    from datasets import Dataset
+    from datasets import Dataset, disable_progress_bars
 
+    disable_progress_bars()
     return Dataset.from_dict(
         {"input_ids": [e.input_ids for e in rows], "labels": [e.labels for e in rows]}
     )

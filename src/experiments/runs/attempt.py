@@ -7,7 +7,6 @@ import resource
 import shutil
 import sys
 import time
-import warnings
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -66,7 +65,6 @@ class Attempt:
         began = time.monotonic()
         run = self.run
         models.find(run.model)  # a model that is not there is said before torch is imported
-        self._silence_libraries()
         precision = models.choose_precision(run)
         self.base = models.load(run, precision)
         self.data = data.build(
@@ -84,16 +82,6 @@ class Attempt:
         self.load_seconds = time.monotonic() - began
         facts.print_loaded(self.base, self.data)
         self._prepared = True
-
-    def _silence_libraries(self) -> None:
-        import datasets
-        import transformers
-
-        # PEFT still reads the old name.
-        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")
-        datasets.disable_progress_bars()
-        transformers.logging.set_verbosity_error()
-        transformers.logging.disable_progress_bar()
 
     def _start_record(self) -> None:
         record = self.record
