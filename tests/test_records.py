@@ -84,3 +84,12 @@ def test_provenance_names_no_user_and_no_secret(monkeypatch: pytest.MonkeyPatch)
     text = json.dumps(records.provenance("cpu"))
     assert "hf_planted_secret" not in text
     assert "git_commit" in text
+
+
+def test_damaged_items_are_named(tmp_path: Path) -> None:
+    record = Record("abc", folder=tmp_path)
+    records.write_items(record, [{"id": str(i)} for i in range(99)])
+    file = tmp_path / records.ITEMS_NAME
+    file.write_bytes(file.read_bytes()[:-20])
+    with pytest.raises(RecordError, match=r"items\.jsonl\.gz is not whole"):
+        records.items(record)

@@ -16,6 +16,7 @@ import os
 import platform
 import subprocess
 import sys
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -210,8 +211,13 @@ def items(record: Record) -> list[dict[str, Any]]:
     """Return the per-item results of a record; empty if they are not there."""
     for file in (record.folder / ITEMS_NAME, record.folder / f"{record.run_id}.{ITEMS_NAME}"):
         if file.is_file():
-            with gzip.open(file, "rt", encoding="utf-8") as lines:
-                return [json.loads(line) for line in lines]
+            try:
+                with gzip.open(file, "rt", encoding="utf-8") as lines:
+                    return [json.loads(line) for line in lines]
+            except (OSError, EOFError, ValueError, zlib.error) as error:
+                raise RecordError(
+                    f"{file} is not whole ({error}): move its folder away to make the run again."
+                ) from error
     return []
 
 
