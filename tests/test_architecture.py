@@ -30,6 +30,7 @@ FLOOR = {
     "training": 4,
     "evaluation": 4,
     "runs": 5,
+    "pretraining_vocabulary": 5,
     "pretraining_text": 6,
     "pretrain": 7,
     "__main__": 7,

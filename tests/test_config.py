@@ -110,7 +110,7 @@ def test_alpha_is_32_at_every_rank_unless_said_otherwise(
 
 def test_the_identity_ignores_how_and_keeps_what() -> None:
     same = ["tracker=none", "resume=false", "rerun=true", "name=mine", "trainer.keep=all"]
-    other = ["seed=1", "lora.r=8", "data.seed=1", "trainer.learning_rate=1e-5", "eval.limit=5"]
+    other = ["seed=1", "lora.r=8", "data.seed=7", "trainer.learning_rate=1e-5", "eval.limit=5"]
     first = config.run_id(load())
     assert re.fullmatch(r"[0-9a-f]{12}", first)
     assert {config.run_id(load(text)) for text in same} == {first}

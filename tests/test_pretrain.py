@@ -65,6 +65,13 @@ def test_tags_are_plain_single_tokens_and_digits_stand_alone(tokenizer: Any) -> 
     assert tokenizer.tokenize("2026") == list("2026")
 
 
+def test_some_documents_ask_several_things_of_the_same_tools() -> None:
+    texts = itertools.islice(pretraining_text.documents(random.Random(3)), 400)
+    asked = [text.count("<|im_start|>user") for text in texts if text.count("<tools>") == 1]
+    assert sum(count >= 2 for count in asked) > 50
+    assert max(asked) >= 5
+
+
 @pytest.mark.parametrize("split", SPLITS)
 def test_the_template_equals_the_pretraining_renderer_and_only_appends(
     tokenizer: Any, split: str
@@ -163,5 +170,5 @@ def test_the_command_writes_a_base_and_says_what_it_cost(
     pretrain.main(["--out", str(tmp_path), "--steps", "2"])
     *progress, summary = capsys.readouterr().out.splitlines()
     assert "tokens/s" in progress[-1]
-    assert json.loads(summary)["tokens"] == 2 * 2560
+    assert json.loads(summary)["tokens"] == 2 * pretrain.WINDOWS_PER_STEP * pretrain.WINDOW_TOKENS
     assert (tmp_path / "model.safetensors").exists()

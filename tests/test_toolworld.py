@@ -3,6 +3,7 @@
 import itertools
 import json
 import random
+import re
 from collections import Counter
 from typing import Any
 
@@ -165,6 +166,14 @@ def test_the_missing_argument_is_required_and_absent_from_the_request() -> None:
     for row in rows("test", 90, weights={"missing_argument": 1}):
         named = row["messages"][-1]["content"].split()[1]
         assert any(named in tool["function"]["parameters"]["required"] for tool in row["tools"])
+
+
+def test_a_missing_argument_is_mostly_vague_and_else_not_mentioned() -> None:
+    texts = [
+        r["messages"][-2]["content"] for r in rows("test", 90, weights={"missing_argument": 1})
+    ]
+    vague = [text for text in texts if re.search(r"\bsome\b", text)]
+    assert 0.6 < len(vague) / len(texts) < 0.9
 
 
 def test_an_irrelevant_request_is_of_no_offered_tool() -> None:

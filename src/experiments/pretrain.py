@@ -26,10 +26,10 @@ from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 from experiments import pretraining_text
 
 SEED = 0
-STEPS = 2000
+STEPS = 8000
 VOCABULARY_SIZE = 2048
 MAX_TOKENS = 1024
-WINDOW_TOKENS = 320
+WINDOW_TOKENS = 384
 WINDOWS_PER_STEP = 8
 PROMPT_WEIGHT = 0.1
 LEARNING_RATE = 5e-3
@@ -346,7 +346,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0] if __doc__ else "")
     parser.add_argument("--out", type=Path, required=True, help="folder to write the base to")
     parser.add_argument("--seed", type=int, default=SEED)
-    parser.add_argument("--steps", type=int, default=STEPS, help="2,560 tokens each")
+    parser.add_argument("--steps", type=int, default=STEPS, help="3,072 tokens each")
     parser.add_argument("--threads", type=int, default=THREADS, help="CPU threads")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)

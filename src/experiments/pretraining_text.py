@@ -1,4 +1,3 @@
-# ruff: noqa: SIM905 - a word list reads better as one string
 """A random generator in, the documents that the embedded base is pretrained on out.
 
 The base must bring the skills that a LoRA then bends to one exact behaviour: chat turns,
@@ -11,9 +10,21 @@ look-ups and plain sentences.
 import json
 import random
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from experiments import toolworld
+from experiments.pretraining_vocabulary import (
+    ADJECTIVES,
+    CODAS,
+    NOUNS,
+    ONSETS,
+    PARAMETERS,
+    SMALL,
+    TOPICS,
+    VERBS,
+    VOWELS,
+)
 from experiments.toolworld_vocabulary import (
     MONTHS,
     NUMBER_WORDS,
@@ -29,77 +40,26 @@ TOOLS_INTRODUCTION = "You may call these tools:"
 
 # Share of each way to write a call. The exact chat format is rare on purpose: it is what the
 # adapters learn, and the untuned base must stay well below them.
-CALL_STYLES = {"exact": 0.3, "python": 0.3, "object": 0.32, "lines": 0.08}
+CALL_STYLES = {"exact": 0.2, "python": 0.4, "object": 0.32, "lines": 0.08}
 _CATEGORY_WEIGHTS = {
     "single": 2.0,
     "choice": 3.0,
     "parallel": 2.0,
-    "plan": 2.0,
+    "plan": 2.5,
     "missing_argument": 1.0,
     "irrelevant": 1.0,
     "json_output": 1.5,
     "safety": 0.4,
-    "mcp": 1.5,
+    "mcp": 2.0,
 }
 
-_VERBS = (
-    "brew carve glue fold mend polish sketch tune wrap scan sort stack trim weigh bake boil "
-    "count load move drop hide join keep lift mark name push read ride save seal send ship "
-    "show sign spin stop swap test trade turn type use view wait walk watch wind book call "
-    "change create find get make open play put rent report search set tell track write switch"
-).split()
-_NOUNS = (
-    "kettle statue label map engine poster blade violin gift page pile wire scale cake soup "
-    "token truck crate box nest rope fence tower wheel arrow badge beam belt bell brick broom "
-    "cloth coin crown cup desk door dust farm field flag flame fork frame gate glass glove "
-    "grain hat hook horn jar jewel key kite knot lake leaf lock mask mill moon nail net oven "
-    "paint panel pearl pipe plate pond quilt ring river rock roof sail screw seed shelf shell "
-    "ship shoe sign silk skirt soap spoon stamp star stick stove sword tent thread tile torch "
-    "tree tube valley vase wagon wall watch whistle window wing wool yard alarm weather table "
-    "message flight money cart parcel event song light car bill contact place taxi novel food "
-    "problem order dinner meeting calendar library priority"
-).split()
-_ADJECTIVES = (
-    "fresh broken heavy narrow quiet bright dusty empty gentle hollow large long new plain "
-    "quick rough round sharp simple slow small soft solid strong tall thin warm wet wide wild"
-).split()
-_PARAMETERS = (
-    "color length target source height owner level mode label weight speed count price size "
-    "shape reason note address country team brand code number name option style depth angle "
-    "volume start end limit rank page status kind model key tag value amount title person city "
-    # The words that toolworld tools name their arguments with. With tied embeddings a frozen base
-    # can only say a token that it has been trained to say.
-    "date time unit place people text urgent days origin destination product quantity gift parcel "
-    "details song room thing borrower until age stock guest arrival order customer paid film "
-    "sender subject region kilometers flat hours windows student course plant liters slogan "
-    "copies paper pet portion museum visitors boat harbor player points ship port"
-).split()
-_SMALL = "with for at on in to from by of about until near and as into the a my".split()
-_TOPICS = (
-    "weather forecast rain warm temperature celsius fahrenheit restaurant reserve people evening "
-    "text urgent hurry words wake weekend daily weekdays origin destination plane search money "
-    "currency amount euro dollar yen pound cart product quantity gift basket parcel shipment "
-    "arrived details package order event calendar meeting called song music volume room kitchen "
-    "bedroom garage office heating degrees lamp garden hall switch hire vehicle medium days "
-    "invoice bill account total settle transfer contact phone remember address rate review "
-    "stars place leave taxi cab ride seats pickup library book author title year novel log meal "
-    "breakfast lunch dinner grams food ate ticket support report problem normal high low about "
-    "lend thing borrower loan until cancel refund stop down what was eaten with wrapped "
-    "milk bread chair table camera guitar bicycle laptop jacket boots umbrella coffee sugar rice "
-    "paper pencil mirror carpet blanket bottle candle hammer ladder drum piano clock wallet buy "
-    "fix clean sell bring paint check return collect which mean help cannot sorry have old lives "
-    "customer paid guest arrives film begins sender subject letter wrote price stock costs "
-    "thanks please also then after result again how does threat password house steal dollars"
-).split()
-_ENGLISH = list(dict.fromkeys(_VERBS + _NOUNS + _ADJECTIVES + _PARAMETERS + _SMALL + _TOPICS))
+_SESSION_CATEGORIES = ("choice", "choice", "choice", "parallel", "parallel", "missing_argument")
+_ENGLISH = list(dict.fromkeys(VERBS + NOUNS + ADJECTIVES + PARAMETERS + SMALL + TOPICS))
 _KINDS = (
     ["city", "person", "item", "text", "title", "id", "int", "enum"] * 3
     + ["phone", "float", "bool"] * 2
     + ["date", "time"]
 )
-_ONSETS = "b c d f g h j k l m n p r s t v w z br dr gr kr pl st tr sh ch th".split()
-_VOWELS = "a e i o u a e i o u ai ea oo ou ia".split()
-_CODAS = ["", "", "", "n", "r", "l", "s", "t", "m", "k", "nd", "rt", "ck", "ng"]
 _RESERVED_TOOLS = frozenset(tool.name for tool in TOOLS + UNSEEN_TOOLS)
 
 
@@ -123,7 +83,7 @@ def _word(rng: random.Random) -> str:
         head, tail = rng.choice(_ENGLISH), rng.choice(_ENGLISH)
         return head[: rng.randint(1, 4)] + tail[-rng.randint(2, 5) :]
     return "".join(
-        rng.choice(_ONSETS) + rng.choice(_VOWELS) + rng.choice(_CODAS)
+        rng.choice(ONSETS) + rng.choice(VOWELS) + rng.choice(CODAS)
         for _ in range(rng.choice((1, 2, 2, 2, 3)))
     )
 
@@ -135,7 +95,7 @@ def _common_or_invented(common: list[str], rng: random.Random, invented: float) 
 
 def _names(count: int, rng: random.Random) -> list[str]:
     """Return up to `count` different argument names; a set would depend on the hash seed."""
-    return list(dict.fromkeys(_common_or_invented(_PARAMETERS, rng, 0.25) for _ in range(count)))
+    return list(dict.fromkeys(_common_or_invented(PARAMETERS, rng, 0.25) for _ in range(count)))
 
 
 def random_world(rng: random.Random) -> World:
@@ -148,13 +108,13 @@ def random_world(rng: random.Random) -> World:
             tools[tool.name] = tool
     records = tuple(_random_record(rng) for _ in range(3))
     capital = [_word(rng).capitalize() for _ in range(24)]
-    items = [_common_or_invented(_NOUNS, rng, 0.5) for _ in range(12)]
+    items = [_common_or_invented(NOUNS, rng, 0.5) for _ in range(12)]
     pool = Pool(
         cities=tuple(capital[:8]),
         first_names=tuple(capital[8:16]),
         last_names=tuple(capital[16:]),
         items=tuple(items),
-        verbs=tuple(_common_or_invented(_VERBS, rng, 0.3) for _ in range(8)),
+        verbs=tuple(_common_or_invented(VERBS, rng, 0.3) for _ in range(8)),
         letters="ABCDEFGHIJKLMNOPQRSTUVWXYZ",
         residues=(0, 1, 2, 3),
     )
@@ -166,14 +126,14 @@ def random_world(rng: random.Random) -> World:
 def _random_kind(rng: random.Random) -> str:
     kind = rng.choice(_KINDS)
     if kind == "enum":
-        options = {_common_or_invented(_ADJECTIVES + _NOUNS, rng, 0.2) for _ in range(3)}
+        options = {_common_or_invented(ADJECTIVES + NOUNS, rng, 0.2) for _ in range(3)}
         return "|".join(sorted(options)) if len(options) > 1 else "low|high"
     return kind
 
 
 def _random_tool(rng: random.Random, *, first_kind: str | None) -> Tool:
-    verb = _common_or_invented(_VERBS, rng, 0.15)
-    noun = _common_or_invented(_NOUNS, rng, 0.15)
+    verb = _common_or_invented(VERBS, rng, 0.08)
+    noun = _common_or_invented(NOUNS, rng, 0.08)
     names = _names(rng.randint(1, 3), rng)
     parameters, clauses = {}, {}
     for position, name in enumerate(names):
@@ -181,7 +141,7 @@ def _random_tool(rng: random.Random, *, first_kind: str | None) -> Tool:
         optional = position > 0 and rng.random() < 0.4
         parameters[name] = kind + ("?" if optional else "")
         clauses[name] = _random_clauses(name, kind, rng)
-    article, small = rng.choice(("a", "the", "my")), rng.choice(_SMALL)
+    article, small = rng.choice(("a", "the", "my")), rng.choice(SMALL)
     other_verb, other = rng.choice((verb, rng.choice(_ENGLISH))), rng.choice(_ENGLISH)
     requests = (
         f"{verb.capitalize()} {article} {noun}",
@@ -204,9 +164,9 @@ def _random_tool(rng: random.Random, *, first_kind: str | None) -> Tool:
 
 def _random_clauses(name: str, kind: str, rng: random.Random) -> str:
     if kind == "bool":
-        word = rng.choice((name, rng.choice(_NOUNS)))
+        word = rng.choice((name, rng.choice(NOUNS)))
         return rng.choice((f" with {word}/ without {word}", f", {word}/, no {word}", " on/ off"))
-    small = rng.choice(_SMALL)
+    small = rng.choice(SMALL)
     quoted = '"{}"' if kind == "text" else "{}"
     return "/".join(
         rng.sample(
@@ -219,7 +179,7 @@ def _random_record(rng: random.Random) -> Record:
     names = _names(rng.randint(2, 4), rng)
     fields = {name: _random_kind(rng) for name in names}
     parts = [
-        f"{rng.choice(_NOUNS)} {{{name}:yes/no}}" if kind == "bool" else _record_part(name, rng)
+        f"{rng.choice(NOUNS)} {{{name}:yes/no}}" if kind == "bool" else _record_part(name, rng)
         for name, kind in fields.items()
     ]
     return Record(fields, (f"{', '.join(parts)}.", f"{' and '.join(reversed(parts))}."))
@@ -227,7 +187,7 @@ def _random_record(rng: random.Random) -> Record:
 
 def _record_part(name: str, rng: random.Random) -> str:
     slot = "{" + name + "}"
-    forms = (f"the {name} is {slot}", f"{name}: {slot}", f"{rng.choice(_SMALL)} {slot}")
+    forms = (f"the {name} is {slot}", f"{name}: {slot}", f"{rng.choice(SMALL)} {slot}")
     return rng.choice(forms)
 
 
@@ -287,8 +247,50 @@ def _chat(world: World, rng: random.Random) -> str:
     row = toolworld.conversation(category, world, rng)
     if category in ("missing_argument", "irrelevant", "safety"):
         row["messages"][-1]["content"] = _reworded(row, rng)
-    style = rng.choices(list(CALL_STYLES), list(CALL_STYLES.values()))[0]
-    return render_chat(row["messages"], row["tools"], style)
+    return render_chat(row["messages"], row["tools"], _style(rng))
+
+
+def _session(world: World, rng: random.Random) -> str:
+    """Ask several things of the same tools: three times the calls per token of a short chat."""
+    tools = tuple(rng.sample(world.tools, rng.randint(2, 3)))
+    world = replace(world, tools=tools)
+    if rng.random() < 0.25:
+        return _mcp_session(replace(world, tools=tools[:2]), rng)
+    return _exchanges(world, rng.randint(2, 3), rng)
+
+
+def _mcp_session(world: World, rng: random.Random) -> str:
+    """Call several times after one tools/list."""
+    messages = toolworld.conversation("mcp", world, rng)["messages"]
+    for _ in range(rng.randint(1, 2)):
+        user, answer = toolworld.conversation("choice", world, rng)["messages"]
+        call = answer["tool_calls"][0]["function"]
+        answer["tool_calls"] = [{"function": {"name": "tools/call", "arguments": call}}]
+        messages += [user, answer]
+    return render_chat(messages, [], _style(rng))
+
+
+def _style(rng: random.Random) -> str:
+    return rng.choices(list(CALL_STYLES), list(CALL_STYLES.values()))[0]
+
+
+def _matching(world: World, rng: random.Random) -> str:
+    """Choose among tools without parameters, over and over."""
+    tools = rng.sample(world.tools, rng.randint(3, 6))
+    bare = tuple(replace(tool, parameters={}, clauses={}) for tool in tools)
+    return _exchanges(replace(world, tools=bare), rng.randint(4, 6), rng, "choice")
+
+
+def _exchanges(world: World, count: int, rng: random.Random, category: str | None = None) -> str:
+    messages = []
+    for _ in range(count):
+        drawn = category or rng.choice(_SESSION_CATEGORIES)
+        row = toolworld.conversation(drawn, world, rng)
+        if drawn == "missing_argument":
+            row["messages"][-1]["content"] = _reworded(row, rng)
+        messages += row["messages"]
+    tools = [{"function": toolworld.function_schema(tool)} for tool in world.tools]
+    return render_chat(messages, tools, _style(rng))
 
 
 def _reworded(row: toolworld.Row, rng: random.Random) -> str:
@@ -317,7 +319,7 @@ def _any_value(world: World, rng: random.Random) -> str:
 
 def _lookup(world: World, rng: random.Random) -> str:
     """State facts, then ask for some of them."""
-    relation = _common_or_invented(_PARAMETERS, rng, 0.3)
+    relation = _common_or_invented(PARAMETERS, rng, 0.3)
     keys = list(dict.fromkeys(_any_value(world, rng) for _ in range(rng.randint(2, 6))))
     facts = {key: _any_value(world, rng) for key in keys}
     form = rng.choice(("The {} of {} is {}.", "{} of {}: {}", "{2} is the {0} of {1}."))
@@ -338,11 +340,11 @@ def _sentences(world: World, rng: random.Random) -> str:
 
 
 def _sentence(world: World, rng: random.Random) -> str:
-    noun, other, verb = rng.choice(_NOUNS), rng.choice(_NOUNS), rng.choice(_VERBS)
+    noun, other, verb = rng.choice(NOUNS), rng.choice(NOUNS), rng.choice(VERBS)
     city, person = rng.choice(world.pool.cities), rng.choice(world.pool.first_names)
-    small, adjective = rng.choice(_SMALL), rng.choice(_ADJECTIVES)
+    small, adjective = rng.choice(SMALL), rng.choice(ADJECTIVES)
     number, month = rng.choice(NUMBER_WORDS), rng.choice(MONTHS)
-    one, two, three = rng.sample(_TOPICS, 3)
+    one, two, three = rng.sample(TOPICS, 3)
     forms = (
         f"The {adjective} {noun} is {small} the {other}.",
         f"I want to {verb} the {noun} in {city}.",
@@ -360,9 +362,11 @@ def _sentence(world: World, rng: random.Random) -> str:
 
 
 _DOCUMENTS: dict[Callable[[World, random.Random], str], float] = {
-    _chat: 0.6,
-    _repetition: 0.1,
-    _lookup: 0.1,
-    _record_json: 0.08,
-    _sentences: 0.1,
+    _chat: 0.45,
+    _session: 0.25,
+    _matching: 0.12,
+    _repetition: 0.07,
+    _lookup: 0.07,
+    _record_json: 0.06,
+    _sentences: 0.05,
 }

@@ -51,6 +51,8 @@ _WORLDS = {"unseen_values": UNSEEN_VALUES_WORLD, "unseen_tools": UNSEEN_TOOLS_WO
 _COLORS = ("Red", "Blue", "Golden", "Old", "Little", "Happy", "Silent", "Green")
 _JSON_TYPES = {"int": "integer", "float": "number", "bool": "boolean"}
 _MAX_TRIES = 4000
+# A missing argument is mostly a vague word ("in some city") and else not mentioned at all.
+_VAGUE_SHARE = 0.75
 
 Message = dict[str, Any]
 
@@ -356,7 +358,11 @@ def _missing_argument(world: World, rng: random.Random) -> Row:
     tools = _some_tools(world, rng, 1, 2)
     tool = tools[0]
     name = rng.choice(_required(tool))
-    request = ask(tool, world.pool, rng, omit=name)
+    vague = world.vague.get(tool.parameters[name])
+    if vague and rng.random() < _VAGUE_SHARE:
+        request = ask(tool, world.pool, rng, given={name: (vague, None)})
+    else:
+        request = ask(tool, world.pool, rng, omit=name)
     tools = rng.sample(tools, len(tools))
     question = f"Which {name.replace('_', ' ')} do you mean?"
     row = _row([_user(_sentence(request.text, rng)), _says(question)], tools)

@@ -7,7 +7,7 @@ The lists hold the split rules: what stands in an `UNSEEN_*` table stands in no 
 All entries were written for this project.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,8 @@ class World:
     pool: Pool
     harms: tuple[str, ...]
     questions: tuple[tuple[str, str], ...]
+    vague: dict[str, str] = field(default_factory=dict)
+    """Kind to the words of somebody who does not say which value they mean."""
 
 
 NUMBER_WORDS = (
@@ -116,88 +118,88 @@ UNSEEN_POOL = Pool(
 TOOLS = (
     Tool("get_weather", "Weather forecast for a city",
          {"city": "city", "date": "date?", "unit": "celsius|fahrenheit?"},
-         ("What is the weather", "Will it rain", "Tell me how warm it gets"),
+         ("Get the weather", "I want to get the weather", "What is the weather"),
          {"city": " in {}", "date": " on {}", "unit": " in {}/, {} please"}),
     Tool("book_table", "Reserve a table at a restaurant",
          {"place": "title", "people": "int", "time": "time?"},
-         ("Book a table", "Reserve a dinner table", "We want to eat"),
+         ("Book a table", "We want to book a table", "Reserve a dinner table"),
          {"place": " at {}", "people": " for {}/ for {} people", "time": " at {}"}),
     Tool("send_message", "Send a text to a person",
          {"person": "person", "text": "text", "urgent": "bool?"},
-         ("Send a message", "Write", "Text"),
+         ("Send a message", "I must send a text", "Text"),
          {"person": " to {}", "text": ' saying "{}"/ with the words "{}"',
           "urgent": ", it is urgent/, no hurry"}),
     Tool("set_alarm", "Wake the user at a time",
          {"time": "time", "days": "weekdays|weekend|daily?"},
-         ("Wake me", "Set an alarm", "I need to get up"),
+         ("Set an alarm", "Can you set my alarm", "Wake me"),
          {"time": " at {}/ for {}", "days": " on {}/, {}"}),
     Tool("find_flight", "Search flights between cities",
          {"origin": "city", "destination": "city", "date": "date?"},
-         ("Find a flight", "I want to fly", "Search a plane"),
+         ("Find a flight", "Help me to find a flight", "Search flights"),
          {"origin": " from {}", "destination": " to {}", "date": " on {}"}),
     Tool("add_to_cart", "Put a product into the cart",
          {"product": "item", "quantity": "int", "gift": "bool?"},
-         ("Add to my cart", "I would like to buy", "Put in the basket"),
+         ("Add to my cart", "Can you add to the cart", "Put into the cart"),
          {"product": ": {}/ the product {}", "quantity": ", {} of them/, quantity {}",
           "gift": ", wrapped as a gift/, not as a gift"}),
     Tool("track_parcel", "Where a parcel is now",
          {"parcel": "id", "details": "bool?"},
-         ("Where is parcel", "Track the shipment", "Has it arrived, package"),
+         ("Track my parcel", "I would like to track the shipment", "Where is parcel"),
          {"parcel": " {}", "details": " with all details/ without details"}),
     Tool("create_event", "Put an event into the calendar",
          {"title": "title", "date": "date", "time": "time?", "city": "city?"},
-         ("Create an event", "Put into my calendar", "Plan a meeting"),
+         ("Create an event", "We must create an event", "Put into my calendar"),
          {"title": " called {}", "date": " on {}", "time": " at {}", "city": " in {}"}),
     Tool("play_song", "Play music",
          {"song": "title", "volume": "int?", "room": "kitchen|bedroom|garage?"},
-         ("Play", "I want to hear", "Put on the song"),
+         ("Play", "I want you to play the song", "Put on the song"),
          {"song": " {}", "volume": " at volume {}", "room": " in the {}"}),
     Tool("hire_car", "Rent a car",
          {"city": "city", "days": "int", "size": "small|medium|large?"},
-         ("Rent a car", "I need a car", "Hire a vehicle"),
+         ("Hire a car", "I need to hire a car", "Rent a vehicle"),
          {"city": " in {}", "days": " for {} days", "size": ", {} size"}),
     Tool("add_contact", "Save a person in the address book",
          {"person": "person", "phone": "phone", "city": "city?"},
-         ("Save the contact", "Add to my contacts", "Remember the number of"),
+         ("Add a contact", "I want to add the contact", "Save the number of"),
          {"person": " {}", "phone": ", phone {}/, number {}", "city": " from {}"}),
     Tool("lend_item", "Lend a thing to a person",
          {"thing": "item", "borrower": "person", "until": "date?"},
-         ("Lend", "Give out", "Note a loan of"),
+         ("Lend", "I will lend", "Give out"),
          {"thing": " the {}", "borrower": " to {}", "until": " until {}"}),
 )  # fmt: skip
 UNSEEN_TOOLS = (
     Tool("plan_hike", "Plan a walk in the mountains",
          {"region": "city", "kilometers": "float"},
-         ("Plan a hike", "Plan a walk"),
+         ("Plan a hike", "Can you plan a walk"),
          {"region": " near {}", "kilometers": " of {} kilometers"}),
     Tool("hire_cleaner", "Hire a cleaner for a flat",
          {"flat": "id", "hours": "int", "windows": "bool?"},
-         ("Hire a cleaner", "Get the cleaner"),
+         ("Hire a cleaner", "We must hire the cleaner"),
          {"flat": " for flat {}", "hours": " for {} hours",
           "windows": " with windows/ without windows"}),
     Tool("enrol_student", "Enrol a student in a course",
          {"student": "person", "course": "title"},
-         ("Enrol", "Enrol the student"),
+         ("Enrol", "I would like to enrol the student"),
          {"student": " {}", "course": " in the course {}"}),
     Tool("water_plant", "Water a plant",
          {"plant": "item", "liters": "float"},
-         ("Water", "Give water to the plant"),
+         ("Water", "Can you water the plant"),
          {"plant": " {}", "liters": " with {} liters"}),
     Tool("print_poster", "Print a poster",
          {"slogan": "text", "copies": "int", "paper_size": "tiny|wide|huge?"},
-         ("Print a poster", "Print posters"),
+         ("Print a poster", "I want to print a poster"),
          {"slogan": ' saying "{}"', "copies": ", {} copies", "paper_size": ", size {}"}),
     Tool("feed_pet", "Feed a pet",
          {"pet": "person", "portion": "half|double"},
-         ("Feed", "Feed the pet"),
+         ("Feed", "Can you feed the pet"),
          {"pet": " {}", "portion": " a {} portion"}),
     Tool("visit_museum", "Buy a ticket for a museum",
          {"museum": "title", "visitors": "int"},
-         ("Visit the museum", "Buy tickets for the museum"),
+         ("Visit the museum", "We want to visit the museum"),
          {"museum": " {}", "visitors": " for {} visitors"}),
     Tool("rescue_boat", "Call help for a boat",
          {"boat": "title", "harbor": "city"},
-         ("Rescue the boat", "Call help for the boat"),
+         ("Rescue the boat", "You must rescue the boat"),
          {"boat": " {}", "harbor": " near the harbor of {}"}),
 )  # fmt: skip
 
@@ -252,6 +254,20 @@ QUESTIONS = (
     ("Explain how a {item} works", "I have no tool for that."),
 )
 
-WORLD = World(TOOLS, RECORDS, POOL, HARMS, QUESTIONS)
-UNSEEN_VALUES_WORLD = World(TOOLS, RECORDS, UNSEEN_POOL, HARMS, QUESTIONS)
-UNSEEN_TOOLS_WORLD = World(UNSEEN_TOOLS, UNSEEN_RECORDS, POOL, UNSEEN_HARMS, QUESTIONS)
+VAGUE = {
+    "city": "some city",
+    "person": "some person",
+    "item": "some thing",
+    "text": "some text",
+    "title": "some name",
+    "id": "some number",
+    "phone": "some number",
+    "int": "some",
+    "float": "some",
+    "date": "some day",
+    "time": "some time",
+}
+
+WORLD = World(TOOLS, RECORDS, POOL, HARMS, QUESTIONS, VAGUE)
+UNSEEN_VALUES_WORLD = World(TOOLS, RECORDS, UNSEEN_POOL, HARMS, QUESTIONS, VAGUE)
+UNSEEN_TOOLS_WORLD = World(UNSEEN_TOOLS, UNSEEN_RECORDS, POOL, UNSEEN_HARMS, QUESTIONS, VAGUE)
