@@ -169,9 +169,8 @@ def test_the_missing_argument_is_required_and_absent_from_the_request() -> None:
 
 
 def test_a_missing_argument_is_mostly_vague_and_else_not_mentioned() -> None:
-    texts = [
-        r["messages"][-2]["content"] for r in rows("test", 90, weights={"missing_argument": 1})
-    ]
+    drawn = rows("test", 90, weights={"missing_argument": 1})
+    texts = [row["messages"][-2]["content"] for row in drawn]
     vague = [text for text in texts if re.search(r"\bsome\b", text)]
     assert 0.6 < len(vague) / len(texts) < 0.9
 
