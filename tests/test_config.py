@@ -18,7 +18,16 @@ CONF_FILES = sorted(
     if path.parent.name != "hydra"
 )
 # Files that describe something the user has to name.
-NEEDED = {"model/local": ["model.path=somewhere"], "data/jsonl": ["data.path=rows.jsonl"]}
+NEEDED = {
+    "model/local": ["model.path=somewhere"],
+    "data/jsonl": ["data.path=rows.jsonl"],
+    "data/parquet": ["data.path=rows.parquet"],
+    "data/mixture": [
+        "+data@data.sources.mine=jsonl",
+        "data.sources.mine.path=rows.jsonl",
+        "data.sources.mine.weight=1",
+    ],
+}
 
 
 @pytest.mark.parametrize("file", CONF_FILES)
@@ -157,7 +166,7 @@ def test_a_value_counts_whether_set_or_resolved() -> None:
         ),
         (
             ["data=jsonl"],
-            "data.path is not set: name the file, data=jsonl data.path=FILE.jsonl.",
+            "data.path is not set: name the file, data.path=FILE.jsonl.",
         ),
         (
             ["model=local"],

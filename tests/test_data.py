@@ -146,7 +146,7 @@ def test_a_file_is_split_by_shares_without_overlap(tmp_path: Path, base: Base) -
 
 
 def test_columns_can_be_named(tmp_path: Path, base: Base) -> None:
-    path = write(tmp_path / "rows.jsonl", *({"q": "two", "a": "three"} for _ in range(30)))
+    path = write(tmp_path / "rows.jsonl", *({"q": f"two {i}", "a": "three"} for i in range(30)))
     run = from_file(path, "data.columns.prompt=q", "data.columns.completion=a")
     assert trained(base, build(base, run).train[0]) == "three<|im_end|>"
 
@@ -154,10 +154,12 @@ def test_columns_can_be_named(tmp_path: Path, base: Base) -> None:
 def test_argument_values_keep_every_digit(tmp_path: Path) -> None:
     call = {"name": "f", "arguments": {"x": 0.1 + 0.2, "y": 0.3, "z": "01", "n": 10**20}}
     turn = {"role": "assistant", "content": "", "tool_calls": [{"function": call}]}
-    row = {"messages": [{"role": "user", "content": "go"}, turn], "tools": []}
+    names: dict[str, Any] = {key: {} for key in "xyzn"}
+    tool = {"name": "f", "parameters": {"type": "object", "properties": names}}
+    row = {"messages": [{"role": "user", "content": "go"}, turn], "tools": [tool]}
     path = write(tmp_path / "rows.jsonl", row)
     spec = from_file(path, "data.test_share=0", "data.validation_share=0").data
-    [read] = sources.read(spec).splits["train"]
+    [read] = sources.read_all(spec)["jsonl"].splits["train"]
     assert read["messages"][-1]["tool_calls"][0]["function"] == call
 
 
@@ -171,39 +173,47 @@ def test_rows_that_are_too_long_are_counted_apart_from_rejected_ones(
     run = from_file(path, "data.test_share=0", "data.validation_share=0")
     counts = build(base, run, positions=128).counts
     assert counts["too_long"] == {"train": 4}
-    assert counts["rejected"] == {"column completion is empty or no text": 1}
+    assert counts["rejected"] == {"empty_turn": 1}
     assert counts["rows"] == {"train": 20}
 
 
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        ("", "holds no rows: give a file with one JSON object a line"),
+        ("", "is empty: give a file with one JSON object a line"),
         ('{"prompt": "a", "completion": "b"}\n{"prompt": \n', "rows.jsonl, line 2: not JSON"),
         ("[1, 2]\n", "line 1: a JSON list, no object"),
-        ('{"question": "a"}\n', "no column 'messages': Allowed: question"),
-        ('{"messages": [{"role": "robot", "content": "a"}]}\n', "a message without a role of"),
-        ('{"messages": [{"role": "user", "content": "a"}]}\n', "no assistant turn"),
+        (
+            '{"question": "a"}\n',
+            "missing_column (1, such as rows.jsonl, line 1: no column 'messages'",
+        ),
+        (
+            '{"messages": [{"role": "robot", "content": "a"}]}\n',
+            "unknown_role (1, such as rows.jsonl, line 1: ",
+        ),
+        ('{"messages": [{"role": "user", "content": "a"}]}\n', "no_assistant_turn (1"),
     ],
 )
 def test_an_unreadable_file_has_its_sentence(tmp_path: Path, content: str, sentence: str) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text(content, encoding="utf-8")
     with pytest.raises(DataError) as caught:
-        sources.read(from_file(path).data)
+        sources.read_all(from_file(path).data)
     assert sentence in str(caught.value)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"data.path=nowhere.jsonl: there is no such file"):
-        sources.read(load("data=jsonl", "data.path=nowhere.jsonl").data)
+        sources.read_all(load("data=jsonl", "data.path=nowhere.jsonl").data)
 
 
-def test_rows_whose_every_token_is_masked_are_refused(tmp_path: Path, base: Base) -> None:
+def test_rows_that_say_nothing_are_refused(tmp_path: Path, base: Base) -> None:
     silent = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": ""}]}
     path = write(tmp_path / "rows.jsonl", *[silent] * 5)
-    run = from_file(path, "data.test_share=0", "data.validation_share=0")
-    with pytest.raises(DataError, match="every token of all 5 fitting rows is masked"):
+    with pytest.raises(DataError, match=r"5 of 5 rows cannot be read: empty_turn \(5, such as"):
+        build(base, from_file(path))
+    run = from_file(path, "data.max_reject_share=1")
+    with pytest.raises(DataError, match="no row is left to train on: all were rejected"):
         build(base, run)
 
 

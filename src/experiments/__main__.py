@@ -1,13 +1,17 @@
-"""The verbs beside training: `python -m experiments report|merge|generate`.
+"""The verbs beside training: `python -m experiments data|report|merge|generate`.
 
 Each verb imports what it needs when it is called.
 """
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
+from omegaconf import DictConfig
+
+from experiments import config
 from experiments.errors import ConfigError, ExperimentError
 
 
@@ -28,6 +32,12 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m experiments", description=__doc__)
     verbs = parser.add_subparsers(required=True, metavar="VERB")
+    data = verbs.add_parser("data", help="show what a data description holds and what is trained")
+    data.add_argument("overrides", nargs="*", help="as for train.py: data=glaive_v2 model=tiny")
+    data.add_argument("--show", type=int, default=3, help="conversations to print (default 3)")
+    data.add_argument("--out", type=Path, help="write the canonical rows to FILE.jsonl")
+    data.add_argument("--rejects", type=Path, help="write the rejected rows to FILE.jsonl")
+    data.set_defaults(verb=_data)
     report = verbs.add_parser("report", help="render the tables of a run or a sweep")
     report.add_argument("path", type=Path, help="a run folder, a sweep folder or a report folder")
     report.add_argument("--out", type=Path, help="default: outputs/reports/<name of the folder>")
@@ -44,6 +54,53 @@ def _parser() -> argparse.ArgumentParser:
     generate.add_argument("--max-new-tokens", type=int, default=128)
     generate.set_defaults(verb=_generate)
     return parser
+
+
+def _data(given: argparse.Namespace) -> None:
+    with config.one_sentence_errors():
+        run = config.load(_compose(given.overrides))
+    from experiments import data, models
+    from experiments.data import inspection, sources
+
+    found = sources.read_all(run.data)
+    for path, rows in (
+        (given.out, inspection.all_rows(found)),
+        (given.rejects, [reject for source in found.values() for reject in source.rejects]),
+    ):
+        if path is not None:
+            print(f"wrote {inspection.write_rows(rows, path):,} rows to {path}")
+    lines = inspection.describe(found)
+    try:
+        vocabulary = models.load_vocabulary(run.model)
+    except ConfigError as error:
+        inspection.show_messages(inspection.all_rows(found), given.show)
+        print(*lines, f"tokens are not counted: {error}", sep="\n")
+        return
+    found.clear()  # large sets would be in memory twice
+    positions = vocabulary.positions or sys.maxsize
+    built = data.build(
+        run,
+        vocabulary.tokenizer,
+        end_ids=vocabulary.end_ids,
+        positions=positions,
+        may_be_empty=True,
+    )
+    inspection.show_rows(built.train, vocabulary.tokenizer, given.show)
+    print(*lines, *inspection.describe_tokens(built), sep="\n")
+
+
+def _compose(overrides: list[str]) -> DictConfig:
+    """Compose the config that the same words give to train.py."""
+    from hydra import compose, initialize_config_dir
+
+    root = Path(os.environ.get("EXPERIMENTS_ROOT", ".")).resolve()
+    folder = root / "conf"
+    if not (folder / "config.yaml").is_file():
+        raise ConfigError(
+            f"there is no conf/config.yaml in {root}: run it in the project's folder."
+        )
+    with initialize_config_dir(str(folder), version_base="1.3"):
+        return compose("config", overrides)
 
 
 def _report(given: argparse.Namespace) -> None:

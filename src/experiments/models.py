@@ -6,6 +6,7 @@ a mistyped folder a wrong repo id.
 """
 
 import hashlib
+import json
 import os
 import socket
 import warnings
@@ -54,6 +55,18 @@ class Base:
     """Tokens that end an assistant turn."""
     notes: list[str]
     """What a user should know about this model's tokenizer and template."""
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What rendering needs of a model, without its weights."""
+
+    tokenizer: Any
+    end_ids: list[int]
+    """Tokens after which an answer is over."""
+    positions: int | None
+    """Longest sequence in tokens; None where the folder does not say."""
+    notes: list[str]
 
 
 def choose_precision(run: RunConfig) -> Precision:
@@ -121,10 +134,30 @@ def load(run: RunConfig, precision: Precision) -> Base:
         commit=commit,
         parameters=sum(p.numel() for p in model.parameters()),
         positions=int(getattr(model.config, "max_position_embeddings", 2048)),
-        end_ids=_end_ids(model, tokenizer),
+        end_ids=_end_ids(getattr(model.generation_config, "eos_token_id", None), tokenizer),
         notes=notes,
     )
     return base
+
+
+def load_vocabulary(spec: ModelConfig) -> Vocabulary:
+    """Load only the tokenizer of a model; a folder with a tokenizer and no weights will do.
+
+    Raises:
+        ConfigError: there is no such model, or it has no tokenizer.
+    """
+    from transformers import GenerationConfig
+
+    path = Path(spec.path).expanduser() if spec.path else None
+    folder = path if path and (path / "tokenizer.json").is_file() else find(spec)[0]
+    _silence_transformers()
+    tokenizer, notes = _load_tokenizer(spec, folder)
+    config = folder / "config.json"
+    described = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+    generation = folder / "generation_config.json"
+    eos = GenerationConfig.from_pretrained(folder).eos_token_id if generation.is_file() else None
+    positions = described.get("max_position_embeddings")
+    return Vocabulary(tokenizer, _end_ids(eos, tokenizer), positions, notes)
 
 
 def _silence_transformers() -> None:
@@ -278,9 +311,8 @@ def _load_tokenizer(spec: ModelConfig, folder: Path) -> tuple[Any, list[str]]:
     return tokenizer, notes
 
 
-def _end_ids(model: Any, tokenizer: Any) -> list[int]:
+def _end_ids(configured: Any, tokenizer: Any) -> list[int]:
     """Every token after which an answer is over, the tokenizer's own first."""
-    configured = getattr(model.generation_config, "eos_token_id", None)
     others = configured if isinstance(configured, list) else [configured]
     known = [tokenizer.eos_token_id, *others]
     for token in ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>"):

@@ -13,11 +13,10 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from experiments.config.data import FORMATS, ColumnsConfig, DataConfig, SourceConfig
 from experiments.config.explaining import explain, one_sentence_errors
 from experiments.config.resolution import resolve
 from experiments.config.schema import (
-    ColumnsConfig,
-    DataConfig,
     EvalConfig,
     HardwareConfig,
     LoraConfig,
@@ -28,6 +27,7 @@ from experiments.config.schema import (
 from experiments.errors import ConfigError
 
 __all__ = [
+    "FORMATS",
     "ColumnsConfig",
     "DataConfig",
     "EvalConfig",
@@ -35,6 +35,7 @@ __all__ = [
     "LoraConfig",
     "ModelConfig",
     "RunConfig",
+    "SourceConfig",
     "TrainerConfig",
     "canonical",
     "explain",
@@ -44,7 +45,15 @@ __all__ = [
 ]
 
 # These say how to execute a run, not what it is: they may change without changing its identity.
-EXECUTION_KEYS = ("name", "rerun", "resume", "tracker", "resolved_from", "trainer.keep")
+EXECUTION_KEYS = (
+    "name",
+    "rerun",
+    "resume",
+    "tracker",
+    "resolved_from",
+    "trainer.keep",
+    "data.cache",
+)
 
 
 class _SharedStore(ConfigStore):

@@ -7,6 +7,7 @@ silently overwritten by the later group.
 import dataclasses
 from typing import Any
 
+from experiments.config.data import DataConfig
 from experiments.config.schema import DEFAULT_ALPHA, LoraConfig, RunConfig
 from experiments.errors import ConfigError
 
@@ -24,6 +25,8 @@ _FALLBACK: dict[str, Any] = {
     "precision": "auto",
     "gradient_checkpointing": False,
 }
+# Share of the rows of files that becomes the validation split, and the test split.
+_HELD_BACK_SHARE = 0.05
 
 
 def resolve(run: RunConfig) -> RunConfig:
@@ -55,7 +58,20 @@ def resolve(run: RunConfig) -> RunConfig:
     _fit_micro_batch(chosen, came_from, wanted=run.trainer.micro_batch_size)
     lora = run.lora if full else _resolve_lora(run.lora, recipe["r"], run.model.label, came_from)
     trainer = dataclasses.replace(run.trainer, **chosen)
-    return dataclasses.replace(run, trainer=trainer, lora=lora, resolved_from=came_from)
+    data = _resolve_shares(run.data)
+    return dataclasses.replace(run, data=data, trainer=trainer, lora=lora, resolved_from=came_from)
+
+
+def _resolve_shares(data: DataConfig) -> DataConfig:
+    """Hold rows of files back where nobody said how many."""
+    if data.source == "toolworld":
+        return data
+    validation, test = data.validation_share, data.test_share
+    if test is None:
+        test = 0.0 if data.test_sources else _HELD_BACK_SHARE
+    if validation is None:
+        validation = _HELD_BACK_SHARE
+    return dataclasses.replace(data, validation_share=validation, test_share=test)
 
 
 def _fit_micro_batch(

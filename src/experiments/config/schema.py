@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from experiments.errors import ConfigError, did_you_mean
-from experiments.toolworld import CATEGORIES
+from experiments.config.checks import at_least, one_of, share
+from experiments.config.data import DataConfig
+from experiments.errors import ConfigError
 
 LORA_METHODS = ("lora", "none")
 ALPHA_RULES = ("const", "r", "2r")
@@ -20,7 +21,6 @@ PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 DEVICES = ("auto", "cpu", "cuda")
 SELECTIONS = ("last", "best_validation")
 RETENTIONS = ("none", "adapter", "last", "all")
-DATA_SOURCES = ("toolworld", "jsonl")
 SPLITS = ("test", "unseen_values", "unseen_tools")
 TRACKERS = ("none", "trackio")
 DIRECTIONS = ("minimize", "maximize")
@@ -85,89 +85,6 @@ class ModelConfig:
 
 
 @dataclass
-class ColumnsConfig:
-    """Names of the columns in a user's own file; null = the usual name, if the file has it."""
-
-    prompt: str | None = None
-    completion: str | None = None
-    messages: str | None = None
-    tools: str | None = None
-    id: str | None = None
-
-
-@dataclass
-class DataConfig:
-    """Which rows are trained on and tested on."""
-
-    label: str = "data"
-    """Name in tables."""
-    source: str = "toolworld"
-    """`toolworld` (generated) or `jsonl` (a file, one JSON object a line)."""
-    path: str | None = None
-    """The file of `source: jsonl`."""
-    columns: ColumnsConfig = field(default_factory=ColumnsConfig)
-    weights: dict[str, float] = field(default_factory=dict)
-    """Share of each toolworld category, in proportion; a category not named has weight 0."""
-    train_rows: int | None = None
-    """Rows generated for training (toolworld)."""
-    validation_rows: int | None = None
-    """Rows generated for validation (toolworld)."""
-    test_rows: int | None = None
-    """Rows generated for the test split (toolworld)."""
-    unseen_values_rows: int | None = None
-    """Rows generated with values that training never shows (toolworld)."""
-    unseen_tools_rows: int | None = None
-    """Rows generated with tools that training never shows (toolworld)."""
-    validation_share: float | None = None
-    """Share of a file's rows that becomes the validation split, 0-1."""
-    test_share: float | None = None
-    """Share of a file's rows that becomes the test split, 0-1."""
-    limit: int | None = None
-    """Use at most this many rows of the file, drawn with `data.seed`; null = all."""
-    max_reject_share: float = 0.2
-    """Stop if more than this share of a file's rows cannot be read as conversations."""
-    seed: int = 0
-    """Seed of generation and splitting; not the run's seed, so that all seeds see the same data."""
-
-    def problems(self) -> Iterator[str]:
-        """Yield a sentence for each illegal value."""
-        yield from _one_of("data.source", self.source, DATA_SOURCES)
-        generated: tuple[str, ...] = ("train_rows", "validation_rows", "test_rows")
-        generated += ("unseen_values_rows", "unseen_tools_rows")
-        of_files = ("path", "validation_share", "test_share", "limit")
-        for key, value in self.weights.items():
-            yield from _one_of("data.weights", key, CATEGORIES)
-            yield from _at_least(f"data.weights.{key}", value, 0)
-        if self.source == "toolworld":
-            yield from self._unused(of_files, "source: toolworld generates its rows")
-            if sum(self.weights.values()) <= 0:
-                yield "data.weights are all 0: give at least one category a weight above 0"
-            if not self.train_rows or self.train_rows < 1:
-                yield f"data.train_rows={self.train_rows}: at least 1 row is needed to train on"
-            for key in generated[1:]:
-                yield from _at_least(f"data.{key}", getattr(self, key), 0)
-        if self.source == "jsonl":
-            yield from self._unused(generated, "a file is split by validation_share and test_share")
-            if self.weights:
-                yield "data.weights is for source: toolworld; a file is used as it is"
-            if self.path is None:
-                yield "data.path is not set: name the file, data=jsonl data.path=FILE.jsonl"
-            shares = (self.validation_share or 0, self.test_share or 0)
-            if min(shares) < 0 or sum(shares) >= 1:
-                yield (
-                    f"data.validation_share={self.validation_share} data.test_share="
-                    f"{self.test_share}: each at least 0, together below 1"
-                )
-            yield from _at_least("data.limit", self.limit, 1)
-        yield from _share("data.max_reject_share", self.max_reject_share)
-
-    def _unused(self, keys: tuple[str, ...], why: str) -> Iterator[str]:
-        for key in keys:
-            if getattr(self, key) is not None:
-                yield f"data.{key}={getattr(self, key)} would not be used ({why}): remove it"
-
-
-@dataclass
 class LoraConfig:
     """Where LoRA is attached and how large it is."""
 
@@ -194,10 +111,10 @@ class LoraConfig:
 
     def problems(self) -> Iterator[str]:
         """Yield a sentence for each illegal value."""
-        yield from _one_of("lora.method", self.method, LORA_METHODS)
-        yield from _one_of("lora.alpha_rule", self.alpha_rule, ALPHA_RULES)
-        yield from _one_of("lora.init", self.init, INITIALISATIONS)
-        yield from _at_least("lora.r", self.r, 1)
+        yield from one_of("lora.method", self.method, LORA_METHODS)
+        yield from one_of("lora.alpha_rule", self.alpha_rule, ALPHA_RULES)
+        yield from one_of("lora.init", self.init, INITIALISATIONS)
+        yield from at_least("lora.r", self.r, 1)
         if not 0 <= self.dropout < 1:
             yield f"lora.dropout={self.dropout}: must be at least 0 and below 1"
         if self.alpha is not None and not self.alpha > 0:
@@ -277,14 +194,14 @@ class TrainerConfig:
             ("keep", RETENTIONS),
         ):
             if getattr(self, key) is not None:
-                yield from _one_of(f"trainer.{key}", getattr(self, key), allowed)
+                yield from one_of(f"trainer.{key}", getattr(self, key), allowed)
         for key in ("batch_size", "micro_batch_size", "eval_every_steps", "save_every_steps"):
-            yield from _at_least(f"trainer.{key}", getattr(self, key), 1)
-        yield from _at_least("trainer.log_every_steps", self.log_every_steps, 1)
-        yield from _at_least("trainer.max_length_tokens", self.max_length_tokens, 8)
-        yield from _at_least("trainer.max_steps", self.max_steps, 0)
-        yield from _at_least("trainer.weight_decay", self.weight_decay, 0)
-        yield from _share("trainer.warmup_share", self.warmup_share)
+            yield from at_least(f"trainer.{key}", getattr(self, key), 1)
+        yield from at_least("trainer.log_every_steps", self.log_every_steps, 1)
+        yield from at_least("trainer.max_length_tokens", self.max_length_tokens, 8)
+        yield from at_least("trainer.max_steps", self.max_steps, 0)
+        yield from at_least("trainer.weight_decay", self.weight_decay, 0)
+        yield from share("trainer.warmup_share", self.warmup_share)
         for key in ("epochs", "max_grad_norm"):
             value = getattr(self, key)
             if value is not None and not value > 0:
@@ -324,11 +241,11 @@ class EvalConfig:
     def problems(self) -> Iterator[str]:
         """Yield a sentence for each illegal value."""
         for split in self.splits:
-            yield from _one_of("eval.splits", split, SPLITS)
+            yield from one_of("eval.splits", split, SPLITS)
         for key in ("batch_size", "max_new_tokens", "limit"):
-            yield from _at_least(f"eval.{key}", getattr(self, key), 1)
+            yield from at_least(f"eval.{key}", getattr(self, key), 1)
         if self.direction is not None:
-            yield from _one_of("eval.direction", self.direction, DIRECTIONS)
+            yield from one_of("eval.direction", self.direction, DIRECTIONS)
 
 
 @dataclass
@@ -344,7 +261,7 @@ class TrackerConfig:
 
     def problems(self) -> Iterator[str]:
         """Yield a sentence for each illegal value."""
-        yield from _one_of("tracker.kind", self.kind, TRACKERS)
+        yield from one_of("tracker.kind", self.kind, TRACKERS)
 
 
 @dataclass
@@ -361,7 +278,7 @@ class HardwareConfig:
 
     def problems(self) -> Iterator[str]:
         """Yield a sentence for each illegal value."""
-        yield from _one_of("hardware.device", self.device, DEVICES)
+        yield from one_of("hardware.device", self.device, DEVICES)
 
 
 @dataclass
@@ -400,18 +317,3 @@ class RunConfig:
             found.append(f"sweeps={self.sweeps}: a sweep file may not put values under `sweeps`")
         if found:
             raise ConfigError("; ".join(found) + ".")
-
-
-def _one_of(key: str, value: str, allowed: tuple[str, ...]) -> Iterator[str]:
-    if value not in allowed:
-        yield f"{key}={value}: {did_you_mean(str(value), allowed)}"
-
-
-def _at_least(key: str, value: float | None, low: float) -> Iterator[str]:
-    if value is not None and not value >= low:
-        yield f"{key}={value}: must be at least {low}"
-
-
-def _share(key: str, value: float | None) -> Iterator[str]:
-    if value is not None and not 0 <= value <= 1:
-        yield f"{key}={value}: must be from 0 to 1"

@@ -1,160 +1,324 @@
 """Conversation -> token ids, with the model's own chat template; one path for training and test.
 
-The text before each answer is cut exactly where generation starts, and the pieces are tokenised
-one by one, so the tokens a model is trained after are the tokens it is asked with. Trained are the
-assistant's turns with their end-of-turn token, nothing else.
+A row is rendered once. Its assistant turns are found by the text that the template writes before
+them; text of the row itself is guarded (see `guarding`) and can hold neither that text nor a
+control token. Each kind of row is held against the template's own generation prompt, so the text
+before a trained turn is the text that generation starts from. The pieces are tokenised one by one,
+so the tokens a model is trained after are the tokens it is asked with. Trained are the assistant's
+turns with their end-of-turn token, nothing else, whether or not the template marks them.
 
-Text of a row never becomes a control token: a user who writes `<|im_end|>` has written text.
+Thinking: Qwen3's template opens the last turn with an empty `<think></think>`, drops the thinking
+of earlier turns, and TRL's variant of it (`qwen3_training`) writes and trains an empty block in
+every turn and the line break after it. Here a turn has a thinking block where its row has one and
+thinking is kept, in every turn alike, and nowhere else; the line break is not trained.
 """
 
-import copy
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
+from typing import Any, Literal
 
+from experiments.data.guarding import Guard
+from experiments.data.shaping import ToolsForm, tools_in_form
+from experiments.data.templates import (
+    ChatTemplate,
+    Message,
+    after_empty_thinking,
+    split_thinking,
+    without_open_thinking,
+)
 from experiments.errors import DataError
 
-# Two private-use characters; put inside a control token's text, they keep it from being one, and
-# the pieces around them are tokenised apart.
-_BREAK = "\ue0f0\ue0f1"
+Row = dict[str, Any]
+Thinking = Literal["keep", "drop"]
+# Rows tokenised in one call: enough for all cores, little enough to hold.
+_BATCH_ROWS = 1000
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """A row as tokens."""
+    """A row as tokens, 4 bytes each."""
 
-    row: dict[str, Any]
-    input_ids: list[int]
-    """Shape (L,)."""
-    labels: list[int]
-    """Shape (L,): the token where it is trained, else -100."""
-    prompt_ids: list[int]
-    """Everything before the last assistant turn's first token."""
+    row: Row
+    ids: "array[int]"
+    """Token ids of the whole row, shape (L,)."""
+    trained: tuple[tuple[int, int], ...]
+    """Where trained tokens lie: (first, behind the last), in order."""
+    prompt_length: int
+    """Number of tokens before the last assistant turn."""
+
+    @property
+    def input_ids(self) -> list[int]:
+        """Shape (L,)."""
+        return self.ids.tolist()
+
+    @property
+    def labels(self) -> list[int]:
+        """Shape (L,): the token where it is trained, else -100."""
+        labels = [-100] * len(self.ids)
+        for first, behind in self.trained:
+            labels[first:behind] = self.ids[first:behind]
+        return labels
+
+    @property
+    def prompt_ids(self) -> list[int]:
+        """Everything before the last assistant turn's first token."""
+        return self.ids[: self.prompt_length].tolist()
 
     @property
     def trained_tokens(self) -> int:
         """How many tokens are trained."""
-        return sum(label != -100 for label in self.labels)
+        return sum(behind - first for first, behind in self.trained)
 
     @property
     def answer_tokens(self) -> int:
-        """Length of the last assistant turn, end-of-turn included."""
-        tail = self.labels[len(self.prompt_ids) :]
-        return sum(label != -100 for label in tail)
+        """Length of the last assistant turn, end-of-turn included; 0 where it is not trained."""
+        return sum(b - a for a, b in self.trained if a >= self.prompt_length)
+
+
+@dataclass(frozen=True)
+class _Safe:
+    """A row ready for the template: guarded, and without thinking."""
+
+    id: str
+    messages: list[Message]
+    tools: list[Any]
+    thoughts: dict[int, str]
+    """Index of a message -> its guarded thinking, where that is kept."""
+
+    @property
+    def turns(self) -> list[int]:
+        return [i for i, message in enumerate(self.messages) if message["role"] == "assistant"]
+
+    def kind(self) -> tuple[Any, ...]:
+        """What a template may tell rows apart by: two rows of one kind are cut alike."""
+        kinds = [
+            (m["role"], bool(m["content"].strip()), bool(m.get("tool_calls")))
+            for m in self.messages
+        ]
+        return bool(self.tools), kinds[0], kinds[-1], frozenset(pairwise(kinds))
 
 
 class Renderer:
     """Renders rows with one tokenizer and its template."""
 
-    def __init__(self, tokenizer: Any, end_ids: list[int]) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        end_ids: list[int],
+        *,
+        thinking: Thinking = "drop",
+        tools_form: ToolsForm = "openai",
+    ) -> None:
+        """Learn the template.
+
+        Args:
+            tokenizer: with the chat template that is used.
+            end_ids: tokens that end an assistant turn.
+            thinking: whether the thinking of a row is rendered and trained, or left out.
+            tools_form: how tools are given to the template.
+        """
         self._tokenizer = tokenizer
-        self._end_tokens = tokenizer.convert_ids_to_tokens(end_ids)
-        added = tokenizer.added_tokens_decoder.values()
-        self._control = sorted({str(t) for t in added}, key=len, reverse=True)
-        self._special = sorted({str(t) for t in added if t.special}, key=len, reverse=True)
+        self._template = ChatTemplate(tokenizer)
+        self._ends: list[str] = tokenizer.convert_ids_to_tokens(end_ids)
+        self._guard = Guard(tokenizer, ends=self._ends, header=self._template.header)
+        self._keep = thinking == "keep"
+        self._tools_form = tools_form
+        self._scannable: dict[tuple[Any, ...], bool] = {}
 
-    def text(self, row: dict[str, Any], *, upto: int | None = None, prompt: bool = False) -> str:
-        """Render a row's first `upto` messages, with the generation prompt if asked for."""
-        rendered = self._tokenizer.apply_chat_template(
-            row["messages"][:upto],
-            tools=row.get("tools") or None,
-            add_generation_prompt=prompt,
-            tokenize=False,
-        )
-        return str(rendered)
+    def text(self, row: Row) -> str:
+        """Return the text that a row's tokens spell."""
+        return "".join(text for text, _ in self.pieces(row))
 
-    def encode(self, rows: Sequence[dict[str, Any]]) -> list[Encoded]:
+    def pieces(self, row: Row) -> list[tuple[str, bool]]:
+        """Cut a rendered row into (text, trained), in order; the last is the last answer.
+
+        Raises:
+            DataError: as `encode`.
+        """
+        pieces = self._pieces(row)
+        return [("".join(self._guard.parts(text)), trained) for text, trained in pieces]
+
+    def prompt(self, row: Row) -> list[int]:
+        """Return the token ids of a conversation that waits for the assistant's turn.
+
+        Raises:
+            DataError: as `encode`.
+        """
+        # The answer is never looked at: its only use is the way that training goes.
+        answered = [*row["messages"], {"role": "assistant", "content": "."}]
+        return self.encode([{**row, "messages": answered}])[0].prompt_ids
+
+    def encode(self, rows: Sequence[Row]) -> list[Encoded]:
         """Tokenise rows whose last message is the assistant's.
 
         Raises:
             DataError: the template fails on a row, does not continue its own prompt, or writes
-                no end-of-turn token.
+                no end-of-turn token; a row's thinking is kept, but the template has no place for
+                it.
         """
-        spans = [self._spans(row) for row in rows]
-        ids = iter(self._tokens([text for row_spans in spans for text, _ in row_spans]))
-        encoded = []
-        for row, row_spans in zip(rows, spans, strict=True):
-            input_ids: list[int] = []
-            labels: list[int] = []
-            prompt_length = 0
-            for at, (_, trained) in enumerate(row_spans):
-                if at == len(row_spans) - 1:
-                    prompt_length = len(input_ids)
-                piece = next(ids)
-                input_ids += piece
-                labels += piece if trained else [-100] * len(piece)
-            encoded.append(Encoded(row, input_ids, labels, input_ids[:prompt_length]))
+        encoded: list[Encoded] = []
+        for at in range(0, len(rows), _BATCH_ROWS):
+            batch = rows[at : at + _BATCH_ROWS]
+            pieces = [self._pieces(row) for row in batch]
+            ids = self._tokens([text for row_pieces in pieces for text, _ in row_pieces])
+            for row, row_pieces in zip(batch, pieces, strict=True):
+                encoded.append(_joined(row, [trained for _, trained in row_pieces], ids))
         return encoded
 
-    def _spans(self, row: dict[str, Any]) -> list[tuple[str, bool]]:
-        """Cut a rendered row into (text, trained); the last span is the last assistant turn."""
-        safe = self._guarded(row)
-        turns = [i for i, m in enumerate(safe["messages"]) if m["role"] == "assistant"]
-        try:
-            whole = self.text(safe)
-            prefixes = [self.text(safe, upto=i, prompt=True) for i in turns]
-        except Exception as error:  # a template is a program: it may raise anything
-            raise DataError(f"row {row['id']}: the chat template fails on it: {error}") from error
-        spans = []
+    def _pieces(self, row: Row) -> list[tuple[str, bool]]:
+        """Render a row and cut it; the text is still guarded."""
+        safe = self._safe(row)
+        whole = self._render(safe)
+        pieces = []
         at = 0
-        for prefix, i in zip(prefixes, turns, strict=True):
-            if not whole.startswith(prefix):
-                raise DataError(
-                    f"row {row['id']}: the chat template is not prefix-preserving, so what is "
-                    "trained would not be what is generated; use another model.chat_template."
-                )
-            end = self._end_of_turn(whole, len(prefix), row["id"])
-            message = safe["messages"][i]
+        for i, (start, end) in zip(safe.turns, self._spans(safe, whole), strict=True):
+            message = safe.messages[i]
+            answer = _answer(whole, start, end)
+            if i in safe.thoughts:
+                answer = self._thinking(safe.thoughts[i], safe.id) + answer
             # An empty turn would teach nothing but silence.
-            said = bool(message["content"].strip() or message.get("tool_calls"))
-            spans += [(whole[at : len(prefix)], False), (whole[len(prefix) : end], said)]
+            said = message["content"].strip() or message.get("tool_calls") or i in safe.thoughts
+            pieces += [(whole[at:start], False), (answer, bool(said))]
             at = end
+        return pieces
+
+    def _safe(self, row: Row) -> _Safe:
+        messages = []
+        thoughts = {}
+        for i, message in enumerate(row["messages"]):
+            if message["role"] == "assistant":
+                bare, thought = split_thinking(message)
+                content = self._guard.guarded(bare.pop("content"), own=True)
+                messages.append({**self._guard.guarded(bare), "content": content})
+                if self._keep and thought is not None:
+                    thoughts[i] = self._guard.guarded(thought, own=True)
+            else:
+                safe = self._guard.guarded(message)
+                messages.append(safe if safe.get("content") else {**safe, "content": ""})
+        tools = self._guard.guarded(tools_in_form(row.get("tools") or [], self._tools_form))
+        return _Safe(str(row["id"]), messages, tools, thoughts)
+
+    def _thinking(self, thought: str, row_id: str) -> str:
+        around = self._template.thinking
+        if around is None:
+            raise DataError(
+                f"row {row_id}: it has thinking and data.thinking=keep, but the chat template has "
+                "no place for it; use data.thinking=drop or another model.chat_template."
+            )
+        return around[0] + thought + around[1]
+
+    def _render(self, safe: _Safe, upto: int | None = None, *, prompt: bool = False) -> str:
+        try:
+            return self._template.render(safe.messages[:upto], safe.tools, prompt=prompt)
+        except Exception as error:  # a template is a program: it may raise anything
+            raise DataError(f"row {safe.id}: the chat template fails on it: {error}") from error
+
+    def _spans(self, safe: _Safe, whole: str) -> list[tuple[int, int]]:
+        """Return (start, end) of every assistant turn in the rendered row."""
+        kind = safe.kind()
+        scannable = self._scannable.get(kind)
+        starts = None if scannable is False else self._scanned(safe, whole)
+        checked = scannable is True and starts is not None
+        if starts is None or not checked:
+            asked = self._asked(safe, whole)
+            self._scannable.setdefault(kind, starts == asked)
+            starts = asked
+        limits = [*starts[1:], len(whole)]
+        spans = [
+            (start, self._end_of_turn(whole, start, limit, safe.id))
+            for start, limit in zip(starts, limits, strict=True)
+        ]
+        if not checked:
+            self._check_ends(safe, whole, spans)
         return spans
 
-    def prompt(self, row: dict[str, Any]) -> list[int]:
-        """Return the token ids of a conversation that waits for the assistant's turn."""
-        return self._tokens([self.text(self._guarded(row), prompt=True)])[0]
+    def _scanned(self, safe: _Safe, whole: str) -> list[int] | None:
+        """Find where turns start by what the template writes before them; None if unclear."""
+        header = self._template.header
+        if not header:
+            return None
+        parts = whole.split(header)
+        if len(parts) != len(safe.turns) + 1:
+            return None
+        starts = []
+        at = 0
+        for part in parts[:-1]:
+            at += len(part) + len(header)
+            starts.append(at)
+        return starts
 
-    def _end_of_turn(self, whole: str, start: int, row_id: str) -> int:
+    def _asked(self, safe: _Safe, whole: str) -> list[int]:
+        """Find where turns start by rendering the prompt of each: slower, and always right."""
+        starts = []
+        for i in safe.turns:
+            prompt = without_open_thinking(self._render(safe, i, prompt=True))
+            if not whole.startswith(prompt):
+                raise DataError(
+                    f"row {safe.id}: the chat template is not prefix-preserving, so what is "
+                    "trained would not be what is generated; use another model.chat_template."
+                )
+            starts.append(len(prompt))
+        return starts
+
+    def _check_ends(self, safe: _Safe, whole: str, spans: list[tuple[int, int]]) -> None:
+        """Hold each turn against the same turn as the last one, where only its own end can be."""
+        for i, (start, end) in zip(safe.turns, spans, strict=True):
+            alone = self._render(safe, i + 1)
+            own_end = self._end_of_turn(alone, start, len(alone), safe.id)
+            # Qwen3's template trims line breaks of the last turn only.
+            if _answer(whole, start, end).strip() != _answer(alone, start, own_end).strip():
+                raise self._endless(safe.id)
+
+    def _end_of_turn(self, whole: str, start: int, limit: int, row_id: str) -> int:
         """Return the index after the first end token; guarded text cannot hold one itself."""
-        ends = [(whole.find(token, start), token) for token in self._end_tokens]
-        found = [(index, token) for index, token in ends if index >= 0]
-        if not found:
-            raise DataError(
-                f"row {row_id}: the chat template writes none of {self._end_tokens} after the "
-                "assistant's turn, so the model would never learn to stop."
-            )
-        index, token = min(found)
+        found = [(whole.find(token, start, limit), token) for token in self._ends]
+        ends = [(index, token) for index, token in found if index >= 0]
+        if not ends:
+            raise self._endless(row_id)
+        index, token = min(ends)
         return index + len(token)
 
-    def _tokens(self, texts: list[str]) -> list[list[int]]:
+    def _endless(self, row_id: str) -> DataError:
+        return DataError(
+            f"row {row_id}: the chat template writes none of {self._ends} after the "
+            "assistant's turn, so the model would never learn to stop."
+        )
+
+    def _tokens(self, texts: list[str]) -> Iterator[list[int]]:
         """Tokenise texts in one call; the parts around a broken control token apart."""
-        parts = [text.split(_BREAK) for text in texts]
-        flat = [piece for pieces in parts for piece in pieces]
-        found = iter(self._tokenizer(flat, add_special_tokens=False)["input_ids"] if flat else [])
-        return [[token for _ in pieces for token in next(found)] for pieces in parts]
+        parts = [self._guard.parts(text) for text in texts]
+        flat = [part for text_parts in parts for part in text_parts]
+        found = iter(self._ids(flat) if flat else [])
+        for text_parts in parts:
+            ids = next(found)
+            for _ in text_parts[1:]:
+                ids = ids + next(found)
+            yield ids
 
-    def _guarded(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Return the row with every control token in its text broken apart."""
-        messages = []
-        for original in row["messages"]:
-            message = copy.copy(original)
-            own = message["role"] == "assistant"
-            message["content"] = self._guard(message.get("content") or "", own=own)
-            if message.get("tool_calls"):
-                message["tool_calls"] = self._guard(message["tool_calls"], own=False)
-            messages.append(message)
-        return {"messages": messages, "tools": self._guard(row.get("tools") or [], own=False)}
+    def _ids(self, texts: list[str]) -> list[list[int]]:
+        backend = getattr(self._tokenizer, "backend_tokenizer", None)
+        if backend is None:  # a tokenizer written in Python
+            ids = self._tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+            return list(ids)
+        # As the tokenizer's own call does, which also works out offsets that nobody reads here.
+        backend.no_padding()
+        backend.no_truncation()
+        return [e.ids for e in backend.encode_batch_fast(texts, add_special_tokens=False)]
 
-    def _guard(self, value: Any, *, own: bool) -> Any:
-        """Break control tokens in any JSON value; the assistant's own text may hold markup."""
-        if isinstance(value, str):
-            for token in self._special if own else self._control:
-                if token in value:
-                    value = value.replace(token, token[0] + _BREAK + token[1:])
-            return value
-        if isinstance(value, list):
-            return [self._guard(v, own=own) for v in value]
-        if isinstance(value, dict):
-            return {self._guard(k, own=own): self._guard(v, own=own) for k, v in value.items()}
-        return value
+
+def _answer(whole: str, start: int, end: int) -> str:
+    return whole[after_empty_thinking(whole, start) : end]
+
+
+def _joined(row: Row, trained: list[bool], ids: Iterator[list[int]]) -> Encoded:
+    whole = array("i")
+    spans = []
+    start = 0
+    for is_trained in trained:
+        start = len(whole)
+        whole.extend(next(ids))
+        if is_trained:
+            spans.append((start, len(whole)))
+    return Encoded(row, whole, tuple(spans), start)

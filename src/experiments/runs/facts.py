@@ -47,5 +47,10 @@ def print_loaded(base: Base, data: TrainData) -> None:
     if counts["too_long"]:
         dropped = ", ".join(f"{split} {n:,}" for split, n in counts["too_long"].items())
         say(f"  dropped, longer than {counts['max_length_tokens']} tokens: {dropped}")
-    for reason, n in counts["rejected"].items():
-        say(f"  rejected, {reason}: {n:,}")
+    for name, source in counts["sources"].items():
+        for reason, n in source["rejected"].items():
+            say(f"  rejected from {name}, {reason}: {n:,}")
+            for example in source["examples"][reason]:
+                say(f"    {example}")
+    for name, share in counts.get("mixture", {}).get("shares", {}).items():
+        say(f"  mixture: {name} {share['share_drawn']:.1%}, {share['epochs']:.2f} epochs")

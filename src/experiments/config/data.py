@@ -1,0 +1,234 @@
+"""The schema of `data`: where rows come from, how they are shown, how sources are mixed."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from experiments.config.checks import at_least, one_of, share
+from experiments.toolworld import CATEGORIES
+
+SOURCES = ("toolworld", "file", "hub", "mixture")
+FORMATS = (
+    "messages",
+    "sharegpt",
+    "prompt_completion",
+    "glaive_v2",
+    "glaive_v1",
+    "glaive_v2_formatted",
+    "glaive_v2_sharegpt",
+    "xlam",
+    "hermes",
+    "mcp_agent",
+    "toolace",
+    "when2call",
+    "apigen_mt",
+)
+WEIGHT_UNITS = ("rows", "tokens", "trained_tokens")
+THINKING = ("keep", "drop")
+SYSTEM_PROMPTS = ("keep", "unify", "drop")
+TOOLS_FORMS = ("openai", "bfcl_raw", "mcp")
+TOOLS_SHOWN = ("all", "gold_plus_k")
+_GENERATED = (
+    *("train_rows", "validation_rows", "test_rows"),
+    *("unseen_values_rows", "unseen_tools_rows"),
+)
+_READ = ("format", "hub_id", "revision", "subset", "files", "path", "limit", "fraction")
+
+
+@dataclass
+class ColumnsConfig:
+    """Names of the columns in a user's own file; null = the usual name, if the file has it."""
+
+    prompt: str | None = None
+    completion: str | None = None
+    messages: str | None = None
+    tools: str | None = None
+    id: str | None = None
+
+
+@dataclass
+class SourceConfig:
+    """One set of rows: generated (`toolworld`), files of your own, or a dataset of the hub."""
+
+    label: str = "data"
+    """Name in tables."""
+    source: str = "toolworld"
+    """`toolworld` (generated), `file`, `hub` or, for `data` itself, `mixture`."""
+    path: str | None = None
+    """A file, or a folder in the layout of the hub's repository; with `hub` instead of it."""
+    hub_id: str | None = None
+    """`owner/name` of a dataset on the Hugging Face hub."""
+    revision: str | None = None
+    """Branch, tag or commit on the hub, default `main`; resolved to a commit and recorded."""
+    subset: str | None = None
+    """One of `subsets`: what the hub calls a config."""
+    subsets: dict[str, str] = field(default_factory=dict)
+    """Name of a subset -> pattern of its files."""
+    files: str | None = None
+    """Pattern of the files to read in a folder, such as `train*.jsonl`; null = all it can read."""
+    format: str | None = None
+    """How a row is written; null = by its columns: messages, conversations or prompt/completion."""
+    columns: ColumnsConfig = field(default_factory=ColumnsConfig)
+    weight: float | None = None
+    """In a mixture: this source's share in proportion, counted in `data.weight_by`."""
+    weights: dict[str, float] = field(default_factory=dict)
+    """Share of each toolworld category, in proportion; a category not named has weight 0."""
+    train_rows: int | None = None
+    """Rows generated for training (toolworld)."""
+    validation_rows: int | None = None
+    """Rows generated for validation (toolworld)."""
+    test_rows: int | None = None
+    """Rows generated for the test split (toolworld)."""
+    unseen_values_rows: int | None = None
+    """Rows generated with values that training never shows (toolworld)."""
+    unseen_tools_rows: int | None = None
+    """Rows generated with tools that training never shows (toolworld)."""
+    limit: int | None = None
+    """Use at most this many rows, drawn with `seed`; a smaller limit is inside a larger one."""
+    fraction: float | None = None
+    """Use this share of the rows, 0-1, drawn with `seed`; 0.1 is inside 0.3."""
+    max_reject_share: float = 0.2
+    """Stop if more than this share of the rows cannot be read as conversations."""
+    seed: int = 0
+    """Seed of generation, drawing and splitting; not the run's, so all seeds see the same data."""
+
+    def source_problems(self, name: str) -> Iterator[str]:
+        """Yield a sentence for each illegal value; `name` is the key of this source."""
+        allowed = SOURCES if name == "data" else SOURCES[:3]
+        yield from one_of(f"{name}.source", self.source, allowed)
+        if self.format is not None:
+            yield from one_of(f"{name}.format", self.format, FORMATS)
+        yield from at_least(f"{name}.limit", self.limit, 1)
+        yield from share(f"{name}.fraction", self.fraction)
+        if self.fraction == 0:
+            yield f"{name}.fraction=0: must be above 0"
+        yield from share(f"{name}.max_reject_share", self.max_reject_share)
+        if self.source == "toolworld":
+            yield from self._generated_problems(name)
+        elif self.source in ("file", "hub"):
+            yield from self._read_problems(name)
+
+    def _generated_problems(self, name: str) -> Iterator[str]:
+        yield from self._unused(name, _READ, "source: toolworld generates its rows")
+        for key, value in self.weights.items():
+            yield from one_of(f"{name}.weights", key, CATEGORIES)
+            yield from at_least(f"{name}.weights.{key}", value, 0)
+        if sum(self.weights.values()) <= 0:
+            yield f"{name}.weights are all 0: give at least one category a weight above 0"
+        if not self.train_rows or self.train_rows < 1:
+            yield f"{name}.train_rows={self.train_rows}: at least 1 row is needed to train on"
+        for key in _GENERATED[1:]:
+            yield from at_least(f"{name}.{key}", getattr(self, key), 0)
+
+    def _read_problems(self, name: str) -> Iterator[str]:
+        yield from self._unused(name, _GENERATED, "the rows of a file are split by shares")
+        if self.weights:
+            yield f"{name}.weights is for source: toolworld; a file is used as it is"
+        if self.source == "file":
+            yield from self._unused(name, ("hub_id", "revision"), "source: file reads data.path")
+            if self.path is None:
+                yield f"{name}.path is not set: name the file, {name}.path=FILE.jsonl"
+        elif self.hub_id is None:
+            yield f"{name}.hub_id is not set: name the dataset, {name}.hub_id=OWNER/NAME"
+        if self.subset is not None:
+            yield from one_of(f"{name}.subset", self.subset, tuple(self.subsets))
+
+    def _unused(self, name: str, keys: tuple[str, ...], why: str) -> Iterator[str]:
+        for key in keys:
+            if getattr(self, key) is not None:
+                yield f"{name}.{key}={getattr(self, key)} would not be used ({why}): remove it"
+
+
+@dataclass
+class DataConfig(SourceConfig):
+    """Which rows are trained on and tested on, and how a row is shown to the model."""
+
+    sources: dict[str, SourceConfig] = field(default_factory=dict)
+    """The sources of `source: mixture`, by name; a near-duplicate stays in the earlier source."""
+    weight_by: str = "rows"
+    """What weights are shares of: `rows`, `tokens` or `trained_tokens` of the training rows."""
+    total: int | None = None
+    """Size of the mixture's training split in `weight_by`; null = all without repeating a row."""
+    test_sources: dict[str, SourceConfig] = field(default_factory=dict)
+    """Sets for evaluation only; training rows that occur in them are refused."""
+    validation_share: float | None = None
+    """Share of the rows of files that becomes the validation split, 0-1."""
+    test_share: float | None = None
+    """Share of the rows of files that becomes the test split, 0-1."""
+    thinking: str = "drop"
+    """`drop` a row's thinking, or `keep` it; none is added where the row has none."""
+    system_prompt: str = "keep"
+    """`keep` each row's own, `unify` to `unified_system_prompt`, or `drop` it."""
+    unified_system_prompt: str | None = None
+    """The one system prompt of `system_prompt: unify`."""
+    tools_form: str = "openai"
+    """How the tools are written into the prompt: `openai`, `bfcl_raw` or `mcp`."""
+    tools_shown: str = "all"
+    """`all`, or `gold_plus_k`: the tools that a row calls and `distractors` others of its own."""
+    distractors: int | None = None
+    """The k of `tools_shown: gold_plus_k`."""
+    cache: str | None = "outputs/cache"
+    """Folder that keeps converted and tokenised rows between runs; null = none."""
+
+    def problems(self) -> Iterator[str]:
+        """Yield a sentence for each illegal value."""
+        yield from self.source_problems("data")
+        yield from one_of("data.weight_by", self.weight_by, WEIGHT_UNITS)
+        yield from one_of("data.thinking", self.thinking, THINKING)
+        yield from one_of("data.system_prompt", self.system_prompt, SYSTEM_PROMPTS)
+        yield from one_of("data.tools_form", self.tools_form, TOOLS_FORMS)
+        yield from one_of("data.tools_shown", self.tools_shown, TOOLS_SHOWN)
+        yield from at_least("data.total", self.total, 1)
+        yield from at_least("data.distractors", self.distractors, 0)
+        yield from self._pairs()
+        yield from self._share_problems()
+        yield from self._mixture_problems()
+        for name, spec in self.test_sources.items():
+            yield from spec.source_problems(f"data.test_sources.{name}")
+
+    def _pairs(self) -> Iterator[str]:
+        """Check the fields that only make sense with another one."""
+        pairs: tuple[tuple[str, Any, bool], ...] = (
+            ("unified_system_prompt", self.unified_system_prompt, self.system_prompt == "unify"),
+            ("distractors", self.distractors, self.tools_shown == "gold_plus_k"),
+        )
+        needs = {
+            "unified_system_prompt": "system_prompt=unify",
+            "distractors": "tools_shown=gold_plus_k",
+        }
+        for key, value, wanted in pairs:
+            if wanted and value is None:
+                yield f"data.{key} is not set, and data.{needs[key]} needs it"
+            if value is not None and not wanted:
+                yield f"data.{key}={value} is only used with data.{needs[key]}: remove it"
+
+    def _share_problems(self) -> Iterator[str]:
+        if self.source == "toolworld":
+            why = "source: toolworld generates its rows"
+            yield from self._unused("data", ("validation_share", "test_share"), why)
+        shares = (self.validation_share or 0, self.test_share or 0)
+        if min(shares) < 0 or sum(shares) >= 1:
+            yield (
+                f"data.validation_share={self.validation_share} data.test_share="
+                f"{self.test_share}: each at least 0, together below 1"
+            )
+
+    def _mixture_problems(self) -> Iterator[str]:
+        if self.source != "mixture":
+            if self.sources:
+                yield "data.sources is for source: mixture: set data.source=mixture or remove it"
+            if self.total is not None:
+                yield f"data.total={self.total} is for a mixture: use data.limit or data.train_rows"
+            return
+        keys = (*_GENERATED, "format", "hub_id", "revision", "subset", "files", "path")
+        yield from self._unused("data", keys, "a mixture has these on its sources")
+        if not self.sources:
+            yield "data.sources is empty: add one, +data@data.sources.NAME=jsonl, see data=mixture"
+        weights = {name: spec.weight for name, spec in self.sources.items()}
+        for name, weight in weights.items():
+            if weight is None or not math.isfinite(weight) or weight < 0:
+                yield f"data.sources.{name}.weight={weight}: a number of at least 0 is needed"
+            yield from self.sources[name].source_problems(f"data.sources.{name}")
+        if weights and not sum(weight or 0 for weight in weights.values()):
+            yield "the weights of data.sources are all 0: give at least one a weight above 0"

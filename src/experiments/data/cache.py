@@ -1,0 +1,123 @@
+"""What rows depend on -> the encoded rows, from disk if they were made before.
+
+One safetensors file a source: token ids and spans as flat arrays, rows as JSON text, the facts as
+metadata. A second process that wants the same rows waits for the first; a damaged file is made
+again.
+"""
+
+import hashlib
+import json
+import os
+from array import array
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from experiments.data.encoding import EncodedSource
+from experiments.data.rendering import Encoded
+from experiments.progress import say
+
+_CODE = Path(__file__).parent
+
+
+def cached(
+    folder: Path, parts: dict[str, Any], build: Callable[[], EncodedSource]
+) -> tuple[EncodedSource, bool]:
+    """Return the encoded rows that `parts` describe, and whether they came from disk.
+
+    Args:
+        folder: of the cache; made if it is not there.
+        parts: everything the rows depend on, as JSON; the code of this package is added.
+        build: makes the rows.
+    """
+    described = json.dumps(parts | {"code": _code()}, sort_keys=True, default=str)
+    path = folder / f"{hashlib.sha256(described.encode()).hexdigest()[:24]}.safetensors"
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+        found = _load(path)
+        if found is not None:
+            return found, True
+        built = build()
+        _save(built, path, described)
+    return built, False
+
+
+def _code() -> str:
+    """Hash the code that makes rows, so that no row of older code is ever used."""
+    digest = hashlib.sha256()
+    for path in sorted(_CODE.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _save(source: EncodedSource, path: Path, described: str) -> None:
+    tensors: dict[str, np.ndarray[Any, Any]] = {}
+    for split, rows in source.splits.items():
+        lengths = [len(e.ids) for e in rows]
+        tensors[f"{split}/lengths"] = np.array(lengths, dtype=np.int32)
+        ids = [np.frombuffer(e.ids, dtype=np.int32) for e in rows]
+        tensors[f"{split}/ids"] = np.concatenate(ids) if ids else np.zeros(0, np.int32)
+        tensors[f"{split}/spans"] = np.array(
+            [(i, *span) for i, e in enumerate(rows) for span in e.trained], dtype=np.int32
+        ).reshape(-1, 3)
+        tensors[f"{split}/prompts"] = np.array([e.prompt_length for e in rows], dtype=np.int32)
+        text = json.dumps([e.row for e in rows], ensure_ascii=False).encode()
+        tensors[f"{split}/rows"] = np.frombuffer(text, dtype=np.uint8)
+    facts = {
+        "facts": json.dumps(source.facts),
+        "splits": json.dumps(list(source.splits)),
+        "parts": described,
+        "sums": _sums(tensors),
+    }
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    save_file(tensors, temporary, metadata=facts)
+    temporary.replace(path)
+
+
+def _sums(tensors: dict[str, np.ndarray[Any, Any]]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(tensors[name]).tobytes())
+    return digest.hexdigest()
+
+
+def _load(path: Path) -> EncodedSource | None:
+    """Return the rows of a cache file, or None if it is missing or not what was written."""
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="numpy") as stored:
+            metadata = stored.metadata()
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+        if _sums(tensors) != metadata["sums"]:
+            raise ValueError("the checksum is not that of its content")
+        splits = {split: _rows(tensors, split) for split in json.loads(metadata["splits"])}
+        return EncodedSource(splits, json.loads(metadata["facts"]))
+    except (SafetensorError, ValueError, KeyError, OSError) as error:
+        say(f"  the cached rows in {path} are damaged ({error}); they are made again")
+        return None
+
+
+def _rows(tensors: dict[str, np.ndarray[Any, Any]], split: str) -> list[Encoded]:
+    def part(name: str) -> Any:
+        return tensors[f"{split}/{name}"]
+
+    rows: Sequence[Any] = json.loads(part("rows").tobytes())
+    ends = np.cumsum(part("lengths")).tolist()
+    prompts = part("prompts").tolist()
+    spans: list[list[tuple[int, int]]] = [[] for _ in rows]
+    for index, first, behind in part("spans").tolist():
+        spans[index].append((first, behind))
+    data = part("ids").tobytes()
+    encoded = []
+    for index, row in enumerate(rows):
+        start = ends[index - 1] if index else 0
+        ids = array("i", data[4 * start : 4 * ends[index]])
+        encoded.append(Encoded(row, ids, tuple(spans[index]), prompts[index]))
+    return encoded

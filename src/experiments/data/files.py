@@ -1,0 +1,237 @@
+"""A file, or a folder in the layout of a dataset repository -> its rows, one raw object at a time.
+
+Numbers keep every digit: text goes through `json.loads` only. (The JSON feature of `datasets` 5.2
+turns 0.3 inside an object into 0.30000000000000004.) Memory stays bounded by one row of the limit,
+or by one batch of a parquet file.
+"""
+
+import fnmatch
+import functools
+import gzip
+import hashlib
+import re
+import zlib
+from collections.abc import Iterator, Sequence
+from io import BufferedIOBase
+from pathlib import Path
+from typing import Any
+
+from experiments.data.json_stream import MAX_ROW_BYTES, array_items, decode, too_large
+from experiments.errors import DataError
+
+Raw = dict[str, Any]
+
+SUFFIXES = (".jsonl", ".json", ".parquet", ".jsonl.gz", ".json.gz")
+SPLIT_WORDS = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val", "dev"),
+    "test": ("test", "testing", "eval", "evaluation"),
+}
+"""The words in file and folder names that name a split, as `datasets` reads them
+(https://huggingface.co/docs/hub/datasets-file-names-and-splits)."""
+# Written beside the rows by `datasets` and by older hub repositories; they hold no rows.
+_DESCRIPTIONS = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"}
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+_BATCH_ROWS = 256
+
+
+def read_rows(
+    path: Path, patterns: Sequence[str] = (), split: str | None = None
+) -> Iterator[tuple[str, Raw]]:
+    """Yield (where, raw row) of a file, or of a folder's data files in the order of their names.
+
+    `where` reads "data/train.jsonl, line 3" ("row 3" in an array and in parquet; both count from
+    1). In a parquet row the keys of nested objects that are None are left out: Arrow gives every
+    object of a column the keys of all of them. A column that is None keeps its key.
+
+    Args:
+        path: the file or folder.
+        patterns: see `data_files`.
+        split: see `data_files`.
+
+    Raises:
+        DataError: see `data_files`; or a file is damaged, empty, not UTF-8, holds a NUL byte, a
+            row that is no JSON object, or a row above MAX_ROW_BYTES.
+    """
+    for file in data_files(path, patterns, split):
+        name = str(path) if path.is_file() else str(path / file.relative_to(path))
+        empty = True
+        try:
+            for where, row in _rows(file, name):
+                empty = False
+                yield where, row
+        except (OSError, EOFError, zlib.error) as error:
+            raise DataError(f"{name}: cannot be read ({error}); copy or download it again.") from (
+                error
+            )
+        if empty:
+            raise DataError(f"{name} holds no rows: give a file with one JSON object a line.")
+
+
+def data_files(path: Path, patterns: Sequence[str] = (), split: str | None = None) -> list[Path]:
+    """Return the data files of a path, sorted by name.
+
+    Args:
+        path: a file, or a folder.
+        patterns: shell patterns on the path inside the folder, as the hub's `allow_patterns`: `*`
+            also matches `/`. Empty: every file with a known ending.
+        split: `train`, `validation` or `test`, told by words in file and folder names; a file
+            whose name tells no split counts as `train`.
+
+    Raises:
+        DataError: there is no such path or no file that matches; or, without patterns, the files
+            are of several splits or of several kinds, so that reading all would mix or repeat them.
+    """
+    if path.is_file():
+        _check_suffix(path)
+        return [path]
+    if not path.is_dir():
+        raise DataError(f"{path}: there is no such file or folder (looked in {Path.cwd()}).")
+    inside = {p.relative_to(path).as_posix(): p for p in sorted(path.rglob("*")) if p.is_file()}
+    known = [name for name in inside if _is_data(name)]
+    if patterns:
+        known = [name for name in inside if any(fnmatch.fnmatchcase(name, p) for p in patterns)]
+        for name in known:
+            _check_suffix(inside[name])
+    by_split: dict[str, list[str]] = {}
+    for name in known:
+        by_split.setdefault(split_of(name), []).append(name)
+    chosen = by_split.get(split, []) if split else known
+    if not chosen:
+        wanted = f"a data file matching {', '.join(patterns)}" if patterns else "a data file"
+        wanted += f" of split {split}" if split else ""
+        raise DataError(f"{path} holds no {wanted.removeprefix('a ')}; {_listing(inside)}.")
+    if not patterns:
+        _refuse_mixing(path, chosen, by_split if not split else {split: chosen})
+    return [inside[name] for name in chosen]
+
+
+def split_of(name: str) -> str:
+    """Return the split a path inside a dataset names; without a word for one it is `train`.
+
+    >>> split_of("data/test-00000-of-00001.parquet"), split_of("func-calling.json")
+    ('test', 'train')
+    """
+    words = set(re.split(r"[^a-z]+", name.lower()))
+    for split in ("test", "validation"):
+        if words & set(SPLIT_WORDS[split]):
+            return split
+    return "train"
+
+
+def sha256(path: Path) -> str:
+    """Return the sha256 of a file's bytes as hex; read once a process while it does not change."""
+    status = path.stat()
+    return _sha256(path, status.st_size, status.st_mtime_ns)
+
+
+@functools.cache
+def _sha256(path: Path, _size: int, _changed: int) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _is_data(name: str) -> bool:
+    parts = name.split("/")
+    hidden = any(part.startswith(".") for part in parts)
+    return name.lower().endswith(SUFFIXES) and not hidden and parts[-1] not in _DESCRIPTIONS
+
+
+def _check_suffix(path: Path) -> None:
+    if not path.name.lower().endswith(SUFFIXES):
+        raise DataError(f"{path}: rows are read from {', '.join(SUFFIXES)}; convert it to .jsonl.")
+
+
+def _listing(names: Sequence[str] | dict[str, Path]) -> str:
+    shown = [name for name in names if not name.startswith(".")]
+    more = f" and {len(shown) - 8} more" if len(shown) > 8 else ""
+    return f"there are: {', '.join(shown[:8])}{more}" if shown else "it is empty"
+
+
+def _refuse_mixing(path: Path, chosen: list[str], by_split: dict[str, list[str]]) -> None:
+    if len(by_split) > 1:
+        raise DataError(
+            f"{path} holds the splits {', '.join(sorted(by_split))}: say which one is read, or "
+            f"name the files; {_listing(chosen)}."
+        )
+    kinds = {Path(name.removesuffix(".gz")).suffix for name in chosen}
+    if len(kinds) > 1:
+        raise DataError(
+            f"{path} holds rows as {' and '.join(sorted(kinds))}, perhaps the same ones: name the "
+            f"files that are read; {_listing(chosen)}."
+        )
+
+
+def _rows(path: Path, name: str) -> Iterator[tuple[str, Raw]]:
+    with path.open("rb") as stream:
+        head = stream.read(len(_LFS_POINTER))
+    if not head:
+        raise DataError(f"{name} is empty: give a file with one JSON object a line.")
+    if head == _LFS_POINTER:
+        raise DataError(
+            f"{name} is a Git LFS pointer, not the data: run git lfs pull where it was cloned."
+        )
+    ending = path.name.lower()
+    if ending.endswith(".parquet"):
+        yield from _parquet(path, name)
+        return
+    with gzip.open(path, "rb") if ending.endswith(".gz") else path.open("rb") as stream:
+        # Many hub datasets hold JSON lines under the name .json; only the content tells.
+        if ending.removesuffix(".gz").endswith(".json") and _starts_an_array(stream):
+            yield from array_items(stream, name)
+        else:
+            yield from _lines(stream, name)
+
+
+def _starts_an_array(stream: BufferedIOBase) -> bool:
+    head = stream.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()
+    stream.seek(0)
+    return head.startswith(b"[")
+
+
+def _lines(stream: BufferedIOBase, name: str) -> Iterator[tuple[str, Raw]]:
+    number = 0
+    while line := stream.readline(MAX_ROW_BYTES + 2):
+        number += 1
+        where = f"{name}, line {number}"
+        if number == 1:
+            line = line.removeprefix(b"\xef\xbb\xbf")
+        if line.strip():
+            yield where, decode(line, where)
+
+
+def _parquet(path: Path, name: str) -> Iterator[tuple[str, Raw]]:
+    import pyarrow as pa  # type: ignore[import-untyped]
+    from pyarrow import parquet
+
+    number = 0
+    try:
+        with parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=_BATCH_ROWS):
+                _check_batch(batch, name, number)
+                for row in batch.to_pylist(maps_as_pydicts="strict"):
+                    number += 1
+                    yield f"{name}, row {number}", {k: _unfilled(v) for k, v in row.items()}
+    except (pa.ArrowException, UnicodeDecodeError) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(
+            f"{name}: not a readable parquet file after row {number} ({reason}); download it again."
+        ) from error
+
+
+def _check_batch(batch: Any, name: str, before: int) -> None:
+    """Refuse a row above the limit; a batch below it cannot hold one."""
+    if batch.nbytes <= MAX_ROW_BYTES:
+        return
+    for at in range(batch.num_rows):
+        size = batch.slice(at, 1).nbytes
+        if size > MAX_ROW_BYTES:
+            raise DataError(too_large(f"{name}, row {before + at + 1}"))
+
+
+def _unfilled(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _unfilled(v) for k, v in value.items() if v is not None}
+    if isinstance(value, list):
+        return [_unfilled(v) for v in value]
+    return value

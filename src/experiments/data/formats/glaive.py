@@ -1,0 +1,152 @@
+r"""Rows of Glaive's function-calling sets -> messages and tools; every layout they come in.
+
+Grammar of v2 (glaiveai/glaive-function-calling-v2, columns `system` and `chat`):
+
+    system = "SYSTEM: You are a helpful assistant with access to the following functions. Use them
+             if required -" {JSON object}   (objects one after the other, no array)
+           | "SYSTEM: You are a helpful assistant, with no access to external functions."
+    chat   = {("USER:" | "ASSISTANT:" | "FUNCTION RESPONSE:") text "\n\n\n"}
+    text   = of an assistant: [words] {"<functioncall> " call} " <|endoftext|>"
+    call   = '{"name": "X", "arguments": ' "'" JSON "'" "}"   (apostrophes inside not escaped)
+
+v1 (glaiveai/glaive-function-calling) is one text column with both parts, single line breaks, line
+breaks inside arguments, trailing commas in the functions, and `FUNCTION CALL:` for a result on its
+card. v1, togethercomputer's formatted copy and lilacai's ShareGPT copy: layout not verified
+against the hub.
+"""
+
+import re
+from collections.abc import Iterable
+
+from experiments.data.formats import calls, literals, messages, tools, turns
+from experiments.data.formats.rejection import Rejected, Row, excerpt
+from experiments.data.formats.tools import Toolset
+
+END = "<|endoftext|>"
+_CALL = "<functioncall>"
+# A turn begins a line or follows an end of turn.
+_TURN = re.compile(
+    r"(?:^[ \t\r]*|<\|endoftext\|>\s*+)(USER|ASSISTANT|FUNCTION RESPONSE|FUNCTION CALL):",
+    re.MULTILINE,
+)
+_LEAD_IN = re.compile(r"access to (?:the following|external) functions|no access to|<functioncall>")
+_ROLES = {
+    **dict.fromkeys(("USER", "user", "human"), "user"),
+    **dict.fromkeys(("ASSISTANT", "assistant", "gpt"), "assistant"),
+    **dict.fromkeys(("function_call", "function-call"), "call"),
+    **dict.fromkeys(("FUNCTION RESPONSE", "FUNCTION CALL", "tool", "observation"), "tool"),
+    **dict.fromkeys(("function", "function_response", "function-response"), "tool"),
+    "system": "system",
+}
+
+
+def v2(raw: Row) -> tuple[list[Row], Toolset]:
+    """Convert `system` and `chat`."""
+    system, toolset = lead_in(turns.text(turns.column(raw, "system"), "column system"))
+    chat = turns.text(turns.column(raw, "chat"), "column chat")
+    return turns.finished(conversation(system, _cut(chat)), toolset), toolset
+
+
+def v1(raw: Row) -> tuple[list[Row], Toolset]:
+    """Convert the one column of text (`sample`); layout not verified against the hub."""
+    names = [k for k, v in raw.items() if isinstance(v, str) and k not in ("id", "source")]
+    whole = raw["sample"] if "sample" in names else raw[names[0]] if len(names) == 1 else None
+    if whole is None:
+        raise Rejected("missing_column", f"no one column of text among {', '.join(raw)}")
+    first = _TURN.search(whole)
+    if first is None:
+        raise Rejected("unknown_layout", f"no turn in {excerpt(whole)}")
+    system, toolset = lead_in(whole[: first.start()])
+    return turns.finished(conversation(system, _cut(whole[first.start() :])), toolset), toolset
+
+
+def sharegpt(raw: Row) -> tuple[list[Row], Toolset]:
+    """Convert `conversations` whose values keep v2's text; layout not verified against the hub."""
+    return _spoken(raw, "conversations")
+
+
+def formatted(raw: Row) -> tuple[list[Row], Toolset]:
+    """Convert whichever of the three layouts the row has; layout not verified against the hub.
+
+    `messages`; `conversations`, with the functions in `function_description` as in heegyu's copy;
+    or v2's own columns.
+    """
+    if raw.get("messages") is not None:
+        called = isinstance(raw["messages"], list) and any(
+            isinstance(m, dict) and m.get("tool_calls") for m in raw["messages"]
+        )
+        return messages.convert(raw) if called else _spoken(raw, "messages")
+    if raw.get("conversations") is not None:
+        return _spoken(raw, "conversations")
+    if raw.get("chat") is not None:
+        return v2(raw)
+    raise Rejected(
+        "missing_column", f"none of messages, conversations and chat; the row has {', '.join(raw)}"
+    )
+
+
+def _spoken(raw: Row, name: str) -> tuple[list[Row], Toolset]:
+    said = list(turns.spoken(raw, name))
+    system, toolset = "", tools.NONE
+    if said and said[0][0] == "system":
+        system, toolset = lead_in(said.pop(0)[1])
+    beside = raw.get("tools") or raw.get("function_description")
+    if beside:
+        toolset = tools.read(beside)
+    return turns.finished(conversation(system, said), toolset), toolset
+
+
+@tools.remembered
+def lead_in(text: str) -> tuple[str, Toolset]:
+    """Read the system text: what stays of it as a system message, and the tools.
+
+    Raises:
+        Rejected: malformed_tools and what `tools.of_list` raises.
+    """
+    text = text.replace(END, "").strip().removeprefix("SYSTEM:").strip()
+    if not _LEAD_IN.search(text):
+        return text, tools.NONE
+    try:
+        found = literals.objects(text)
+    except ValueError as error:
+        raise Rejected("malformed_tools", f"{error}: {excerpt(text)}") from None
+    return "", tools.of_list(found)
+
+
+def _cut(chat: str) -> Iterable[tuple[str, str]]:
+    before, *parts = _TURN.split(chat)
+    if before.strip():
+        raise Rejected("unknown_layout", f"text before the first turn: {excerpt(before)}")
+    return zip(parts[::2], parts[1::2], strict=True)
+
+
+def conversation(system: str, said: Iterable[tuple[str, str]]) -> list[Row]:
+    """Return the messages of turns as (speaker, text), in Glaive's syntax of calls.
+
+    Raises:
+        Rejected: unknown_role, malformed_call.
+    """
+    made: list[Row] = [{"role": "system", "content": system}] if system else []
+    for speaker, content in said:
+        role = _ROLES.get(speaker)
+        text = content.replace(END, "").strip() if END in content else content.strip()
+        if role == "assistant":
+            # The speaker's name is now and then repeated inside his turn.
+            parts = [part for part in text.split("ASSISTANT:") if part.strip()]
+            made += [assistant(part) for part in parts or [""]]
+        elif role == "tool":
+            made.append(turns.result(text.removeprefix("FUNCTION RESPONSE:").strip()))
+        elif role == "call":
+            call = calls.glaive(text.removeprefix(_CALL))
+            made.append({"role": "assistant", "content": "", "tool_calls": [call]})
+        elif role is None:
+            raise Rejected("unknown_role", f"{speaker!r} is none of {', '.join(_ROLES)}")
+        else:
+            made.append({"role": role, "content": text})
+    return made
+
+
+def assistant(text: str) -> Row:
+    """Return an assistant's message: the text before the first `<functioncall>`, and the calls."""
+    before, *payloads = text.split(_CALL)
+    return turns.assistant(before.strip(), [calls.glaive(payload) for payload in payloads])

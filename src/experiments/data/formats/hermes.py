@@ -1,0 +1,107 @@
+"""Rows of NousResearch's Hermes sets -> messages and tools; also those with thoughts.
+
+hermes-function-calling-v1: columns `conversations` of {from, value} by system, human, gpt and
+tool, `tools` (text or None), `category`. The system text holds `<tools> [...] </tools>`, an
+assistant's text `<tool_call> {...} </tool_call>`, several for parallel calls, a tool turn
+`<tool_response> ... </tool_response>`; objects are JSON or Python dicts. The configs json_mode_*
+have a `<schema>` in the system text instead, which stays. Hermes-Function-Calling-Thinking-V1:
+{role, content} by human and model, `<think>...</think>` before a call. Source: one row of
+func_calling_singleturn and one with thoughts; the other four configs: layout not verified against
+the hub.
+"""
+
+import re
+from typing import Any
+
+from experiments.data.formats import calls, literals, tools, turns
+from experiments.data.formats.rejection import Rejected, Row, excerpt
+from experiments.data.formats.tools import Toolset
+
+# The lead-in names an empty pair of tags before the full one.
+_TOOLS = re.compile(r"<tools>\s*+(?=[\[{])")
+_ROLES = {
+    **dict.fromkeys(("human", "user"), "user"),
+    **dict.fromkeys(("gpt", "model", "assistant"), "assistant"),
+    "system": "system",
+    "tool": "tool",
+}
+_END = "<|endoftext|>"
+
+
+def convert(raw: Row) -> tuple[list[Row], Toolset]:
+    """Convert `conversations` and, where it is not empty, `tools`."""
+    toolset = tools.read(raw.get("tools"))
+    made: list[Row] = []
+    for speaker, said in turns.spoken(raw, "conversations"):
+        role, text = _ROLES.get(speaker), said.replace(_END, "")
+        if role is None:
+            raise Rejected("unknown_role", f"{speaker!r} is none of {', '.join(_ROLES)}")
+        if role == "system":
+            stays, offered = system(text)
+            toolset = toolset if toolset.tools else offered
+            made += [{"role": role, "content": text.strip()}] if stays else []
+        elif role == "assistant":
+            made.append(assistant(text))
+        elif role == "tool":
+            made += results(text)
+        else:
+            made.append({"role": role, "content": text.strip()})
+    return turns.finished(made, toolset), toolset
+
+
+@tools.remembered
+def system(text: str) -> tuple[bool, Toolset]:
+    """Read a system text: whether it stays as a message, and the tools it holds.
+
+    Raises:
+        Rejected: malformed_tools, also for tags that are not closed.
+    """
+    opening = _TOOLS.search(text)
+    if opening is None:
+        return "<schema>" in text or "<tool_call>" not in text, tools.NONE
+    listed, closed, _ = text[opening.end() :].partition("</tools>")
+    if not closed:
+        raise Rejected("malformed_tools", "<tools> is not closed")
+    return False, tools.read(listed)
+
+
+def assistant(text: str) -> Row:
+    """Return an assistant's message: thoughts, the text before the first call, the calls."""
+    message = turns.assistant(text.strip())
+    if "<tool_call>" in message["content"]:
+        content, found = calls.tagged(message["content"], "tool_call")
+        message |= {"content": content, "tool_calls": found}
+    return message
+
+
+def results(text: str) -> list[Row]:
+    """Return one tool message for each `<tool_response>`, or one for a text without the tag.
+
+    Raises:
+        Rejected: malformed_result.
+    """
+    before, *parts = text.split("<tool_response>")
+    if not parts:
+        return [turns.result(before.strip())]
+    made, outside = [], before
+    for part in parts:
+        content, closed, after = part.partition("</tool_response>")
+        if not closed:
+            raise Rejected("malformed_result", f"<tool_response> is not closed: {excerpt(part)}")
+        outside += after
+        made.append(turns.result(content.strip()))
+    if outside.strip():
+        raise Rejected("malformed_result", f"outside of <tool_response>: {excerpt(outside)}")
+    return made
+
+
+def schema(messages: list[Row]) -> Any:
+    """Return the JSON schema that a JSON-mode system message holds, or None."""
+    if not messages or messages[0]["role"] != "system":
+        return None
+    _, _, opened = messages[0]["content"].partition("<schema>")
+    try:
+        value = literals.parse(opened.partition("</schema>")[0].strip())
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None

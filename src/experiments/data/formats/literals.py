@@ -1,0 +1,121 @@
+"""Text of a JSON value or a Python literal -> the value, types and characters kept.
+
+Hermes writes its calls and tools as Python dicts, others as JSON; JSON is tried first. A number
+is what Python reads: 1.50 is the double 1.5. A Python tuple becomes a list, as JSON has none; any
+other value JSON does not know is refused.
+"""
+
+import ast
+import json
+import math
+import re
+import warnings
+from typing import Any
+
+# A string, passed over whole, or a comma with nothing but space before the closing bracket. The
+# quote may be missing at the end, so that no start is tried twice.
+_TRAILING_COMMA = re.compile(r'("(?:[^"\\]|\\.)*+"?)|,(?=\s*+[}\]])', re.DOTALL)
+
+# Python's parser needs some 500 bytes for each character of a list of digits.
+_LONGEST_PYTHON = 500_000
+
+
+def parse(text: str) -> Any:
+    """Read JSON, else a Python literal.
+
+    Raises:
+        ValueError: the text is neither.
+    """
+    try:
+        return json.loads(text)
+    except ValueError:
+        return python(text)
+
+
+def python(text: str) -> Any:
+    """Read a Python literal that JSON can hold.
+
+    Raises:
+        ValueError: the text is no such literal, or longer than half a million characters.
+    """
+    if len(text) > _LONGEST_PYTHON:
+        raise ValueError(f"a Python literal of {len(text)} characters is too long to be read")
+    try:
+        with warnings.catch_warnings():
+            # "\d" in a literal is a warning of the compiler; it must not depend on its filters.
+            warnings.simplefilter("ignore")
+            value = ast.literal_eval(text.strip())
+    except (SyntaxError, TypeError, MemoryError) as error:
+        raise ValueError(f"neither JSON nor a Python literal: {error}") from None
+    return _jsonable(value)
+
+
+def _jsonable(value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, list | tuple):
+        return [_jsonable(item) for item in value]
+    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
+        return {key: _jsonable(item) for key, item in value.items()}
+    raise ValueError(f"a Python literal that JSON cannot hold: {type(value).__name__}")
+
+
+def objects(text: str) -> list[Any]:
+    """Read the JSON objects that stand in a text one after the other, as Glaive writes its tools.
+
+    Commas before a closing bracket (Glaive v1) are passed over.
+
+    >>> objects('Use these - {"a": 1}  {"b": [2,]}')
+    [{'a': 1}, {'b': [2]}]
+
+    Raises:
+        ValueError: what begins with a brace is no JSON.
+    """
+    try:
+        return _objects(text)
+    except ValueError:
+        return _objects(_TRAILING_COMMA.sub(lambda found: found[1] or "", text))
+
+
+def _objects(text: str) -> list[Any]:
+    decoder = json.JSONDecoder()
+    found = []
+    at = text.find("{")
+    while at >= 0:
+        value, end = decoder.raw_decode(text, at)
+        found.append(value)
+        at = text.find("{", end)
+    return found
+
+
+def fault(value: Any) -> str | None:
+    """Return what is wrong with a value for good: a reason of rejection, or None.
+
+    NUL characters and half surrogate pairs cannot be tokenised, NaN and infinities are no JSON.
+    """
+    if isinstance(value, str):
+        return text_fault(value)
+    if isinstance(value, dict):
+        for key, item in value.items():
+            reason = (text_fault(key) if isinstance(key, str) else "not_text") or fault(item)
+            if reason:
+                return reason
+    elif isinstance(value, list):
+        for item in value:
+            if reason := fault(item):
+                return reason
+    elif isinstance(value, float) and not math.isfinite(value):
+        return "malformed_call"
+    return None
+
+
+def text_fault(text: str) -> str | None:
+    """Return `control_character`, `not_text`, or None where the text is sound."""
+    if "\0" in text:
+        return "control_character"
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            return "not_text"
+    return None

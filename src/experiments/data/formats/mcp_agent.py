@@ -1,0 +1,38 @@
+"""Rows of muhammadtlha944/mcp-agent-training-data -> messages and tools.
+
+One column `messages` of {role, content}, no tools: the system text says which of three styles
+holds. JSON mode (a `<schema>`, or "answers in JSON"): the system text stays, there are no tools.
+ToolACE ("an expert in composing functions"): its grammar, see `toolace`. Tags (`<tools>`): that
+of Hermes, see `hermes`. A row of none of them is plain chat if it has no trace of a call, and
+rejected otherwise. Source: docs/05-dataset.md of muhammadtlha944/MCP-Agent-1.7B, which describes
+the styles and shows no row; layout not verified against the hub.
+"""
+
+import re
+
+from experiments.data.formats import hermes, toolace, turns
+from experiments.data.formats.rejection import Rejected, Row, excerpt
+from experiments.data.formats.tools import Toolset
+
+_TRACES = re.compile(r"""<functioncall>|<tool_?call>|["']parameters["']""", re.IGNORECASE)
+_BRACKET_CALL = re.compile(r"\s*+\[[^\[\]{}()\n]++\(.*\)\s*\]\s*", re.DOTALL)
+
+
+def convert(raw: Row) -> tuple[list[Row], Toolset]:
+    """Convert `messages` in the style its system text names."""
+    said = list(turns.spoken(raw, "messages"))
+    system = said[0][1] if said and said[0][0] == "system" else ""
+    is_json = "<schema>" in system or "answers in JSON" in system
+    if not is_json and "composing functions" in system:
+        return toolace.conversation(system, said[1:])
+    if not is_json and "<tools>" not in system:
+        _check_plain(system, said)
+    return hermes.convert({"conversations": raw["messages"]})
+
+
+def _check_plain(system: str, said: list[tuple[str, str]]) -> None:
+    if _TRACES.search(system):
+        raise Rejected("unknown_layout", "the system text offers tools in no style that is known")
+    for speaker, text in said:
+        if speaker == "assistant" and _BRACKET_CALL.fullmatch(text):
+            raise Rejected("unknown_layout", f"a call, and no tools: {excerpt(text)}")

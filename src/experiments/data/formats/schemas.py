@@ -1,0 +1,179 @@
+"""A tool's parameters as a dataset describes them -> a JSON schema of type object.
+
+Two readings. `plain`: a JSON schema, or nearly one (`"type": "dict"`, a property map without
+`properties`). `flat` (xlam, When2Call): names with a type written as Python text; optional is what
+says so or has a default, unless a required list is given.
+"""
+
+import re
+from functools import lru_cache
+from typing import Any
+
+from experiments.data.formats.rejection import Row
+
+JSON_TYPES = {"string", "integer", "number", "boolean", "object", "array", "null"}
+_NAMES = {
+    **dict.fromkeys(("str", "string", "text", "date", "datetime", "time", "url", "enum"), "string"),
+    **dict.fromkeys(("int", "integer"), "integer"),
+    **dict.fromkeys(("float", "number", "double"), "number"),
+    **dict.fromkeys(("bool", "boolean"), "boolean"),
+    **dict.fromkeys(("dict", "object"), "object"),
+    **dict.fromkeys(("list", "array", "set", "tuple", "sequence", "iterable"), "array"),
+    **dict.fromkeys(("none", "null"), "null"),
+}
+_OF_ITEMS = {"list", "set", "sequence", "iterable"}
+_BRANCHES = {"anyOf", "oneOf", "allOf"}
+_GENERIC = re.compile(r"(?:typing\.)?(\w+)\s*\[(.*)\]", re.DOTALL)
+_OPTIONAL = re.compile(r",\s*(?:optional|default\b.*)$", re.IGNORECASE | re.DOTALL)
+
+
+def plain(parameters: Row, beside: list[Any] | None = None) -> Row:
+    """Bring nearly a JSON schema to one; what it says beyond types stays word for word.
+
+    Args:
+        parameters: the schema, or a map of properties.
+        beside: a required list that stands outside of it.
+    """
+    if isinstance(parameters.get("properties"), dict):
+        out = _node({"type": "object"} | parameters)
+    else:
+        keywords = _keywords(parameters)
+        inside = {k: v for k, v in parameters.items() if k not in keywords and v is not None}
+        out = {"type": "object", "properties": {k: _node(v) for k, v in inside.items()}}
+        out |= {k: parameters[k] for k in keywords if k not in ("type", "properties")}
+    if beside is not None and "required" not in out:
+        out["required"] = beside
+    return out
+
+
+def _keywords(parameters: Row) -> list[str]:
+    """Tell the keywords of a JSON schema from parameters, in a map without `properties`."""
+    kind = parameters.get("type")
+    is_schema = isinstance(kind, str) and _NAMES.get(kind.strip().lower()) == "object"
+    return [
+        key
+        for key, value in parameters.items()
+        if (is_schema and not isinstance(value, dict))
+        or (key in _BRANCHES | {"required"} and isinstance(value, list))
+        or key.startswith("$")
+    ]
+
+
+def _node(node: Any) -> Row:
+    """Bring the types inside a schema to those of JSON; everything else stays, in its order.
+
+    Keys without a value are dropped: Arrow adds them where rows differ, and a template would
+    print them. `default` may be null for good.
+    """
+    if not isinstance(node, dict):
+        return {} if isinstance(node, bool) else python_type(str(node))[0]
+    out: Row = {}
+    for key, value in node.items():
+        if key == "type" and isinstance(value, str):
+            out |= {"type": value} if value in JSON_TYPES else python_type(value)[0]
+        elif key == "properties" and isinstance(value, dict):
+            out[key] = {k: _node(v) for k, v in value.items() if v is not None}
+        elif key == "items" and isinstance(value, dict):
+            out[key] = _node(value)
+        elif key in _BRANCHES and isinstance(value, list):
+            out[key] = [_node(v) if isinstance(v, dict) else v for v in value]
+        elif value is not None or key == "default":
+            out[key] = value
+    return out
+
+
+def flat(parameters: Row, beside: list[Any] | None = None) -> Row:
+    """Read `name -> {type, description, default}`, bare or in a wrapper with `properties`.
+
+    Args:
+        parameters: the map, or the wrapper.
+        beside: a required list that stands outside of both; one in the wrapper goes first.
+    """
+    required = beside
+    if isinstance(parameters.get("properties"), dict):
+        if isinstance(parameters.get("required"), list):
+            required = parameters["required"]
+        parameters = parameters["properties"]
+    else:
+        keywords = _keywords(parameters)
+        parameters = {k: v for k, v in parameters.items() if k not in keywords}
+    properties, needed = {}, []
+    for name, given in parameters.items():
+        if given is None:  # Arrow's filling, see _node
+            continue
+        described = given if isinstance(given, dict) else {"type": str(given)}
+        properties[name], optional = _flat_parameter(described)
+        if not optional and "default" not in described:
+            needed.append(name)
+    if required is not None:
+        needed = [name for name in required if name in properties]
+    return {"type": "object", "properties": properties, "required": needed}
+
+
+def _flat_parameter(given: Row) -> tuple[Row, bool]:
+    kind, optional = given.get("type"), False
+    typed: Row = {"type": kind}
+    if kind is None or isinstance(kind, str):
+        typed, optional = python_type(kind or "")
+    rest = {k: v for k, v in given.items() if k not in ("type", "default")}
+    default = given.get("default")
+    kept = {} if default is None or default == "" else {"default": default}
+    return typed | _node(rest) | kept, optional
+
+
+def python_type(text: str) -> tuple[Row, bool]:
+    """Read a type written as Python text; what is no known type is a string.
+
+    Returns:
+        The JSON schema, and whether the text says optional.
+
+    >>> python_type("List[Union[int, float]], optional")
+    ({'type': 'array', 'items': {'anyOf': [{'type': 'integer'}, {'type': 'number'}]}}, True)
+    >>> python_type("str, default='elonmusk'")
+    ({'type': 'string'}, True)
+    """
+    schema, optional = _type(text)
+    return dict(schema), optional
+
+
+@lru_cache(maxsize=4096)
+def _type(text: str) -> tuple[Row, bool]:
+    text = text.strip()
+    base = _OPTIONAL.sub("", _OPTIONAL.sub("", text)).strip()
+    optional = base != text
+    if generic := _GENERIC.fullmatch(base):
+        outer, inner = generic[1].lower(), generic[2]
+        if outer == "optional":
+            return _type(inner)[0], True
+        if outer == "union":
+            return _union(inner, optional)
+        if outer in _OF_ITEMS:
+            return {"type": "array", "items": _type(inner)[0]}, optional
+        base = outer
+    word = base.lower().removeprefix("typing.")
+    if word == "any":
+        return {}, optional
+    return {"type": _NAMES.get(word, "string")}, optional
+
+
+def _union(inner: str, optional: bool) -> tuple[Row, bool]:
+    branches = []
+    for part in _parts(inner):
+        if part.strip().lower() in ("none", "nonetype", "null"):
+            optional = True
+        else:
+            branches.append(_type(part)[0])
+    if not branches:
+        return {"type": "null"}, True
+    return (branches[0] if len(branches) == 1 else {"anyOf": branches}), optional
+
+
+def _parts(text: str) -> list[str]:
+    """Split at the commas outside brackets."""
+    parts, depth, start = [], 0, 0
+    for at, letter in enumerate(text):
+        depth += (letter in "[(") - (letter in "])")
+        if letter == "," and not depth:
+            parts.append(text[start:at])
+            start = at + 1
+    return [*parts, text[start:]]

@@ -1,0 +1,46 @@
+"""ShareGPT rows in LLaMA-Factory's dialect -> messages and tools; also Salesforce/APIGen-MT-5k.
+
+Columns: `conversations` of {from, value}, `tools` (a list or the text of one), `system`. Roles:
+human, gpt, system, function_call (one object or a list), observation or tool; any other is an
+error. Source of the grammar: hiyouga/LLaMA-Factory data/README.md and its glaive_toolcall_en rows.
+APIGen-MT has the same columns by its card; layout not verified against the hub.
+"""
+
+from experiments.data.formats import calls, tools, turns
+from experiments.data.formats.rejection import Rejected, Row
+from experiments.data.formats.tools import Toolset
+
+_ROLES = {"human": "user", "system": "system"}
+_RESULTS = ("observation", "tool")
+
+
+def convert(raw: Row) -> tuple[list[Row], Toolset]:
+    """Convert `conversations`, `tools` and `system`."""
+    toolset = tools.read(raw.get("tools"))
+    made: list[Row] = []
+    system = raw.get("system")
+    if system is not None and turns.text(system, "column system").strip():
+        made.append({"role": "system", "content": system})
+    for speaker, said in turns.spoken(raw, "conversations"):
+        if speaker == "gpt":
+            made.append(turns.assistant(said))
+        elif speaker == "function_call":
+            made.append(_calling(said))
+        elif speaker in _RESULTS:
+            made.append(turns.result(said))
+        elif speaker in _ROLES:
+            made.append({"role": _ROLES[speaker], "content": said})
+        else:
+            raise Rejected(
+                "unknown_role",
+                f"{speaker!r} is none of human, gpt, system, function_call, observation, tool",
+            )
+    return turns.finished(made, toolset), toolset
+
+
+def _calling(said: str) -> Row:
+    """Return the message of a call, which may have its thoughts before it."""
+    message = turns.assistant(said)
+    message["tool_calls"] = calls.literal(message["content"])
+    message["content"] = ""
+    return message

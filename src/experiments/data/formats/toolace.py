@@ -1,0 +1,142 @@
+"""Rows of Team-ACE/ToolACE -> messages and tools; layout not verified against the hub.
+
+Columns `system` and `conversations` of {from, value} by user, assistant and tool. The system text
+ends in "Here is a list of functions in JSON format that you can invoke:" and a JSON array, types
+as in "dict"; an assistant calls with `[Market Trends API(trend_type="MARKET_INDEXES")]`; a tool
+turn is a JSON array of `{"name": ..., "results": ...}`, one element for each call. Names outside
+`[a-zA-Z0-9_-]{1,64}` are made to fit, in tools and calls together. Source: the dataset's card and
+public code that reads it.
+"""
+
+import json
+import re
+from collections.abc import Iterable
+
+from experiments.data.formats import calls, tools, turns
+from experiments.data.formats.rejection import Rejected, Row, excerpt
+from experiments.data.formats.tools import Toolset
+
+_LIST = re.compile(r"\[\s*+\{")
+_EMPTY_LIST = re.compile(r"can invoke:\s*+\[\s*+\]")
+_RESULT = re.compile(
+    r'\{\s*"name"\s*:\s*"(?:[^"\\]|\\.)*+"\s*,\s*"results?"\s*:\s*(.*\S)\s*\}', re.DOTALL
+)
+_OPENING = re.compile(r"""\[([^\[\](){}"'=,\n]+)\(""")
+_BETWEEN = re.compile(r"[\s,]*+")
+_ROLES = {"user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant"}
+_UNFIT = re.compile(r"[^a-zA-Z0-9_-]+")
+
+
+def slug(name: str) -> str:
+    """Make a name fit for a template: at most 64 of letters, digits, `_` and `-`.
+
+    >>> slug("/madlibs-diceware"), slug("Market Trends API")
+    ('madlibs-diceware', 'Market_Trends_API')
+    """
+    return _UNFIT.sub("_", name).strip("_")[:64] or "_"
+
+
+def convert(raw: Row) -> tuple[list[Row], Toolset]:
+    """Convert `system` and `conversations`."""
+    text = turns.text(turns.column(raw, "system"), "column system")
+    return conversation(text, turns.spoken(raw, "conversations"))
+
+
+def conversation(text: str, said: Iterable[tuple[str, str]]) -> tuple[list[Row], Toolset]:
+    """Convert a system text and turns as (speaker, text).
+
+    Raises:
+        Rejected: unknown_role and what reading tools, calls and the audit raise.
+    """
+    stays, toolset, names = system(text)
+    made: list[Row] = [{"role": "system", "content": text.strip()}] if stays else []
+    for speaker, content in said:
+        if speaker == "tool":
+            made += results(content)
+        elif speaker not in _ROLES:
+            raise Rejected("unknown_role", f"{speaker!r} is none of user, assistant, tool")
+        elif _ROLES[speaker] == "user":
+            made.append({"role": "user", "content": content.strip()})
+        else:
+            made.append(assistant(content, names))
+    return turns.finished(made, toolset), toolset
+
+
+@tools.remembered
+def system(text: str) -> tuple[bool, Toolset, frozenset[str]]:
+    """Read a system text: whether it stays as a message, its tools, and their names as written.
+
+    Raises:
+        Rejected: malformed_tools, duplicate_tool_name.
+    """
+    opening = _LIST.search(text)
+    if opening is None:
+        return bool(text.strip()) and not _EMPTY_LIST.search(text), tools.NONE, frozenset()
+    try:
+        listed, _ = json.JSONDecoder().raw_decode(text, opening.start())
+    except ValueError as error:
+        raise Rejected("malformed_tools", f"{error}: {excerpt(text[opening.start() :])}") from None
+    toolset = tools.of_list(listed, rename=slug)
+    written = {str((item.get("function") or item)["name"]) for item in listed}
+    return False, toolset, frozenset(written)
+
+
+def assistant(text: str, names: frozenset[str]) -> Row:
+    """Return an assistant's message: the text before the bracket of calls, and the calls.
+
+    Args:
+        text: the turn.
+        names: of the offered tools, as written; a bracket that opens with one of them is a call
+            and must read as one, any other that does not read as one is text.
+
+    Raises:
+        Rejected: malformed_call, text_after_call.
+    """
+    message = turns.assistant(text.strip())
+    content = message["content"]
+    offered = (o.start() for o in _OPENING.finditer(content) if o[1].strip() in names)
+    start = next(offered, None)
+    if start is None:
+        if any(content.startswith(f"{name}(") for name in names):
+            raise Rejected("malformed_call", f"a call without brackets: {excerpt(content)}")
+        return _unoffered(message)
+    end = calls.closing(content, start) + 1
+    found = calls.bracket(content[start:end], slug)
+    if content[end:].strip():
+        raise Rejected("text_after_call", f"after the calls: {excerpt(content[end:].strip())}")
+    return message | {"content": content[:start].strip(), "tool_calls": found}
+
+
+def _unoffered(message: Row) -> Row:
+    """Read a turn that is nothing but calls, even if of tools that are not offered."""
+    content = message["content"]
+    if content.startswith("[") and content.endswith(")]"):
+        try:
+            return message | {"content": "", "tool_calls": calls.bracket(content, slug)}
+        except Rejected:
+            pass  # a text in brackets
+    return message
+
+
+def results(text: str) -> list[Row]:
+    """Return one tool message for each element of a tool turn, its `results` word for word.
+
+    A turn that is no such array is one message as it stands.
+    """
+    text = text.strip()
+    decoder, parts, at = json.JSONDecoder(), [], 1
+    while text.startswith("[") and text.endswith("]"):
+        between = _BETWEEN.match(text, at)
+        assert between is not None, "the pattern matches the empty text"
+        at = between.end()
+        try:
+            value, end = decoder.raw_decode(text, at)
+        except ValueError:
+            break
+        part = _RESULT.fullmatch(text, at, end)
+        if part is None or not isinstance(value, dict):
+            break
+        parts.append(turns.result(part[1]))
+        at = end
+    whole = bool(parts) and at == len(text) - 1
+    return parts if whole else [turns.result(text)]

@@ -1,0 +1,24 @@
+"""Rows of xlam-function-calling-60k and its kin -> one user turn, one turn of calls, and tools.
+
+Columns `query`, `answers` (text of a list of {name, arguments}) and `tools` (text of a list whose
+parameters are flat: name -> {description, type as Python text, default}); half of the copies wrap
+them as `{"type": "dict", "properties": ...}`, and argilla/apigen-function-calling has both the flat
+form and OpenAI's. Source: rows of Salesforce/xlam-function-calling-60k. An empty list of answers
+(MadeAgents/xlam-irrelevance-7.5k) leaves nothing to train: the row is rejected as an empty turn.
+"""
+
+from experiments.data.formats import calls, tools, turns
+from experiments.data.formats.rejection import Rejected, Row
+from experiments.data.formats.tools import Toolset
+
+
+def convert(raw: Row) -> tuple[list[Row], Toolset]:
+    """Convert `query`, `answers` and `tools`."""
+    toolset = tools.read(turns.column(raw, "tools"), flat=True)
+    query = turns.text(turns.column(raw, "query"), "column query")
+    answers = turns.column(raw, "answers")
+    if answers == [] or (isinstance(answers, str) and answers.strip() in ("[]", "")):
+        raise Rejected("empty_turn", "no answers")
+    found = calls.literal(answers) if isinstance(answers, str) else calls.of_list(answers)
+    said = [{"role": "user", "content": query}, turns.assistant("", found)]
+    return turns.finished(said, toolset), toolset

@@ -1,0 +1,166 @@
+"""Training and evaluation rows -> their overlap, refused; published evaluation sets -> refused.
+
+A model that was trained on a test's rows has a score that says nothing.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from experiments.data import identity
+from experiments.errors import DataError
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """One training row that is also asked in an evaluation."""
+
+    train_id: str
+    evaluation_id: str
+    """The first evaluation row that it matches."""
+    kind: Literal["same prompt", "near-duplicate"]
+
+
+@dataclass(frozen=True)
+class EvaluationSet:
+    """A published set that is for evaluation only."""
+
+    title: str
+    hub_ids: tuple[str, ...]
+    names: str
+    """Pattern on the whole name of a set, a file or a hub repository; lower case, `_` between
+    words. Copies under other owners are found by it."""
+    splits: tuple[str, ...] = ()
+    """Beginnings of the splits or configs that are for evaluation; empty: all of them."""
+
+
+EVALUATION_ONLY = (
+    EvaluationSet(
+        "BFCL, the Berkeley function-calling leaderboard",
+        ("gorilla-llm/Berkeley-Function-Calling-Leaderboard",),
+        r"bfcl(_v\d.*|_live.*|_multi.*|_simple.*|_parallel.*|_irrelevance.*)?"
+        r"|berkeley_function_call(ing)?_leaderboard.*",
+    ),
+    # Its train splits are made from xlam and may be trained on; its tests from BFCL live.
+    EvaluationSet(
+        "the tests of When2Call", ("nvidia/When2Call",), r"when2call(_test.*)?", ("test", "mcq")
+    ),
+    EvaluationSet("NESTFUL", ("ibm-research/nestful",), r"nestful.*"),
+    EvaluationSet("ACEBench", (), r"ace_?bench.*"),
+    EvaluationSet("tau-bench", (), r"tau_?2?_?bench.*"),
+    # Its training data are a set of their own; lv1-lv2-samples and the like are the test.
+    EvaluationSet(
+        "the tests of API-Bank", (), r"api_?bank(_test.*)?", ("test", "lv1", "lv2", "lv3")
+    ),
+    EvaluationSet("the tests of Seal-Tools", (), r"seal_?tools(_test.*)?", ("test",)),
+    EvaluationSet(
+        "the test of GSM8K",
+        ("openai/gsm8k", "gsm8k"),
+        r"gsm8k(_test.*)?|grade_school_math",
+        ("test",),
+    ),
+)
+"""Source of the list: the sets' own papers and cards, which publish these as tests."""
+
+
+def overlap(train_rows: Iterable[Row], evaluation_rows: Iterable[Row]) -> list[Overlap]:
+    """Return the training rows that evaluation rows ask too, in the order of training.
+
+    Two rows overlap where everything before their last answer is the same, or where they are
+    near-duplicates by `identity.dialogue_key`.
+    """
+    return [match for match in _matches(train_rows, evaluation_rows) if match]
+
+
+def refuse_overlap(
+    train_rows: Sequence[Row], evaluation_rows: Iterable[Row], *, evaluation: str
+) -> None:
+    """Refuse to train on rows of an evaluation set.
+
+    Args:
+        train_rows: canonical rows.
+        evaluation_rows: canonical rows; their answers are not looked at.
+        evaluation: what the evaluation is called in the message.
+
+    Raises:
+        DataError: there is an overlap; it says how many rows, and names up to three.
+    """
+    found = overlap(train_rows, evaluation_rows)
+    if not found:
+        return
+    examples = "; ".join(f"{one.train_id} is {one.evaluation_id} ({one.kind})" for one in found[:3])
+    more = f"; and {len(found) - 3} more" if len(found) > 3 else ""
+    raise DataError(
+        f"{len(found)} of {len(train_rows)} training rows are rows of {evaluation}, so its score "
+        f"would say nothing: {examples}{more}. Take them out of the training data, or evaluate on "
+        "another set."
+    )
+
+
+def without_overlap(
+    train_rows: Sequence[Row], evaluation_rows: Iterable[Row]
+) -> tuple[list[Row], int]:
+    """Return the training rows that no evaluation row asks too, and how many were removed.
+
+    For the random splits of one source, which may hold the same question twice.
+    """
+    matches = _matches(train_rows, evaluation_rows)
+    kept = [row for row, match in zip(train_rows, matches, strict=True) if match is None]
+    return kept, len(train_rows) - len(kept)
+
+
+def refuse_evaluation_sets(name: str, hub_id: str | None = None, split: str | None = None) -> None:
+    """Refuse a published evaluation set as training data.
+
+    Args:
+        name: name of the source or of its file, with or without ending.
+        hub_id: `owner/name`.
+        split: split or config that is read; for a set that also has training rows, None is refused
+            only where the name itself says test.
+
+    Raises:
+        DataError: the set, or this split of it, is in EVALUATION_ONLY.
+    """
+    names = [_plain(name), _plain((hub_id or "").rpartition("/")[2])]
+    for known in EVALUATION_ONLY:
+        ids = {one.lower() for one in known.hub_ids}
+        named = [one for one in names if re.fullmatch(known.names, one)]
+        if not named and (hub_id or "").lower() not in ids:
+            continue
+        parts = [_plain(split or "")] + [re.sub(r"^.*?(?=_test)_", "", one) for one in named]
+        if known.splits and not any(part.startswith(known.splits) for part in parts):
+            continue
+        what = f"{hub_id or name}" + (f" (split {split})" if split else "")
+        raise DataError(
+            f"{what} is {known.title}: it is for evaluation only, since training on it would make "
+            "its score say nothing; name it for evaluation, or train on another set."
+        )
+
+
+def _matches(train_rows: Iterable[Row], evaluation_rows: Iterable[Row]) -> Iterator[Overlap | None]:
+    """Yield what each training row overlaps with."""
+    prompts: dict[str, str] = {}
+    near: dict[str, str] = {}
+    for row in evaluation_rows:
+        prompts.setdefault(identity.prompt(row), str(row.get("id")))
+        key = identity.dialogue_key(row)
+        if key:
+            near.setdefault(key, str(row.get("id")))
+    for row in train_rows:
+        same = prompts.get(identity.prompt(row))
+        close = near.get(identity.dialogue_key(row) or "")
+        if same is not None:
+            yield Overlap(str(row.get("id")), same, "same prompt")
+        elif close is not None:
+            yield Overlap(str(row.get("id")), close, "near-duplicate")
+        else:
+            yield None
+
+
+def _plain(name: str) -> str:
+    """Return a name in lower case, without ending, with `_` between its words."""
+    stem = re.sub(r"\.(jsonl?|parquet)(\.gz)?$", "", name.lower())
+    return re.sub(r"[^a-z0-9]+", "_", stem).strip("_")

@@ -1,0 +1,100 @@
+"""Text of a row -> text that no chat template and no tokenizer can take for a control token.
+
+A control token's text inside a row is broken by a private-use character. The template carries the
+character along like any other; afterwards the text is cut there, and the parts are tokenised apart,
+so that no part can be the token. The character itself, where a row holds it, is escaped: the text
+that is tokenised is always the text that was given.
+"""
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+THINK = ("<think>", "</think>")
+_PRIVATE_USE = range(0xE0F0, 0xF8FF)
+
+
+class Guard:
+    """Marks row text before it is rendered, and takes the marks out afterwards."""
+
+    def __init__(self, tokenizer: Any, *, ends: Iterable[str], header: str) -> None:
+        """Learn what may not appear in the text of a row.
+
+        Args:
+            tokenizer: its added tokens are the control tokens.
+            ends: tokens that end an assistant turn, special or not.
+            header: what the template writes before an assistant's turn, "" if unknown; rows may
+                hold it as text, but it must not be found there when turns are looked for.
+        """
+        added = list(tokenizer.added_tokens_decoder.values())
+        # Runs of blanks, which some vocabularies add, steer nothing.
+        control = {str(token) for token in added if str(token).strip()} | set(ends)
+        special = {str(token) for token in added if token.special and str(token).strip()}
+        self._mark = _unused_character([*control, header])
+        self._cut, self._join = self._mark + "1", self._mark + "2"
+        own = special | set(ends) | (control & set(THINK))
+        self._control, self._own = _any_of(control), _any_of(own)
+        joined = {header.strip(), *THINK} - control - {""}
+        self._joined = sorted(joined, key=len, reverse=True)
+        self._first = sorted({text[0] for text in [*control, *joined]} | {self._mark})
+
+    def guarded(self, value: Any, *, own: bool = False) -> Any:
+        """Return any JSON value with its text marked, the value itself where nothing is to mark.
+
+        Args:
+            value: text, or lists and objects with text in keys and values; never changed.
+            own: whether it is the assistant's own content, in which markup that is no special
+                token, as `<tool_call>`, is what the model writes and stays one.
+        """
+        return self._marked(value, own) if self._suspicious(value) else value
+
+    def parts(self, rendered: str) -> list[str]:
+        """Cut rendered text where a control token was broken; the parts are tokenised apart."""
+        if self._mark not in rendered:
+            return [rendered]
+        return [self._unmarked(part) for part in rendered.split(self._cut)]
+
+    def _unmarked(self, part: str) -> str:
+        return part.replace(self._join, "").replace(self._mark + "0", self._mark)
+
+    def _suspicious(self, value: Any) -> bool:
+        """Whether any text holds the first character of something to mark; most rows do not."""
+        if isinstance(value, str):
+            return any(character in value for character in self._first)
+        if isinstance(value, dict):
+            for key, held in value.items():  # loops: any() doubles the time a row takes here
+                if self._suspicious(key) or self._suspicious(held):
+                    return True
+        elif isinstance(value, list):
+            for held in value:
+                if self._suspicious(held):
+                    return True
+        return False
+
+    def _marked(self, value: Any, own: bool) -> Any:
+        if isinstance(value, str):
+            text = value.replace(self._mark, self._mark + "0")
+            text = (self._own if own else self._control).sub(self._broken, text)
+            for phrase in self._joined:
+                text = text.replace(phrase, phrase[0] + self._join + phrase[1:])
+            return text
+        if isinstance(value, list):
+            return [self._marked(held, own) for held in value]
+        if isinstance(value, dict):
+            return {self._marked(k, own): self._marked(v, own) for k, v in value.items()}
+        return value
+
+    def _broken(self, match: re.Match[str]) -> str:
+        token = match.group()
+        return token[0] + self._cut + token[1:]
+
+
+def _any_of(words: Iterable[str]) -> re.Pattern[str]:
+    """Return a pattern of literal words, longest first; of no words, one that never matches."""
+    ordered = sorted(words, key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, ordered)) or "(?!)")
+
+
+def _unused_character(texts: list[str]) -> str:
+    known = "".join(texts)
+    return next(chr(code) for code in _PRIVATE_USE if chr(code) not in known)

@@ -1,0 +1,157 @@
+"""A dataset's hub id and revision -> a folder with its files and the commit they are of.
+
+The hub is asked once what the revision points to. Without a network, or with HF_HUB_OFFLINE=1, the
+snapshot in the hub's cache is used at once; if there is none, that is an error at once. A local
+folder in the same layout (`data.path`) needs none of this.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import NoReturn
+
+from experiments.errors import DataError
+
+_SECONDS = 5.0
+"""How long the hub may take for its first answer; a hub that is reached answers within one."""
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """Files of one dataset at one commit."""
+
+    folder: Path
+    """The snapshot in the hub's cache; `files.read_rows` reads it."""
+    commit: str
+    """40 hex digits: what a record names, whatever the revision was called."""
+    files: list[str]
+    """Paths inside the folder that match the patterns, sorted."""
+
+
+def fetch(
+    hub_id: str, revision: str, patterns: Sequence[str] = (), token: str | None = None
+) -> Fetched:
+    """Return the files of a dataset, downloaded unless the hub's cache holds them.
+
+    Args:
+        hub_id: `owner/name`.
+        revision: a branch, a tag or a commit.
+        patterns: shell patterns on the paths that are needed; empty for all of them.
+        token: an access token; None for HF_TOKEN or the one that `hf auth login` saved.
+
+    Raises:
+        DataError: gated or unknown dataset, a revision that is gone, a token that is refused, no
+            network and nothing cached, or no file that matches.
+    """
+    token = _clean(token)
+    refused = _refusal(hub_id, revision, token)
+    folder = _snapshot(hub_id, revision, patterns, token, refused)
+    present = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+    matching = [p for p in present if not patterns or any(fnmatchcase(p, one) for one in patterns)]
+    if not matching:
+        if refused:
+            _raise(hub_id, revision, refused)
+        raise DataError(
+            f"dataset {hub_id} holds no file matching {', '.join(patterns) or '*'} at commit "
+            f"{folder.name}: see {_page(hub_id)}/tree/{folder.name}, or give data.path=FOLDER."
+        )
+    return Fetched(folder, folder.name, matching)
+
+
+def _clean(token: str | None) -> str | None:
+    """Strip a token; one with a character that no header may hold is refused without showing it."""
+    if token is None:
+        return None
+    stripped = token.strip()
+    if not (stripped.isascii() and stripped.isprintable() and " " not in stripped):
+        raise DataError("the hub's access token holds a blank or a control character: set HF_TOKEN")
+    return stripped or None
+
+
+def _refusal(hub_id: str, revision: str, token: str | None) -> Exception | None:
+    """Ask the hub for the revision; return the error that leaves only the cache, else None.
+
+    The library's download repeats failed requests for up to a minute; this question is asked once.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HFValidationError, RevisionNotFoundError
+
+    try:
+        HfApi(token=token).dataset_info(hub_id, revision=revision, timeout=_SECONDS)
+    except (HFValidationError, RevisionNotFoundError) as error:
+        _raise(hub_id, revision, error)
+    except Exception as error:  # also those of its HTTP library, which differs between versions
+        return error
+    return None
+
+
+def _snapshot(
+    hub_id: str,
+    revision: str,
+    patterns: Sequence[str],
+    token: str | None,
+    refused: Exception | None,
+) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = snapshot_download(
+            hub_id,
+            repo_type="dataset",
+            revision=revision,
+            allow_patterns=list(patterns) or None,
+            token=token,
+            etag_timeout=_SECONDS,
+            local_files_only=refused is not None,
+        )
+    except Exception as error:  # see _refusal
+        _raise(hub_id, revision, refused or error)
+    return Path(folder)
+
+
+def _raise(hub_id: str, revision: str, error: Exception) -> NoReturn:
+    raise DataError(_sentence(hub_id, revision, error)) from error
+
+
+def _sentence(hub_id: str, revision: str, error: Exception) -> str:
+    """Say what to do about an error of the hub; its own text may quote headers and is left out."""
+    from huggingface_hub import errors
+
+    page = _page(hub_id)
+    status = error.response.status_code if isinstance(error, errors.HfHubHTTPError) else None
+    if isinstance(error, errors.HFValidationError):
+        why = "is no hub id: it must read owner/name"
+    elif isinstance(error, errors.GatedRepoError):
+        why = (
+            f"is gated: accept its terms at {page}, then set HF_TOKEN to a token of that account "
+            "(or run hf auth login)"
+        )
+    elif isinstance(error, errors.RevisionNotFoundError):
+        why = f"has no revision '{revision}' (any more): choose one of {page}/commits/main"
+    elif isinstance(error, errors.RepositoryNotFoundError):
+        why = f"was not found: check the name at {page}, and set HF_TOKEN if it is private or gated"
+    elif status == 401:
+        why = "cannot be read, because the hub does not accept the token: set HF_TOKEN to a new one"
+    elif status == 403:
+        why = (
+            f"may not be read with this token: accept its terms at {page}, or use another HF_TOKEN"
+        )
+    elif isinstance(error, errors.OfflineModeIsEnabled):
+        why = (
+            f"is not in the cache at revision '{revision}' and HF_HUB_OFFLINE forbids to download "
+            "it: unset HF_HUB_OFFLINE once"
+        )
+    else:
+        kind = f"status {status}" if status else type(error).__name__
+        why = (
+            f"is not in the cache at revision '{revision}' and the hub cannot be used ({kind}): "
+            "connect to the network once"
+        )
+    return f"dataset {hub_id} {why}; or give data.path=FOLDER with its files."
+
+
+def _page(hub_id: str) -> str:
+    from huggingface_hub import constants
+
+    return f"{constants.ENDPOINT}/datasets/{hub_id}"

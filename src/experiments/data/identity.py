@@ -1,0 +1,118 @@
+"""Canonical row -> the hashes it is recognised by: content, prompt, near-duplicate key, draw rank.
+
+None of them depends on the order of an object's keys, on a row's place in its list, or on the
+process that computes it.
+"""
+
+import hashlib
+import json
+import unicodedata
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+Row = dict[str, Any]
+
+
+def content(row: Row) -> str:
+    """Return the sha256 of everything a row holds, as 64 hex digits."""
+    return _sha256(row)
+
+
+def keys(row: Row) -> dict[str, str | None]:
+    """Return the three keys of a row; a row that was reduced to its tokens carries them."""
+    return {"prompt": prompt(row), "near": near_key(row), "dialogue": dialogue_key(row)}
+
+
+def prompt(row: Row) -> str:
+    """Return the sha256 of what a model is shown before the last assistant turn, and its tools."""
+    if "keys" in row:
+        return str(row["keys"]["prompt"])
+    return _sha256([_before_the_answer(row), row.get("tools") or []])
+
+
+def near_key(row: Row) -> str | None:
+    """Return sha1(last user text + sorted tool names), or None for a row without a user text.
+
+    The text is compared without case, runs of white space and Unicode compatibility forms; numbers,
+    signs and punctuation count, since they carry argument values.
+
+    >>> calls = [{"type": "function", "function": {"name": "weather"}}]
+    >>> one = {"messages": [{"role": "user", "content": "Rain in  Oslo?"}], "tools": calls}
+    >>> two = {"messages": [{"role": "user", "content": "rain in Oslo? "}], "tools": calls}
+    >>> near_key(one) == near_key(two)
+    True
+    """
+    return _carried(row, "near") if "keys" in row else _key(_user_texts(row)[-1:], row)
+
+
+def dialogue_key(row: Row) -> str | None:
+    """Return sha1(every user text + sorted tool names); equal to near_key for one user turn.
+
+    "No, thanks." ends thousands of different dialogues over the same tools, so the last text alone
+    is too little to call a training row a leaked test row.
+    """
+    return _carried(row, "dialogue") if "keys" in row else _key(_user_texts(row), row)
+
+
+def ranked(rows: Sequence[Row], *salt: object) -> list[int]:
+    """Return the indices of rows in a random order that `salt` (the seed first) decides.
+
+    Rows are ordered by a hash of their id and source, and by their content where two ids are the
+    same, so the order follows the rows and not their places.
+    """
+    heads = [_rank((*salt, row.get("source"), row.get("id"))) for row in rows]
+    groups: dict[bytes, list[int]] = {}
+    for index, head in enumerate(heads):
+        groups.setdefault(head, []).append(index)
+    order: list[int] = []
+    for head in sorted(groups):
+        tied = groups[head]
+        if len(tied) > 1:
+            tied = sorted(tied, key=lambda i: _rank((*salt, content(rows[i]))))
+        order += tied
+    return order
+
+
+def tool_names(row: Row) -> list[str]:
+    """Return the sorted names of the tools a row offers, each once."""
+    functions = [tool.get("function", tool) for tool in row.get("tools") or []]
+    return sorted({str(function.get("name", "")) for function in functions})
+
+
+def fingerprint(digests: Iterable[str]) -> str:
+    """Return the sha256 over content digests in their order, as 64 hex digits."""
+    whole = hashlib.sha256()
+    for digest in digests:
+        whole.update(digest.encode())
+    return whole.hexdigest()
+
+
+def _carried(row: Row, name: str) -> str | None:
+    key: str | None = row["keys"][name]
+    return key
+
+
+def _before_the_answer(row: Row) -> list[Row]:
+    messages: list[Row] = row["messages"]
+    answers = [i for i, message in enumerate(messages) if message["role"] == "assistant"]
+    return messages[: answers[-1]] if answers else messages
+
+
+def _user_texts(row: Row) -> list[str]:
+    texts = [m.get("content") or "" for m in row["messages"] if m["role"] == "user"]
+    return [" ".join(unicodedata.normalize("NFKC", text).casefold().split()) for text in texts]
+
+
+def _key(texts: list[str], row: Row) -> str | None:
+    if not any(texts):
+        return None
+    parts = json.dumps([texts, tool_names(row)]).encode()
+    return hashlib.sha1(parts, usedforsecurity=False).hexdigest()
+
+
+def _rank(parts: tuple[object, ...]) -> bytes:
+    return hashlib.sha256(json.dumps(parts, default=str).encode()).digest()
+
+
+def _sha256(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

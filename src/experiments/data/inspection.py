@@ -1,0 +1,140 @@
+"""A data description -> what a person wants to see of it: rows, trained tokens, counts."""
+
+import gzip
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.text import Text
+
+from experiments.data import TrainData, sources
+from experiments.data.rendering import Encoded
+from experiments.data.sources import Row, SourceRows
+from experiments.progress import say
+
+# Around trained text where there are no colours; neither occurs in JSON or in a template.
+OPEN, CLOSE = "\u27e6", "\u27e7"
+
+
+def show_rows(rows: Sequence[Encoded], tokenizer: Any, count: int) -> None:
+    """Print the first conversations as the model sees them, the trained tokens marked.
+
+    In colour on a terminal, between `OPEN` and `CLOSE` in a pipe.
+    """
+    colours = sys.stdout.isatty()
+    console = Console(highlight=False, soft_wrap=True)
+    for encoded in rows[:count]:
+        say(f"--- {encoded.row['id']} of {encoded.row['source']}")
+        for text, trained in _pieces(encoded, tokenizer):
+            if colours:
+                console.print(Text(text, style="bold green" if trained else "dim"), end="")
+            else:
+                print(f"{OPEN}{text}{CLOSE}" if trained else text, end="")
+        print(flush=True)
+
+
+def _pieces(encoded: Encoded, tokenizer: Any) -> Iterable[tuple[str, bool]]:
+    """Yield the text of each run of tokens that are trained, or are not."""
+    trained = [label != -100 for label in encoded.labels]
+    start = 0
+    for at in range(1, len(trained) + 1):
+        if at == len(trained) or trained[at] != trained[start]:
+            yield tokenizer.decode(encoded.input_ids[start:at]), trained[start]
+            start = at
+
+
+def show_messages(rows: Sequence[Row], count: int) -> None:
+    """Print the first conversations as canonical rows, where there is no tokenizer."""
+    for row in rows[:count]:
+        say(f"--- {row['id']} of {row['source']}")
+        say(json.dumps({k: row[k] for k in ("messages", "tools")}, indent=2, ensure_ascii=False))
+
+
+def describe(found: dict[str, SourceRows]) -> list[str]:
+    """Return lines on what each source holds and what was rejected, with examples."""
+    lines = []
+    for name, source in found.items():
+        rows = source.rows
+        rejected = source.rejected.total()
+        lines.append(f"{name}: {len(rows):,} rows kept, {rejected:,} rejected")
+        if source.commit:
+            lines.append(f"  commit {source.commit}")
+        for reason, number in source.rejected.most_common():
+            lines.append(f"  rejected, {reason}: {number:,}")
+            lines += [f"    {example}" for example in source.examples[reason]]
+        if source.held_back_twins:
+            lines.append(f"  left out, same prompt as a held-back row: {source.held_back_twins:,}")
+        if rows:
+            lines.append("  " + ", ".join(f"{k} {v}" for k, v in counts(rows).items()))
+    return lines
+
+
+def counts(rows: Sequence[Row]) -> dict[str, str]:
+    """Count turns, calls and the shares of rows with parallel calls and with none."""
+    turns = sum(len(row["messages"]) for row in rows)
+    calls = [
+        [len(m.get("tool_calls") or []) for m in row["messages"] if m["role"] == "assistant"]
+        for row in rows
+    ]
+    parallel = sum(max(row, default=0) > 1 for row in calls)
+    silent = sum(not any(row) for row in calls)
+    return {
+        "turns": f"{turns:,}",
+        "calls": f"{sum(map(sum, calls)):,}",
+        "parallel-call rows": f"{parallel / len(rows):.1%}",
+        "no-call rows": f"{silent / len(rows):.1%}",
+        "system prompts": f"{len({_system(row) for row in rows}):,}",
+    }
+
+
+def _system(row: Row) -> str:
+    first = row["messages"][0]
+    return str(first["content"]) if first["role"] == "system" else ""
+
+
+def describe_tokens(data: TrainData) -> list[str]:
+    """Return lines on the lengths of the rendered rows and on the tokens that are trained."""
+    lines = []
+    for split, rows in data.splits.items():
+        if not rows:
+            continue
+        lengths = np.array([len(encoded.input_ids) for encoded in rows])
+        p50, p95 = np.percentile(lengths, [50, 95])
+        trained = sum(encoded.trained_tokens for encoded in rows)
+        lines.append(
+            f"{split}: {len(rows):,} rows, tokens p50 {p50:,.0f}, p95 {p95:,.0f}, max "
+            f"{lengths.max():,}; trained {trained:,} of {lengths.sum():,} tokens; dropped as too "
+            f"long {data.counts['too_long'].get(split, 0):,}, truncated 0"
+        )
+    limit = data.counts["max_length_tokens"]
+    if limit < sys.maxsize:
+        lines.append(f"limit {limit:,} tokens: a longer row is dropped, never cut")
+    mixed = data.counts.get("mixture", {"shares": {}, "duplicates": {}})
+    for name, share in mixed["shares"].items():
+        lines.append(
+            f"mixture: {name} {share['share_drawn']:.1%} of the {mixed['weight_by']}, "
+            f"{share['rows_drawn']:,} rows, {share['epochs']:.2f} epochs"
+        )
+    for pair, number in mixed["duplicates"].items():
+        lines.append(f"near-duplicates {pair}: {number:,}")
+    return lines
+
+
+def write_rows(rows: Iterable[Row], path: Path) -> int:
+    """Write canonical rows, one JSON object a line; gzip where the name ends in .gz."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows]
+    if path.suffix == ".gz":
+        path.write_bytes(gzip.compress("".join(lines).encode()))
+    else:
+        path.write_text("".join(lines), encoding="utf-8")
+    return len(lines)
+
+
+def all_rows(found: dict[str, sources.SourceRows]) -> list[Row]:
+    """Return the rows of all sources in their order."""
+    return [row for source in found.values() for row in source.rows]

@@ -1,0 +1,195 @@
+"""Bytes -> JSON objects, each within a size limit; the array of a large file is never held whole.
+
+A row must be strict JSON in UTF-8: NaN, Infinity, a NUL byte and half a surrogate pair are refused
+here, because each of them would fail later, in a tokenizer or in a file that is written, without
+a word about the row. An escaped NUL inside a text is data and stays.
+"""
+
+import codecs
+import json
+import re
+from collections.abc import Iterator
+from io import BufferedIOBase
+from typing import Any, NoReturn
+
+from experiments.errors import DataError
+
+MAX_ROW_BYTES = 2_000_000
+"""The longest row, in bytes of its text. 2 MB are about 500,000 tokens, ten times what any model
+here can be trained on; such a row is a damaged line or a whole file in one field, and it would
+take the renderer minutes to find out."""
+_CHUNK_BYTES = 1 << 20
+_SPACE = re.compile(r"[ \t\n\r]*")
+_HALF_PAIR = re.compile(r"\\ud[89a-f]", re.IGNORECASE)
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
+
+
+DECODER = json.JSONDecoder(parse_constant=_no_constant)
+
+
+def too_large(where: str) -> str:
+    """Return the sentence about a row above the limit."""
+    return (
+        f"{where}: the row is larger than {MAX_ROW_BYTES // 10**6} MB, which no conversation is; "
+        "take it out of the file."
+    )
+
+
+def decode(line: bytes, where: str) -> dict[str, Any]:
+    """Return the JSON object that a line is.
+
+    Raises:
+        DataError: the line is above the limit, not UTF-8, not JSON or no object.
+    """
+    if len(line.rstrip()) > MAX_ROW_BYTES:
+        raise DataError(too_large(where))
+    _check_nul(line, where)
+    try:
+        text = line.decode()
+        value = DECODER.decode(text)
+    except UnicodeDecodeError as error:
+        raise DataError(_not_utf8(where, error)) from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(
+            f"{where}: not JSON ({_reason(error)}); each line must be one JSON object."
+        ) from error
+    return _checked(value, text, where)
+
+
+def array_items(stream: BufferedIOBase, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield ("<name>, row <n>", object) for each member of the one JSON array in a stream.
+
+    Raises:
+        DataError: the array is not closed, something follows it, or a member is as in `decode`.
+    """
+    text = _Text(stream, name)
+    text.expect("[")
+    if text.peek() == "]":
+        text.finish()
+        return
+    while True:
+        yield text.where, text.member()
+        text.row += 1
+        if text.peek() == "]":
+            text.finish()
+            return
+        text.expect(",")
+
+
+class _Text:
+    """A window on the characters of a stream, from the first one that is not used up."""
+
+    def __init__(self, stream: BufferedIOBase, name: str) -> None:
+        self._stream = stream
+        self._name = name
+        self._characters = codecs.getincrementaldecoder("utf-8-sig")()
+        self._window = ""
+        self._at = 0
+        self._ended = False
+        self.row = 1
+
+    @property
+    def where(self) -> str:
+        return f"{self._name}, row {self.row}"
+
+    def peek(self) -> str:
+        """Return the next character that is no white space, or "" at the end."""
+        while True:
+            space = _SPACE.match(self._window, self._at)
+            assert space is not None, "the pattern matches the empty text"
+            self._at = space.end()
+            if self._at < len(self._window):
+                return self._window[self._at]
+            if not self._more():
+                return ""
+
+    def expect(self, character: str) -> None:
+        found = self.peek()
+        if found != character:
+            seen = f"'{found}'" if found else "the end of the file"
+            raise DataError(
+                f"{self.where}: not JSON ({seen} where '{character}' should be); the file is cut "
+                "off or no array of objects."
+            )
+        self._at += 1
+
+    def finish(self) -> None:
+        self.expect("]")
+        if self.peek():
+            raise DataError(
+                f"{self._name}: not JSON (something follows the array); the file must be one "
+                "array, or one object a line."
+            )
+
+    def member(self) -> dict[str, Any]:
+        self.peek()
+        while True:
+            try:
+                value, end = DECODER.raw_decode(self._window, self._at)
+            except (ValueError, RecursionError) as error:
+                # A member that does not end inside the window looks like a broken one: read on
+                # until it must be one.
+                if len(self._window) - self._at <= MAX_ROW_BYTES and self._more():
+                    continue
+                raise DataError(self._why(error)) from error
+            text = self._window[self._at : end]
+            self._at = end
+            if len(text) > MAX_ROW_BYTES // 4 and len(text.encode()) > MAX_ROW_BYTES:
+                raise DataError(too_large(self.where))
+            return _checked(value, text, self.where)
+
+    def _why(self, error: Exception) -> str:
+        position = error.pos - self._at if isinstance(error, json.JSONDecodeError) else 0
+        unclosed = str(error).startswith("Unterminated string")
+        if not self._ended and (unclosed or position > MAX_ROW_BYTES):
+            return too_large(self.where)
+        return f"{self.where}: not JSON ({_reason(error)}); the array must hold JSON objects."
+
+    def _more(self) -> bool:
+        """Read one more chunk into the window; False at the end of the stream."""
+        if self._ended:
+            return False
+        chunk = self._stream.read(_CHUNK_BYTES)
+        self._ended = not chunk
+        _check_nul(chunk, f"{self.where} or soon after")
+        try:
+            fresh = self._characters.decode(chunk, final=self._ended)
+        except UnicodeDecodeError as error:
+            raise DataError(_not_utf8(f"{self.where} or soon after", error)) from error
+        self._window = self._window[self._at :] + fresh
+        self._at = 0
+        return not self._ended
+
+
+def _check_nul(data: bytes, where: str) -> None:
+    if b"\0" in data:
+        raise DataError(
+            f"{where}: a NUL byte, so the file is damaged or not UTF-8 text; save it as UTF-8 "
+            "without it."
+        )
+
+
+def _not_utf8(where: str, error: UnicodeDecodeError) -> str:
+    found = error.object[error.start]
+    return f"{where}: not UTF-8 (byte 0x{found:02x}); save the file as UTF-8."
+
+
+def _checked(value: Any, text: str, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise DataError(f"{where}: a JSON {type(value).__name__}, no object.")
+    if _HALF_PAIR.search(text):
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise DataError(
+                f"{where}: half of a surrogate pair (\\ud800 to \\udfff alone), which is no "
+                "character; take it out."
+            ) from error
+    return value
+
+
+def _reason(error: Exception) -> str:
+    return "nested too deeply" if isinstance(error, RecursionError) else str(error)

@@ -1,0 +1,270 @@
+"""Sources of rows with weights -> one mixture, drawn by a seed, with what was really drawn.
+
+A weight is a share of the mixture, in the unit `weight_by` names: 3 and 1 by rows means that three
+of four rows are of the first source; by tokens, that three of four tokens are. Rows of some sources
+are ten times as long as others', so the two are different experiments.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+from experiments.data import identity
+from experiments.errors import DataError, did_you_mean
+
+Row = dict[str, Any]
+Unit = Literal["rows", "tokens", "trained_tokens"]
+Lengths = Callable[[Sequence[Row]], Sequence[int]]
+"""Rows -> the length of each in the unit of the weights."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one source gave."""
+
+    rows_available: int
+    """Rows after near-duplicates of earlier sources were removed."""
+    rows_drawn: int
+    epochs: float
+    """rows_drawn / rows_available: 0.4 is a random 40 %, 2.4 is all rows twice and 40 % again."""
+    units_drawn: int
+    """In the unit of the weights."""
+    share_asked: float
+    share_drawn: float
+    """Of the mixture, in the unit of the weights; 0 to 1."""
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """A drawn mixture."""
+
+    rows: list[Row]
+    """In training order; a row drawn twice stands here twice."""
+    weight_by: Unit
+    seed: int
+    shares: dict[str, Share]
+    duplicates: dict[str, int]
+    """'removed from <source>, kept in <earlier source>' -> rows."""
+    fingerprint: str
+    """sha256 over the content of the rows, in order."""
+
+    def record(self) -> dict[str, Any]:
+        """Return everything but the rows, as JSON values."""
+        shares = {name: asdict(share) for name, share in self.shares.items()}
+        return {
+            "weight_by": self.weight_by,
+            "seed": self.seed,
+            "rows": len(self.rows),
+            "shares": shares,
+            "duplicates": self.duplicates,
+            "fingerprint": self.fingerprint,
+        }
+
+
+def draw(
+    sources: Mapping[str, Sequence[Row]],
+    weights: Mapping[str, float],
+    *,
+    seed: int,
+    total: int | None = None,
+    weight_by: Unit = "rows",
+    lengths: Lengths | None = None,
+) -> Mixture:
+    """Draw a mixture.
+
+    Near-duplicates of an earlier source (see `identity.near_key`) are removed first; a source of
+    weight 0 takes no part, in this either. Then each source gives its share of `total`: a random
+    part of its rows, or all of them as often as they fit and a random part once more. The result
+    follows the rows' ids and content, not their order or the order of the weights; the
+    order of the sources decides only which of two duplicates stays.
+
+    Args:
+        sources: name -> canonical rows.
+        weights: name -> weight, for each source; their sum need not be 1.
+        seed: decides every draw.
+        total: size of the mixture in the unit of the weights. None: as much as there is without
+            repeating a row, so that one source is used up and the others give a part.
+        weight_by: the unit.
+        lengths: how long rows are, for `tokens` and `trained_tokens`.
+
+    Raises:
+        DataError: weights are missing, unknown, negative, not finite, 0 in sum or of an empty
+            source; or the total is too small for a row of each source.
+    """
+    if weight_by not in get_args(Unit):
+        raise DataError(f"weight_by={weight_by}: {did_you_mean(weight_by, get_args(Unit))}")
+    asked = _shares(sources, weights)
+    kept, duplicates = without_duplicates({name: sources[name] for name in asked})
+    sizes = {name: _sizes(name, rows, weight_by, lengths) for name, rows in kept.items()}
+    goals = _goals(asked, {name: sum(members) for name, members in sizes.items()}, total)
+    if weight_by == "rows":
+        goals = _whole(goals)
+    picks = {
+        name: _pick(rows, sizes[name], goals[name], (seed, name)) for name, rows in kept.items()
+    }
+    for name, picked in picks.items():
+        if not picked:
+            raise DataError(
+                f"source {name}: its share of {total} {weight_by} is less than one row; raise the "
+                "size of the mixture or the weight."
+            )
+    units = {name: sum(sizes[name][i] for i, _ in picked) for name, picked in picks.items()}
+    shares = {
+        name: Share(
+            rows_available=len(rows),
+            rows_drawn=len(picks[name]),
+            epochs=len(picks[name]) / len(rows),
+            units_drawn=units[name],
+            share_asked=asked[name],
+            share_drawn=units[name] / sum(units.values()),
+        )
+        for name, rows in kept.items()
+    }
+    ordered = _ordered(kept, picks, seed)
+    fingerprint = identity.fingerprint(_digests(ordered))
+    return Mixture(ordered, weight_by, seed, shares, duplicates, fingerprint)
+
+
+def without_duplicates(
+    sources: Mapping[str, Sequence[Row]],
+) -> tuple[dict[str, list[Row]], dict[str, int]]:
+    """Remove each row whose near-duplicate key an earlier source holds; count per pair of sources.
+
+    Rows of one source are left alone: a set may ask the same question twice on purpose.
+    """
+    owner: dict[str, str] = {}
+    kept: dict[str, list[Row]] = {}
+    counts: Counter[str] = Counter()
+    for name, rows in sources.items():
+        kept[name] = []
+        for row in rows:
+            key = identity.near_key(row)
+            first = owner.setdefault(key, name) if key else name
+            if first == name:
+                kept[name].append(row)
+            else:
+                counts[f"removed from {name}, kept in {first}"] += 1
+    return kept, dict(counts)
+
+
+def subset(
+    rows: Sequence[Row], *, fraction: float | None = None, limit: int | None = None, seed: int
+) -> list[Row]:
+    """Return a random part of rows, in their order; a smaller part is inside each larger one.
+
+    Args:
+        rows: canonical rows.
+        fraction: above 0, up to 1.
+        limit: at most so many rows, at least 1; with `fraction`, the smaller of the two.
+        seed: the nesting holds within one seed.
+
+    Raises:
+        DataError: a value is out of its range, or the fraction of the rows is no row.
+    """
+    if fraction is not None and not 0 < fraction <= 1:
+        raise DataError(f"data.fraction={fraction}: it must be above 0 and at most 1.")
+    if limit is not None and limit < 1:
+        raise DataError(f"data.limit={limit}: it must be at least 1, or null for all rows.")
+    size = len(rows) if fraction is None else round(fraction * len(rows))
+    if rows and not size:
+        raise DataError(f"data.fraction={fraction} of {len(rows)} rows is no row: raise it.")
+    size = min(size, limit or size)
+    if size == len(rows):
+        return list(rows)
+    return [rows[i] for i in sorted(identity.ranked(rows, seed, "subset")[:size])]
+
+
+def _shares(sources: Mapping[str, Sequence[Row]], weights: Mapping[str, float]) -> dict[str, float]:
+    """Return the share of each source with a weight above 0, in the order of the sources."""
+    for name, weight in weights.items():
+        if name not in sources:
+            raise DataError(f"weight of '{name}', no source: {did_you_mean(name, sources)}")
+        if not (math.isfinite(weight) and weight >= 0):
+            raise DataError(f"weight of {name} is {weight}: it must be a number, 0 or more.")
+        if weight and not sources[name]:
+            raise DataError(f"source {name} has weight {weight} but no rows: leave it out.")
+    missing = [name for name in sources if name not in weights]
+    if missing:
+        raise DataError(f"no weight for {', '.join(missing)}: give each source one, 0 for none.")
+    # fsum: the exact sum, so that the order of the weights cannot change the last digit.
+    whole = math.fsum(weights.values())
+    if not whole:
+        raise DataError("the weights of the mixture sum to 0: give at least one source a weight.")
+    return {name: weights[name] / whole for name in sources if weights[name]}
+
+
+def _sizes(name: str, rows: Sequence[Row], unit: Unit, lengths: Lengths | None) -> list[int]:
+    if not rows:
+        raise DataError(
+            f"source {name}: all its rows are near-duplicates of earlier sources; leave it out, or "
+            "set its weight to 0."
+        )
+    if unit == "rows":
+        return [1] * len(rows)
+    if lengths is None:
+        raise DataError(f"weight_by={unit} needs a tokenizer: name a model, or weigh by rows.")
+    sizes = [int(size) for size in lengths(rows)]
+    if len(sizes) != len(rows) or min(sizes) < 0:
+        raise ValueError("lengths must return a number of 0 or more for each row")
+    if not sum(sizes):
+        raise DataError(f"source {name}: its rows hold no {unit.replace('_', ' ')} at all.")
+    return sizes
+
+
+def _goals(
+    asked: dict[str, float], available: dict[str, int], total: int | None
+) -> dict[str, float]:
+    """Return how many units each source gives."""
+    if total is not None:
+        if total < 1:
+            raise DataError(f"the size of the mixture is {total}: it must be at least 1.")
+        return {name: total * share for name, share in asked.items()}
+    limiting = min(asked, key=lambda name: available[name] / asked[name])
+    scale = available[limiting] / asked[limiting]
+    goals = {name: min(scale * share, available[name]) for name, share in asked.items()}
+    return goals | {limiting: available[limiting]}  # without the rounding of / and *
+
+
+def _whole(goals: dict[str, float]) -> dict[str, float]:
+    """Round to whole rows with the same sum: the largest remainders are rounded up."""
+    floors = {name: math.floor(goal) for name, goal in goals.items()}
+    spare = round(math.fsum(goals.values())) - sum(floors.values())
+    by_remainder = sorted(goals, key=lambda name: (floors[name] - goals[name], name))
+    return {name: floors[name] + (name in by_remainder[:spare]) for name in goals}
+
+
+def _pick(
+    rows: Sequence[Row], sizes: Sequence[int], goal: float, salt: tuple[object, ...]
+) -> list[tuple[int, int]]:
+    """Return (index, pass) of random rows whose sizes sum up to the goal, as near as can be."""
+    passes = int(goal // sum(sizes))
+    picked = [(i, turn) for turn in range(passes) for i in range(len(rows))]
+    left = goal - passes * sum(sizes)
+    for i in identity.ranked(rows, *salt, passes):
+        if left < sizes[i] / 2 or left <= 0:  # with this row the sum would be further away
+            break
+        picked.append((i, passes))
+        left -= sizes[i]
+    return picked
+
+
+def _ordered(
+    kept: Mapping[str, Sequence[Row]], picks: Mapping[str, list[tuple[int, int]]], seed: int
+) -> list[Row]:
+    """Return the picked rows in an order that follows their ids, not the order of the sources."""
+    drawn: list[Row] = [
+        {"source": name, "id": [kept[name][i].get("id"), turn], "row": kept[name][i]}
+        for name, picked in picks.items()
+        for i, turn in picked
+    ]
+    return [drawn[i]["row"] for i in identity.ranked(drawn, seed, "order")]
+
+
+def _digests(rows: Sequence[Row]) -> Iterator[str]:
+    known: dict[int, str] = {}  # by identity: a row drawn twice is hashed once
+    for row in rows:
+        if id(row) not in known:
+            known[id(row)] = identity.content(row)
+        yield known[id(row)]
