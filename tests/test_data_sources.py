@@ -93,6 +93,8 @@ def test_a_mixture_follows_its_weights_in_the_unit_they_are_given_in(tmp_path: P
         (["data.sources.first.weight=0", "data.sources.second.weight=0"], "are all 0"),
         (["data.sources.first.weight=-1"], "a number of at least 0 is needed"),
         (["data.weight_by=bytes"], "data.weight_by=bytes"),
+        (["data.fraction=0.1"], "data.fraction=0.1 would not be used"),
+        (["data.weight=2"], "only sources of a mixture have one"),
         (["data.path=x.jsonl"], "a mixture has these on its sources"),
         (["data.sources.first.path=null"], "data.sources.first.path is not set"),
         (["data.sources.first.format=xlm"], "data.sources.first.format=xlm"),
@@ -153,6 +155,7 @@ def test_an_unknown_subset_is_refused_with_those_there_are() -> None:
     ("overrides", "sentence"),
     [
         (["data.system_prompt=unify"], "data.unified_system_prompt is not set"),
+        (["data.columns.prompt=q"], "data.columns would not be used"),
         (["data.distractors=2"], "only used with data.tools_shown=gold_plus_k"),
         (["data.tools_shown=some"], "data.tools_shown=some"),
     ],
@@ -224,7 +227,7 @@ def test_the_data_verb_marks_what_is_trained_and_counts(cli: Cli, tmp_path: Path
     path = write(tmp_path / "rows.jsonl", [*rows(20), {"prompt": "no", "completion": ""}])
     out, rejects = tmp_path / "out.jsonl", tmp_path / "rejects.jsonl"
     done = cli(
-        *("data", "data=jsonl", f"data.path={path}", "data.cache=null", "--show", "1"),
+        *("data", "data=jsonl", f"data.path={path}", "--show", "1", "data.cache=null"),
         *("--out", str(out), "--rejects", str(rejects)),
         module=True,
     )

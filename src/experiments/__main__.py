@@ -18,7 +18,13 @@ from experiments.errors import ConfigError, ExperimentError
 def main(arguments: list[str] | None = None) -> int:
     """Run one verb; 0 if it worked, 1 with one sentence if the user can mend it."""
     parser = _parser()
-    given = parser.parse_args(arguments)
+    given, rest = parser.parse_known_args(arguments)
+    # argparse takes no overrides after an option; `data` allows them anywhere.
+    unknown = [text for text in rest if text.startswith("-") or not hasattr(given, "overrides")]
+    if unknown:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    if rest:
+        given.overrides += rest
     try:
         given.verb(given)
     except ExperimentError as error:

@@ -111,6 +111,8 @@ class SourceConfig:
 
     def _generated_problems(self, name: str) -> Iterator[str]:
         yield from self._unused(name, _READ, "source: toolworld generates its rows")
+        if self.columns != ColumnsConfig():
+            yield f"{name}.columns would not be used: source: toolworld generates its rows"
         for key, value in self.weights.items():
             yield from one_of(f"{name}.weights", key, CATEGORIES)
             yield from at_least(f"{name}.weights.{key}", value, 0)
@@ -174,6 +176,8 @@ class DataConfig(SourceConfig):
     def problems(self) -> Iterator[str]:
         """Yield a sentence for each illegal value."""
         yield from self.source_problems("data")
+        if self.weight is not None:
+            yield f"data.weight={self.weight} would not be used: only sources of a mixture have one"
         yield from one_of("data.weight_by", self.weight_by, WEIGHT_UNITS)
         yield from one_of("data.thinking", self.thinking, THINKING)
         yield from one_of("data.system_prompt", self.system_prompt, SYSTEM_PROMPTS)
@@ -221,8 +225,9 @@ class DataConfig(SourceConfig):
             if self.total is not None:
                 yield f"data.total={self.total} is for a mixture: use data.limit or data.train_rows"
             return
-        keys = (*_GENERATED, "format", "hub_id", "revision", "subset", "files", "path")
-        yield from self._unused("data", keys, "a mixture has these on its sources")
+        yield from self._unused("data", (*_GENERATED, *_READ), "a mixture has these on its sources")
+        if self.weights:
+            yield "data.weights is for source: toolworld; use data.sources.NAME.weight"
         if not self.sources:
             yield "data.sources is empty: add one, +data@data.sources.NAME=jsonl, see data=mixture"
         weights = {name: spec.weight for name, spec in self.sources.items()}
