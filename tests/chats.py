@@ -48,3 +48,26 @@ def says(role: str, content: str, **more: Any) -> dict[str, Any]:
 
 def trained(renderer: Renderer, of: dict[str, Any]) -> list[str]:
     return [text for text, is_trained in renderer.pieces(of) if is_trained]
+
+
+def generated_alone(base: Any, prompt: list[int], new_tokens: int) -> tuple[str, int]:
+    """Answer one prompt with transformers' own `generate`: the text and its length in tokens."""
+    import torch
+    from transformers import GenerationConfig
+
+    config = GenerationConfig(
+        do_sample=False,
+        use_cache=True,
+        max_new_tokens=new_tokens,
+        eos_token_id=base.end_ids,
+        pad_token_id=base.tokenizer.pad_token_id,
+    )
+    with torch.inference_mode():
+        out = base.model.generate(
+            input_ids=torch.tensor([prompt]),
+            attention_mask=torch.ones((1, len(prompt)), dtype=torch.long),
+            generation_config=config,
+        )
+    ids = out[0, len(prompt) :].tolist()
+    said = ids[:-1] if ids and ids[-1] in base.end_ids else ids
+    return base.tokenizer.decode(said, skip_special_tokens=False), len(ids)

@@ -19,6 +19,8 @@ FLOOR = {
     "progress": 1,
     "config": 2,
     "answers": 2,
+    "schemas": 2,
+    "token_classes": 2,
     "statistics": 2,
     "records": 3,
     "tracking": 3,

@@ -149,8 +149,8 @@ def _generate(given: argparse.Namespace) -> None:
             "positions: shorten them."
         )
     tuned = evaluation.Subject(base.model, base, "tuned", EvalConfig(), given.max_new_tokens)
-    [(text, _, _)] = evaluation.generate(tuned, [ids], "prompt")
-    print(text)
+    [answered] = evaluation.answer(tuned, [ids], "prompt")
+    print(answered.text)
 
 
 def _read_tools(path: Path | None) -> list[object]:

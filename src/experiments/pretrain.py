@@ -35,6 +35,7 @@ PROMPT_WEIGHT = 0.1
 LEARNING_RATE = 5e-3
 WARMUP_STEPS = 50
 TOKENIZER_DOCUMENTS = 12_000
+HELD_OUT_DOCUMENTS = 64
 THREADS = 2
 
 END_OF_TEXT = "<|endoftext|>"
@@ -341,6 +342,16 @@ def write(model: Qwen3ForCausalLM, tokenizer: Tokenizer, folder: Path) -> None:
     model.half().save_pretrained(folder)
 
 
+def write_held_out(folder: Path, seed: int = SEED) -> None:
+    """Write documents of the same distribution that no window was made of, to measure forgetting.
+
+    They come from a random stream of their own; a short drill may occur in both by chance.
+    """
+    documents = pretraining_text.documents(random.Random(f"held out/{seed}"))
+    lines = [json.dumps({"text": text}) for text in itertools.islice(documents, HELD_OUT_DOCUMENTS)]
+    (folder / "held_out.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the recipe from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0] if __doc__ else "")
@@ -348,11 +359,18 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--steps", type=int, default=STEPS, help="3,072 tokens each")
     parser.add_argument("--threads", type=int, default=THREADS, help="CPU threads")
+    parser.add_argument(
+        "--held-out-only", action="store_true", help="write only the text that shows forgetting"
+    )
     options = parser.parse_args(arguments)
+    if options.held_out_only:
+        write_held_out(options.out, options.seed)
+        return
     torch.set_num_threads(options.threads)
     tokenizer = train_tokenizer(options.seed)
     model = pretrain(tokenizer, seed=options.seed, steps=options.steps)
     write(model, tokenizer, options.out)
+    write_held_out(options.out, options.seed)
     weights = (options.out / "model.safetensors").read_bytes()
     summary = {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),

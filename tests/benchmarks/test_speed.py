@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 
+from chats import generated_alone
 from conftest import SMOKE, load
 from experiments import data, evaluation, models
 
@@ -18,16 +19,20 @@ def seconds(work: Callable[[], object], repeats: int = 3) -> float:
 
 
 def test_print_batched_generation_against_one_prompt_at_a_time() -> None:
-    run = load(*SMOKE, "hardware=cpu", "data.test_rows=64")
+    run = load(*SMOKE, "hardware=cpu", "data.test_rows=270")
     base = models.load(run, models.choose_precision(run))
     built = data.build(run, base.tokenizer, end_ids=base.end_ids, positions=base.positions)
     prompts = [e.prompt_ids for e in built.splits["test"]]
-    subject = evaluation.Subject(base.model, base, "base", run.eval, 32)
-    together = seconds(lambda: evaluation.generate(subject, prompts, "batched"))
-    alone = seconds(
-        lambda: [evaluation.generate(subject, [p], "alone") for p in prompts], repeats=1
+    subject = evaluation.Subject(base.model, base, "base", run.eval, 75)
+    together = seconds(lambda: evaluation.answer(subject, prompts, "batched"))
+    alone = seconds(lambda: [generated_alone(base, p, 75) for p in prompts], repeats=2)
+    same = [one.text for one in evaluation.answer(subject, prompts, "batched")] == [
+        generated_alone(base, p, 75)[0] for p in prompts
+    ]
+    print(
+        f"\n{len(prompts)} prompts of the built-in test split: one by one with transformers' "
+        f"generate / together = {alone / together:.1f}; the same text: {same}"
     )
-    print(f"\n64 prompts, 32 tokens each: one by one / batched = {alone / together:.1f}")
 
 
 def test_print_encoding_against_the_bare_tokenizer() -> None:

@@ -30,7 +30,7 @@ def gold_text(row: dict[str, Any]) -> str:
 
 
 def item(row: dict[str, Any], text: str, *, stopped: bool = True) -> Item:
-    return Item(row, parse(text), stopped, len(text))
+    return Item(row, parse(text), stopped, len(text), text)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -109,7 +109,8 @@ def test_a_malformed_call_is_neither_a_refusal_nor_an_exact_call() -> None:
         "expects": "refusal",
     }
     broken = "<tool_call>{broken"
-    assert metrics.load("restraint").score(item(refusal, broken)) == {"correct": 0.0}
+    scores = metrics.load("restraint").score(item(refusal, broken))
+    assert scores == {"correct": 0.0, "overcall": 0.0, "malformed": 1.0}
     assert metrics.load("calls").score(item(refusal, broken)) == {"malformed": 1.0}
 
 
@@ -119,8 +120,10 @@ def test_asking_back_needs_a_question() -> None:
         "tools": [{}],
         "expects": "question",
     }
-    assert metrics.load("restraint").score(item(ask, "For what time?")) == {"correct": 1.0}
-    assert metrics.load("restraint").score(item(ask, "Done.")) == {"correct": 0.0}
+    right = {"correct": 1.0, "asked": 1.0, "overcall": 0.0, "malformed": 0.0}
+    assert metrics.load("restraint").score(item(ask, "For what time?")) == right
+    wrong = metrics.load("restraint").score(item(ask, "Done."))
+    assert (wrong["correct"], wrong["asked"], wrong["overcall"]) == (0.0, 0.0, 0.0)
 
 
 def test_loss_is_a_true_token_mean() -> None:
@@ -134,3 +137,85 @@ def test_json_validity_and_values_are_two_scores() -> None:
     score = metrics.load("json_output").score
     assert score(item(row, '{"a": 1, "b": 3}')) == {"valid": 1.0, "values": 0.5, "exact": 0.0}
     assert score(item(row, '{"a": 1}')) == {"valid": 0.0, "values": 0.5, "exact": 0.0}
+
+
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "a",
+        "parameters": {
+            "type": "object",
+            "properties": {"x": {"type": "integer"}, "y": {"type": "string"}},
+            "required": ["x"],
+            "additionalProperties": False,
+        },
+    },
+}
+
+
+def calls_scores(row: dict[str, Any], text: str) -> dict[str, float]:
+    found: dict[str, float] = metrics.load("calls").score(item({"tools": [TOOL], **row}, text))
+    return found
+
+
+def test_format_and_meaning_are_two_scores() -> None:
+    row = parallel_row(A) | {"tools": [TOOL]}
+    forgiven = calls_scores(row, "<tool_call>\n{'name': 'a', 'arguments': {'x': 1}}")
+    assert (forgiven["exact"], forgiven["parsed"], forgiven["malformed"]) == (0.0, 0.0, 1.0)
+    assert (forgiven["exact_tolerant"], forgiven["parsed_tolerant"]) == (1.0, 1.0)
+    untagged = calls_scores(row, '{"name": "a", "parameters": {"x": 1}}')
+    assert (untagged["parsed"], untagged["exact_tolerant"]) == (0.0, 1.0)
+
+
+def test_arguments_belong_to_their_call() -> None:
+    one, other = {"x": 1, "y": "p"}, {"x": 2, "y": "q"}
+    row = parallel_row({"name": "a", "arguments": one}, {"name": "a", "arguments": other})
+    crossed = parallel_row(
+        {"name": "a", "arguments": {"x": 2, "y": "p"}},
+        {"name": "a", "arguments": {"x": 1, "y": "q"}},
+    )
+    scores = calls_scores(row, gold_text(crossed))
+    assert (scores["argument_precision"], scores["argument_recall"]) == (0.5, 0.5)
+    swapped = parallel_row(
+        {"name": "a", "arguments": other},
+        {"name": "a", "arguments": one},
+        {"name": "a", "arguments": {"x": 3}},
+    )
+    scores = calls_scores(row, gold_text(swapped))
+    assert (scores["argument_precision"], scores["argument_recall"]) == (0.8, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "valid"),
+    [({"x": 1}, 1.0), ({"x": "1"}, 0.0), ({"y": "p"}, 0.0), ({"x": 1, "z": 0}, 0.0)],
+)
+def test_calls_are_held_against_their_schema(arguments: dict[str, Any], valid: float) -> None:
+    other = gold_text(parallel_row({"name": "a", "arguments": arguments}))
+    assert calls_scores(parallel_row(A) | {"tools": [TOOL]}, other)["schema_valid"] == valid
+
+
+def test_under_a_broken_schema_nothing_is_valid() -> None:
+    broken = {"type": "function", "function": {"name": "a", "parameters": {"type": "objekt"}}}
+    row = parallel_row(A) | {"tools": [broken]}
+    assert calls_scores(row, gold_text(parallel_row(A)))["schema_valid"] == 0.0
+    asked = {"messages": [{"role": "assistant", "content": "{}"}], "schema": {"type": "objekt"}}
+    assert metrics.load("json_output").score(item(asked, "{}"))["valid"] == 0.0
+
+
+def test_prose_where_a_call_is_due_and_a_call_where_none_is() -> None:
+    wants = parallel_row(A) | {"tools": [TOOL]}
+    score = metrics.load("restraint").score
+    assert score(item(wants, "No.")) == {"undercall": 1.0}
+    assert score(item(wants, "<tool_call>{")) == {"undercall": 0.0}
+    refuses = {"messages": [{"role": "assistant", "content": "No."}], "tools": [TOOL]}
+    called = score(item(refuses, gold_text(parallel_row(A))))
+    assert (called["correct"], called["overcall"]) == (0.0, 1.0)
+    hidden = score(item(refuses, '{"name": "a", "arguments": {"x": 1}}'))
+    assert (hidden["correct"], hidden["overcall"], hidden["malformed"]) == (0.0, 1.0, 0.0)
+
+
+def test_an_empty_list_is_a_value_of_its_own() -> None:
+    row = {"messages": [{"role": "assistant", "content": '{"a": []}'}], "schema": {}}
+    score = metrics.load("json_output").score
+    assert score(item(row, '{"a": []}'))["values"] == 1.0
+    assert score(item(row, '{"a": {}}'))["values"] == 0.0

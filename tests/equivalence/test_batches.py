@@ -51,16 +51,3 @@ def test_the_loss_is_a_token_mean_whatever_the_batch(monkeypatch: pytest.MonkeyP
     together = loss.token_nll(base.model, rows)
     assert [n for _, n in together] == [n for _, n in one_by_one]
     assert loss.mean_nll(together) == pytest.approx(loss.mean_nll(one_by_one), rel=1e-6)
-
-
-def test_batched_generation_equals_one_by_one() -> None:
-    from experiments import data, evaluation, models
-
-    run = load(*SMOKE, "hardware=cpu")
-    base = models.load(run, models.choose_precision(run))
-    built = data.build(run, base.tokenizer, end_ids=base.end_ids, positions=base.positions)
-    prompts = [e.prompt_ids for e in built.train[:12]]
-    subject = evaluation.Subject(base.model, base, "base", run.eval, 12)
-    together = evaluation.generate(subject, prompts, "test")
-    alone = [evaluation.generate(subject, [p], "test")[0] for p in prompts]
-    assert together == alone

@@ -228,11 +228,15 @@ class EvalConfig:
     base: bool = True
     """Score the untuned base too, so that its row stands in the table."""
     batch_size: int | None = None
-    """Prompts per generation batch; null = 64 on a CPU, 32 on a GPU."""
+    """Answers that are written at a time; null = as memory allows, at most 96 on a CPU and 256 on
+    a GPU. The answers do not depend on it."""
     max_new_tokens: int | None = None
     """Longest answer; null = 1.25 x the longest gold answer of the test splits."""
     limit: int | None = None
     """Answer at most this many rows of each split; null = all."""
+    held_out_text: str | None = None
+    """A text file (or JSON lines with a column text) whose loss shows what was forgotten;
+    null = the embedded base's own, none for other models."""
     objective: str | None = None
     """The score a sweeper sees, for example `calls/exact`; null = `validation/loss/nll`."""
     direction: str | None = None

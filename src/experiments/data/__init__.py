@@ -3,11 +3,12 @@
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.config import DataConfig, RunConfig
+from experiments.config import DataConfig, EvalConfig, RunConfig
 from experiments.data import cache, encoding, guard, mixture, sources
 from experiments.data.encoding import EncodedSource
 from experiments.data.rendering import Encoded, Renderer
@@ -37,6 +38,11 @@ class TrainData:
     def validation(self) -> list[Encoded]:
         """The rows that choose; empty if the data have none."""
         return self.splits.get("validation", [])
+
+    def evaluated_splits(self, spec: EvalConfig) -> Iterator[tuple[str, list[Encoded]]]:
+        """Yield (split, rows) of what is answered, in order; a split that is not there is empty."""
+        for split in spec.splits:
+            yield split, self.splits.get(split, [])
 
 
 def build(

@@ -8,6 +8,7 @@ A metric is a module with
 A score of a split is the mean over the items it applies to.
 """
 
+import functools
 import importlib
 import itertools
 import pkgutil
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from experiments.answers import Answer
+from experiments.answers import Answer, parse_tolerant, tool_names
 from experiments.errors import ConfigError, did_you_mean
 
 
@@ -28,6 +29,13 @@ class Item:
     stopped: bool
     """The model ended its turn itself, before `eval.max_new_tokens`."""
     new_tokens: int
+    text: str = ""
+    """The answer as it was generated, without its end token."""
+
+    @functools.cached_property
+    def tolerant(self) -> Answer:
+        """The answer as a forgiving program would read it."""
+        return parse_tolerant(self.text, tool_names(self.row))
 
 
 def names() -> list[str]:

@@ -1,19 +1,32 @@
-"""Negative log-likelihood per trained token, in nats: a true token mean.
+"""Negative log-likelihood per trained token, in nats: a true token mean, and by what a token says.
 
 Example: rows with summed NLL 6.0 over 3 tokens and 1.0 over 1 token give 7/4 = 1.75, not the mean
 of the row means (1.5). A mean of batch means, which trainers report, depends on the batch size:
 one model and one set gave 5.2420 at batch 1 and 5.1781 at 8 with TRL 1.16.
+
+`bits_per_byte` is the summed NLL of the trained tokens, end-of-turn included, in bits, over the
+bytes of the text they spell in UTF-8 (without the end-of-turn marker): tokenizers cut the same
+text into different numbers of tokens, so their NLL per token cannot be compared, and this can.
+`nll_<class>` is the mean over the tokens of one class of `token_classes`.
 It is computed from tokens, not from answers, so `score` adds nothing to an item.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 from experiments.metrics import Item
+from experiments.token_classes import CLASSES
 
-DIRECTION = {"nll": "minimize"}
+DIRECTION = {
+    "nll": "minimize",
+    "bits_per_byte": "minimize",
+    **{f"nll_{name}": "minimize" for name in CLASSES},
+}
 # Rows x padded length of one forward pass: bounds the logits, 2,048 x 152k x 4 bytes = 1.2 GB.
 TOKENS_PER_BATCH = 2048
+Part = tuple[float, int]
+"""(summed NLL in nats, number of tokens)"""
 
 
 class Encoded(Protocol):
@@ -29,48 +42,69 @@ class Encoded(Protocol):
 
 
 def score(item: Item) -> dict[str, float]:
-    """Return nothing: `token_nll` measures this metric."""
+    """Return nothing: `token_losses` measures this metric."""
     return {}
 
 
-def token_nll(model: Any, rows: Sequence[Encoded]) -> list[tuple[float, int]]:
-    """Return for each row the summed NLL in nats and the number of trained tokens.
+def token_nll(model: Any, rows: Sequence[Encoded]) -> list[Part]:
+    """Return for each row the summed NLL in nats and the number of trained tokens."""
+    return [(math.fsum(losses), len(losses)) for losses in token_losses(model, rows)]
 
-    Rows are batched by length (right-padded), so the result does not depend on a batch size
-    beyond rounding. B rows, L tokens, V vocabulary.
+
+def token_losses(model: Any, rows: Sequence[Encoded]) -> list[list[float]]:
+    """Return for each row the NLL of each trained token, in nats, in the order of the tokens.
+
+    The first token of a row is predicted by nothing and left out. Rows are batched by length
+    (right-padded), so the result does not depend on a batch size beyond rounding; where memory
+    runs out, the batch is halved. B rows, L tokens, V vocabulary.
     """
+    import torch
+
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i].input_ids))
+    result: list[list[float]] = [[] for _ in rows]
+    was_training = model.training
+    model.eval()
+    waiting = _batches(order, rows)
+    with torch.no_grad():
+        while waiting:
+            batch = waiting.pop(0)
+            try:
+                losses = _batch_losses(model, [rows[i] for i in batch])
+            except torch.OutOfMemoryError:
+                if len(batch) == 1:
+                    raise
+                half = len(batch) // 2
+                waiting = [batch[:half], batch[half:], *waiting]
+                continue
+            for i, own in zip(batch, losses, strict=True):
+                result[i] = own
+    model.train(was_training)
+    return result
+
+
+def _batch_losses(model: Any, rows: Sequence[Encoded]) -> list[list[float]]:
     import torch
     from torch.nn import functional
 
-    order = sorted(range(len(rows)), key=lambda i: len(rows[i].input_ids))
-    result: list[tuple[float, int]] = [(0.0, 0)] * len(rows)
-    was_training = model.training
-    model.eval()
-    with torch.no_grad():
-        for batch in _batches(order, rows):
-            width = max(len(rows[i].input_ids) for i in batch)
-            ids_BL = torch.zeros((len(batch), width), dtype=torch.long)
-            labels_BL = torch.full((len(batch), width), -100)
-            mask_BL = torch.zeros((len(batch), width), dtype=torch.long)
-            for b, i in enumerate(batch):
-                length = len(rows[i].input_ids)
-                ids_BL[b, :length] = torch.tensor(rows[i].input_ids)
-                labels_BL[b, :length] = torch.tensor(rows[i].labels)
-                mask_BL[b, :length] = 1
-            device = model.device
-            logits_BLV = model(
-                input_ids=ids_BL.to(device), attention_mask=mask_BL.to(device), use_cache=False
-            ).logits[:, :-1]
-            target_BL = labels_BL[:, 1:].to(device)
-            nll_BL = functional.cross_entropy(
-                logits_BLV.float().transpose(1, 2), target_BL, ignore_index=-100, reduction="none"
-            )
-            sums = nll_BL.double().sum(dim=1).tolist()
-            counts = (target_BL != -100).sum(dim=1).tolist()
-            for b, i in enumerate(batch):
-                result[i] = (sums[b], counts[b])
-    model.train(was_training)
-    return result
+    width = max(len(row.input_ids) for row in rows)
+    ids_BL = torch.zeros((len(rows), width), dtype=torch.long)
+    labels_BL = torch.full((len(rows), width), -100)
+    mask_BL = torch.zeros((len(rows), width), dtype=torch.long)
+    for b, row in enumerate(rows):
+        length = len(row.input_ids)
+        ids_BL[b, :length] = torch.tensor(row.input_ids)
+        labels_BL[b, :length] = torch.tensor(row.labels)
+        mask_BL[b, :length] = 1
+    device = model.device
+    logits_BLV = model(
+        input_ids=ids_BL.to(device), attention_mask=mask_BL.to(device), use_cache=False
+    ).logits[:, :-1]
+    target_BL = labels_BL[:, 1:].to(device)
+    nll_BL = functional.cross_entropy(
+        logits_BLV.float().transpose(1, 2), target_BL, ignore_index=-100, reduction="none"
+    ).cpu()
+    wanted_BL = labels_BL[:, 1:] != -100
+    return [nll_BL[b][wanted_BL[b]].tolist() for b in range(len(rows))]
 
 
 def mean_nll(parts: Sequence[tuple[float, int]]) -> float:

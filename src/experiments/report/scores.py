@@ -16,6 +16,7 @@ Kind = Literal["base", "tuned"]
 
 COLUMNS = {
     "calls/exact": "calls exact",
+    "calls/exact_tolerant": "exact, tolerant parse",
     "unseen_values/calls/exact": "exact, unseen values",
     "unseen_tools/calls/exact": "exact, unseen tools",
     "restraint/correct": "restraint",
@@ -24,10 +25,19 @@ COLUMNS = {
     "calls/malformed": "malformed",
     "generation/stopped": "stopped",
     "loss/nll": "NLL per token",
+    "loss/bits_per_byte": "bits per byte",
     "validation/loss/nll": "validation NLL",
+    "forgetting/nll": "held-out text NLL",
+    "forgetting/increase": "forgetting (nats)",
 }
 
 
+# What is shown of a benchmark: the score that is its own, then how it was answered.
+BENCHMARKS = ("bfcl_", "nestful_", "when2call_", "seal_tools_", "toolworld")
+BENCHMARK_SCORES = (
+    *("bfcl_ast/valid", "bfcl_ast/malformed", "plan_graph/success", "calls/exact"),
+    *("calls/exact_tolerant", "restraint/correct", "json_output/valid"),
+)
 CATEGORY_SCORES = ("calls/exact", "restraint/correct", "json_output/valid")
 
 
@@ -70,13 +80,13 @@ class Run:
         found: dict[tuple[str, str], dict[str, float]] = {}
         parts: dict[tuple[str, str], dict[str, tuple[float, float]]] = {}
         for item in self._items:
-            prefix = "" if item["split"] == "test" else f"{item['split']}/"
+            prefix = "" if item["split"] in ("test", "held_out_text") else f"{item['split']}/"
             model, row = item["model"], str(item["id"])
             for key, value in item["scores"].items():
                 found.setdefault((model, prefix + key), {})[row] = float(value)
-            if item.get("trained_tokens"):
-                nll = (float(item["nll"]), float(item["trained_tokens"]))
-                parts.setdefault((model, f"{prefix}loss/nll"), {})[row] = nll
+            for key, (total, weight) in _parts(item).items():
+                pair = (float(total), float(weight))
+                parts.setdefault((model, prefix + key), {})[row] = pair
         for at, pairs in parts.items():
             values = statistics.ratio_values(*zip(*pairs.values(), strict=True))
             found[at] = dict(zip(pairs, values, strict=True))
@@ -123,6 +133,15 @@ class Run:
         return statistics.paired_difference(list(a.values()), [b[row] for row in a], over="items")
 
 
+def _parts(item: dict[str, Any]) -> dict[str, tuple[float, float]]:
+    """Return the (sum, weight) of an item's losses; version 1 of the items had the NLL alone."""
+    if "parts" in item:
+        found: dict[str, tuple[float, float]] = item["parts"]
+        return found
+    has_nll = bool(item.get("trained_tokens"))
+    return {"loss/nll": (item["nll"], item["trained_tokens"])} if has_nll else {}
+
+
 def by_category(run: Run) -> dict[tuple[str, str], dict[str, Interval]]:
     """Return (category, score) -> model -> interval over the category's test rows."""
     found: dict[tuple[str, str], dict[str, Interval]] = {}
@@ -138,9 +157,19 @@ def by_category(run: Run) -> dict[tuple[str, str], dict[str, Interval]]:
     return found
 
 
+def benchmark_scores(run: Run) -> list[str]:
+    """Return the score keys of the named benchmarks that a run was asked, in order."""
+    there = {key for scores in run.record.scores.values() for key in scores}
+    splits = {key.split("/")[0] for key in there if key.startswith(BENCHMARKS)}
+    wanted = [f"{split}/{name}" for split in sorted(splits) for name in BENCHMARK_SCORES]
+    return [key for key in wanted if key in there]
+
+
 def bounds(key: str) -> Bounds | None:
     """Return the range of a score: the shares among the main scores lie within 0 and 1."""
-    return (0.0, 1.0) if key in COLUMNS and "loss/" not in key else None
+    loss = "loss/" in key or key.startswith("forgetting/")
+    share = key in COLUMNS or key.endswith(BENCHMARK_SCORES)
+    return (0.0, 1.0) if share and not loss else None
 
 
 def direction(key: str) -> Direction:

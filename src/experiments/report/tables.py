@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from experiments import statistics
 from experiments.report.arms import Report, Row
-from experiments.report.scores import COLUMNS, Run, by_category, direction
+from experiments.report.scores import COLUMNS, Kind, Run, benchmark_scores, by_category, direction
 from experiments.statistics import Interval
+from experiments.token_classes import CLASSES
 
 
 @dataclass
@@ -61,7 +62,9 @@ def grids(report: Report) -> list[Grid]:
     if not main_scores(report.rows):
         return []
     if report.single is not None:
-        return [_single_grid(report.rows, report.single), *_category_grids(report.single)]
+        run = report.single
+        more = (*_category_grids(run), *_benchmark_grids(run), *_token_class_grids(run))
+        return [_single_grid(report.rows, run), *more]
     return [_sweep_grid(report)]
 
 
@@ -85,6 +88,39 @@ def _category_grids(run: Run) -> list[Grid]:
         line = [category, COLUMNS[key], str(n)]
         lines.append(line + [cell_text(cells.get(kind)) for kind in ("base", "tuned")])
     return [Grid(["category", "score", "test rows", "base", "tuned"], lines)] if lines else []
+
+
+def _benchmark_grids(run: Run) -> list[Grid]:
+    """Return the table of the named benchmarks; none where none was asked."""
+    keys = benchmark_scores(run)
+    lines = [[key.replace("/", " ", 1), *_compared_models(run, key)] for key in keys]
+    return [Grid(["benchmark", *_COMPARED], lines)] if lines else []
+
+
+def _token_class_grids(run: Run) -> list[Grid]:
+    """Return the NLL by what a token says; none where it was not measured."""
+    lines = []
+    for name in CLASSES:
+        key = f"loss/nll_{name}"
+        if run.score("tuned", key) is not None or run.score("base", key) is not None:
+            lines.append([name.replace("_", " "), *_compared_models(run, key)])
+    return [Grid(["NLL by token class", *_COMPARED], lines)] if lines else []
+
+
+_COMPARED = ("n", "base", "tuned", "tuned - base", "tuned is")
+
+
+def _compared_models(run: Run, key: str) -> list[str]:
+    """Return n, both models' score, their difference paired by test row, and the words for it."""
+    kinds: tuple[Kind, ...] = ("base", "tuned")
+    counts = [run.record.counts.get(kind, {}).get(key) for kind in kinds]
+    gain = run.gain(key)
+    return [
+        str(next((n for n in counts if n is not None), "-")),
+        *(cell_text(run.over_items(kind, key)) for kind in kinds),
+        cell_text(gain, "+"),
+        verdict(gain, key),
+    ]
 
 
 def _sweep_grid(report: Report) -> Grid:

@@ -79,9 +79,18 @@ class Attempt:
             "code_sha256": records.code_identity(),
             "libraries": records.libraries(),
         }
+        self._read_held_out_text()
         self.load_seconds = time.monotonic() - began
         facts.print_loaded(self.base, self.data)
         self._prepared = True
+
+    def _read_held_out_text(self) -> None:
+        from experiments.evaluation import held_out
+
+        text = held_out.read(self.run)
+        self.windows = held_out.windows(text, self.base) if text else []
+        if text is not None:
+            self.identity["held_out_sha256"] = text.sha256
 
     def _start_record(self) -> None:
         record = self.record
@@ -127,6 +136,10 @@ class Attempt:
         run, record, base = self.run, self.record, self.base
         trains = run.trainer.max_steps != 0
         self.items: list[dict[str, Any]] = []
+        self.held_out = None
+        if self.windows:
+            nll = evaluation.held_out.losses(base.model, self.windows)
+            self.held_out = evaluation.HeldOut(self.windows, nll)
         if run.eval.base:
             self._score_base()
         self._check_objective()
@@ -154,8 +167,7 @@ class Attempt:
             }
         if trains or run.model.adapter is not None:
             began = time.monotonic()
-            scores = evaluation.score(model, base, self.data, run.eval, label="tuned")
-            self._add_scores("tuned", scores)
+            self._score(model, "tuned")
             record.timing["evaluate_seconds"] = time.monotonic() - began
         if trains:
             card = report.model_card(record)
@@ -166,21 +178,17 @@ class Attempt:
 
     def _score_base(self) -> None:
         """Score the untuned base, or take its scores from a finished run beside this one."""
-        from experiments import evaluation
-
         twin = self._twin()
         if twin is not None:
             self.record.scores["base"] = twin.scores["base"]
             self.record.counts["base"] = twin.counts["base"]
+            self.record.evaluation["base"] = twin.evaluation.get("base", {})
             self.record.provenance["base_scores_from"] = f"{twin.run_id} in {twin.folder.name}"
             self.items += [i for i in records.items(twin) if i["model"] == "base"]
             say(f"  base scores are those of {twin.folder} (same base, data, code and evaluation)")
             return
         began = time.monotonic()
-        scores = evaluation.score(
-            self.base.model, self.base, self.data, self.run.eval, label="base"
-        )
-        self._add_scores("base", scores)
+        self._score(self.base.model, "base")
         self.record.timing["evaluate_base_seconds"] = time.monotonic() - began
 
     def _twin(self) -> Record | None:
@@ -201,9 +209,17 @@ class Attempt:
         same_questions = other.config["eval"] == self.record.config["eval"]
         return not changed and same_questions and bool(records.items(other))
 
-    def _add_scores(self, label: str, scores: Any) -> None:
+    def _score(self, model: Any, label: str) -> None:
+        """Score a model on everything that the run asks, and keep the scores and items."""
+        from experiments import evaluation
+
+        spec = self.run.eval
+        budget = evaluation.answer_budget(self.data, spec)
+        subject = evaluation.Subject(model, self.base, label, spec, budget, self.folder)
+        scores = evaluation.score(subject, self.data, self.held_out)
         self.record.scores[label] = scores.means
         self.record.counts[label] = scores.counts
+        self.record.evaluation[label] = scores.facts | {"thinking": self.run.data.thinking}
         self.items += scores.items
 
     def _check_objective(self) -> None:
@@ -296,6 +312,9 @@ class Attempt:
     def _apply_retention(self) -> None:
         """Remove what `trainer.keep` does not name, now that the record is finished."""
         from experiments import training
+        from experiments.evaluation import progress_file
+
+        shutil.rmtree(self.folder / progress_file.FOLDER, ignore_errors=True)
 
         keep = self.run.trainer.keep
         if keep in ("none", "adapter"):

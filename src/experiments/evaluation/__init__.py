@@ -1,0 +1,216 @@
+"""Model and test rows -> scores by split and category, and what was answered to every row.
+
+Base and tuned model go through this one path. Every row is answered once, greedily, and all
+metrics read that answer; the loss is a token mean over the same rows.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from experiments import answers, metrics, schemas
+from experiments.config import EvalConfig
+from experiments.data import Encoded, TrainData
+from experiments.evaluation import held_out, progress_file, row_losses
+from experiments.evaluation.generation import Generated, Limits, generate
+from experiments.evaluation.held_out import Window
+from experiments.evaluation.progress_file import ProgressFile
+from experiments.metrics import Item, loss
+from experiments.models import Base
+from experiments.progress import track
+
+__all__ = ["Generated", "Limits", "Scores", "Subject", "answer", "generate", "held_out", "score"]
+
+# The longest answer where no row has a gold answer to go by.
+_BUDGET_WITHOUT_GOLD = 256
+
+
+@dataclass
+class Scores:
+    """Everything measured of one model."""
+
+    means: dict[str, float] = field(default_factory=dict)
+    """Score key (`calls/exact`, `unseen_tools/calls/exact/parallel`) -> mean."""
+    counts: dict[str, int] = field(default_factory=dict)
+    """Score key -> number of items (for a loss tokens or bytes) behind the mean."""
+    items: list[dict[str, Any]] = field(default_factory=list)
+    """One plain dict per row and split."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """How the answers came about: limits, stop reasons, defects by split, what was adapted."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The model that is scored."""
+
+    model: Any
+    base: Base
+    """Its tokenizer, end tokens and device."""
+    label: str
+    """`base` or `tuned`, in items and progress."""
+    spec: EvalConfig
+    budget: int
+    """Longest answer, in tokens."""
+    folder: Path | None = None
+    """Where answers are kept until the run is finished; None = nowhere."""
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The text that shows what was forgotten, and the base's loss on it."""
+
+    windows: list[Window]
+    base_nll: list[float]
+    """Summed NLL of each window under the untuned base, in nats."""
+
+
+def score(subject: Subject, data: TrainData, text: HeldOut | None = None) -> Scores:
+    """Score one model on every split that is there, and on the held-out text."""
+    scores = Scores(facts={"max_new_tokens": subject.budget, "stop_reasons": {}, "defects": {}})
+    if data.validation:
+        made = _losses(subject, data.validation)
+        _add_losses(scores, "validation/", data.validation, made)
+    for split, rows in data.evaluated_splits(subject.spec):
+        if rows:
+            _score_split(scores, subject, rows[: subject.spec.limit], split)
+    if text is not None:
+        _score_text(scores, subject, text)
+    return scores
+
+
+def answer_budget(data: TrainData, spec: EvalConfig) -> int:
+    """Return the longest answer allowed, in tokens: as configured, else 1.25 x the longest gold."""
+    if spec.max_new_tokens is not None:
+        return spec.max_new_tokens
+    lengths = [e.answer_tokens for _, rows in data.evaluated_splits(spec) for e in rows]
+    longest = max(lengths, default=0) or _BUDGET_WITHOUT_GOLD
+    return longest + (longest + 3) // 4
+
+
+def answer(subject: Subject, prompts: Sequence[list[int]], split: str) -> list[Generated]:
+    """Answer prompts greedily; those answered before an interruption are not asked again."""
+    limits = Limits(subject.budget, subject.spec.batch_size)
+    done: dict[int, Generated] = {}
+    file: ProgressFile | None = None
+    if subject.folder is not None:
+        key = progress_file.key(subject.model, subject.base, prompts, limits)
+        folder = subject.folder / progress_file.FOLDER
+        file = ProgressFile(folder / f"{subject.label}_{split}.jsonl", key)
+        done = dict(file.found)
+    left = [i for i in range(len(prompts)) if i not in done]
+    label = f"answers of the {subject.label} model, {split}"
+    shown = iter(track(range(len(left)), len(left), label, "answers"))
+
+    def keep(place: int, given: Generated) -> None:
+        done[left[place]] = given
+        if file is not None:
+            file.add(left[place], given)
+        next(shown, None)
+
+    try:
+        generate(subject.model, subject.base, [prompts[i] for i in left], limits, keep)
+        next(shown, None)  # closes the bar
+    finally:
+        if file is not None:
+            file.close()
+    return [done[i] for i in range(len(prompts))]
+
+
+def _score_split(scores: Scores, subject: Subject, rows: Sequence[Encoded], split: str) -> None:
+    prefix = "" if split == "test" else f"{split}/"
+    losses = _losses(subject, rows)
+    _add_losses(scores, prefix, rows, losses)
+    given = answer(subject, [e.prompt_ids for e in rows], split)
+    modules = {name: metrics.load(name) for name in [*subject.spec.metrics, "generation"]}
+    per_key: dict[str, list[float]] = defaultdict(list)
+    defects: Counter[str] = Counter()
+    for encoded, one, parts in zip(rows, given, losses, strict=True):
+        parsed = answers.parse(one.text)
+        item = Item(encoded.row, parsed, one.stopped, one.new_tokens, one.text)
+        own = {
+            f"{name}/{key}": value
+            for name, module in modules.items()
+            for key, value in module.score(item).items()
+        }
+        category = encoded.row.get("category")
+        for key, value in own.items():
+            per_key[f"{prefix}{key}"].append(value)
+            if category:
+                per_key[f"{prefix}{key}/{category}"].append(value)
+        found = [*dict.fromkeys([*parsed.defects, *item.tolerant.defects]), *_broken_schemas(item)]
+        defects.update(found)
+        about = {"model": subject.label, "split": split, "id": encoded.row["id"]}
+        said = {"category": category, "text": one.text, "stop_reason": one.stop_reason}
+        counted = {"stopped": one.stopped, "new_tokens": one.new_tokens, "defects": found}
+        scores.items.append(about | said | counted | {"parts": parts, "scores": own})
+    scores.facts["stop_reasons"][split] = dict(Counter(one.stop_reason for one in given))
+    scores.facts["defects"][split] = dict(defects)
+    for key, values in per_key.items():
+        scores.means[key] = sum(values) / len(values)
+        scores.counts[key] = len(values)
+
+
+def _broken_schemas(item: Item) -> Iterator[str]:
+    """Name a schema under which nothing can be valid."""
+    own = [item.row["schema"]] if "schema" in item.row else []
+    functions = [tool.get("function", tool) for tool in item.row.get("tools") or []]
+    if any(schemas.problem(s) for s in [*own, *(f.get("parameters") or {} for f in functions)]):
+        yield "broken schema"
+
+
+def _losses(subject: Subject, rows: Sequence[Encoded]) -> list[row_losses.Parts]:
+    """Return the parts of each row; none for a row without trained tokens."""
+    trained = [e for e in rows if e.trained_tokens]
+    found = iter(loss.token_losses(subject.model, trained))
+    base = subject.base
+    ends = set(base.end_ids)
+    return [
+        row_losses.parts(e, next(found), base.tokenizer, ends) if e.trained_tokens else {}
+        for e in rows
+    ]
+
+
+def _add_losses(
+    scores: Scores, prefix: str, rows: Sequence[Encoded], losses: Sequence[row_losses.Parts]
+) -> None:
+    """Add the means over all rows, and of the NLL by category."""
+    groups: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for encoded, parts in zip(rows, losses, strict=True):
+        category = encoded.row.get("category")
+        for key, part in parts.items():
+            groups[prefix + key].append(part)
+            if category and key == "loss/nll":
+                groups[f"{prefix}{key}/{category}"].append(part)
+    _add_means(scores, groups)
+
+
+def _add_means(scores: Scores, groups: dict[str, list[tuple[float, float]]]) -> None:
+    for key, members in groups.items():
+        weight = sum(weight for _, weight in members)
+        scores.means[key] = sum(total for total, _ in members) / max(1, weight)
+        scores.counts[key] = int(weight)
+
+
+def _score_text(scores: Scores, subject: Subject, text: HeldOut) -> None:
+    """Add the loss on the held-out text, and for a tuned model how much it has risen."""
+    import math
+
+    tuned = subject.label != "base"
+    nll = held_out.losses(subject.model, text.windows) if tuned else text.base_nll
+    groups: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for number, (window, own, before) in enumerate(
+        zip(text.windows, nll, text.base_nll, strict=True)
+    ):
+        tokens = len(window.input_ids) - 1
+        parts: row_losses.Parts = {"forgetting/nll": (own, tokens)}
+        if window.text_bytes:
+            parts["forgetting/bits_per_byte"] = (own / math.log(2), window.text_bytes)
+        if tuned:
+            parts["forgetting/increase"] = (own - before, tokens)
+        for key, part in parts.items():
+            groups[key].append(part)
+        about = {"model": subject.label, "split": "held_out_text", "id": f"window-{number}"}
+        scores.items.append(about | {"category": None, "parts": parts, "scores": {}})
+    _add_means(scores, groups)

@@ -1,0 +1,365 @@
+"""Prompts in, greedy answers out: the same text as one prompt at a time, in a fraction of it.
+
+Prompts are read in chunks of like length, and the rows of all chunks are continued together in
+one pool: a row that ends leaves it, and the next chunk is read as soon as it fits. So neither
+padding nor a single long answer holds the others up, and the model is called for as many rows as
+memory allows. Where several prompts begin alike (system text and tools), that beginning is read
+once and its keys and values are shared.
+
+Layout of a pool: every row is padded on the left, between the shared beginning and the rest where
+there is one; padding is masked and does not count as a position.
+
+B rows, L tokens, P tokens of a shared beginning, H heads, D size of a head.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from experiments.models import Base
+from experiments.progress import say
+
+# `make bench` prints what these give against one prompt at a time.
+CHUNK_ROWS = 32
+POOL_ROWS_CPU, POOL_ROWS_GPU = 96, 256
+# Reading a chunk holds activations of about this many tokens at once.
+CHUNK_TOKENS = 16_384
+# A beginning shorter than this, or shared by fewer prompts, costs more calls than it saves.
+SHARED_TOKENS, SHARED_ROWS = 64, 8
+# Share of the free memory that keys and values may take.
+CACHE_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class Generated:
+    """One answer."""
+
+    text: str
+    """Without its end token."""
+    new_tokens: int
+    """With its end token."""
+    stop_reason: str
+    """`end_token`, `max_new_tokens`, or `positions`: the model has no more of them."""
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the model ended the answer itself."""
+        return self.stop_reason == "end_token"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long answers may be and how many are written at a time."""
+
+    new_tokens: int
+    pool_rows: int | None = None
+    """None: by device and memory."""
+
+
+Done = Callable[[int, Generated], None]
+"""(index of the prompt, its answer) -> told as soon as an answer ends."""
+
+
+def generate(
+    model: Any, base: Base, prompts: Sequence[list[int]], limits: Limits, done: Done
+) -> list[str]:
+    """Answer each prompt greedily and hand each answer to `done` when it ends.
+
+    Args:
+        model: the base's model, with or without an adapter.
+        base: its tokenizer, end tokens, positions and device.
+        prompts: token ids, each at least 1 and fewer than the model's positions.
+        limits: of answers and memory.
+        done: takes the answers, in the order they end.
+
+    Returns:
+        What was adapted on the way, for the record: out of memory with how many rows.
+    """
+    import torch
+
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            return _Writer(model, base, prompts, limits, done).run()
+    finally:
+        model.train(was_training)
+
+
+@dataclass
+class _Chunk:
+    """Prompts that are read together; all begin with the same `shared` tokens."""
+
+    indices: list[int]
+    shared: tuple[int, ...] = ()
+
+
+@dataclass
+class _Pool:
+    """The rows that are being continued."""
+
+    indices: list[int]
+    cache: Any
+    mask_BL: Any
+    position_B1: Any
+    logits_BV: Any
+
+
+@dataclass
+class _Writer:
+    model: Any
+    base: Base
+    prompts: Sequence[list[int]]
+    limits: Limits
+    done: Done
+    notes: list[str] = field(default_factory=list)
+    pool: _Pool | None = None
+    written: dict[int, list[int]] = field(default_factory=dict)
+    """Index of an unfinished prompt -> its new tokens."""
+    beginnings: dict[tuple[int, ...], Any] = field(default_factory=dict)
+    """Shared beginning -> its keys and values, one row."""
+
+    def run(self) -> list[str]:
+        import torch
+        from transformers import DynamicCache
+
+        self.ends = set(self.base.end_ids)
+        on_cpu = self.base.precision.device == "cpu"
+        self.pool_rows = self.limits.pool_rows or (POOL_ROWS_CPU if on_cpu else POOL_ROWS_GPU)
+        self.cache_bytes = _free_bytes(on_cpu) * CACHE_SHARE
+        self.token_bytes = _cache_bytes_per_token(self.model)
+        self.plain = _is_plain(DynamicCache(config=self.model.config))
+        self._queue(range(len(self.prompts)))
+        while self.waiting or self.pool:
+            try:
+                self._admit()
+                self._step()
+            except torch.OutOfMemoryError:
+                if self.pool_rows == 1:
+                    raise
+                self._with_half_the_rows()
+        return self.notes
+
+    def _queue(self, indices: Sequence[int]) -> None:
+        """Cut prompts into chunks of one beginning and like length, short ones first."""
+        rows = min(CHUNK_ROWS, self.pool_rows)
+        self.waiting: deque[_Chunk] = deque()
+        groups = _by_beginning(self.prompts, indices) if self.plain else [((), list(indices))]
+        for shared, members in groups:
+            ordered = sorted(members, key=lambda i: len(self.prompts[i]))
+            while ordered:
+                longest = len(self.prompts[ordered[:rows][-1]])
+                held = (longest + self.limits.new_tokens) * self.token_bytes
+                fitting = min(CHUNK_TOKENS // longest, int(self.cache_bytes // held))
+                size = max(1, min(rows, fitting))
+                self.waiting.append(_Chunk(ordered[:size], shared))
+                del ordered[:size]
+
+    def _admit(self) -> None:
+        """Read waiting chunks for as long as their rows fit beside those in the pool."""
+        while self.waiting:
+            chunk = self.waiting[0]
+            if self.pool and not self._fits(chunk):
+                return
+            read = self._read(chunk)
+            self.waiting.popleft()
+            self.written |= {i: [] for i in chunk.indices}
+            if self.pool:
+                _append(self.pool, read)
+            else:
+                self.pool = read
+
+    def _fits(self, chunk: _Chunk) -> bool:
+        assert self.pool is not None, "asked only beside a pool"
+        if not self.plain:
+            return False
+        rows = len(self.pool.indices) + len(chunk.indices)
+        longest = max(len(self.prompts[i]) for i in chunk.indices)
+        width = max(longest, self.pool.mask_BL.shape[1]) + self.limits.new_tokens
+        return rows <= self.pool_rows and rows * width * self.token_bytes <= self.cache_bytes
+
+    def _read(self, chunk: _Chunk) -> _Pool:
+        """Run the prompts of a chunk through the model and return them as a pool."""
+        import torch
+
+        device, skip = self.model.device, len(chunk.shared)
+        rests = [self.prompts[i][skip:] for i in chunk.indices]
+        width = max(map(len, rests))
+        pad = self.base.tokenizer.pad_token_id or 0
+        ids_BL = torch.tensor([[pad] * (width - len(r)) + r for r in rests], device=device)
+        mask_BL = torch.tensor(
+            [[1] * skip + [0] * (width - len(r)) + [1] * len(r) for r in rests], device=device
+        )
+        position_BL = (mask_BL.cumsum(1) - 1).clamp(min=0)[:, skip:]
+        cache = self._beginning(chunk.shared, len(rests))
+        logits_BV = self._forward(ids_BL, mask_BL, position_BL, cache)
+        return _Pool(list(chunk.indices), cache, mask_BL, position_BL[:, -1:], logits_BV)
+
+    def _beginning(self, shared: tuple[int, ...], rows: int) -> Any:
+        """Return a cache that holds the shared beginning for each of `rows` rows."""
+        import copy
+
+        import torch
+        from transformers import DynamicCache
+
+        if not shared:
+            return DynamicCache(config=self.model.config)
+        if shared not in self.beginnings:
+            cache = DynamicCache(config=self.model.config)
+            ids_1P = torch.tensor([list(shared)], device=self.model.device)
+            position_1P = torch.arange(len(shared), device=self.model.device)[None]
+            self._forward(ids_1P, torch.ones_like(ids_1P), position_1P, cache)
+            self.beginnings = {shared: cache}  # chunks of one beginning follow each other
+        cache = copy.deepcopy(self.beginnings[shared])
+        cache.batch_repeat_interleave(rows)
+        return cache
+
+    def _forward(self, ids_BL: Any, mask_BL: Any, position_BL: Any, cache: Any) -> Any:
+        """Return the logits after each row's last token, shape (B, V)."""
+        return self.model(
+            input_ids=ids_BL,
+            attention_mask=mask_BL,
+            position_ids=position_BL,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        ).logits[:, -1]
+
+    def _step(self) -> None:
+        """Give every row of the pool its next token; rows that end leave."""
+        import torch
+
+        pool = self.pool
+        assert pool is not None, "there are rows, or run would have ended"
+        next_B = pool.logits_BV.argmax(-1)
+        stay = []
+        for place, (i, token) in enumerate(zip(pool.indices, next_B.tolist(), strict=True)):
+            self.written[i].append(token)
+            reason = self._stop_reason(i, token)
+            if reason is None:
+                stay.append(place)
+            else:
+                self.done(i, self._answer(self.written.pop(i), reason))
+        if not stay:
+            self.pool = None
+            return
+        if len(stay) < len(pool.indices):
+            next_B = next_B[_keep(pool, stay)]
+        ones_B1 = torch.ones_like(pool.position_B1)
+        pool.mask_BL = torch.cat([pool.mask_BL, ones_B1], dim=1)
+        pool.position_B1 = pool.position_B1 + 1
+        pool.logits_BV = self._forward(next_B[:, None], pool.mask_BL, pool.position_B1, pool.cache)
+
+    def _stop_reason(self, index: int, token: int) -> str | None:
+        new = len(self.written[index])
+        if token in self.ends:
+            return "end_token"
+        if new >= self.limits.new_tokens:
+            return "max_new_tokens"
+        return "positions" if len(self.prompts[index]) + new >= self.base.positions else None
+
+    def _answer(self, ids: list[int], reason: str) -> Generated:
+        said = ids[:-1] if reason == "end_token" else ids
+        text = self.base.tokenizer.decode(said, skip_special_tokens=False)
+        return Generated(text, len(ids), reason)
+
+    def _with_half_the_rows(self) -> None:
+        """Start the unfinished rows again in smaller batches; answers do not depend on it."""
+        import torch
+
+        largest = max(len(self.pool.indices) if self.pool else 1, min(CHUNK_ROWS, self.pool_rows))
+        self.pool_rows = max(1, min(self.pool_rows, largest) // 2)
+        note = f"out of memory while answering: going on with {self.pool_rows} prompts at a time"
+        self.notes.append(note)
+        say(note)
+        left = [*self.written, *(i for chunk in self.waiting for i in chunk.indices)]
+        self.pool, self.written, self.beginnings = None, {}, {}
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        self._queue(sorted(set(left)))
+
+
+def _by_beginning(
+    prompts: Sequence[list[int]], indices: Sequence[int]
+) -> Iterator[tuple[tuple[int, ...], list[int]]]:
+    """Yield (shared beginning, indices) of the prompts; () for those that share none."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for i in indices:
+        groups.setdefault(tuple(prompts[i][:SHARED_TOKENS]), []).append(i)
+    alone: list[int] = []
+    for members in groups.values():
+        # One token of each prompt must be left to read, or there would be no logits.
+        common = _common_beginning([prompts[i][:-1] for i in members])
+        if len(members) >= SHARED_ROWS and len(common) >= SHARED_TOKENS:
+            yield tuple(common), members
+        else:
+            alone += members
+    if alone:
+        yield (), alone
+
+
+def _common_beginning(lists: Sequence[list[int]]) -> list[int]:
+    """Return what all lists begin with: the first and the last in order differ soonest."""
+    first, last = min(lists), max(lists)
+    same = next((n for n, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), None)
+    return first[: min(len(first), len(last)) if same is None else same]
+
+
+def _is_plain(cache: Any) -> bool:
+    """Tell whether a cache holds the whole keys and values of each layer.
+
+    Only such rows can be joined or padded in the middle: a sliding window counts the padding.
+    """
+    from transformers.cache_utils import DynamicLayer
+
+    return all(type(layer) is DynamicLayer for layer in cache.layers)
+
+
+def _append(pool: _Pool, read: _Pool) -> None:
+    """Put the rows of one pool behind those of another; both caches are plain."""
+    import torch
+    from torch.nn.functional import pad
+
+    widths = pool.mask_BL.shape[1], read.mask_BL.shape[1]
+    more = [max(widths) - width for width in widths]
+
+    def joined(one_BHLD: Any, other_BHLD: Any) -> Any:
+        return torch.cat([pad(one_BHLD, (0, 0, more[0], 0)), pad(other_BHLD, (0, 0, more[1], 0))])
+
+    for one, other in zip(pool.cache.layers, read.cache.layers, strict=True):
+        one.keys = joined(one.keys, other.keys)
+        one.values = joined(one.values, other.values)
+    pool.mask_BL = torch.cat([pad(pool.mask_BL, (more[0], 0)), pad(read.mask_BL, (more[1], 0))])
+    pool.position_B1 = torch.cat([pool.position_B1, read.position_B1])
+    pool.logits_BV = torch.cat([pool.logits_BV, read.logits_BV])
+    pool.indices += read.indices
+
+
+def _keep(pool: _Pool, places: list[int]) -> Any:
+    """Drop all other rows of the pool; return the places as a tensor."""
+    import torch
+
+    kept = torch.tensor(places, device=pool.mask_BL.device)
+    pool.cache.batch_select_indices(kept)
+    pool.mask_BL, pool.position_B1 = pool.mask_BL[kept], pool.position_B1[kept]
+    pool.indices = [pool.indices[place] for place in places]
+    return kept
+
+
+def _cache_bytes_per_token(model: Any) -> int:
+    """Return what a token's keys and values take in all layers."""
+    config = model.config.get_text_config()
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return int(2 * config.num_hidden_layers * heads * size * model.dtype.itemsize)
+
+
+def _free_bytes(on_cpu: bool) -> int:
+    if on_cpu:
+        import psutil
+
+        return int(psutil.virtual_memory().available)
+    import torch
+
+    return int(torch.cuda.mem_get_info()[0])

@@ -1,0 +1,115 @@
+"""A text that is not of the task -> its loss under a model, window by window.
+
+The windows are the items of the metric `forgetting`: the same windows for every model with one
+tokenizer, so that base and tuned model can be paired.
+"""
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from experiments import models
+from experiments.config import RunConfig
+from experiments.errors import DataError
+from experiments.metrics import loss
+from experiments.models import Base
+
+# Long enough for context to matter, short enough for any model; the last one may be shorter.
+WINDOW_TOKENS = 256
+# More text narrows the interval further than anyone reads it, and costs time in each run.
+MAX_WINDOWS = 256
+EMBEDDED_NAME = "held_out.jsonl"
+
+
+@dataclass(frozen=True)
+class Window:
+    """A piece of the text."""
+
+    input_ids: list[int]
+    """Shape (L,)."""
+    text_bytes: int
+    """Bytes of UTF-8 that the predicted tokens spell: all but the first."""
+
+    @property
+    def labels(self) -> list[int]:
+        """Every token is predicted; the first has nothing before it."""
+        return self.input_ids
+
+
+@dataclass(frozen=True)
+class HeldOutText:
+    """The text of a run, and the hash of its file."""
+
+    documents: list[str]
+    sha256: str
+    own: bool
+    """From the base's own recipe: its control tokens are control tokens."""
+
+
+def read(run: RunConfig) -> HeldOutText | None:
+    """Return the text that a run names, or the embedded base's own; None where there is none.
+
+    Raises:
+        DataError: the file is not there, is not UTF-8 text, or is empty.
+    """
+    name = run.eval.held_out_text
+    if name is not None:
+        return _read_file(Path(name).expanduser(), f"eval.held_out_text={name}", own=False)
+    if run.model.embedded is None:
+        return None
+    file = models.BASES / run.model.embedded / EMBEDDED_NAME
+    return _read_file(file, EMBEDDED_NAME, own=True) if file.is_file() else None
+
+
+def _read_file(file: Path, key: str, *, own: bool) -> HeldOutText:
+    try:
+        content = file.read_bytes()
+        text = content.decode("utf-8")
+        lines = text.splitlines()
+        parsed = [json.loads(line)["text"] for line in lines] if file.suffix == ".jsonl" else [text]
+    except OSError as error:
+        raise DataError(f"{key} cannot be read ({error.strerror}): name a text file.") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{key} is neither UTF-8 text nor JSON lines with a column text ({error}): name "
+            "another file."
+        ) from error
+    documents = [str(document) for document in parsed if str(document).strip()]
+    if not documents:
+        raise DataError(f"{key} holds no text: name another file.")
+    return HeldOutText(documents, hashlib.sha256(content).hexdigest()[:16], own)
+
+
+def windows(text: HeldOutText, base: Base) -> list[Window]:
+    """Cut the text into windows of tokens, at most MAX_WINDOWS of them."""
+    size = min(WINDOW_TOKENS, base.positions)
+    cut: list[Window] = []
+    for document in text.documents:
+        ids = _tokens(base.tokenizer, document, own=text.own)
+        for at in range(0, len(ids) - 1, size):
+            piece = ids[at : at + size]
+            spelled = base.tokenizer.decode(piece[1:], skip_special_tokens=False)
+            if len(piece) > 1:
+                cut.append(Window(piece, len(spelled.encode("utf-8", "replace"))))
+            if len(cut) == MAX_WINDOWS:
+                return cut
+    return cut
+
+
+def _tokens(tokenizer: Any, document: str, *, own: bool) -> list[int]:
+    """Return a document's token ids; in a user's text control tokens stay text."""
+    backend = tokenizer.backend_tokenizer
+    before = backend.encode_special_tokens
+    backend.encode_special_tokens = not own
+    try:
+        return list(backend.encode(document, add_special_tokens=False).ids)
+    finally:
+        backend.encode_special_tokens = before
+
+
+def losses(model: Any, cut: list[Window]) -> list[float]:
+    """Return the summed NLL of each window, in nats."""
+    return [math.fsum(one) for one in loss.token_losses(model, cut)]

@@ -1,0 +1,87 @@
+"""Answers that were given before an evaluation was interrupted -> they are not asked again.
+
+Each answer is appended to a file in the run's folder as it ends. The first line says what the
+file belongs to: the weights, the prompts and the limits; a file of anything else is begun anew.
+"""
+
+import hashlib
+import json
+from array import array
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.evaluation.generation import Generated, Limits
+from experiments.models import Base
+
+FOLDER = "answers"
+
+
+class ProgressFile:
+    """The answers of one model to one split, by the index of the prompt."""
+
+    def __init__(self, path: Path, key: str) -> None:
+        """Read what is there, if it belongs to this key; then add to it."""
+        self.path = path
+        self.found = _read(path, key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        mode = "a" if self.found else "w"
+        self._file = path.open(mode, encoding="ascii")
+        if mode == "w":
+            self._line({"key": key})
+        else:
+            self._file.write("\n")  # ends a line that was cut off
+
+    def add(self, index: int, answer: Generated) -> None:
+        """Keep an answer, whatever happens to this process next."""
+        self._line({"index": index, **vars(answer)})
+
+    def close(self) -> None:
+        """Close the file; it stays until the run is finished."""
+        self._file.close()
+
+    def _line(self, value: dict[str, Any]) -> None:
+        self._file.write(json.dumps(value) + "\n")
+        self._file.flush()
+
+
+def key(model: Any, base: Base, prompts: Sequence[list[int]], limits: Limits) -> str:
+    """Return a hash of everything an answer depends on, beside the code."""
+    digest = hashlib.sha256(base.sha256.encode())
+    digest.update(json.dumps([base.precision.name, base.end_ids, limits.new_tokens]).encode())
+    for prompt in prompts:
+        digest.update(array("i", [len(prompt), *prompt]).tobytes())
+    for name, tensor in sorted(_changed_weights(model).items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().float().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _changed_weights(model: Any) -> dict[str, Any]:
+    """Return what may differ from the base: the adapter's weights, or all that were trained."""
+    from peft import PeftModel, get_peft_model_state_dict
+
+    if isinstance(model, PeftModel):
+        adapter: dict[str, Any] = get_peft_model_state_dict(model)
+        return adapter
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}
+
+
+def _read(path: Path, key: str) -> dict[int, Generated]:
+    try:
+        lines = path.read_text(encoding="ascii").splitlines()
+    except (OSError, ValueError):
+        return {}
+    found: dict[int, Generated] = {}
+    belongs = False
+    for line in lines:
+        try:
+            value = json.loads(line)
+            if "key" in value:
+                belongs = value["key"] == key
+            elif belongs:
+                index = value.pop("index")
+                found[index] = Generated(**value)
+        except (ValueError, TypeError, KeyError):
+            continue  # cut off when the process was killed
+    return found if belongs else {}

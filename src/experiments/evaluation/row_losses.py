@@ -1,0 +1,55 @@
+"""The rows of a split and the NLL of their trained tokens -> sums by token class, and bytes.
+
+Everything is kept as (sum, weight) per row, so that a mean over any set of rows is exact and an
+interval over rows can be made from the items.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from experiments import token_classes
+from experiments.data import Encoded
+
+Parts = dict[str, tuple[float, float]]
+"""Score key -> (sum, weight) of one row."""
+
+
+def parts(encoded: Encoded, losses: Sequence[float], tokenizer: Any, end_ids: set[int]) -> Parts:
+    """Return a row's part of each loss score.
+
+    Args:
+        encoded: the row.
+        losses: NLL of each trained token, in nats, in order.
+        tokenizer: that made the tokens.
+        end_ids: tokens that end a turn.
+    """
+    classes: list[str] = []
+    spelled = 0
+    for first, behind in encoded.trained:
+        ids = encoded.ids[first:behind].tolist()
+        text, offsets = _spelled([i for i in ids if i not in end_ids], tokenizer)
+        spelled += len(text.encode("utf-8", "replace"))
+        found = iter(token_classes.of_tokens(text, offsets, is_json="schema" in encoded.row))
+        classes += ["end_of_turn" if i in end_ids else next(found) for i in ids]
+    classes = classes[len(classes) - len(losses) :]  # a row's first token has no loss
+    nll = math.fsum(losses)
+    made: Parts = {"loss/nll": (nll, len(losses))}
+    if spelled:
+        made["loss/bits_per_byte"] = (nll / math.log(2), spelled)
+    for name in token_classes.CLASSES:
+        own = [value for value, one in zip(losses, classes, strict=True) if one == name]
+        if own:
+            made[f"loss/nll_{name}"] = (math.fsum(own), len(own))
+    return made
+
+
+def _spelled(ids: list[int], tokenizer: Any) -> tuple[str, list[tuple[int, int]]]:
+    """Return the text of tokens and the characters of each."""
+    text: str = tokenizer.decode(ids, skip_special_tokens=False)
+    again = tokenizer.backend_tokenizer.encode(text, add_special_tokens=False)
+    if again.ids == ids:
+        return text, list(again.offsets)
+    # Text that was tokenised in parts (a broken control token in it): slower, and always right.
+    ends = [len(tokenizer.decode(ids[: n + 1], skip_special_tokens=False)) for n in range(len(ids))]
+    return text, list(zip([0, *ends[:-1]], ends, strict=True))

@@ -1,0 +1,76 @@
+"""A JSON schema and a value -> whether the value is valid; a broken schema is named, not raised.
+
+Validity is JSON Schema's, by the `jsonschema` library (draft 2020-12). A reference that leads out
+of the schema is never fetched: scoring must not reach into a network.
+"""
+
+import functools
+import json
+import re
+from typing import Any
+
+import jsonschema
+import referencing
+import referencing.exceptions
+
+# Draft 2020-12 counts 1.0 as an integer and True as none, so bool needs no case of its own.
+_Validator = jsonschema.Draft202012Validator
+_FAULTS = (
+    jsonschema.SchemaError,
+    referencing.exceptions.Unresolvable,
+    re.error,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+
+
+def is_valid(schema: Any, value: Any) -> bool:
+    """Return whether a value is valid; False where the schema itself is broken.
+
+    >>> is_valid({"type": "integer"}, 3), is_valid({"type": "integre"}, 3)
+    (True, False)
+    """
+    text = _text(schema)
+    if text is None or problem(schema) is not None:
+        return False
+    try:
+        return bool(_validator(text).is_valid(value))
+    except _FAULTS:
+        return False
+
+
+def problem(schema: Any) -> str | None:
+    """Return what is wrong with a schema, None for one that can be used.
+
+    >>> problem({"type": "object"})
+    >>> problem({"type": "integre"})
+    "'integre' is not valid under any of the given schemas"
+    """
+    text = _text(schema)
+    return "it is no JSON" if text is None else _problem(text)
+
+
+def _text(schema: Any) -> str | None:
+    try:
+        return json.dumps(schema, sort_keys=True)
+    except (TypeError, ValueError, RecursionError):
+        return None
+
+
+@functools.lru_cache(maxsize=4096)
+def _problem(text: str) -> str | None:
+    schema = json.loads(text)
+    try:
+        _Validator.check_schema(schema)
+        _validator(text).is_valid({})  # a reference that leads nowhere shows only in use
+    except jsonschema.SchemaError as error:
+        return str(error.message)
+    except _FAULTS as error:
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+@functools.lru_cache(maxsize=4096)
+def _validator(text: str) -> Any:
+    return _Validator(json.loads(text), registry=referencing.Registry())

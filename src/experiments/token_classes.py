@@ -1,0 +1,127 @@
+"""Text of an assistant turn -> what each of its characters says, and so each of its tokens.
+
+A loss that falls does not tell what was learned. Every trained token is put into one class:
+
+- `function_name`, `argument_name`, `argument_value`: inside a call, or a JSON answer, whose keys
+  are argument names and whose values are argument values;
+- `json_syntax`: the rest of a call: braces, quotes, the keys `name` and `arguments`, its tags;
+- `prose`: everything else, thinking included;
+- `end_of_turn`: the token that ends the turn.
+
+A call is found as an object with `name` and `arguments` (or `parameters`), so it does not matter
+how a template wraps it. A token that spans classes belongs to the one with most of its
+characters, on a tie to the one that is not syntax.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+CLASSES = (
+    *("function_name", "argument_name", "argument_value"),
+    *("json_syntax", "prose", "end_of_turn"),
+)
+_TAG = re.compile(r"</?[A-Za-z_]*(?:tool_call|tool_calls|function_call|TOOLCALL)>|\{")
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+', re.DOTALL)
+_COLON = re.compile(r"\s*:")
+_DECODER = json.JSONDecoder()
+
+
+def of_characters(text: str, *, is_json: bool = False) -> list[str]:
+    """Return the class of every character.
+
+    >>> classes = of_characters('Yes {"name": "f", "arguments": {"x": 12}}')
+    >>> "".join(c[0] if c != "argument_value" else "v" for c in classes)
+    'ppppjjjjjjjjjjfjjjjjjjjjjjjjjjjjjajjjvvjj'
+
+    Args:
+        text: an assistant turn without its end token.
+        is_json: whether any object in it is the answer, as in rows with a schema.
+    """
+    classes = ["prose"] * len(text)
+    at = 0
+    while match := _TAG.search(text, at):
+        start, at = match.span()
+        if match[0] != "{":
+            classes[start:at] = ["json_syntax"] * (at - start)
+            continue
+        try:
+            value, end = _DECODER.raw_decode(text, start)
+        except (ValueError, RecursionError):
+            continue
+        call = "name" in value and bool({"arguments", "parameters"} & set(value))
+        if call or is_json:
+            classes[start:end] = _Object(text[start:end], call=call).classes()
+            at = end
+    _close_gaps(text, classes)
+    return classes
+
+
+def of_tokens(text: str, offsets: Sequence[tuple[int, int]], *, is_json: bool = False) -> list[str]:
+    """Return the class of every token of a turn.
+
+    Args:
+        text: as in `of_characters`.
+        offsets: (first, behind the last) character of each token; an empty span (a token that is
+            part of a character) takes the class of the character it stands at.
+        is_json: as in `of_characters`.
+    """
+    classes = of_characters(text, is_json=is_json)
+    found = []
+    for start, end in offsets:
+        own = classes[start:end] or classes[max(0, start - 1) : start] or ["prose"]
+        counts = Counter(own)
+        found.append(max(counts, key=lambda name: (counts[name], name != "json_syntax")))
+    return found
+
+
+@dataclass
+class _Object:
+    """Walks one JSON object, which is known to parse, and names its characters."""
+
+    text: str
+    call: bool
+    open: list[str] = field(default_factory=list)
+    """The brackets that are open, each `{` or `[`."""
+    top_key: str = ""
+
+    def classes(self) -> list[str]:
+        found = ["json_syntax"] * len(self.text)
+        for match in _TOKEN.finditer(self.text):
+            token, (start, end) = match[0], match.span()
+            if token in "{[":
+                self.open.append(token)
+            elif token in "}]":
+                self.open.pop()
+            elif token not in ",:":
+                name = self._name(token, is_key=self._is_key(match))
+                inner = (start + 1, end - 1) if token.startswith('"') else (start, end)
+                found[slice(*inner)] = [name] * (inner[1] - inner[0])
+        return found
+
+    def _is_key(self, match: re.Match[str]) -> bool:
+        return self.open[-1] == "{" and _COLON.match(self.text, match.end()) is not None
+
+    def _name(self, token: str, *, is_key: bool) -> str:
+        if not self.call:
+            return "argument_name" if is_key else "argument_value"
+        if len(self.open) == 1:
+            if is_key:
+                self.top_key = token.strip('"')
+                return "json_syntax"
+            return "function_name" if self.top_key == "name" else "argument_value"
+        if self.top_key not in ("arguments", "parameters"):
+            return "json_syntax"
+        return "argument_name" if is_key else "argument_value"
+
+
+def _close_gaps(text: str, classes: list[str]) -> None:
+    """White space between a tag and its call, or at the end of one, is syntax too."""
+    for match in re.finditer(r"\s+", text):
+        start, end = match.span()
+        before = classes[start - 1] if start else "prose"
+        after = classes[end] if end < len(text) else before
+        if before == after == "json_syntax":
+            classes[start:end] = ["json_syntax"] * (end - start)
