@@ -19,6 +19,7 @@ FLOOR = {
     "progress": 1,
     "config": 2,
     "answers": 2,
+    "bfcl": 2,
     "statistics": 2,
     "records": 3,
     "tracking": 3,
@@ -63,7 +64,10 @@ def test_imports_point_down() -> None:
                 assert FLOOR[name] < FLOOR[here], f"{here} imports {name}"
 
 
-@pytest.mark.parametrize("module", ["config", "records", "toolworld", "statistics", "report"])
+@pytest.mark.parametrize(
+    "module",
+    ["config", "records", "toolworld", "statistics", "report", "bfcl"],
+)
 def test_light_modules_load_nothing_heavy(module: str) -> None:
     code = (
         f"import experiments.{module}, sys; "
