@@ -76,7 +76,7 @@ def _score_split(scores: Scores, subject: Subject, rows: Sequence[Encoded], spli
     modules = {name: metrics.load(name) for name in [*subject.spec.metrics, "generation"]}
     per_key: dict[str, list[float]] = defaultdict(list)
     for encoded, (text, stopped, new_tokens), (nll, tokens) in zip(rows, texts, parts, strict=True):
-        item = Item(encoded.row, answers.parse(text), stopped, new_tokens)
+        item = Item(encoded.row, answers.parse(text), stopped, new_tokens, text)
         own = {
             f"{name}/{key}": value
             for name, module in modules.items()

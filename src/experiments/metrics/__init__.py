@@ -28,6 +28,8 @@ class Item:
     stopped: bool
     """The model ended its turn itself, before `eval.max_new_tokens`."""
     new_tokens: int
+    text: str = ""
+    """The answer as it was generated, without the end token."""
 
 
 def names() -> list[str]:
