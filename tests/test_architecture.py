@@ -30,6 +30,7 @@ FLOOR = {
     "report": 4,
     "training": 4,
     "evaluation": 4,
+    "scoring": 4,
     "runs": 5,
     "pretraining_vocabulary": 5,
     "pretraining_text": 6,
@@ -66,7 +67,7 @@ def test_imports_point_down() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["config", "records", "toolworld", "statistics", "report", "bfcl"],
+    ["config", "records", "toolworld", "statistics", "report", "bfcl", "bfcl.export", "scoring"],
 )
 def test_light_modules_load_nothing_heavy(module: str) -> None:
     code = (

@@ -9,16 +9,22 @@ calls with lists of allowed values. `decoding` reads an answer, `checking` compa
 import dataclasses
 
 from experiments.bfcl.checking import check_calls, gold_problem
-from experiments.bfcl.decoding import FORMATS, decode
+from experiments.bfcl.decoding import FORMATS, check_format, decode
 from experiments.bfcl.verdicts import NotScorable, Verdict, invalid
 from experiments.errors import ConfigError, did_you_mean
 
 __all__ = [
     "FORMATS",
+    "IRRELEVANCE",
+    "LIVE",
+    "NON_LIVE",
+    "REFUSED",
+    "RELEVANCE",
     "Verdict",
     "categories",
     "check",
     "check_category",
+    "check_format",
     "gold_problem",
     "needs_gold",
 ]
@@ -27,7 +33,8 @@ NON_LIVE = ("simple_python", "multiple", "parallel", "parallel_multiple")
 LIVE = ("live_simple", "live_multiple", "live_parallel", "live_parallel_multiple")
 IRRELEVANCE = ("irrelevance", "live_irrelevance")
 RELEVANCE = ("live_relevance",)
-_REFUSED = ("simple_java", "simple_javascript")
+REFUSED = ("simple_java", "simple_javascript")
+"""Their values are text in another language, which needs a parser of its own."""
 
 
 def categories() -> tuple[str, ...]:
@@ -41,7 +48,7 @@ def check_category(category: str) -> None:
     Raises:
         ConfigError: Java, JavaScript, or no single-turn category of BFCL v4.
     """
-    if category in _REFUSED or category in ("java", "javascript"):
+    if category in REFUSED or category in ("java", "javascript"):
         language = "JavaScript" if category.endswith("javascript") else "Java"
         raise ConfigError(
             f"category '{category}': its values are {language} text, which is not scored here; "

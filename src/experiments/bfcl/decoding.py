@@ -59,9 +59,18 @@ def decode(output: object, format: str) -> Decoded:
     Raises:
         ConfigError: another format.
     """
+    check_format(format)
+    return _READERS[format](output)
+
+
+def check_format(format: str) -> None:
+    """Accept a format that can be read.
+
+    Raises:
+        ConfigError: another format.
+    """
     if format not in FORMATS:
         raise ConfigError(f"format '{format}': {did_you_mean(format, FORMATS)}.")
-    return _READERS[format](output)
 
 
 def _failed(*, malformed: bool) -> Decoded:
