@@ -180,6 +180,14 @@ def test_answers_are_needed_where_there_is_gold_and_refused_where_there_is_none(
         scoring.score_bfcl(BfclFiles("irrelevance", q, q, q, "fc"), tmp_path / "out")
 
 
+def test_answers_to_other_questions_are_counted_and_not_used(tmp_path: Path) -> None:
+    q, a = lines(tmp_path / "q", question("a")), lines(tmp_path / "g", *map(gold, "abc"))
+    p = lines(tmp_path / "p", {"id": "a", "result": RIGHT})
+    printed = scoring.score_bfcl(BfclFiles("multiple", q, a, p, "fc"), tmp_path / "out")
+    assert printed[1].endswith("g: 2 answers belong to no question and are not used: 'b', 'c'")
+    assert rows(tmp_path / "out") == [{"id": "a", "valid": True, "error_type": None}]
+
+
 BASE = ("score", "--benchmark", "bfcl", "--out", "out")
 
 

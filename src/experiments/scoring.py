@@ -71,7 +71,7 @@ def score_bfcl(given: BfclFiles, out: Path) -> list[str]:
         DataError: questions or answers are broken or do not match, or a file cannot be read.
     """
     bfcl.check_format(given.format)
-    tasks = files.read_tasks(given.category, given.questions, given.answers)
+    tasks, unused = files.read_tasks(given.category, given.questions, given.answers)
     predictions = files.read_predictions(given.predictions, [task.id for task in tasks])
     verdicts = [
         predictions.verdicts.get(task.id)
@@ -92,7 +92,7 @@ def score_bfcl(given: BfclFiles, out: Path) -> list[str]:
             for task, verdict in zip(tasks, verdicts, strict=True)
         ),
     )
-    return [*_summary(given.category, verdicts), *predictions.remarks, f"wrote {out}"]
+    return [*_summary(given.category, verdicts), *unused, *predictions.remarks, f"wrote {out}"]
 
 
 def _summary(category: str, verdicts: Sequence[Verdict]) -> list[str]:

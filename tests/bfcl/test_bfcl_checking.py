@@ -221,6 +221,9 @@ def test_a_key_with_more_digits_than_python_prints_is_an_unexpected_key() -> Non
         ([[{"a": [1]}]], {"a": 1}, "type_error:simple"),
         (["", [{"a": [1]}]], [1], "not_scorable:value"),
         ([[""]], [{"a": 1}], "dict_checker:unclear"),
+        (["", [""]], [3], "dict_checker:unclear"),
+        ([[{"a": [1]}], {"a": [1], "b": [2]}], [{"a": 2}], "value_error:list_dict_count"),
+        ([[{"a": [1]}], {"a": [1]}], [{"a": 2}], "not_scorable:gold"),
         (["records"], "records", None),
     ],
 )

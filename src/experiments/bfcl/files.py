@@ -46,8 +46,13 @@ class Predictions:
     """What was wrong with the file, in words."""
 
 
-def read_tasks(category: str, questions: Path, answers: Path | None) -> list[Task]:
+def read_tasks(
+    category: str, questions: Path, answers: Path | None
+) -> tuple[list[Task], list[str]]:
     """Read questions and, where the category has them, gold answers.
+
+    Returns:
+        The tasks in the order of the questions, and a remark if some answers belong to none.
 
     Raises:
         ConfigError: the category is not scored here, or `answers` does not suit it.
@@ -61,7 +66,7 @@ def read_tasks(category: str, questions: Path, answers: Path | None) -> list[Tas
     for id_, row in rows.items():
         _check_question(questions, category, id_, row)
     if answers is None:
-        return [Task(id_, row["function"], None) for id_, row in rows.items()]
+        return [Task(id_, row["function"], None) for id_, row in rows.items()], []
     gold = _by_id(answers, "--answers")
     without = [id_ for id_ in rows if id_ not in gold]
     if without:
@@ -73,7 +78,9 @@ def read_tasks(category: str, questions: Path, answers: Path | None) -> list[Tas
         problem = gold_problem(gold[id_].get("ground_truth"))
         if problem:
             raise DataError(f"--answers {answers}, id {id_!r}: {problem}; give BFCL's file.")
-    return [Task(id_, row["function"], gold[id_]["ground_truth"]) for id_, row in rows.items()]
+    tasks = [Task(id_, row["function"], gold[id_]["ground_truth"]) for id_, row in rows.items()]
+    unused = [f"{id_[:80]!r}" for id_ in gold if id_ not in rows]
+    return tasks, _remark(answers, "answers belong to no question and are not used", unused)
 
 
 def _check_question(path: Path, category: str, id_: str, row: dict[str, Any]) -> None:

@@ -108,8 +108,6 @@ def _sequence(option: Any) -> list[Any] | str:
 
 def _check_dict(value: Any, allowed: list[Any]) -> Verdict:
     """Check against each allowed dict in turn; the error is that of the last one."""
-    if not isinstance(value, dict):
-        raise NotScorable("not_scorable:value")
     verdict = invalid("dict_checker:unclear", "no dict is allowed")
     for option in allowed:
         if option == "":
@@ -120,7 +118,9 @@ def _check_dict(value: Any, allowed: list[Any]) -> Verdict:
     return verdict
 
 
-def _check_one_dict(value: dict[Any, Any], option: Any) -> Verdict:
+def _check_one_dict(value: Any, option: Any) -> Verdict:
+    if not isinstance(value, dict):
+        raise NotScorable("not_scorable:value")
     if not isinstance(option, dict):
         raise NotScorable("not_scorable:gold")
     verdict = VALID
@@ -153,12 +153,11 @@ def _check_dicts(value: list[Any], allowed: list[Any]) -> Verdict:
     """Check pairwise, in order, against each allowed list; the error is that of the last one."""
     verdict = invalid("list_dict_checker:unclear", "no list is allowed")
     for option in allowed:
-        wanted = _sequence(option)
-        if len(value) != len(wanted):
+        if len(value) != len(_container(option)):
             verdict = invalid("value_error:list_dict_count", f"{len(value)} dicts")
             continue
         verdict = VALID
-        for item, gold in zip(value, wanted, strict=True):
+        for item, gold in zip(value, _sequence(option), strict=True):
             verdict = _check_dict(item, [gold])
             if not verdict.valid:
                 break
