@@ -1,4 +1,4 @@
-"""Calls built from gold, and the shared rows of the benchmark by category."""
+"""Rows of the benchmark, shared or made up, calls built from gold, and files of them."""
 
 import json
 from collections.abc import Iterator
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 Row = dict[str, Any]
+DOC = {"name": "f", "parameters": {"properties": {"x": {"type": "integer"}}, "required": ["x"]}}
 
 
 def rows(path: Path) -> list[Row]:
@@ -71,3 +72,21 @@ def as_python(calls: list[Row]) -> str:
 
 def _source(name: str, given: Row) -> str:
     return f"{name}({', '.join(f'{key}={value!r}' for key, value in given.items())})"
+
+
+def lines(path: Path, *content: object) -> Path:
+    """Write each object as a JSON line, text and bytes as they are."""
+    parts = [
+        line if isinstance(line, bytes) else str(line).encode()
+        for line in (c if isinstance(c, str | bytes) else json.dumps(c) for c in content)
+    ]
+    path.write_bytes(b"\n".join(parts) + b"\n")
+    return path
+
+
+def question(id_: str, **other: Any) -> dict[str, Any]:
+    return {"id": id_, "question": [[]], "function": [DOC]} | other
+
+
+def gold(id_: str) -> dict[str, Any]:
+    return {"id": id_, "ground_truth": [{"f": {"x": [1]}}]}
