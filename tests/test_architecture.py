@@ -21,6 +21,7 @@ FLOOR = {
     "answers": 2,
     "schemas": 2,
     "token_classes": 2,
+    "bfcl": 2,
     "statistics": 2,
     "records": 3,
     "tracking": 3,
@@ -31,6 +32,7 @@ FLOOR = {
     "report": 4,
     "training": 4,
     "evaluation": 4,
+    "scoring": 4,
     "runs": 5,
     "pretraining_vocabulary": 5,
     "pretraining_text": 6,
@@ -65,7 +67,10 @@ def test_imports_point_down() -> None:
                 assert FLOOR[name] < FLOOR[here], f"{here} imports {name}"
 
 
-@pytest.mark.parametrize("module", ["config", "records", "toolworld", "statistics", "report"])
+@pytest.mark.parametrize(
+    "module",
+    ["config", "records", "toolworld", "statistics", "report", "bfcl", "bfcl.export", "scoring"],
+)
 def test_light_modules_load_nothing_heavy(module: str) -> None:
     code = (
         f"import experiments.{module}, sys; "

@@ -34,6 +34,7 @@ SOURCE = Path(__file__).parent
 _WITHOUT_INFLUENCE = (
     *("__main__.py", "report", "statistics.py", "tracking.py", "progress.py"),
     *("pretrain.py", "pretraining_text.py", "runs/facts.py", "config/explaining.py"),
+    *("scoring.py", "bfcl/files.py", "bfcl/export.py"),
 )
 _LIBRARIES = (
     *("torch", "transformers", "trl", "peft", "accelerate", "tokenizers", "bitsandbytes"),

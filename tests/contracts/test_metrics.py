@@ -1,5 +1,6 @@
 """Every file in metrics/ keeps one contract."""
 
+import json
 from typing import Any
 
 import pytest
@@ -19,8 +20,6 @@ ROWS: list[dict[str, Any]] = [
 
 
 def gold_text(row: dict[str, Any]) -> str:
-    import json
-
     last = row["messages"][-1]
     calls = [
         "<tool_call>\n" + json.dumps(call["function"]) + "\n</tool_call>"
@@ -219,3 +218,37 @@ def test_an_empty_list_is_a_value_of_its_own() -> None:
     score = metrics.load("json_output").score
     assert score(item(row, '{"a": []}'))["values"] == 1.0
     assert score(item(row, '{"a": {}}'))["values"] == 0.0
+
+
+def bfcl_row(category: str, **extra: Any) -> dict[str, Any]:
+    properties = {"x": {"type": "integer"}}
+    doc = {"name": "a.b", "parameters": {"properties": properties, "required": ["x"]}}
+    gold = [{"a.b": {"x": [1, 2]}}]
+    return {"bfcl": {"category": category, "function": [doc], "ground_truth": gold} | extra}
+
+
+def bfcl_call(name: str, x: object) -> str:
+    call = {"name": name, "arguments": {"x": x}}
+    return f"<tool_call>\n{json.dumps(call)}\n</tool_call>"
+
+
+def test_bfcl_scores_the_text_of_rows_that_carry_its_gold() -> None:
+    score = metrics.load("bfcl_ast").score
+    row = bfcl_row("simple_python")
+    assert score(item(row, bfcl_call("a.b", 2))) == {"valid": 1.0, "malformed": 0.0}
+    assert score(item(row, bfcl_call("a.b", 3))) == {"valid": 0.0, "malformed": 0.0}
+    assert score(item(row, "<tool_call>\n{")) == {"valid": 0.0, "malformed": 1.0}
+    assert score(item({"messages": []}, "text")) == {}
+
+
+def test_bfcl_reports_a_broken_call_beside_the_official_refusal() -> None:
+    score, row = metrics.load("bfcl_ast").score, bfcl_row("irrelevance", ground_truth=None)
+    assert score(item(row, "No tool fits.")) == {"valid": 1.0, "malformed": 0.0}
+    assert score(item(row, "<tool_call>\n{")) == {"valid": 1.0, "malformed": 1.0}
+    assert score(item(row, bfcl_call("a.b", 1))) == {"valid": 0.0, "malformed": 0.0}
+
+
+def test_bfcl_compares_dots_as_underscores_where_the_row_says_so() -> None:
+    score, row = metrics.load("bfcl_ast").score, bfcl_row("multiple", underscore_to_dot=True)
+    assert score(item(row, bfcl_call("a_b", 1)))["valid"] == 1.0
+    assert score(item(row, bfcl_call("a.b", 1)))["valid"] == 0.0

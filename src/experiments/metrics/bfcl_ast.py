@@ -1,0 +1,30 @@
+"""BFCL v4, single turn: the official verdict on the calls of an answer, and broken calls beside it.
+
+Example: gold allows `city` "Oslo" or "Oslo, Norway"; a call with "oslo norway" is `valid` (1), one
+with "Bergen" is not (0). In irrelevance rows the official rules take a broken call for a refusal:
+`valid` is 1 and `malformed` is 1 too. It applies to rows with a key `bfcl`, which holds `category`,
+`function` (the descriptions in BFCL's own form), `ground_truth` (None where there is none) and
+`underscore_to_dot` (False if absent), and reads the text as Qwen's handler does.
+Rules: ShishirPatil/gorilla@6ea5797 (Apache-2.0), re-implemented in `experiments.bfcl`.
+"""
+
+from experiments import bfcl
+from experiments.metrics import Item
+
+DIRECTION = {"valid": "maximize", "malformed": "minimize"}
+
+
+def score(item: Item) -> dict[str, float]:
+    """Return `valid` and `malformed` for rows of the benchmark."""
+    if "bfcl" not in item.row:
+        return {}
+    task = item.row["bfcl"]
+    verdict = bfcl.check(
+        task["category"],
+        task["function"],
+        task["ground_truth"],
+        item.text,
+        "tool_call",
+        task.get("underscore_to_dot", False),
+    )
+    return {"valid": float(verdict.valid), "malformed": float(verdict.malformed)}
