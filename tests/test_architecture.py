@@ -19,6 +19,7 @@ FLOOR = {
     "progress": 1,
     "config": 2,
     "answers": 2,
+    "plans": 2,
     "statistics": 2,
     "records": 3,
     "tracking": 3,
@@ -27,6 +28,7 @@ FLOOR = {
     "adapters": 3,
     "metrics": 3,
     "report": 4,
+    "plan_scoring": 4,
     "training": 4,
     "evaluation": 4,
     "runs": 5,
@@ -63,7 +65,10 @@ def test_imports_point_down() -> None:
                 assert FLOOR[name] < FLOOR[here], f"{here} imports {name}"
 
 
-@pytest.mark.parametrize("module", ["config", "records", "toolworld", "statistics", "report"])
+@pytest.mark.parametrize(
+    "module",
+    ["config", "records", "toolworld", "statistics", "report", "plans", "plan_scoring"],
+)
 def test_light_modules_load_nothing_heavy(module: str) -> None:
     code = (
         f"import experiments.{module}, sys; "

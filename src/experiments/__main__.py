@@ -1,4 +1,4 @@
-"""The verbs beside training: `python -m experiments data|report|merge|generate`.
+"""The verbs beside training: `python -m experiments data|report|score|merge|generate`.
 
 Each verb imports what it needs when it is called.
 """
@@ -48,6 +48,12 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("path", type=Path, help="a run folder, a sweep folder or a report folder")
     report.add_argument("--out", type=Path, help="default: outputs/reports/<name of the folder>")
     report.set_defaults(verb=_report)
+    score = verbs.add_parser("score", help="score saved outputs of any model, without a model")
+    score.add_argument("--benchmark", required=True, choices=["plan_graph"])
+    score.add_argument("--pairs", type=Path, help="plan_graph: JSON lines with label and pred")
+    score.add_argument("--quirks", action="store_true", help="plan_graph: exactly as TinyAgent")
+    score.add_argument("--out", type=Path, required=True, help="a JSON line for each item")
+    score.set_defaults(verb=_score)
     merge = verbs.add_parser("merge", help="write a run's base with its adapter merged in")
     merge.add_argument("run", type=Path, help="a finished run's folder")
     merge.add_argument("--out", type=Path, required=True, help="a new folder for the model")
@@ -118,6 +124,15 @@ def _report(given: argparse.Namespace) -> None:
     print(report.summarise(path))
     for file in report.write(path, out):
         print(f"wrote {file}")
+
+
+def _score(given: argparse.Namespace) -> None:
+    from experiments import plan_scoring
+
+    if given.pairs is None:
+        raise ConfigError("--benchmark plan_graph needs --pairs FILE, JSON lines: label and pred.")
+    print(plan_scoring.score_pairs(given.pairs, given.out, quirks=given.quirks))
+    print(f"wrote {given.out}")
 
 
 def _merge(given: argparse.Namespace) -> None:
