@@ -45,8 +45,18 @@ def _parser() -> argparse.ArgumentParser:
     data.add_argument("--rejects", type=Path, help="write the rejected rows to FILE.jsonl")
     data.set_defaults(verb=_data)
     report = verbs.add_parser("report", help="render the tables of a run or a sweep")
-    report.add_argument("path", type=Path, help="a run folder, a sweep folder or a report folder")
-    report.add_argument("--out", type=Path, help="default: outputs/reports/<name of the folder>")
+    report.add_argument(
+        "path", type=Path, nargs="?", help="a run folder, a sweep folder or a report folder"
+    )
+    report.add_argument(
+        "--items", nargs=2, type=Path, metavar=("A", "B"), help="two runs, compared item by item"
+    )
+    report.add_argument(
+        "--out",
+        type=Path,
+        help="default: outputs/reports/<name of the folder>; with --items a FILE.jsonl for the "
+        "items that one run alone solves (default: none)",
+    )
     report.set_defaults(verb=_report)
     score = verbs.add_parser("score", help="score saved outputs of any model, without a model")
     score.add_argument("--benchmark", required=True, choices=["plan_graph"])
@@ -116,8 +126,18 @@ def _compose(overrides: list[str]) -> DictConfig:
 
 
 def _report(given: argparse.Namespace) -> None:
+    if (given.path is None) == (given.items is None):
+        raise ConfigError(
+            "report needs either the folder of a run, a sweep or a report, or --items A B."
+        )
     from experiments import report
 
+    if given.items:
+        joined = report.items.join(*given.items)
+        print(report.items.describe(joined, report.line_width()))
+        if given.out:
+            print(f"wrote {report.items.write(joined, given.out):,} items to {given.out}")
+        return
     path: Path = given.path
     inside_reports = path.resolve().parent.name == "reports"
     out = given.out or (path if inside_reports else Path("outputs/reports") / path.resolve().name)
