@@ -440,9 +440,10 @@ def test_calls_refer_by_position_in_openai_form_too() -> None:
         ([call("f"), {"name": "g"}], "NotACall"),
         ([call("f"), {"name": "g", "arguments": "[" * 10_000}], "NotACall"),
         ([call("f"), 7], "NotACall"),
+        ("[" * 10_000 + "]" * 10_000, "NoSteps"),
     ],
 )
-def test_broken_calls_are_named(pred: list[Any], name: str) -> None:
+def test_broken_calls_are_named(pred: Any, name: str) -> None:
     verdict = compare([call("f"), call("g", x="$1")], pred)
     assert not verdict.success and (verdict.error or "").startswith(f"{name}: ")
 
@@ -452,6 +453,14 @@ def test_a_deep_list_in_a_call_is_searched_without_recursion() -> None:
     for _ in range(10_000):
         deep = [deep]
     assert compare([call("f"), call("g", x="$1")], [call("f"), call("g", x=deep)]).success
+
+
+def test_a_label_that_is_no_text_is_named() -> None:
+    deep: Any = []
+    for _ in range(10_000):
+        deep = [deep]
+    verdict = compare([call("f", "var1")], [{"name": "f", "arguments": {}, "label": deep}])
+    assert verdict.error == "NotACall: call 1 has a label that is no text (prediction)"
 
 
 def test_quirks_are_refused_for_calls() -> None:

@@ -242,7 +242,9 @@ def _labels(functions: list[Any]) -> dict[str, int]:
     labels: dict[str, int] = {}
     bare = not any("label" in call for call in functions)
     for at, call in enumerate(functions, 1):
-        label = _plain(str(call["label"])) if "label" in call else None
+        if not isinstance(call.get("label", ""), str):
+            raise PlanError(f"NotACall: call {at} has a label that is no text")
+        label = _plain(call["label"]) if "label" in call else None
         if label is not None and label not in labels:
             labels[label] = at
         elif label is not None or bare:
