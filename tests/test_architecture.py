@@ -22,6 +22,7 @@ FLOOR = {
     "schemas": 2,
     "token_classes": 2,
     "bfcl": 2,
+    "plans": 2,
     "statistics": 2,
     "records": 3,
     "tracking": 3,
@@ -30,6 +31,7 @@ FLOOR = {
     "adapters": 3,
     "metrics": 3,
     "report": 4,
+    "plan_scoring": 4,
     "training": 4,
     "evaluation": 4,
     "scoring": 4,
@@ -69,7 +71,10 @@ def test_imports_point_down() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["config", "records", "toolworld", "statistics", "report", "bfcl", "bfcl.export", "scoring"],
+    [
+        *("config", "records", "toolworld", "statistics", "report"),
+        *("bfcl", "bfcl.export", "scoring", "plans", "plan_scoring"),
+    ],
 )
 def test_light_modules_load_nothing_heavy(module: str) -> None:
     code = (

@@ -49,8 +49,18 @@ def _parser() -> argparse.ArgumentParser:
     data.add_argument("--rejects", type=Path, help="write the rejected rows to FILE.jsonl")
     data.set_defaults(verb=_data)
     report = verbs.add_parser("report", help="render the tables of a run or a sweep")
-    report.add_argument("path", type=Path, help="a run folder, a sweep folder or a report folder")
-    report.add_argument("--out", type=Path, help="default: outputs/reports/<name of the folder>")
+    report.add_argument(
+        "path", type=Path, nargs="?", help="a run folder, a sweep folder or a report folder"
+    )
+    report.add_argument(
+        "--items", nargs=2, type=Path, metavar=("A", "B"), help="two runs, compared item by item"
+    )
+    report.add_argument(
+        "--out",
+        type=Path,
+        help="default: outputs/reports/<name of the folder>; with --items a FILE.jsonl for the "
+        "items that one run alone solves (default: none)",
+    )
     report.set_defaults(verb=_report)
     merge = verbs.add_parser("merge", help="write a run's base with its adapter merged in")
     merge.add_argument("run", type=Path, help="a finished run's folder")
@@ -74,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
 # Benchmark -> the options it needs, and those it may have besides --out.
 _SCORE_OPTIONS = {
     "bfcl": (("category", "questions", "predictions", "format"), ("answers", "underscore_to_dot")),
+    "plan_graph": (("pairs",), ("quirks",)),
 }
 
 
@@ -89,6 +100,10 @@ def _add_score(score: argparse.ArgumentParser) -> None:
         action="store_true",
         default=None,
         help="bfcl: the model saw dots in function names as underscores",
+    )
+    score.add_argument("--pairs", type=Path, help="plan_graph: JSON lines with label and pred")
+    score.add_argument(
+        "--quirks", action="store_true", default=None, help="plan_graph: exactly as TinyAgent"
     )
     score.add_argument("--out", type=Path, required=True, help="one JSON line per item")
     score.set_defaults(verb=_score)
@@ -142,8 +157,18 @@ def _compose(overrides: list[str]) -> DictConfig:
 
 
 def _report(given: argparse.Namespace) -> None:
+    if (given.path is None) == (given.items is None):
+        raise ConfigError(
+            "report needs either the folder of a run, a sweep or a report, or --items A B."
+        )
     from experiments import report
 
+    if given.items:
+        joined = report.items.join(*given.items)
+        print(report.items.describe(joined, report.line_width()))
+        if given.out:
+            print(f"wrote {report.items.write(joined, given.out):,} items to {given.out}")
+        return
     path: Path = given.path
     inside_reports = path.resolve().parent.name == "reports"
     out = given.out or (path if inside_reports else Path("outputs/reports") / path.resolve().name)
@@ -187,9 +212,13 @@ def _generate(given: argparse.Namespace) -> None:
 
 def _score(given: argparse.Namespace) -> None:
     _check_score_options(given)
-    from experiments import scoring
+    from experiments import plan_scoring, scoring
 
-    print(*scoring.score_bfcl(_bfcl_files(given), given.out), sep="\n")
+    if given.benchmark == "plan_graph":
+        print(plan_scoring.score_pairs(given.pairs, given.out, quirks=bool(given.quirks)))
+        print(f"wrote {given.out}")
+    else:
+        print(*scoring.score_bfcl(_bfcl_files(given), given.out), sep="\n")
 
 
 def _check_score_options(given: argparse.Namespace) -> None:

@@ -141,6 +141,34 @@ def paired_difference(
     return Interval(found.estimate, found.low, found.high, found.n, over, method)
 
 
+def mcnemar_exact(only_a: int, only_b: int) -> float:
+    """Return McNemar's exact two-sided p that two runs solve different shares of the same items.
+
+    Items that both or neither solve say nothing about a difference. Of the others, each is A's or
+    B's with probability 1/2 if there is none, so p is twice the smaller binomial tail, at most 1
+    (Q. McNemar, "Note on the sampling error of the difference between correlated proportions or
+    percentages", Psychometrika 12 (1947); exact form as `statsmodels.stats.contingency_tables
+    .mcnemar(exact=True)`).
+
+    >>> mcnemar_exact(0, 5)
+    0.0625
+
+    Args:
+        only_a: number of items that only the first run solves.
+        only_b: number of items that only the second run solves.
+
+    Raises:
+        ValueError: a number below 0.
+    """
+    if min(only_a, only_b) < 0:
+        raise ValueError(f"{only_a} and {only_b} are no counts of items: both must be at least 0")
+    if only_a + only_b == 0:
+        return 1.0
+    from statsmodels.stats.contingency_tables import mcnemar
+
+    return min(1.0, float(mcnemar([[0, only_a], [only_b, 0]], exact=True).pvalue))
+
+
 def ratio_values(sums: Sequence[float], weights: Sequence[float]) -> list[float]:
     """Return one value per item whose mean is sum(sums) / sum(weights), for the functions above.
 

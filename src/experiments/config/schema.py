@@ -223,7 +223,9 @@ class EvalConfig:
 
     splits: list[str] = field(default_factory=lambda: list(SPLITS))
     """Test splits to answer; those that the data do not have are skipped."""
-    metrics: list[str] = field(default_factory=lambda: ["calls", "restraint", "json_output"])
+    metrics: list[str] = field(
+        default_factory=lambda: ["calls", "plan_graph", "restraint", "json_output", "bfcl_ast"]
+    )
     """Files of `experiments/metrics/` applied to the answers; `loss` is always there."""
     base: bool = True
     """Score the untuned base too, so that its row stands in the table."""

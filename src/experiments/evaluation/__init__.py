@@ -17,7 +17,7 @@ from experiments.evaluation import held_out, progress_file, row_losses
 from experiments.evaluation.generation import Generated, Limits, generate
 from experiments.evaluation.held_out import Window
 from experiments.evaluation.progress_file import ProgressFile
-from experiments.metrics import Item, loss
+from experiments.metrics import Item, bfcl_ast, loss
 from experiments.models import Base
 from experiments.progress import track
 
@@ -143,6 +143,8 @@ def _score_split(scores: Scores, subject: Subject, rows: Sequence[Encoded], spli
         defects.update(found)
         about = {"model": subject.label, "split": split, "id": encoded.row["id"]}
         said = {"category": category, "text": one.text, "stop_reason": one.stop_reason}
+        if "bfcl" in encoded.row:
+            about["error_type"] = bfcl_ast.error_type(item)
         counted = {"stopped": one.stopped, "new_tokens": one.new_tokens, "defects": found}
         scores.items.append(about | said | counted | {"parts": parts, "scores": own})
     scores.facts["stop_reasons"][split] = dict(Counter(one.stop_reason for one in given))

@@ -18,8 +18,18 @@ def score(item: Item) -> dict[str, float]:
     """Return `valid` and `malformed` for rows of the benchmark."""
     if "bfcl" not in item.row:
         return {}
+    verdict = _verdict(item)
+    return {"valid": float(verdict.valid), "malformed": float(verdict.malformed)}
+
+
+def error_type(item: Item) -> str | None:
+    """Return the type of the first check that fails, for a row of the benchmark."""
+    return _verdict(item).error_type
+
+
+def _verdict(item: Item) -> bfcl.Verdict:
     task = item.row["bfcl"]
-    verdict = bfcl.check(
+    return bfcl.check(
         task["category"],
         task["function"],
         task["ground_truth"],
@@ -27,4 +37,3 @@ def score(item: Item) -> dict[str, float]:
         "tool_call",
         task.get("underscore_to_dot", False),
     )
-    return {"valid": float(verdict.valid), "malformed": float(verdict.malformed)}

@@ -10,7 +10,8 @@ Runs that share everything but the seed are an arm. Intervals come from `statist
 where an arm has several, over test rows where it has one, and every table says which.
 
 In the order of the flow: `scores` (one record), `arms` (all of them), `tables`, `sentences` below
-the tables, `figures`, and `files`, the folder that is committed.
+the tables, `figures`, and `files`, the folder that is committed. Beside it stands `items`: two
+runs compared item by item.
 """
 
 import shutil
@@ -21,11 +22,11 @@ from pathlib import Path
 from experiments import records
 from experiments.errors import RecordError
 from experiments.records import Record
-from experiments.report import arms, figures, files, sentences, tables
+from experiments.report import arms, figures, files, items, sentences, tables
 from experiments.report.arms import Report
 from experiments.report.scores import COLUMNS, Kind, Run
 
-__all__ = ["LOG_WIDTH", "model_card", "summarise", "write"]
+__all__ = ["LOG_WIDTH", "items", "line_width", "model_card", "summarise", "write"]
 
 LOG_WIDTH = 140  # characters of a line where the output is no terminal
 
@@ -37,12 +38,15 @@ def summarise(path: Path) -> str:
         RecordError: there is no record, or none that can be read.
     """
     report = _build(path)
-    width = LOG_WIDTH
-    if sys.stdout.isatty():
-        width = shutil.get_terminal_size().columns
+    width = line_width()
     parts = [tables.aligned(grid, width) for grid in tables.grids(report)]
     notes = [textwrap.fill(n, width, subsequent_indent="  ") for n in sentences.write(report)]
     return "\n\n".join([*parts, "\n".join(notes)]) + "\n"
+
+
+def line_width() -> int:
+    """Return the characters of a line: the terminal's, or `LOG_WIDTH` where there is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else LOG_WIDTH
 
 
 def write(path: Path, out: Path) -> list[Path]:

@@ -19,6 +19,8 @@ COLUMNS = {
     "calls/exact_tolerant": "exact, tolerant parse",
     "unseen_values/calls/exact": "exact, unseen values",
     "unseen_tools/calls/exact": "exact, unseen tools",
+    "plan_graph/success": "plan graph",
+    "plan_graph/tool_recall": "tool recall",
     "restraint/correct": "restraint",
     "json_output/valid": "JSON valid",
     "json_output/values": "JSON values",

@@ -1,0 +1,272 @@
+"""Plan text or calls in, steps with the references of their arguments out.
+
+Three forms are read: TinyAgent's plan text (one numbered call a line), OpenAI-style calls whose
+arguments name an earlier call by position (`$1`, `${1}`), and NESTFUL's calls with a `label`,
+whose arguments say `$var1.field$` or `$var_1.result$`.
+
+The grammar of plan text is that of SqueezeAILab/TinyAgent@0074615 `src/utils/plan_utils.py`,
+written as a scanner over lines, so that no text makes it slow.
+"""
+
+import ast
+import json
+import re
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+MAX_STEPS = 64
+"""A longer plan is not compared: its graphs could take longer than an evaluation may."""
+
+TOOLS = frozenset(
+    [
+        *("append_note_content", "compose_new_email", "create_calendar_event", "create_note"),
+        *("create_reminder", "forward_email", "get_email_address", "get_phone_number"),
+        *("get_zoom_meeting_link", "join", "maps_open_location", "maps_show_directions"),
+        *("open_and_get_file_path", "open_note", "reply_to_email", "send_sms", "summarize_pdf"),
+    ]
+)
+"""TinyAgent's 16 tools and `join` (`src/utils/data_utils.py`, same commit)."""
+
+# Possessive quantifiers and the lookbehind keep each search linear in the length of the line.
+_HEAD = re.compile(r"(?<!\d)(\d++)\. (\w++)\(")
+_FIRST = re.compile(r"\$(\d++)")
+_REFERENCE = re.compile(r"\$(?:(\d++)|\{(\d++)\})")
+_LABELLED = re.compile(r"\$(?=(\w++)(?:[.\[][^$]*+)?\$)")
+_LABEL_SHAPE = re.compile(r"var_?\d+")
+_THOUGHT = "Thought: "
+
+
+class PlanError(ValueError):
+    """A plan that is no plan or makes no graph; the text begins with the name of the reason."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One call of a plan."""
+
+    tool: str
+    needs: tuple[str, ...] = ()
+    """The references of its arguments in their order: step numbers, or labels where there are."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The steps of a plan, in the order their positions count."""
+
+    steps: tuple[Step, ...]
+    labels: dict[str, int] | None = None
+    """Label -> position from 1; None where references are positions."""
+    outside: frozenset[str] = frozenset()
+    """Labels that the label plan refers to although none of its calls has them."""
+
+
+Source = str | list[Any]
+"""A plan as it is written: plan text, or a list of calls."""
+
+
+def read(
+    source: Source,
+    *,
+    quirks: bool = False,
+    labelled: bool = False,
+    outside: frozenset[str] | None = None,
+) -> Plan:
+    r"""Read a plan in any of the forms.
+
+    >>> read('1. a("x")\n2. b(["$1"])\n3. join()').steps[1]
+    Step(tool='b', needs=('1',))
+
+    Args:
+        source: plan text, or a list of calls.
+        quirks: read plan text exactly as upstream does; calls have no upstream.
+        labelled: references in calls are labels; where no call has one, they are `var1` and so on.
+        outside: the labels that may be missing, those missing in the plan compared with; None
+            where this is that plan.
+
+    Raises:
+        PlanError: it is neither text nor calls, or has no or too many steps.
+    """
+    if isinstance(source, str):
+        return _read_text(source, quirks=quirks)
+    if quirks:
+        raise PlanError("NotText: with quirks a plan must be plan text, as upstream reads it")
+    return _read_calls(source, labelled=labelled, outside=outside)
+
+
+def has_labels(source: Source) -> bool:
+    """Return whether a plan is calls of which any carries a label, as NESTFUL's do.
+
+    >>> has_labels([{"name": "f", "arguments": {}, "label": "var1"}])
+    True
+    """
+    calls = source if isinstance(source, list) else []
+    return any(isinstance(call, dict) and "label" in _function(call) for call in calls)
+
+
+def _read_text(text: str, *, quirks: bool) -> Plan:
+    found: dict[int, tuple[str, str]] = {}
+    for number, tool, arguments in _calls_of(text):
+        found[_whole(number)] = tool, arguments  # a repeated number keeps its first place
+        if tool == "join":
+            break
+    pairs = list(found.values())
+    if quirks:
+        stop = next((i for i, (tool, _) in enumerate(pairs) if tool not in TOOLS), len(pairs))
+        pairs = pairs[:stop]
+    elif not pairs and text.strip():
+        raise PlanError('NoSteps: no line has the form of a step, such as 1. tool("value")')
+    _refuse_too_large(len(pairs))
+    seen = _seen_upstream if quirks else _seen
+    steps = (Step(tool, tuple(seen(_arguments(inside)))) for tool, inside in pairs)
+    return Plan(tuple(steps))
+
+
+def _whole(number: str) -> int:
+    try:
+        return int(number)
+    except ValueError as error:  # more digits than Python converts
+        raise PlanError(f"ValueError: {error}") from error
+
+
+def _calls_of(text: str) -> Iterator[tuple[str, str, str]]:
+    """Yield number, tool and the text between the parentheses of each step.
+
+    A line holds at most one step, since its arguments reach to its last parenthesis. A line with
+    a thought belongs to the step on the next line that is not blank, whatever else it holds.
+    """
+    lines = text.split("\n")
+    for at, line in enumerate(lines):
+        head = _head(line)
+        if head is None:
+            continue
+        thought = line.find(_THOUGHT)
+        if 0 <= thought < head.start() and _step_follows(lines, at):
+            continue
+        yield head[1], head[2], line[head.end() : line.rindex(")")]
+
+
+def _head(line: str) -> re.Match[str] | None:
+    head = _HEAD.search(line)
+    return head if head and line.rfind(")") >= head.end() else None
+
+
+def _step_follows(lines: list[str], at: int) -> bool:
+    following = next((line.lstrip() for line in lines[at + 1 :] if line.strip()), "")
+    head = _head(following)
+    return head is not None and head.start() == 0
+
+
+def _arguments(text: str) -> Iterable[Any]:
+    """Return the arguments as Python literals, or the whole text as one where they are none."""
+    if "$" not in text and "\\" not in text:
+        return ()  # no reference can come of it, so it need not be parsed
+    value: Any = text
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # an answer's invalid escapes are not ours to mend
+            value = ast.literal_eval(text)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        pass  # upstream keeps the text too
+    return value if isinstance(value, list | tuple) else (value,)
+
+
+def _seen_upstream(arguments: Iterable[Any]) -> Iterator[str]:
+    for argument in arguments:
+        for text in argument if isinstance(argument, list) else (argument,):
+            if isinstance(text, str) and (match := _FIRST.search(text)):
+                yield match[1]
+
+
+def _seen(arguments: Any) -> Iterator[str]:
+    for text in _texts(arguments):
+        yield from dict.fromkeys(m[1] or m[2] for m in _REFERENCE.finditer(text))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield the strings anywhere in a value, in order, however deep it is nested."""
+    left = [value]
+    while left:
+        value = left.pop()
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, dict):
+            left.extend(reversed(value.values()))
+        elif isinstance(value, list | tuple):
+            left.extend(reversed(value))
+        elif isinstance(value, set | frozenset):
+            left.extend(sorted(value, key=repr, reverse=True))
+
+
+def _read_calls(calls: Any, *, labelled: bool, outside: frozenset[str] | None) -> Plan:
+    if not isinstance(calls, list):
+        raise PlanError(f"NotAPlan: a {type(calls).__name__} is neither plan text nor calls")
+    _refuse_too_large(len(calls))
+    functions = [_function(call) for call in calls]
+    pairs = [_name_and_arguments(call, at) for at, call in enumerate(functions, 1)]
+    if not labelled:
+        return Plan(tuple(Step(name, tuple(_seen(given))) for name, given in pairs))
+    labels = _labels(functions)
+    steps = tuple(Step(name, tuple(_seen_labels(given, labels))) for name, given in pairs)
+    if outside is None:
+        outside = frozenset(label for step in steps for label in step.needs) - labels.keys()
+    return Plan(steps, labels, outside)
+
+
+def _function(call: Any) -> Any:
+    """Return the call itself, out of OpenAI's `{"type": "function", "function": ...}`."""
+    inner = call.get("function") if isinstance(call, dict) else None
+    return inner if isinstance(inner, dict) else call
+
+
+def _name_and_arguments(call: Any, at: int) -> tuple[str, dict[str, Any]]:
+    name = call.get("name") if isinstance(call, dict) else None
+    given = call.get("arguments") if isinstance(call, dict) else None
+    if isinstance(given, str):
+        try:
+            given = json.loads(given)
+        except (ValueError, RecursionError):
+            given = None
+    if not isinstance(name, str) or not isinstance(given, dict):
+        raise PlanError(f"NotACall: call {at} has no name and arguments of its own")
+    return name, given
+
+
+def _labels(functions: list[Any]) -> dict[str, int]:
+    """Return label -> position.
+
+    In four rows of NESTFUL (IBM/NESTFUL@053cbde) two calls have one label; what refers to the
+    second of them says `var` and its position.
+    """
+    labels: dict[str, int] = {}
+    bare = not any("label" in call for call in functions)
+    for at, call in enumerate(functions, 1):
+        if not isinstance(call.get("label", ""), str):
+            raise PlanError(f"NotACall: call {at} has a label that is no text")
+        label = _plain(call["label"]) if "label" in call else None
+        if label is not None and label not in labels:
+            labels[label] = at
+        elif label is not None or bare:
+            labels.setdefault(f"var{at}", at)
+    return labels
+
+
+def _plain(label: str) -> str:
+    """Return `var1` for `$var_1`: both spellings occur."""
+    bare = label.strip("$")
+    return bare.replace("_", "") if _LABEL_SHAPE.fullmatch(bare) else bare
+
+
+def _seen_labels(arguments: Any, labels: dict[str, int]) -> Iterator[str]:
+    for text in _texts(arguments):
+        found = dict.fromkeys(match[1] for match in _LABELLED.finditer(text))
+        for label in dict.fromkeys(map(_plain, found)):
+            # "$5.00 or 6$" has the form too, but is money.
+            if label in labels or _LABEL_SHAPE.fullmatch(label):
+                yield label
+
+
+def _refuse_too_large(steps: int) -> None:
+    if steps > MAX_STEPS:
+        raise PlanError(f"TooLarge: the plan has {steps} steps, {MAX_STEPS} are compared at most")
