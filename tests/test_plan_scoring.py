@@ -81,9 +81,7 @@ def test_mistakes_are_one_sentence(tmp_path: Path, cli: Cli) -> None:
         plan_scoring.score_pairs(tmp_path / "pairs", tmp_path / "pairs" / "out")
     done = cli("score", "--benchmark", "plan_graph", "--out", "out", module=True)
     assert done.returncode == 1
-    assert done.stderr == (
-        "error: --benchmark plan_graph needs --pairs FILE, JSON lines: label and pred.\n"
-    )
+    assert done.stderr == "error: --benchmark plan_graph needs --pairs: see score --help.\n"
 
 
 def test_scoring_loads_no_model_library(tmp_path: Path) -> None:
