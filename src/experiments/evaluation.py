@@ -53,24 +53,19 @@ def score(model: Any, base: Base, data: TrainData, spec: EvalConfig, *, label: s
     if data.validation:
         parts = loss.token_nll(model, data.validation)
         _add_loss(scores, "validation/", data.validation, parts)
-    for split in spec.splits:
-        rows = data.splits.get(split, [])[: spec.limit]
-        if rows:
-            _score_split(scores, subject, rows, split)
+    for split, rows in data.evaluated_splits(spec):
+        _score_split(scores, subject, rows[: spec.limit], split)
     return scores
 
 
 def answer_budget(data: TrainData, spec: EvalConfig) -> int:
     """Return the longest answer allowed, in tokens: as configured, else 1.25 x the longest gold."""
-    if spec.max_new_tokens is not None:
-        return spec.max_new_tokens
-    longest = max((e.answer_tokens for s in spec.splits for e in data.splits.get(s, [])), default=8)
-    return longest + (longest + 3) // 4
+    return data.answer_budget(spec)
 
 
 def _score_split(scores: Scores, subject: Subject, rows: Sequence[Encoded], split: str) -> None:
     prefix = "" if split == "test" else f"{split}/"
-    parts = loss.token_nll(subject.model, rows)
+    parts = _nll(subject.model, rows)
     _add_loss(scores, prefix, rows, parts)
     texts = generate(subject, [e.prompt_ids for e in rows], split)
     modules = {name: metrics.load(name) for name in [*subject.spec.metrics, "generation"]}
@@ -106,6 +101,12 @@ def _score_split(scores: Scores, subject: Subject, rows: Sequence[Encoded], spli
         scores.counts[key] = len(values)
 
 
+def _nll(model: Any, rows: Sequence[Encoded]) -> list[tuple[float, int]]:
+    """Return (summed NLL, trained tokens) of each row; (0, 0) for one without a gold answer."""
+    found = iter(loss.token_nll(model, [e for e in rows if e.trained]))
+    return [next(found) if e.trained else (0.0, 0) for e in rows]
+
+
 def _add_loss(
     scores: Scores, prefix: str, rows: Sequence[Encoded], parts: Sequence[tuple[float, int]]
 ) -> None:
@@ -116,8 +117,10 @@ def _add_loss(
             key = f"{prefix}loss/nll/{encoded.row['category']}"
             groups.setdefault(key, []).append(part)
     for key, members in groups.items():
-        scores.means[key] = loss.mean_nll(members)
-        scores.counts[key] = sum(tokens for _, tokens in members)
+        tokens = sum(n for _, n in members)
+        if tokens:  # rows without a gold answer have no loss
+            scores.means[key] = loss.mean_nll(members)
+            scores.counts[key] = tokens
 
 
 def generate(

@@ -117,7 +117,8 @@ class Renderer:
             tokenizer: with the chat template that is used.
             end_ids: tokens that end an assistant turn.
             thinking: whether the thinking of a row is rendered and trained, or left out.
-            tools_form: how tools are given to the template.
+            tools_form: how tools are given to the template; `as_given` also escapes what is not
+                ASCII in them.
         """
         self._tokenizer = tokenizer
         self._template = ChatTemplate(tokenizer)
@@ -125,6 +126,7 @@ class Renderer:
         self._guard = Guard(tokenizer, ends=self._ends, header=self._template.header)
         self._keep = thinking == "keep"
         self._tools_form = tools_form
+        self._as_given = tools_form == "as_given"
         self._scannable: dict[tuple[Any, ...], bool] = {}
 
     def text(self, row: Row) -> str:
@@ -146,9 +148,21 @@ class Renderer:
         Raises:
             DataError: as `encode`.
         """
+        return self.encode_prompts([row])[0].prompt_ids
+
+    def encode_prompts(self, rows: Sequence[Row]) -> list[Encoded]:
+        """Tokenise conversations that wait for the assistant's turn; nothing is trained.
+
+        Raises:
+            DataError: as `encode`.
+        """
         # The answer is never looked at: its only use is the way that training goes.
-        answered = [*row["messages"], {"role": "assistant", "content": "."}]
-        return self.encode([{**row, "messages": answered}])[0].prompt_ids
+        dot = {"role": "assistant", "content": "."}
+        answered = self.encode([{**row, "messages": [*row["messages"], dot]} for row in rows])
+        return [
+            Encoded(row, e.ids[: e.prompt_length], (), e.prompt_length)
+            for row, e in zip(rows, answered, strict=True)
+        ]
 
     def encode(self, rows: Sequence[Row]) -> list[Encoded]:
         """Tokenise rows whose last message is the assistant's.
@@ -211,9 +225,10 @@ class Renderer:
 
     def _render(self, safe: _Safe, upto: int | None = None, *, prompt: bool = False) -> str:
         try:
-            return self._template.render(safe.messages[:upto], safe.tools, prompt=prompt)
+            text = self._template.render(safe.messages[:upto], safe.tools, prompt=prompt)
         except Exception as error:  # a template is a program: it may raise anything
             raise DataError(f"row {safe.id}: the chat template fails on it: {error}") from error
+        return self._guard.with_ascii(text, safe.tools) if self._as_given else text
 
     def _spans(self, safe: _Safe, whole: str) -> list[tuple[int, int]]:
         """Return (start, end) of every assistant turn in the rendered row."""

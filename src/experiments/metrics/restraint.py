@@ -16,6 +16,8 @@ DIRECTION = {"correct": "maximize"}
 def score(item: Item) -> dict[str, float]:
     """Return `correct` for rows whose right answer is prose."""
     row, answer = item.row, item.answer
+    if row.get("expects") == "call":  # a call is due, though no gold call says which
+        return {}
     if gold_calls(row) or "schema" in row or not (row.get("tools") or row.get("expects")):
         return {}
     right = not answer.calls and not answer.malformed and item.stopped and bool(answer.content)
