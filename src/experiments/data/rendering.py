@@ -33,8 +33,8 @@ from experiments.errors import DataError
 
 Row = dict[str, Any]
 Thinking = Literal["keep", "drop"]
-# Rows tokenised in one call: enough for all cores, little enough to hold.
-_BATCH_ROWS = 1000
+# Rows tokenised in one call: enough for all cores, and little of the first is waited for.
+_BATCH_ROWS = 250
 _Batch = list[tuple[Row, list[tuple[str, bool]]]]
 
 
