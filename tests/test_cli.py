@@ -22,7 +22,11 @@ def test_help_names_the_groups_and_the_commands(cli: Cli) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["lora.r=0"], ["lora=al_linear"], ["lora.rank=3"]]
+    "arguments",
+    [
+        *(["--help"], ["lora.r=0"], ["lora=al_linear"], ["lora.rank=3"]),
+        ["eval.benchmarks=[bfcl_simple_java]"],
+    ],
 )
 def test_nothing_heavy_is_imported_before_the_config_is_accepted(arguments: list[str]) -> None:
     code = (
@@ -49,6 +53,8 @@ def test_nothing_heavy_is_imported_before_the_config_is_accepted(arguments: list
          "expected int | None."),
         (["lora.r=0", "trainer.learning_rate=-1"], "lora.r=0: must be at least 1; "
          "trainer.learning_rate=-1.0: must be above 0, for example 2e-4."),
+        (["eval.benchmarks=[bfcl_multipel]"], "eval.benchmarks=bfcl_multipel: did you mean "
+         "'bfcl_multiple'? Allowed: toolworld, bfcl_simple_python, "),
         (["sweeps=nothing"], "sweeps=nothing: there is no such config file"),
         (["model=local", "model.path=/no/such/folder", *SMOKE], "model.path=/no/such/folder: there "
          "is no such folder"),

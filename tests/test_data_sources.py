@@ -1,14 +1,15 @@
 """From a data description to the rows of a run: sources, splits, mixtures, cache, the data verb."""
 
 import json
+import subprocess
+import sys
 from array import array
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from conftest import Cli, load
+from conftest import ROOT, Cli, environment, load
 from experiments import config, data, models
 from experiments.config import DataConfig
 from experiments.data import cache, formats, sources
@@ -194,13 +195,36 @@ def test_rows_from_the_cache_are_the_rows_that_were_made(tmp_path: Path) -> None
     assert from_cache(tmp_path / "cache", path)[1] > made[1]
 
 
-def test_two_processes_that_start_together_fill_the_cache_once(tmp_path: Path) -> None:
-    path = write(tmp_path / "rows.jsonl", rows(60))
-    folder = tmp_path / "cache"
-    with ProcessPoolExecutor(2) as pool:
-        first, second = pool.map(from_cache, [folder] * 2, [path] * 2)
-    assert first == second
-    assert len(list(folder.glob("*.safetensors"))) == 1
+# Builds once both processes are ready, and prints what it found.
+TOGETHER = """
+import sys, time
+from pathlib import Path
+from test_data_sources import from_cache
+folder, path, own, other = map(Path, sys.argv[1:])
+own.touch()
+while not other.exists():
+    time.sleep(0.001)
+print(*from_cache(folder, path))
+"""
+
+
+def test_two_processes_that_start_together_make_the_rows_once(tmp_path: Path) -> None:
+    path = write(tmp_path / "rows.jsonl", rows(2000))
+    folder, ready = tmp_path / "cache", [tmp_path / "a", tmp_path / "b"]
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", TOGETHER, *map(str, (folder, path, *order))],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment(PYTHONPATH=str(ROOT / "tests")),
+        )
+        for order in (ready, ready[::-1])
+    ]
+    first, second = (process.communicate(timeout=120)[0].splitlines() for process in started)
+    assert first[-1] == second[-1]
+    made = [line for line in first + second if "the rows were made and are kept in" in line]
+    [file] = folder.glob("*.safetensors")
+    assert len(made) == 1 and made[0].endswith(str(file))
 
 
 @pytest.mark.parametrize("damage", [b"", b"not a tensor", None])

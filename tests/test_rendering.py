@@ -8,7 +8,7 @@ import pytest
 
 from chats import call, row, says, tiny, tokenizer, trained
 from experiments import models
-from experiments.data import Encoded, Renderer
+from experiments.data import Encoded, Renderer, rendering
 from experiments.data.rendering import Thinking
 from experiments.errors import DataError
 
@@ -253,3 +253,24 @@ def test_the_row_of_an_encoded_row_is_the_row_that_was_given() -> None:
     [encoded] = tiny("qwen3", tools_form="mcp").encode([STEPS])
     assert encoded.row is STEPS
     assert isinstance(encoded, Encoded)
+
+
+def test_rows_of_many_batches_are_the_rows_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rendering, "_BATCH_ROWS", 2)
+    renderer = tiny("qwen3")
+    many = [
+        {**STEPS, "id": f"r-{i}", "messages": [*STEPS["messages"][:-1], says("assistant", f"{i}!")]}
+        for i in range(7)
+    ]
+    assert renderer.encode(many) == [renderer.encode([one])[0] for one in many]
+    assert renderer.encode([]) == []
+
+
+def test_a_row_of_a_later_batch_that_fails_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rendering, "_BATCH_ROWS", 1)
+    thoughtful = row(says("user", "Hi"), says("assistant", "<think>hm</think>Hello"))
+    renderer = tiny(CHATML.replace("BODY", "m.content | upper"), thinking="keep")
+    with pytest.raises(DataError, match="row late: it has thinking"):
+        renderer.encode(
+            [row(says("user", "Hi"), says("assistant", "A")), thoughtful | {"id": "late"}]
+        )

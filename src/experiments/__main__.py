@@ -113,8 +113,9 @@ def _data(given: argparse.Namespace) -> None:
     with config.one_sentence_errors():
         run = config.load(_compose(given.overrides))
     from experiments import data, models
-    from experiments.data import inspection, sources
+    from experiments.data import asking, inspection, sources
 
+    asked = [asking.read(run, name) for name in run.eval.benchmarks]
     found = sources.read_all(run.data)
     for path, rows in (
         (given.out, inspection.all_rows(found)),
@@ -123,10 +124,13 @@ def _data(given: argparse.Namespace) -> None:
         if path is not None:
             print(f"wrote {inspection.write_rows(rows, path):,} rows to {path}")
     lines = inspection.describe(found)
+    lines += [line for one in asked for line in inspection.describe_benchmark(one)]
     try:
         vocabulary = models.load_vocabulary(run.model)
     except ConfigError as error:
         inspection.show_messages(inspection.all_rows(found), given.show)
+        for one in asked:
+            inspection.show_messages(one.rows, min(given.show, 1))
         print(*lines, f"tokens are not counted: {error}", sep="\n")
         return
     found.clear()  # large sets would be in memory twice
@@ -139,6 +143,9 @@ def _data(given: argparse.Namespace) -> None:
         may_be_empty=True,
     )
     inspection.show_rows(built.train, vocabulary.tokenizer, given.show)
+    for name in run.eval.benchmarks:
+        first, *_ = built.counts["benchmarks"][name]["rows"]
+        inspection.show_rows(built.splits[first], vocabulary.tokenizer, min(given.show, 1))
     print(*lines, *inspection.describe_tokens(built), sep="\n")
 
 
@@ -205,8 +212,8 @@ def _generate(given: argparse.Namespace) -> None:
             f"--prompt and --tools take {len(ids)} tokens, the model has {base.positions} "
             "positions: shorten them."
         )
-    tuned = evaluation.Subject(base.model, base, "tuned", EvalConfig(), given.max_new_tokens)
-    [answered] = evaluation.answer(tuned, [ids], "prompt")
+    tuned = evaluation.Subject(base.model, base, "tuned", EvalConfig())
+    [answered] = evaluation.answer(tuned, [ids], "prompt", given.max_new_tokens)
     print(answered.text)
 
 

@@ -136,7 +136,7 @@ def test_an_interrupted_evaluation_asks_only_what_is_left(
     base: Base, prompts: list[list[int]], alone: list[tuple[str, int]], tmp_path: Path
 ) -> None:
     run = load(*SMOKE, "hardware=cpu", "eval.batch_size=8")
-    subject = evaluation.Subject(base.model, base, "base", run.eval, TOKENS, tmp_path)
+    subject = evaluation.Subject(base.model, base, "base", run.eval, tmp_path)
     calls: list[int] = []
 
     def stop(_: Any, __: Any, kwargs: dict[str, Any]) -> None:
@@ -146,7 +146,7 @@ def test_an_interrupted_evaluation_asks_only_what_is_left(
 
     hook = base.model.register_forward_pre_hook(stop, with_kwargs=True)
     with pytest.raises(KeyboardInterrupt):
-        evaluation.answer(subject, prompts, "test")
+        evaluation.answer(subject, prompts, "test", TOKENS)
     [file] = (tmp_path / "answers").iterdir()
     kept = len(file.read_text().splitlines()) - 1
     assert 0 < kept < len(prompts)
@@ -161,7 +161,7 @@ def test_an_interrupted_evaluation_asks_only_what_is_left(
         ),
         with_kwargs=True,
     )
-    answers = evaluation.answer(subject, prompts, "test")
+    answers = evaluation.answer(subject, prompts, "test", TOKENS)
     hook.remove()
     assert plain(answers) == alone
     assert sum(read) == len(prompts) - kept

@@ -24,6 +24,8 @@ FORMATS = (
     "when2call",
     "apigen_mt",
 )
+BENCHMARK_FORMATS = ("bfcl", "nestful")
+"""Layouts that only `eval.benchmarks` reads: their rows and answers or tools are in two files."""
 WEIGHT_UNITS = ("rows", "tokens", "trained_tokens")
 THINKING = ("keep", "drop")
 SYSTEM_PROMPTS = ("keep", "unify", "drop")
@@ -189,7 +191,14 @@ class DataConfig(SourceConfig):
         yield from self._share_problems()
         yield from self._mixture_problems()
         for name, spec in self.test_sources.items():
-            yield from spec.source_problems(f"data.test_sources.{name}")
+            if spec.format in BENCHMARK_FORMATS:
+                yield (
+                    f"data.test_sources.{name}.format={spec.format} is a published test set: ask "
+                    "it with eval.benchmarks, such as eval.benchmarks=[bfcl_simple_python] "
+                    "eval.path=FOLDER"
+                )
+            else:
+                yield from spec.source_problems(f"data.test_sources.{name}")
 
     def _pairs(self) -> Iterator[str]:
         """Check the fields that only make sense with another one."""

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from experiments.config import benchmarks
 from experiments.config.checks import at_least, one_of, share
 from experiments.config.data import DataConfig
 from experiments.errors import ConfigError
@@ -223,6 +224,14 @@ class EvalConfig:
 
     splits: list[str] = field(default_factory=lambda: list(SPLITS))
     """Test splits to answer; those that the data do not have are skipped."""
+    benchmarks: list[str] = field(default_factory=list)
+    """Published test sets answered beside the splits: `toolworld`, `bfcl_<category>` (such as
+    `bfcl_live_simple`), `nestful`, `nestful_executable`, `nestful_glaive`, `nestful_sgd`,
+    `when2call_test`, `seal_tools_test_in_domain`, `seal_tools_test_out_domain`. Their rows are
+    shown as published; of `data` only `thinking` and `tools_form` apply to them."""
+    path: str | None = None
+    """Folder (or file) with the benchmarks' files, looked through with its subfolders; null = they
+    are fetched from the hub."""
     metrics: list[str] = field(
         default_factory=lambda: ["calls", "plan_graph", "restraint", "json_output", "bfcl_ast"]
     )
@@ -248,6 +257,7 @@ class EvalConfig:
         """Yield a sentence for each illegal value."""
         for split in self.splits:
             yield from one_of("eval.splits", split, SPLITS)
+        yield from benchmarks.problems(self.benchmarks, self.path)
         for key in ("batch_size", "max_new_tokens", "limit"):
             yield from at_least(f"eval.{key}", getattr(self, key), 1)
         if self.direction is not None:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments.config import DataConfig, EvalConfig, RunConfig
-from experiments.data import cache, encoding, guard, mixture, sources
+from experiments.config.benchmarks import split_names
+from experiments.data import asking, cache, encoding, guard, identity, mixture, sources
 from experiments.data.encoding import EncodedSource
 from experiments.data.rendering import Encoded, Renderer
 from experiments.data.sources import Located
@@ -40,9 +41,20 @@ class TrainData:
         return self.splits.get("validation", [])
 
     def evaluated_splits(self, spec: EvalConfig) -> Iterator[tuple[str, list[Encoded]]]:
-        """Yield (split, rows) of what is answered, in order; a split that is not there is empty."""
-        for split in spec.splits:
-            yield split, self.splits.get(split, [])
+        """Yield each split that is answered and has rows: the data's own, then the benchmarks'.
+
+        A row of a benchmark may have no gold turn: then `trained` is empty, and it has no loss.
+        """
+        asked = [split for name in spec.benchmarks for split in split_names(name).values()]
+        for split in (*spec.splits, *asked):
+            if rows := self.splits.get(split):
+                yield split, rows
+
+    def answer_budget(self, spec: EvalConfig, split: str) -> int:
+        """Return the longest answer allowed to a split, in tokens: one for all the data's own."""
+        splits = spec.splits if split in spec.splits else [split]
+        rows = (encoded for one in splits for encoded in self.splits.get(one, []))
+        return asking.answer_budget(rows, spec.max_new_tokens)
 
 
 def build(
@@ -89,6 +101,12 @@ def build(
         )
         splits["test"] = splits.get("test", []) + evaluated
     splits.setdefault("train", [])
+    if run.eval.benchmarks:
+        documents = Renderer(tokenizer, end_ids, thinking=thinking, tools_form="as_given")
+        asked = asking.ask(run, renderer, documents, positions)
+        asking.refuse_training_on(asked, splits["train"])
+        splits |= asked.splits
+        counts["benchmarks"] = asked.facts
     if not may_be_empty:
         _check_trainable(splits, counts)
     counts |= {
@@ -242,4 +260,6 @@ def _fingerprint(splits: dict[str, list[Encoded]]) -> str:
         for encoded in members:
             digest.update(split.encode() + b"\0" + encoded.ids.tobytes())
             digest.update(json.dumps(encoded.trained).encode())
+            if "benchmark" in encoded.row:  # what answers are held against is not all in tokens
+                digest.update(identity.content(encoded.row).encode())
     return digest.hexdigest()[:16]

@@ -44,6 +44,7 @@ def cached(
             return found, True
         built = build()
         _save(built, path, described)
+        say(f"  the rows were made and are kept in {path}")
     return built, False
 
 

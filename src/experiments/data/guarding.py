@@ -6,11 +6,13 @@ so that no part can be the token. The character itself, where a row holds it, is
 that is tokenised is always the text that was given.
 """
 
+import json
 import re
 from collections.abc import Iterable
 from typing import Any
 
 THINK = ("<think>", "</think>")
+_BEYOND_ASCII = re.compile(r"[^\x00-\x7f]")
 _PRIVATE_USE = range(0xE0F0, 0xF8FF)
 
 
@@ -53,6 +55,25 @@ class Guard:
         if self._mark not in rendered:
             return [rendered]
         return [self._unmarked(part) for part in rendered.split(self._cut)]
+
+    def with_ascii(self, rendered: str, values: list[Any]) -> str:
+        """Return rendered text in which JSON values are printed as `json.dumps` prints them.
+
+        Templates print what is not ASCII as it is; BFCL prints it escaped.
+
+        Args:
+            rendered: the text of a template.
+            values: guarded; each is replaced where it is first printed, if it is.
+        """
+        for value in values:
+            printed = json.dumps(value, ensure_ascii=False)
+            if not printed.isascii():
+                rendered = rendered.replace(printed, _BEYOND_ASCII.sub(self._escaped, printed), 1)
+        return rendered
+
+    def _escaped(self, match: re.Match[str]) -> str:
+        character = match.group()
+        return character if character == self._mark else json.dumps(character)[1:-1]
 
     def _unmarked(self, part: str) -> str:
         return part.replace(self._join, "").replace(self._mark + "0", self._mark)

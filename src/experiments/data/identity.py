@@ -94,6 +94,8 @@ def _carried(row: Row, name: str) -> str | None:
 
 def _before_the_answer(row: Row) -> list[Row]:
     messages: list[Row] = row["messages"]
+    if messages and messages[-1]["role"] == "user":  # nobody has answered yet
+        return messages
     answers = [i for i, message in enumerate(messages) if message["role"] == "assistant"]
     return messages[: answers[-1]] if answers else messages
 

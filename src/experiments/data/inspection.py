@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from experiments.data import TrainData, sources
+from experiments.data.benchmarks import Benchmark
 from experiments.data.rendering import Encoded
 from experiments.data.sources import Row, SourceRows
 from experiments.progress import say
@@ -73,6 +74,21 @@ def describe(found: dict[str, SourceRows]) -> list[str]:
     return lines
 
 
+def describe_benchmark(found: Benchmark) -> list[str]:
+    """Return lines on what a benchmark of the run holds and what was rejected, with examples."""
+    rows, rejected = found.rows, found.rejected.total()
+    lines = [f"benchmark {found.name}: {len(rows):,} rows, {rejected:,} rejected"]
+    if found.commit:
+        lines.append(f"  commit {found.commit}")
+    lines += [f"  file {name}, sha256 {digest[:16]}" for name, digest in found.files.items()]
+    for reason, number in found.rejected.most_common():
+        lines.append(f"  rejected, {reason}: {number:,}")
+        lines += [f"    {example}" for example in found.examples[reason]]
+    if rows:
+        lines.append("  " + ", ".join(f"{k} {v}" for k, v in counts(rows).items()))
+    return lines
+
+
 def counts(rows: Sequence[Row]) -> dict[str, str]:
     """Count turns, calls and the shares of rows with parallel calls and with none."""
     turns = sum(len(row["messages"]) for row in rows)
@@ -99,6 +115,9 @@ def _system(row: Row) -> str:
 def describe_tokens(data: TrainData) -> list[str]:
     """Return lines on the lengths of the rendered rows and on the tokens that are trained."""
     lines = []
+    too_long = dict(data.counts["too_long"])
+    for facts in data.counts.get("benchmarks", {}).values():
+        too_long |= facts["too_long"]
     for split, rows in data.splits.items():
         if not rows:
             continue
@@ -108,7 +127,7 @@ def describe_tokens(data: TrainData) -> list[str]:
         lines.append(
             f"{split}: {len(rows):,} rows, tokens p50 {p50:,.0f}, p95 {p95:,.0f}, max "
             f"{lengths.max():,}; trained {trained:,} of {lengths.sum():,} tokens; dropped as too "
-            f"long {data.counts['too_long'].get(split, 0):,}, truncated 0"
+            f"long {too_long.get(split, 0):,}, truncated 0"
         )
     limit = data.counts["max_length_tokens"]
     if limit < sys.maxsize:

@@ -12,7 +12,7 @@ from experiments.errors import DataError
 Row = dict[str, Any]
 Tool = dict[str, Any]
 SystemPrompt = Literal["keep", "unify", "drop"]
-ToolsForm = Literal["openai", "bfcl_raw", "mcp"]
+ToolsForm = Literal["openai", "bfcl_raw", "mcp", "as_given"]
 
 _NO_PARAMETERS = {"type": "object", "properties": {}}
 # JSON schema -> the Python words of BFCL's function documents (gorilla, BFCL_v4_*.json); the rest
@@ -74,7 +74,8 @@ def tools_in_form(tools: list[Tool], form: ToolsForm) -> list[Tool]:
         tools: wrapped as OpenAI's API wants them, or bare functions.
         form: `openai`: `{"type": "function", "function": {...}}`; `bfcl_raw`: the bare function
             with BFCL's type words (object is `dict`, number is `float`), as BFCL prints tools to
-            Qwen; `mcp`: `{"name", "description", "inputSchema"}`, as in the Model Context Protocol.
+            Qwen; `mcp`: `{"name", "description", "inputSchema"}`, as in the Model Context Protocol;
+            `as_given`: unchanged.
     """
     return [_in_form(tool, form) for tool in tools]
 
@@ -85,6 +86,8 @@ def tool_name(tool: Tool) -> str:
 
 
 def _in_form(tool: Tool, form: ToolsForm) -> Tool:
+    if form == "as_given":
+        return tool
     if form == "openai":
         return tool if "function" in tool else {"type": "function", "function": tool}
     function = tool.get("function", tool)

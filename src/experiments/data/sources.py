@@ -12,7 +12,7 @@ from typing import Any
 
 from experiments import toolworld
 from experiments.config import ColumnsConfig, DataConfig, SourceConfig
-from experiments.data import files, guard, hub, mixture
+from experiments.data import benchmarks, files, guard, hub, mixture
 from experiments.data.formats import Rejected, convert
 from experiments.errors import DataError
 
@@ -88,12 +88,27 @@ def locate_tests(spec: DataConfig) -> dict[str, Located]:
     """Find or fetch the sets that are for evaluation only, by name.
 
     Raises:
-        DataError: a file or dataset is missing or out of reach.
+        DataError: a file or dataset is missing or out of reach, or is a benchmark's.
     """
+    for name, one in spec.test_sources.items():
+        _refuse_benchmarks(f"data.test_sources.{name}", one)
     return {
         name: _locate(one, f"data.test_sources.{name}", name)
         for name, one in spec.test_sources.items()
     }
+
+
+def _refuse_benchmarks(key: str, spec: SourceConfig) -> None:
+    """Refuse files whose rows are in two files, or in a layout that only a benchmark has."""
+    if spec.path is None or spec.files is not None:
+        return
+    place = Path(spec.path).expanduser()
+    for path in sorted(place.rglob("*.json*")) if place.is_dir() else [place]:
+        if name := benchmarks.known_file(path):
+            raise DataError(
+                f"{key}.path={spec.path}: {path.name} is a file of the benchmark {name}; ask it "
+                f"with eval.benchmarks=[{name}] eval.path=FOLDER instead."
+            )
 
 
 def read(located: Located, *, validation: float, test: float) -> SourceRows:

@@ -23,9 +23,6 @@ from experiments.progress import track
 
 __all__ = ["Generated", "Limits", "Scores", "Subject", "answer", "generate", "held_out", "score"]
 
-# The longest answer where no row has a gold answer to go by.
-_BUDGET_WITHOUT_GOLD = 256
-
 
 @dataclass
 class Scores:
@@ -51,8 +48,6 @@ class Subject:
     label: str
     """`base` or `tuned`, in items and progress."""
     spec: EvalConfig
-    budget: int
-    """Longest answer, in tokens."""
     folder: Path | None = None
     """Where answers are kept until the run is finished; None = nowhere."""
 
@@ -68,30 +63,24 @@ class HeldOut:
 
 def score(subject: Subject, data: TrainData, text: HeldOut | None = None) -> Scores:
     """Score one model on every split that is there, and on the held-out text."""
-    scores = Scores(facts={"max_new_tokens": subject.budget, "stop_reasons": {}, "defects": {}})
+    scores = Scores(facts={"max_new_tokens": {}, "stop_reasons": {}, "defects": {}})
     if data.validation:
         made = _losses(subject, data.validation)
         _add_losses(scores, "validation/", data.validation, made)
     for split, rows in data.evaluated_splits(subject.spec):
-        if rows:
-            _score_split(scores, subject, rows[: subject.spec.limit], split)
+        budget = data.answer_budget(subject.spec, split)
+        scores.facts["max_new_tokens"][split] = budget
+        _score_split(scores, subject, rows[: subject.spec.limit], split, budget)
     if text is not None:
         _score_text(scores, subject, text)
     return scores
 
 
-def answer_budget(data: TrainData, spec: EvalConfig) -> int:
-    """Return the longest answer allowed, in tokens: as configured, else 1.25 x the longest gold."""
-    if spec.max_new_tokens is not None:
-        return spec.max_new_tokens
-    lengths = [e.answer_tokens for _, rows in data.evaluated_splits(spec) for e in rows]
-    longest = max(lengths, default=0) or _BUDGET_WITHOUT_GOLD
-    return longest + (longest + 3) // 4
-
-
-def answer(subject: Subject, prompts: Sequence[list[int]], split: str) -> list[Generated]:
+def answer(
+    subject: Subject, prompts: Sequence[list[int]], split: str, new_tokens: int
+) -> list[Generated]:
     """Answer prompts greedily; those answered before an interruption are not asked again."""
-    limits = Limits(subject.budget, subject.spec.batch_size)
+    limits = Limits(new_tokens, subject.spec.batch_size)
     done: dict[int, Generated] = {}
     file: ProgressFile | None = None
     if subject.folder is not None:
@@ -118,11 +107,13 @@ def answer(subject: Subject, prompts: Sequence[list[int]], split: str) -> list[G
     return [done[i] for i in range(len(prompts))]
 
 
-def _score_split(scores: Scores, subject: Subject, rows: Sequence[Encoded], split: str) -> None:
+def _score_split(
+    scores: Scores, subject: Subject, rows: Sequence[Encoded], split: str, new_tokens: int
+) -> None:
     prefix = "" if split == "test" else f"{split}/"
     losses = _losses(subject, rows)
     _add_losses(scores, prefix, rows, losses)
-    given = answer(subject, [e.prompt_ids for e in rows], split)
+    given = answer(subject, [e.prompt_ids for e in rows], split, new_tokens)
     modules = {name: metrics.load(name) for name in [*subject.spec.metrics, "generation"]}
     per_key: dict[str, list[float]] = defaultdict(list)
     defects: Counter[str] = Counter()

@@ -44,6 +44,5 @@ def score(item: Item) -> dict[str, float]:
 
 
 def _wants_a_call(item: Item) -> bool:
-    """Return whether the right answer is a call; BFCL's relevance rows have no gold call."""
-    category = (item.row.get("bfcl") or {}).get("category", "")
-    return bool(gold_calls(item.row)) or category == "live_relevance"
+    """Return whether the right answer is a call; a row may say so without a gold call."""
+    return bool(gold_calls(item.row)) or item.row.get("expects") == "call"

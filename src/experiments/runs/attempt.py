@@ -214,8 +214,7 @@ class Attempt:
         from experiments import evaluation
 
         spec = self.run.eval
-        budget = evaluation.answer_budget(self.data, spec)
-        subject = evaluation.Subject(model, self.base, label, spec, budget, self.folder)
+        subject = evaluation.Subject(model, self.base, label, spec, self.folder)
         scores = evaluation.score(subject, self.data, self.held_out)
         self.record.scores[label] = scores.means
         self.record.counts[label] = scores.counts

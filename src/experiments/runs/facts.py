@@ -52,5 +52,10 @@ def print_loaded(base: Base, data: TrainData) -> None:
             say(f"  rejected from {name}, {reason}: {n:,}")
             for example in source["examples"][reason]:
                 say(f"    {example}")
+    for name, asked in counts.get("benchmarks", {}).items():
+        say(
+            f"  benchmark {name}: {sum(asked['rows'].values()):,} rows, too long "
+            f"{sum(asked['too_long'].values()):,}, rejected {sum(asked['rejected'].values()):,}"
+        )
     for name, share in counts.get("mixture", {}).get("shares", {}).items():
         say(f"  mixture: {name} {share['share_drawn']:.1%}, {share['epochs']:.2f} epochs")

@@ -24,6 +24,8 @@ MEANINGS = {
     "empty_turn": "a user turn without text, or an assistant turn without text and calls",
     "leftover_marker": "a marker of the source's own call syntax is left in an assistant's text",
     "no_assistant_turn": "nobody answers, so nothing could be trained",
+    "no_gold_answer": "the answers of a test set hold none for the question, or none that fits it",
+    "duplicate_id": "a test set holds another question of the same id",
     "too_deep": "a value is nested too deeply to be read",
 }
 """Reason -> one line on what it means."""

@@ -1,4 +1,4 @@
-"""Rows of nvidia/When2Call train_sft and train_pref -> messages and tools.
+"""Rows of nvidia/When2Call train_sft and train_pref -> messages and tools; its test -> rows.
 
 Columns: `tools` (objects, or each as the text of one; types as Python text, `required` beside the
 parameters) and `messages`; calls are `<TOOLCALL>[{...}, ...]</TOOLCALL>` in an assistant's text,
@@ -9,6 +9,10 @@ each element an object or the text of one. A preference row has no answer in `me
 from experiments.data.formats import calls, messages, tools, turns
 from experiments.data.formats.rejection import Rejected, Row, excerpt
 from experiments.data.formats.tools import Toolset
+
+# `expects` of a row whose right answer is prose.
+_EXPECTED = {"direct": "answer", "request_for_info": "question", "cannot_answer": "refusal"}
+_CHOICES = ("tool_call", *_EXPECTED)
 
 
 def convert(raw: Row) -> tuple[list[Row], Toolset]:
@@ -26,3 +30,33 @@ def convert(raw: Row) -> tuple[list[Row], Toolset]:
             content, found = calls.tagged(message["content"], "TOOLCALL")
             message |= {"content": content, "tool_calls": found}
     return turns.finished(made, toolset), toolset
+
+
+def question(raw: Row, row_id: str) -> Row:
+    """Convert one question of the test (test/when2call_test_mcq.jsonl) to a canonical row.
+
+    Columns: `uuid`, `question`, `tools` (each as the text of a BFCL document), `correct_answer`,
+    one of tool_call, direct, request_for_info and cannot_answer, and `answers`, a text for each of
+    them; the text of the right one is the gold turn, and its name the category of the row. Source:
+    NVIDIA/When2Call README; layout not verified against the hub.
+
+    Raises:
+        Rejected: the row does not follow the layout.
+    """
+    toolset = tools.read(turns.column(raw, "tools"))
+    right, texts = turns.column(raw, "correct_answer"), turns.column(raw, "answers")
+    if right not in _CHOICES or not isinstance(texts, dict):
+        raise Rejected("unknown_layout", f"correct_answer is {excerpt(right)}")
+    said = turns.text(texts.get(right), f"the answer {right}")
+    answer = turns.assistant(said)
+    if right == "tool_call":
+        content, found = calls.tagged(said, "TOOLCALL")
+        answer = turns.assistant("", found or calls.literal(content))
+    asked = turns.text(turns.column(raw, "question"), "question")
+    row: Row = {
+        "id": str(raw.get("uuid") or row_id),
+        "category": right,
+        "messages": turns.finished([{"role": "user", "content": asked}, answer], toolset),
+        "tools": list(toolset.tools),
+    }
+    return row | ({"expects": _EXPECTED[right]} if right in _EXPECTED else {})

@@ -1,0 +1,75 @@
+"""The names that `eval.benchmarks` takes, and why some names are none of them."""
+
+from collections.abc import Iterator, Sequence
+
+from experiments.errors import did_you_mean
+
+BFCL_CATEGORIES = (
+    *("simple_python", "multiple", "parallel", "parallel_multiple", "irrelevance"),
+    *("live_simple", "live_multiple", "live_parallel", "live_parallel_multiple"),
+    *("live_irrelevance", "live_relevance"),
+)
+"""The single-turn categories of BFCL v4 whose functions are Python's."""
+
+ON_DISK_ONLY = (
+    *("nestful_executable", "nestful_glaive", "nestful_sgd"),
+    *("seal_tools_test_in_domain", "seal_tools_test_out_domain"),
+)
+"""Sets of which no copy on the hub is known in a layout that can be read."""
+
+NAMES = (
+    "toolworld",
+    *(f"bfcl_{category}" for category in BFCL_CATEGORIES),
+    *("nestful", "when2call_test", *ON_DISK_ONLY),
+)
+
+_TOOLWORLD_SPLITS = {
+    "test": "toolworld",
+    "unseen_values": "toolworld_unseen_values",
+    "unseen_tools": "toolworld_unseen_tools",
+}
+_OTHER_LANGUAGES = {"java": "Java", "javascript": "JavaScript"}
+_NOT_SINGLE_TURN = ("bfcl_multi_turn", "bfcl_web_search", "bfcl_memory")
+
+
+def split_names(benchmark: str) -> dict[str, str]:
+    """Return the split of a benchmark -> the split of the data that it becomes.
+
+    >>> split_names("bfcl_multiple")
+    {'test': 'bfcl_multiple'}
+    """
+    return dict(_TOOLWORLD_SPLITS) if benchmark == "toolworld" else {"test": benchmark}
+
+
+def problems(benchmarks: Sequence[str], path: str | None) -> Iterator[str]:
+    """Yield a sentence for each benchmark that cannot be asked, and for a path nobody reads."""
+    for name in benchmarks:
+        if name not in NAMES:
+            yield f"eval.benchmarks={name}: {_reason(name)}"
+        elif path is None and name in ON_DISK_ONLY:
+            yield (
+                f"eval.benchmarks={name}: no copy of it on the hub is known, so eval.path must "
+                "name the folder that holds its files"
+            )
+    for name in sorted({name for name in benchmarks if benchmarks.count(name) > 1}):
+        yield f"eval.benchmarks names {name} more than once: once is enough"
+    if path is not None and not set(benchmarks) - {"toolworld"}:
+        yield (
+            f"eval.path={path} would not be used: name a benchmark that is read from files in "
+            "eval.benchmarks, or remove it"
+        )
+
+
+def _reason(name: str) -> str:
+    language = _OTHER_LANGUAGES.get(name.removeprefix("bfcl_").removeprefix("simple_"))
+    if name.startswith("bfcl") and language:
+        return (
+            f"its values are {language} text that would need a type conversion of its own, so only "
+            "the Python categories can be asked, such as bfcl_simple_python"
+        )
+    if name.startswith(_NOT_SINGLE_TURN):
+        return (
+            "it is scored by executing calls over several turns, which is not done here; the "
+            "single-turn categories can be asked, such as bfcl_multiple"
+        )
+    return did_you_mean(name, NAMES)

@@ -1,0 +1,144 @@
+"""The benchmarks of a run -> their rows as tokens, each with room left for the answer.
+
+A row with a gold turn is rendered as a test row of the data is; one without is rendered up to the
+place where the model answers, and holds no trained token. In the form `bfcl_raw` a BFCL row has its
+published documents printed, not what was converted from them.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from experiments.config import RunConfig
+from experiments.data import benchmarks, guard
+from experiments.data.benchmarks import Benchmark
+from experiments.data.formats import bfcl
+from experiments.data.rendering import Encoded, Renderer
+from experiments.errors import DataError
+
+Row = dict[str, Any]
+# A refusal in a sentence or two, where no gold answer tells how long one is.
+_PROSE_TOKENS = 256
+
+
+@dataclass
+class Asked:
+    """What the benchmarks of a run ask."""
+
+    splits: dict[str, list[Encoded]] = field(default_factory=dict)
+    """Split -> rows, in the order of `eval.benchmarks` and of the files."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """Benchmark -> rows and too_long by split, rejected, examples, files, commit."""
+
+
+def answer_budget(rows: Iterable[Encoded], configured: int | None) -> int:
+    """Return the longest answer allowed, in tokens.
+
+    Args:
+        rows: the rows that are answered.
+        configured: `eval.max_new_tokens`; None: 1.25 x the longest gold answer, and at least 256
+            where a row has none.
+    """
+    if configured is not None:
+        return configured
+    longest, known = 0, True
+    for encoded in rows:
+        longest = max(longest, encoded.answer_tokens)
+        known = known and bool(encoded.trained)
+    longest = longest or 8
+    budget = longest + (longest + 3) // 4
+    return budget if known else max(budget, _PROSE_TOKENS)
+
+
+def ask(run: RunConfig, renderer: Renderer, documents: Renderer, positions: int) -> Asked:
+    """Read and render the benchmarks of a run.
+
+    Args:
+        run: its `eval` names the benchmarks.
+        renderer: of every row.
+        documents: the same with `tools_form="as_given"`, for BFCL's published documents.
+        positions: longest sequence of the model, in tokens.
+
+    Raises:
+        DataError: a file is missing or unreadable, the chat template fails on a row, or no row of
+            a benchmark leaves room for an answer.
+    """
+    asked = Asked()
+    raw = run.data.tools_form == "bfcl_raw"
+    for name in run.eval.benchmarks:
+        found = read(run, name)
+        too_long = {}
+        for split, rows in found.splits.items():
+            shown = documents if raw and name.startswith("bfcl_") else renderer
+            encoded = _encoded(rows, shown, as_documents=shown is documents)
+            asked.splits[split] = _with_room(encoded, run.eval.max_new_tokens, positions)
+            too_long[split] = len(rows) - len(asked.splits[split])
+        kept = {split: len(asked.splits[split]) for split in found.splits}
+        if not any(kept.values()):
+            raise DataError(
+                f"eval.benchmarks={name}: none of its {len(found.rows)} rows leaves room for an "
+                f"answer in the model's {positions} positions; use a model with more, lower "
+                "eval.max_new_tokens, or take it out."
+            )
+        asked.facts[name] = {"rows": kept, "too_long": too_long, **_facts(found)}
+    return asked
+
+
+def read(run: RunConfig, name: str) -> Benchmark:
+    """Read a benchmark as the run shows it.
+
+    Raises:
+        DataError: as `benchmarks.read`.
+    """
+    return benchmarks.read(
+        name,
+        run.eval.path,
+        dots=run.data.tools_form == "bfcl_raw",
+        max_reject_share=run.data.max_reject_share,
+    )
+
+
+def refuse_training_on(asked: Asked, train: Sequence[Encoded]) -> None:
+    """Refuse training rows that a benchmark of the run asks.
+
+    Raises:
+        DataError: there is an overlap; it names the benchmark and up to three rows.
+    """
+    rows = [encoded.row for encoded in train]
+    for name, facts in asked.facts.items():
+        ours = [e.row for split in facts["rows"] for e in asked.splits[split]]
+        twins = [_with_published_names(row) for row in ours if "bfcl" in row]
+        guard.refuse_overlap(rows, [*ours, *twins], evaluation=f"eval.benchmarks.{name}")
+
+
+def _with_published_names(row: Row) -> Row:
+    """Return a BFCL row as other people's copies name its functions: with dots."""
+    return row | {"tools": [{"function": {"name": d["name"]}} for d in row["bfcl"]["function"]]}
+
+
+def _encoded(rows: list[Row], renderer: Renderer, *, as_documents: bool) -> list[Encoded]:
+    """Render rows, those without a gold turn as prompts, in their order."""
+    shown = [row | {"tools": bfcl.raw_documents(row)} if as_documents else row for row in rows]
+    answered = [row["messages"][-1]["role"] == "assistant" for row in rows]
+    with_gold = iter(renderer.encode([r for r, gold in zip(shown, answered, strict=True) if gold]))
+    without = iter(
+        renderer.encode_prompts([r for r, gold in zip(shown, answered, strict=True) if not gold])
+    )
+    encoded = [next(with_gold) if gold else next(without) for gold in answered]
+    return [replace(e, row=row) for e, row in zip(encoded, rows, strict=True)]
+
+
+def _with_room(rows: list[Encoded], configured: int | None, positions: int) -> list[Encoded]:
+    """Return the rows whose prompt and the answer budget of all of them fit the model."""
+    whole = [e for e in rows if len(e.ids) <= positions]
+    budget = answer_budget(whole, configured)
+    return [e for e in whole if e.prompt_length + budget <= positions]
+
+
+def _facts(found: Benchmark) -> dict[str, Any]:
+    return {
+        "rejected": dict(found.rejected),
+        "examples": found.examples,
+        "files": found.files,
+        "commit": found.commit,
+    }

@@ -1,0 +1,266 @@
+"""Names of `eval.benchmarks` -> canonical rows for evaluation only, and the files they are from.
+
+A benchmark is generated (the tool world) or read from files that are known by their names: below
+`eval.path`, or in the hub's copy. Its rows are shown as published; whatever cannot be read is
+rejected with a reason and counted. A row without a gold turn (BFCL's relevance and irrelevance)
+ends with the user's message.
+
+The hub's copy of BFCL has the file names of its version 3 (not verified), so each version's are
+accepted; two versions side by side are refused as ambiguous.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from experiments import toolworld
+from experiments.config.benchmarks import BFCL_CATEGORIES, split_names
+from experiments.data import files, hub
+from experiments.data.formats import Rejected, bfcl, convert, nestful, when2call
+from experiments.errors import DataError
+
+Row = dict[str, Any]
+Converter = Callable[[Row, str], Row]
+"""(raw row, its id where it has none) -> canonical row."""
+EXAMPLES_PER_REASON = 3
+# The sizes, weights and seed of conf/data/mixed.yaml, whatever the run is trained on.
+TOOLWORLD_ROWS = {"test": 540, "unseen_values": 90, "unseen_tools": 90}
+TOOLWORLD_SEED = 1
+_ANSWERS = "possible_answer"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The files of a benchmark: shell patterns on the end of a path, any of which may match."""
+
+    questions: tuple[str, ...]
+    """The file with the rows."""
+    beside: tuple[str, ...] = ()
+    """The file that the rows need, with answers or tools; none where they need none."""
+    hub_id: str | None = None
+    """`owner/name` of the hub's copy."""
+
+
+@dataclass
+class Benchmark:
+    """The rows of one benchmark."""
+
+    name: str
+    splits: dict[str, list[Row]]
+    """Split of the data -> rows, in the order of the file."""
+    rejected: Counter[str] = field(default_factory=Counter)
+    """Reason -> number of rows."""
+    examples: dict[str, list[str]] = field(default_factory=dict)
+    """Reason -> where the first rows stand and what was found."""
+    files: dict[str, str] = field(default_factory=dict)
+    """File -> sha256 of its bytes."""
+    commit: str | None = None
+    """Commit of the hub's repository."""
+
+    @property
+    def rows(self) -> list[Row]:
+        """All rows."""
+        return [row for members in self.splits.values() for row in members]
+
+    def reject(self, where: str, rejected: Rejected) -> None:
+        """Count a row that cannot be asked."""
+        self.rejected[rejected.reason] += 1
+        shown = self.examples.setdefault(rejected.reason, [])
+        if len(shown) < EXAMPLES_PER_REASON:
+            shown.append(f"{where}: {rejected.detail}")
+
+
+def read(name: str, path: str | None, *, dots: bool, max_reject_share: float = 0.2) -> Benchmark:
+    """Generate or read the rows of a benchmark.
+
+    Args:
+        name: one of `config.benchmarks.NAMES`.
+        path: folder or file with its files; None for the hub's copy.
+        dots: keep the dots in BFCL's function names, see `formats.bfcl`.
+        max_reject_share: more rejected rows than this share are an error.
+
+    Raises:
+        DataError: a file is missing, there are several, or it cannot be read.
+    """
+    if name == "toolworld":
+        return _toolworld()
+    layout = LAYOUTS[name]
+    root, commit = _root(layout, path)
+    questions = _one(root, layout.questions, name)
+    beside = _one(root, layout.beside, name) if layout.beside else None
+    used = [questions, *([beside] if beside else [])]
+    base = root if root.is_dir() else root.parent
+    digests = {file.relative_to(base).as_posix(): files.sha256(file) for file in used}
+    found = Benchmark(name, {name: []}, files=digests, commit=commit)
+    known: set[str] = set()
+    for where, make in _makers(name, questions, beside, dots):
+        try:
+            row = _made(make, known)
+        except Rejected as rejected:
+            found.reject(where, rejected)
+        else:
+            known.add(row["id"])
+            found.splits[name].append(row | {"source": name, "benchmark": name})
+    _check_enough(found, questions, max_reject_share)
+    return found
+
+
+def known_file(path: Path) -> str | None:
+    """Return the benchmark whose questions a file holds, by its name; None for any other file.
+
+    Files in the form of messages, and names that many sets have, tell no benchmark.
+    """
+    distinct = (name for name in LAYOUTS if name.startswith(("bfcl", "nestful_", "when2call")))
+    return next((name for name in distinct if _matches(path, LAYOUTS[name].questions)), None)
+
+
+def _root(layout: Layout, path: str | None) -> tuple[Path, str | None]:
+    """Return the folder or file to look through, and the commit of a hub's copy."""
+    if path is not None:
+        root = Path(path).expanduser()
+        if not root.exists():
+            raise DataError(
+                f"eval.path={path}: there is no such file or folder (looked in {Path.cwd()})."
+            )
+        return root, None
+    assert layout.hub_id is not None, "config.benchmarks demands a path for the others"
+    try:
+        wanted = [f"*{one}" for one in (*layout.questions, *layout.beside)]
+        fetched = hub.fetch(layout.hub_id, "main", wanted)
+    except DataError as error:  # a sentence that names the setting of training data
+        raise DataError(str(error).replace("data.path", "eval.path")) from error
+    return fetched.folder, fetched.commit
+
+
+def _one(root: Path, patterns: tuple[str, ...], name: str) -> Path:
+    """Return the one file below a folder, or beside a file, whose path ends as a pattern says."""
+    folder = root if root.is_dir() else root.parent
+    inside = [root] if _matches(root, patterns) else sorted(folder.rglob("*"))
+    found = [path for path in inside if _matches(path, patterns)]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise DataError(
+            f"eval.path={root} holds no {' or '.join(patterns)}, which eval.benchmarks={name} "
+            "needs: name the folder that holds it."
+        )
+    listed = ", ".join(path.relative_to(folder).as_posix() for path in found[:3])
+    raise DataError(
+        f"eval.path={root} holds {len(found)} files that eval.benchmarks={name} could mean "
+        f"({listed}): name a folder that holds only one of them."
+    )
+
+
+def _matches(path: Path, patterns: tuple[str, ...]) -> bool:
+    text = path.absolute().as_posix()
+    matching = [one for one in patterns if fnmatchcase(text, f"*/{one}")]
+    # A question and its answer have one file name.
+    ours = [one for one in matching if one.startswith(_ANSWERS) or path.parent.name != _ANSWERS]
+    return bool(ours) and path.is_file()
+
+
+def _makers(
+    name: str, questions: Path, beside: Path | None, dots: bool
+) -> Iterator[tuple[str, Callable[[], Row]]]:
+    """Yield for each raw row where it stands, and its conversion."""
+    if name.startswith("bfcl_"):
+        converter: Converter = _bfcl_converter(name.removeprefix("bfcl_"), beside, dots)
+    elif name.startswith("nestful"):
+        converter = _nestful_converter(beside)
+    elif name == "when2call_test":
+        converter = when2call.question
+    else:
+        converter = _converted
+    for index, (where, raw) in enumerate(files.read_rows(questions)):
+        yield where.rpartition("/")[2], partial(converter, raw, f"{name}_{index}")
+
+
+def _converted(raw: Row, row_id: str) -> Row:
+    return convert("messages", raw, row_id)
+
+
+def _bfcl_converter(category: str, answers: Path | None, dots: bool) -> Converter:
+    truths: dict[str, Any] = {}
+    for where, answer in files.read_rows(answers) if answers else ():
+        if str(answer.get("id")) in truths:
+            raise DataError(f"{where}: a second answer to {answer['id']}; copy the file again.")
+        truths[str(answer.get("id"))] = answer.get("ground_truth")
+
+    def converted(raw: Row, row_id: str) -> Row:
+        return bfcl.convert(raw, truths.get(str(raw.get("id"))), category, dots=dots)
+
+    return converted
+
+
+def _nestful_converter(specification: Path | None) -> Converter:
+    offered: list[Row] = []
+    if specification is not None:
+        try:
+            offered = nestful.tools([raw for _, raw in files.read_rows(specification)])
+        except Rejected as rejected:
+            raise DataError(f"{specification}: {rejected}; copy the file again.") from rejected
+
+    def converted(raw: Row, row_id: str) -> Row:
+        return nestful.convert(raw, offered, row_id)
+
+    return converted
+
+
+def _made(make: Callable[[], Row], known: set[str]) -> Row:
+    try:
+        row = make()
+    except RecursionError:
+        raise Rejected("too_deep", "a value is nested too deeply to be read") from None
+    if row["id"] in known:
+        raise Rejected("duplicate_id", f"{row['id']} is the id of an earlier row")
+    return row
+
+
+def _check_enough(found: Benchmark, questions: Path, allowed: float) -> None:
+    rejected = found.rejected.total()
+    if rejected > allowed * (rejected + len(found.rows)):
+        reasons = "; ".join(
+            f"{reason} ({count}, such as {found.examples[reason][0]})"
+            for reason, count in found.rejected.most_common(3)
+        )
+        raise DataError(
+            f"{questions}: {rejected} of {rejected + len(found.rows)} rows cannot be asked as "
+            f"{found.name}: {reasons}; check eval.path, or allow more with data.max_reject_share."
+        )
+
+
+def _toolworld() -> Benchmark:
+    splits = {}
+    for split, name in split_names("toolworld").items():
+        made = toolworld.rows(split, TOOLWORLD_ROWS[split], seed=TOOLWORLD_SEED)
+        splits[name] = [dict(row) | {"benchmark": "toolworld"} for row in made]
+    return Benchmark("toolworld", splits)
+
+
+def _bfcl(category: str) -> Layout:
+    # Version 3 calls simple_python simple.
+    stems = ("simple", category) if category == "simple_python" else (category,)
+    named = tuple(f"BFCL_v[0-9]_{stem}.json" for stem in stems)
+    answers = tuple(f"{_ANSWERS}/{one}" for one in named) if bfcl.has_answers(category) else ()
+    return Layout(named, answers, "gorilla-llm/Berkeley-Function-Calling-Leaderboard")
+
+
+def _nestful(stem: str) -> Layout:
+    return Layout((f"{stem}-data.json",), (f"{stem}-spec.json",))
+
+
+LAYOUTS = {
+    **{f"bfcl_{category}": _bfcl(category) for category in BFCL_CATEGORIES},
+    "nestful": Layout(("nestful_data.jsonl", "train-*.parquet"), (), "ibm-research/nestful"),
+    "nestful_executable": _nestful("executable"),
+    "nestful_glaive": _nestful("non-executable-glaive"),
+    "nestful_sgd": _nestful("non-executable-sgd"),
+    "when2call_test": Layout(("when2call_test_mcq.jsonl",), (), "nvidia/When2Call"),
+    "seal_tools_test_in_domain": Layout(("seal_tools_test_in_domain.jsonl",)),
+    "seal_tools_test_out_domain": Layout(("seal_tools_test_out_domain.jsonl",)),
+}
+"""Benchmark -> its files."""

@@ -1,0 +1,196 @@
+"""Rows of BFCL's single-turn sets -> canonical rows that its own checker can still score.
+
+A question holds `id`, `question` (a list of one list of messages) and `function` (documents with
+Python's type words); its answer `ground_truth`, one object a call: function name -> parameter ->
+the list of allowed values, where "" means that it may be left out. Layout and conversion: gorilla
+at 6ea5797, `bfcl_eval/data` (BFCL_v4_*.json) and `model_handler/local_inference/qwen_fc.py`.
+
+The canonical row has the tools in OpenAI's form and a gold turn made of the first allowed values.
+Beside them `bfcl` keeps what the checker needs: `category`, `function` and `ground_truth` as
+published, and `underscore_to_dot`, whether names are compared with their dots as `_`.
+"""
+
+from typing import Any
+
+from experiments.data.formats import literals, turns
+from experiments.data.formats.rejection import Rejected, Row, excerpt
+
+# Told to a model that is asked for Python calls; upstream appends it to every description.
+SUFFIX = " Note that the provided function is in Python 3 syntax."
+_TYPES = {
+    **{word: word for word in ("string", "integer", "number", "boolean", "array", "object")},
+    **{"float": "number", "dict": "object", "list": "array", "tuple": "array", "any": "string"},
+}
+_ROLES = ("system", "user", "assistant")
+_NO_CALL_DUE, _ANY_CALL_DUE = "irrelevance", "relevance"
+
+
+def has_answers(category: str) -> bool:
+    """Return whether a category comes with gold calls; relevance and irrelevance do not."""
+    return not category.endswith(_ANY_CALL_DUE)
+
+
+def convert(question: Row, truth: Any, category: str, *, dots: bool) -> Row:
+    """Convert one question and its answer.
+
+    Args:
+        question: the published row; not changed.
+        truth: its `ground_truth`; None where the category has no answers.
+        category: such as `live_simple`.
+        dots: keep the dots in function names; otherwise each is a `_`, as most APIs demand.
+
+    Raises:
+        Rejected: the question or its answer does not follow the layout.
+    """
+    documents = _documents(question)
+    names = {document["name"]: _name(document["name"], dots) for document in documents}
+    if len(names) < len(documents) or len(set(names.values())) < len(names):
+        raise Rejected("duplicate_tool_name", f"among {excerpt(', '.join(names))}")
+    messages = _messages(question)
+    if has_answers(category):
+        calls = [_call(call, documents, names) for call in _calls(truth)]
+        messages.append({"role": "assistant", "content": "", "tool_calls": calls})
+    row: Row = {
+        "id": turns.text(turns.column(question, "id"), "id"),
+        "messages": messages,
+        "tools": [_tool(document, names) for document in documents],
+        "bfcl": {
+            "category": category,
+            "function": documents,
+            "ground_truth": truth if has_answers(category) else None,
+            "underscore_to_dot": not dots,
+        },
+    }
+    # Relevance asks for a call, whichever: prose is no right answer there.
+    return row | ({"expects": "call"} if category.endswith("live_relevance") else {})
+
+
+def raw_documents(row: Row) -> list[Row]:
+    """Return the documents of a converted row as upstream prints them, one JSON object a line."""
+    return [
+        {**document, "description": document.get("description", "") + SUFFIX}
+        for document in row["bfcl"]["function"]
+    ]
+
+
+def _documents(question: Row) -> list[Row]:
+    documents = turns.column(question, "function")
+    if not isinstance(documents, list):
+        raise Rejected("malformed_tools", f"no list: {excerpt(documents)}")
+    for document in documents:
+        described = isinstance(document, dict) and document.get("parameters")
+        if not isinstance(described, dict) or not isinstance(document.get("name"), str):
+            raise Rejected("malformed_tools", f"no named function: {excerpt(document)}")
+        if not isinstance(described.get("properties", {}), dict):
+            raise Rejected("malformed_tools", f"properties are no object: {excerpt(document)}")
+        if not isinstance(document.get("description", ""), str):
+            raise Rejected("malformed_tools", f"the description is no text: {excerpt(document)}")
+    if reason := literals.fault(documents):
+        reason = "malformed_tools" if reason == "malformed_call" else reason
+        raise Rejected(reason, "in a function document")
+    return documents
+
+
+def _messages(question: Row) -> list[Row]:
+    conversations = turns.column(question, "question")
+    if not isinstance(conversations, list) or len(conversations) != 1:
+        raise Rejected("unknown_layout", "question is no list of one conversation")
+    if not isinstance(conversations[0], list) or not conversations[0]:
+        raise Rejected("malformed_turns", f"no messages: {excerpt(conversations[0])}")
+    made = []
+    for message in conversations[0]:
+        role = message.get("role") if isinstance(message, dict) else None
+        if role not in _ROLES:
+            raise Rejected("unknown_role", f"{role!r} is none of {', '.join(_ROLES)}")
+        content = turns.text(message.get("content"), f"content of the {role}")
+        if reason := literals.text_fault(content):
+            raise Rejected(reason, f"in a turn by the {role}")
+        made.append({"role": role, "content": content})
+    if made[-1]["role"] != "user":
+        raise Rejected("malformed_turns", f"the last message is the {made[-1]['role']}'s")
+    return made
+
+
+def _name(name: str, dots: bool) -> str:
+    return name if dots else name.replace(".", "_")
+
+
+def _tool(document: Row, names: dict[str, str]) -> Row:
+    parameters = json_schema(document["parameters"])
+    parameters["type"] = "object"
+    parameters.setdefault("properties", {})
+    described = {
+        "name": names[document["name"]],
+        "description": document.get("description", "") + SUFFIX,
+        "parameters": parameters,
+    }
+    return {"type": "function", "function": described}
+
+
+def json_schema(node: Any) -> Any:
+    """Return a document's parameters with JSON schema's type words; a word unknown is a string.
+
+    >>> json_schema({"type": "dict", "properties": {"x": {"type": "float"}}})
+    {'type': 'object', 'properties': {'x': {'type': 'number'}}}
+    """
+    if not isinstance(node, dict):
+        return node
+    made: Row = {}
+    for key, value in node.items():
+        if key == "type" and isinstance(value, str):
+            made[key] = _TYPES.get(value, "string")
+        elif key == "properties" and isinstance(value, dict):
+            made[key] = {name: json_schema(one) for name, one in value.items()}
+        else:
+            made[key] = json_schema(value) if key == "items" else value
+    return made
+
+
+def _calls(truth: Any) -> list[Row]:
+    if not isinstance(truth, list) or not truth:
+        raise Rejected("no_gold_answer", f"ground_truth is {excerpt(truth)}")
+    for call in truth:
+        if not isinstance(call, dict) or len(call) != 1:
+            raise Rejected("no_gold_answer", f"no call of one function: {excerpt(call)}")
+        [allowed] = call.values()
+        if not isinstance(allowed, dict) or not all(isinstance(v, list) for v in allowed.values()):
+            raise Rejected("no_gold_answer", f"no lists of allowed values: {excerpt(call)}")
+    return truth
+
+
+def _call(call: Row, documents: list[Row], names: dict[str, str]) -> Row:
+    """Make a call of the first allowed value of each parameter that may not be left out."""
+    [(name, allowed)] = call.items()
+    if name not in names:
+        raise Rejected("unknown_function", f"the gold call of {name!r} is not offered")
+    [parameters] = [one["parameters"] for one in documents if one["name"] == name]
+    required = parameters.get("required") or []
+    properties = parameters.get("properties", {})
+    arguments = {}
+    for parameter, values in allowed.items():
+        given = [value for value in values if value != ""]
+        # A required parameter whose only allowed value is "" has the empty text as its value.
+        given = given or (values[:1] if parameter in required else [])
+        if given:
+            arguments[parameter] = _value(given[0], properties.get(parameter, {}))
+    return {"type": "function", "function": {"name": names[name], "arguments": arguments}}
+
+
+def _value(value: Any, schema: Any) -> Any:
+    """Return an allowed value; inside objects each key has a list of allowed values again."""
+    kind = schema.get("type") if isinstance(schema, dict) else None
+    if kind == "dict" and isinstance(value, dict):
+        return _object(value)
+    if kind in ("array", "tuple") and isinstance(value, list):
+        return [_object(one) if isinstance(one, dict) else one for one in value]
+    return value
+
+
+def _object(allowed: Row) -> Row:
+    made = {}
+    for key, values in allowed.items():
+        if not isinstance(values, list):
+            made[key] = values
+        elif given := [value for value in values if value != ""]:
+            made[key] = given[0]
+    return made

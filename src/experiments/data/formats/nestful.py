@@ -1,0 +1,154 @@
+"""Rows of NESTFUL -> canonical rows whose calls refer to the results of earlier ones.
+
+A sample holds `input` (the request) and `output`, a list of `{"name", "label", "arguments"}` whose
+arguments may be `$var1.field$`: the field of the result that is labelled var1. Its last element,
+`var_result`, says which results are the answer; it is no tool, so it is no gold call and is kept in
+`nestful`. Two layouts: IBM/NESTFUL at 053cbde has a data file beside a specification file with the
+tools of all its samples; ibm-research/nestful on the hub has `tools` in each sample, writes
+`$var_1.result$` and holds JSON as text (layout from its card, not verified against the hub).
+
+The calls of the gold turn carry their `label`. No chat template prints it, so a system message
+states which label each call has: they are numbered in the order of the calls.
+"""
+
+import json
+import re
+from typing import Any
+
+from experiments.data.formats import schemas, turns
+from experiments.data.formats.rejection import Rejected, Row, excerpt
+
+RESULT = "var_result"
+_LABEL = re.compile(r"\$?(var_?)(\d+)")
+_PARAMETERS = ("query_parameters", "path_parameters", "parameters", "arguments")
+_CHOICES = ("enum", "allowed_values", "possible_values")
+
+
+def tools(specifications: list[Row]) -> list[Row]:
+    """Return the tools of a specification, the first of each name.
+
+    Some names are described twice, with the same parameters. What a call returns is told in its
+    description, since results are referred to by field.
+
+    Raises:
+        Rejected: malformed_tools.
+    """
+    made: dict[str, Row] = {}
+    for one in specifications:
+        if not isinstance(one, dict) or not isinstance(one.get("name"), str):
+            raise Rejected("malformed_tools", f"a tool without a name: {excerpt(one)}")
+        made.setdefault(one["name"], _tool(one))
+    return list(made.values())
+
+
+def convert(sample: Row, offered: list[Row], row_id: str) -> Row:
+    """Convert one sample.
+
+    Args:
+        sample: the published row; not changed.
+        offered: tools, from `tools`; used where the sample names none of its own.
+        row_id: its id where it has no `sample_id`.
+
+    Raises:
+        Rejected: the sample does not follow the layout, calls what is not offered, or labels its
+            calls otherwise than by their order.
+    """
+    own = _parsed(sample.get("tools"), "malformed_tools")
+    offered = tools(own) if isinstance(own, list) else offered
+    output = _parsed(turns.column(sample, "output"), "malformed_call")
+    if not isinstance(output, list) or not all(isinstance(one, dict) for one in output):
+        raise Rejected("malformed_call", f"output is no list of calls: {excerpt(output)}")
+    results = [one for one in output if one.get("name") == RESULT]
+    calls = [_call(one) for one in output if one.get("name") != RESULT]
+    known = {tool["function"]["name"] for tool in offered}
+    for call in calls:
+        if call["function"]["name"] not in known:
+            raise Rejected("unknown_function", f"{call['function']['name']!r} is not offered")
+    asked = turns.text(turns.column(sample, "input"), "input")
+    return {
+        "id": str(sample.get("sample_id") or row_id),
+        "messages": [
+            {"role": "system", "content": _instruction(_prefix(calls))},
+            {"role": "user", "content": asked},
+            {"role": "assistant", "content": "", "tool_calls": calls},
+        ],
+        "tools": offered,
+        "nestful": {"result": results[0].get("arguments") if results else None},
+    }
+
+
+def _parsed(value: Any, reason: str) -> Any:
+    """Return a column that is JSON, or the text of it."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError as error:
+        raise Rejected(reason, f"{error}: {excerpt(value)}") from None
+
+
+def _call(one: Row) -> Row:
+    name, arguments, label = one.get("name"), one.get("arguments"), one.get("label")
+    if not isinstance(name, str) or not isinstance(arguments, dict):
+        raise Rejected("malformed_call", f"no name or no arguments: {excerpt(one)}")
+    if not isinstance(label, str) or not _LABEL.fullmatch(label):
+        raise Rejected("malformed_call", f"the label of {name!r} is {excerpt(label)}")
+    function = {"name": name, "arguments": arguments, "label": label.removeprefix("$")}
+    return {"type": "function", "function": function}
+
+
+def _prefix(calls: list[Row]) -> str:
+    """Return what stands before the number in the labels of the calls."""
+    if not calls:
+        raise Rejected("no_gold_answer", "output holds no call of a tool")
+    labels = [call["function"]["label"] for call in calls]
+    found = _LABEL.fullmatch(labels[0])
+    prefix = found[1] if found else ""
+    if labels != [f"{prefix}{number}" for number in range(1, len(labels) + 1)]:
+        raise Rejected("malformed_call", f"labels are not numbered by the calls: {labels}")
+    return prefix
+
+
+def _instruction(prefix: str) -> str:
+    first, second = f"{prefix}1", f"{prefix}2"
+    return (
+        "Make all calls that the request needs, in order. Where an argument is a field of the "
+        f"result of an earlier call, write it as ${first}.field$: {first} is the result of the "
+        f"first call, {second} that of the second, and so on."
+    )
+
+
+def _tool(one: Row) -> Row:
+    described: Any = next((one[key] for key in _PARAMETERS if one.get(key)), {})
+    if not isinstance(described, dict):
+        raise Rejected("malformed_tools", f"the parameters of {one['name']!r} are no object")
+    properties = {name: _property(given) for name, given in described.items()}
+    needed = [name for name, given in described.items() if _required(given)]
+    returned = ", ".join(one.get("output_parameters") or {})
+    text = str(one.get("description") or "")
+    function = {
+        "name": one["name"],
+        "description": f"{text} Fields of the result: {returned}." if returned else text,
+        "parameters": {"type": "object", "properties": properties, "required": needed},
+    }
+    return {"type": "function", "function": function}
+
+
+def _required(given: Any) -> bool:
+    if not isinstance(given, dict):
+        return True
+    if "required" in given:
+        return given["required"] is True
+    return not given.get("optional") and not {"default", "default_value"} & set(given)
+
+
+def _property(given: Any) -> Row:
+    described = given if isinstance(given, dict) else {"type": str(given)}
+    kind = str(described.get("type") or "string").replace(" or ", " | ")
+    if " | " in kind:
+        typed: Row = {"anyOf": [schemas.python_type(part)[0] for part in kind.split(" | ")]}
+    else:
+        typed = schemas.python_type(kind)[0]
+    choices = next((described[key] for key in _CHOICES if described.get(key)), None)
+    kept = {key: described[key] for key in ("description", "items", "format") if described.get(key)}
+    return typed | kept | ({"enum": choices} if isinstance(choices, list) else {})
