@@ -523,7 +523,7 @@ def test_a_run_ends_with_scores_under_the_benchmarks_name(cli: Cli, tmp_path: Pa
     assert "benchmark bfcl_simple_python: 3 rows, too long 0, rejected 0" in done.stdout
     record = records.read(tmp_path / "run" / "run.json")
     scores, counts = record.scores["tuned"], record.counts["tuned"]
-    assert counts["bfcl_simple_python/calls/exact"] == 2
+    assert counts["bfcl_simple_python/bfcl_ast/valid"] == 2
     assert scores["bfcl_simple_python/loss/nll"] > 0
     assert counts["bfcl_irrelevance/restraint/correct"] == 2
     assert "bfcl_irrelevance/loss/nll" not in scores
