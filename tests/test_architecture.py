@@ -26,6 +26,7 @@ FLOOR = {
     "models": 3,
     "adapters": 3,
     "metrics": 3,
+    "study": 3,
     "frozen": 4,
     "report": 4,
     "training": 4,
@@ -65,7 +66,7 @@ def test_imports_point_down() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["config", "records", "toolworld", "statistics", "report", "frozen"]
+    "module", ["config", "records", "toolworld", "statistics", "report", "frozen", "study"]
 )
 def test_light_modules_load_nothing_heavy(module: str) -> None:
     code = (
@@ -80,7 +81,7 @@ def test_light_modules_load_nothing_heavy(module: str) -> None:
 def test_top_level_config_keys_are_a_decision() -> None:
     assert [f.name for f in dataclasses.fields(RunConfig)] == [
         *("model", "data", "lora", "trainer", "eval", "tracker", "hardware"),
-        *("seed", "name", "resume", "rerun", "sweeps", "resolved_from"),
+        *("seed", "name", "resume", "rerun", "retry_oom", "sweeps", "resolved_from"),
     ]
 
 
