@@ -31,6 +31,7 @@ FLOOR = {
     "report": 4,
     "training": 4,
     "evaluation": 4,
+    "sweeps": 5,
     "runs": 5,
     "pretraining_vocabulary": 5,
     "pretraining_text": 6,
@@ -66,7 +67,8 @@ def test_imports_point_down() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["config", "records", "toolworld", "statistics", "report", "frozen", "study"]
+    "module",
+    ["config", "records", "toolworld", "statistics", "report", "frozen", "study", "sweeps.status"],
 )
 def test_light_modules_load_nothing_heavy(module: str) -> None:
     code = (
