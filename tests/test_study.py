@@ -288,6 +288,7 @@ def test_every_pruner_stops_a_bad_run_from_another_process_view(
                 rows = [value + noise + row / 100 for row in range(20)]
                 if stop := trial.report(5 * (at + 1), value + noise, rows):
                     break
+            trial.close()
             stopped[kind].append(stop)
             if stop:
                 opened.prune(asked.number)

@@ -48,10 +48,10 @@ def track(steps: Iterable[T], total: int, label: str, unit: str) -> Iterator[T]:
 def live() -> Iterator[Any]:
     """Keep a set of bars at the foot of the terminal; what is printed scrolls above them."""
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-    columns = (BarColumn(20), TextColumn("{task.completed:.0f}/{task.total}"))
-    bars = Progress(*columns, TextColumn("{task.description}"), console=Console(stderr=True))
+    columns = (BarColumn(20), MofNCompleteColumn(), TextColumn("{task.description}"))
+    bars = Progress(*columns, console=Console(stderr=True))
     with bars:
         _live.append(bars)
         try:

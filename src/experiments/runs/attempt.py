@@ -239,7 +239,11 @@ class Attempt:
         task = training.Task(
             run, model, self.base, self.data, self.folder, report=report_loss, log=tracker.log
         )
-        fit = training.fit(task)
+        try:
+            fit = training.fit(task)
+        finally:
+            if self.job.trial is not None:
+                self.job.trial.close()
         record.curve = fit.curve
         record.plan["selected_step"] = fit.selected_step
         record.timing["train_seconds"] = fit.seconds

@@ -74,6 +74,8 @@ class Study:
         self._failed_here = 0
         self._in_flight: dict[int, int] = {}
         self._stop = threading.Event()
+        self._beating: threading.Thread | None = None
+        self._storage: Any = None
 
     def __enter__(self) -> "Study":
         """Open or make the study, and settle what an earlier start left.
@@ -93,7 +95,8 @@ class Study:
             self._leave()
             raise
         if not self._local:
-            threading.Thread(target=self._beat, daemon=True).start()
+            self._beating = threading.Thread(target=self._beat, daemon=True)
+            self._beating.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -102,6 +105,10 @@ class Study:
 
     def _leave(self) -> None:
         self._stop.set()
+        if self._beating is not None:
+            self._beating.join()
+        if self._storage is not None:
+            storage.disconnect(self._storage)
         self._worker.end()
 
     def _open(self) -> None:
@@ -156,7 +163,7 @@ class Study:
         found: Sequence[Any] = self._storage.get_all_trials(self._study._study_id, deepcopy=False)
         return found
 
-    def _enqueue_failed(self) -> None:
+    def _enqueue_failed(self, failed: Sequence[Any] | None = None) -> None:
         """Try failed parameters again: once a start, and those out of memory only if asked."""
         from optuna.trial import TrialState
 
@@ -167,7 +174,7 @@ class Study:
             for t in trials
             if t.state == TrialState.WAITING
         }
-        for trial in trials:
+        for trial in trials if failed is None else failed:
             key = spaces.key(trial.params)
             if trial.state != TrialState.FAIL or key in others or not self._is_whole(trial):
                 continue
@@ -206,13 +213,24 @@ class Study:
         import optuna
 
         if not self._local:
-            optuna.storages.fail_stale_trials(self._study)  # workers that share no folder with us
+            self._give_up_dead_elsewhere()
         for trial in self._running_elsewhere(alive=False):
             if self._is_whole(trial):
                 self._claim(trial)
                 return Asked(trial.number, self._ordered(trial.params), taken_up=True)
             self._study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
         return None
+
+    def _give_up_dead_elsewhere(self) -> None:
+        """Fail trials of workers that share no folder with us and beat no more; ask them anew."""
+        import optuna
+        from optuna.trial import TrialState
+
+        running = {t.number for t in self._trials() if t.state == TrialState.RUNNING}
+        optuna.storages.fail_stale_trials(self._study)
+        failed = [t for t in self._trials() if t.state == TrialState.FAIL and t.number in running]
+        if failed:
+            self._enqueue_failed(failed)
 
     def _ask_new(self) -> Asked | None:
         from optuna.trial import TrialState
@@ -269,6 +287,7 @@ class Study:
                 # A beat that is lost is made up for by the next: the grace is four of them.
                 with contextlib.suppress(ConfigError), storage.reachable(self.url):
                     self._storage.record_heartbeat(trial_id)
+        self._storage.remove_session()  # sessions belong to threads
 
     def tell(
         self, number: int, values: Sequence[float], facts: Mapping[str, Any] | None = None

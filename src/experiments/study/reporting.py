@@ -46,6 +46,12 @@ class Trial:
             warnings.simplefilter("ignore")  # that other trials lack a step is no news
             return self._report(url, self.pruner, (step, value, rows))
 
+    def close(self) -> None:
+        """Give the storage's connections back; it is opened again when needed."""
+        if self._open is not None:
+            storage.disconnect(self._open[1])
+            self._open = None
+
     def _report(
         self, url: str, spec: specs.Pruner, seen: tuple[int, float, Sequence[float]]
     ) -> bool:

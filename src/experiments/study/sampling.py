@@ -76,7 +76,7 @@ def sampler(
     if spec.needs is not None and importlib.util.find_spec(spec.needs) is None:
         raise ConfigError(
             f"hydra/sweeper/sampler={spec.name} needs the package {spec.needs}: "
-            f"pip install {spec.needs}, or choose another sampler."
+            f"pip install -e '.[{spec.needs}]', or choose another sampler."
         )
     if isinstance(spec, specs.Grid) and spaces.size(space) is None:
         endless = [name for name, axis in space.items() if spaces.values(axis) is None]

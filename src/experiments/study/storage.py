@@ -66,6 +66,13 @@ def connect(url: str) -> Any:
         )
 
 
+def disconnect(kept: Any) -> None:
+    """Give a database's connections back; a journal file has none."""
+    if hasattr(kept, "engine"):
+        kept.remove_session()
+        kept.engine.dispose()
+
+
 @contextlib.contextmanager
 def reachable(url: str) -> Iterator[None]:
     """Turn what a database says into one sentence.
