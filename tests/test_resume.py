@@ -1,5 +1,6 @@
 """Killed, edited or shared, a sweep pays for each run once and writes over none."""
 
+import itertools
 import json
 import random
 import shutil
@@ -76,20 +77,26 @@ def check_search(sweep: Path, total: int) -> None:
     )
 
 
+def killed_after(process: "subprocess.Popen[str]", lines: int, seconds: float) -> bool:
+    """Kill a process soon after some lines of its output; False if it ended before."""
+    assert process.stdout is not None
+    for _ in itertools.islice(process.stdout, lines):
+        pass
+    time.sleep(seconds)
+    process.kill()
+    process.communicate(timeout=60)
+    return process.returncode == -signal.SIGKILL
+
+
 def test_a_search_that_is_killed_again_and_again_ends_with_its_total(tmp_path: Path) -> None:
     chance = random.Random(5)
-    trained_to_end: list[str] = []
-    for _ in range(40):
-        process = start(tmp_path, *SEARCH, *QUICK)
-        try:
-            out, _ = process.communicate(timeout=chance.uniform(4, 12))
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            out, _ = process.communicate(timeout=60)
-        trained_to_end += [line for line in out.splitlines() if line.startswith("step    4/4  val")]
-        if process.returncode == 0:
-            break
-    assert process.returncode == 0, out
+    kills = 0
+    while killed_after(start(tmp_path, *SEARCH, *QUICK), chance.randint(1, 90), chance.random()):
+        kills += 1
+        assert kills < 60
+    out = finish(tmp_path, *SEARCH, *QUICK)
+    assert "step " not in out  # nothing is left to train
+    assert kills >= 3
     check_search(tmp_path / "out", total=5)
 
 
@@ -194,3 +201,24 @@ def test_a_run_out_of_memory_is_left_alone_until_it_is_asked_for(tmp_path: Path)
     assert records.read(record.path).status == "oom"
     finish(tmp_path, *line, "retry_oom=true")
     assert records.read(record.path).status == "finished"
+
+
+def test_a_file_edited_while_a_sweep_runs_reaches_none_of_its_jobs(tmp_path: Path) -> None:
+    file = tmp_path / "sweeps" / "mine.yaml"
+    file.parent.mkdir()
+    text = (
+        "# @package _global_\nlora:\n  dropout: {}\nhydra:\n  sweeper:\n    params:\n"
+        "      seed: 0,1\n"
+    )
+    file.write_text(text.format("0.0"))
+    line = ("-m", "sweeps=mine", *QUICK)
+    process = start(tmp_path, *line, EXPERIMENTS_ROOT=str(tmp_path))
+    assert process.stdout is not None
+    for shown in process.stdout:
+        if shown.startswith("step "):
+            break
+    file.write_text(text.format("0.1"))
+    out, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, out
+    runs = made(tmp_path / "outputs" / "mine")
+    assert [r.config["lora"]["dropout"] for r in runs.values()] == [0.0, 0.0]
