@@ -26,6 +26,7 @@ FLOOR = {
     "models": 3,
     "adapters": 3,
     "metrics": 3,
+    "frozen": 4,
     "report": 4,
     "training": 4,
     "evaluation": 4,
@@ -63,7 +64,9 @@ def test_imports_point_down() -> None:
                 assert FLOOR[name] < FLOOR[here], f"{here} imports {name}"
 
 
-@pytest.mark.parametrize("module", ["config", "records", "toolworld", "statistics", "report"])
+@pytest.mark.parametrize(
+    "module", ["config", "records", "toolworld", "statistics", "report", "frozen"]
+)
 def test_light_modules_load_nothing_heavy(module: str) -> None:
     code = (
         f"import experiments.{module}, sys; "
