@@ -34,6 +34,7 @@ SOURCE = Path(__file__).parent
 _WITHOUT_INFLUENCE = (
     *("__main__.py", "report", "statistics.py", "tracking.py", "progress.py"),
     *("pretrain.py", "pretraining_text.py", "runs/facts.py", "config/explaining.py"),
+    *("frozen.py", "launching"),
 )
 _LIBRARIES = (
     *("torch", "transformers", "trl", "peft", "accelerate", "tokenizers", "bitsandbytes"),
@@ -274,7 +275,9 @@ def provenance(device: str) -> dict[str, Any]:
         "platform": platform.platform(terse=True),
         "cpu": _cpu(),
         "cpu_count": os.cpu_count(),
+        "threads": _threads(),
         "device": device,
+        "visible_gpus": os.environ.get("CUDA_VISIBLE_DEVICES"),
     }
 
 
@@ -295,6 +298,12 @@ def _command() -> str:
 def _quoted(argument: str) -> str:
     safe = all(c.isalnum() or c in "=,./_-+:[]" for c in argument)
     return argument if safe and "[" not in argument else "'" + argument.replace("'", "'\\''") + "'"
+
+
+def _threads() -> int | None:
+    """Return how many threads torch computes with: their number can change the last digits."""
+    torch = sys.modules.get("torch")
+    return None if torch is None else int(torch.get_num_threads())
 
 
 def _git(root: Path, *arguments: str) -> str | None:

@@ -67,16 +67,18 @@ def run_one(run: RunConfig, job: Job) -> Outcome:
 
     Raises:
         ExperimentError: what the user can mend; the record then says `failed`.
+        InUse: another process makes it at this moment.
         KeyboardInterrupt: the record then says `interrupted`.
     """
     check(run)
     run_id = config.run_id(run)
-    facts.print_header(run, run_id)
-    earlier = folders.earlier(run, run_id, job)
-    if earlier is not None and earlier.status == "finished":
-        return _reuse_or_repeat(run, run_id, job, earlier)
-    folder = earlier.folder if earlier is not None else folders.free_folder(job, run_id)
-    return Outcome(Attempt(run, run_id, job, folder, earlier).make())
+    with folders.claimed(job, run_id):
+        facts.print_header(run, run_id)
+        earlier = folders.earlier(run, run_id, job)
+        if earlier is not None and earlier.status == "finished":
+            return _reuse_or_repeat(run, run_id, job, earlier)
+        folder = earlier.folder if earlier is not None else folders.free_folder(job, run_id)
+        return Outcome(Attempt(run, run_id, job, folder, earlier).make())
 
 
 def _reuse_or_repeat(run: RunConfig, run_id: str, job: Job, earlier: Record) -> Outcome:

@@ -60,16 +60,14 @@ class Attempt:
         """Load model and data and know what the numbers will depend on."""
         if self._prepared:
             return
-        from experiments import data, models
+        from experiments import models
+        from experiments.runs import kept
 
         began = time.monotonic()
         run = self.run
         models.find(run.model)  # a model that is not there is said before torch is imported
         precision = models.choose_precision(run)
-        self.base = models.load(run, precision)
-        self.data = data.build(
-            run, self.base.tokenizer, end_ids=self.base.end_ids, positions=self.base.positions
-        )
+        self.base, self.data = kept.load(run, precision, keep=self.job.number is not None)
         self.identity = {
             "data_fingerprint": self.data.fingerprint,
             "base_sha256": self.base.sha256,

@@ -55,27 +55,67 @@ def free_folder(job: Job, run_id: str) -> Path:
             f"{job.folder} holds the record of another run: choose another hydra.run.dir."
         )
     attempt = 2
-    while (folder := job.folder.with_name(f"{job.folder.name}_{attempt}")).exists():
+    while True:
+        folder = job.folder.with_name(f"{job.folder.name}_{attempt}")
+        if not (folder / records.FILE_NAME).is_file():
+            return folder  # it may exist: its maker was killed before it wrote a record
         attempt += 1
-    return folder
+
+
+class InUse(RecordError):
+    """Another live process works on this run."""
+
+    lock: Path | None = None
+    """The file it holds; a process that ends, however it ends, lets go of it."""
+
+
+@contextlib.contextmanager
+def claimed(job: Job, run_id: str) -> Iterator[None]:
+    """Make this process the only one on a run among the folders beside the job's.
+
+    Whoever holds the claim knows all of the run's records: what another worker has finished is
+    found, not made again. Only the lock decides, so the clocks of two machines may differ.
+
+    Raises:
+        InUse: another process has the claim.
+    """
+    if not job.find_siblings:
+        yield
+        return
+    locks = job.folder.parent / ".locks"
+    with _held(locks / f"{run_id}.lock", f"run {run_id} in {job.folder.parent}"):
+        yield
 
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder for this process; the lock goes with the process, however it ends."""
+    """Hold the folder for this process; the lock goes with the process, however it ends.
+
+    Raises:
+        InUse: another process holds it.
+    """
+    with _held(folder / ".lock", str(folder)):
+        yield
+
+
+@contextlib.contextmanager
+def _held(path: Path, what: str) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path)
         lock.acquire(timeout=0)
     except Timeout:
-        raise RecordError(
-            f"{folder} is being worked on by another process: wait for it, or stop it first."
-        ) from None
+        error = InUse(
+            f"{what} is being worked on by another process: wait for it, or stop it first."
+        )
+        error.lock = path.absolute()
+        raise error from None
     except OSError as error:
         raise RecordError(
-            f"{folder} cannot be written ({error.strerror}): choose another with hydra.run.dir=DIR."
+            f"{path.parent} cannot be written ({error.strerror}): choose another with "
+            "hydra.run.dir=DIR, or hydra.sweep.dir=DIR with -m."
         ) from error
     try:
         yield
