@@ -31,6 +31,7 @@ FLOOR = {
     "training": 4,
     "evaluation": 4,
     "runs": 5,
+    "launching": 6,
     "pretraining_vocabulary": 5,
     "pretraining_text": 6,
     "pretrain": 7,

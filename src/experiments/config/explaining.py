@@ -36,7 +36,7 @@ def explain(error: Exception) -> str:
 
 def _explain_key(key: str, cause: OmegaConfBaseException) -> str:
     if key.startswith("hydra.") or key == "hydra":
-        return " ".join(str(cause).split()) + "."
+        return _explain_hydra_key(key, cause)
     parent, _, leaf = key.rpartition(".")
     fields = _fields_at(parent)
     if fields and leaf not in fields:
@@ -45,6 +45,17 @@ def _explain_key(key: str, cause: OmegaConfBaseException) -> str:
     what = str(getattr(cause, "msg", cause)).splitlines()[0]
     wanted = str(fields.get(leaf, "another type")).replace("typing.", "")
     return f"{key}: {what}; expected {wanted}."
+
+
+def _explain_hydra_key(key: str, cause: OmegaConfBaseException) -> str:
+    parent, _, leaf = key.rpartition(".")
+    owner = getattr(cause, "object_type", None)
+    if not dataclasses.is_dataclass(owner):
+        return " ".join(str(cause).split()) + "."
+    names = [f.name for f in dataclasses.fields(owner) if not f.name.startswith("_")]
+    if leaf not in names:
+        return f"{key}: `{parent}` has no key '{leaf}'; {did_you_mean(leaf, names)}."
+    return f"{key}: {str(getattr(cause, 'msg', cause)).splitlines()[0]}."
 
 
 def _fields_at(path: str) -> dict[str, str]:
