@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,11 @@ from omegaconf.errors import OmegaConfBaseException
 from experiments.config.schema import RunConfig
 from experiments.errors import ExperimentError, did_you_mean
 
+# What a folder answers that is read-only, full or no folder; Hydra writes there before a run does.
+_UNWRITABLE = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR),
+    errno.EEXIST,
+)
 _TRACEBACK_WANTED = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
 
@@ -96,5 +102,13 @@ def one_sentence_errors() -> Iterator[None]:
             raise
         text = str(error) if isinstance(error, ExperimentError) else explain(error)
         sys.exit(f"error: {text}")
+    except OSError as error:
+        if _TRACEBACK_WANTED or error.errno not in _UNWRITABLE:
+            raise
+        where = error.filename or "the output folder"
+        sys.exit(
+            f"error: {where} cannot be written ({error.strerror}): make room or choose another "
+            "folder with hydra.run.dir=DIR, or hydra.sweep.dir=DIR with -m."
+        )
     except KeyboardInterrupt:
         sys.exit(130)

@@ -48,9 +48,10 @@ class Requeued:
 class _Task:
     """A task in the queue, on a node, or over."""
 
-    def __init__(self, job: SweepJob, task: Any) -> None:
+    def __init__(self, job: SweepJob, task: Any, *, local: bool) -> None:
         self._job = job
         self.task = task
+        self._local = local
         self._next_look = time.monotonic() + _SECONDS_BETWEEN_QUEUES
         self._gone_at: float | None = None
 
@@ -86,7 +87,7 @@ class _Task:
 
     def has_left(self) -> bool:
         """Whether the task is neither in the queue nor on a node."""
-        if not hasattr(self.task, "watcher"):  # a local one knows its process
+        if self._local:  # it knows its process
             return bool(self.task.done())
         asked = [
             "squeue",
@@ -121,7 +122,8 @@ class Slurm:
         parcels = [Requeued(jobs.pack(self._program, job, threads)) for job in chosen]
         with self._executor.batch():
             submitted = [self._executor.submit(parcel) for parcel in parcels]
-        tasks = [_Task(job, task) for job, task in zip(chosen, submitted, strict=True)]
+        local = self._settings.cluster == "local"
+        tasks = [_Task(j, task, local=local) for j, task in zip(chosen, submitted, strict=True)]
         self._tasks += tasks
         return tasks
 
