@@ -1,12 +1,14 @@
 """What a user sees of launchers: the same records from each, one sentence for a mistake."""
 
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
 
 from conftest import ROOT, SMOKE, Cli, environment
 from experiments import records
@@ -26,6 +28,20 @@ def made(sweep: Path) -> dict[int, Record]:
     found = records.read_all(sweep)
     assert len({r.run_id for r in found}) == len(found), "a run was made twice"
     return {r.job: r for r in found if r.job is not None}
+
+
+def test_the_plugins_are_discovered_and_one_process_is_the_default() -> None:
+    found = {c.__name__ for c in Plugins.instance().discover(Launcher)}
+    ours = {"OneProcessLauncher", "JoblibLauncher", "SubmititLauncher", "RayLauncher"}
+    assert ours <= found
+    names = {"": "OneProcess", "one_process": "OneProcess", "joblib": "Joblib",
+             "submitit": "Submitit", "ray": "Ray"}  # fmt: skip
+    for name, cls in names.items():
+        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+            chosen = [f"hydra/launcher={name}"] if name else []
+            cfg = compose("config", overrides=chosen, return_hydra_config=True)
+        target = f"hydra_plugins.experiments_launchers.{cls}Launcher"
+        assert cfg.hydra.launcher._target_ == target
 
 
 @pytest.mark.parametrize(
@@ -118,64 +134,7 @@ def test_all_problems_of_a_launcher_are_named_at_once() -> None:
         settings.check(settings.Ray(address="auto", num_cpus=2))
 
 
-@pytest.fixture(scope="module")
-def reference(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Record]:
-    """Return the records of a sweep in one process."""
-    folder = tmp_path_factory.mktemp("reference")
-    process = start(folder, "seed=0,1,2", "hydra.sweep.dir=sweep")
-    out, _ = process.communicate(timeout=240)
-    assert process.returncode == 0, out
-    return made(folder / "sweep")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "launcher",
-    [
-        ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"],
-        ["hydra/launcher=submitit", "hydra.launcher.cluster=local"],
-        ["hydra/launcher=ray", "hydra.launcher.num_cpus=2"],
-    ],
-    ids=["joblib", "submitit_local", "ray"],
-)
-def test_every_launcher_makes_the_same_records(
-    tmp_path: Path, reference: dict[int, Record], launcher: list[str]
-) -> None:
-    process = start(tmp_path, "seed=0,1,2", "hydra.sweep.dir=sweep", *launcher)
-    out, _ = process.communicate(timeout=280)
-    assert process.returncode == 0, out
-    assert "3 finished" in out
-    found = made(tmp_path / "sweep")
-    for number, record in reference.items():
-        assert found[number].run_id == record.run_id
-        assert found[number].scores == record.scores
-        assert found[number].provenance["threads"] == 1
-        assert found[number].provenance["command"] == " ".join(
-            ["python train.py", "-m", *SMOKE, "seed=0,1,2", "hydra.sweep.dir=sweep", *launcher]
-        )
-
-
 LONG = ("trainer.max_steps=300", "trainer.save_every_steps=50", "eval.base=false")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=["ctrl_c", "kill"])
-def test_an_interrupted_sweep_says_so_in_the_records_that_were_under_way(
-    tmp_path: Path, how: signal.Signals
-) -> None:
-    line = (*LONG, "seed=0,1,2", "hydra.sweep.dir=sweep")
-    process = start(tmp_path, *line, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
-    assert process.stdout is not None
-    begun = set()
-    for text in process.stdout:
-        if text.startswith("[") and "] step" in text:
-            begun.add(text[1])
-        if len(begun) == 2:
-            break
-    process.send_signal(how)
-    out, _ = process.communicate(timeout=60)
-    assert process.returncode == 130, out
-    assert {r.status for r in made(tmp_path / "sweep").values()} == {"interrupted"}
 
 
 @pytest.mark.slow

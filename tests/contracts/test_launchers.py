@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,9 +22,10 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, open_dict
 
 import slurm
-from conftest import ROOT
-from experiments import frozen
+from conftest import ROOT, SMOKE, environment
+from experiments import frozen, records
 from experiments.errors import RecordError, TrainingError
+from experiments.records import Record
 
 Launch = Callable[..., list[JobReturn]]
 CLUSTERS = [
@@ -49,8 +51,8 @@ def slurm_config(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(autouse=True)
 def its_cluster(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Start what a launcher needs, or skip with the reason."""
-    name = request.node.callspec.params.get("name") or request.node.callspec.params["launcher_name"]
-    overrides = request.node.callspec.params["overrides"]
+    given = request.node.callspec.params
+    name, overrides = given.get("name") or given["launcher_name"], given["overrides"]
     module = {"submitit": "submitit", "ray": "ray"}.get(name.removeprefix("experiments_"))
     if module and find_spec(module) is None:
         pytest.skip(f"{module} is not installed")
@@ -258,3 +260,66 @@ def test_threads_are_shared_out_before_torch_is_there(
     share = max(1, placement.cores() // 2) if name == "joblib" else 1
     [result, _] = launch(name, overrides, task, seeds=2)
     assert result.return_value == (False, str(share), share)
+
+
+def start(folder: Path, name: str, overrides: Sequence[str], *line: str) -> "subprocess.Popen[str]":
+    launcher = [f"hydra/launcher={name}", *overrides, "hydra.sweep.dir=sweep"]
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "train.py"), "-m", *SMOKE, "eval.base=false", *line, *launcher],
+        cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+
+def made(folder: Path) -> dict[int, Record]:
+    found = records.read_all(folder / "sweep")
+    assert len({r.run_id for r in found}) == len(found), "a run was made twice"
+    return {r.job: r for r in found if r.job is not None}
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Record]:
+    """Return the records of a sweep in one process."""
+    folder = tmp_path_factory.mktemp("reference")
+    out, _ = (process := start(folder, "one_process", [], "seed=0,1,2")).communicate(timeout=280)
+    assert process.returncode == 0, out
+    return made(folder)
+
+
+@pytest.mark.slow
+@every_other_process
+def test_every_launcher_leaves_one_record_a_job_with_the_same_scores(
+    tmp_path: Path, reference: dict[int, Record], name: str, overrides: list[str]
+) -> None:
+    out, _ = (process := start(tmp_path, name, overrides, "seed=0,1,2")).communicate(timeout=280)
+    assert process.returncode == 0, out
+    assert "3 finished" in out
+    found = made(tmp_path)
+    assert {n: (r.run_id, r.scores) for n, r in found.items()} == {
+        n: (r.run_id, r.scores) for n, r in reference.items()
+    }
+    for record in found.values():
+        assert record.provenance["threads"] == 1
+        assert record.provenance["command"].startswith("python train.py -m trainer=smoke")
+
+
+@pytest.mark.slow
+@every_launcher
+def test_an_interrupted_sweep_says_so_in_the_records_and_goes_on_by_the_same_line(
+    tmp_path: Path, name: str, overrides: list[str]
+) -> None:
+    line = ("seed=0,1", "trainer.max_steps=120", "trainer.save_every_steps=10")
+    process = start(tmp_path, name, overrides, *line)
+    checkpoint = "sweep/*/checkpoints/checkpoint-*/trainer_state.json"
+    last = time.monotonic() + 120
+    while not any(tmp_path.glob(checkpoint)) and time.monotonic() < last:
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=90)
+    assert process.returncode == 130, out
+    states = {r.status for r in made(tmp_path).values()}
+    assert "interrupted" in states and "running" not in states, out
+    again = start(tmp_path, name, overrides, *line)
+    out, _ = again.communicate(timeout=280)
+    assert again.returncode == 0, out
+    assert [r.status for r in made(tmp_path).values()] == ["finished", "finished"]

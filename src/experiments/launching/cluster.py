@@ -100,6 +100,7 @@ def _connect(settings: Ray) -> None:
 
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no library reports home unasked
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # two runs may say the same
     if settings.address is not None:
         try:
             ray.init(address=settings.address, log_to_driver=True)
