@@ -33,6 +33,7 @@ FLOOR = {
     "evaluation": 4,
     "sweeps": 5,
     "runs": 5,
+    "launching": 6,
     "pretraining_vocabulary": 5,
     "pretraining_text": 6,
     "pretrain": 7,
