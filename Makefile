@@ -10,7 +10,7 @@ help: ## list the targets
 
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,slurm,ray]'
 	@touch $@
 
 demo: .venv/.installed ## fine-tune the embedded base with LoRA and print the table (two minutes)

@@ -5,7 +5,6 @@ python train.py -m lora=all_linear,qv seed=0,1,2
 """
 
 from contextlib import nullcontext
-from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -17,7 +16,7 @@ from experiments.errors import ConfigError
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
-def main(cfg: DictConfig) -> float | None:
+def main(cfg: DictConfig) -> float | list[float] | None:
     """Return the run's objective, which is all a sweeper ever sees of a run."""
     job = HydraConfig.get()
     many = job.mode == RunMode.MULTIRUN
@@ -27,11 +26,7 @@ def main(cfg: DictConfig) -> float | None:
         run = config.load(cfg)  # typed and checked before torch is imported
         from experiments import runs
 
-        folder = Path(job.runtime.output_dir)
-        named = any(text.startswith("hydra.run.dir=") for text in job.overrides.hydra)
-        number = job.job.num if many else None
-        where = runs.Job(folder, many or not named, number, tuple(job.overrides.task))
-        return runs.run_one(run, where).objective
+        return runs.run_one(run, runs.place(job)).answer
 
 
 if __name__ == "__main__":

@@ -30,12 +30,16 @@ FLOOR = {
     "models": 3,
     "adapters": 3,
     "metrics": 3,
+    "study": 3,
+    "frozen": 4,
     "report": 4,
     "plan_scoring": 4,
     "training": 4,
     "evaluation": 4,
     "scoring": 4,
+    "sweeps": 5,
     "runs": 5,
+    "launching": 6,
     "pretraining_vocabulary": 5,
     "pretraining_text": 6,
     "pretrain": 7,
@@ -74,6 +78,7 @@ def test_imports_point_down() -> None:
     [
         *("config", "records", "toolworld", "statistics", "report"),
         *("bfcl", "bfcl.export", "scoring", "plans", "plan_scoring"),
+        *("frozen", "study", "sweeps.status"),
     ],
 )
 def test_light_modules_load_nothing_heavy(module: str) -> None:
@@ -89,7 +94,7 @@ def test_light_modules_load_nothing_heavy(module: str) -> None:
 def test_top_level_config_keys_are_a_decision() -> None:
     assert [f.name for f in dataclasses.fields(RunConfig)] == [
         *("model", "data", "lora", "trainer", "eval", "tracker", "hardware"),
-        *("seed", "name", "resume", "rerun", "sweeps", "resolved_from"),
+        *("seed", "name", "resume", "rerun", "retry_oom", "sweeps", "resolved_from"),
     ]
 
 

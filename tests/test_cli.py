@@ -101,7 +101,7 @@ def test_a_multirun_prints_one_row_per_arm_and_resumes_by_the_same_line(
     for text in ("lora=all_linear", "lora=qv", "base (untuned)", "difference"):
         assert text in first.stdout
     [sweep] = [p for p in (tmp_path / "outputs").iterdir() if p.name.startswith("grid_")]
-    assert sorted(p.name for p in sweep.iterdir() if p.is_dir()) == ["0", "1", "2", "3"]
+    assert sorted(p.name for p in sweep.glob("[!.]*/")) == ["0", "1", "2", "3"]
     before = {p: p.stat().st_mtime_ns for p in sweep.glob("*/run.json")}
     second = cli(*line)
     assert second.returncode == 0, second.stderr

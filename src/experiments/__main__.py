@@ -1,4 +1,4 @@
-"""The verbs beside training: `python -m experiments data|report|merge|generate|score|export`.
+"""The verbs beside training: `python -m experiments VERB`, where --help lists them.
 
 Each verb imports what it needs when it is called.
 """
@@ -62,6 +62,15 @@ def _parser() -> argparse.ArgumentParser:
         "items that one run alone solves (default: none)",
     )
     report.set_defaults(verb=_report)
+    status = verbs.add_parser("status", help="say how far a sweep is")
+    status.add_argument("sweep", type=Path, help="a sweep's folder: outputs/NAME")
+    status.set_defaults(verb=_status)
+    clean = verbs.add_parser(
+        "clean", help="show, and with --yes remove, what finished runs no longer need"
+    )
+    clean.add_argument("sweep", type=Path, nargs="?", help="default: every folder of outputs/")
+    clean.add_argument("--yes", action="store_true", help="remove what is shown")
+    clean.set_defaults(verb=_clean)
     merge = verbs.add_parser("merge", help="write a run's base with its adapter merged in")
     merge.add_argument("run", type=Path, help="a finished run's folder")
     merge.add_argument("--out", type=Path, required=True, help="a new folder for the model")
@@ -182,6 +191,33 @@ def _report(given: argparse.Namespace) -> None:
     print(report.summarise(path))
     for file in report.write(path, out):
         print(f"wrote {file}")
+
+
+def _status(given: argparse.Namespace) -> None:
+    from experiments.sweeps import status
+
+    found = status.read(given.sweep)
+    print(f"{given.sweep}: {found}", *found.notes, sep="\n")
+
+
+def _clean(given: argparse.Namespace) -> None:
+    from experiments.sweeps import cleaning
+
+    folders = [given.sweep] if given.sweep else cleaning.sweep_folders(Path("outputs"))
+    total, may_go = 0, []
+    for folder in folders:
+        found, stays = cleaning.leftovers(folder)
+        print(*stays, sep="\n", end="\n" if stays else "")
+        for leftover in found:
+            total += leftover.size_bytes
+            print(f"{leftover.size_bytes / 1e6:9.1f} MB  {leftover.path}  ({leftover.reason})")
+        may_go += found
+    if not may_go:
+        print("nothing to remove")
+        return
+    gone = list(cleaning.remove(may_go)) if given.yes else []
+    what = f"removed {len(gone)}" if given.yes else f"--yes removes these {len(may_go)}"
+    print(f"{total / 1e6:9.1f} MB  {what}; adapters and records stay")
 
 
 def _merge(given: argparse.Namespace) -> None:

@@ -31,6 +31,10 @@ class TrainingError(ExperimentError, RuntimeError):
     """The optimiser step at which it happened."""
 
 
+class Pruned(ExperimentError):
+    """A run was stopped early because others do better; its record says `pruned`, no failure."""
+
+
 class RecordError(ExperimentError, RuntimeError):
     """A record cannot be written, read or trusted."""
 

@@ -1,12 +1,15 @@
 """Progress of long work: a bar on a terminal, a line every few seconds in a log."""
 
+import contextlib
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 SECONDS_BETWEEN_LINES = 10.0
+# A terminal has one place for bars: those of a run stand below that of its sweep.
+_live: list[Any] = []
 
 
 def say(text: str) -> None:
@@ -16,6 +19,15 @@ def say(text: str) -> None:
 
 def track(steps: Iterable[T], total: int, label: str, unit: str) -> Iterator[T]:
     """Yield the steps and show how far they are; `total` counts what `unit` names."""
+    if _live:
+        task = _live[-1].add_task(label, total=total)
+        try:
+            for step in steps:
+                yield step
+                _live[-1].advance(task)
+        finally:
+            _live[-1].remove_task(task)
+        return
     if sys.stderr.isatty():
         from rich.console import Console
         from rich.progress import track as bar
@@ -30,3 +42,19 @@ def track(steps: Iterable[T], total: int, label: str, unit: str) -> Iterator[T]:
             left = (now - began) / done * (total - done) if done else 0.0
             say(f"{label}: {done}/{total} {unit}, about {left:.0f} s left")
         yield step
+
+
+@contextlib.contextmanager
+def live() -> Iterator[Any]:
+    """Keep a set of bars at the foot of the terminal; what is printed scrolls above them."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (BarColumn(20), MofNCompleteColumn(), TextColumn("{task.description}"))
+    bars = Progress(*columns, console=Console(stderr=True))
+    with bars:
+        _live.append(bars)
+        try:
+            yield bars
+        finally:
+            _live.remove(bars)

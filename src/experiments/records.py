@@ -14,6 +14,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import zlib
@@ -25,7 +26,9 @@ from typing import Any
 from experiments.errors import RecordError
 
 SCHEMA_VERSION = 1
-STATUSES = ("running", "finished", "failed", "interrupted")
+STATUSES = ("running", "finished", "failed", "pruned", "interrupted", "oom")
+SETTLED = ("finished", "pruned")
+"""A run that is not trained again."""
 FILE_NAME = "run.json"
 ITEMS_NAME = "items.jsonl.gz"
 SOURCE = Path(__file__).parent
@@ -36,11 +39,16 @@ _WITHOUT_INFLUENCE = (
     "plan_scoring.py",
     *("pretrain.py", "pretraining_text.py", "runs/facts.py", "config/explaining.py"),
     *("scoring.py", "bfcl/files.py", "bfcl/export.py"),
+    *("frozen.py", "launching", "study", "sweeps"),
 )
 _LIBRARIES = (
     *("torch", "transformers", "trl", "peft", "accelerate", "tokenizers", "bitsandbytes"),
     *("numpy", "datasets", "jsonschema"),
 )
+
+
+class BrokenRecord(RecordError):
+    """A record that cannot be read: it is named, never counted and never deleted."""
 
 
 @dataclass
@@ -133,7 +141,8 @@ def read(path: Path) -> Record:
     """Read one `run.json`.
 
     Raises:
-        RecordError: the file is not JSON, is truncated or has a newer schema.
+        BrokenRecord: the file is not JSON or is truncated.
+        RecordError: it has a newer schema.
     """
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
@@ -141,7 +150,7 @@ def read(path: Path) -> Record:
         if version <= SCHEMA_VERSION:
             return Record(**_fields(tree), folder=path.parent)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RecordError(
+        raise BrokenRecord(
             f"{path} is not a whole record ({_reason(error)}): move it away to have the run made "
             "again."
         ) from error
@@ -277,7 +286,9 @@ def provenance(device: str) -> dict[str, Any]:
         "platform": platform.platform(terse=True),
         "cpu": _cpu(),
         "cpu_count": os.cpu_count(),
+        "threads": _threads(),
         "device": device,
+        "visible_gpus": os.environ.get("CUDA_VISIBLE_DEVICES"),
     }
 
 
@@ -291,13 +302,21 @@ def differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
 
 
 def _command() -> str:
-    arguments = [arg if arg.isidentifier() else _quoted(arg) for arg in sys.argv[1:]]
+    # A database's password is nobody's business.
+    given = [re.sub(r"(://[^/@:\s]*):[^/@\s]*@", r"\1:***@", arg) for arg in sys.argv[1:]]
+    arguments = [arg if arg.isidentifier() else _quoted(arg) for arg in given]
     return " ".join(["python", Path(sys.argv[0]).name, *arguments])
 
 
 def _quoted(argument: str) -> str:
     safe = all(c.isalnum() or c in "=,./_-+:[]" for c in argument)
     return argument if safe and "[" not in argument else "'" + argument.replace("'", "'\\''") + "'"
+
+
+def _threads() -> int | None:
+    """Return how many threads torch computes with: their number can change the last digits."""
+    torch = sys.modules.get("torch")
+    return None if torch is None else int(torch.get_num_threads())
 
 
 def _git(root: Path, *arguments: str) -> str | None:

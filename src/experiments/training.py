@@ -25,8 +25,8 @@ _POOL_BATCHES = 8
 _SCHEDULES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}
 _OPTIMIZERS = {"adamw": "adamw_torch_fused", "adamw_8bit": "adamw_bnb_8bit", "sgd": "sgd"}
 
-Report = Callable[[int, float], bool]
-"""(step, validation loss) -> whether to stop early."""
+Report = Callable[[int, float, Sequence[float]], bool]
+"""(step, validation loss, the same for each row) -> whether to stop early."""
 Log = Callable[[dict[str, float], int], None]
 """(scalars, step) -> shown in the tracker."""
 
@@ -336,10 +336,11 @@ def _trainer_class(task: Task, steps: StepPlan) -> Any:
             """Measure the true token mean; the stock loss depends on the batch size."""
             step = self.state.global_step
             if self.measured is None or self.measured[0] != step:  # asked again at the end
-                nll = loss.mean_nll(loss.token_nll(self.model, task.data.validation))
+                parts = loss.token_nll(self.model, task.data.validation)
+                nll = loss.mean_nll(parts)
                 self.measured = (step, nll)
                 super(SFTTrainer, self).log({"eval_loss": nll})
-                if task.report(step, nll):
+                if task.report(step, nll, [total / max(1, n) for total, n in parts]):
                     self.control.should_training_stop = True
             return {"eval_loss": self.measured[1]}
 

@@ -1,11 +1,11 @@
-"""The checked grid sweeper: every job is validated before the first one starts.
+"""The sweepers: `checked`, a grid of which every job is validated first, and `optuna`, a search.
 
 Hydra finds sweepers only in the namespace package `hydra_plugins`, and imports this file in every
 Hydra application of the environment: nothing heavy may be imported at the top.
 """
 
+import dataclasses
 import hashlib
-import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,21 +13,25 @@ from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
-from hydra.core.utils import JobReturn, JobStatus
+from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
+from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, open_dict
 
-log = logging.getLogger(__name__)
+from experiments.study import specs
 
 
-class CheckedSweeper(BasicSweeper):
-    """The grid of all sweep overrides, with a pre-flight check and a table at the end."""
+class _Sweeper(Sweeper):
+    """A sweep in a folder of its own, with a table at the end and an exit code that tells."""
+
+    params: Any
+    max_failure_rate: float | None
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
         """Name the sweep's folder, then let Hydra instantiate the launcher."""
-        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
         given = [str(text) for text in config.hydra.overrides.hydra]
         named = any(re.match(r"\+*hydra\.sweep\.dir=", text) for text in given)
         if not named and config.hydra.runtime.choices.get("sweeps") is None:
@@ -36,74 +40,127 @@ class CheckedSweeper(BasicSweeper):
                 config.hydra.sweep.dir = folder
                 # Each job is composed anew from these; the line above only names our own folder.
                 config.hydra.overrides.hydra.append(f"hydra.sweep.dir={folder}")
+        self._master, self._context = config, hydra_context
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
         self._sweep_dir = Path(str(config.hydra.sweep.dir))
 
-    def sweep(self, arguments: list[str]) -> Any:
-        """Run every job, print the table of all of them, and fail if any job failed."""
+    def sweep(self, arguments: list[str]) -> list[Any]:
+        """Run the sweep, print the table of all its runs, and fail if any run failed."""
         from experiments import report
+        from experiments.errors import ConfigError, TrainingError
+        from experiments.sweeps import watching
+        from hydra_plugins import _experiments_jobs as jobs
+        from hydra_plugins import _experiments_space as space
 
-        results: list[JobReturn] = []
-        launcher = self.launcher
-        assert launcher is not None and self.config is not None
-        self.launcher = _Collecting(launcher, results)  # type: ignore[assignment]
+        rate = self.max_failure_rate
+        if rate is not None and not 0 <= rate <= 1:
+            raise ConfigError(
+                f"hydra.sweeper.max_failure_rate={rate}: must be from 0 to 1, the share of the "
+                "sweep's runs that may fail before it stops; null never stops."
+            )
+        written = [f"{key}={value}" for key, value in (self.params or {}).items()]
+        overrides = space.parse([*written, *arguments], self._context.config_loader)
+        jobs.open_folder(self._sweep_dir, self._master)
+        self._failed: dict[str, str] = {}
+        self._done = 0
         try:
-            super().sweep(arguments)
+            with watching.watching(self._sweep_dir):
+                answers = self._run(overrides)
         finally:
-            if results or any(self._sweep_dir.glob("*/run.json")):
+            if any(self._sweep_dir.glob("*/run.json")):
                 print(report.summarise(self._sweep_dir))
-        failed = [r for r in results if r.status != JobStatus.COMPLETED]
-        if failed:
-            from experiments.errors import TrainingError
-
+        if self._failed:
             raise TrainingError(
-                f"{len(failed)} of {len(results)} jobs failed; their records in "
+                f"{len(self._failed)} of {self._done} jobs failed; their records in "
                 f"{self._sweep_dir} say why, and the same line tries them again."
             )
-        return [r.return_value for r in results]
+        return answers
 
-    def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
-        """Compose and check all jobs; report all errors at once.
+    def _run(self, overrides: Sequence[Override]) -> list[Any]:
+        raise NotImplementedError
 
-        Raises:
-            ConfigError: at least one job is illegal; none has been started.
-        """
-        from experiments import config
+    def _too_many_failed(self, total: int) -> bool:
+        """Say so once more runs have failed than `max_failure_rate` allows of all."""
+        rate = self.max_failure_rate
+        if rate is None or len(self._failed) <= rate * total:
+            return False
+        print(
+            f"stopped early: {len(self._failed)} of {total} runs failed, above "
+            f"hydra.sweeper.max_failure_rate={rate}"
+        )
+        return True
+
+
+class CheckedSweeper(_Sweeper):
+    """The grid of all sweep overrides; all jobs are checked before the first one starts."""
+
+    def __init__(
+        self, max_batch_size: int | None, params: Any, max_failure_rate: float | None
+    ) -> None:
+        self.max_batch_size = max_batch_size
+        self.params = params
+        self.max_failure_rate = max_failure_rate
+
+    def _run(self, overrides: Sequence[Override]) -> list[Any]:
         from experiments.errors import ConfigError
+        from experiments.sweeps import plan
+        from hydra_plugins import _experiments_jobs as jobs
 
-        assert self.config is not None and self.hydra_context is not None
-        problems: list[str] = []
-        for number, overrides in enumerate(batch):
-            try:
-                job = self.hydra_context.config_loader.load_sweep_config(
-                    self.config, list(overrides)
+        for override in overrides:
+            if override.is_sweep_override() and not override.is_discrete_sweep():
+                raise ConfigError(
+                    f"{override.input_line}: a grid needs values, an interval has none; list them, "
+                    "or search it with hydra/sweeper=optuna."
                 )
-                with open_dict(job):
-                    del job["hydra"]
-                config.load(job)
-            except ConfigError as error:
-                problems.append(f"job {number} ({' '.join(overrides)}): {error}")
-            except Exception as error:
-                problems.append(f"job {number} ({' '.join(overrides)}): {config.explain(error)}")
-        if problems:
-            raise ConfigError(
-                f"{len(problems)} of {len(batch)} jobs are illegal, none was started:\n  "
-                + "\n  ".join(dict.fromkeys(problems))
-            )
-        OmegaConf.resolve(self.config.hydra.sweep)
+        [batch] = BasicSweeper.split_arguments(list(overrides), None)
+        ready = jobs.Jobs(self._context, self._master, self._sweep_dir).prepare_all(batch)
+        ids = list(dict.fromkeys(job.run_id for job in ready))
+        plan.write(self._sweep_dir, plan.Plan("grid", len(ids), ids))
+        answers = []
+        for results in jobs.launch(self.launcher, ready, self._at_once()):
+            for job, returned in results:
+                state, value = jobs.ended(returned)
+                self._done += 1
+                if state in ("failed", "oom"):
+                    self._failed[str(job.number)] = str(value)
+                answers.append(value)
+            if self._too_many_failed(len(ready)):
+                break
+        return answers
+
+    def _at_once(self) -> int | None:
+        """Return how many jobs a launcher gets at a time: all, unless failures may stop it."""
+        if self.max_batch_size is not None or self.max_failure_rate is None:
+            return self.max_batch_size
+        return int(self._master.hydra.launcher.get("n_jobs") or 1)
 
 
-class _Collecting:
-    """A launcher that keeps the results, so that a failed job cannot hide the others."""
+class OptunaSweeper(_Sweeper):
+    """A search; see `experiments.study` for what a study promises."""
 
-    def __init__(self, launcher: Any, results: list[JobReturn]) -> None:
-        self._launcher = launcher
-        self._results = results
+    def __init__(self, **given: Any) -> None:
+        self.params = given["params"]
+        self.max_failure_rate = given["max_failure_rate"]
+        self.given = given
 
-    def launch(
-        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
-    ) -> Sequence[JobReturn]:
-        self._results.extend(self._launcher.launch(job_overrides, initial_job_idx=initial_job_idx))
-        return []  # BasicSweeper would raise at the first failed one
+    def _run(self, overrides: Sequence[Override]) -> list[Any]:
+        from hydra_plugins import _experiments_search as search
+
+        found = search.Search(self.given, self._context, self._master, self._sweep_dir)
+        answers = []
+        with found.open(overrides):
+            while asked := found.ask():
+                for state, value, number in found.run(self.launcher, asked):
+                    self._done += 1
+                    if state in ("failed", "oom"):
+                        self._failed[str(number)] = str(value)
+                    answers.append(value)
+                if self._too_many_failed(found.total):
+                    break
+            found.write_results()
+        return answers
 
 
 def sweep_name(overrides: Sequence[str]) -> str:
@@ -116,9 +173,48 @@ def sweep_name(overrides: Sequence[str]) -> str:
     return "grid_" + hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
-ConfigStore.instance().store(
-    group="hydra/sweeper",
-    name="checked",
-    node={"_target_": f"{__name__}.CheckedSweeper", "max_batch_size": None, "params": None},
-    provider="lora-experiments",
-)
+@dataclasses.dataclass
+class CheckedConfig:
+    """The keys of `hydra/sweeper=checked`."""
+
+    _target_: str = f"{__name__}.CheckedSweeper"
+    max_batch_size: int | None = None
+    params: dict[str, Any] | None = None
+    max_failure_rate: float | None = None
+
+
+@dataclasses.dataclass
+class OptunaConfig:
+    """The keys of `hydra/sweeper=optuna`; described in docs/sweeps.md."""
+
+    defaults: list[Any] = dataclasses.field(
+        default_factory=lambda: ["_self_", {"sampler": "tpe"}, {"pruner": None}]
+    )
+    _target_: str = f"{__name__}.OptunaSweeper"
+    sampler: Any = None
+    pruner: Any = None
+    n_trials: int = 20
+    n_jobs: int = 1
+    direction: Any = None
+    objectives: list[str] | None = None
+    study_name: str | None = None
+    storage: str | None = None
+    params: dict[str, Any] | None = None
+    max_failure_rate: float | None = None
+    seeds_per_trial: int = 1
+    trial: int | None = None
+    """Set for each job: the trial that it belongs to."""
+    search_space: Any = None
+    """Refused: write it under `params`."""
+    custom_search_space: Any = None
+    """Refused: a space that depends on a trial cannot be checked before it starts."""
+
+
+_store = ConfigStore.instance()
+for _name, _node in (("checked", CheckedConfig), ("optuna", OptunaConfig)):
+    _store.store(group="hydra/sweeper", name=_name, node=_node, provider="lora-experiments")
+for _group, _known in (("sampler", specs.SAMPLERS), ("pruner", specs.PRUNERS)):
+    for _name, _spec in _known.items():
+        _store.store(
+            group=f"hydra/sweeper/{_group}", name=_name, node=_spec, provider="lora-experiments"
+        )

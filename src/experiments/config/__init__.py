@@ -49,6 +49,7 @@ EXECUTION_KEYS = (
     "name",
     "rerun",
     "resume",
+    "retry_oom",
     "tracker",
     "resolved_from",
     "trainer.keep",

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,11 @@ from omegaconf.errors import OmegaConfBaseException
 from experiments.config.schema import RunConfig
 from experiments.errors import ExperimentError, did_you_mean
 
+# What a folder answers that is read-only, full or no folder; Hydra writes there before a run does.
+_UNWRITABLE = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR),
+    errno.EEXIST,
+)
 _TRACEBACK_WANTED = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
 
@@ -36,7 +42,7 @@ def explain(error: Exception) -> str:
 
 def _explain_key(key: str, cause: OmegaConfBaseException) -> str:
     if key.startswith("hydra.") or key == "hydra":
-        return " ".join(str(cause).split()) + "."
+        return _explain_hydra_key(key, cause)
     parent, _, leaf = key.rpartition(".")
     fields = _fields_at(parent)
     if fields and leaf not in fields:
@@ -45,6 +51,17 @@ def _explain_key(key: str, cause: OmegaConfBaseException) -> str:
     what = str(getattr(cause, "msg", cause)).splitlines()[0]
     wanted = str(fields.get(leaf, "another type")).replace("typing.", "")
     return f"{key}: {what}; expected {wanted}."
+
+
+def _explain_hydra_key(key: str, cause: OmegaConfBaseException) -> str:
+    parent, _, leaf = key.rpartition(".")
+    owner = getattr(cause, "object_type", None)
+    if not dataclasses.is_dataclass(owner):
+        return " ".join(str(cause).split()) + "."
+    names = [f.name for f in dataclasses.fields(owner) if not f.name.startswith("_")]
+    if leaf not in names:
+        return f"{key}: `{parent}` has no key '{leaf}'; {did_you_mean(leaf, names)}."
+    return f"{key}: {str(getattr(cause, 'msg', cause)).splitlines()[0]}."
 
 
 def _fields_at(path: str) -> dict[str, str]:
@@ -85,5 +102,13 @@ def one_sentence_errors() -> Iterator[None]:
             raise
         text = str(error) if isinstance(error, ExperimentError) else explain(error)
         sys.exit(f"error: {text}")
+    except OSError as error:
+        if _TRACEBACK_WANTED or error.errno not in _UNWRITABLE:
+            raise
+        where = error.filename or "the output folder"
+        sys.exit(
+            f"error: {where} cannot be written ({error.strerror}): make room or choose another "
+            "folder with hydra.run.dir=DIR, or hydra.sweep.dir=DIR with -m."
+        )
     except KeyboardInterrupt:
         sys.exit(130)

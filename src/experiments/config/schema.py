@@ -316,6 +316,8 @@ class RunConfig:
     """Continue a half-written run from its last checkpoint; false starts it again beside it."""
     rerun: bool = False
     """Train a finished run again, in a new folder."""
+    retry_oom: bool = False
+    """Try a run again that ran out of memory; the others that failed are tried again anyway."""
     sweeps: Any = None
     """Taken by the file of `sweeps=NAME`; holds nothing itself."""
     resolved_from: dict[str, str] = field(default_factory=dict)

@@ -30,7 +30,7 @@ def write(report: Report) -> Iterator[str]:
     if report.single is None:
         yield _footer([run.record.status for run in report.runs])
     for run in report.runs:
-        if run.record.status == "failed":
+        if run.record.status in ("failed", "oom"):
             yield f"Failed: {_failure(run.record)}"
     if report.left_out:
         yield (

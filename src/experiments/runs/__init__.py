@@ -6,20 +6,25 @@ failed one leaves a record that says why. Nothing that stands on disk is overwri
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hydra.types import RunMode
+
 from experiments import config, metrics, records, report
 from experiments.config import RunConfig
-from experiments.errors import ConfigError, RecordError
+from experiments.errors import ConfigError, Pruned, RecordError, TrainingError
 from experiments.progress import say
 from experiments.records import Record
 from experiments.runs import facts, folders
 from experiments.runs.attempt import Attempt
 from experiments.runs.folders import Job
+from experiments.study import specs
+from experiments.study.reporting import Trial
 
-__all__ = ["Job", "Outcome", "check", "load_run", "run_one"]
+__all__ = ["Job", "Outcome", "check", "load_run", "place", "run_one"]
 
 
 @dataclass(frozen=True)
@@ -29,11 +34,47 @@ class Outcome:
     record: Record
     reused: bool = False
 
+    objectives: Sequence[str] = ()
+
     @property
     def objective(self) -> float | None:
-        """The number a sweeper sees."""
+        """The run's own objective."""
         value = self.record.objective.get("value")
         return None if value is None else float(value)
+
+    @property
+    def answer(self) -> float | list[float] | None:
+        """What a sweeper sees: the objective, or the scores that a search wants back."""
+        if not self.objectives:
+            return self.objective
+        scores = self.record.scores.get("tuned") or self.record.scores.get("base") or {}
+        return [float(scores[name]) for name in self.objectives]
+
+
+def place(hydra: Any) -> Job:
+    """Return where Hydra wants a run and what it is part of, from the config's `hydra` node."""
+    many = hydra.mode == RunMode.MULTIRUN
+    named = any(text.startswith("hydra.run.dir=") for text in hydra.overrides.hydra)
+    folder, sweeper = Path(hydra.runtime.output_dir), hydra.sweeper
+    trial = None
+    if many and sweeper.get("trial") is not None:
+        sweep_dir = Path(hydra.runtime.cwd) / hydra.sweep.dir
+        spec = sweeper.get("pruner")
+        trial = Trial(
+            sweep_dir,
+            int(sweeper.trial),
+            sweeper.get("study_name") or sweep_dir.resolve().name,
+            sweeper.get("storage"),
+            specs.pruner(spec and dict(spec)),
+        )
+    return Job(
+        folder,
+        find_siblings=many or not named,
+        number=hydra.job.num if many else None,
+        overrides=tuple(hydra.overrides.task),
+        objectives=tuple(sweeper.get("objectives") or ()) if many else (),
+        trial=trial,
+    )
 
 
 def check(run: RunConfig) -> None:
@@ -66,35 +107,46 @@ def run_one(run: RunConfig, job: Job) -> Outcome:
     """Make one run, or return the finished record that already answers it.
 
     Raises:
-        ExperimentError: what the user can mend; the record then says `failed`.
+        ExperimentError: what the user can mend; the record then says `failed` or `oom`.
+        Pruned: others do better; the record then says `pruned`.
+        InUse: another process makes it at this moment.
         KeyboardInterrupt: the record then says `interrupted`.
     """
     check(run)
     run_id = config.run_id(run)
-    facts.print_header(run, run_id)
-    earlier = folders.earlier(run, run_id, job)
-    if earlier is not None and earlier.status == "finished":
-        return _reuse_or_repeat(run, run_id, job, earlier)
-    folder = earlier.folder if earlier is not None else folders.free_folder(job, run_id)
-    return Outcome(Attempt(run, run_id, job, folder, earlier).make())
+    with folders.claimed(job, run_id):
+        facts.print_header(run, run_id)
+        earlier = folders.earlier(run, run_id, job)
+        if earlier is not None and earlier.status in records.SETTLED:
+            return _reuse_or_repeat(run, run_id, job, earlier)
+        if earlier is not None and earlier.status == "oom" and not run.retry_oom:
+            raise TrainingError(
+                f"{earlier.folder} ran out of memory before: lower trainer.micro_batch_size, or "
+                "try it again with retry_oom=true."
+            )
+        folder = earlier.folder if earlier is not None else folders.free_folder(job, run_id)
+        record = Attempt(run, run_id, job, folder, earlier).make()
+        return Outcome(record, objectives=job.objectives)
 
 
 def _reuse_or_repeat(run: RunConfig, run_id: str, job: Job, earlier: Record) -> Outcome:
-    """Reuse a finished record if all that makes its numbers is unchanged; else run beside it."""
+    """Reuse a settled record if all that makes its numbers is unchanged; else run beside it."""
     attempt = Attempt(run, run_id, job, earlier.folder, earlier)
     attempt.prepare()
     changed = records.differences(earlier.identity, attempt.identity)
+    if not changed and earlier.status == "pruned":
+        raise Pruned(f"pruned before in {earlier.folder} (rerun=true trains it again).")
     if not changed:
         say(f"finished before in {earlier.folder}; its record is used (rerun=true trains it again)")
         say(report.summarise(earlier.folder))
-        return Outcome(earlier, reused=True)
+        return Outcome(earlier, reused=True, objectives=job.objectives)
     say(
-        f"finished before in {earlier.folder}, but {', '.join(changed)} changed since: "
+        f"{earlier.status} before in {earlier.folder}, but {', '.join(changed)} changed since: "
         "run again beside it"
     )
     attempt.folder = folders.free_folder(job, run_id)
     attempt.earlier = None
-    return Outcome(attempt.make())
+    return Outcome(attempt.make(), objectives=job.objectives)
 
 
 def load_run(folder: Path) -> tuple[Any, Any]:

@@ -3,24 +3,21 @@
 import contextlib
 import dataclasses
 import hashlib
-import resource
 import shutil
-import sys
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from experiments import config, metrics, records, report
+from experiments import config, records, report
 from experiments.config import RunConfig
-from experiments.errors import ConfigError, RecordError, did_you_mean
+from experiments.errors import ConfigError, Pruned, RecordError
 from experiments.progress import say
 from experiments.records import Record
-from experiments.runs import facts, folders
+from experiments.runs import facts, folders, memory, objectives
 from experiments.runs.folders import Job
 from experiments.tracking import Tracker
-
-DEFAULT_OBJECTIVE = "validation/loss/nll"
 
 
 class Attempt:
@@ -50,8 +47,13 @@ class Attempt:
             except KeyboardInterrupt:
                 self._close("interrupted", None)
                 raise
+            except Pruned as stop:
+                say(f"  {stop}")
+                self._close("pruned", None)
+                self._apply_retention()
+                raise
             except Exception as error:  # the one place: a failed run becomes a record
-                self._close("failed", error)
+                self._close("oom" if memory.is_out_of_memory(error) else "failed", error)
                 raise
         say(report.summarise(self.folder))
         return self.record
@@ -60,16 +62,14 @@ class Attempt:
         """Load model and data and know what the numbers will depend on."""
         if self._prepared:
             return
-        from experiments import data, models
+        from experiments import models
+        from experiments.runs import kept
 
         began = time.monotonic()
         run = self.run
         models.find(run.model)  # a model that is not there is said before torch is imported
         precision = models.choose_precision(run)
-        self.base = models.load(run, precision)
-        self.data = data.build(
-            run, self.base.tokenizer, end_ids=self.base.end_ids, positions=self.base.positions
-        )
+        self.base, self.data = kept.load(run, precision, keep=self.job.number is not None)
         self.identity = {
             "data_fingerprint": self.data.fingerprint,
             "base_sha256": self.base.sha256,
@@ -142,7 +142,8 @@ class Attempt:
             self.held_out = evaluation.HeldOut(self.windows, nll)
         if run.eval.base:
             self._score_base()
-        self._check_objective()
+        if "base" in record.scores:
+            objectives.refuse_unknown(run.eval, self.job, record.scores["base"])
         model = base.model
         if trains:
             attached = adapters.attach(run, model)
@@ -221,20 +222,17 @@ class Attempt:
         self.record.evaluation[label] = scores.facts | {"thinking": self.run.data.thinking}
         self.items += scores.items
 
-    def _check_objective(self) -> None:
-        """Refuse an objective that no score will have, before training is paid for."""
-        name = self.run.eval.objective
-        known = self.record.scores.get("base")
-        if name is None or known is None or name in known:
-            return
-
-        raise ConfigError(f"eval.objective={name}: no such score; {did_you_mean(name, known)}.")
-
     def _train(self, model: Any) -> None:
         from experiments import training
 
         run, record = self.run, self.record
         steps = training.plan(run.trainer, len(self.data.train))
+        if self.job.trial is not None and self.job.trial.pruner and not self.data.validation:
+            raise ConfigError(
+                f"hydra/sweeper/pruner={self.job.trial.pruner.name} compares validation losses, "
+                "and there are no validation rows: set data.validation_rows or "
+                "data.validation_share above 0, or leave the pruner out."
+            )
         record.plan = dataclasses.asdict(steps)
         say(
             f"  steps = {steps.steps}, warm-up {steps.warmup_steps}, checkpoint every "
@@ -244,20 +242,38 @@ class Attempt:
             run, run_id=record.run_id, group=self.job.folder.parent.name, config=self._tracked()
         )
         self.tracker = tracker
-        fit = training.fit(
-            training.Task(
-                run,
-                model,
-                self.base,
-                self.data,
-                self.folder,
-                report=lambda step, value: False,
-                log=tracker.log,
-            )
+        stopped: list[tuple[int, float]] = []
+
+        def report_loss(step: int, value: float, rows: Sequence[float]) -> bool:
+            trial = self.job.trial
+            if trial is None or not trial.report(step, value, rows) or step >= steps.steps:
+                return False  # at its last step a run is finished
+            stopped.append((step, value))
+            return True
+
+        task = training.Task(
+            run, model, self.base, self.data, self.folder, report=report_loss, log=tracker.log
         )
+        try:
+            fit = training.fit(task)
+        finally:
+            if self.job.trial is not None:
+                self.job.trial.close()
         record.curve = fit.curve
         record.plan["selected_step"] = fit.selected_step
         record.timing["train_seconds"] = fit.seconds
+        if stopped:
+            self._stop_early(*stopped[0])
+
+    def _stop_early(self, step: int, value: float) -> None:
+        name, record = objectives.DEFAULT, self.record
+        record.objective = {"name": name, "direction": "minimize", "value": value}
+        record.plan["stopped_at_step"] = step
+        record.memory = memory.peak()
+        raise Pruned(
+            f"stopped at step {step} of {record.plan['steps']}: {name} {value:.4f} is behind the "
+            "other trials."
+        )
 
     def _tracked(self) -> dict[str, Any]:
         keys = ("model", "data", "lora", "trainer", "hardware", "seed")
@@ -266,24 +282,13 @@ class Attempt:
 
     def _finish(self) -> None:
         record = self.record
-        record.objective = self._objective()
-        record.memory = _memory()
+        scores = record.scores.get("tuned") or record.scores.get("base") or {}
+        record.objective = objectives.value(self.run.eval, scores)
+        record.memory = memory.peak()
         record.timing["load_seconds"] = self.load_seconds
         records.write_items(record, self.items)
         self._close("finished", None)
         self._apply_retention()
-
-    def _objective(self) -> dict[str, Any]:
-        scores = self.record.scores.get("tuned") or self.record.scores.get("base") or {}
-        name = self.run.eval.objective
-        if name is None:
-            name = DEFAULT_OBJECTIVE if DEFAULT_OBJECTIVE in scores else "loss/nll"
-        if name not in scores:
-            if self.run.eval.objective is None:
-                return {}
-            raise ConfigError(f"eval.objective={name}: it is not among {', '.join(scores)}.")
-        way = self.run.eval.direction or metrics.direction(name)
-        return {"name": name, "direction": way, "value": scores[name]}
 
     def _close(self, status: str, error: Exception | None) -> None:
         """Write the final record; a full disk must not hide the error that came first."""
@@ -331,16 +336,6 @@ def _hash_adapter(path: str | None) -> str | None:
         file = Path(path).expanduser() / name
         digest.update(file.read_bytes() if file.is_file() else b"")
     return digest.hexdigest()[:16]
-
-
-def _memory() -> dict[str, int]:
-    """Return the process's peak memory, in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    found = {"peak_rss_bytes": peak if sys.platform == "darwin" else peak * 1024}
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
-        found["peak_cuda_bytes"] = int(torch.cuda.max_memory_allocated())
-    return found
 
 
 def _now() -> str:

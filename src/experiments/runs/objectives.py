@@ -1,0 +1,46 @@
+"""Which score a run is judged by."""
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+from experiments import metrics
+from experiments.config import EvalConfig
+from experiments.errors import ConfigError, did_you_mean
+from experiments.runs.folders import Job
+
+DEFAULT = "validation/loss/nll"
+
+
+def refuse_unknown(spec: EvalConfig, job: Job, known: Collection[str]) -> None:
+    """Refuse an objective that no score will have, before training is paid for.
+
+    Raises:
+        ConfigError: naming it.
+    """
+    for key, name in _wanted(spec, job):
+        if name not in known:
+            raise ConfigError(f"{key}={name}: no such score; {did_you_mean(name, known)}.")
+
+
+def _wanted(spec: EvalConfig, job: Job) -> Iterator[tuple[str, str]]:
+    if spec.objective is not None:
+        yield "eval.objective", spec.objective
+    for name in job.objectives:
+        yield "hydra.sweeper.objectives", name
+
+
+def value(spec: EvalConfig, scores: Mapping[str, float]) -> dict[str, Any]:
+    """Return the objective with its name and direction; empty where nothing was scored.
+
+    Raises:
+        ConfigError: it is not among the scores.
+    """
+    name = spec.objective
+    if name is None:
+        name = DEFAULT if DEFAULT in scores else "loss/nll"
+    if name not in scores:
+        if spec.objective is None:
+            return {}
+        raise ConfigError(f"eval.objective={name}: it is not among {', '.join(scores)}.")
+    way = spec.direction or metrics.direction(name)
+    return {"name": name, "direction": way, "value": scores[name]}

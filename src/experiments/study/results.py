@@ -1,0 +1,46 @@
+"""Trials in, what a study found out."""
+
+from collections.abc import Sequence
+from typing import Any
+
+_NAMES = {"COMPLETE": "finished", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running"}
+
+
+def counts(trials: Sequence[Any]) -> dict[str, int]:
+    """Return how many trials are in each state; one that was tried again counts once."""
+    retried = {t.user_attrs.get("retry_of") for t in trials}
+    found = [
+        _NAMES[t.state.name]
+        for t in trials
+        if t.state.name in _NAMES
+        and t.number not in retried
+        and t.user_attrs.get("status") != "repeated"
+    ]
+    return {name: found.count(name) for name in _NAMES.values() if name in found}
+
+
+def best(study: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Return the best trial, or the front of several objectives; empty where none is finished."""
+    done = [t for t in study.get_trials(deepcopy=False) if t.state.name == "COMPLETE"]
+    if not done:
+        return {}
+    if len(study.directions) > 1:
+        front = sorted(study.best_trials, key=lambda t: t.number)
+        return {
+            "solutions": [
+                {"trial": t.number, "params": _ordered(t, names), "values": list(t.values)}
+                for t in front
+            ]
+        }
+    trial = study.best_trial
+    found = {
+        "best_trial": trial.number,
+        "best_params": _ordered(trial, names),
+        "best_value": trial.value,
+    }
+    facts = {key: trial.user_attrs[key] for key in ("interval", "seeds") if key in trial.user_attrs}
+    return found | {f"best_{key}": value for key, value in facts.items()}
+
+
+def _ordered(trial: Any, names: Sequence[str]) -> dict[str, Any]:
+    return {name: trial.params[name] for name in names}

@@ -1,0 +1,104 @@
+"""A search space: for each key, what values it may take, without saying how they are found."""
+
+import itertools
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Value = str | int | float | bool | None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of some values."""
+
+    values: tuple[Value, ...]
+    texts: tuple[str, ...]
+    """The same values as they stand in an override."""
+
+
+@dataclass(frozen=True)
+class Integers:
+    """Every `step`-th whole number from `low` to `high`, both included."""
+
+    low: int
+    high: int
+    step: int = 1
+    log: bool = False
+
+
+@dataclass(frozen=True)
+class Reals:
+    """Any number from `low` to `high`."""
+
+    low: float
+    high: float
+    log: bool = False
+
+
+Axis = Choice | Integers | Reals
+Space = Mapping[str, Axis]
+Parameters = dict[str, Value]
+
+
+def values(axis: Axis) -> list[Value] | None:
+    """Return every value of an axis in its order; None where there are endlessly many.
+
+    >>> values(Integers(1, 8, 3))
+    [1, 4, 7]
+    """
+    if isinstance(axis, Choice):
+        return list(axis.values)
+    if isinstance(axis, Integers):
+        return list(range(axis.low, axis.high + 1, axis.step))
+    return [axis.low] if axis.low == axis.high else None
+
+
+def cells(space: Space) -> Iterator[Parameters] | None:
+    """Return every combination, the last key fastest; None where there are endlessly many."""
+    axes = [values(axis) for axis in space.values()]
+    finite = [axis for axis in axes if axis is not None]
+    if len(finite) < len(axes):
+        return None
+    return (dict(zip(space, cell, strict=True)) for cell in itertools.product(*finite))
+
+
+def size(space: Space) -> int | None:
+    """Return the number of combinations; None where there are endlessly many."""
+    total = 1
+    for axis in space.values():
+        found = values(axis)
+        if found is None:
+            return None
+        total *= len(found)
+    return total
+
+
+def text(axis: Axis, value: Value) -> str:
+    """Return a value as it stands in an override."""
+    if isinstance(axis, Choice):
+        return axis.texts[[key([v]) for v in axis.values].index(key([value]))]
+    return repr(value)
+
+
+def key(parameters: Any) -> str:
+    """Return the same text for equal parameters; 1, 1.0 and true stay apart.
+
+    >>> key({"a": 1, "b": None}) == key({"b": None, "a": 1})
+    True
+    """
+    return json.dumps(parameters, sort_keys=True)
+
+
+def describe(space: Space) -> dict[str, str]:
+    """Return what identifies a space: each key with its kind and limits."""
+    return {name: _describe(axis) for name, axis in sorted(space.items())}
+
+
+def _describe(axis: Axis) -> str:
+    if isinstance(axis, Choice):
+        return f"choice({', '.join(axis.texts)})"
+    kind = "range" if isinstance(axis, Integers) else "interval"
+    step = f", step={axis.step}" if isinstance(axis, Integers) and axis.step != 1 else ""
+    return f"{kind}({axis.low}, {axis.high}{step}{', log' if axis.log else ''})"

@@ -1,0 +1,104 @@
+"""A sweep in, the files it no longer needs: checkpoints of settled runs and half-written files.
+
+Adapters, records, items and configs are never among them, nor the checkpoints of a run that is not
+settled: it goes on from them.
+"""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from experiments import records
+from experiments.errors import RecordError
+from experiments.records import Record
+from experiments.sweeps import status
+
+_PARTIAL = "*.partial"
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """Something that may go."""
+
+    path: Path
+    size_bytes: int
+    reason: str
+
+
+def leftovers(sweep_dir: Path) -> tuple[list[Leftover], list[str]]:
+    """Return what may go, and a sentence for what stays though it looks like it.
+
+    Raises:
+        RecordError: the folder holds no run.
+    """
+    found = records.read_all(sweep_dir)
+    if not found:
+        raise RecordError(
+            f"{sweep_dir} holds no run that can be read: name the folder of a sweep or of a run, "
+            "for example outputs/NAME."
+        )
+    may_go: list[Leftover] = []
+    stays: list[str] = []
+    for record in found:
+        if status.lives(record):
+            stays.append(f"{record.folder}: a process is at work in it")
+            continue
+        may_go += [_leftover(p, "half-written") for p in sorted(record.folder.rglob(_PARTIAL))]
+        kept = sorted(record.folder.glob("checkpoints*"))
+        if kept and (reason := _keeps(record)):
+            stays.append(f"{record.folder}: its checkpoints stay, {reason}")
+            continue
+        may_go += [_leftover(path, f"the run is {record.status}") for path in kept]
+    return may_go, stays
+
+
+def _keeps(record: Record) -> str | None:
+    """Return why the checkpoints of a run stay; None if they may go."""
+    if record.status not in records.SETTLED:
+        return f"because the run is {record.status} and goes on from them"
+    wanted = _retention(record.folder / ".hydra" / "config.yaml")
+    return f"because trainer.keep={wanted} asks for them" if wanted in ("last", "all") else None
+
+
+def _retention(file: Path) -> str | None:
+    try:
+        return str(OmegaConf.select(OmegaConf.load(file), "trainer.keep"))
+    except (OSError, OmegaConfBaseException):
+        return None
+
+
+def _leftover(path: Path, reason: str) -> Leftover:
+    files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
+    return Leftover(path, sum(f.stat().st_size for f in files), reason)
+
+
+def remove(found: list[Leftover]) -> Iterator[Path]:
+    """Remove what was found, and yield what is gone.
+
+    Raises:
+        RecordError: something cannot be removed.
+    """
+    for leftover in found:
+        try:
+            if leftover.path.is_dir():
+                shutil.rmtree(leftover.path)
+            else:
+                leftover.path.unlink(missing_ok=True)
+        except OSError as error:
+            raise RecordError(
+                f"{leftover.path} cannot be removed ({error.strerror}): make its folder writable."
+            ) from error
+        yield leftover.path
+
+
+def sweep_folders(outputs: Path) -> list[Path]:
+    """Return the folders of outputs/ that hold runs, without the committed reports."""
+    return sorted(
+        folder
+        for folder in outputs.glob("*")
+        if folder.name != "reports" and any(folder.glob(f"*/{records.FILE_NAME}"))
+    )

@@ -1,0 +1,125 @@
+"""Runs in, their folders out, and what a sweep was meant to hold, for those who look later.
+
+A run lives where its record is. A job therefore gets the folder of its own run if there is one,
+and never one that holds another run's record: Hydra writes the job's config into it before the
+run starts.
+"""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from experiments import records
+from experiments.errors import RecordError
+from experiments.progress import say
+from experiments.records import Record
+
+FILE_NAME = ".sweep.json"
+_BEST_FIRST = ("finished", "pruned", "running", "interrupted", "failed", "oom")
+
+
+@dataclass
+class Plan:
+    """What a sweep was started with."""
+
+    kind: str
+    """`grid`, or the name of a sampler."""
+    total: int
+    """Runs that the finished sweep holds."""
+    run_ids: list[str] = field(default_factory=list)
+    """The runs of a grid; a search finds its own."""
+    seeds_per_trial: int = 1
+
+
+class Folders:
+    """Hands out the folders of a sweep; keeps what stands in them in mind."""
+
+    def __init__(self, sweep_dir: Path) -> None:
+        """Look through the sweep's folder.
+
+        Raises:
+            RecordError: a record is newer than this program.
+        """
+        self._sweep_dir = sweep_dir
+        self._taken: set[str] = set()
+        self._by_run: dict[str, Record] = {}
+        for file in sorted(sweep_dir.glob(f"*/{records.FILE_NAME}")):
+            self._taken.add(file.parent.name)
+            try:
+                self._remember(records.read(file))
+            except records.BrokenRecord as error:
+                say(f"not counted: {error}")
+
+    def _remember(self, record: Record) -> None:
+        known = self._by_run.get(record.run_id)
+        if known is None or _rank(record) > _rank(known):
+            self._by_run[record.run_id] = record
+
+    def give(self, run_id: str, wanted: str) -> str:
+        """Return the folder of a run: where it is, else the one wanted, else one beside that."""
+        known = self._by_run.get(run_id)
+        if known is not None:
+            return known.folder.name
+        name, attempt = wanted, 2
+        while name in self._taken:
+            name, attempt = f"{wanted}_{attempt}", attempt + 1
+        self._taken.add(name)
+        self._by_run[run_id] = Record(run_id, folder=self._sweep_dir / name)
+        return name
+
+
+def _rank(record: Record) -> tuple[int, str]:
+    return -_BEST_FIRST.index(record.status), record.started_at
+
+
+def write(sweep_dir: Path, plan: Plan) -> None:
+    """Write down what a sweep is to hold.
+
+    Raises:
+        RecordError: the folder cannot be written.
+    """
+    text = json.dumps(dataclasses.asdict(plan), indent=1) + "\n"
+    try:
+        records.write_whole(sweep_dir / FILE_NAME, text.encode())
+    except RecordError as error:
+        raise cannot_write(sweep_dir, error) from error
+
+
+def cannot_write(sweep_dir: Path, error: BaseException) -> RecordError:
+    """Return the sentence about a folder that nothing can be written to."""
+    cause = error.__cause__ if isinstance(error, RecordError) else error
+    reason = getattr(cause, "strerror", None) or str(error)
+    return RecordError(
+        f"the sweep's folder {sweep_dir} cannot be written ({reason}): make room or choose another "
+        "with hydra.sweep.dir=DIR."
+    )
+
+
+def read(sweep_dir: Path) -> Plan | None:
+    """Return the plan of a sweep; None where there is none.
+
+    Raises:
+        RecordError: the file is not whole.
+    """
+    file = sweep_dir / FILE_NAME
+    if not file.is_file():
+        return None
+    try:
+        tree: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        return Plan(**tree)
+    except (OSError, ValueError, TypeError) as error:
+        raise RecordError(
+            f"{file} is not whole ({error}): start the same sweep again, which writes it anew."
+        ) from error
+
+
+def newest(found: Sequence[Record]) -> list[Record]:
+    """Return one record a run: the best one, and of these the newest."""
+    chosen: dict[str, Record] = {}
+    for record in found:
+        if record.run_id not in chosen or _rank(record) > _rank(chosen[record.run_id]):
+            chosen[record.run_id] = record
+    return list(chosen.values())

@@ -1,0 +1,146 @@
+"""Records in, how far a sweep is: done, running, failed, pruned, to do, hours left, best so far."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from experiments import metrics, records
+from experiments.errors import RecordError
+from experiments.records import Record
+from experiments.sweeps import plan
+
+# A record this far ahead of our clock was written by a machine whose clock is another.
+_SKEW = timedelta(seconds=30)
+
+
+@dataclass(frozen=True)
+class Status:
+    """How far a sweep is."""
+
+    counts: dict[str, int]
+    """Status -> runs; a `running` one whose process is gone counts as interrupted."""
+    to_do: int
+    """Runs that are not settled and not running."""
+    hours_left: float | None
+    """From the mean time of the finished runs; None where none is finished."""
+    best: Record | None
+    best_is: str = ""
+    """The best run's objective, folder and what sets it apart."""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def settled(self) -> int:
+        """Runs that are finished or pruned."""
+        return sum(self.counts.get(name, 0) for name in records.SETTLED)
+
+    def __str__(self) -> str:
+        """Say it in a line."""
+        parts = [f"{n} {name}" for name, n in self.counts.items()]
+        parts.append(f"{self.to_do} to do")
+        if self.hours_left:
+            parts.append(f"about {_duration(self.hours_left)} left")
+        if self.best is not None:
+            parts.append(f"best so far {self.best_is}")
+        return ", ".join(parts)
+
+
+def read(sweep_dir: Path) -> Status:
+    """Return how far a sweep is.
+
+    Raises:
+        RecordError: the folder holds no sweep.
+    """
+    planned, found = plan.read(sweep_dir), records.read_all(sweep_dir)
+    if planned is None and not found:
+        raise RecordError(
+            f"{sweep_dir} holds no sweep: name the folder of one, for example outputs/NAME."
+        )
+    runs = plan.newest(found)
+    if planned is not None and planned.run_ids:  # an edited sweep leaves other runs beside its own
+        runs = [record for record in runs if record.run_id in set(planned.run_ids)]
+    states = Counter(_state(record) for record in runs)
+    total = planned.total if planned is not None else len(runs)
+    settled = sum(states[name] for name in records.SETTLED)
+    to_do = max(0, total - settled - states["running"])
+    seconds = [r.timing["total_seconds"] for r in runs if _timed(r)]
+    left, leader = None, best(runs)
+    if seconds and to_do + states["running"]:
+        each = sum(seconds) / len(seconds) / max(1, states["running"])
+        left = (to_do + states["running"] / 2) * each / 3600
+    return Status(
+        {name: states[name] for name in ("finished", *records.STATUSES) if states[name]},
+        to_do,
+        left,
+        leader,
+        describe(leader, runs) if leader else "",
+        tuple(_notes(sweep_dir, found)),
+    )
+
+
+def _timed(record: Record) -> bool:
+    return record.status == "finished" and record.timing.get("total_seconds") is not None
+
+
+def _state(record: Record) -> str:
+    return record.status if record.status != "running" or lives(record) else "interrupted"
+
+
+def lives(record: Record) -> bool:
+    """Whether a process holds the folder of a run, decided by its lock."""
+    from filelock import FileLock, Timeout
+
+    file = record.folder / ".lock"
+    if not file.is_file():
+        return False
+    try:
+        with FileLock(file, timeout=0):
+            return False
+    except (Timeout, OSError):
+        return True
+
+
+def best(runs: Sequence[Record]) -> Record | None:
+    """Return the finished run with the best objective; None where they share no objective."""
+    done = [r for r in runs if r.status == "finished" and r.objective.get("value") is not None]
+    names = {(r.objective["name"], r.objective.get("direction")) for r in done}
+    if len(names) != 1:
+        return None
+    [(name, way)] = names
+    sign = 1 if (way or metrics.direction(name)) == "minimize" else -1
+    return min(done, key=lambda r: sign * float(r.objective["value"]))
+
+
+def describe(record: Record, runs: Sequence[Record]) -> str:
+    """Return a run's objective and the overrides that not all of the runs have."""
+    shared = set.intersection(*(set(r.overrides) for r in runs))
+    what = " ".join(text for text in record.overrides if text not in shared)
+    value = f"{record.objective['name']} {record.objective['value']:.4g}"
+    return f"{value} in {record.folder.name}" + (f" ({what})" if what else "")
+
+
+def _notes(sweep_dir: Path, found: Sequence[Record]) -> Iterator[str]:
+    for sentence in records.unreadable(sweep_dir):
+        yield f"not counted: {sentence}"
+    now = datetime.now(UTC)
+    ahead = [r for r in found if r.started_at and _time(r.started_at) > now + _SKEW]
+    if ahead:
+        furthest = max(ahead, key=lambda r: r.started_at)
+        minutes = (_time(furthest.started_at) - now).total_seconds() / 60
+        yield (
+            f"the clock of the machine that made {furthest.folder.name} is {minutes:.0f} min ahead "
+            "of this one: locks decide who works on a run, but of two finished records of one run "
+            "the later counts, so set the clocks (NTP)."
+        )
+
+
+def _time(text: str) -> datetime:
+    found = datetime.fromisoformat(text)
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def _duration(hours: float) -> str:
+    if hours >= 1:
+        return f"{hours:.1f} h"
+    return f"{hours * 60:.0f} min" if hours * 60 >= 1 else f"{hours * 3600:.0f} s"

@@ -1,0 +1,44 @@
+"""How far a sweep is while it runs: a bar on a terminal, a line whenever a run ends elsewhere."""
+
+import contextlib
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from experiments import progress
+from experiments.errors import RecordError
+from experiments.progress import say
+from experiments.sweeps import plan, status
+
+# Seconds between two looks: a record is read in a millisecond, a run takes seconds to hours.
+_SECONDS = 3.0
+
+
+@contextlib.contextmanager
+def watching(sweep_dir: Path) -> Iterator[None]:
+    """Show the state of a sweep until the block is left."""
+    done = threading.Event()
+    with progress.live() if sys.stderr.isatty() else contextlib.nullcontext() as bar:
+        thread = threading.Thread(target=_watch, args=(sweep_dir, done, bar), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
+
+def _watch(sweep_dir: Path, done: threading.Event, bar: Any) -> None:
+    shown = None
+    task = None if bar is None else bar.add_task(sweep_dir.name, total=None)
+    while not done.wait(_SECONDS):
+        with contextlib.suppress(RecordError):  # the sweep itself says what is wrong
+            now, planned = status.read(sweep_dir), plan.read(sweep_dir)
+            if bar is not None:
+                total = planned.total if planned else None
+                bar.update(task, completed=now.settled, total=total, description=str(now))
+            elif shown not in (None, now.settled):
+                say(f"sweep {sweep_dir.name}: {now}")
+            shown = now.settled

@@ -1,0 +1,190 @@
+"""What both sweepers share: compose and check jobs, freeze them, name what came of them.
+
+The leading underscore keeps Hydra from importing this file in every application.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import HydraException
+from hydra.types import HydraContext
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from experiments import config, frozen, records
+from experiments.config import RunConfig
+from experiments.errors import ConfigError, ExperimentError, Pruned, RecordError
+from experiments.sweeps import plan
+
+Ended = Literal["finished", "pruned", "failed", "oom"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A job that may be launched."""
+
+    number: int
+    overrides: tuple[str, ...]
+    run_id: str
+
+
+class Jobs:
+    """Composes, checks and freezes the jobs of one sweep."""
+
+    def __init__(self, context: HydraContext, master: DictConfig, sweep_dir: Path) -> None:
+        self._context = context
+        self._master = master
+        self._sweep_dir = sweep_dir
+        self._folders = plan.Folders(sweep_dir)
+
+    def compose(self, overrides: Sequence[str]) -> DictConfig:
+        """Return the config of a job with its `hydra` node.
+
+        Raises:
+            ConfigError: it cannot be composed.
+        """
+        try:
+            return self._context.config_loader.load_sweep_config(self._master, list(overrides))
+        except (HydraException, OmegaConfBaseException) as error:
+            raise ConfigError(config.explain(error)) from error
+
+    def check(self, overrides: Sequence[str]) -> tuple[DictConfig, RunConfig]:
+        """Return a job's config and the run it describes.
+
+        Raises:
+            ExperimentError: the job is illegal.
+        """
+        from experiments import runs
+
+        composed = self.compose(overrides)
+        bare = composed.copy()
+        with open_dict(bare):
+            del bare["hydra"]
+        run = config.load(bare)
+        runs.check(run)
+        return composed, run
+
+    def prepare(self, number: int, overrides: Sequence[str]) -> Job:
+        """Check one job, choose its folder and freeze its config.
+
+        Raises:
+            ExperimentError: the job is illegal, or the sweep's folder cannot be written.
+        """
+        composed, run = self.check(overrides)
+        return self._place(number, overrides, composed, config.run_id(run))
+
+    def prepare_all(self, batch: Sequence[Sequence[str]]) -> list[Job]:
+        """Check all jobs before any is placed; name all that is wrong at once.
+
+        Raises:
+            ConfigError: at least one job is illegal.
+        """
+        checked = []
+        problems = []
+        for number, overrides in enumerate(batch):
+            try:
+                checked.append(self.check(overrides))
+            except ExperimentError as error:
+                problems.append(f"job {number} ({' '.join(overrides)}): {error}")
+        refuse(problems, f"{len(problems)} of {len(batch)} jobs are illegal, none was started")
+        return [
+            self._place(number, batch[number], composed, config.run_id(run))
+            for number, (composed, run) in enumerate(checked)
+        ]
+
+    def _place(
+        self, number: int, overrides: Sequence[str], composed: DictConfig, run_id: str
+    ) -> Job:
+        with open_dict(composed):
+            composed.hydra.job.num = composed.hydra.job.id = number
+        wanted = str(composed.hydra.sweep.subdir)
+        folder = self._folders.give(run_id, wanted)
+        given = list(overrides)
+        if folder != wanted:
+            given.append(f"hydra.sweep.subdir='{folder}'")
+            with open_dict(composed):
+                composed.hydra.sweep.subdir = folder
+                composed.hydra.overrides.hydra.append(given[-1])
+        frozen.write(self._sweep_dir, given, composed)
+        return Job(number, tuple(given), run_id)
+
+
+def refuse(problems: Sequence[str], head: str) -> None:
+    """Raise one error that names every problem once, if there is any.
+
+    Raises:
+        ConfigError: there is a problem.
+    """
+    if problems:
+        raise ConfigError(f"{head}:\n  " + "\n  ".join(dict.fromkeys(problems)))
+
+
+def open_folder(sweep_dir: Path, master: DictConfig) -> None:
+    """Make the sweep's folder and keep there what the sweep was started with.
+
+    Raises:
+        RecordError: it cannot be written.
+    """
+    try:
+        records.write_whole(sweep_dir / "multirun.yaml", OmegaConf.to_yaml(master).encode())
+    except RecordError as error:
+        raise plan.cannot_write(sweep_dir, error) from error
+    frozen.write_code(sweep_dir)
+
+
+def launch(
+    launcher: Any, jobs: Sequence[Job], at_once: int | None = None
+) -> Iterator[list[tuple[Job, JobReturn]]]:
+    """Launch jobs and yield what came of them, some at a time; numbers that follow each other.
+
+    A launcher numbers its jobs itself, from the first on.
+    """
+    groups: list[list[Job]] = []
+    for job in jobs:
+        last = groups[-1] if groups else []
+        if last and job.number == last[-1].number + 1 and len(last) < (at_once or len(jobs)):
+            last.append(job)
+        else:
+            groups.append([job])
+    for group in groups:
+        returned = launcher.launch(
+            [list(job.overrides) for job in group], initial_job_idx=group[0].number
+        )
+        yield list(zip(group, returned, strict=True))
+
+
+def ended(job: JobReturn) -> tuple[Ended, Any]:
+    """Return how a job ended, with its value or its error; nothing is raised or printed."""
+    from experiments.runs import memory
+
+    value = job._return_value
+    if isinstance(value, Pruned):  # raised, or handed back by a launcher of another process
+        return "pruned", value
+    if job.status == JobStatus.COMPLETED:
+        return "finished", value
+    if isinstance(value, BaseException) and memory.is_out_of_memory(value):
+        return "oom", value
+    return "failed", value
+
+
+def flat(composed: DictConfig) -> dict[str, str]:
+    """Return what a job's config fixes, key by key, without what only says how to execute it."""
+    tree = OmegaConf.to_container(composed, resolve=False)
+    assert isinstance(tree, dict)
+    dropped = ("hydra", "sweeps", "seed", *config.EXECUTION_KEYS)
+    return {
+        key: str(value)
+        for key, value in _leaves(tree)
+        if not any(key == d or key.startswith(f"{d}.") for d in dropped)
+    }
+
+
+def _leaves(tree: dict[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

@@ -1,0 +1,158 @@
+"""Where the jobs of a sweep run: in this process, in several, on Slurm, on Ray.
+
+Hydra finds launchers only in the namespace package `hydra_plugins`, and imports this file in every
+Hydra application of the environment: nothing heavy may be imported at the top. The names are
+our own, so that no other plugin's launcher is replaced; `conf/hydra/launcher/` gives them the short
+ones.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+
+from experiments.launching import settings
+
+if TYPE_CHECKING:
+    from experiments.launching.dispatch import Place
+    from experiments.launching.jobs import Program
+
+
+class _Launcher(Launcher):
+    """What all four share; a subclass says where the jobs run."""
+
+    def __init__(self, **given: Any) -> None:
+        self.given: dict[str, Any] = {
+            key: OmegaConf.to_object(value) if OmegaConf.is_config(value) else value
+            for key, value in given.items()
+        }
+        self._place: Place | None = None
+        self._places = 0
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        """Check the settings before anything is composed."""
+        self._parts = (hydra_context, task_function, config)
+        self.check()
+
+    def check(self) -> None:
+        """Refuse settings that are out of range or need a package that is not there."""
+
+    def place(self, program: "Program", n_jobs: int) -> "Place":
+        """Return where the jobs run."""
+        raise NotImplementedError
+
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
+        """Run the jobs and return their results in the same order."""
+        from experiments.launching import dispatch, jobs
+        from experiments.runs import folders
+
+        program = jobs.Program(*self._parts)
+        made = jobs.compose(program, job_overrides, initial_job_idx)
+        if self._place is None or len(made) > self._places:
+            self._place, self._places = self.place(program, len(made)), len(made)
+        with folders.interruptible():
+            return dispatch.run_all(made, self._place)
+
+
+class OneProcessLauncher(_Launcher):
+    """One process, one job after the other."""
+
+    def place(self, program: "Program", n_jobs: int) -> "Place":
+        """Return this process."""
+        from experiments.launching.here import Here
+
+        return Here(program)
+
+
+class JoblibLauncher(_Launcher):
+    """Several processes on this machine."""
+
+    def check(self) -> None:
+        """Check the settings."""
+        self.settings = settings.Joblib(**self.given)
+        settings.check(self.settings)
+
+    def place(self, program: "Program", n_jobs: int) -> "Place":
+        """Return a place with as many processes as were asked for."""
+        from experiments.launching.processes import Processes
+
+        return Processes(program, self.settings, n_jobs)
+
+
+class SubmititLauncher(_Launcher):
+    """Tasks on a Slurm cluster."""
+
+    def check(self) -> None:
+        """Check the settings and that submitit and Slurm are there."""
+        self.settings = settings.Submitit(**self.given)
+        settings.check(self.settings)
+        from experiments.launching import slurm
+
+        slurm.check(self.settings)
+
+    def place(self, program: "Program", n_jobs: int) -> "Place":
+        """Return the cluster."""
+        from experiments.launching.slurm import Slurm
+
+        return Slurm(program, self.settings)
+
+
+class RayLauncher(_Launcher):
+    """Tasks on a Ray cluster."""
+
+    def check(self) -> None:
+        """Check the settings and that Ray is there."""
+        self.settings = settings.Ray(**self.given)
+        settings.check(self.settings)
+        from experiments.launching import cluster
+
+        cluster.check()
+
+    def place(self, program: "Program", n_jobs: int) -> "Place":
+        """Return the cluster."""
+        from experiments.launching.cluster import Cluster
+
+        return Cluster(program, self.settings)
+
+
+@dataclass
+class _OneProcessConf:
+    _target_: str = f"{__name__}.OneProcessLauncher"
+
+
+@dataclass
+class _JoblibConf(settings.Joblib):
+    _target_: str = f"{__name__}.JoblibLauncher"
+
+
+@dataclass
+class _SubmititConf(settings.Submitit):
+    _target_: str = f"{__name__}.SubmititLauncher"
+
+
+@dataclass
+class _RayConf(settings.Ray):
+    _target_: str = f"{__name__}.RayLauncher"
+
+
+for name, node in (
+    ("one_process", _OneProcessConf),
+    ("joblib", _JoblibConf),
+    ("submitit", _SubmititConf),
+    ("ray", _RayConf),
+):
+    ConfigStore.instance().store(
+        group="hydra/launcher",
+        name=f"experiments_{name}",
+        node=node,
+        provider="lora-experiments",
+    )

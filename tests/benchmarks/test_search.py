@@ -1,0 +1,78 @@
+"""A search with ASHA against the full grid of the same cells: `make bench`. Nothing is asserted.
+
+Printed for each repeat (another seed of everything): the share of the grid's optimiser steps that
+the search took, and how far the arm it found is from the grid's best, in standard deviations of
+five seeds of that best cell. `SEARCH_REPEATS` sets the number of repeats.
+"""
+
+import os
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+from conftest import ROOT, environment
+from experiments import records
+from experiments.records import Record
+
+REPEATS = int(os.environ.get("SEARCH_REPEATS", "5"))
+LAYERS, RANKS = ("all_linear", "attention", "mlp"), (1, 16)
+RATES = ("1e-3", "3e-3", "1e-2", "3e-2")
+# 60 steps of 8 rows: long enough that the arms part, short enough that a repeat takes minutes.
+RUN = (
+    *("trainer.max_steps=60", "trainer.eval_every_steps=6", "trainer.save_every_steps=60"),
+    *("data.train_rows=486", "data.validation_rows=90", "data.test_rows=9", "eval.base=false"),
+    *("data.unseen_values_rows=0", "data.unseen_tools_rows=0", "eval.splits=[test]"),
+    *("eval.max_new_tokens=4", "tracker=none", "trainer.keep=none"),
+)
+SEARCH = (
+    *("hydra/sweeper=optuna", "hydra.sweeper.n_trials=24", "hydra/sweeper/pruner=asha"),
+    "hydra.sweeper.pruner.reduction_factor=4",
+)
+
+
+def sweep(folder: Path, *overrides: str) -> list[Record]:
+    line = [sys.executable, str(ROOT / "train.py"), "-m", f"hydra.sweep.dir={folder}"]
+    done = subprocess.run(
+        [*line, *RUN, *overrides], cwd=folder.parent, env=environment(), capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+    return records.read_all(folder)
+
+
+def cells(values: str) -> tuple[str, ...]:
+    axes = (("lora", LAYERS), ("lora.r", RANKS), ("trainer.learning_rate", RATES))
+    return tuple(f"{name}={values.format(','.join(map(str, axis)))}" for name, axis in axes)
+
+
+def steps(runs: list[Record]) -> int:
+    return sum(int(run.plan.get("stopped_at_step", run.plan["steps"])) for run in runs)
+
+
+def best(runs: list[Record]) -> Record:
+    done = [run for run in runs if run.status == "finished"]
+    return min(done, key=lambda run: float(run.objective["value"]))
+
+
+def arm(run: Record) -> list[str]:
+    names = ("lora=", "lora.r=", "trainer.learning_rate=")
+    return [text for text in run.overrides if text.startswith(names)]
+
+
+def test_print_asha_against_the_full_grid(tmp_path: Path) -> None:
+    for repeat in range(REPEATS):
+        seed = f"seed={repeat}"
+        grid = sweep(tmp_path / f"grid{repeat}", *cells("{}"), seed)
+        found = sweep(tmp_path / f"search{repeat}", *SEARCH, *cells("choice({})"), seed)
+        top, mine = best(grid), best(found)
+        again = sweep(tmp_path / f"seeds{repeat}", *arm(top), "seed=100,101,102,103,104")
+        deviation = statistics.stdev(float(run.objective["value"]) for run in again)
+        gap = float(mine.objective["value"]) - float(top.objective["value"])
+        pruned = sum(run.status == "pruned" for run in found)
+        print(
+            f"\nrepeat {repeat}: {len(grid)} cells, best {' '.join(arm(top))} "
+            f"{top.objective['value']:.4f}; ASHA ({pruned} pruned) found {' '.join(arm(mine))} "
+            f"{mine.objective['value']:.4f}, {gap / deviation:.2f} standard deviations away, for "
+            f"{steps(found) / steps(grid):.0%} of the grid's steps"
+        )

@@ -1,0 +1,325 @@
+"""One contract for every launcher: Hydra's own suite, and what a sweep must be able to rely on."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import initialize_config_dir
+from hydra._internal.callbacks import Callbacks
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.test_utils.launcher_common_tests import LauncherTestSuite
+from hydra.types import HydraContext, RunMode
+from omegaconf import DictConfig, open_dict
+
+import slurm
+from conftest import ROOT, SMOKE, environment
+from experiments import frozen, records
+from experiments.errors import RecordError, TrainingError
+from experiments.records import Record
+
+Launch = Callable[..., list[JobReturn]]
+CLUSTERS = [
+    pytest.param("submitit", ["hydra.launcher.cluster=local"], id="submitit_local"),
+    pytest.param("submitit", [], id="submitit_slurm"),
+    pytest.param("ray", ["hydra.launcher.num_cpus=2", "hydra.launcher.cpus_per_run=1"], id="ray"),
+]
+OTHER_PROCESSES = [
+    pytest.param("joblib", ["hydra.launcher.n_jobs=2"], id="joblib"),
+    *(pytest.param(*p.values, id=p.id, marks=pytest.mark.slow) for p in CLUSTERS),
+]
+ALL = [pytest.param("one_process", [], id="one_process"), *OTHER_PROCESSES]
+
+
+@pytest.fixture(scope="session")
+def slurm_config(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    if reason := slurm.missing():
+        pytest.skip(reason)
+    with slurm.running(tmp_path_factory.mktemp("slurm")) as config:
+        yield config
+
+
+@pytest.fixture(autouse=True)
+def its_cluster(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start what a launcher needs, or skip with the reason."""
+    given = request.node.callspec.params
+    name, overrides = given.get("name") or given["launcher_name"], given["overrides"]
+    module = {"submitit": "submitit", "ray": "ray"}.get(name.removeprefix("experiments_"))
+    if module and find_spec(module) is None:
+        pytest.skip(f"{module} is not installed")
+    if module == "submitit" and "hydra.launcher.cluster=local" not in overrides:
+        monkeypatch.setenv("SLURM_CONF", str(request.getfixturevalue("slurm_config")))
+    monkeypatch.setenv("EXPERIMENTS_ROOT", str(ROOT))
+
+
+# Hydra's test applications do not set `version_base`.
+@pytest.mark.filterwarnings("ignore:.*change working directory at job runtime:UserWarning")
+@pytest.mark.parametrize(
+    ("launcher_name", "overrides"),
+    [
+        pytest.param(f"experiments_{p.values[0]}", *p.values[1:], id=p.id, marks=p.marks)
+        for p in ALL
+    ],
+)
+class TestHydrasOwnSuite(LauncherTestSuite):
+    """Hydra's contract of a launcher."""
+
+
+@pytest.fixture
+def launch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Launch]:
+    """Run a task function once for each seed under a launcher; frozen configs may stand before."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(
+        name: str, overrides: Sequence[str], task: Callable[[DictConfig], Any], seeds: int = 3,
+        freeze: Callable[[DictConfig], None] | None = None,
+    ) -> list[JobReturn]:  # fmt: skip
+        loader = GlobalHydra.instance().config_loader()
+        config = loader.load_configuration(
+            "config",
+            [f"hydra/launcher={name}", f"hydra.sweep.dir={tmp_path / 'sweep'}", *overrides],
+            run_mode=RunMode.MULTIRUN,
+        )
+        HydraConfig.instance().set_config(config)
+        launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=HydraContext(config_loader=loader, callbacks=Callbacks()),
+            task_function=task,
+            config=config,
+        )
+        jobs = [[f"seed={n}"] for n in range(seeds)]
+        if freeze is not None:
+            for job in jobs:
+                made = loader.load_sweep_config(config, job)
+                freeze(made)
+                frozen.write(tmp_path / "sweep", job, made)
+        return list(launcher.launch(jobs, initial_job_idx=0))
+
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        yield run
+
+
+every_launcher = pytest.mark.parametrize(("name", "overrides"), ALL)
+every_other_process = pytest.mark.parametrize(("name", "overrides"), OTHER_PROCESSES)
+
+
+def error(result: JobReturn) -> Exception:
+    assert result.status == JobStatus.FAILED
+    found = result._return_value
+    assert isinstance(found, Exception)
+    return found
+
+
+@every_launcher
+def test_results_come_in_the_order_of_the_jobs(
+    launch: Launch, name: str, overrides: list[str]
+) -> None:
+    def task(cfg: DictConfig) -> Any:
+        import time
+
+        time.sleep(0.3 * (2 - cfg.seed))  # the first job ends last
+        job = HydraConfig.get()
+        return cfg.seed, job.job.num, Path(job.runtime.output_dir).name
+
+    results = launch(name, overrides, task)
+    assert [r.return_value for r in results] == [(0, 0, "0"), (1, 1, "1"), (2, 2, "2")]
+    assert [r.overrides for r in results] == [["seed=0"], ["seed=1"], ["seed=2"]]
+
+
+@every_launcher
+def test_a_failing_job_does_not_touch_the_others_and_keeps_its_error(
+    launch: Launch, name: str, overrides: list[str]
+) -> None:
+    def task(cfg: DictConfig) -> Any:
+        import optuna
+
+        if cfg.seed == 0:
+            raise optuna.TrialPruned("worse than the median")
+        if cfg.seed == 1:
+            failure = TrainingError("the loss is nan at step 3")
+            failure.step = 3
+            raise failure
+        return cfg.seed
+
+    pruned, failed, done = launch(name, overrides, task)
+    assert type(error(pruned)).__name__ == "TrialPruned"
+    assert str(error(pruned)) == "worse than the median"
+    found = error(failed)
+    assert isinstance(found, TrainingError)
+    assert (str(found), found.step) == ("the loss is nan at step 3", 3)
+    assert done.return_value == 2
+
+
+@every_launcher
+def test_a_job_that_another_process_works_on_waits_for_it(
+    launch: Launch, tmp_path: Path, name: str, overrides: list[str]
+) -> None:
+    held = tmp_path / "held"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", "import sys, time; from filelock import FileLock; "
+         "lock = FileLock(sys.argv[1]); lock.acquire(); print('held', flush=True); time.sleep(60)",
+         str(held / ".lock")],
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    held.mkdir()
+    assert holder.stdout is not None and holder.stdout.readline() == "held\n"
+    pid = holder.pid
+
+    def task(cfg: DictConfig) -> Any:
+        from experiments.runs import folders
+
+        if cfg.seed == 0:
+            with folders.locked(held):
+                return 0
+        if cfg.seed == 2:
+            os.kill(pid, signal.SIGKILL)  # the other worker dies, and lets go of the lock
+        return cfg.seed
+
+    with holder:
+        results = launch(name, overrides, task)
+    assert [r.return_value for r in results] == [0, 1, 2]
+
+
+@every_launcher
+def test_what_was_frozen_at_the_start_is_what_runs(
+    launch: Launch, name: str, overrides: list[str]
+) -> None:
+    def freeze(cfg: DictConfig) -> None:
+        with open_dict(cfg):
+            cfg.name = f"frozen {cfg.seed}"
+
+    results = launch(name, overrides, lambda cfg: cfg.name, seeds=2, freeze=freeze)
+    assert [r.return_value for r in results] == ["frozen 0", "frozen 1"]
+
+
+@every_other_process
+def test_a_job_whose_process_dies_is_named_and_the_others_end(
+    launch: Launch, name: str, overrides: list[str]
+) -> None:
+    def task(cfg: DictConfig) -> Any:
+        if cfg.seed == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return cfg.seed
+
+    results = launch(name, overrides, task)
+    assert [r.status for r in results] == [
+        JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.COMPLETED,
+    ]  # fmt: skip
+    assert str(error(results[1])).startswith("the process of job 1 (seed=1) ")
+
+
+@every_other_process
+def test_an_error_that_cannot_travel_becomes_a_sentence(
+    launch: Launch, name: str, overrides: list[str]
+) -> None:
+    def task(cfg: DictConfig) -> Any:
+        class Odd(Exception):
+            def __init__(self, one: int, two: int) -> None:
+                super().__init__(f"{one} and {two}")
+
+        raise Odd(1, 2)
+
+    [result] = launch(name, overrides, task, seeds=1)
+    assert str(error(result)) == "job 0 (seed=0): Odd: 1 and 2"
+
+
+@every_other_process
+def test_code_that_changed_since_the_start_is_not_run(
+    launch: Launch, tmp_path: Path, name: str, overrides: list[str]
+) -> None:
+    frozen.write_code(tmp_path / "sweep")
+    [file] = (tmp_path / "sweep" / frozen.FOLDER).glob("code.json")
+    file.write_text('{"code_sha256": "another", "libraries": {}}')
+    [result] = launch(name, overrides, lambda cfg: 1, seeds=1)
+    assert isinstance(error(result), RecordError)
+    assert "code_sha256, libraries changed since the sweep began" in str(error(result))
+
+
+@every_other_process
+def test_threads_are_shared_out_before_torch_is_there(
+    launch: Launch, name: str, overrides: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+
+    def task(cfg: DictConfig) -> Any:
+        before = "torch" in sys.modules, os.environ["OMP_NUM_THREADS"]
+        import torch
+
+        return *before, torch.get_num_threads()
+
+    from experiments.launching import placement
+
+    share = max(1, placement.cores() // 2) if name == "joblib" else 1
+    [result, _] = launch(name, overrides, task, seeds=2)
+    assert result.return_value == (False, str(share), share)
+
+
+def start(folder: Path, name: str, overrides: Sequence[str], *line: str) -> "subprocess.Popen[str]":
+    launcher = [f"hydra/launcher={name}", *overrides, "hydra.sweep.dir=sweep"]
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "train.py"), "-m", *SMOKE, "eval.base=false", *line, *launcher],
+        cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+
+def made(folder: Path) -> dict[int, Record]:
+    found = records.read_all(folder / "sweep")
+    assert len({r.run_id for r in found}) == len(found), "a run was made twice"
+    return {r.job: r for r in found if r.job is not None}
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Record]:
+    """Return the records of a sweep in one process."""
+    folder = tmp_path_factory.mktemp("reference")
+    out, _ = (process := start(folder, "one_process", [], "seed=0,1,2")).communicate(timeout=280)
+    assert process.returncode == 0, out
+    return made(folder)
+
+
+@pytest.mark.slow
+@every_other_process
+def test_every_launcher_leaves_one_record_a_job_with_the_same_scores(
+    tmp_path: Path, reference: dict[int, Record], name: str, overrides: list[str]
+) -> None:
+    out, _ = (process := start(tmp_path, name, overrides, "seed=0,1,2")).communicate(timeout=280)
+    assert process.returncode == 0, out
+    assert "3 finished" in out
+    found = made(tmp_path)
+    assert {n: (r.run_id, r.scores) for n, r in found.items()} == {
+        n: (r.run_id, r.scores) for n, r in reference.items()
+    }
+    for record in found.values():
+        assert record.provenance["threads"] == 1
+        assert record.provenance["command"].startswith("python train.py -m trainer=smoke")
+
+
+@pytest.mark.slow
+@every_launcher
+def test_an_interrupted_sweep_says_so_in_the_records_and_goes_on_by_the_same_line(
+    tmp_path: Path, name: str, overrides: list[str]
+) -> None:
+    line = ("seed=0,1", "trainer.max_steps=120", "trainer.save_every_steps=10")
+    process = start(tmp_path, name, overrides, *line)
+    checkpoint = "sweep/*/checkpoints/checkpoint-*/trainer_state.json"
+    last = time.monotonic() + 120
+    while not any(tmp_path.glob(checkpoint)) and time.monotonic() < last:
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=90)
+    assert process.returncode == 130, out
+    states = {r.status for r in made(tmp_path).values()}
+    assert "interrupted" in states and "running" not in states, out
+    again = start(tmp_path, name, overrides, *line)
+    out, _ = again.communicate(timeout=280)
+    assert again.returncode == 0, out
+    assert [r.status for r in made(tmp_path).values()] == ["finished", "finished"]

@@ -1,0 +1,90 @@
+"""What is kept between the runs of a process changes no number of any of them."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import SMOKE, load
+from experiments import models, runs
+from experiments.records import Record
+from experiments.runs import Job, kept
+
+
+@pytest.fixture(autouse=True)
+def nothing_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.chdir(tmp_path)
+    kept.forget()
+    yield
+    kept.forget()
+
+
+def make(folder: Path, *overrides: str, number: int | None = None) -> Record:
+    run = load(*SMOKE, "hardware=cpu", *overrides)
+    return runs.run_one(run, Job(folder, number=number)).record
+
+
+def numbers(record: Record) -> dict[str, Any]:
+    return {
+        "scores": record.scores,
+        "curve": record.curve,
+        "identity": record.identity,
+        "adapter": record.adapter,
+    }
+
+
+def test_a_run_after_others_in_one_process_has_the_numbers_of_a_solo_run(tmp_path: Path) -> None:
+    kinds = [["lora=dora"], ["lora=none"], ["lora=qv", "lora.dropout=0.1"],
+             ["trainer.gradient_checkpointing=true"], ["data.seed=3"], []]  # fmt: skip
+    after = [make(tmp_path / "s" / str(n), *k, number=n) for n, k in enumerate(kinds)]
+    for n, kind in enumerate(kinds):
+        alone = make(tmp_path / f"alone_{n}" / "0", *kind)
+        assert numbers(after[n]) == numbers(alone), kind
+
+
+def test_loading_and_tokenising_are_paid_once(tmp_path: Path) -> None:
+    run = load(*SMOKE, "hardware=cpu")
+    precision = models.choose_precision(run)
+    base, rows = kept.load(run, precision, keep=True)
+    again, same_rows = kept.load(run, precision, keep=True)
+    assert same_rows is rows
+    assert again.model is not base.model
+    mine, theirs = base.model.parameters(), again.model.parameters()
+    assert all(a is b for a, b in zip(mine, theirs, strict=True))
+
+
+def test_a_base_that_a_run_changed_is_loaded_anew(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make(tmp_path / "s" / "0", "lora.init=pissa", "eval.base=false", number=0)
+    second = make(tmp_path / "s" / "1", "eval.base=false", number=1)
+    assert "the run before changed the base's weights: they are loaded anew" in (
+        capsys.readouterr().out
+    )
+    assert numbers(second) == numbers(make(tmp_path / "t" / "1", "eval.base=false"))
+
+
+def test_the_checksum_sees_one_changed_weight() -> None:
+    import torch
+
+    model = torch.nn.Linear(1000, 50)
+    before = kept.checksum(model)
+    with torch.no_grad():
+        model.weight[7, 3] += 1e-4
+    assert kept.checksum(model) != before
+
+
+def test_rows_that_change_on_disk_between_two_runs_are_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    file = [s for s in SMOKE if not s.startswith("data.")]
+    line = [*file, "data=jsonl", f"data.path={path}", "data.test_share=0.2", "hardware=cpu"]
+    rows = [{"prompt": f"say {i}", "completion": f"{i} it is"} for i in range(24)]
+    prints = []
+    for word in ("one", "two"):
+        rows[3]["completion"] = word
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        run = load(*line)
+        prints.append(kept.load(run, models.choose_precision(run), keep=True)[1].fingerprint)
+    assert prints[0] != prints[1]
