@@ -88,3 +88,19 @@ def test_rows_that_change_on_disk_between_two_runs_are_read_again(tmp_path: Path
         run = load(*line)
         prints.append(kept.load(run, models.choose_precision(run), keep=True)[1].fingerprint)
     assert prints[0] != prints[1]
+
+
+def test_rows_are_read_again_when_a_benchmark_is_named_or_its_file_changes(tmp_path: Path) -> None:
+    place = tmp_path / "BFCL_v4_live_relevance.json"
+    tool = {"name": "f", "description": "", "parameters": {"type": "dict", "properties": {}}}
+    question = {"question": [[{"role": "user", "content": "Sing"}]], "function": [tool]}
+    named = ("eval.benchmarks=[bfcl_live_relevance]", f"eval.path={place}")
+    fingerprints = []
+    for asked in ([], [1], [1, 2]):
+        lines = [json.dumps({"id": f"live_relevance_{n}-0-0", **question}) for n in asked]
+        place.write_text("\n".join(lines), encoding="utf-8")
+        run = load(*SMOKE, "hardware=cpu", *(named if asked else ()))
+        _, rows = kept.load(run, models.choose_precision(run), keep=True)
+        assert len(rows.splits.get("bfcl_live_relevance", [])) == len(asked)
+        fingerprints.append(rows.fingerprint)
+    assert len(set(fingerprints)) == 3

@@ -109,6 +109,19 @@ def read(name: str, path: str | None, *, dots: bool, max_reject_share: float = 0
     return found
 
 
+def located_files(name: str, path: str | None) -> list[Path]:
+    """Return the files a benchmark is read from; none for a generated one or the hub's copy.
+
+    Raises:
+        DataError: as `read`.
+    """
+    if name == "toolworld" or path is None:
+        return []
+    layout = LAYOUTS[name]
+    root, _ = _root(layout, path)
+    return [_one(root, one, name) for one in (layout.questions, layout.beside) if one]
+
+
 def known_file(path: Path) -> str | None:
     """Return the benchmark whose questions a file holds, by its name; None for any other file.
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from experiments import data, models
 from experiments.config import RunConfig
-from experiments.data import TrainData, sources
+from experiments.data import TrainData, benchmarks, sources
 from experiments.models import Base, Precision
 from experiments.progress import say
 
@@ -131,11 +131,14 @@ def _stamp(path: Path) -> tuple[str, int, int]:
 def _data_key(run: RunConfig, base: Base) -> Any:
     """Say what decides about the rows: their description, files, tokenizer and longest length."""
     located = [*sources.locate(run.data).items(), *sources.locate_tests(run.data).items()]
+    asked = run.eval
+    files = [f for name in asked.benchmarks for f in benchmarks.located_files(name, asked.path)]
     return (
         dataclasses.asdict(run.data),
         [(name, str(one.place), one.files, one.commit) for name, one in located],
         (base.sha256, base.tokenizer.chat_template, base.end_ids, base.positions),
         run.trainer.max_length_tokens,
+        (asked.benchmarks, asked.path, asked.max_new_tokens, [_stamp(file) for file in files]),
     )
 
 
