@@ -66,7 +66,12 @@ def test_imports_point_down() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["config", "records", "toolworld", "statistics", "report", "frozen"]
+    "module",
+    [
+        *("config", "records", "toolworld", "statistics", "report", "frozen"),
+        *("launching.jobs", "launching.dispatch", "launching.processes", "launching.here"),
+        *("launching.slurm", "launching.cluster"),
+    ],
 )
 def test_light_modules_load_nothing_heavy(module: str) -> None:
     code = (
