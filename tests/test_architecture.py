@@ -79,6 +79,8 @@ def test_imports_point_down() -> None:
         *("config", "records", "toolworld", "statistics", "report"),
         *("bfcl", "bfcl.export", "scoring", "plans", "plan_scoring"),
         *("frozen", "study", "sweeps.status"),
+        *("launching.jobs", "launching.dispatch", "launching.processes", "launching.here"),
+        *("launching.slurm", "launching.cluster"),
     ],
 )
 def test_light_modules_load_nothing_heavy(module: str) -> None:
