@@ -27,6 +27,8 @@ POOL_ROWS_CPU, POOL_ROWS_GPU = 96, 256
 CHUNK_TOKENS = 16_384
 # A beginning shorter than this, or shared by fewer prompts, costs more calls than it saves.
 SHARED_TOKENS, SHARED_ROWS = 64, 8
+# Dropping ended rows copies all keys and values: it waits until a quarter of the rows has ended.
+KEPT_SHARE = 0.75
 # Share of the free memory that keys and values may take.
 CACHE_SHARE = 0.5
 
@@ -160,7 +162,7 @@ class _Writer:
         """Read waiting chunks for as long as their rows fit beside those in the pool."""
         while self.waiting:
             chunk = self.waiting[0]
-            if self.pool and not self._fits(chunk):
+            if self.pool and not self._fits(chunk, len(self.pool.indices)):
                 return
             read = self._read(chunk)
             self.waiting.popleft()
@@ -170,11 +172,15 @@ class _Writer:
             else:
                 self.pool = read
 
-    def _fits(self, chunk: _Chunk) -> bool:
+    def _would_fit(self, rows: int) -> bool:
+        """Tell whether the next chunk fits beside so many rows of the pool."""
+        return bool(self.waiting) and self._fits(self.waiting[0], rows)
+
+    def _fits(self, chunk: _Chunk, beside: int) -> bool:
         assert self.pool is not None, "asked only beside a pool"
         if not self.plain:
             return False
-        rows = len(self.pool.indices) + len(chunk.indices)
+        rows = beside + len(chunk.indices)
         longest = max(len(self.prompts[i]) for i in chunk.indices)
         width = max(longest, self.pool.mask_BL.shape[1]) + self.limits.new_tokens
         return rows <= self.pool_rows and rows * width * self.token_bytes <= self.cache_bytes
@@ -227,7 +233,7 @@ class _Writer:
         ).logits[:, -1]
 
     def _step(self) -> None:
-        """Give every row of the pool its next token; rows that end leave."""
+        """Give every row of the pool its next token; rows that have ended leave, several at once."""
         import torch
 
         pool = self.pool
@@ -235,6 +241,8 @@ class _Writer:
         next_B = pool.logits_BV.argmax(-1)
         stay = []
         for place, (i, token) in enumerate(zip(pool.indices, next_B.tolist(), strict=True)):
+            if i not in self.written:
+                continue  # ended before, and not yet dropped
             self.written[i].append(token)
             reason = self._stop_reason(i, token)
             if reason is None:
@@ -244,7 +252,7 @@ class _Writer:
         if not stay:
             self.pool = None
             return
-        if len(stay) < len(pool.indices):
+        if len(stay) <= KEPT_SHARE * len(pool.indices) or self._would_fit(len(stay)):
             next_B = next_B[_keep(pool, stay)]
         ones_B1 = torch.ones_like(pool.position_B1)
         pool.mask_BL = torch.cat([pool.mask_BL, ones_B1], dim=1)
