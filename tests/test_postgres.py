@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy
 
 from experiments.errors import ConfigError
-from experiments.study import Settings, Study, specs
+from experiments.study import Settings, Study, reporting, specs
 from experiments.study.space import key
 from test_study import LOSS, SPACE
 
@@ -102,6 +102,22 @@ def test_a_trial_whose_heart_beats_stopped_is_made_by_another_worker(
         assert first is not None
         other.tell(first.number, [1.0])
         assert other.counts() == {"finished": 1}
+
+
+def test_a_job_reports_to_the_database_and_hears_whether_to_stop(
+    server: str, tmp_path: Path
+) -> None:
+    spec = specs.Median(n_startup_trials=1)
+    with study(tmp_path, server, "pruned", pruner=spec) as opened:
+        stopped = []
+        for loss in (1.0, 9.0):
+            asked = opened.ask()
+            assert asked is not None
+            trial = reporting.Trial(tmp_path, asked.number, "pruned", server, spec)
+            stopped.append(trial.report(5, loss, [loss]))
+            trial.close()
+            opened.tell(asked.number, [loss])
+    assert stopped == [False, True]
 
 
 def test_a_database_that_is_not_there_and_another_search_are_one_sentence(

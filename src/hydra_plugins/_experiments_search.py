@@ -14,7 +14,7 @@ from hydra.core.override_parser.types import Override
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
-from experiments import metrics, records, statistics
+from experiments import metrics, statistics
 from experiments.errors import ConfigError, ExperimentError
 from experiments.progress import say
 from experiments.runs import objectives
@@ -27,6 +27,8 @@ from hydra_plugins import _experiments_jobs as jobs
 from hydra_plugins import _experiments_space as grammar
 
 RESULTS = "optimization_results.yaml"
+_N_TRIALS = 20
+_ILLEGAL_IN_A_ROW = 100
 # Cells that are all composed and checked before the start; of a larger space each value is.
 _CHECKED_CELLS = 64
 
@@ -54,7 +56,9 @@ class Search:
         self._sweep_dir = sweep_dir
         self._jobs = jobs.Jobs(context, master, sweep_dir)
         self._seeds = int(given["seeds_per_trial"])
-        self.total = int(given["n_trials"])
+        self._illegal_in_a_row = 0
+        self.total = 0
+        """Trials that the search will hold, set when it is opened."""
 
     @contextlib.contextmanager
     def open(self, overrides: Sequence[Override]) -> Iterator[None]:
@@ -65,10 +69,23 @@ class Search:
         """
         _refuse_keys(self._given)
         self._space, self._fixed = grammar.split(overrides)
+        if not self._space:
+            raise ConfigError(
+                "hydra/sweeper=optuna has nothing to search: give hydra.sweeper.params, for "
+                "example 'lora.r: choice(4, 16)'."
+            )
+        size = spaces.size(self._space)
+        wanted = self._given["n_trials"]
+        if wanted is None:
+            grid = (self._given["sampler"] or {}).get("name") == "grid"
+            wanted = size if size and grid else _N_TRIALS
+        self.total = min(int(wanted), size or int(wanted))
         composed = self._jobs.compose(self._fixed)
         settings = self._settings(composed)
         self._refuse_mixtures(settings)
-        self._check_values(self._space)
+        illegal = self._check_values(self._space)
+        self.total = min(self.total, (size or self.total + illegal) - illegal)
+        settings = dataclasses.replace(settings, n_trials=self.total)
         planned = plan.Plan(settings.sampler.name, self.total * self._seeds)
         planned.seeds_per_trial = self._seeds
         plan.write(self._sweep_dir, planned)
@@ -119,8 +136,12 @@ class Search:
                 "one of them out."
             )
 
-    def _check_values(self, space: Space) -> None:
-        """Compose and check each cell of a small space, and each value of a large one."""
+    def _check_values(self, space: Space) -> int:
+        """Check each cell of a small space, each value of a large one; return illegal cells.
+
+        Raises:
+            ConfigError: no cell is legal, or a value of a large space is not.
+        """
         size = spaces.size(space)
         if size is not None and size <= _CHECKED_CELLS:
             cells = list(spaces.cells(space) or ())
@@ -129,11 +150,12 @@ class Search:
             if len(problems) == len(cells):
                 jobs.refuse(problems, "no cell of the search is legal, none was started")
             for text in problems:
-                say(f"will not be run: {text}")
-            return
+                say(f"left out: {text}")
+            return len(problems)
         cells = list(_one_by_one(space))
         problems = [p for cell in cells if (p := self._problem(cell))]
         jobs.refuse(problems, "the search has illegal values, none was started")
+        return 0
 
     def _problem(self, parameters: spaces.Parameters) -> str | None:
         try:
@@ -155,6 +177,11 @@ class Search:
             ConfigError: the storage cannot be used any more.
         """
         found: list[Trial] = []
+        if self._illegal_in_a_row > _ILLEGAL_IN_A_ROW:
+            raise ConfigError(
+                f"{self._illegal_in_a_row} trials after each other were illegal, which is not "
+                "searching: see the messages above and narrow hydra.sweeper.params."
+            )
         while len(found) < int(self._given["n_jobs"]):
             asked = self._study.ask(wait=not found)
             if asked is None:
@@ -189,13 +216,14 @@ class Search:
         for trial in trials:
             if trial.error is not None:
                 say(f"trial {trial.asked.number} is illegal: {trial.error}")
-                came[trial.asked.number] = [("failed", trial.error, trial.asked.number)]
+                came[trial.asked.number] = [("illegal", trial.error, trial.asked.number)]
             self._tell(trial.asked.number, came[trial.asked.number])
             yield from came[trial.asked.number]
 
     def _tell(self, number: int, results: Sequence[Result]) -> None:
         states = [state for state, _, _ in results]
-        for bad in ("oom", "failed"):
+        self._illegal_in_a_row = self._illegal_in_a_row + 1 if "illegal" in states else 0
+        for bad in ("illegal", "oom", "failed"):
             if bad in states:
                 self._study.fail(number, bad, str(results[states.index(bad)][1]))
                 return
@@ -223,7 +251,7 @@ class Search:
         """
         found = self._study.results()
         text = yaml.safe_dump(found, sort_keys=False, allow_unicode=True)
-        records.write_whole(self._sweep_dir / RESULTS, text.encode())
+        plan.write_shared(self._sweep_dir, RESULTS, text)
         counts = ", ".join(f"{n} {name}" for name, n in found["trials"].items()) or "none"
         say(f"trials of {found['study_name']}: {counts}")
         if "best_trial" in found:
@@ -256,7 +284,7 @@ def _ends(axis: Axis) -> list[spaces.Value]:
 def _refuse_keys(given: Mapping[str, Any]) -> None:
     """Refuse values of the sweeper's keys that have no meaning."""
     for key in ("n_trials", "n_jobs", "seeds_per_trial"):
-        if int(given[key]) < 1:
+        if given[key] is not None and int(given[key]) < 1:
             raise ConfigError(f"hydra.sweeper.{key}={given[key]}: must be at least 1.")
     if given["search_space"] is not None:
         raise ConfigError(

@@ -31,6 +31,8 @@ from experiments.study.workers import Worker
 __all__ = ["Asked", "Settings", "Study"]
 
 _MUTEX = ".study.lock"
+# Parameters that exclude each other, and those that another worker drew at the same time.
+_NEVER_RUN = ("illegal", "repeated")
 _SECONDS_BETWEEN_LOOKS = 2.0
 
 
@@ -178,7 +180,8 @@ class Study:
             key = spaces.key(trial.params)
             if trial.state != TrialState.FAIL or key in others or not self._is_whole(trial):
                 continue
-            if trial.user_attrs.get("status") == "oom" and not self.settings.retry_oom:
+            status = trial.user_attrs.get("status")
+            if status in _NEVER_RUN or (status == "oom" and not self.settings.retry_oom):
                 continue
             others.add(key)
             self._study.enqueue_trial(trial.params, user_attrs={"retry_of": trial.number})
@@ -306,10 +309,17 @@ class Study:
         self._settle(number, {"status": "pruned"}, state=TrialState.PRUNED)
 
     def fail(self, number: int, status: str, message: str) -> None:
-        """Store that a trial failed and why; the next start tries its parameters again."""
+        """Store that a trial failed and why.
+
+        Args:
+            number: the trial.
+            status: `failed` (the next start tries its parameters again), `oom` (only if asked) or
+                `illegal` (never; it does not count).
+            message: what went wrong.
+        """
         from optuna.trial import TrialState
 
-        self._failed_here += status != "repeated"
+        self._failed_here += status not in _NEVER_RUN
         self._settle(number, {"status": status, "error": message}, state=TrialState.FAIL)
 
     def _settle(self, number: int, facts: Mapping[str, Any], **outcome: Any) -> None:
