@@ -14,16 +14,16 @@ from hydra.core.override_parser.types import Override
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
-from experiments import metrics, statistics
+from experiments import statistics
 from experiments.errors import ConfigError, ExperimentError
 from experiments.progress import say
 from experiments.runs import objectives
-from experiments.statistics import Direction
 from experiments.study import Asked, Settings, Study, specs
 from experiments.study import space as spaces
 from experiments.study.space import Axis, Space
 from experiments.sweeps import plan
 from hydra_plugins import _experiments_jobs as jobs
+from hydra_plugins import _experiments_keys as keys
 from hydra_plugins import _experiments_space as grammar
 
 RESULTS = "optimization_results.yaml"
@@ -67,7 +67,7 @@ class Search:
         Raises:
             ConfigError: a key or a value is wrong, or the study is of another search.
         """
-        _refuse_keys(self._given)
+        keys.refuse(self._given)
         self._space, self._fixed = grammar.split(overrides)
         if not self._space:
             raise ConfigError(
@@ -102,7 +102,7 @@ class Search:
             sweep_dir=self._sweep_dir,
             name=given["study_name"] or self._sweep_dir.resolve().name,
             space=self._space,
-            objectives=_objectives(given, composed),
+            objectives=keys.objectives(given, composed),
             n_trials=self.total,
             storage=storage,
             sampler=specs.sampler(given["sampler"] or {}),
@@ -279,62 +279,6 @@ def _ends(axis: Axis) -> list[spaces.Value]:
     if isinstance(axis, spaces.Choice):
         return list(axis.values)
     return [axis.low, axis.high] if axis.low != axis.high else [axis.low]
-
-
-def _refuse_keys(given: Mapping[str, Any]) -> None:
-    """Refuse values of the sweeper's keys that have no meaning."""
-    for key in ("n_trials", "n_jobs", "seeds_per_trial"):
-        if given[key] is not None and int(given[key]) < 1:
-            raise ConfigError(f"hydra.sweeper.{key}={given[key]}: must be at least 1.")
-    if given["search_space"] is not None:
-        raise ConfigError(
-            "hydra.sweeper.search_space is the old form: write hydra.sweeper.params, for example "
-            "'lora.r: choice(4, 16)' or 'trainer.learning_rate: tag(log, interval(1e-4, 1e-2))'."
-        )
-    if given["custom_search_space"] is not None:
-        raise ConfigError(
-            "hydra.sweeper.custom_search_space is not supported: a space that a function changes "
-            "from trial to trial cannot be checked before it starts; use hydra.sweeper.params."
-        )
-
-
-def _objectives(given: Mapping[str, Any], composed: DictConfig) -> dict[str, Direction]:
-    """Return each objective with its direction.
-
-    Raises:
-        ConfigError: a direction is missing, wrong, or contradicts the metric.
-    """
-    own = OmegaConf.select(composed, "eval.objective") or objectives.DEFAULT
-    names = list(given["objectives"] or [own])
-    ways = given["direction"]
-    ways = [ways] * len(names) if ways is None or isinstance(ways, str) else list(ways)
-    if len(ways) != len(names):
-        raise ConfigError(
-            f"hydra.sweeper.direction has {len(ways)} entries for {len(names)} objectives "
-            f"({', '.join(names)}): name the scores in hydra.sweeper.objectives, and a direction "
-            "for each, or leave direction out."
-        )
-    return {
-        name: _direction(name, way, OmegaConf.select(composed, "eval.direction"))
-        for name, way in zip(names, ways, strict=True)
-    }
-
-
-def _direction(name: str, way: str | None, own: str | None) -> Direction:
-    declared = metrics.direction(name) or own
-    if way is None and declared is None:
-        raise ConfigError(
-            f"hydra.sweeper.objectives: no metric declares the direction of {name}; set "
-            "hydra.sweeper.direction to minimize or maximize."
-        )
-    if way is not None and way not in ("minimize", "maximize"):
-        raise ConfigError(f"hydra.sweeper.direction={way}: must be minimize or maximize.")
-    if way is not None and declared is not None and way != declared:
-        raise ConfigError(
-            f"hydra.sweeper.direction={way}, but {name} is better when "
-            f"{'lower' if declared == 'minimize' else 'higher'}: leave hydra.sweeper.direction out."
-        )
-    return "minimize" if (way or declared) == "minimize" else "maximize"
 
 
 def _explain_pruning(settings: Settings) -> None:
