@@ -69,7 +69,12 @@ def test_imports_point_down() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["config", "records", "toolworld", "statistics", "report", "frozen", "study", "sweeps.status"],
+    [
+        *("config", "records", "toolworld", "statistics", "report", "frozen"),
+        *("study", "study.reporting", "sweeps.status", "sweeps.plan"),
+        *("launching.jobs", "launching.dispatch", "launching.processes", "launching.here"),
+        *("launching.slurm", "launching.cluster"),
+    ],
 )
 def test_light_modules_load_nothing_heavy(module: str) -> None:
     code = (

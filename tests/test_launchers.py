@@ -1,5 +1,6 @@
 """What a user sees of launchers: the same records from each, one sentence for a mistake."""
 
+import io
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from conftest import ROOT, SMOKE, Cli, environment
 from experiments import records
 from experiments.errors import ConfigError
 from experiments.launching import placement, settings
+from experiments.launching.jobs import Labelled
 from experiments.records import Record
 
 
@@ -109,6 +111,16 @@ def test_a_read_only_or_full_folder_is_one_sentence(cli: Cli, tmp_path: Path) ->
         [line] = [text for text in done.stderr.splitlines() if text.startswith("error: ")]
         assert reason in line or "the disk is full" in line or "jobs failed" in line
         assert "Traceback" not in done.stderr
+
+
+def test_lines_of_jobs_that_share_a_terminal_are_whole_and_labelled() -> None:
+    terminal = io.StringIO()
+    one, other = Labelled(terminal, "[1] "), Labelled(terminal, "[2] ")
+    print("step", end=" ", file=one)
+    print("loading", file=other)
+    print("4", "ended", sep="\n", end="", file=one)
+    assert terminal.getvalue() == "[2] loading\n[1] step 4\n"
+    assert other.whole and not one.whole
 
 
 def test_a_gpu_is_given_to_one_process_unless_more_are_asked_for() -> None:

@@ -153,6 +153,16 @@ def test_zero_steps_score_the_base_alone_or_a_named_adapter(tmp_path: Path) -> N
         make(tmp_path / "d", "trainer.max_steps=0", "eval.base=false")
 
 
+def test_answers_are_scored_without_dropout(tmp_path: Path) -> None:
+    kept = ("trainer.keep=adapter", "lora.dropout=0.5", "eval.base=false", "eval.limit=null",
+            "trainer.max_steps=12")  # fmt: skip
+    trained = make(tmp_path / "a", *kept).record
+    adapter = f"model.adapter={trained.folder / 'adapter'}"
+    scored = make(tmp_path / "b", "trainer.max_steps=0", adapter, "eval.limit=null",
+                  "eval.base=false").record  # fmt: skip
+    assert [i["text"] for i in records.items(scored)] == [i["text"] for i in records.items(trained)]
+
+
 def test_training_goes_on_from_a_named_adapter_of_the_same_shape(tmp_path: Path) -> None:
     trained = make(tmp_path / "a", "trainer.keep=adapter", "lora.r=4").record
     adapter = f"model.adapter={trained.folder / 'adapter'}"

@@ -47,7 +47,11 @@ class Subject:
 
 
 def score(model: Any, base: Base, data: TrainData, spec: EvalConfig, *, label: str) -> Scores:
-    """Score one model on every split that is there; `label` names it in items and progress."""
+    """Score one model on every split that is there; `label` names it in items and progress.
+
+    The model is left in evaluation mode: training leaves it with its dropout on.
+    """
+    model.eval()
     scores = Scores()
     subject = Subject(model, base, label, spec, answer_budget(data, spec))
     if data.validation:

@@ -29,10 +29,13 @@ from experiments.records import Record
 
 Launch = Callable[..., list[JobReturn]]
 CLUSTERS = [
-    pytest.param("submitit", ["hydra.launcher.cluster=local"], id="submitit_local"),
     pytest.param("submitit", [], id="submitit_slurm"),
     pytest.param("ray", ["hydra.launcher.num_cpus=2", "hydra.launcher.cpus_per_run=1"], id="ray"),
 ]
+if slurm.missing():  # the same machinery, as far as it goes without a cluster
+    CLUSTERS += [
+        pytest.param("submitit", ["hydra.launcher.cluster=local"], id="submitit_local"),
+    ]
 OTHER_PROCESSES = [
     pytest.param("joblib", ["hydra.launcher.n_jobs=2"], id="joblib"),
     *(pytest.param(*p.values, id=p.id, marks=pytest.mark.slow) for p in CLUSTERS),

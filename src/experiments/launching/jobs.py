@@ -143,8 +143,10 @@ class Parcel:
         setup_globals()
         if changed := frozen.changed_code(self.program.folder):
             return failed(self.job, _code_changed(self.job, changed))
-        with redirect_stdout(Labelled(sys.stdout, f"[{self.job.number}] ")):
-            return _portable(self.job, run_here(self.program, self.job))
+        with redirect_stdout(Labelled(sys.stdout, f"[{self.job.number}] ")) as said:
+            result = run_here(self.program, self.job)
+            said.write("" if said.whole else "\n")
+        return _portable(self.job, result)
 
 
 def pack(program: Program, job: SweepJob, threads: int | None) -> Parcel:
@@ -159,6 +161,11 @@ class Labelled(io.TextIOBase):
         self._stream = stream
         self._label = label
         self._rest = ""
+
+    @property
+    def whole(self) -> bool:
+        """Whether the last line has ended."""
+        return not self._rest
 
     def write(self, text: str) -> int:
         """Keep the text until its line is whole."""
