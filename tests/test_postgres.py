@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy
 
+from conftest import SMOKE, Cli
 from experiments.errors import ConfigError
 from experiments.study import Settings, Study, reporting, specs
 from experiments.study.space import key
@@ -135,3 +136,22 @@ def test_a_database_that_is_not_there_and_another_search_are_one_sentence(
         study(tmp_path, server, "s", space={"lora.r": SPACE["lora.r"]}),
     ):
         pass
+
+
+@pytest.mark.slow
+def test_a_search_keeps_its_study_in_the_database_that_a_variable_names(
+    server: str, cli: Cli, tmp_path: Path
+) -> None:
+    line = (
+        *("-m", "hydra/sweeper=optuna", "hydra.sweep.dir=out", *SMOKE, "eval.base=false"),
+        *("hydra.sweeper.storage=${oc.env:STUDY_URL}", "hydra.sweeper.study_name=named"),
+        *("hydra/sweeper/pruner=median", "hydra.sweeper.n_trials=2", "lora.r=choice(4,8)"),
+    )
+    done = cli(*line, STUDY_URL=server)
+    assert done.returncode == 0, done.stderr
+    assert "trials of named: 2 finished" in done.stdout
+    assert not (tmp_path / "out" / "study.db").exists()
+    text = (tmp_path / "out" / "optimization_results.yaml").read_text()
+    assert "postgresql+psycopg://me:***@/postgres" in text
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not [path for path in written if b"secret" in path.read_bytes()]
