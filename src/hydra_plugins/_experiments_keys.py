@@ -51,14 +51,15 @@ def objectives(given: Mapping[str, Any], composed: DictConfig) -> dict[str, Dire
             f"({', '.join(names)}): name the scores in hydra.sweeper.objectives, and a direction "
             "for each, or leave direction out."
         )
+    given_for_own = OmegaConf.select(composed, "eval.direction")
     return {
-        name: _direction(name, way, OmegaConf.select(composed, "eval.direction"))
+        name: _direction(name, way, given_for_own if name == own else None)
         for name, way in zip(names, ways, strict=True)
     }
 
 
 def _direction(name: str, way: str | None, own: str | None) -> Direction:
-    declared = metrics.direction(name) or own
+    declared = own or metrics.direction(name)
     if way is None and declared is None:
         raise ConfigError(
             f"hydra.sweeper.objectives: no metric declares the direction of {name}; set "
