@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy
 
+from conftest import SMOKE, Cli
 from experiments.errors import ConfigError
-from experiments.study import Settings, Study, specs
+from experiments.study import Settings, Study, reporting, specs
 from experiments.study.space import key
 from test_study import LOSS, SPACE
 
@@ -104,6 +105,22 @@ def test_a_trial_whose_heart_beats_stopped_is_made_by_another_worker(
         assert other.counts() == {"finished": 1}
 
 
+def test_a_job_reports_to_the_database_and_hears_whether_to_stop(
+    server: str, tmp_path: Path
+) -> None:
+    spec = specs.Median(n_startup_trials=1)
+    with study(tmp_path, server, "pruned", pruner=spec) as opened:
+        stopped = []
+        for loss in (1.0, 9.0):
+            asked = opened.ask()
+            assert asked is not None
+            trial = reporting.Trial(tmp_path, asked.number, "pruned", server, spec)
+            stopped.append(trial.report(5, loss, [loss]))
+            trial.close()
+            opened.tell(asked.number, [loss])
+    assert stopped == [False, True]
+
+
 def test_a_database_that_is_not_there_and_another_search_are_one_sentence(
     server: str, tmp_path: Path
 ) -> None:
@@ -119,3 +136,22 @@ def test_a_database_that_is_not_there_and_another_search_are_one_sentence(
         study(tmp_path, server, "s", space={"lora.r": SPACE["lora.r"]}),
     ):
         pass
+
+
+@pytest.mark.slow
+def test_a_search_keeps_its_study_in_the_database_that_a_variable_names(
+    server: str, cli: Cli, tmp_path: Path
+) -> None:
+    line = (
+        *("-m", "hydra/sweeper=optuna", "hydra.sweep.dir=out", *SMOKE, "eval.base=false"),
+        *("hydra.sweeper.storage=${oc.env:STUDY_URL}", "hydra.sweeper.study_name=named"),
+        *("hydra/sweeper/pruner=median", "hydra.sweeper.n_trials=2", "lora.r=choice(4,8)"),
+    )
+    done = cli(*line, STUDY_URL=server)
+    assert done.returncode == 0, done.stderr
+    assert "trials of named: 2 finished" in done.stdout
+    assert not (tmp_path / "out" / "study.db").exists()
+    text = (tmp_path / "out" / "optimization_results.yaml").read_text()
+    assert "postgresql+psycopg://me:***@/postgres" in text
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not [path for path in written if b"secret" in path.read_bytes()]

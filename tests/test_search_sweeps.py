@@ -107,6 +107,27 @@ def test_a_trial_over_seeds_has_the_mean_with_its_interval(cli: Cli, tmp_path: P
 
 
 @pytest.mark.slow
+def test_cells_that_exclude_each_other_are_left_out_of_a_search(cli: Cli, tmp_path: Path) -> None:
+    done = cli(*SEARCH, "lora=none,qv", "lora.r=4,8", "hydra/sweeper/sampler=grid")
+    assert done.returncode == 0, done.stderr
+    assert "left out: lora=none lora.r=4: lora.r is set with lora=none" in done.stdout
+    assert "trials of out: 2 finished, 2 illegal" in done.stdout
+    assert sorted(p.parent.name for p in (tmp_path / "out").glob("*/run.json")) == ["2", "3"]
+    status = cli("status", "out", module=True)
+    assert status.stdout.startswith("out: 2 finished, 0 to do")
+
+
+@pytest.mark.slow
+def test_a_grid_stops_early_when_too_many_runs_fail(cli: Cli, tmp_path: Path) -> None:
+    done = cli("-m", *QUICK, "hydra.sweep.dir=out", "hydra.sweeper.max_failure_rate=0",
+               "lora.target_modules=[q_prj],[q_proj]")  # fmt: skip
+    assert done.returncode == 1
+    assert "stopped early: 1 of 2 runs failed" in done.stdout
+    assert "1 failed" in done.stdout
+    assert sorted(p.parent.name for p in (tmp_path / "out").glob("*/run.json")) == ["0"]
+
+
+@pytest.mark.slow
 def test_several_objectives_give_a_front(cli: Cli, tmp_path: Path) -> None:
     done = cli(*SEARCH, "lora.r=choice(4,8)", "hydra/sweeper/sampler=nsgaii",
                "hydra.sweeper.objectives=[loss/nll,generation/stopped]",
@@ -173,6 +194,8 @@ BAD = [
      "or leave it out for a file in the sweep's folder."),
     (["hydra.sweep.dir=/dev/null/out"], "the sweep's folder /dev/null/out cannot be written (Not "
      "a directory): make room or choose another with hydra.sweep.dir=DIR."),
+    (["lora.r=4"], "hydra/sweeper=optuna has nothing to search: give hydra.sweeper.params, for "
+     "example 'lora.r: choice(4, 16)'."),
     (["lora.r=0,-1"], "no cell of the search is legal, none was started:"),
     (["lora.r=4,0", RATES], "the search has illegal values, none was started:"),
 ]  # fmt: skip

@@ -188,6 +188,17 @@ def test_a_trial_out_of_memory_is_tried_again_only_if_asked(tmp_path: Path) -> N
     assert again.parameters == first.params
 
 
+def test_an_illegal_trial_does_not_count_and_is_never_tried_again(tmp_path: Path) -> None:
+    with study(tmp_path, n_trials=1) as opened:
+        assert opened.ask() is not None
+        opened.fail(0, "illegal", "they exclude each other")
+    [other] = run_all(tmp_path, n_trials=1)
+    assert other.number == 1
+    with study(tmp_path, n_trials=1) as opened:
+        assert opened.ask() is None
+        assert opened.counts() == {"finished": 1, "illegal": 1}
+
+
 def test_a_value_that_is_not_finite_is_a_failure(tmp_path: Path) -> None:
     with study(tmp_path, n_trials=1) as opened:
         assert opened.ask() is not None

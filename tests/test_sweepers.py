@@ -1,5 +1,6 @@
 """The plugin is found, is the default, and names sweeps by what they hold."""
 
+import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
@@ -15,6 +16,17 @@ def test_the_checked_sweeper_is_the_default() -> None:
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         cfg = compose("config", return_hydra_config=True)
     assert cfg.hydra.sweeper._target_ == "hydra_plugins.experiments_sweepers.CheckedSweeper"
+
+
+def test_the_search_file_brings_its_own_sweeper_and_pruner(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("EXPERIMENTS_ROOT", str(ROOT))
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        cfg = compose("config", ["sweeps=search"], return_hydra_config=True)
+    assert cfg.hydra.sweeper._target_ == "hydra_plugins.experiments_sweepers.OptunaSweeper"
+    assert (cfg.hydra.sweeper.sampler.name, cfg.hydra.sweeper.pruner.name) == ("tpe", "asha")
+    assert cfg.hydra.sweeper.pruner.reduction_factor == 3
 
 
 def test_the_same_line_in_any_order_has_the_same_folder() -> None:

@@ -10,7 +10,7 @@ from filelock import FileLock
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from conftest import Cli
-from experiments import records
+from experiments import records, report
 from experiments.errors import ConfigError, RecordError
 from experiments.records import Record
 from experiments.study.space import Axis, Choice, Integers, Reals
@@ -87,6 +87,19 @@ def test_status_counts_what_is_done_and_what_is_left(tmp_path: Path) -> None:
     with FileLock(tmp_path / "4" / ".lock"):
         assert status.read(tmp_path).counts["running"] == 1
         assert status.read(tmp_path).to_do == 3
+
+
+def test_the_table_counts_every_status_and_names_what_failed(tmp_path: Path) -> None:
+    for number in range(22):
+        finished(tmp_path / str(number), f"run{number}", 0.5, job=number, config={"seed": number})
+    error = {"type": "OutOfMemoryError", "message": "out of memory"}
+    write(tmp_path / "22", "bad", "failed", job=22, error={"type": "DataError", "message": "gone"})
+    write(tmp_path / "23", "slow", "pruned", job=23)
+    write(tmp_path / "24", "big", "oom", job=24, error=error)
+    text = report.summarise(tmp_path)
+    assert "22 finished, 1 failed, 1 pruned, 1 oom." in text
+    assert "Failed: job 22, bad: DataError: gone" in text
+    assert "Failed: job 24, big: OutOfMemoryError: out of memory" in text
 
 
 def test_status_names_a_clock_that_is_ahead_and_a_broken_record(tmp_path: Path) -> None:

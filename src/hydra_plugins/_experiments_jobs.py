@@ -14,12 +14,12 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from experiments import config, frozen, records
+from experiments import config, frozen
 from experiments.config import RunConfig
-from experiments.errors import ConfigError, ExperimentError, Pruned, RecordError
+from experiments.errors import ConfigError, ExperimentError, Pruned
 from experiments.sweeps import plan
 
-Ended = Literal["finished", "pruned", "failed", "oom"]
+Ended = Literal["finished", "pruned", "failed", "oom", "illegal"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,10 +128,7 @@ def open_folder(sweep_dir: Path, master: DictConfig) -> None:
     Raises:
         RecordError: it cannot be written.
     """
-    try:
-        records.write_whole(sweep_dir / "multirun.yaml", OmegaConf.to_yaml(master).encode())
-    except RecordError as error:
-        raise plan.cannot_write(sweep_dir, error) from error
+    plan.write_shared(sweep_dir, "multirun.yaml", OmegaConf.to_yaml(master))
     frozen.write_code(sweep_dir)
 
 

@@ -14,19 +14,21 @@ from hydra.core.override_parser.types import Override
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
-from experiments import metrics, records, statistics
+from experiments import statistics
 from experiments.errors import ConfigError, ExperimentError
 from experiments.progress import say
 from experiments.runs import objectives
-from experiments.statistics import Direction
 from experiments.study import Asked, Settings, Study, specs
 from experiments.study import space as spaces
 from experiments.study.space import Axis, Space
 from experiments.sweeps import plan
 from hydra_plugins import _experiments_jobs as jobs
+from hydra_plugins import _experiments_keys as keys
 from hydra_plugins import _experiments_space as grammar
 
 RESULTS = "optimization_results.yaml"
+_N_TRIALS = 20
+_ILLEGAL_IN_A_ROW = 100
 # Cells that are all composed and checked before the start; of a larger space each value is.
 _CHECKED_CELLS = 64
 
@@ -54,7 +56,9 @@ class Search:
         self._sweep_dir = sweep_dir
         self._jobs = jobs.Jobs(context, master, sweep_dir)
         self._seeds = int(given["seeds_per_trial"])
-        self.total = int(given["n_trials"])
+        self._illegal_in_a_row = 0
+        self.total = 0
+        """Trials that the search will hold, set when it is opened."""
 
     @contextlib.contextmanager
     def open(self, overrides: Sequence[Override]) -> Iterator[None]:
@@ -63,12 +67,25 @@ class Search:
         Raises:
             ConfigError: a key or a value is wrong, or the study is of another search.
         """
-        _refuse_keys(self._given)
+        keys.refuse(self._given)
         self._space, self._fixed = grammar.split(overrides)
+        if not self._space:
+            raise ConfigError(
+                "hydra/sweeper=optuna has nothing to search: give hydra.sweeper.params, for "
+                "example 'lora.r: choice(4, 16)'."
+            )
+        size = spaces.size(self._space)
+        wanted = self._given["n_trials"]
+        if wanted is None:
+            grid = (self._given["sampler"] or {}).get("name") == "grid"
+            wanted = size if size and grid else _N_TRIALS
+        self.total = min(int(wanted), size or int(wanted))
         composed = self._jobs.compose(self._fixed)
         settings = self._settings(composed)
         self._refuse_mixtures(settings)
-        self._check_values(self._space)
+        illegal = self._check_values(self._space)
+        self.total = min(self.total, (size or self.total + illegal) - illegal)
+        settings = dataclasses.replace(settings, n_trials=self.total)
         planned = plan.Plan(settings.sampler.name, self.total * self._seeds)
         planned.seeds_per_trial = self._seeds
         plan.write(self._sweep_dir, planned)
@@ -85,7 +102,7 @@ class Search:
             sweep_dir=self._sweep_dir,
             name=given["study_name"] or self._sweep_dir.resolve().name,
             space=self._space,
-            objectives=_objectives(given, composed),
+            objectives=keys.objectives(given, composed),
             n_trials=self.total,
             storage=storage,
             sampler=specs.sampler(given["sampler"] or {}),
@@ -119,8 +136,12 @@ class Search:
                 "one of them out."
             )
 
-    def _check_values(self, space: Space) -> None:
-        """Compose and check each cell of a small space, and each value of a large one."""
+    def _check_values(self, space: Space) -> int:
+        """Check each cell of a small space, each value of a large one; return illegal cells.
+
+        Raises:
+            ConfigError: no cell is legal, or a value of a large space is not.
+        """
         size = spaces.size(space)
         if size is not None and size <= _CHECKED_CELLS:
             cells = list(spaces.cells(space) or ())
@@ -129,11 +150,12 @@ class Search:
             if len(problems) == len(cells):
                 jobs.refuse(problems, "no cell of the search is legal, none was started")
             for text in problems:
-                say(f"will not be run: {text}")
-            return
+                say(f"left out: {text}")
+            return len(problems)
         cells = list(_one_by_one(space))
         problems = [p for cell in cells if (p := self._problem(cell))]
         jobs.refuse(problems, "the search has illegal values, none was started")
+        return 0
 
     def _problem(self, parameters: spaces.Parameters) -> str | None:
         try:
@@ -155,6 +177,11 @@ class Search:
             ConfigError: the storage cannot be used any more.
         """
         found: list[Trial] = []
+        if self._illegal_in_a_row > _ILLEGAL_IN_A_ROW:
+            raise ConfigError(
+                f"{self._illegal_in_a_row} trials after each other were illegal, which is not "
+                "searching: see the messages above and narrow hydra.sweeper.params."
+            )
         while len(found) < int(self._given["n_jobs"]):
             asked = self._study.ask(wait=not found)
             if asked is None:
@@ -189,13 +216,14 @@ class Search:
         for trial in trials:
             if trial.error is not None:
                 say(f"trial {trial.asked.number} is illegal: {trial.error}")
-                came[trial.asked.number] = [("failed", trial.error, trial.asked.number)]
+                came[trial.asked.number] = [("illegal", trial.error, trial.asked.number)]
             self._tell(trial.asked.number, came[trial.asked.number])
             yield from came[trial.asked.number]
 
     def _tell(self, number: int, results: Sequence[Result]) -> None:
         states = [state for state, _, _ in results]
-        for bad in ("oom", "failed"):
+        self._illegal_in_a_row = self._illegal_in_a_row + 1 if "illegal" in states else 0
+        for bad in ("illegal", "oom", "failed"):
             if bad in states:
                 self._study.fail(number, bad, str(results[states.index(bad)][1]))
                 return
@@ -223,7 +251,7 @@ class Search:
         """
         found = self._study.results()
         text = yaml.safe_dump(found, sort_keys=False, allow_unicode=True)
-        records.write_whole(self._sweep_dir / RESULTS, text.encode())
+        plan.write_shared(self._sweep_dir, RESULTS, text)
         counts = ", ".join(f"{n} {name}" for name, n in found["trials"].items()) or "none"
         say(f"trials of {found['study_name']}: {counts}")
         if "best_trial" in found:
@@ -251,62 +279,6 @@ def _ends(axis: Axis) -> list[spaces.Value]:
     if isinstance(axis, spaces.Choice):
         return list(axis.values)
     return [axis.low, axis.high] if axis.low != axis.high else [axis.low]
-
-
-def _refuse_keys(given: Mapping[str, Any]) -> None:
-    """Refuse values of the sweeper's keys that have no meaning."""
-    for key in ("n_trials", "n_jobs", "seeds_per_trial"):
-        if int(given[key]) < 1:
-            raise ConfigError(f"hydra.sweeper.{key}={given[key]}: must be at least 1.")
-    if given["search_space"] is not None:
-        raise ConfigError(
-            "hydra.sweeper.search_space is the old form: write hydra.sweeper.params, for example "
-            "'lora.r: choice(4, 16)' or 'trainer.learning_rate: tag(log, interval(1e-4, 1e-2))'."
-        )
-    if given["custom_search_space"] is not None:
-        raise ConfigError(
-            "hydra.sweeper.custom_search_space is not supported: a space that a function changes "
-            "from trial to trial cannot be checked before it starts; use hydra.sweeper.params."
-        )
-
-
-def _objectives(given: Mapping[str, Any], composed: DictConfig) -> dict[str, Direction]:
-    """Return each objective with its direction.
-
-    Raises:
-        ConfigError: a direction is missing, wrong, or contradicts the metric.
-    """
-    own = OmegaConf.select(composed, "eval.objective") or objectives.DEFAULT
-    names = list(given["objectives"] or [own])
-    ways = given["direction"]
-    ways = [ways] * len(names) if ways is None or isinstance(ways, str) else list(ways)
-    if len(ways) != len(names):
-        raise ConfigError(
-            f"hydra.sweeper.direction has {len(ways)} entries for {len(names)} objectives "
-            f"({', '.join(names)}): name the scores in hydra.sweeper.objectives, and a direction "
-            "for each, or leave direction out."
-        )
-    return {
-        name: _direction(name, way, OmegaConf.select(composed, "eval.direction"))
-        for name, way in zip(names, ways, strict=True)
-    }
-
-
-def _direction(name: str, way: str | None, own: str | None) -> Direction:
-    declared = metrics.direction(name) or own
-    if way is None and declared is None:
-        raise ConfigError(
-            f"hydra.sweeper.objectives: no metric declares the direction of {name}; set "
-            "hydra.sweeper.direction to minimize or maximize."
-        )
-    if way is not None and way not in ("minimize", "maximize"):
-        raise ConfigError(f"hydra.sweeper.direction={way}: must be minimize or maximize.")
-    if way is not None and declared is not None and way != declared:
-        raise ConfigError(
-            f"hydra.sweeper.direction={way}, but {name} is better when "
-            f"{'lower' if declared == 'minimize' else 'higher'}: leave hydra.sweeper.direction out."
-        )
-    return "minimize" if (way or declared) == "minimize" else "maximize"
 
 
 def _explain_pruning(settings: Settings) -> None:

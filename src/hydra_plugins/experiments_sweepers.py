@@ -193,7 +193,7 @@ class OptunaConfig:
     _target_: str = f"{__name__}.OptunaSweeper"
     sampler: Any = None
     pruner: Any = None
-    n_trials: int = 20
+    n_trials: int | None = None
     n_jobs: int = 1
     direction: Any = None
     objectives: list[str] | None = None

@@ -18,10 +18,10 @@ from experiments.records import Record
 REPEATS = int(os.environ.get("SEARCH_REPEATS", "5"))
 LAYERS, RANKS = ("all_linear", "attention", "mlp"), (1, 16)
 RATES = ("1e-3", "3e-3", "1e-2", "3e-2")
-# 60 steps of 8 rows: long enough that the arms part, short enough that a repeat takes minutes.
+# 40 steps of 8 rows: long enough that the arms part, short enough that a repeat takes minutes.
 RUN = (
-    *("trainer.max_steps=60", "trainer.eval_every_steps=6", "trainer.save_every_steps=60"),
-    *("data.train_rows=486", "data.validation_rows=90", "data.test_rows=9", "eval.base=false"),
+    *("trainer.max_steps=40", "trainer.eval_every_steps=4", "trainer.save_every_steps=40"),
+    *("data.train_rows=324", "data.validation_rows=45", "data.test_rows=9", "eval.base=false"),
     *("data.unseen_values_rows=0", "data.unseen_tools_rows=0", "eval.splits=[test]"),
     *("eval.max_new_tokens=4", "tracker=none", "trainer.keep=none"),
 )

@@ -233,7 +233,7 @@ class _Writer:
         ).logits[:, -1]
 
     def _step(self) -> None:
-        """Give every row of the pool its next token; rows that have ended leave, several at once."""
+        """Give every row of the pool its next token; ended rows leave, several at once."""
         import torch
 
         pool = self.pool

@@ -4,9 +4,9 @@ A study outlives the processes that work on it. A trial's number is its job's nu
 worker died is taken up again under its number, so that its run goes on from its checkpoint; a
 failed one is tried again by the next start. `n_trials` is a total. Knows nothing of Hydra.
 
-`specs` (samplers and pruners as values), `space` (what may vary), `storage` (where it is kept),
-`sampling` (Optuna's side of these), `workers` (who is at work), `reporting` (a running trial's
-side), `results` (what was found).
+`settings` (what a study is), `specs` (samplers and pruners as values), `space` (what may vary),
+`storage` (where it is kept), `sampling` (Optuna's side of these), `workers` (who is at work),
+`reporting` (a running trial's side), `results` (what was found).
 """
 
 import contextlib
@@ -16,51 +16,22 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from experiments.errors import ConfigError
 from experiments.progress import say
-from experiments.statistics import Direction
-from experiments.study import results, specs, storage
+from experiments.study import results, storage
 from experiments.study import space as spaces
-from experiments.study.space import Parameters, Space
+from experiments.study.settings import Asked, Settings, refuse_another_search
+from experiments.study.space import Parameters
 from experiments.study.workers import Worker
 
 __all__ = ["Asked", "Settings", "Study"]
 
 _MUTEX = ".study.lock"
+# Parameters that exclude each other, and those that another worker drew at the same time.
+_NEVER_RUN = ("illegal", "repeated")
 _SECONDS_BETWEEN_LOOKS = 2.0
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a study is, and how far it is to go."""
-
-    sweep_dir: Path
-    name: str
-    space: Space
-    objectives: Mapping[str, Direction]
-    """Score -> `minimize` or `maximize`."""
-    n_trials: int
-    storage: str | None = None
-    sampler: specs.Sampler = field(default_factory=specs.Tpe)
-    pruner: specs.Pruner | None = None
-    seed: int = 0
-    fixed: Mapping[str, str] = field(default_factory=dict)
-    """Config keys that are the same in all trials; a study is never continued with others."""
-    retry_oom: bool = False
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A trial that is to be run now."""
-
-    number: int
-    parameters: Parameters
-    taken_up: bool = False
-    """A worker that died had begun it."""
 
 
 class Study:
@@ -126,7 +97,7 @@ class Study:
                 directions=list(given.objectives.values()) if self._is_new() else None,
                 load_if_exists=True,
             )
-            self._refuse_another_search()
+            refuse_another_search(given, self._study, storage.shown(self.url))
             seed = given.seed if given.sampler.seed is None else given.sampler.seed
             # Seeded anew by what is there: a resumed study would draw its first trials again.
             self._study.sampler = sampling.sampler(
@@ -138,26 +109,6 @@ class Study:
         import optuna
 
         return self.settings.name not in optuna.get_all_study_names(self._storage)
-
-    def _refuse_another_search(self) -> None:
-        """Keep to one search space, one set of objectives and one set of fixed keys a study."""
-        given = self.settings
-        own = {
-            "space": spaces.describe(given.space),
-            "objectives": dict(given.objectives),
-            "fixed": dict(sorted(given.fixed.items())),
-        }
-        stored = self._study.user_attrs.get("search")
-        if stored is None and not self._trials():
-            self._study.set_user_attr("search", own)
-            return
-        if stored != own:
-            what = _differences(stored, own) if stored else "it was not made by this program"
-            raise ConfigError(
-                f"the study '{given.name}' in {storage.shown(self.url)} is of another search "
-                f"({what}): name another with hydra.sweeper.study_name=NAME, or another folder "
-                "with hydra.sweep.dir=DIR."
-            )
 
     def _trials(self) -> Sequence[Any]:
         found: Sequence[Any] = self._storage.get_all_trials(self._study._study_id, deepcopy=False)
@@ -178,7 +129,8 @@ class Study:
             key = spaces.key(trial.params)
             if trial.state != TrialState.FAIL or key in others or not self._is_whole(trial):
                 continue
-            if trial.user_attrs.get("status") == "oom" and not self.settings.retry_oom:
+            status = trial.user_attrs.get("status")
+            if status in _NEVER_RUN or (status == "oom" and not self.settings.retry_oom):
                 continue
             others.add(key)
             self._study.enqueue_trial(trial.params, user_attrs={"retry_of": trial.number})
@@ -306,10 +258,17 @@ class Study:
         self._settle(number, {"status": "pruned"}, state=TrialState.PRUNED)
 
     def fail(self, number: int, status: str, message: str) -> None:
-        """Store that a trial failed and why; the next start tries its parameters again."""
+        """Store that a trial failed and why.
+
+        Args:
+            number: the trial.
+            status: `failed` (the next start tries its parameters again), `oom` (only if asked) or
+                `illegal` (never; it does not count).
+            message: what went wrong.
+        """
         from optuna.trial import TrialState
 
-        self._failed_here += status != "repeated"
+        self._failed_here += status not in _NEVER_RUN
         self._settle(number, {"status": status, "error": message}, state=TrialState.FAIL)
 
     def _settle(self, number: int, facts: Mapping[str, Any], **outcome: Any) -> None:
@@ -341,15 +300,3 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-
-
-def _differences(stored: Mapping[str, Any], own: Mapping[str, Any]) -> str:
-    """Name up to three keys that two searches do not share, with both values."""
-    found = []
-    for part in own:
-        one, other = dict(stored.get(part) or {}), own[part]
-        for key in sorted({*one, *other}):
-            if one.get(key) != other.get(key):
-                found.append(f"{key}: {one.get(key, 'not there')} then, {other.get(key)} now")
-    more = f", and {len(found) - 3} more" if len(found) > 3 else ""
-    return "; ".join(found[:3]) + more

@@ -10,13 +10,13 @@ def counts(trials: Sequence[Any]) -> dict[str, int]:
     """Return how many trials are in each state; one that was tried again counts once."""
     retried = {t.user_attrs.get("retry_of") for t in trials}
     found = [
-        _NAMES[t.state.name]
+        "illegal" if t.user_attrs.get("status") == "illegal" else _NAMES[t.state.name]
         for t in trials
         if t.state.name in _NAMES
         and t.number not in retried
         and t.user_attrs.get("status") != "repeated"
     ]
-    return {name: found.count(name) for name in _NAMES.values() if name in found}
+    return {name: found.count(name) for name in (*_NAMES.values(), "illegal") if name in found}
 
 
 def best(study: Any, names: Sequence[str]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from experiments.progress import say
 from experiments.records import Record
 
 FILE_NAME = ".sweep.json"
+_LOCK = ".sweep.lock"
 _BEST_FIRST = ("finished", "pruned", "running", "interrupted", "failed", "oom")
 
 
@@ -81,21 +82,28 @@ def write(sweep_dir: Path, plan: Plan) -> None:
     Raises:
         RecordError: the folder cannot be written.
     """
-    text = json.dumps(dataclasses.asdict(plan), indent=1) + "\n"
+    write_shared(sweep_dir, FILE_NAME, json.dumps(dataclasses.asdict(plan), indent=1) + "\n")
+
+
+def write_shared(sweep_dir: Path, name: str, text: str) -> None:
+    """Write a file of the sweep's folder; workers on one sweep do so at the same time.
+
+    Raises:
+        RecordError: the folder cannot be written.
+    """
+    from filelock import FileLock
+
     try:
-        records.write_whole(sweep_dir / FILE_NAME, text.encode())
-    except RecordError as error:
-        raise cannot_write(sweep_dir, error) from error
-
-
-def cannot_write(sweep_dir: Path, error: BaseException) -> RecordError:
-    """Return the sentence about a folder that nothing can be written to."""
-    cause = error.__cause__ if isinstance(error, RecordError) else error
-    reason = getattr(cause, "strerror", None) or str(error)
-    return RecordError(
-        f"the sweep's folder {sweep_dir} cannot be written ({reason}): make room or choose another "
-        "with hydra.sweep.dir=DIR."
-    )
+        sweep_dir.mkdir(parents=True, exist_ok=True)
+        with FileLock(sweep_dir / _LOCK):
+            records.write_whole(sweep_dir / name, text.encode())
+    except (OSError, RecordError) as error:
+        cause = error.__cause__ if isinstance(error, RecordError) else error
+        reason = getattr(cause, "strerror", None) or str(error)
+        raise RecordError(
+            f"the sweep's folder {sweep_dir} cannot be written ({reason}): make room or choose "
+            "another with hydra.sweep.dir=DIR."
+        ) from error
 
 
 def read(sweep_dir: Path) -> Plan | None:
