@@ -76,14 +76,9 @@ def test_imports_point_down() -> None:
 @pytest.mark.parametrize(
     "module",
     [
-<<<<<<< HEAD
         *("config", "records", "toolworld", "statistics", "report"),
         *("bfcl", "bfcl.export", "scoring", "plans", "plan_scoring"),
-        *("frozen", "study", "sweeps.status"),
-=======
-        *("config", "records", "toolworld", "statistics", "report", "frozen"),
-        *("study", "study.reporting", "sweeps.status", "sweeps.plan"),
->>>>>>> wt-sweeps
+        *("frozen", "study", "study.reporting", "sweeps.status", "sweeps.plan"),
         *("launching.jobs", "launching.dispatch", "launching.processes", "launching.here"),
         *("launching.slurm", "launching.cluster"),
     ],

@@ -15,11 +15,7 @@ from experiments.errors import ConfigError
 CONF_FILES = sorted(
     path.relative_to(ROOT / "conf").with_suffix("").as_posix()
     for path in (ROOT / "conf").rglob("*/*.yaml")
-<<<<<<< HEAD
-    if "hydra" not in path.parts
-=======
     if path.relative_to(ROOT / "conf").parts[0] != "hydra"  # launchers have tests of their own
->>>>>>> wt-sweeps
 )
 # Files that describe something the user has to name.
 NEEDED = {
