@@ -149,10 +149,13 @@ def test_ten_steps_of_pretraining_twice_give_the_same_bytes_in_the_shipped_layou
     for folder in folders:
         tokenizer = Tokenizer.from_file(str(BASE / "tokenizer.json"))
         pretrain.write(pretrain.pretrain(tokenizer, steps=10), tokenizer, folder)
+        pretrain.write_held_out(folder)
     names = sorted(path.name for path in folders[0].iterdir())
     assert names == sorted(path.name for path in BASE.iterdir())
     for name in names:
         assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes(), name
+    text = "held_out.jsonl"
+    assert (folders[0] / text).read_bytes() == (BASE / text).read_bytes()
 
 
 def test_another_seed_gives_other_weights(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -160,7 +160,8 @@ def test_answers_are_scored_without_dropout(tmp_path: Path) -> None:
     adapter = f"model.adapter={trained.folder / 'adapter'}"
     scored = make(tmp_path / "b", "trainer.max_steps=0", adapter, "eval.limit=null",
                   "eval.base=false").record  # fmt: skip
-    assert [i["text"] for i in records.items(scored)] == [i["text"] for i in records.items(trained)]
+    one, other = ([i.get("text") for i in records.items(of)] for of in (scored, trained))
+    assert one == other and any(one)
 
 
 def test_training_goes_on_from_a_named_adapter_of_the_same_shape(tmp_path: Path) -> None:
