@@ -35,6 +35,7 @@ def numbers(record: Record) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 def test_a_run_after_others_in_one_process_has_the_numbers_of_a_solo_run(tmp_path: Path) -> None:
     kinds = [["lora=dora"], ["lora=none"], ["lora=qv", "lora.dropout=0.1"],
              ["trainer.gradient_checkpointing=true"], ["data.seed=3"], []]  # fmt: skip

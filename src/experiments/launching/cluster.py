@@ -15,6 +15,12 @@ from experiments.launching.settings import Ray
 _SECONDS_TO_STOP = 30.0
 # The smallest store Ray accepts is 75 MiB; results are records' summaries of some kilobytes.
 _STORE_BYTES = 100 << 20
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # no library reports home unasked
+    "RAY_DEDUP_LOGS": "0",  # two runs may say the same
+    # Hide the GPUs from a task that reserves none, which Ray will stop doing by default.
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
+}
 
 
 @dataclass
@@ -40,6 +46,8 @@ class Cluster:
     """The place of the Ray launcher."""
 
     def __init__(self, program: Program, settings: Ray) -> None:
+        for name, value in _ENVIRONMENT.items():  # read when Ray is imported
+            os.environ.setdefault(name, value)
         import ray
 
         self._program = program
@@ -48,9 +56,10 @@ class Cluster:
         if not ray.is_initialized():
             _connect(settings)
         self._threads = max(1, int(settings.cpus_per_run))
+        gpus = settings.gpus_per_run
         self._run = ray.remote(
             num_cpus=settings.cpus_per_run,
-            num_gpus=settings.gpus_per_run,
+            num_gpus=min(1, ray.cluster_resources().get("GPU", 0)) if gpus is None else gpus,
             max_retries=0,
             runtime_env={"env_vars": {placement.THREADS: str(self._threads)}},
         )(_run)
@@ -98,9 +107,6 @@ def check() -> None:
 def _connect(settings: Ray) -> None:
     import ray
 
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no library reports home unasked
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # two runs may say the same
     if settings.address is not None:
         try:
             ray.init(address=settings.address, log_to_driver=True)

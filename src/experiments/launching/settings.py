@@ -100,8 +100,8 @@ class Ray:
     """GPUs of the cluster started here; null = those Ray finds."""
     cpus_per_run: float = 1
     """Cores a run reserves; whole ones are also its threads."""
-    gpus_per_run: float = 0
-    """GPUs a run reserves: 1, or a part of one to let runs share it."""
+    gpus_per_run: float | None = None
+    """GPUs a run reserves: null = 1 if the cluster has any, a part of one lets runs share it."""
 
     def problems(self) -> Iterator[str]:
         """Yield what is out of range."""
@@ -109,7 +109,7 @@ class Ray:
         yield from _at_least(0, num_gpus=self.num_gpus)
         if self.cpus_per_run <= 0:
             yield f"cpus_per_run={self.cpus_per_run:g}: must be above 0"
-        if not 0 <= self.gpus_per_run <= 1:
+        if self.gpus_per_run is not None and not 0 <= self.gpus_per_run <= 1:
             yield f"gpus_per_run={self.gpus_per_run:g}: a run uses at most one GPU; set 0 to 1"
         if self.address is not None and (self.num_cpus, self.num_gpus) != (None, None):
             yield (
