@@ -7,9 +7,11 @@ import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 
-from conftest import ROOT, SMOKE, Cli
+from conftest import ROOT, SMOKE, Cli, composed
 from experiments import records
+from experiments.errors import ConfigError
 from experiments.study import specs
+from hydra_plugins import _experiments_keys as keys
 
 # As SMOKE, with two optimiser steps: about a second of training and answers.
 QUICK = (*SMOKE, "eval.base=false", "trainer.max_steps=2", "trainer.eval_every_steps=1")
@@ -170,17 +172,6 @@ BAD = [
     (["lora.dropout=range(0.1,0.5,0.1)"], "lora.dropout=range(0.1,0.5,0.1): range(...) is for "
      "whole numbers, because steps of a fraction do not add up exactly; list the values, for "
      "example lora.dropout=0.1,0.2, or use interval(...) with hydra/sweeper=optuna."),
-    (["hydra.sweeper.n_trials=0"], "hydra.sweeper.n_trials=0: must be at least 1."),
-    (["hydra.sweeper.direction=maximize"], "hydra.sweeper.direction=maximize, but "
-     "validation/loss/nll is better when lower: leave hydra.sweeper.direction out."),
-    (["eval.objective=mine"], "hydra.sweeper.objectives: no metric declares the direction of "
-     "mine; set hydra.sweeper.direction to minimize or maximize."),
-    (["hydra.sweeper.direction=[minimize,maximize]"], "hydra.sweeper.direction has 2 entries for "
-     "1 objectives (validation/loss/nll): name the scores in hydra.sweeper.objectives, and a "
-     "direction for each, or leave direction out."),
-    (["hydra.sweeper.search_space={x:1}"], "hydra.sweeper.search_space is the old form: write "
-     "hydra.sweeper.params, for example 'lora.r: choice(4, 16)' or 'trainer.learning_rate: "
-     "tag(log, interval(1e-4, 1e-2))'."),
     (["hydra/sweeper/pruner=asha", "hydra.sweeper.objectives=[loss/nll,calls/exact]"],
      "hydra/sweeper/pruner=asha with 2 objectives: Optuna prunes by one; name one, or leave the "
      "pruner out."),
@@ -199,6 +190,48 @@ BAD = [
     (["lora.r=0,-1"], "no cell of the search is legal, none was started:"),
     (["lora.r=4,0", RATES], "the search has illegal values, none was started:"),
 ]  # fmt: skip
+
+KEYS: dict[str, Any] = {
+    "n_trials": 3, "n_jobs": 1, "seeds_per_trial": 1, "search_space": None,
+    "custom_search_space": None, "objectives": None, "direction": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"n_trials": 0}, "hydra.sweeper.n_trials=0: must be at least 1."),
+        ({"direction": "maximize"}, "hydra.sweeper.direction=maximize, but validation/loss/nll is "
+         "better when lower: leave hydra.sweeper.direction out."),
+        ({"direction": "up"}, "hydra.sweeper.direction=up: must be minimize or maximize."),
+        ({"objectives": ["mine"]}, "hydra.sweeper.objectives: no metric declares the direction of "
+         "mine; set hydra.sweeper.direction to minimize or maximize."),
+        ({"direction": ["minimize", "maximize"]}, "hydra.sweeper.direction has 2 entries for 1 "
+         "objectives (validation/loss/nll): name the scores in hydra.sweeper.objectives, and a "
+         "direction for each, or leave direction out."),
+        ({"search_space": {"x": 1}}, "hydra.sweeper.search_space is the old form: write "
+         "hydra.sweeper.params, for example 'lora.r: choice(4, 16)' or 'trainer.learning_rate: "
+         "tag(log, interval(1e-4, 1e-2))'."),
+        ({"custom_search_space": "mine.f"}, "hydra.sweeper.custom_search_space is not supported: "
+         "a space that a function changes from trial to trial cannot be checked before it starts; "
+         "use hydra.sweeper.params."),
+    ],
+)  # fmt: skip
+def test_a_key_without_a_meaning_is_refused(changes: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        keys.refuse(KEYS | changes)
+        keys.objectives(KEYS | changes, composed())
+    assert str(caught.value) == sentence
+
+
+def test_the_direction_follows_from_the_score() -> None:
+    assert keys.objectives(KEYS, composed()) == {"validation/loss/nll": "minimize"}
+    calls = composed("eval.objective=calls/exact")
+    assert keys.objectives(KEYS, calls) == {"calls/exact": "maximize"}
+    own = composed("eval.objective=calls/exact", "eval.direction=minimize")
+    assert keys.objectives(KEYS, own) == {"calls/exact": "minimize"}
+    two = {"objectives": ["mine", "loss/nll"], "direction": ["maximize", "minimize"]}
+    assert keys.objectives(KEYS | two, composed()) == {"mine": "maximize", "loss/nll": "minimize"}
 
 
 @pytest.mark.parametrize(("arguments", "sentence"), BAD, ids=lambda value: str(value[0])[:40])

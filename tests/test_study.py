@@ -91,6 +91,30 @@ def test_a_grid_goes_through_its_cells_in_their_order(tmp_path: Path) -> None:
     )
 
 
+def test_a_sampler_or_pruner_that_is_none_is_one_sentence() -> None:
+    for tree, sentence in (
+        ("tpe", "hydra.sweeper.sampler=tpe: it is chosen as a file, hydra/sweeper/sampler=NAME. "
+         "Allowed: tpe, random, grid, cmaes, gp, qmc, nsgaii."),
+        ({"_target_": "optuna.samplers.TPESampler"}, "hydra.sweeper.sampler._target_="
+         "optuna.samplers.TPESampler: classes are not named in a config; choose hydra/sweeper/"
+         "sampler=NAME. Allowed: tpe, random, grid, cmaes, gp, qmc, nsgaii."),
+        ({"name": "tpee"}, "hydra/sweeper/sampler=tpee: did you mean 'tpe'? Allowed: tpe, random, "
+         "grid, cmaes, gp, qmc, nsgaii."),
+        ({"name": "random", "gamma": 1}, "hydra.sweeper.sampler.gamma: sampler random has no such "
+         "key; Allowed: name, seed."),
+    ):  # fmt: skip
+        with pytest.raises(ConfigError) as caught:
+            specs.sampler(tree)  # type: ignore[arg-type]
+        assert str(caught.value) == sentence
+    with pytest.raises(ConfigError) as caught:
+        specs.pruner({"name": "asha", "reduction_factor": 1, "min_resource": 0})
+    assert str(caught.value) == (
+        "hydra.sweeper.pruner.reduction_factor=1: must be at least 2; "
+        "hydra.sweeper.pruner.min_resource=0: must be at least 1."
+    )
+    assert specs.pruner(None) is None
+
+
 def test_a_grid_over_an_interval_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught, study(tmp_path, sampler=specs.Grid()):
         pass
@@ -313,7 +337,7 @@ def test_every_pruner_stops_a_bad_run_from_another_process_view(
 EVENT = st.sampled_from(["finish", "finish", "fail", "prune", "leave", "leave twice"])
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(events=st.lists(EVENT, min_size=1, max_size=12), total=st.integers(1, 7))
 def test_whatever_happens_numbers_and_parameters_are_unique_and_the_total_is_kept(
     events: list[str], total: int

@@ -77,7 +77,7 @@ class Search:
         size = spaces.size(self._space)
         wanted = self._given["n_trials"]
         if wanted is None:
-            grid = (self._given["sampler"] or {}).get("name") == "grid"
+            grid = specs.sampler(self._given["sampler"] or {}).name == "grid"
             wanted = size if size and grid else _N_TRIALS
         self.total = min(int(wanted), size or int(wanted))
         composed = self._jobs.compose(self._fixed)
@@ -106,7 +106,7 @@ class Search:
             n_trials=self.total,
             storage=storage,
             sampler=specs.sampler(given["sampler"] or {}),
-            pruner=specs.pruner(pruner and dict(pruner)),
+            pruner=specs.pruner(pruner),
             seed=self._seed,
             fixed=jobs.flat(composed),
             retry_oom=bool(OmegaConf.select(composed, "retry_oom")),

@@ -11,13 +11,13 @@ from experiments import records
 
 RUNS = int(os.environ.get("BENCH_RUNS", "16"))
 # About three seconds of training a run on a core without neighbours.
-LINE = (*SMOKE, "eval.base=false", "trainer.max_steps=80", "trainer.save_every_steps=80")
+LINE = (*SMOKE, "eval.base=false", "trainer.max_steps=60", "trainer.save_every_steps=60")
 
 
 def seconds(folder: Path, *arguments: str) -> float:
     began = time.perf_counter()
     subprocess.run(
-        [sys.executable, str(ROOT / "train.py"), *LINE, *arguments],
+        [sys.executable, str(ROOT / "train.py"), *arguments, *LINE],
         cwd=folder, env=environment(), stdout=subprocess.DEVNULL, check=True,
     )  # fmt: skip
     return time.perf_counter() - began

@@ -190,6 +190,11 @@ def pruner(tree: Mapping[str, Any] | None) -> Pruner | None:
 
 def _from_tree(group: str, known: Mapping[str, type[Any]], tree: Mapping[str, Any]) -> Any:
     where = f"hydra/sweeper/{group}"
+    if not isinstance(tree, Mapping):
+        raise ConfigError(
+            f"hydra.sweeper.{group}={tree}: it is chosen as a file, {where}=NAME. Allowed: "
+            f"{', '.join(known)}."
+        )
     if "_target_" in tree:
         raise ConfigError(
             f"hydra.sweeper.{group}._target_={tree['_target_']}: classes are not named in a "
