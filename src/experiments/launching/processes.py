@@ -32,10 +32,12 @@ class _Running:
     def result(self) -> JobReturn | None:
         if not self.future.done():
             return None
-        try:
-            return self.future.result()
-        except BrokenProcessPool as error:
+        error = self.future.exception()
+        if isinstance(error, BrokenProcessPool):
             return jobs.died(self.job, f"died ({str(error).splitlines()[0].rstrip('.')})")
+        if isinstance(error, KeyboardInterrupt):  # this process alone was asked to stop
+            return jobs.died(self.job, "was interrupted")
+        return self.future.result()
 
 
 class _Worker:
