@@ -22,6 +22,7 @@ from experiments.launching.settings import Joblib
 
 # A run that is asked to stop ends its step and writes its record.
 SECONDS_TO_STOP = 30.0
+SECONDS_FOR_A_RECORD = 10.0
 
 
 @dataclass
@@ -140,5 +141,7 @@ def _prepare(parent: int) -> None:
         while os.getppid() == parent:
             time.sleep(1.0)
         os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(SECONDS_FOR_A_RECORD)
+        os._exit(1)  # the queue of jobs has no other end, so waiting for the next one never ends
 
     threading.Thread(target=watch, daemon=True).start()
