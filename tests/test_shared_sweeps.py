@@ -77,7 +77,7 @@ def test_two_workers_on_one_line_share_it_and_do_each_run_once(tmp_path: Path) -
 
 @pytest.mark.slow
 def test_the_run_of_a_killed_worker_is_finished_by_the_other(tmp_path: Path) -> None:
-    line = ("seed=0,1,2,3,4,5", "eval.base=false", "trainer.max_steps=40",
+    line = ("seed=0,1,2,3", "eval.base=false", "trainer.max_steps=40",
             "trainer.save_every_steps=5")  # fmt: skip
     doomed, other = start(tmp_path, *line), start(tmp_path, *line)
     assert doomed.stdout is not None
@@ -90,14 +90,14 @@ def test_the_run_of_a_killed_worker_is_finished_by_the_other(tmp_path: Path) -> 
             break
     rest, _ = doomed.communicate()
     out = ended(other)
-    found = read(tmp_path / "sweep", 6)
+    found = read(tmp_path / "sweep", 4)
     assert lost in {r.run_id for r in found.values()}
     assert lost not in trained(rest)
     assert trained(out).count(lost) == 1
     assert "continuing from checkpoint-" in out
     undisturbed = start(tmp_path, *line, "hydra.sweep.dir=calm")
     ended(undisturbed)
-    calm = read(tmp_path / "calm", 6)
+    calm = read(tmp_path / "calm", 4)
     assert {n: numbers(r) for n, r in found.items()} == {n: numbers(r) for n, r in calm.items()}
 
 

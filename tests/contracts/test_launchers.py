@@ -219,6 +219,20 @@ def test_a_job_whose_process_dies_is_named_and_the_others_end(
     assert str(error(results[1])).startswith("the process of job 1 (seed=1) ")
 
 
+@pytest.mark.parametrize(("name", "overrides"), OTHER_PROCESSES[:1])
+def test_a_process_that_alone_is_asked_to_stop_does_not_stop_the_sweep(
+    launch: Launch, name: str, overrides: list[str]
+) -> None:
+    def task(cfg: DictConfig) -> Any:
+        if cfg.seed == 1:
+            raise KeyboardInterrupt
+        return cfg.seed
+
+    results = launch(name, overrides, task)
+    assert "was interrupted before it ended" in str(error(results[1]))
+    assert [results[n].return_value for n in (0, 2)] == [0, 2]
+
+
 @every_other_process
 def test_an_error_that_cannot_travel_becomes_a_sentence(
     launch: Launch, name: str, overrides: list[str]
@@ -310,7 +324,7 @@ def test_every_launcher_leaves_one_record_a_job_with_the_same_scores(
 def test_an_interrupted_sweep_says_so_in_the_records_and_goes_on_by_the_same_line(
     tmp_path: Path, name: str, overrides: list[str]
 ) -> None:
-    line = ("seed=0,1", "trainer.max_steps=120", "trainer.save_every_steps=10")
+    line = ("seed=0,1", "trainer.max_steps=60", "trainer.save_every_steps=5")
     process = start(tmp_path, name, overrides, *line)
     checkpoint = "sweep/*/checkpoints/checkpoint-*/trainer_state.json"
     last = time.monotonic() + 120

@@ -22,6 +22,7 @@ from experiments.launching.settings import Joblib
 
 # A run that is asked to stop ends its step and writes its record.
 SECONDS_TO_STOP = 30.0
+SECONDS_FOR_A_RECORD = 10.0
 
 
 @dataclass
@@ -32,10 +33,12 @@ class _Running:
     def result(self) -> JobReturn | None:
         if not self.future.done():
             return None
-        try:
-            return self.future.result()
-        except BrokenProcessPool as error:
+        error = self.future.exception()
+        if isinstance(error, BrokenProcessPool):
             return jobs.died(self.job, f"died ({str(error).splitlines()[0].rstrip('.')})")
+        if isinstance(error, KeyboardInterrupt):  # this process alone was asked to stop
+            return jobs.died(self.job, "was interrupted")
+        return self.future.result()
 
 
 class _Worker:
@@ -138,5 +141,7 @@ def _prepare(parent: int) -> None:
         while os.getppid() == parent:
             time.sleep(1.0)
         os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(SECONDS_FOR_A_RECORD)
+        os._exit(1)  # the queue of jobs has no other end, so waiting for the next one never ends
 
     threading.Thread(target=watch, daemon=True).start()
