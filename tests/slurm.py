@@ -71,6 +71,7 @@ def running(folder: Path) -> Iterator[Path]:
         _start("slurmd", "-c", "-f", str(config), "-N", host)
         _wait_until_idle(config)
         yield config
+        _wait_until_empty(config)
     finally:
         for name in ("slurmd", "slurmctld", "munged"):
             _stop(folder / f"{name}.pid")
@@ -97,6 +98,19 @@ def _wait_until_idle(config: Path) -> None:
             return
         time.sleep(0.2)
     raise RuntimeError(f"Slurm did not come up: {found.stdout} {found.stderr}")
+
+
+def _wait_until_empty(config: Path) -> None:
+    """Cancel what is left: a step whose controller is gone tries for minutes to reach it."""
+    environment = os.environ | {"SLURM_CONF": str(config)}
+    subprocess.run(["scancel", "--user=root"], env=environment, check=False)
+    for _ in range(100):
+        found = subprocess.run(
+            ["squeue", "--noheader"], env=environment, capture_output=True, check=False
+        )
+        if not found.stdout.strip():
+            return
+        time.sleep(0.2)
 
 
 def _stop(pid_file: Path) -> None:
