@@ -239,7 +239,7 @@ class EvalConfig:
     base: bool = True
     """Score the untuned base too, so that its row stands in the table."""
     batch_size: int | None = None
-    """Answers that are written at a time; null = as memory allows, at most 96 on a CPU and 256 on
+    """Answers that are written at a time; null = as memory allows, at most 128 on a CPU and 256 on
     a GPU. The answers do not depend on it."""
     max_new_tokens: int | None = None
     """Longest answer; null = 1.25 x the longest gold answer of the test splits."""

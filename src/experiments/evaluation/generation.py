@@ -22,7 +22,7 @@ from experiments.progress import say
 
 # `make bench` prints what these give against one prompt at a time.
 CHUNK_ROWS = 32
-POOL_ROWS_CPU, POOL_ROWS_GPU = 96, 256
+POOL_ROWS_CPU, POOL_ROWS_GPU = 128, 256
 # Reading a chunk holds activations of about this many tokens at once.
 CHUNK_TOKENS = 16_384
 # A beginning shorter than this, or shared by fewer prompts, costs more calls than it saves.
