@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from experiments.evaluation.pool import Pool, append, is_plain, keep
 from experiments.models import Base
 from experiments.progress import say
 
@@ -98,17 +99,6 @@ class _Chunk:
 
 
 @dataclass
-class _Pool:
-    """The rows that are being continued."""
-
-    indices: list[int]
-    cache: Any
-    mask_BL: Any
-    position_B1: Any
-    logits_BV: Any
-
-
-@dataclass
 class _Writer:
     model: Any
     base: Base
@@ -116,7 +106,7 @@ class _Writer:
     limits: Limits
     done: Done
     notes: list[str] = field(default_factory=list)
-    pool: _Pool | None = None
+    pool: Pool | None = None
     written: dict[int, list[int]] = field(default_factory=dict)
     """Index of an unfinished prompt -> its new tokens."""
     beginnings: dict[tuple[int, ...], Any] = field(default_factory=dict)
@@ -131,7 +121,7 @@ class _Writer:
         self.pool_rows = self.limits.pool_rows or (POOL_ROWS_CPU if on_cpu else POOL_ROWS_GPU)
         self.cache_bytes = _free_bytes(on_cpu) * CACHE_SHARE
         self.token_bytes = _cache_bytes_per_token(self.model)
-        self.plain = _is_plain(DynamicCache(config=self.model.config))
+        self.plain = is_plain(DynamicCache(config=self.model.config))
         self._queue(range(len(self.prompts)))
         while self.waiting or self.pool:
             try:
@@ -168,7 +158,7 @@ class _Writer:
             self.waiting.popleft()
             self.written |= {i: [] for i in chunk.indices}
             if self.pool:
-                _append(self.pool, read)
+                append(self.pool, read)
             else:
                 self.pool = read
 
@@ -185,7 +175,7 @@ class _Writer:
         width = max(longest, self.pool.mask_BL.shape[1]) + self.limits.new_tokens
         return rows <= self.pool_rows and rows * width * self.token_bytes <= self.cache_bytes
 
-    def _read(self, chunk: _Chunk) -> _Pool:
+    def _read(self, chunk: _Chunk) -> Pool:
         """Run the prompts of a chunk through the model and return them as a pool."""
         import torch
 
@@ -200,7 +190,7 @@ class _Writer:
         position_BL = (mask_BL.cumsum(1) - 1).clamp(min=0)[:, skip:]
         cache = self._beginning(chunk.shared, len(rests))
         logits_BV = self._forward(ids_BL, mask_BL, position_BL, cache)
-        return _Pool(list(chunk.indices), cache, mask_BL, position_BL[:, -1:], logits_BV)
+        return Pool(list(chunk.indices), cache, mask_BL, position_BL[:, -1:], logits_BV)
 
     def _beginning(self, shared: tuple[int, ...], rows: int) -> Any:
         """Return a cache that holds the shared beginning for each of `rows` rows."""
@@ -253,7 +243,7 @@ class _Writer:
             self.pool = None
             return
         if len(stay) <= KEPT_SHARE * len(pool.indices) or self._would_fit(len(stay)):
-            next_B = next_B[_keep(pool, stay)]
+            next_B = next_B[keep(pool, stay)]
         ones_B1 = torch.ones_like(pool.position_B1)
         pool.mask_BL = torch.cat([pool.mask_BL, ones_B1], dim=1)
         pool.position_B1 = pool.position_B1 + 1
@@ -312,47 +302,6 @@ def _common_beginning(lists: Sequence[list[int]]) -> list[int]:
     first, last = min(lists), max(lists)
     same = next((n for n, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), None)
     return first[: min(len(first), len(last)) if same is None else same]
-
-
-def _is_plain(cache: Any) -> bool:
-    """Tell whether a cache holds the whole keys and values of each layer.
-
-    Only such rows can be joined or padded in the middle: a sliding window counts the padding.
-    """
-    from transformers.cache_utils import DynamicLayer
-
-    return all(type(layer) is DynamicLayer for layer in cache.layers)
-
-
-def _append(pool: _Pool, read: _Pool) -> None:
-    """Put the rows of one pool behind those of another; both caches are plain."""
-    import torch
-    from torch.nn.functional import pad
-
-    widths = pool.mask_BL.shape[1], read.mask_BL.shape[1]
-    more = [max(widths) - width for width in widths]
-
-    def joined(one_BHLD: Any, other_BHLD: Any) -> Any:
-        return torch.cat([pad(one_BHLD, (0, 0, more[0], 0)), pad(other_BHLD, (0, 0, more[1], 0))])
-
-    for one, other in zip(pool.cache.layers, read.cache.layers, strict=True):
-        one.keys = joined(one.keys, other.keys)
-        one.values = joined(one.values, other.values)
-    pool.mask_BL = torch.cat([pad(pool.mask_BL, (more[0], 0)), pad(read.mask_BL, (more[1], 0))])
-    pool.position_B1 = torch.cat([pool.position_B1, read.position_B1])
-    pool.logits_BV = torch.cat([pool.logits_BV, read.logits_BV])
-    pool.indices += read.indices
-
-
-def _keep(pool: _Pool, places: list[int]) -> Any:
-    """Drop all other rows of the pool; return the places as a tensor."""
-    import torch
-
-    kept = torch.tensor(places, device=pool.mask_BL.device)
-    pool.cache.batch_select_indices(kept)
-    pool.mask_BL, pool.position_B1 = pool.mask_BL[kept], pool.position_B1[kept]
-    pool.indices = [pool.indices[place] for place in places]
-    return kept
 
 
 def _cache_bytes_per_token(model: Any) -> int:
