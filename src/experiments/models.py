@@ -7,6 +7,7 @@ a mistyped folder a wrong repo id.
 
 import hashlib
 import json
+import logging
 import os
 import socket
 import warnings
@@ -164,6 +165,8 @@ def _silence_transformers() -> None:
     """Keep progress bars of a second's work and notes meant for library authors out of the log."""
     import transformers
 
+    # bitsandbytes names a faster 4-bit kernel that a CPU could use; PEFT imports it for every run.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     # PEFT still reads the old name of an attribute.
     warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")
     transformers.logging.set_verbosity_error()
