@@ -1,6 +1,7 @@
 """What tests share: composing configs, small runs, the command line, the shared real data."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -27,6 +28,10 @@ SMOKE = (
     "data.unseen_tools_rows=0",
     "eval.max_new_tokens=8",
 )
+
+# A shell starts its background jobs deaf to Ctrl-C, and so are the commands that tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 Load = Callable[..., RunConfig]
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
