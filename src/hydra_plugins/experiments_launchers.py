@@ -6,6 +6,7 @@ our own, so that no other plugin's launcher is replaced; `conf/hydra/launcher/` 
 ones.
 """
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -44,9 +45,9 @@ class _Launcher(Launcher):
     def check(self) -> None:
         """Refuse settings that are out of range or need a package that is not there."""
 
+    @abstractmethod
     def place(self, program: "Program", n_jobs: int) -> "Place":
         """Return where the jobs run."""
-        raise NotImplementedError
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int

@@ -7,6 +7,7 @@ Hydra application of the environment: nothing heavy may be imported at the top.
 import dataclasses
 import hashlib
 import re
+from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -78,8 +79,9 @@ class _Sweeper(Sweeper):
             )
         return answers
 
+    @abstractmethod
     def _run(self, overrides: Sequence[Override]) -> list[Any]:
-        raise NotImplementedError
+        """Run the jobs that the overrides describe and return their answers."""
 
     def _too_many_failed(self, total: int) -> bool:
         """Say so once more runs have failed than `max_failure_rate` allows of all."""

@@ -121,6 +121,15 @@ def test_out_of_memory_halves_the_rows_and_changes_no_answer(
     assert "going on with 8 prompts at a time" in notes[-1]
 
 
+def test_what_memory_made_an_evaluation_do_is_told(
+    base: Base, prompts: list[list[int]], small_memory: list[int]
+) -> None:
+    subject = evaluation.Subject(base.model, base, "base", load(*SMOKE).eval)
+    notes: list[str] = []
+    evaluation.answer(subject, prompts[:20], "test", 4, notes)
+    assert notes[-1].startswith("test: out of memory while answering")
+
+
 def test_out_of_memory_halves_the_batches_of_the_loss(base: Base, small_memory: list[int]) -> None:
     from experiments.metrics import loss
 

@@ -63,7 +63,7 @@ class HeldOut:
 
 def score(subject: Subject, data: TrainData, text: HeldOut | None = None) -> Scores:
     """Score one model on every split that is there, and on the held-out text."""
-    scores = Scores(facts={"max_new_tokens": {}, "stop_reasons": {}, "defects": {}})
+    scores = Scores(facts={"max_new_tokens": {}, "stop_reasons": {}, "defects": {}, "notes": []})
     if data.validation:
         made = _losses(subject, data.validation)
         _add_losses(scores, "validation/", data.validation, made)
@@ -77,9 +77,16 @@ def score(subject: Subject, data: TrainData, text: HeldOut | None = None) -> Sco
 
 
 def answer(
-    subject: Subject, prompts: Sequence[list[int]], split: str, new_tokens: int
+    subject: Subject,
+    prompts: Sequence[list[int]],
+    split: str,
+    new_tokens: int,
+    notes: list[str] | None = None,
 ) -> list[Generated]:
-    """Answer prompts greedily; those answered before an interruption are not asked again."""
+    """Answer prompts greedily; those answered before an interruption are not asked again.
+
+    What was adapted on the way (out of memory) is added to `notes`.
+    """
     limits = Limits(new_tokens, subject.spec.batch_size)
     done: dict[int, Generated] = {}
     file: ProgressFile | None = None
@@ -99,7 +106,9 @@ def answer(
         next(shown, None)
 
     try:
-        generate(subject.model, subject.base, [prompts[i] for i in left], limits, keep)
+        adapted = generate(subject.model, subject.base, [prompts[i] for i in left], limits, keep)
+        if notes is not None:
+            notes += [f"{split}: {note}" for note in adapted]
         next(shown, None)  # closes the bar
     finally:
         if file is not None:
@@ -113,7 +122,8 @@ def _score_split(
     prefix = "" if split == "test" else f"{split}/"
     losses = _losses(subject, rows)
     _add_losses(scores, prefix, rows, losses)
-    given = answer(subject, [e.prompt_ids for e in rows], split, new_tokens)
+    prompts = [e.prompt_ids for e in rows]
+    given = answer(subject, prompts, split, new_tokens, scores.facts["notes"])
     modules = {name: metrics.load(name) for name in [*subject.spec.metrics, "generation"]}
     per_key: dict[str, list[float]] = defaultdict(list)
     defects: Counter[str] = Counter()

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments.errors import RecordError
 from experiments.evaluation.generation import Generated, Limits
 from experiments.models import Base
 
@@ -41,8 +42,14 @@ class ProgressFile:
         self._file.close()
 
     def _line(self, value: dict[str, Any]) -> None:
-        self._file.write(json.dumps(value) + "\n")
-        self._file.flush()
+        try:
+            self._file.write(json.dumps(value) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise RecordError(
+                f"{self.path} cannot be written ({error.strerror}): make room, then run the same "
+                "command; it goes on from the last whole answer."
+            ) from error
 
 
 def key(model: Any, base: Base, prompts: Sequence[list[int]], limits: Limits) -> str:
