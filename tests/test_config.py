@@ -218,7 +218,8 @@ def test_a_rate_or_rank_is_either_legal_or_refused(rate: float, rank: int) -> No
 
 
 def test_every_field_that_is_not_obvious_is_documented() -> None:
-    source = (ROOT / "src/experiments/config/schema.py").read_text(encoding="utf-8")
+    files = sorted((ROOT / "src/experiments/config").glob("*.py"))
+    source = "\n".join(file.read_text(encoding="utf-8") for file in files)
     for name in ("alpha_rule", "select", "keep", "max_steps", "objective", "resolved_from"):
         assert re.search(rf'^    {name}: .*\n    """', source, re.M), name
     assert dataclasses.is_dataclass(config.RunConfig)

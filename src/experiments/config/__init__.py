@@ -14,16 +14,14 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from experiments.config.data import FORMATS, ColumnsConfig, DataConfig, SourceConfig
+from experiments.config.evaluation import EvalConfig
 from experiments.config.explaining import explain, one_sentence_errors
+from experiments.config.lora import LoraConfig
+from experiments.config.machine import HardwareConfig
+from experiments.config.model import ModelConfig
 from experiments.config.resolution import resolve
-from experiments.config.schema import (
-    EvalConfig,
-    HardwareConfig,
-    LoraConfig,
-    ModelConfig,
-    RunConfig,
-    TrainerConfig,
-)
+from experiments.config.schema import RunConfig
+from experiments.config.trainer import TrainerConfig
 from experiments.errors import ConfigError
 
 __all__ = [

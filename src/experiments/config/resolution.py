@@ -8,7 +8,8 @@ import dataclasses
 from typing import Any
 
 from experiments.config.data import DataConfig
-from experiments.config.schema import DEFAULT_ALPHA, LoraConfig, RunConfig
+from experiments.config.lora import DEFAULT_ALPHA, LoraConfig
+from experiments.config.schema import RunConfig
 from experiments.errors import ConfigError
 
 # What a field of `trainer` is when neither the user, nor the recipe, nor the hardware says so.

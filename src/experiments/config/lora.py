@@ -1,0 +1,70 @@
+"""Where an adapter is attached and how large it is."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from experiments.config.checks import at_least, one_of
+
+LORA_METHODS = ("lora", "none")
+ALPHA_RULES = ("const", "r", "2r")
+INITIALISATIONS = ("default", "gaussian", "olora", "orthogonal", "pissa")
+DEFAULT_ALPHA = 32
+
+
+@dataclass
+class LoraConfig:
+    """Where LoRA is attached and how large it is."""
+
+    label: str = "lora"
+    """Name in tables."""
+    method: str = "lora"
+    """`lora`, or `none` for full fine-tuning."""
+    target_modules: Any = "all-linear"
+    """`all-linear` (every linear layer but the head) or a list of module names."""
+    r: int | None = None
+    """Rank; null = the model's recipe, else 16."""
+    alpha: float | None = None
+    """LoRA alpha; null = by `alpha_rule`. The update is scaled by alpha/r, rsLoRA alpha/sqrt(r)."""
+    alpha_rule: str = "const"
+    """`const` (32 at every rank), `r` or `2r`."""
+    dropout: float = 0.0
+    """Dropout on the adapter's input, 0-1."""
+    use_dora: bool = False
+    use_rslora: bool = False
+    init: str = "default"
+    """`default` (B = 0), `gaussian`, `olora`, `orthogonal` or `pissa`."""
+    extra: dict[str, Any] = field(default_factory=dict)
+    """Any other field of peft.LoraConfig; a name that PEFT does not know is refused."""
+
+    def problems(self) -> Iterator[str]:
+        """Yield a sentence for each illegal value."""
+        yield from one_of("lora.method", self.method, LORA_METHODS)
+        yield from one_of("lora.alpha_rule", self.alpha_rule, ALPHA_RULES)
+        yield from one_of("lora.init", self.init, INITIALISATIONS)
+        yield from at_least("lora.r", self.r, 1)
+        if not 0 <= self.dropout < 1:
+            yield f"lora.dropout={self.dropout}: must be at least 0 and below 1"
+        if self.alpha is not None and not self.alpha > 0:
+            yield f"lora.alpha={self.alpha}: must be above 0"
+        by_rule = {"r": self.r, "2r": self.r and 2 * self.r}.get(self.alpha_rule, self.alpha)
+        if self.alpha is not None and self.alpha != by_rule:
+            yield f"lora.alpha={self.alpha} and lora.alpha_rule={self.alpha_rule}: set one of them"
+        names = self.target_modules
+        if not (names == "all-linear" or (isinstance(names, list) and names)):
+            yield (
+                f"lora.target_modules={names}: must be 'all-linear' or a list of module names "
+                "such as [q_proj,v_proj]"
+            )
+        if self.method == "none":
+            given = [k for k in ("r", "alpha") if getattr(self, k) is not None]
+            given += [k for k in ("use_dora", "use_rslora", "dropout", "extra") if getattr(self, k)]
+            for key in given:
+                yield f"lora.{key} is set with lora=none: full fine-tuning has no adapter for it"
+
+    @property
+    def scale(self) -> float:
+        """Factor on B·A: alpha/r (LoRA, arXiv 2106.09685 section 4.1) or alpha/sqrt(r) (rsLoRA)."""
+        assert self.r is not None and self.alpha is not None, "config.load resolves both"
+        return self.alpha / (math.sqrt(self.r) if self.use_rslora else self.r)

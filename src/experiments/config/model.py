@@ -1,0 +1,60 @@
+"""Which base model a run starts from, and the defaults that come with it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+
+@dataclass
+class RecipeConfig:
+    """A model's own defaults for fields of `trainer` and `lora` that nobody set."""
+
+    learning_rate: float | None = None
+    """Rate for LoRA."""
+    full_learning_rate: float | None = None
+    """Rate for full fine-tuning (`lora=none`)."""
+    lr_schedule: str | None = None
+    warmup_share: float | None = None
+    epochs: float | None = None
+    max_steps: int | None = None
+    batch_size: int | None = None
+    micro_batch_size: int | None = None
+    max_length_tokens: int | None = None
+    weight_decay: float | None = None
+    max_grad_norm: float | None = None
+    r: int | None = None
+    """LoRA rank."""
+
+
+@dataclass
+class ModelConfig:
+    """Which base model: exactly one of `embedded`, `path` and `hub_id`."""
+
+    label: str = "model"
+    """Name in tables."""
+    embedded: str | None = None
+    """A base shipped with the package: `tiny`."""
+    path: str | None = None
+    """A local folder in the hub's layout (config.json, safetensors, tokenizer)."""
+    hub_id: str | None = None
+    """`owner/name` on the Hugging Face hub."""
+    revision: str | None = None
+    """Branch, tag or commit on the hub; resolved to a commit before training."""
+    adapter: str | None = None
+    """Folder of a trained adapter to start from, or with `trainer.max_steps=0` to score."""
+    trust_remote_code: bool = False
+    """Run Python code that comes with the model. Off unless you trust its author."""
+    chat_template: str | None = None
+    """A jinja file instead of the model's own template."""
+    recipe: RecipeConfig = field(default_factory=RecipeConfig)
+
+    def problems(self) -> Iterator[str]:
+        """Yield a sentence for each illegal value."""
+        given = {k: getattr(self, k) for k in ("embedded", "path", "hub_id")}
+        named = [f"model.{k}={v}" for k, v in given.items() if v is not None]
+        if len(named) != 1:
+            yield (
+                f"model names {' and '.join(named) or 'no base model'}: set exactly one of "
+                "model.embedded, model.path, model.hub_id (a folder: model=local model.path=DIR)"
+            )
+        if self.revision is not None and self.hub_id is None:
+            yield "model.revision is given without model.hub_id: only a hub model has revisions"

@@ -1,0 +1,90 @@
+"""How long, how fast and in what batches a run trains."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from experiments.config.checks import at_least, one_of, share
+
+LR_SCHEDULES = ("constant", "linear", "cosine")
+OPTIMIZERS = ("adamw", "adamw_8bit", "sgd")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+SELECTIONS = ("last", "best_validation")
+RETENTIONS = ("none", "adapter", "last", "all")
+
+
+@dataclass
+class TrainerConfig:
+    """How long, how fast and in what batches; null = the model's recipe, then the hardware."""
+
+    learning_rate: float | None = None
+    """Peak learning rate."""
+    lr_schedule: str | None = None
+    """`constant`, `linear` or `cosine`, after the warm-up."""
+    warmup_share: float | None = None
+    """Share of the steps with a linearly rising rate, 0-1."""
+    epochs: float | None = None
+    """Passes over the training rows; not together with max_steps."""
+    max_steps: int | None = None
+    """Optimiser steps; 0 scores the model (or `model.adapter`) without training."""
+    batch_size: int | None = None
+    """Rows per optimiser step (the effective batch)."""
+    micro_batch_size: int | None = None
+    """Rows per forward pass; must divide batch_size, the quotient is accumulated."""
+    max_length_tokens: int | None = None
+    """Longer rows are dropped and counted; null = as many positions as the model has."""
+    optimizer: str | None = None
+    """`adamw`, `adamw_8bit` (bitsandbytes) or `sgd`."""
+    weight_decay: float | None = None
+    max_grad_norm: float | None = None
+    """Gradient clipping threshold (L2 norm)."""
+    precision: str | None = None
+    """`auto` (fp32 on CPU; bf16 from compute capability 8.0, else fp16), `fp32`, `bf16`, `fp16`."""
+    gradient_checkpointing: bool | None = None
+    """Recompute activations: less memory, about a third more time."""
+    eval_every_steps: int | None = None
+    """Steps between validation losses; null = a fifth of the run."""
+    save_every_steps: int | None = None
+    """Steps between checkpoints; null = as eval_every_steps."""
+    log_every_steps: int = 10
+    select: str = "last"
+    """Which weights are scored and kept: `last` or `best_validation`."""
+    keep: str = "adapter"
+    """What stays on disk after the record: `none`, `adapter`, `last` checkpoint or `all`."""
+    extra: dict[str, Any] = field(default_factory=dict)
+    """Any other field of trl.SFTConfig; a name that TRL does not know is refused."""
+
+    def problems(self) -> Iterator[str]:
+        """Yield a sentence for each illegal value."""
+        if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:
+            yield f"trainer.learning_rate={self.learning_rate}: must be above 0, for example 2e-4"
+        for key, allowed in (
+            ("lr_schedule", LR_SCHEDULES),
+            ("optimizer", OPTIMIZERS),
+            ("precision", PRECISIONS),
+            ("select", SELECTIONS),
+            ("keep", RETENTIONS),
+        ):
+            if getattr(self, key) is not None:
+                yield from one_of(f"trainer.{key}", getattr(self, key), allowed)
+        for key in ("batch_size", "micro_batch_size", "eval_every_steps", "save_every_steps"):
+            yield from at_least(f"trainer.{key}", getattr(self, key), 1)
+        yield from at_least("trainer.log_every_steps", self.log_every_steps, 1)
+        yield from at_least("trainer.max_length_tokens", self.max_length_tokens, 8)
+        yield from at_least("trainer.max_steps", self.max_steps, 0)
+        yield from at_least("trainer.weight_decay", self.weight_decay, 0)
+        yield from share("trainer.warmup_share", self.warmup_share)
+        for key in ("epochs", "max_grad_norm"):
+            value = getattr(self, key)
+            if value is not None and not value > 0:
+                yield f"trainer.{key}={value}: must be above 0"
+        if self.epochs is not None and self.max_steps is not None:
+            yield f"trainer.epochs={self.epochs} and trainer.max_steps={self.max_steps}: set one"
+        batch, micro = self.batch_size, self.micro_batch_size
+        if batch and micro and batch > 0 and micro > 0 and batch % micro:
+            yield (
+                f"trainer.batch_size={batch} is not a multiple of "
+                f"trainer.micro_batch_size={micro}: make it one, the quotient is the number of "
+                "accumulation steps"
+            )

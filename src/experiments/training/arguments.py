@@ -1,0 +1,92 @@
+"""Config and step plan -> the arguments of TRL's trainer."""
+
+from dataclasses import fields
+from typing import Any
+
+from experiments.config import TrainerConfig
+from experiments.errors import ConfigError, did_you_mean
+from experiments.training.checkpoints import CHECKPOINTS
+from experiments.training.steps import StepPlan
+from experiments.training.task import Task
+
+_SCHEDULES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}
+_OPTIMIZERS = {"adamw": "adamw_torch_fused", "adamw_8bit": "adamw_bnb_8bit", "sgd": "sgd"}
+
+
+def check_extra(trainer: TrainerConfig) -> None:
+    """Refuse keys of `trainer.extra` that TRL does not know or that this project sets itself.
+
+    Raises:
+        ConfigError: naming the key.
+    """
+    if not trainer.extra:
+        return
+    from trl import SFTConfig
+
+    known = sorted({f.name for f in fields(SFTConfig)} - set(_owned_arguments()))
+    for key in trainer.extra:
+        if key not in known:
+            raise ConfigError(f"trainer.extra.{key}: {did_you_mean(key, known)}.")
+
+
+def _owned_arguments() -> dict[str, Any]:
+    """Arguments of SFTConfig that follow from no key of the config."""
+    return {
+        "output_dir": None,
+        "report_to": "none",
+        "max_length": None,
+        "dataset_kwargs": {"skip_prepare_dataset": True},
+        "remove_unused_columns": True,
+        "disable_tqdm": True,
+        # The Trainer would replace a NaN by recent losses in its log.
+        "logging_nan_inf_filter": False,
+        "auto_find_batch_size": False,
+        "per_device_train_batch_size": None,
+        "gradient_accumulation_steps": None,
+        "max_steps": None,
+        "learning_rate": None,
+        "seed": None,
+        "bf16": None,
+        "fp16": None,
+    }
+
+
+def arguments(task: Task, steps: StepPlan) -> Any:
+    """Return the SFTConfig of a task."""
+    from trl import SFTConfig
+
+    run, base = task.run, task.base
+    trainer = run.trainer
+    best = trainer.select == "best_validation"
+    return SFTConfig(
+        **_owned_arguments()
+        | {
+            "output_dir": str(task.folder / CHECKPOINTS),
+            "per_device_train_batch_size": steps.micro_batch_size,
+            "gradient_accumulation_steps": steps.accumulation,
+            "max_steps": steps.steps,
+            "learning_rate": trainer.learning_rate,
+            "seed": run.seed,
+            "bf16": base.precision.name == "bf16",
+            "fp16": base.precision.name == "fp16",
+        },
+        use_cpu=base.precision.device == "cpu",
+        dataloader_pin_memory=base.precision.device != "cpu",
+        lr_scheduler_type=_SCHEDULES[str(trainer.lr_schedule)],
+        warmup_steps=steps.warmup_steps,
+        optim=_OPTIMIZERS[str(trainer.optimizer)],
+        weight_decay=trainer.weight_decay,
+        max_grad_norm=trainer.max_grad_norm,
+        activation_checkpointing=bool(trainer.gradient_checkpointing),
+        logging_steps=trainer.log_every_steps,
+        logging_first_step=True,
+        eval_strategy="steps" if task.data.validation else "no",
+        eval_steps=steps.eval_every_steps,
+        save_strategy="steps",
+        save_steps=steps.save_every_steps,
+        save_total_limit=None if trainer.keep == "all" else 1,
+        load_best_model_at_end=best,
+        metric_for_best_model="eval_loss" if best else None,
+        greater_is_better=False if best else None,
+        **trainer.extra,
+    )

@@ -1,0 +1,40 @@
+"""A run's folder -> its newest whole checkpoint and that checkpoint's state and weights."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+CHECKPOINTS = "checkpoints"
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """Return the last whole checkpoint of a run's folder."""
+    found = []
+    for path in (folder / CHECKPOINTS).glob("checkpoint-*"):
+        try:
+            found.append((state_of(path)["global_step"], path))
+        except (OSError, ValueError, KeyError):
+            continue  # killed while it was being written
+    return max(found)[1] if found else None
+
+
+def state_of(checkpoint: Path) -> dict[str, Any]:
+    """Return the trainer's own state of a checkpoint.
+
+    Raises:
+        OSError, ValueError: the checkpoint is not whole.
+    """
+    text = (checkpoint / "trainer_state.json").read_text(encoding="utf-8")
+    state: dict[str, Any] = json.loads(text)
+    return state
+
+
+def load_weights(checkpoint: Path, model: Any) -> None:
+    """Put the weights of a checkpoint into a model, in place."""
+    from peft import PeftModel, set_peft_model_state_dict
+    from safetensors.torch import load_file
+
+    if isinstance(model, PeftModel):
+        set_peft_model_state_dict(model, load_file(checkpoint / "adapter_model.safetensors"))
+    else:
+        model.load_state_dict(load_file(checkpoint / "model.safetensors"), strict=False)

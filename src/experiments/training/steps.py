@@ -1,0 +1,72 @@
+"""Config and rows -> how many steps of which rows; the same for every way of training them."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from experiments.config import TrainerConfig
+
+# Batches that are cut from one pool sorted by length: padding shrinks, batches stay mixed.
+_POOL_BATCHES = 8
+
+
+@dataclass(frozen=True)
+class StepPlan:
+    """How many steps of how many rows."""
+
+    steps: int
+    batch_size: int
+    micro_batch_size: int
+    warmup_steps: int
+    eval_every_steps: int
+    save_every_steps: int
+
+    @property
+    def accumulation(self) -> int:
+        """Forward passes per optimiser step."""
+        return self.batch_size // self.micro_batch_size
+
+
+def plan(trainer: TrainerConfig, rows: int) -> StepPlan:
+    """Turn epochs or steps into a step plan for a number of training rows."""
+    batch, micro = trainer.batch_size, trainer.micro_batch_size
+    assert batch and micro and trainer.warmup_share is not None, "config.load resolves these"
+    steps = trainer.max_steps
+    if steps is None:
+        assert trainer.epochs is not None, "config.load resolves this"
+        steps = max(1, -(-round(trainer.epochs * rows) // batch))
+    every = trainer.eval_every_steps or max(1, steps // 5)
+    save = trainer.save_every_steps or every
+    return StepPlan(
+        steps=steps,
+        batch_size=batch,
+        micro_batch_size=micro,
+        warmup_steps=round(trainer.warmup_share * steps),
+        eval_every_steps=every,
+        save_every_steps=every if trainer.select == "best_validation" else save,
+    )
+
+
+def row_order(lengths: Sequence[int], steps: StepPlan, seed: int) -> list[int]:
+    """Return the row index of every position of the whole run.
+
+    Whole permutations follow each other; eight batches at a time are sorted by length and their
+    batches shuffled, so that rows of like length share a batch.
+    """
+    shuffler = random.Random(f"row order {seed}")
+    wanted = steps.steps * steps.batch_size
+    stream: list[int] = []
+    while len(stream) < wanted:
+        epoch = list(range(len(lengths)))
+        shuffler.shuffle(epoch)
+        stream += epoch
+    stream = stream[:wanted]
+    order: list[int] = []
+    pool_rows = _POOL_BATCHES * steps.batch_size
+    for at in range(0, wanted, pool_rows):
+        pool = sorted(stream[at : at + pool_rows], key=lambda i: lengths[i])
+        size = steps.batch_size
+        batches = [pool[b : b + size] for b in range(0, len(pool), size)]
+        shuffler.shuffle(batches)
+        order += [i for batch in batches for i in batch]
+    return order
