@@ -16,6 +16,12 @@ class HardwareConfig:
     label: str = "auto"
     device: str = "auto"
     """`auto` (a GPU if there is one), `cpu` or `cuda`."""
+    compute_capability: float | None = None
+    """Of the GPU that is described: 7.5 for a T4, 8.0 for an A100; null = read from the device."""
+    memory_gib: float | None = None
+    """Memory that a run can use, in GiB; null = read from the device."""
+    peak_tflops: float | None = None
+    """Dense matrix products in half precision, 10^12 floating-point operations a second."""
     precision: str | None = None
     micro_batch_size: int | None = None
     gradient_checkpointing: bool | None = None
