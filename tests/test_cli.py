@@ -179,3 +179,15 @@ def test_a_sweep_file_without_m_is_refused(cli: Cli, tmp_path: Path) -> None:
     done = cli("sweeps=mine", EXPERIMENTS_ROOT=str(tmp_path))
     assert done.returncode == 1
     assert "sweeps=... describes many runs: add -m" in done.stderr
+
+
+def test_a_reader_that_has_read_enough_is_no_error() -> None:
+    command = [sys.executable, "-m", "experiments", "data", "data.train_rows=27"]
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    _, said = process.communicate(timeout=120)
+    assert b"Traceback" not in said
+    assert process.returncode == 0

@@ -31,11 +31,14 @@ def main(arguments: list[str] | None = None) -> int:
         given.overrides += rest
     try:
         given.verb(given)
+        sys.stdout.flush()
     except ExperimentError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # `... | head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

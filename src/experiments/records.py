@@ -115,8 +115,19 @@ def write_items(record: Record, items: Iterable[dict[str, Any]]) -> None:
     )
 
 
-def write_whole(path: Path, content: bytes) -> None:
+_RUN_ADVICE = (
+    "choose another folder with hydra.run.dir=DIR, then run the same command; it goes on from the "
+    "last checkpoint"
+)
+
+
+def write_whole(path: Path, content: bytes, *, advice: str = _RUN_ADVICE) -> None:
     """Write a file so that a reader sees the old content or the new one, never a part.
+
+    Args:
+        path: the file.
+        content: its bytes.
+        advice: what to do beside making room, if it cannot be written.
 
     Raises:
         RecordError: the disk is full or the folder cannot be written.
@@ -132,8 +143,7 @@ def write_whole(path: Path, content: bytes) -> None:
     except OSError as error:
         reason = "the disk is full" if error.errno == errno.ENOSPC else error.strerror
         raise RecordError(
-            f"{path} could not be written ({reason}): make room or choose another folder with "
-            "hydra.run.dir=DIR, then run the same command; it goes on from the last checkpoint."
+            f"{path} could not be written ({reason}): make room or {advice}."
         ) from error
 
 

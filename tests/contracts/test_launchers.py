@@ -27,6 +27,7 @@ from experiments import frozen, records
 from experiments.errors import RecordError, TrainingError
 from experiments.records import Record
 
+pytestmark = pytest.mark.xdist_group("clusters")  # one Slurm, one Ray
 Launch = Callable[..., list[JobReturn]]
 CLUSTERS = [
     pytest.param("submitit", [], id="submitit_slurm"),

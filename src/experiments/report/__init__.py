@@ -69,7 +69,7 @@ def write(path: Path, out: Path) -> list[Path]:
     if not report.unreadable:
         (out / files.NOT_COUNTED).unlink(missing_ok=True)
     for name, text in content.items():
-        records.write_whole(out / name, text)
+        records.write_whole(out / name, text, advice="name another place with --out")
     return [out / name for name in content]
 
 
