@@ -1,5 +1,6 @@
 """One contract for every launcher: Hydra's own suite, and what a sweep must be able to rely on."""
 
+import itertools
 import os
 import signal
 import subprocess
@@ -278,6 +279,36 @@ def test_threads_are_shared_out_before_torch_is_there(
     share = max(1, placement.cores() // 2) if name == "joblib" else 1
     [result, _] = launch(name, overrides, task, seeds=2)
     assert result.return_value == (False, str(share), share)
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides"),
+    [
+        pytest.param("joblib", [], id="joblib"),
+        pytest.param(
+            "ray",
+            ["hydra.launcher.num_cpus=4", "hydra.launcher.num_gpus=2"],
+            id="ray",
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_no_two_runs_are_on_one_gpu_at_a_time(
+    launch: Launch, name: str, overrides: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a process is told to use; no GPU is needed for that."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7" if name == "joblib" else "0,1")
+
+    def task(cfg: DictConfig) -> Any:
+        began = time.time()
+        time.sleep(0.4)
+        return os.environ["CUDA_VISIBLE_DEVICES"], began, time.time()
+
+    took = [result.return_value for result in launch(name, overrides, task, seeds=5)]
+    assert {gpu for gpu, _, _ in took} == set(os.environ["CUDA_VISIBLE_DEVICES"].split(","))
+    for gpu in {gpu for gpu, _, _ in took}:
+        spans = sorted((began, ended) for used, began, ended in took if used == gpu)
+        assert all(end <= begin for (_, end), (begin, _) in itertools.pairwise(spans))
 
 
 def start(folder: Path, name: str, overrides: Sequence[str], *line: str) -> "subprocess.Popen[str]":
