@@ -293,7 +293,7 @@ def _sum(tiles: _Tiles, sums: _Sums) -> None:
     rest_N1.mul_(shrink_N1)
     total_N1 = rest_N1 + (own_N1 - higher_N1).exp_()
     sums.logsumexp_N1.copy_(higher_N1 + total_N1.log())
-    sums.nll_N1.copy_(sums.logsumexp_N1 - own_N1)
+    sums.nll_N1.copy_((higher_N1 - own_N1) + total_N1.log())  # exact where the label is on top
     sums.missing_N1.copy_(rest_N1 / total_N1)
     if gradient_NH is not None:
         own_NH = tiles.weight_VH[tiles.label_N].to(gradient_NH.dtype)
