@@ -15,6 +15,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from experiments.token_loss import IGNORED, Head, token_nll
 
+pytestmark = pytest.mark.timeout(1800)
 VOCABULARY, HIDDEN, ROWS, LENGTH = 151_936, 1_024, 4, 1_024
 MEBI = 2**20
 
