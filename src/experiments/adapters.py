@@ -63,6 +63,7 @@ def attach(run: RunConfig, model: Any) -> Attached:
         attached = model
     else:
         attached = _new_adapter(run.lora, model)
+    _refuse_adapter_on_head(attached)
     trainable = sum(p.numel() for p in attached.parameters() if p.requires_grad)
     return Attached(attached, trainable, adapted_modules(attached))
 
@@ -100,6 +101,18 @@ def _check_targets(targets: str | list[str], model: Any) -> None:
                 f"lora.target_modules: '{target}' matches no linear layer of this model, so the "
                 f"run would train fewer modules than it says; {did_you_mean(target, leaves)}."
             )
+
+
+def _refuse_adapter_on_head(model: Any) -> None:
+    """Refuse what would never be trained: the loss reads the head's own weight, as TRL's does."""
+    head = model.get_output_embeddings()
+    if hasattr(head, "lora_A"):
+        name = next(n for n, m in model.named_modules() if m is head).rpartition(".")[2]
+        raise AdapterError(
+            f"lora.target_modules: an adapter on the output layer '{name}' cannot be trained, "
+            "because the loss reads that layer's own weight: leave it out, or train a copy of the "
+            f"whole layer with lora.extra.modules_to_save=[{name}]."
+        )
 
 
 def load(path: str, model: Any, *, trainable: bool = False) -> Any:
