@@ -7,6 +7,7 @@ from experiments.data import Encoded
 from experiments.errors import TrainingError
 from experiments.metrics import loss
 from experiments.progress import say
+from experiments.training import half_precision
 from experiments.training.arguments import arguments
 from experiments.training.curves import curve, line
 from experiments.training.steps import StepPlan, row_order
@@ -18,15 +19,17 @@ def build(task: Task, steps: StepPlan) -> Any:
     from transformers import PrinterCallback
 
     validation = task.data.validation
-    trainer = _trainer_class(task, steps)(
-        model=task.model,
-        args=arguments(task, steps),
-        train_dataset=_dataset(task.data.train),
-        eval_dataset=_dataset(validation) if validation else None,
-        processing_class=task.base.tokenizer,
-        callbacks=[_progress(task.log, steps.steps)],
-    )
+    with half_precision.exact_weights(task.model):
+        trainer = _trainer_class(task, steps)(
+            model=task.model,
+            args=arguments(task, steps),
+            train_dataset=_dataset(task.data.train),
+            eval_dataset=_dataset(validation) if validation else None,
+            processing_class=task.base.tokenizer,
+            callbacks=[_progress(task.log, steps.steps)],
+        )
     trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(half_precision.counter(trainer.accelerator))
     return trainer
 
 
@@ -65,7 +68,8 @@ def _trainer_class(task: Task, steps: StepPlan) -> Any:
             """Measure the true token mean; the stock loss depends on the batch size."""
             step = self.state.global_step
             if self.measured is None or self.measured[0] != step:  # asked again at the end
-                parts = loss.token_nll(self.model, task.data.validation)
+                with half_precision.outside_autocast(self.model):
+                    parts = loss.token_nll(self.model, task.data.validation)
                 nll = loss.mean_nll(parts)
                 self.measured = (step, nll)
                 super(SFTTrainer, self).log({"eval_loss": nll})
