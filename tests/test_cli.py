@@ -17,7 +17,8 @@ def test_help_names_the_groups_and_the_commands(cli: Cli) -> None:
     done = cli("--help")
     assert done.returncode == 0
     for text in ("lora: all_linear, attention, dora, mlp, none, qv, rslora", "data: apigen_mt,",
-                 "hardware: a100, auto, cpu, h200, l4, t4", "python train.py -m lora=all_linear,qv"):  # fmt: skip
+                 "hardware: a100, auto, cpu, h200, l4, t4",
+                 "python train.py -m lora=all_linear,qv"):  # fmt: skip
         assert text in done.stdout
 
 

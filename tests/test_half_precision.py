@@ -37,7 +37,7 @@ def trained(model: Any) -> dict[str, Any]:
 @pytest.fixture
 def scaler(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Give the trainer the gradient scaler that accelerate makes on a GPU only."""
-    built = training.build
+    built = training.trainer.build
 
     def scale(first: float) -> None:
         def build(*args: Any) -> Any:
@@ -50,7 +50,7 @@ def scaler(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
             trainer.accelerator.native_amp = True
             return trainer
 
-        monkeypatch.setattr(training, "build", build)
+        monkeypatch.setattr("experiments.training.build", build)
 
     return scale
 

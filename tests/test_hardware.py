@@ -11,7 +11,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from conftest import ROOT, composed
-from experiments import config, models
+from experiments import config, models, runs
 from experiments.config import HardwareConfig, RunConfig
 from experiments.errors import ConfigError
 
@@ -27,7 +27,7 @@ def load(*overrides: str) -> RunConfig:
     """Load a run; a file of a group is composed once, since composing takes most of the time."""
     files = [o for o in overrides if o.startswith(("hardware=", "model="))]
     keys = [o.lstrip("+") for o in overrides if o not in files]
-    cfg = OmegaConf.create(OmegaConf.to_container(_composed(*files)))  # type: ignore[arg-type]
+    cfg = OmegaConf.create(OmegaConf.to_container(_composed(*files)))
     cfg.merge_with_dotlist(keys)
     assert isinstance(cfg, DictConfig)
     return config.load(cfg)
@@ -141,6 +141,17 @@ def test_a_card_that_is_described_and_not_there_trains_nothing(
     assert "this machine has NVIDIA A100-SXM4-80GB (8.0, 79.2 GiB)" in refused("hardware=t4")
     assert "has NVIDIA A100-SXM4-80GB (8.0, 79.2 GiB)" in refused("hardware=a100")
     assert chosen("hardware=a100", "hardware.memory_gib=79.2").name == "bf16"
+
+
+def test_a_run_of_an_absent_card_may_be_asked_in_what_this_machine_computes(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run, precision = runs._on_this_device(load("hardware=t4"))
+    assert (precision.name, precision.device) == ("fp32", "cpu")
+    assert run.hardware.label == "auto"
+    assert "loaded in fp32 on cpu, because: hardware=t4 describes" in capsys.readouterr().out
+    own = load("hardware=cpu", "trainer.precision=bf16")
+    assert runs._on_this_device(own)[1].name == "bf16"
 
 
 def test_a_gpu_of_any_kind_that_is_not_there_is_one_sentence() -> None:

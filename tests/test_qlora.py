@@ -88,6 +88,7 @@ def test_adapters_begin_and_train_in_fp32_like_those_of_a_plain_base(
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+@pytest.mark.slow
 def test_runs_of_one_process_share_the_packed_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -99,6 +100,13 @@ def test_runs_of_one_process_share_the_packed_weights(
         for n, seed in enumerate((0, 1))
     )
     assert "they are loaded anew" not in capsys.readouterr().out
+    one, other = (
+        kept.load(load(*few), models.choose_precision(load(*few)), keep=True)[0].model
+        for _ in range(2)
+    )
+    gates = [model.model.layers[0].mlp.gate_proj for model in (one, other)]
+    assert gates[0] is not gates[1]
+    assert gates[0].weight is gates[1].weight and gates[0].quant_state is gates[1].quant_state
     kept.forget()
     alone = runs.run_one(load(*few, "seed=1"), Job(tmp_path / "alone" / "0")).record
     assert (again.scores, again.curve) == (alone.scores, alone.curve)
@@ -154,8 +162,8 @@ def test_a_whole_qlora_run_is_interrupted_resumed_asked_merged_and_loaded_by_pef
     import peft
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-    from test_runs import stop_at_step
     from test_runs import start as start_long
+    from test_runs import stop_at_step
 
     given = (*FOUR_BITS, "trainer.keep=adapter", "trainer.optimizer=adamw_8bit")
     folder = tmp_path / "run"

@@ -105,7 +105,9 @@ def _own_copy(base: Base) -> Base:
     for parameter in shared.values():  # as `models.load` leaves them; packed bytes are frozen
         parameter.requires_grad_(parameter.is_floating_point())
         parameter.grad = None
-    model = copy.deepcopy(base.model, memo=dict(shared))
+    scales = [getattr(module, "quant_state", None) for module in base.model.modules()]
+    memo = shared | {id(scale): scale for scale in scales if scale is not None}
+    model = copy.deepcopy(base.model, memo=memo)
     tokenizer = copy.deepcopy(base.tokenizer)
     return dataclasses.replace(base, model=model, tokenizer=tokenizer)
 
