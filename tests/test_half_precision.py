@@ -55,10 +55,8 @@ def scaler(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     return scale
 
 
-@pytest.mark.parametrize(
-    "option",
-    ["all_linear", *(pytest.param(name, marks=pytest.mark.slow) for name in ("dora", "none"))],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("option", ["all_linear", "dora", "none"])
 def test_fp16_steps_unscale_the_gradients_of_fp32_weights(
     tmp_path: Path, scaler: Callable[[float], None], option: str
 ) -> None:
@@ -100,9 +98,8 @@ def test_a_step_that_overflows_changes_nothing_and_is_named(
     assert all(torch.equal(wanted[n], p) for n, p in trained(resumed.model).items())
 
 
-@pytest.mark.parametrize(
-    "modules", ["lm_head", pytest.param("embed_tokens,norm", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("modules", ["lm_head", "embed_tokens,norm"])
 def test_modules_that_are_trained_whole_are_fp32_between_halves(
     tmp_path: Path, modules: str
 ) -> None:

@@ -134,7 +134,7 @@ def _name(run: RunConfig, found: HardwareConfig, device_name: str) -> tuple[str,
     if wanted != "auto":
         return wanted, run.resolved_from["trainer.precision"]
     name, reason = found.choice("precision")
-    return str(name), f"{device_name}: {reason}"
+    return str(name), reason if found.device == "cpu" else f"{device_name}: {reason}"
 
 
 def _find_device(hardware: HardwareConfig) -> tuple[HardwareConfig, str]:

@@ -35,6 +35,11 @@ def print_loaded(base: Base, data: TrainData) -> None:
         f"  base = {base.source}, {base.parameters:,} parameters, {base.positions} positions, "
         f"sha256 {base.sha256}" + (f", commit {base.commit}" if base.commit else "")
     )
+    if base.precision.memory_gib is not None:
+        say(
+            f"  device = {base.precision.device_name}, compute capability "
+            f"{base.precision.compute_capability}, {base.precision.memory_gib} GiB"
+        )
     say(
         f"  precision = {base.precision.name} on {base.precision.device_name}  "
         f"({base.precision.reason})"
