@@ -1,6 +1,7 @@
 """In half precision what is trained is fp32, overflow costs a step and no more, scores agree."""
 
 import dataclasses
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 
 from conftest import SMOKE, load
 from experiments import adapters, data, models, runs, training
+from experiments.errors import ConfigError
 from experiments.runs import Job
 
 # A CPU takes half a second for a row in fp16.
@@ -107,6 +109,22 @@ def test_modules_that_are_trained_whole_are_fp32_between_halves(
     half = task(tmp_path, "bf16", *FEW, given)
     assert {p.dtype for p in trained(half.model).values()} == {torch.float32}
     assert training.fit(half).curve[-1]["validation_nll"] < 2
+
+
+def test_a_model_that_overflows_in_fp16_is_refused_before_it_is_scored(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(models.BASES / "tiny", tmp_path / "model")
+    file = tmp_path / "model" / "model.safetensors"
+    tensors = load_file(file)
+    tensors = {n: t * 200 if n.endswith(("up_proj.weight", "down_proj.weight")) else t
+               for n, t in tensors.items()}  # fmt: skip
+    save_file(tensors, file, metadata={"format": "pt"})
+    run = load("hardware=cpu", "model=local", f"model.path={tmp_path}/model")
+    precision = models.choose_precision(run)
+    models.load(run, precision)
+    with pytest.raises(ConfigError, match="does not fit into fp16: its activations exceed 65,504"):
+        models.load(run, dataclasses.replace(precision, name="fp16"))
 
 
 @pytest.mark.slow

@@ -51,6 +51,14 @@ def card(monkeypatch: pytest.MonkeyPatch) -> Callable[[Card], None]:
     return insert
 
 
+@pytest.fixture
+def no_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide a card that this machine may have."""
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+
 def chosen(*overrides: str) -> models.Precision:
     return models.choose_precision(load(*overrides))
 
@@ -129,7 +137,7 @@ def test_auto_reads_a_large_card_and_keeps_its_activations(card: Callable[[Card]
 
 
 def test_a_card_that_is_described_and_not_there_trains_nothing(
-    card: Callable[[Card], None],
+    no_card: None, card: Callable[[Card], None]
 ) -> None:
     absent = refused("hardware=t4")
     assert absent == (
@@ -144,7 +152,7 @@ def test_a_card_that_is_described_and_not_there_trains_nothing(
 
 
 def test_a_run_of_an_absent_card_may_be_asked_in_what_this_machine_computes(
-    capsys: pytest.CaptureFixture[str],
+    no_card: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run, precision = runs._on_this_device(load("hardware=t4"))
     assert (precision.name, precision.device) == ("fp32", "cpu")
@@ -154,7 +162,7 @@ def test_a_run_of_an_absent_card_may_be_asked_in_what_this_machine_computes(
     assert runs._on_this_device(own)[1].name == "bf16"
 
 
-def test_a_gpu_of_any_kind_that_is_not_there_is_one_sentence() -> None:
+def test_a_gpu_of_any_kind_that_is_not_there_is_one_sentence(no_card: None) -> None:
     assert refused("hardware.device=cuda") == (
         "hardware.device=cuda, but this machine has no CUDA device: use hardware=cpu or auto."
     )

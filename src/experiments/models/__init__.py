@@ -84,6 +84,8 @@ def load(run: RunConfig, precision: Precision) -> Base:
     model = weights.read(run, folder, precision)
     tokenizer, notes = _load_tokenizer(spec, folder)
     model.to(precision.device).eval()
+    if precision.name == "fp16":
+        weights.refuse_overflow(model, tokenizer)
     model.config.use_cache = True
     base = Base(
         model=model,

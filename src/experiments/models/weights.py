@@ -51,6 +51,28 @@ def read(run: RunConfig, folder: Path, precision: Precision) -> Any:
     return model
 
 
+def refuse_overflow(model: Any, tokenizer: Any) -> None:
+    """Refuse a model whose activations leave the range of fp16, up to 65,504, on plain text.
+
+    Models that were trained in bf16 may do so, mostly at the first token; every score of such a
+    run would be a NaN.
+
+    Raises:
+        ConfigError: the logits are not finite.
+    """
+    import torch
+
+    ids = tokenizer("The weather in Oslo is fine today.", return_tensors="pt").input_ids
+    with torch.no_grad():
+        finite = torch.isfinite(model(input_ids=ids.to(model.device)).logits).all()
+    if not finite:
+        raise ConfigError(
+            f"{model.name_or_path} does not fit into fp16: its activations exceed 65,504 and its "
+            "logits are not finite; use trainer.precision=fp32, or bf16 on a card of compute "
+            "capability 8.0 or newer."
+        )
+
+
 def identity(folder: Path, quantization: str | None) -> str:
     """Return a hash of the weight files and of the form they take in memory."""
     digest = hashlib.sha256()

@@ -61,7 +61,7 @@ def _trainer_class(task: Task, steps: StepPlan) -> Any:
         def training_step(self, *args: Any, **kwargs: Any) -> Any:
             value = super().training_step(*args, **kwargs)
             if not torch.isfinite(value):
-                _refuse_loss(float(value), self.state.global_step + 1)
+                _refuse_loss(float(value), self.state.global_step + 1, task.base.precision.name)
             return value
 
         def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
@@ -93,11 +93,12 @@ def _progress(log: Log, steps: int) -> Any:
     return Shown()
 
 
-def _refuse_loss(value: float, step: int) -> None:
+def _refuse_loss(value: float, step: int, precision: str) -> None:
+    range_ = " (in fp16 activations above 65,504 do it too: trainer.precision=fp32)"
     error = TrainingError(
         f"the loss is {value} at step {step}, so training stopped before this step changed the "
         "weights: lower trainer.learning_rate, lengthen trainer.warmup_share or lower "
-        "trainer.max_grad_norm."
+        f"trainer.max_grad_norm{range_ if precision == 'fp16' else ''}."
     )
     error.step = step
     raise error
