@@ -17,14 +17,17 @@ _SKIPPED = "skipped_step"
 _FORWARD = "_original_forward"
 
 
-@contextlib.contextmanager
-def exact_weights(model: Any) -> Iterator[None]:
-    """Give what is trained its values back that the building of a trainer rounds to bf16."""
-    before = [(p, p.data) for p in model.parameters() if p.requires_grad]
-    yield
-    for parameter, exact in before:
-        if parameter.dtype != exact.dtype:
-            parameter.data = exact
+def trained_values(model: Any) -> list[tuple[Any, Any]]:
+    """Return what is trained with its values, which the building of a trainer may round to bf16."""
+    return [(p, p.data) for p in model.parameters() if p.requires_grad]
+
+
+def settle(trainer: Any, exact: Sequence[tuple[Any, Any]]) -> None:
+    """Give a new trainer its exact values back, and count the steps that are left out."""
+    for parameter, values in exact:
+        if parameter.dtype != values.dtype:
+            parameter.data = values
+    trainer.add_callback(_counter(trainer.accelerator))
 
 
 def skipped_steps(history: Sequence[dict[str, Any]]) -> list[int]:
@@ -57,7 +60,7 @@ def leave_autocast(model: Any) -> None:
         model.forward = own
 
 
-def counter(accelerator: Any) -> Any:
+def _counter(accelerator: Any) -> Any:
     """Return a callback that writes a skipped step into the trainer's log.
 
     The scaler skips a step whose gradients overflowed and lowers its scale; the first steps of a

@@ -19,17 +19,17 @@ def build(task: Task, steps: StepPlan) -> Any:
     from transformers import PrinterCallback
 
     validation = task.data.validation
-    with half_precision.exact_weights(task.model):
-        trainer = _trainer_class(task, steps)(
-            model=task.model,
-            args=arguments(task, steps),
-            train_dataset=_dataset(task.data.train),
-            eval_dataset=_dataset(validation) if validation else None,
-            processing_class=task.base.tokenizer,
-            callbacks=[_progress(task.log, steps.steps)],
-        )
+    exact = half_precision.trained_values(task.model)
+    trainer = _trainer_class(task, steps)(
+        model=task.model,
+        args=arguments(task, steps),
+        train_dataset=_dataset(task.data.train),
+        eval_dataset=_dataset(validation) if validation else None,
+        processing_class=task.base.tokenizer,
+        callbacks=[_progress(task.log, steps.steps)],
+    )
     trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(half_precision.counter(trainer.accelerator))
+    half_precision.settle(trainer, exact)
     return trainer
 
 
@@ -61,7 +61,7 @@ def _trainer_class(task: Task, steps: StepPlan) -> Any:
         def training_step(self, *args: Any, **kwargs: Any) -> Any:
             value = super().training_step(*args, **kwargs)
             if not torch.isfinite(value):
-                _refuse_loss(float(value), self.state.global_step + 1, task.base.precision.name)
+                _refuse_loss(float(value), self.state.global_step + 1)
             return value
 
         def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
@@ -93,12 +93,11 @@ def _progress(log: Log, steps: int) -> Any:
     return Shown()
 
 
-def _refuse_loss(value: float, step: int, precision: str) -> None:
-    range_ = " (in fp16 activations above 65,504 do it too: trainer.precision=fp32)"
+def _refuse_loss(value: float, step: int) -> None:
     error = TrainingError(
         f"the loss is {value} at step {step}, so training stopped before this step changed the "
         "weights: lower trainer.learning_rate, lengthen trainer.warmup_share or lower "
-        f"trainer.max_grad_norm{range_ if precision == 'fp16' else ''}."
+        "trainer.max_grad_norm."
     )
     error.step = step
     raise error
