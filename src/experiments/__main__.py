@@ -228,7 +228,13 @@ def _merge(given: argparse.Namespace) -> None:
         raise ConfigError(f"--out {given.out} is not empty: name a new folder.")
     from experiments import runs
 
-    base, record = runs.load_run(given.run)
+    base, record = runs.load_run(given.run, plain=True)
+    quantization = (record.config.get("model") or {}).get("quantization")
+    if quantization is not None:
+        print(
+            f"{given.run} trained on {quantization} weights: its adapter is merged into the "
+            "base's full-precision weights, so answers differ a little from those that were scored"
+        )
     model = base.model.merge_and_unload() if record.adapter["modules"] else base.model
     model.save_pretrained(given.out, safe_serialization=True)
     base.tokenizer.save_pretrained(given.out)

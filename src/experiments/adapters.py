@@ -47,7 +47,9 @@ def check_extra(lora: LoraConfig) -> None:
 def attach(run: RunConfig, model: Any) -> Attached:
     """Put the run's adapter on the model, seeded by `run.seed`.
 
-    `model.adapter` is loaded instead, to be trained on, if the run names one.
+    `model.adapter` is loaded instead, to be trained on, if the run names one. Whatever the
+    base's dtype, all that is trained is fp32: half precision rounds small updates away, and a
+    gradient scaler cannot unscale it.
 
     Raises:
         AdapterError: a target matches no linear layer, or the named adapter is of another shape.
@@ -64,8 +66,35 @@ def attach(run: RunConfig, model: Any) -> Attached:
     else:
         attached = _new_adapter(run.lora, model)
     _refuse_adapter_on_head(attached)
+    _train_in_fp32(attached)
     trainable = sum(p.numel() for p in attached.parameters() if p.requires_grad)
     return Attached(attached, trainable, adapted_modules(attached))
+
+
+def _train_in_fp32(model: Any) -> None:
+    """Turn every trainable parameter into fp32, in place; frozen ones stay as they are.
+
+    A module that is trained whole (`lora.extra.modules_to_save`) then computes in fp32 between
+    modules of the base's dtype, also outside autocast.
+    """
+    from peft.utils import ModulesToSaveWrapper
+
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    for wrapper in [m for m in model.modules() if isinstance(m, ModulesToSaveWrapper)]:
+        outside = next(wrapper.original_module.parameters()).dtype
+        for module in wrapper.modules_to_save.values():
+            inside = next(module.parameters()).dtype
+            if outside != inside:
+                module.register_forward_pre_hook(
+                    lambda _, given, to=inside: tuple(_cast(value, to) for value in given)
+                )
+                module.register_forward_hook(lambda _, given, out, to=outside: _cast(out, to))
+
+
+def _cast(value: Any, dtype: Any) -> Any:
+    return value.to(dtype) if value.is_floating_point() else value
 
 
 def _new_adapter(lora: LoraConfig, model: Any) -> Any:

@@ -12,6 +12,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from experiments.config.schema import RunConfig
+from experiments.config.trainer import OWN_KEYS
 from experiments.errors import ExperimentError, did_you_mean
 
 # What a folder answers that is read-only, full or no folder; Hydra writes there before a run does.
@@ -19,6 +20,11 @@ _UNWRITABLE = (
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR),
     errno.EEXIST,
 )
+# What other programs call it -> the key here.
+_NAMED_OTHERWISE = OWN_KEYS | {
+    "load_in_4bit": "model.quantization=nf4",
+    "attn_implementation": "trainer.attention",
+}
 _TRACEBACK_WANTED = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
 
@@ -45,6 +51,8 @@ def _explain_key(key: str, cause: OmegaConfBaseException) -> str:
         return _explain_hydra_key(key, cause)
     parent, _, leaf = key.rpartition(".")
     fields = _fields_at(parent)
+    if leaf in _NAMED_OTHERWISE and leaf not in fields:
+        return f"{key}: there is no such key; set {_NAMED_OTHERWISE[leaf]} instead."
     if fields and leaf not in fields:
         where = f"`{parent}`" if parent else "the run"
         return f"{key}: {where} has no key '{leaf}'; {did_you_mean(leaf, fields)}."
@@ -83,6 +91,8 @@ def _explain_group(text: str) -> str:
     key = text.split(marker, 1)[1].split("'", 1)[0]
     if "." in key:
         return ""
+    if key in _NAMED_OTHERWISE:
+        return f"{key}: there is no such key; set {_NAMED_OTHERWISE[key]} instead."
     groups = [f.name for f in dataclasses.fields(RunConfig) if f.name != "resolved_from"]
     return f"{key}: no such group or key; {did_you_mean(key, groups)}."
 

@@ -10,8 +10,19 @@ from experiments.config.checks import at_least, one_of, share
 LR_SCHEDULES = ("constant", "linear", "cosine")
 OPTIMIZERS = ("adamw", "adamw_8bit", "sgd")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+ATTENTIONS = ("sdpa", "eager", "flash_attention_2")
 SELECTIONS = ("last", "best_validation")
 RETENTIONS = ("none", "adapter", "last", "all")
+# Fields of trl.SFTConfig -> the key of this project that decides them.
+OWN_KEYS = {
+    **dict.fromkeys(("bf16", "bf16_full_eval"), "trainer.precision=bf16"),
+    **dict.fromkeys(("fp16", "fp16_full_eval"), "trainer.precision=fp16"),
+    **dict.fromkeys(
+        ("gradient_checkpointing", "activation_checkpointing"), "trainer.gradient_checkpointing"
+    ),
+    "optim": "trainer.optimizer",
+    "use_cpu": "hardware=cpu",
+}
 
 
 @dataclass
@@ -41,8 +52,10 @@ class TrainerConfig:
     """Gradient clipping threshold (L2 norm)."""
     precision: str | None = None
     """`auto` (fp32 on CPU; bf16 from compute capability 8.0, else fp16), `fp32`, `bf16`, `fp16`."""
+    attention: str | None = None
+    """`sdpa`, `eager` or `flash_attention_2` (a library of its own, GPUs from capability 8.0)."""
     gradient_checkpointing: bool | None = None
-    """Recompute activations: less memory, about a third more time."""
+    """Recompute activations: less memory, a third more time; null = by the device's memory."""
     eval_every_steps: int | None = None
     """Steps between validation losses; null = a fifth of the run."""
     save_every_steps: int | None = None
@@ -63,6 +76,7 @@ class TrainerConfig:
             ("lr_schedule", LR_SCHEDULES),
             ("optimizer", OPTIMIZERS),
             ("precision", PRECISIONS),
+            ("attention", ATTENTIONS),
             ("select", SELECTIONS),
             ("keep", RETENTIONS),
         ):
@@ -70,6 +84,8 @@ class TrainerConfig:
                 yield from one_of(f"trainer.{key}", getattr(self, key), allowed)
         for key in ("batch_size", "micro_batch_size", "eval_every_steps", "save_every_steps"):
             yield from at_least(f"trainer.{key}", getattr(self, key), 1)
+        for key in OWN_KEYS.keys() & self.extra.keys():
+            yield f"trainer.extra.{key}={self.extra[key]}: set {OWN_KEYS[key]} instead"
         yield from at_least("trainer.log_every_steps", self.log_every_steps, 1)
         yield from at_least("trainer.max_length_tokens", self.max_length_tokens, 8)
         yield from at_least("trainer.max_steps", self.max_steps, 0)

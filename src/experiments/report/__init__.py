@@ -87,12 +87,14 @@ def model_card(record: Record) -> str:
         [tables.heading(key), *(tables.cell_text(run.over_items(kind, key)) for kind in kinds)]
         for key in names
     ]
+    bits = record.hardware.get("quantization")
     tree = " (dirty tree)" if made.get("git_dirty") else ""
     parts = [
         "\n".join(["---", *header, "---"]),
         f"# {arms.title([run])}",
         tables.markdown(tables.Grid(["score", *kinds], lines)),
         f"One seed ({run.seed}); the run's record has the number of rows behind each score.",
+        *([f"Trained on the base in {bits} (4 bits)."] if bits else []),
         f"Code: commit {made.get('git_commit') or 'unknown'}{tree}.",
     ]
     return "\n\n".join(parts) + "\n"

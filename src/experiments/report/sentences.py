@@ -14,6 +14,7 @@ _IDENTITY = {
     "libraries": (),
     "device_class": (),
     "precision": ("trainer.precision",),
+    "attention": ("trainer.attention",),
     "base_sha256": ("model",),
     "adapter_sha256": ("model",),
     "data_fingerprint": ("model", "data"),

@@ -149,8 +149,14 @@ def _reuse_or_repeat(run: RunConfig, run_id: str, job: Job, earlier: Record) -> 
     return Outcome(attempt.make(), objectives=job.objectives)
 
 
-def load_run(folder: Path) -> tuple[Any, Any]:
+def load_run(folder: Path, *, plain: bool = False) -> tuple[Any, Any]:
     """Load a finished run's base with its adapter, for `generate` and `merge`.
+
+    A run of a device that is not here is loaded in what this device computes natively.
+
+    Args:
+        folder: the run's folder.
+        plain: load the base's own weights although the run trained on 4 bits of them.
 
     Returns:
         The `Base` (its `model` is the tuned one) and the record.
@@ -169,7 +175,9 @@ def load_run(folder: Path) -> tuple[Any, Any]:
             f"{folder} kept no adapter (trainer.keep): run it with trainer.keep=adapter."
         )
     run = _from_record(record)
-    precision = models.choose_precision(run)
+    if plain:
+        run = dataclasses.replace(run, model=dataclasses.replace(run.model, quantization=None))
+    run, precision = _on_this_device(run)
     if record.adapter["modules"]:
         base = models.load(run, precision)
         base.model = adapters.load(str(saved), base.model)
@@ -178,6 +186,23 @@ def load_run(folder: Path) -> tuple[Any, Any]:
         run.model, path=str(saved), hub_id=None, embedded=None, revision=None
     )
     return models.load(dataclasses.replace(run, model=spec), precision), record
+
+
+def _on_this_device(run: RunConfig) -> tuple[RunConfig, Any]:
+    """Return the run with a device that is here, and how it computes there."""
+    from experiments import models
+
+    try:
+        return run, models.choose_precision(run)
+    except ConfigError as error:
+        anywhere = dataclasses.replace(
+            run,
+            hardware=config.HardwareConfig(),
+            trainer=dataclasses.replace(run.trainer, precision="auto", attention="sdpa"),
+        )
+        precision = models.choose_precision(anywhere)
+        say(f"  loaded in {precision.name} on {precision.device_name}, because: {error}")
+        return anywhere, precision
 
 
 def _from_record(record: Record) -> RunConfig:

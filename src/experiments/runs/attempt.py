@@ -74,8 +74,7 @@ class Attempt:
             "data_fingerprint": self.data.fingerprint,
             "base_sha256": self.base.sha256,
             "adapter_sha256": _hash_adapter(run.model.adapter),
-            "precision": precision.name,
-            "device_class": precision.device,
+            **precision.computes_in,
             "code_sha256": records.code_identity(),
             "libraries": records.libraries(),
         }
@@ -120,6 +119,7 @@ class Attempt:
             )
         record.identity = self.identity
         record.provenance |= records.provenance(self.base.precision.device_name)
+        record.hardware = self.base.precision.facts()
         record.data = self.data.counts
         record.model = {
             "source": self.base.source,
@@ -262,6 +262,7 @@ class Attempt:
                 self.job.trial.close()
         record.curve = fit.curve
         record.plan["selected_step"] = fit.selected_step
+        record.plan["skipped_steps"] = fit.skipped_steps
         record.timing["train_seconds"] = fit.seconds
         if stopped:
             self._stop_early(*stopped[0])

@@ -13,6 +13,8 @@ def print_header(run: RunConfig, run_id: str) -> None:
     say(f"run {run_id}: model={run.model.label} data={run.data.label} lora={run.lora.label}")
     trainer, lora = dataclasses.asdict(run.trainer), dataclasses.asdict(run.lora)
     for key, origin in run.resolved_from.items():
+        if key in ("trainer.attention", "trainer.gradient_checkpointing"):
+            continue  # said once the device is known
         group, _, leaf = key.partition(".")
         value = (trainer if group == "trainer" else lora)[leaf]
         say(f"  {key} = {value}  ({origin})")
@@ -33,10 +35,17 @@ def print_loaded(base: Base, data: TrainData) -> None:
         f"  base = {base.source}, {base.parameters:,} parameters, {base.positions} positions, "
         f"sha256 {base.sha256}" + (f", commit {base.commit}" if base.commit else "")
     )
+    if base.precision.memory_gib is not None:
+        say(
+            f"  device = {base.precision.device_name}, compute capability "
+            f"{base.precision.compute_capability}, {base.precision.memory_gib} GiB"
+        )
     say(
         f"  precision = {base.precision.name} on {base.precision.device_name}  "
         f"({base.precision.reason})"
     )
+    for key, reason in base.precision.reasons.items():
+        say(f"  {key.replace('_', ' ')} = {getattr(base.precision, key)}  ({reason})")
     for note in base.notes:
         say(f"  note: {note}")
     rows = ", ".join(f"{split} {n:,}" for split, n in counts["rows"].items())

@@ -77,7 +77,7 @@ def arguments(task: Task, steps: StepPlan) -> Any:
         optim=_OPTIMIZERS[str(trainer.optimizer)],
         weight_decay=trainer.weight_decay,
         max_grad_norm=trainer.max_grad_norm,
-        activation_checkpointing=bool(trainer.gradient_checkpointing),
+        activation_checkpointing=base.precision.gradient_checkpointing,
         logging_steps=trainer.log_every_steps,
         logging_first_step=True,
         eval_strategy="steps" if task.data.validation else "no",

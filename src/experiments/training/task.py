@@ -42,3 +42,5 @@ class Fit:
     """Points with `step` and any of `loss`, `learning_rate`, `grad_norm`, `validation_nll`."""
     selected_step: int | None = None
     """The step whose weights are scored."""
+    skipped_steps: list[int] = field(default_factory=list)
+    """Steps whose gradients overflowed in fp16, so that they changed nothing."""

@@ -6,6 +6,7 @@ from typing import Any
 from experiments.data import Encoded
 from experiments.metrics import loss
 from experiments.progress import say
+from experiments.training import half_precision
 from experiments.training.arguments import arguments
 from experiments.training.curves import curve, line
 from experiments.training.passes import choose_loss, passes_class
@@ -18,6 +19,7 @@ def build(task: Task, steps: StepPlan, rows: int) -> Any:
     from transformers import PrinterCallback
 
     validation = task.data.validation
+    exact = half_precision.trained_values(task.model)
     trainer = _trainer_class(task, steps, rows)(
         model=task.model,
         args=arguments(task, steps),
@@ -27,6 +29,7 @@ def build(task: Task, steps: StepPlan, rows: int) -> Any:
         callbacks=[_progress(task.log, steps.steps)],
     )
     trainer.remove_callback(PrinterCallback)
+    half_precision.settle(trainer, exact)
     choose_loss(trainer)
     return trainer
 
@@ -60,7 +63,8 @@ def _trainer_class(task: Task, steps: StepPlan, rows: int) -> Any:
             """Measure the true token mean; the stock loss depends on the batch size."""
             step = self.state.global_step
             if self.measured is None or self.measured[0] != step:  # asked again at the end
-                parts = loss.token_nll(self.model, task.data.validation)
+                with half_precision.outside_autocast(self.model):
+                    parts = loss.token_nll(self.model, task.data.validation)
                 nll = loss.mean_nll(parts)
                 self.measured = (step, nll)
                 super(SFTTrainer, self).log({"eval_loss": nll})
