@@ -10,12 +10,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from experiments import config, records, report
+from experiments import config, processes, records, report
 from experiments.config import RunConfig
 from experiments.errors import ConfigError, Pruned, RecordError
 from experiments.progress import say
 from experiments.records import Record
-from experiments.runs import facts, folders, memory, objectives
+from experiments.runs import facts, folders, following, memory, objectives
 from experiments.runs.folders import Job
 from experiments.tracking import Tracker
 
@@ -42,10 +42,14 @@ class Attempt:
             try:
                 self.prepare()
                 self._adopt_or_leave_checkpoints()
+                following.bring(self.run, self.job, self.folder, self.identity)
                 self._train_and_score()
                 self._finish()
             except KeyboardInterrupt:
-                self._close("interrupted", None)
+                with folders.undisturbed():
+                    cause = following.cause(None)
+                    self._close("failed" if cause else "interrupted", cause)
+                following.name_process(self.record)
                 raise
             except Pruned as stop:
                 say(f"  {stop}")
@@ -53,7 +57,10 @@ class Attempt:
                 self._apply_retention()
                 raise
             except Exception as error:  # the one place: a failed run becomes a record
-                self._close("oom" if memory.is_out_of_memory(error) else "failed", error)
+                with folders.undisturbed():
+                    cause = following.cause(error)
+                    self._close("oom" if memory.is_out_of_memory(error) else "failed", cause)
+                following.name_process(self.record)
                 raise
         say(report.summarise(self.folder))
         return self.record
@@ -147,6 +154,7 @@ class Attempt:
         model = base.model
         if trains:
             attached = adapters.attach(run, model)
+            processes.tell(following.Adapt())
             model = attached.model
             record.adapter = {
                 "trainable_parameters": attached.trainable_parameters,
@@ -161,6 +169,7 @@ class Attempt:
             self._train(model)
         elif run.model.adapter is not None:
             model = adapters.load(run.model.adapter, model)
+            processes.tell(following.Adapt())
             record.adapter = {
                 "trainable_parameters": 0,
                 "scale": None,
@@ -255,7 +264,7 @@ class Attempt:
             run, model, self.base, self.data, self.folder, report=report_loss, log=tracker.log
         )
         try:
-            fit = training.fit(task)
+            fit = following.together(task)
         finally:
             if self.job.trial is not None:
                 self.job.trial.close()
@@ -297,11 +306,9 @@ class Attempt:
         record.finished_at = _now()
         record.timing["total_seconds"] = time.monotonic() - self.began
         if error is not None:
-            record.error = {
-                "type": type(error).__name__,
-                "message": str(error),
-                "step": getattr(error, "step", None),
-            }
+            record.error = facts.of_error(error)
+        if status != "finished":
+            following.respect(record)
         if (tracker := getattr(self, "tracker", None)) is not None:
             final = record.scores.get("tuned", {}) if status == "finished" else {}
             main = {k: v for k, v in final.items() if k.count("/") == 1 or k.endswith("/exact")}

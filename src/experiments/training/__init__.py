@@ -7,12 +7,13 @@ one would have read, and 8 x 1 rows a step are the same rows as 1 x 8.
 import time
 from pathlib import Path
 
+from experiments import processes
 from experiments.errors import ConfigError
 from experiments.progress import say
 from experiments.training.arguments import check_extra
 from experiments.training.checkpoints import CHECKPOINTS, load_weights, newest_checkpoint, state_of
 from experiments.training.curves import curve
-from experiments.training.steps import StepPlan, plan, row_order
+from experiments.training.steps import StepPlan, fitting, plan, row_order
 from experiments.training.task import Fit, Log, Report, Task
 from experiments.training.trainer import build
 
@@ -26,6 +27,7 @@ __all__ = [
     "check_extra",
     "curve",
     "fit",
+    "fitting",
     "newest_checkpoint",
     "plan",
     "row_order",
@@ -47,7 +49,7 @@ def fit(task: Task) -> Fit:
             "data.validation_share above 0, or trainer.select=last."
         )
     steps = plan(task.run.trainer, len(task.data.train))
-    newest = newest_checkpoint(task.folder)
+    newest = processes.agreed(newest_checkpoint(task.folder))
     began = time.monotonic()
     if newest is not None and state_of(newest)["global_step"] >= steps.steps:
         say(f"training is complete in {newest.name}; it is scored from there")

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from experiments import processes
 from experiments.data import Encoded
 from experiments.errors import TrainingError
 from experiments.metrics import loss
@@ -27,6 +28,9 @@ def build(task: Task, steps: StepPlan) -> Any:
         callbacks=[_progress(task.log, steps.steps)],
     )
     trainer.remove_callback(PrinterCallback)
+    if processes.here().count > 1:
+        trainer.add_callback(_one_decision())  # the last one: it sees what the others decided
+        _draw_own_dropout(task.run.seed)
     return trainer
 
 
@@ -57,23 +61,32 @@ def _trainer_class(task: Task, steps: StepPlan) -> Any:
 
         def training_step(self, *args: Any, **kwargs: Any) -> Any:
             value = super().training_step(*args, **kwargs)
-            if not torch.isfinite(value):
-                _refuse_loss(float(value), self.state.global_step + 1)
+            values = self.accelerator.gather(value.reshape(1))  # all processes stop, or none
+            if not torch.isfinite(values).all():
+                broken = float(values[~torch.isfinite(values)][0])
+                _refuse_loss(broken, self.state.global_step + 1)
             return value
 
         def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
             """Measure the true token mean; the stock loss depends on the batch size."""
             step = self.state.global_step
             if self.measured is None or self.measured[0] != step:  # asked again at the end
-                parts = loss.token_nll(self.model, task.data.validation)
+                parts = _token_nll(self.model, task.data.validation)
                 nll = loss.mean_nll(parts)
                 self.measured = (step, nll)
                 super(SFTTrainer, self).log({"eval_loss": nll})
-                if task.report(step, nll, [total / max(1, n) for total, n in parts]):
+                stop = task.report(step, nll, [total / max(1, n) for total, n in parts])
+                if processes.agreed(stop):
                     self.control.should_training_stop = True
             return {"eval_loss": self.measured[1]}
 
     return Trainer
+
+
+def _token_nll(model: Any, rows: Sequence[Encoded]) -> list[loss.Part]:
+    """Measure the rows, each process its part of them."""
+    lengths = [len(row.ids) for row in rows]
+    return processes.divided(lengths, lambda mine: loss.token_nll(model, [rows[i] for i in mine]))
 
 
 def _progress(log: Log, steps: int) -> Any:
@@ -87,6 +100,31 @@ def _progress(log: Log, steps: int) -> Any:
                 say(line(point, steps))
 
     return Shown()
+
+
+def _one_decision() -> Any:
+    """Return a callback by which every process does after a step what the leader decided.
+
+    A decision by the clock (save now, stop now) may fall differently in two processes, and one
+    that goes on alone waits for the others for ever.
+    """
+    from transformers import TrainerCallback
+
+    class OneDecision(TrainerCallback):  # type: ignore[misc]
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+            vars(control).update(processes.agreed(dict(vars(control))))
+            return control
+
+    return OneDecision()
+
+
+def _draw_own_dropout(seed: int) -> None:
+    """Let no two processes drop the same units: their rows differ, their seed does not."""
+    import torch
+
+    rank = processes.here().rank
+    if rank:
+        torch.manual_seed(seed + rank)
 
 
 def _refuse_loss(value: float, step: int) -> None:
