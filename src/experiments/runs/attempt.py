@@ -46,10 +46,7 @@ class Attempt:
                 self._train_and_score()
                 self._finish()
             except KeyboardInterrupt:
-                with folders.undisturbed():
-                    cause = following.cause(None)
-                    self._close("failed" if cause else "interrupted", cause)
-                following.name_process(self.record)
+                self._break_off("interrupted", None)
                 raise
             except Pruned as stop:
                 say(f"  {stop}")
@@ -57,10 +54,7 @@ class Attempt:
                 self._apply_retention()
                 raise
             except Exception as error:  # the one place: a failed run becomes a record
-                with folders.undisturbed():
-                    cause = following.cause(error)
-                    self._close("oom" if memory.is_out_of_memory(error) else "failed", cause)
-                following.name_process(self.record)
+                self._break_off("oom" if memory.is_out_of_memory(error) else "failed", error)
                 raise
         say(report.summarise(self.folder))
         return self.record
@@ -299,6 +293,14 @@ class Attempt:
         self._close("finished", None)
         self._apply_retention()
 
+    def _break_off(self, status: str, error: Exception | None) -> None:
+        """Close the record with what ended the run, be it in another process."""
+        with folders.undisturbed():
+            status, cause = following.verdict(self.record, status, error)
+            self._close(status, cause)
+        if cause is not None and cause is not error:
+            raise cause from error
+
     def _close(self, status: str, error: Exception | None) -> None:
         """Write the final record; a full disk must not hide the error that came first."""
         record = self.record
@@ -307,8 +309,6 @@ class Attempt:
         record.timing["total_seconds"] = time.monotonic() - self.began
         if error is not None:
             record.error = facts.of_error(error)
-        if status != "finished":
-            following.respect(record)
         if (tracker := getattr(self, "tracker", None)) is not None:
             final = record.scores.get("tuned", {}) if status == "finished" else {}
             main = {k: v for k, v in final.items() if k.count("/") == 1 or k.endswith("/exact")}

@@ -110,48 +110,45 @@ def together(task: "Task") -> "Fit":
 
     Raises:
         TrainingError: the loss is no longer finite; all processes stop at that step.
+        ConfigError: the rows or the model cannot be trained like this; no process begins.
     """
     from experiments import training
 
-    with processes.at_work(TrainingError):
+    with processes.at_work(TrainingError, ConfigError):
         processes.tell(Train())
         return training.fit(task)
 
 
-def cause(error: Exception | None) -> Exception | None:
-    """Return what ended the run: the leader's error or none (Ctrl-C), or another process's death.
+def verdict(record: Record, status: str, error: Exception | None) -> tuple[str, Exception | None]:
+    """Return with what status and error a run ended: the leader's own, unless another failed first.
 
-    The launcher stops all processes where one has died, which looks like Ctrl-C, and a connection
+    The launcher stops all processes where one has ended, which looks like Ctrl-C, and a connection
     that breaks is no cause.
     """
+    if processes.here().count == 1:
+        return status, error
     if processes.scattered():
         time.sleep(_SECONDS_TO_DIE)
-    if not processes.lost():
-        return error
-    return TrainingError(
-        "another process of this run ended without a word (killed, or out of memory): look at the "
-        "system's log, then start the same line again; it goes on from the last checkpoint."
-    )
+    told = _told(record.path)
+    if told is not None:
+        said = told.error or {}
+        who = f"process {said['process']} of this run failed"
+        return told.status, TrainingError(f"{who}: {said['type']}: {said['message']}")
+    if processes.lost():
+        return "failed", TrainingError(
+            "another process of this run ended without a word (killed, or out of memory): look at "
+            "the system's log, then start the same line again; it goes on from the last checkpoint."
+        )
+    return status, error
 
 
-def respect(record: Record) -> None:
-    """Leave what a process that failed first has written into the record."""
-    if processes.here().count == 1 or not record.path.is_file():
-        return
+def _told(path: Path) -> Record | None:
+    """Return the record if another process has written its failure into it."""
     with contextlib.suppress(RecordError):
-        told = records.read(record.path)
-        if (told.error or {}).get("process"):
-            record.status, record.error = told.status, told.error
-
-
-def name_process(record: Record) -> None:
-    """Say whose error ended a run.
-
-    Raises:
-        TrainingError: it was another process's.
-    """
-    if process := (record.error or {}).get("process"):
-        raise TrainingError(f"process {process} failed: {(record.error or {})['message']}")
+        record = records.read(path)
+        if (record.error or {}).get("process"):
+            return record
+    return None
 
 
 def follow() -> None:
@@ -231,8 +228,8 @@ class _Follower:
             report=lambda step, value, rows: False,
             log=lambda scalars, step: None,
         )
-        # Every process raises it, at the same step: the leader writes it down.
-        with contextlib.suppress(TrainingError):
+        # Every process raises these, at the same place: the leader writes them down.
+        with contextlib.suppress(TrainingError, ConfigError):
             training.fit(task)
 
 

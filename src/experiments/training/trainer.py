@@ -8,6 +8,7 @@ from experiments.data import Encoded
 from experiments.errors import TrainingError
 from experiments.metrics import loss
 from experiments.progress import say
+from experiments.training import packing
 from experiments.training.arguments import arguments
 from experiments.training.curves import curve, line
 from experiments.training.steps import StepPlan, row_order
@@ -24,10 +25,13 @@ def build(task: Task, steps: StepPlan) -> Any:
         args=arguments(task, steps),
         train_dataset=_dataset(task.data.train),
         eval_dataset=_dataset(validation) if validation else None,
+        data_collator=packing.collate if task.run.trainer.packing else None,
         processing_class=task.base.tokenizer,
         callbacks=[_progress(task.log, steps.steps)],
     )
     trainer.remove_callback(PrinterCallback)
+    if task.run.trainer.packing:
+        packing.refuse_leaks(trainer, task.data.train, task.base.precision.name)
     if processes.here().count > 1:
         trainer.add_callback(_one_decision())  # the last one: it sees what the others decided
         _draw_own_dropout(task.run.seed)
