@@ -9,11 +9,14 @@ So it is measured before a run trains, not assumed.
 T tokens of all rows together, L tokens of one, V vocabulary.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from experiments.data import Encoded
 from experiments.errors import ConfigError
+
+Computing = Callable[[], AbstractContextManager[Any]]
 
 # Two pieces are enough to see a leak; the logits of 128 tokens of 152k are 80 MB.
 _PROBE_TOKENS = 64
@@ -45,22 +48,23 @@ def collate(rows: Sequence[dict[str, list[int]]]) -> dict[str, Any]:
     return {name: torch.tensor([values]) for name, values in named.items()}
 
 
-def refuse_leaks(trainer: Any, rows: Sequence[Encoded], precision: str) -> None:
+def refuse_leaks(model: Any, rows: Sequence[Encoded], precision: str, computing: Computing) -> None:
     """Look at two packed rows, computed as in training, before a run pays for them.
 
     Args:
-        trainer: with the model that will be trained.
+        model: that will be trained, with or without an adapter.
         rows: to take two from.
         precision: `fp32`, `bf16` or `fp16`.
+        computing: makes the context of a forward pass, such as autocast.
 
     Raises:
         ConfigError: the model lets packed rows see each other, or counts on from row to row.
     """
-    leak, drift = probe(trainer.model, _two(rows), trainer.compute_loss_context_manager)
+    leak, drift = probe(model, _two(rows), computing)
     if leak <= _LEAK and drift <= _ROUNDING[precision]:
         return
-    base = trainer.model.get_base_model() if hasattr(trainer.model, "peft_config") else None
-    name, kernel = type(base or trainer.model).__name__, trainer.model.config._attn_implementation
+    base = model.get_base_model() if hasattr(model, "peft_config") else model
+    name, kernel = type(base).__name__, base.config._attn_implementation
     raise ConfigError(
         f"trainer.packing=true: {name} with {kernel} attention does not keep packed rows apart (a "
         f"row's logits change by {leak:.2%} with the row before it and are {drift:.2%} from those "
@@ -69,7 +73,7 @@ def refuse_leaks(trainer: Any, rows: Sequence[Encoded], precision: str) -> None:
     )
 
 
-def probe(model: Any, two: Sequence[list[int]], computing: Any) -> tuple[float, float]:
+def probe(model: Any, two: Sequence[list[int]], computing: Computing) -> tuple[float, float]:
     """Return how far the second row's logits depend on the row before it.
 
     Args:

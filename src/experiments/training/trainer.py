@@ -31,7 +31,12 @@ def build(task: Task, steps: StepPlan) -> Any:
     )
     trainer.remove_callback(PrinterCallback)
     if task.run.trainer.packing:
-        packing.refuse_leaks(trainer, task.data.train, task.base.precision.name)
+        packing.refuse_leaks(
+            task.model,
+            task.data.train,
+            task.base.precision.name,
+            trainer.compute_loss_context_manager,
+        )
     if processes.here().count > 1:
         trainer.add_callback(_one_decision())  # the last one: it sees what the others decided
         _draw_own_dropout(task.run.seed)
