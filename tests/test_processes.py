@@ -190,3 +190,19 @@ def test_a_closed_record_names_what_another_process_wrote(
     record.error = {"type": "OutOfMemoryError", "message": "no room", "process": 0}
     records.write(record)
     assert following.verdict(record, "interrupted", None) == ("interrupted", None)
+
+
+def test_a_sweep_ends_after_a_run_that_left_the_others_in_the_middle_of_a_step(
+    led_by_this_one: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from experiments.runs import following
+
+    monkeypatch.setattr(processes._state, "at_work", False)
+    with pytest.raises(ConfigError), processes.at_work(ConfigError):
+        raise ConfigError("all of them raise this")
+    assert not processes.scattered()
+    with pytest.raises(RuntimeError), processes.at_work(ConfigError):
+        raise RuntimeError("this one alone")
+    assert processes.scattered()
+    with pytest.raises(SystemExit, match="start the same line again, it goes on with the rest"):
+        following.meet()

@@ -20,13 +20,14 @@ from experiments.training import packing
 Row = dict[str, list[int]]
 
 
-def seconds(work: Callable[[], object], repeats: int = 2) -> float:
-    """Return the fastest of a few repeats: the others measure the machine's neighbours."""
-    best = float("inf")
+def seconds(works: Sequence[Callable[[], object]], repeats: int = 3) -> list[float]:
+    """Return the least CPU time of each, taken in turn: neighbours of the machine do not count."""
+    best = [float("inf")] * len(works)
     for _ in range(repeats):
-        began = time.perf_counter()
-        work()
-        best = min(best, time.perf_counter() - began)
+        for place, work in enumerate(works):
+            began = time.process_time()
+            work()
+            best[place] = min(best[place], time.process_time() - began)
     return best
 
 
@@ -91,7 +92,8 @@ def compare(name: str, model: Any, rows: Sequence[Row], *, batch: int, micro: in
         "padded, rows of like length": [padded(part) for part in cut(rows, grouped, micro)],
         "packed, rows of like length": [packed(part) for part in cut(rows, grouped, micro)],
     }
-    took = {arm: seconds(functools.partial(pass_over, model, b)) for arm, b in arms.items()}
+    works = [functools.partial(pass_over, model, batches) for batches in arms.values()]
+    took = dict(zip(arms, seconds(works), strict=True))
     tokens = sum(lengths)
     print(
         f"\n{name}, {len(rows)} rows of {min(lengths)} to {max(lengths)} tokens, {micro} at a time"
@@ -100,7 +102,7 @@ def compare(name: str, model: Any, rows: Sequence[Row], *, batch: int, micro: in
         computed = sum(one["input_ids"].numel() for one in batches)
         print(
             f"  {arm}: {computed / tokens:.2f} tokens computed per token of a row, "
-            f"{tokens / took[arm]:.0f} tokens/s, "
+            f"{tokens / took[arm]:.0f} tokens a second of CPU time, "
             f"{took['padded, rows of like length'] / took[arm]:.2f} of the padded of like length"
         )
 

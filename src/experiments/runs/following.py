@@ -56,7 +56,8 @@ def meet() -> None:
     """Meet the other processes, at the start of a run.
 
     Raises:
-        TrainingError: an earlier run left them in the middle of a step.
+        SystemExit: an earlier run left them in the middle of a step; a sweep that went on would
+            only spend its runs, each on the same failure.
     """
     if processes.launched_alone():
         say(
@@ -64,8 +65,8 @@ def meet() -> None:
             "on a CPU need --multi_gpu in place of --cpu"
         )
     if processes.scattered():
-        raise TrainingError(
-            "an earlier run of this sweep failed in one process while the others worked on it: "
+        sys.exit(
+            "error: a run of this sweep failed in one process while the others worked on it: "
             "start the same line again, it goes on with the rest."
         )
     processes.join()
