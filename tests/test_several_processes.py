@@ -207,3 +207,8 @@ def test_a_mistake_is_said_once_in_a_sentence(tmp_path: Path) -> None:
     out, _ = process.communicate(timeout=100)
     assert process.returncode == 1
     assert out.count("error: trainer.bach_size: `trainer` has no key 'bach_size'") == 1
+
+
+def test_help_is_printed_once_and_ends(tmp_path: Path) -> None:
+    out = finish(tmp_path, "--help")
+    assert out.count("python train.py lora=all_linear data=mixed") == 1

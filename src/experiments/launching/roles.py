@@ -8,7 +8,12 @@ from experiments import processes
 def lead_or_follow(program: Callable[[], object]) -> None:
     """Run the program in the process that leads, alone or not; take part in its runs elsewhere."""
     if processes.here().leads:
-        program()
+        try:
+            program()
+        except SystemExit as end:  # --help ends like that; with an error the launcher ends the rest
+            if not end.code:
+                processes.release()
+            raise
         processes.release()
         return
     from experiments import runs
