@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 
 from experiments import config
 from experiments.errors import ConfigError
+from experiments.launching import placement, roles
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
@@ -24,6 +25,7 @@ def main(cfg: DictConfig) -> float | list[float] | None:
         if not many and job.sweeper.params:
             raise ConfigError("sweeps=... describes many runs: add -m (--multirun).")
         run = config.load(cfg)  # typed and checked before torch is imported
+        placement.see_one_gpu()
         from experiments import runs
 
         return runs.run_one(run, runs.place(job)).answer
@@ -31,4 +33,4 @@ def main(cfg: DictConfig) -> float | list[float] | None:
 
 if __name__ == "__main__":
     with config.one_sentence_errors():
-        main()
+        roles.lead_or_follow(main)

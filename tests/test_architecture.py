@@ -15,6 +15,7 @@ SOURCE = ROOT / "src" / "experiments"
 FLOOR = {
     "errors": 0,
     "out_of_memory": 0,
+    "processes": 0,
     "toolworld_vocabulary": 0,
     "toolworld": 1,
     "progress": 1,
@@ -83,7 +84,7 @@ def test_imports_point_down() -> None:
         *("bfcl", "bfcl.export", "scoring", "plans", "plan_scoring"),
         *("frozen", "study", "study.reporting", "sweeps.status", "sweeps.plan"),
         *("launching.jobs", "launching.dispatch", "launching.processes", "launching.here"),
-        *("launching.slurm", "launching.cluster"),
+        *("launching.slurm", "launching.cluster", "processes"),
     ],
 )
 def test_light_modules_load_nothing_heavy(module: str) -> None:

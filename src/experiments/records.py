@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from experiments import processes
 from experiments.errors import RecordError
 
 SCHEMA_VERSION = 1
@@ -298,6 +299,7 @@ def provenance(device: str) -> dict[str, Any]:
         "cpu": _cpu(),
         "cpu_count": os.cpu_count(),
         "threads": _threads(),
+        "processes": processes.here().count,
         "device": device,
         "visible_gpus": os.environ.get("CUDA_VISIBLE_DEVICES"),
     }

@@ -17,6 +17,8 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from experiments import processes
+from experiments.errors import ConfigError
 from experiments.launching import settings
 
 if TYPE_CHECKING:
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 
 class _Launcher(Launcher):
     """What all four share; a subclass says where the jobs run."""
+
+    keeps_processes = False
+    """Whether the jobs run in this process, and so in those that follow it."""
 
     def __init__(self, **given: Any) -> None:
         self.given: dict[str, Any] = {
@@ -40,6 +45,12 @@ class _Launcher(Launcher):
     ) -> None:
         """Check the settings before anything is composed."""
         self._parts = (hydra_context, task_function, config)
+        if processes.here().count > 1 and not self.keeps_processes:
+            raise ConfigError(
+                f"{type(self).__name__} starts processes of its own, and this is one of "
+                f"{processes.here().count} of a launch: leave hydra/launcher out, or start the "
+                "line with python instead of accelerate launch."
+            )
         self.check()
 
     def check(self) -> None:
@@ -66,6 +77,8 @@ class _Launcher(Launcher):
 
 class OneProcessLauncher(_Launcher):
     """One process, one job after the other."""
+
+    keeps_processes = True
 
     def place(self, program: "Program", n_jobs: int) -> "Place":
         """Return this process."""

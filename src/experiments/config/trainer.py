@@ -43,6 +43,8 @@ class TrainerConfig:
     """Rows per optimiser step (the effective batch)."""
     micro_batch_size: int | None = None
     """Rows per forward pass; must divide batch_size, the quotient is accumulated."""
+    packing: bool = False
+    """Lay the rows of a micro-batch end to end instead of padding them; needs block masks."""
     max_length_tokens: int | None = None
     """Longer rows are dropped and counted; null = as many positions as the model has."""
     optimizer: str | None = None

@@ -13,18 +13,19 @@ from typing import Any
 
 from hydra.types import RunMode
 
-from experiments import config, metrics, records, report
+from experiments import config, metrics, processes, records, report, training
 from experiments.config import RunConfig
 from experiments.errors import ConfigError, Pruned, RecordError, TrainingError
 from experiments.progress import say
 from experiments.records import Record
-from experiments.runs import facts, folders
+from experiments.runs import facts, folders, following
 from experiments.runs.attempt import Attempt
 from experiments.runs.folders import Job
+from experiments.runs.following import follow
 from experiments.study import specs
 from experiments.study.reporting import Trial
 
-__all__ = ["Job", "Outcome", "check", "load_run", "place", "run_one"]
+__all__ = ["Job", "Outcome", "check", "follow", "load_run", "place", "run_one"]
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,11 @@ def check(run: RunConfig) -> None:
     Raises:
         ConfigError: a key of `lora.extra` or `trainer.extra`, a metric or an objective is unknown.
     """
+    if refused := processes.unsupported():
+        raise ConfigError(f"{refused}.")
+    batch, micro = run.trainer.batch_size, run.trainer.micro_batch_size
+    assert batch and micro, "config.load resolves these"
+    training.fitting(batch, micro, processes.here().count)
     for name in run.eval.metrics:
         metrics.load(name)
     objective, given = run.eval.objective, run.eval.direction
@@ -97,7 +103,7 @@ def check(run: RunConfig) -> None:
             "with model.adapter=DIR or set eval.base=true."
         )
     if run.lora.extra or run.trainer.extra:
-        from experiments import adapters, training
+        from experiments import adapters
 
         adapters.check_extra(run.lora)
         training.check_extra(run.trainer)
@@ -113,6 +119,7 @@ def run_one(run: RunConfig, job: Job) -> Outcome:
         KeyboardInterrupt: the record then says `interrupted`.
     """
     check(run)
+    following.meet()
     run_id = config.run_id(run)
     with folders.claimed(job, run_id):
         facts.print_header(run, run_id)

@@ -10,12 +10,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from experiments import config, records, report
+from experiments import config, processes, records, report
 from experiments.config import RunConfig
 from experiments.errors import ConfigError, Pruned, RecordError
 from experiments.progress import say
 from experiments.records import Record
-from experiments.runs import facts, folders, memory, objectives
+from experiments.runs import facts, folders, following, memory, objectives
 from experiments.runs.folders import Job
 from experiments.tracking import Tracker
 
@@ -42,10 +42,11 @@ class Attempt:
             try:
                 self.prepare()
                 self._adopt_or_leave_checkpoints()
+                following.bring(self.run, self.job, self.folder, self.identity)
                 self._train_and_score()
                 self._finish()
             except KeyboardInterrupt:
-                self._close("interrupted", None)
+                self._break_off("interrupted", None)
                 raise
             except Pruned as stop:
                 say(f"  {stop}")
@@ -53,7 +54,7 @@ class Attempt:
                 self._apply_retention()
                 raise
             except Exception as error:  # the one place: a failed run becomes a record
-                self._close("oom" if memory.is_out_of_memory(error) else "failed", error)
+                self._break_off("oom" if memory.is_out_of_memory(error) else "failed", error)
                 raise
         say(report.summarise(self.folder))
         return self.record
@@ -147,6 +148,7 @@ class Attempt:
         model = base.model
         if trains:
             attached = adapters.attach(run, model)
+            processes.tell(following.Adapt())
             model = attached.model
             record.adapter = {
                 "trainable_parameters": attached.trainable_parameters,
@@ -161,6 +163,7 @@ class Attempt:
             self._train(model)
         elif run.model.adapter is not None:
             model = adapters.load(run.model.adapter, model)
+            processes.tell(following.Adapt())
             record.adapter = {
                 "trainable_parameters": 0,
                 "scale": None,
@@ -256,7 +259,7 @@ class Attempt:
         )
         record.plan["out_of_memory"] = task.adapted
         try:
-            fit = training.fit(task)
+            fit = following.together(task)
         finally:
             if self.job.trial is not None:
                 self.job.trial.close()
@@ -292,6 +295,14 @@ class Attempt:
         self._close("finished", None)
         self._apply_retention()
 
+    def _break_off(self, status: str, error: Exception | None) -> None:
+        """Close the record with what ended the run, be it in another process."""
+        with folders.undisturbed():
+            status, cause = following.verdict(self.record, status, error)
+            self._close(status, cause)
+        if cause is not None and cause is not error:
+            raise cause from error
+
     def _close(self, status: str, error: Exception | None) -> None:
         """Write the final record; a full disk must not hide the error that came first."""
         record = self.record
@@ -299,11 +310,7 @@ class Attempt:
         record.finished_at = _now()
         record.timing["total_seconds"] = time.monotonic() - self.began
         if error is not None:
-            record.error = {
-                "type": type(error).__name__,
-                "message": str(error),
-                "step": getattr(error, "step", None),
-            }
+            record.error = facts.of_error(error)
         if (tracker := getattr(self, "tracker", None)) is not None:
             final = record.scores.get("tuned", {}) if status == "finished" else {}
             main = {k: v for k, v in final.items() if k.count("/") == 1 or k.endswith("/exact")}

@@ -152,6 +152,22 @@ def _held(path: Path, what: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Let a record be written to its end: Ctrl-C may come twice, from terminal and launcher."""
+    asked = (signal.SIGINT, signal.SIGTERM)
+    try:
+        before = [signal.signal(one, signal.SIG_IGN) for one in asked]
+    except ValueError:  # not the main thread: the launcher owns the signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        for one, handler in zip(asked, before, strict=True):
+            signal.signal(one, handler)
+
+
+@contextlib.contextmanager
 def interruptible() -> Iterator[None]:
     """Treat a polite kill (SIGTERM) like Ctrl-C, so that the record says so."""
 

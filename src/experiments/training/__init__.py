@@ -7,6 +7,7 @@ one would have read, and 8 x 1 rows a step are the same rows as 1 x 8.
 import time
 from pathlib import Path
 
+from experiments import processes
 from experiments.errors import ConfigError
 from experiments.progress import say
 from experiments.training.arguments import check_extra
@@ -14,7 +15,7 @@ from experiments.training.checkpoints import CHECKPOINTS, load_weights, newest_c
 from experiments.training.curves import curve
 from experiments.training.half_precision import leave_autocast, skipped_steps
 from experiments.training.micro_batches import KEY, shrunk
-from experiments.training.steps import StepPlan, plan, row_order
+from experiments.training.steps import StepPlan, fitting, plan, row_order
 from experiments.training.task import Fit, Log, Report, Task
 from experiments.training.trainer import build
 
@@ -28,6 +29,7 @@ __all__ = [
     "check_extra",
     "curve",
     "fit",
+    "fitting",
     "newest_checkpoint",
     "plan",
     "row_order",
@@ -49,7 +51,7 @@ def fit(task: Task) -> Fit:
             "data.validation_share above 0, or trainer.select=last."
         )
     steps = plan(task.run.trainer, len(task.data.train))
-    newest = newest_checkpoint(task.folder)
+    newest = processes.agreed(newest_checkpoint(task.folder))
     began = time.monotonic()
     if newest is not None and state_of(newest)["global_step"] >= steps.steps:
         task.adapted.extend(shrunk(state_of(newest)["log_history"]))

@@ -48,6 +48,13 @@ def _owned_arguments() -> dict[str, Any]:
         "seed": None,
         "bf16": None,
         "fp16": None,
+        # A true token mean over the rows of all processes.
+        "average_tokens_across_devices": True,
+        # Every adapter is used in every step; looking for unused ones costs a pass over them all.
+        "ddp_find_unused_parameters": False,
+        # TRL's own packing shortens and joins rows; `trainer.packing` does neither.
+        "packing": False,
+        "padding_free": False,
     }
 
 

@@ -37,8 +37,9 @@ def passes_class(task: Task, rows: int) -> Any:
                 known = len(task.adapted)
                 value = self.passes.next(make, model.zero_grad, step)
                 self.state.log_history += task.adapted[known:]
-            if not torch.isfinite(value):
-                _refuse_loss(float(value), step)
+            values = self.accelerator.gather(value.reshape(1))  # all processes stop, or none
+            if not torch.isfinite(values).all():
+                _refuse_loss(float(values[~torch.isfinite(values)][0]), step)
             return value
 
         def _one_pass(self, model: Any, num_items: Any, inputs: Any) -> Any:
