@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from experiments import answers, metrics, schemas
+from experiments import answers, budget, metrics, schemas
 from experiments.config import EvalConfig
 from experiments.data import Encoded, TrainData
 from experiments.evaluation import held_out, progress_file, row_losses
@@ -104,6 +104,11 @@ def answer(
         if file is not None:
             file.add(left[place], given)
         next(shown, None)
+        if len(done) < len(prompts):
+            budget.check(
+                f"evaluation stopped at {len(done)} of {len(prompts)} answers of the "
+                f"{subject.label} model, {split}, which are kept"
+            )
 
     try:
         adapted = generate(subject.model, subject.base, [prompts[i] for i in left], limits, keep)

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import hashlib
 import shutil
 import time
 from collections.abc import Sequence
@@ -10,9 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from experiments import config, records, report
+from experiments import budget, config, handover, records, report
 from experiments.config import RunConfig
-from experiments.errors import ConfigError, Pruned, RecordError
+from experiments.errors import ConfigError, OutOfBudget, Pruned, RecordError
 from experiments.progress import say
 from experiments.records import Record
 from experiments.runs import facts, folders, memory, objectives
@@ -44,8 +43,14 @@ class Attempt:
                 self._adopt_or_leave_checkpoints()
                 self._train_and_score()
                 self._finish()
+                handover.push_finished(self.run, self.record)
+                self._apply_retention()
             except KeyboardInterrupt:
                 self._close("interrupted", None)
+                raise
+            except OutOfBudget as stop:
+                self._close("interrupted", stop)
+                handover.push_interrupted(self.run, self.record)
                 raise
             except Pruned as stop:
                 say(f"  {stop}")
@@ -62,7 +67,7 @@ class Attempt:
         """Load model and data and know what the numbers will depend on."""
         if self._prepared:
             return
-        from experiments import models
+        from experiments import adapters, models
         from experiments.runs import kept
 
         began = time.monotonic()
@@ -73,7 +78,7 @@ class Attempt:
         self.identity = {
             "data_fingerprint": self.data.fingerprint,
             "base_sha256": self.base.sha256,
-            "adapter_sha256": _hash_adapter(run.model.adapter),
+            "adapter_sha256": adapters.fingerprint(run.model.adapter),
             "precision": precision.name,
             "device_class": precision.device,
             "code_sha256": records.code_identity(),
@@ -252,8 +257,12 @@ class Attempt:
             return True
 
         task = training.Task(
-            run, model, self.base, self.data, self.folder, report=report_loss, log=tracker.log
+            *(run, model, self.base, self.data, self.folder),
+            report=report_loss,
+            log=tracker.log,
+            saved=lambda checkpoint: handover.push_checkpoint(run, record, checkpoint),
         )
+        budget.check("the run stopped before training went on")
         try:
             fit = training.fit(task)
         finally:
@@ -288,7 +297,6 @@ class Attempt:
         record.timing["load_seconds"] = self.load_seconds
         records.write_items(record, self.items)
         self._close("finished", None)
-        self._apply_retention()
 
     def _close(self, status: str, error: Exception | None) -> None:
         """Write the final record; a full disk must not hide the error that came first."""
@@ -325,17 +333,6 @@ class Attempt:
             shutil.rmtree(self.folder / training.CHECKPOINTS, ignore_errors=True)
         if keep == "none":
             shutil.rmtree(self.folder / "adapter", ignore_errors=True)
-
-
-def _hash_adapter(path: str | None) -> str | None:
-    """Return a hash of the adapter a run starts from; None where it starts from none."""
-    if path is None:
-        return None
-    digest = hashlib.sha256()
-    for name in ("adapter_config.json", "adapter_model.safetensors"):
-        file = Path(path).expanduser() / name
-        digest.update(file.read_bytes() if file.is_file() else b"")
-    return digest.hexdigest()[:16]
 
 
 def _now() -> str:

@@ -14,6 +14,9 @@ Report = Callable[[int, float, Sequence[float]], bool]
 Log = Callable[[dict[str, float], int], None]
 """(scalars, step) -> shown in the tracker."""
 
+Saved = Callable[[Path], None]
+"""Is told of each checkpoint as soon as it is whole."""
+
 
 @dataclass(frozen=True)
 class Task:
@@ -28,6 +31,7 @@ class Task:
     """The run's folder; checkpoints lie in it."""
     report: Report
     log: Log
+    saved: Saved = lambda _: None
 
 
 @dataclass

@@ -8,6 +8,7 @@ from experiments.errors import TrainingError
 from experiments.metrics import loss
 from experiments.progress import say
 from experiments.training.arguments import arguments
+from experiments.training.clock import clock
 from experiments.training.curves import curve, line
 from experiments.training.steps import StepPlan, row_order
 from experiments.training.task import Log, Task
@@ -18,14 +19,16 @@ def build(task: Task, steps: StepPlan) -> Any:
     from transformers import PrinterCallback
 
     validation = task.data.validation
+    by_the_clock = clock(task)
     trainer = _trainer_class(task, steps)(
         model=task.model,
         args=arguments(task, steps),
         train_dataset=_dataset(task.data.train),
         eval_dataset=_dataset(validation) if validation else None,
         processing_class=task.base.tokenizer,
-        callbacks=[_progress(task.log, steps.steps)],
+        callbacks=[_progress(task.log, steps.steps), by_the_clock],
     )
+    by_the_clock.trainer = trainer
     trainer.remove_callback(PrinterCallback)
     return trainer
 
