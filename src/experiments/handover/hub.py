@@ -166,19 +166,26 @@ def why(repo: str, error: Exception) -> str:
     """Say what to do about an error of the hub."""
     from huggingface_hub import errors
 
-    status = error.response.status_code if isinstance(error, errors.HfHubHTTPError) else None
-    if isinstance(error, errors.RevisionNotFoundError):
-        return f"{repo} has no such revision on the hub"
-    if isinstance(error, errors.OfflineModeIsEnabled):
-        return f"{repo} is on the hub and HF_HUB_OFFLINE forbids to use it: unset HF_HUB_OFFLINE"
-    if status == 401 and not isinstance(error, errors.RepositoryNotFoundError):
-        return f"the hub does not accept the token for {repo}: set HF_TOKEN to a new one"
-    if status == 403:
-        return f"the token may not write to {repo}: use one with write access to it"
-    if isinstance(error, errors.RepositoryNotFoundError):
-        return (
+    known = (
+        (errors.RevisionNotFoundError, f"{repo} has no such revision on the hub"),
+        (
+            errors.OfflineModeIsEnabled,
+            f"{repo} is on the hub and HF_HUB_OFFLINE forbids to use it: unset HF_HUB_OFFLINE",
+        ),
+        (
+            errors.RepositoryNotFoundError,
             f"{repo} was not found on the hub: check its name, and set HF_TOKEN (or run `hf auth "
-            "login`) if it is private"
-        )
-    kind = f"status {status}" if status else type(error).__name__
-    return f"the hub cannot be used for {repo} ({kind}): connect to the network"
+            "login`) if it is private",
+        ),
+    )
+    for kind, text in known:
+        if isinstance(error, kind):
+            return text
+    status = error.response.status_code if isinstance(error, errors.HfHubHTTPError) else None
+    by_status = {
+        None: f"the hub cannot be used for {repo} ({type(error).__name__}): connect to the network",
+        401: f"the hub does not accept the token for {repo}: set HF_TOKEN to a new one",
+        403: f"the token may not write to {repo}: use one with write access to it",
+    }
+    other = f"the hub does not do it for {repo} (status {status}): try again later"
+    return by_status.get(status, other)

@@ -22,6 +22,10 @@ def _push(given: argparse.Namespace) -> None:
     record = records.read(given.run / records.FILE_NAME)
     if record.status != "finished":
         raise RecordError(f"{given.run} is {record.status}, not finished: run it to its end first.")
+    if record.adapter and not (given.run / "adapter").is_dir():
+        raise RecordError(
+            f"{given.run} kept no adapter (trainer.keep): run it with trainer.keep=adapter."
+        )
     if not config.is_repo(given.repo):
         raise ConfigError(f"--repo {given.repo}: must read owner/name.")
     hub.check(HubConfig(push=True, repo=given.repo, private=not given.public))
