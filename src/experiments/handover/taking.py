@@ -54,7 +54,7 @@ def take_run(run: RunConfig, run_id: str, folder: Path, *, beside: bool) -> None
     if beside:
         _take(found, into)
     elif not (folder / records.FILE_NAME).is_file():
-        _copy_whole(found[0], folder)
+        _copy_whole(found[0], folder, home=folder)
 
 
 def take_sweep(given: str, sweep_dir: Path, wanted: dict[str, dict[str, Any]] | None) -> None:
@@ -78,20 +78,23 @@ def take_sweep(given: str, sweep_dir: Path, wanted: dict[str, dict[str, Any]] | 
     found = _best(source.records, wanted)
     if wanted and not found:
         raise RecordError(_of_another_config(source, wanted))
-    _take(found, sweep_dir)
     database = found[0].folder.parent / STUDY
     if wanted is None and database.is_file() and not (sweep_dir / STUDY).exists():
-        copy = sweep_dir / f"{STUDY}.partial"
-        shutil.copyfile(database, copy)
-        try:
-            whole.refuse_broken_database(copy)
-        except RecordError as error:
-            copy.unlink()
-            raise RecordError(
-                f"resume_from={given}: {error}; upload or synchronise it again, or leave "
-                "resume_from out."
-            ) from error
-        copy.rename(sweep_dir / STUDY)
+        _take_database(given, database, sweep_dir)
+    _take(found, sweep_dir)
+
+
+def _take_database(given: str, database: Path, sweep_dir: Path) -> None:
+    sweep_dir.mkdir(parents=True, exist_ok=True)
+    copy = sweep_dir / f"{STUDY}.partial"
+    shutil.copyfile(database, copy)
+    if problem := whole.database_problem(copy):
+        copy.unlink()
+        raise RecordError(
+            f"resume_from={given}: {database} is not whole ({problem}): upload or synchronise it "
+            "again, or leave resume_from out."
+        )
+    copy.rename(sweep_dir / STUDY)
 
 
 def find(given: str, prefer: str) -> Source:
@@ -180,14 +183,19 @@ def _take(found: Sequence[Record], into: Path) -> None:
             attempt, folder = attempt + 1, into / f"{name}_{attempt}"
         partial = into / _TAKING / folder.name
         shutil.rmtree(partial, ignore_errors=True)
-        _copy_whole(record, partial)
+        _copy_whole(record, partial, home=folder)
         partial.rename(folder)
         shutil.rmtree(into / _TAKING, ignore_errors=True)
         say(f"run {record.run_id} ({record.status}) taken from {record.folder} to {folder}")
 
 
-def _copy_whole(record: Record, folder: Path) -> None:
+def _copy_whole(record: Record, folder: Path, home: Path) -> None:
     """Copy a run's files, compare them, and leave out checkpoints that are not whole.
+
+    Args:
+        record: the run.
+        folder: where its files are put.
+        home: where they will be when all are there.
 
     Raises:
         RecordError: a file cannot be read or written.
@@ -222,7 +230,7 @@ def _copy_whole(record: Record, folder: Path) -> None:
                 f"{path} changed while it was copied: stop whoever writes to it, then start the "
                 "same line again."
             )
-    _point_to_own_checkpoints(folder / CHECKPOINTS)
+    _name_best_checkpoints(folder / CHECKPOINTS, home / CHECKPOINTS)
 
 
 def _broken_checkpoints(folder: Path) -> Iterator[tuple[str, str]]:
@@ -232,11 +240,11 @@ def _broken_checkpoints(folder: Path) -> Iterator[tuple[str, str]]:
             yield checkpoint.name, problem
 
 
-def _point_to_own_checkpoints(folder: Path) -> None:
-    """Name the best checkpoint where it is now: the trainer keeps it with its whole path."""
+def _name_best_checkpoints(folder: Path, home: Path) -> None:
+    """Name the best checkpoint where it will be: the trainer keeps it with its whole path."""
     for file in folder.glob("checkpoint-*/trainer_state.json"):
         state = json.loads(file.read_text(encoding="utf-8"))
         best = state.get("best_model_checkpoint")
         if best:
-            state["best_model_checkpoint"] = str(folder.absolute() / Path(best).name)
+            state["best_model_checkpoint"] = str(home.absolute() / Path(best).name)
             records.write_whole(file, (json.dumps(state, indent=2) + "\n").encode())

@@ -10,8 +10,6 @@ import zipfile
 from contextlib import closing
 from pathlib import Path
 
-from experiments.errors import RecordError
-
 _STATE = "trainer_state.json"
 _LENGTH_BYTES = 8
 
@@ -34,19 +32,14 @@ def checkpoint_problem(folder: Path) -> str | None:
     return None
 
 
-def refuse_broken_database(path: Path) -> None:
-    """Refuse a SQLite file that is not whole.
-
-    Raises:
-        RecordError: it is not.
-    """
+def database_problem(path: Path) -> str | None:
+    """Return what is wrong with a SQLite file; None if it is whole."""
     try:
         with closing(sqlite3.connect(path)) as database:
             [(said,)] = database.execute("pragma quick_check(1)").fetchall()
     except (sqlite3.DatabaseError, ValueError) as error:
-        said = str(error)
-    if said != "ok":
-        raise RecordError(f"{path.name} is not whole ({said})")
+        return str(error)
+    return None if said == "ok" else str(said)
 
 
 def _is_json(path: Path) -> bool:
