@@ -6,6 +6,7 @@ again for half a minute where there is no network; one question with a short lim
 
 import functools
 import gzip
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,7 @@ def _check(repo: str, private: bool) -> None:
     """Ask the hub once a process."""
     from huggingface_hub import HfApi, get_token
 
+    _say_no_more_than_we_do()
     if get_token() is None:
         raise ConfigError(
             f"hub.push=true for {repo} needs a token that may write: run `hf auth login` or set "
@@ -138,8 +140,11 @@ def fetch(repo: str, revision: str | None) -> Path:
 
 
 def _say_no_more_than_we_do() -> None:
+    """Keep its bars, and a line for each request, out of a run's log."""
     from huggingface_hub import utils
 
+    for name in ("httpx", "httpx2"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     utils.disable_progress_bars()  # type: ignore[attr-defined]
 
 
