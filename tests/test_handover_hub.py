@@ -4,12 +4,16 @@ import gzip
 import json
 import os
 import shutil
+import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from conftest import ROOT, SMOKE, Cli, load
+from conftest import ROOT, SMOKE, Cli, environment, load
 from experiments import records, runs
 from experiments.errors import ConfigError
 from experiments.records import Record
@@ -224,3 +228,41 @@ def test_an_interrupted_run_goes_on_elsewhere_from_the_hub(
     assert "finished before in" in done.stdout
     [adapter] = (tmp_path / "outputs" / "single").glob("*/adapter/adapter_model.safetensors")
     assert adapter.is_file() and os.access(adapter, os.W_OK)
+
+
+TAKE = """
+import sys
+from pathlib import Path
+from experiments import handover
+handover.take_sweep("hf://me/many", Path("here/mine"), None)
+"""
+
+
+def test_the_runs_of_a_sweep_stand_in_one_repository_as_on_disk_and_come_back(
+    cli: Cli, tmp_path: Path, hub: Hub
+) -> None:
+    env = hub.environment(tmp_path / "home")
+    with closing(sqlite3.connect(tmp_path / "study.db")) as made:
+        made.execute("create table trials (number int)")
+        made.commit()
+    for job in (0, 1):
+        folder = tmp_path / "there" / "mine" / str(job)
+        records.write(Record(f"run{job}", status="finished", folder=folder, job=job))
+        (folder / "adapter").mkdir()
+        (folder / "adapter" / "adapter_model.safetensors").write_bytes(bytes([job]) * 9)
+        shutil.copy(tmp_path / "study.db", folder.parent)
+        done = cli("push", str(folder), "--repo", "me/many", module=True, **env)
+        assert done.returncode == 0, done.stderr
+    assert set(hub.repositories["me/many"].files) == {
+        "mine/study.db",
+        *(f"mine/{n}/{name}" for n in (0, 1) for name in ("run.json",
+                                                         "adapter/adapter_model.safetensors")),
+    }  # fmt: skip
+    subprocess.run([sys.executable, "-c", TAKE], cwd=tmp_path, check=True, env=environment(**env))
+    for name in ("study.db", "0/adapter/adapter_model.safetensors"):
+        there, here = (tmp_path / place / "mine" / name for place in ("there", "here"))
+        assert there.read_bytes() == here.read_bytes()
+    assert [r.provenance["hub"]["pushed"] for r in records.read_all(tmp_path / "here/mine")] == [
+        True,
+        True,
+    ]
