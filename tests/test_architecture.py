@@ -25,6 +25,7 @@ FLOOR = {
     "plans": 2,
     "statistics": 2,
     "budget": 2,
+    "whole": 2,
     "records": 3,
     "tracking": 3,
     "data": 3,
@@ -82,7 +83,7 @@ def test_imports_point_down() -> None:
         *("bfcl", "bfcl.export", "scoring", "plans", "plan_scoring"),
         *("frozen", "study", "study.reporting", "sweeps.status", "sweeps.plan"),
         *("launching.jobs", "launching.dispatch", "launching.processes", "launching.here"),
-        *("launching.slurm", "launching.cluster"),
+        *("launching.slurm", "launching.cluster", "handover", "budget"),
     ],
 )
 def test_light_modules_load_nothing_heavy(module: str) -> None:

@@ -4,7 +4,7 @@ A runtime that ends takes its disk with it. What was uploaded, or lies on a moun
 copied back whole before anything begins, and then everything goes on as if it had been here.
 
 `layout` (which file stands where in a repository), `hub` (the repository), `pushing` (out),
-`taking` (in), `whole` (whether what comes in is all there).
+`taking` (in), `verb` (the command line's own).
 """
 
 from experiments.handover.hub import check, refuse_other_run

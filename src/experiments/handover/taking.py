@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments import config, records
+from experiments import config, records, whole
 from experiments.config import RunConfig
 from experiments.errors import RecordError
-from experiments.handover import hub, layout, whole
+from experiments.handover import hub, layout
 from experiments.handover.pushing import CHECKPOINTS, STUDY
 from experiments.progress import say
 from experiments.records import Record
@@ -46,6 +46,9 @@ def take_run(run: RunConfig, run_id: str, folder: Path, *, beside: bool) -> None
         RecordError: the source holds no record, or none of this run.
     """
     assert run.resume_from is not None
+    if beside and (there := next(records.siblings(folder.parent, run_id), None)) is not None:
+        say(f"run {run_id} is in {there.folder} already: nothing is taken")
+        return
     source = find(run.resume_from, prefer=folder.parent.name)
     found = _best(source.records, {run_id})
     if not found:

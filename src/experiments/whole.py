@@ -1,7 +1,8 @@
-"""Whether a checkpoint or a database that came from elsewhere is all there.
+"""Whether a checkpoint or a database is all there.
 
-A drive that was not yet synchronised, or an upload that was cut off, leaves files that are too
-short; each form that a checkpoint consists of can be told whole from its first or last bytes.
+A process that was killed, a drive that was not yet synchronised or an upload that was cut off
+leaves files that are too short; each form that a checkpoint consists of can be told whole from its
+first or last bytes.
 """
 
 import json
