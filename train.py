@@ -4,6 +4,7 @@ python train.py lora=all_linear data=mixed
 python train.py -m lora=all_linear,qv seed=0,1,2
 """
 
+import sys
 from contextlib import nullcontext
 
 import hydra
@@ -33,4 +34,5 @@ def main(cfg: DictConfig) -> float | list[float] | None:
 
 if __name__ == "__main__":
     with config.one_sentence_errors():
+        config.refuse_in_arguments(sys.argv[1:])
         roles.lead_or_follow(main)

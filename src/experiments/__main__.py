@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 
 from experiments import config
 from experiments.errors import ConfigError, ExperimentError, did_you_mean
+from experiments.handover import verb
 
 if TYPE_CHECKING:
     from experiments import scoring
@@ -86,6 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     generate.add_argument("--max-new-tokens", type=int, default=128)
     generate.set_defaults(verb=_generate)
     _add_score(verbs.add_parser("score", help="score saved outputs of any model; loads no model"))
+    verb.add(verbs.add_parser("push", help="upload a finished run to the hub"))
     export = verbs.add_parser("export", help="write a run's answers to BFCL in BFCL's layout")
     export.add_argument("run", type=Path, help="a finished run's folder")
     export.add_argument("--out", type=Path, required=True, help="a new folder")
@@ -181,6 +183,7 @@ def _report(given: argparse.Namespace) -> None:
             "report needs either the folder of a run, a sweep or a report, or --items A B."
         )
     from experiments import report
+    from experiments.sweeps import plan
 
     if given.items:
         joined = report.items.join(*given.items)
@@ -191,8 +194,9 @@ def _report(given: argparse.Namespace) -> None:
     path: Path = given.path
     inside_reports = path.resolve().parent.name == "reports"
     out = given.out or (path if inside_reports else Path("outputs/reports") / path.resolve().name)
-    print(report.summarise(path))
-    for file in report.write(path, out):
+    left = plan.not_begun(path)
+    print(report.summarise(path, left))
+    for file in report.write(path, out, left):
         print(f"wrote {file}")
 
 

@@ -4,6 +4,7 @@ PEFT trains fewer modules without a word when one name of a list is misspelt, an
 over target modules that check is the product.
 """
 
+import hashlib
 import json
 from collections import Counter
 from dataclasses import dataclass, fields
@@ -186,6 +187,17 @@ def adapted_modules(model: Any) -> dict[str, int]:
     """Count the modules that carry an adapter, by the last part of their name."""
     hit = (n.rpartition(".")[2] for n, m in model.named_modules() if hasattr(m, "lora_A"))
     return dict(sorted(Counter(hit).items()))
+
+
+def fingerprint(path: str | None) -> str | None:
+    """Return a hash of the adapter a run starts from; None where it starts from none."""
+    if path is None:
+        return None
+    digest = hashlib.sha256()
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        file = Path(path).expanduser() / name
+        digest.update(file.read_bytes() if file.is_file() else b"")
+    return digest.hexdigest()[:16]
 
 
 def save(model: Any, tokenizer: Any, folder: Path, *, base_source: str, card: str) -> None:

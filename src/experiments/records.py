@@ -28,6 +28,10 @@ from experiments.errors import RecordError
 
 SCHEMA_VERSION = 1
 STATUSES = ("running", "finished", "failed", "pruned", "interrupted", "oom")
+NOT_BEGUN = "not begun"
+"""A run that a sweep is to hold and that has no record yet; reports alone say it."""
+UNFINISHED = (NOT_BEGUN, "running", "interrupted")
+"""A run that the same line begins or goes on with."""
 SETTLED = ("finished", "pruned")
 """A run that is not trained again."""
 FILE_NAME = "run.json"
@@ -37,6 +41,7 @@ SOURCE = Path(__file__).parent
 # Modules and folders that cannot change a score: editing them must not void finished runs.
 _WITHOUT_INFLUENCE = (
     *("__main__.py", "report", "statistics.py", "tracking.py", "progress.py"),
+    *("budget.py", "handover", "config/runtime.py", "config/tokens.py"),
     "plan_scoring.py",
     *("pretrain.py", "pretraining_text.py", "runs/facts.py", "config/explaining.py"),
     *("scoring.py", "bfcl/files.py", "bfcl/export.py"),
@@ -293,7 +298,7 @@ def provenance(device: str) -> dict[str, Any]:
     return {
         "git_commit": _git(root, "rev-parse", "HEAD"),
         "git_dirty": None if status is None else bool(status),
-        "command": _command(),
+        "command": command(),
         "python": platform.python_version(),
         "platform": platform.platform(terse=True),
         "cpu": _cpu(),
@@ -314,7 +319,8 @@ def differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
     return [key for key in dict.fromkeys([*one, *other]) if one.get(key) != other.get(key)]
 
 
-def _command() -> str:
+def command() -> str:
+    """Return the line that started this process, as one can type it again."""
     # A database's password is nobody's business.
     given = [re.sub(r"(://[^/@:\s]*):[^/@\s]*@", r"\1:***@", arg) for arg in sys.argv[1:]]
     arguments = [arg if arg.isidentifier() else _quoted(arg) for arg in given]

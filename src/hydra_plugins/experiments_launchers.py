@@ -64,11 +64,19 @@ class _Launcher(Launcher):
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
         """Run the jobs and return their results in the same order."""
+        return self.launch_numbered(
+            job_overrides, range(initial_job_idx, initial_job_idx + len(job_overrides))
+        )
+
+    def launch_numbered(
+        self, job_overrides: Sequence[Sequence[str]], numbers: Sequence[int]
+    ) -> Sequence[JobReturn]:
+        """Run jobs that have numbers of their own, the first ones first."""
         from experiments.launching import dispatch, jobs
         from experiments.runs import folders
 
         program = jobs.Program(*self._parts)
-        made = jobs.compose(program, job_overrides, initial_job_idx)
+        made = jobs.compose(program, job_overrides, numbers)
         if self._place is None or len(made) > self._places:
             self._place, self._places = self.place(program, len(made)), len(made)
         with folders.interruptible():

@@ -24,8 +24,8 @@ from omegaconf import DictConfig, open_dict
 
 import slurm
 from conftest import ROOT, SMOKE, environment
-from experiments import frozen, records
-from experiments.errors import RecordError, TrainingError
+from experiments import budget, frozen, records
+from experiments.errors import OutOfBudget, RecordError, TrainingError
 from experiments.records import Record
 
 pytestmark = pytest.mark.xdist_group("clusters")  # one Slurm, one Ray
@@ -191,6 +191,32 @@ def test_a_job_that_another_process_works_on_waits_for_it(
     with holder:
         results = launch(name, overrides, task)
     assert [r.return_value for r in results] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(("name", "overrides"), [ALL[0], OTHER_PROCESSES[0]])
+def test_no_job_begins_after_one_that_ran_out_of_time_and_all_know_when_it_is_over(
+    launch: Launch, name: str, overrides: list[str]
+) -> None:
+    def task(cfg: DictConfig) -> Any:
+        import time
+
+        from experiments import budget
+        from experiments.errors import OutOfBudget
+
+        if cfg.seed == 1:
+            raise OutOfBudget(f"stopped, the end was {budget.ends_at()}")
+        time.sleep(1.0)
+        return budget.ends_at()
+
+    at = time.time() + 3600
+    with budget.ending(at):
+        done, stopped, *_, last = launch(name, overrides, task, seeds=4)
+    assert done.return_value == at
+    assert str(error(stopped)) == f"stopped, the end was {at}"
+    assert isinstance(error(last), OutOfBudget)
+    assert str(error(last)) == (
+        "budget.hours is spent: job 3 (seed=3) was not begun; the same line goes on."
+    )
 
 
 @every_launcher

@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from experiments.config.schema import RunConfig
 from experiments.config.trainer import OWN_KEYS
-from experiments.errors import ExperimentError, did_you_mean
+from experiments.errors import ExperimentError, OutOfBudget, did_you_mean
 
 # What a folder answers that is read-only, full or no folder; Hydra writes there before a run does.
 _UNWRITABLE = (
@@ -25,6 +25,8 @@ _NAMED_OTHERWISE = OWN_KEYS | {
     "load_in_4bit": "model.quantization=nf4",
     "attn_implementation": "trainer.attention",
 }
+# EX_TEMPFAIL of sysexits.h: nothing is wrong, the same line goes on later.
+EXIT_OUT_OF_BUDGET = 75
 _TRACEBACK_WANTED = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
 
@@ -101,12 +103,17 @@ def _explain_group(text: str) -> str:
 def one_sentence_errors() -> Iterator[None]:
     """End the process on a user's mistake with one sentence and exit code 1, without a traceback.
 
+    A budget that is spent is no mistake: it ends with its sentence and exit code 75.
+
     Hydra formats errors itself unless HYDRA_FULL_ERROR is set; it is set here so that they arrive.
     Only errors that are not meant for the user keep their traceback.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         yield
+    except OutOfBudget as stop:
+        print(stop, flush=True)
+        sys.exit(EXIT_OUT_OF_BUDGET)
     except (ExperimentError, HydraException, OmegaConfBaseException) as error:
         if _TRACEBACK_WANTED:
             raise

@@ -62,6 +62,8 @@ class TrainerConfig:
     """Steps between validation losses; null = a fifth of the run."""
     save_every_steps: int | None = None
     """Steps between checkpoints; null = as eval_every_steps."""
+    save_every_minutes: float | None = None
+    """A checkpoint also whenever the last one is this old; null = by steps only."""
     log_every_steps: int = 10
     select: str = "last"
     """Which weights are scored and kept: `last` or `best_validation`."""
@@ -93,7 +95,7 @@ class TrainerConfig:
         yield from at_least("trainer.max_steps", self.max_steps, 0)
         yield from at_least("trainer.weight_decay", self.weight_decay, 0)
         yield from share("trainer.warmup_share", self.warmup_share)
-        for key in ("epochs", "max_grad_norm"):
+        for key in ("epochs", "max_grad_norm", "save_every_minutes"):
             value = getattr(self, key)
             if value is not None and not value > 0:
                 yield f"trainer.{key}={value}: must be above 0"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from experiments import answers, metrics, processes, schemas
+from experiments import answers, budget, metrics, processes, schemas
 from experiments.config import EvalConfig
 from experiments.data import Encoded, TrainData
 from experiments.evaluation import held_out, progress_file, row_losses, shared
@@ -100,6 +100,17 @@ def answer(
 
     def shown() -> None:
         next(bar, None)
+        if processes.here().count == 1:
+            ended()
+
+    def ended() -> None:
+        budget.check(
+            f"evaluation stopped in the answers of the {subject.label} model, {split}; those that "
+            "were given are kept"
+        )
+
+    if left:
+        ended()  # several processes answer a split whole, or do not begin it
 
     order = shared.Answer([prompts[i] for i in left], limits, file, key, left)
     given, adapted = shared.answers(subject.model, subject.base, order, shown)

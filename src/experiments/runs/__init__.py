@@ -13,7 +13,7 @@ from typing import Any
 
 from hydra.types import RunMode
 
-from experiments import config, metrics, processes, records, report, training
+from experiments import budget, config, handover, metrics, processes, records, report, training
 from experiments.config import RunConfig
 from experiments.errors import ConfigError, Pruned, RecordError, TrainingError
 from experiments.progress import say
@@ -75,6 +75,7 @@ def place(hydra: Any) -> Job:
         overrides=tuple(hydra.overrides.task),
         objectives=tuple(sweeper.get("objectives") or ()) if many else (),
         trial=trial,
+        began=budget.process_began(),
     )
 
 
@@ -102,6 +103,8 @@ def check(run: RunConfig) -> None:
             "trainer.max_steps=0 with eval.base=false leaves nothing to score: name an adapter "
             "with model.adapter=DIR or set eval.base=true."
         )
+    if run.hub.push:
+        handover.check(run.hub)
     if run.lora.extra or run.trainer.extra:
         from experiments import adapters
 
@@ -115,14 +118,20 @@ def run_one(run: RunConfig, job: Job) -> Outcome:
     Raises:
         ExperimentError: what the user can mend; the record then says `failed` or `oom`.
         Pruned: others do better; the record then says `pruned`.
+        OutOfBudget: `budget.hours` is over; the record then says `interrupted`.
         InUse: another process makes it at this moment.
         KeyboardInterrupt: the record then says `interrupted`.
     """
     check(run)
     following.meet()
     run_id = config.run_id(run)
-    with folders.claimed(job, run_id):
+    ends_at = budget.ends_at()  # a sweep has set it for all its runs
+    if ends_at is None and run.budget.hours is not None:
+        ends_at = job.began + 3600 * run.budget.hours
+    with budget.ending(ends_at), folders.claimed(job, run_id):
         facts.print_header(run, run_id)
+        if run.resume_from is not None and job.number is None:
+            handover.take_run(run, run_id, job.folder, beside=job.find_siblings)
         earlier = folders.earlier(run, run_id, job)
         if earlier is not None and earlier.status in records.SETTLED:
             return _reuse_or_repeat(run, run_id, job, earlier)
@@ -131,6 +140,7 @@ def run_one(run: RunConfig, job: Job) -> Outcome:
                 f"{earlier.folder} ran out of memory before: lower trainer.micro_batch_size, or "
                 "try it again with retry_oom=true."
             )
+        budget.check(f"run {run_id} was not begun" if earlier is None else "the run did not go on")
         folder = earlier.folder if earlier is not None else folders.free_folder(job, run_id)
         record = Attempt(run, run_id, job, folder, earlier).make()
         return Outcome(record, objectives=job.objectives)
@@ -146,6 +156,7 @@ def _reuse_or_repeat(run: RunConfig, run_id: str, job: Job, earlier: Record) -> 
     if not changed:
         say(f"finished before in {earlier.folder}; its record is used (rerun=true trains it again)")
         say(report.summarise(earlier.folder))
+        handover.push_finished(run, earlier)
         return Outcome(earlier, reused=True, objectives=job.objectives)
     say(
         f"{earlier.status} before in {earlier.folder}, but {', '.join(changed)} changed since: "

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import hashlib
 import shutil
 import time
 from collections.abc import Sequence
@@ -10,9 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from experiments import config, processes, records, report
+from experiments import budget, config, handover, processes, records, report
 from experiments.config import RunConfig
-from experiments.errors import ConfigError, Pruned, RecordError
+from experiments.errors import ConfigError, OutOfBudget, Pruned, RecordError
 from experiments.progress import say
 from experiments.records import Record
 from experiments.runs import facts, folders, following, memory, objectives
@@ -45,8 +44,14 @@ class Attempt:
                 following.bring(self.run, self.job, self.folder, self.identity)
                 self._train_and_score()
                 self._finish()
+                handover.push_finished(self.run, self.record)
+                self._apply_retention()
             except KeyboardInterrupt:
                 self._break_off("interrupted", None)
+                raise
+            except OutOfBudget as stop:
+                self._close("interrupted", stop)
+                handover.push_interrupted(self.run, self.record)
                 raise
             except Pruned as stop:
                 say(f"  {stop}")
@@ -63,7 +68,7 @@ class Attempt:
         """Load model and data and know what the numbers will depend on."""
         if self._prepared:
             return
-        from experiments import models
+        from experiments import adapters, models
         from experiments.runs import kept
 
         began = time.monotonic()
@@ -74,7 +79,7 @@ class Attempt:
         self.identity = {
             "data_fingerprint": self.data.fingerprint,
             "base_sha256": self.base.sha256,
-            "adapter_sha256": _hash_adapter(run.model.adapter),
+            "adapter_sha256": adapters.fingerprint(run.model.adapter),
             **precision.computes_in,
             "code_sha256": records.code_identity(),
             "libraries": records.libraries(),
@@ -255,9 +260,13 @@ class Attempt:
             return True
 
         task = training.Task(
-            run, model, self.base, self.data, self.folder, report=report_loss, log=tracker.log
+            *(run, model, self.base, self.data, self.folder),
+            report=report_loss,
+            log=tracker.log,
+            saved=lambda checkpoint: handover.push_checkpoint(run, record, checkpoint),
         )
         record.plan["out_of_memory"] = task.adapted
+        budget.check("the run stopped before training went on")
         try:
             fit = following.together(task)
         finally:
@@ -293,7 +302,6 @@ class Attempt:
         record.timing["load_seconds"] = self.load_seconds
         records.write_items(record, self.items)
         self._close("finished", None)
-        self._apply_retention()
 
     def _break_off(self, status: str, error: Exception | None) -> None:
         """Close the record with what ended the run, be it in another process."""
@@ -334,17 +342,6 @@ class Attempt:
             shutil.rmtree(self.folder / training.CHECKPOINTS, ignore_errors=True)
         if keep == "none":
             shutil.rmtree(self.folder / "adapter", ignore_errors=True)
-
-
-def _hash_adapter(path: str | None) -> str | None:
-    """Return a hash of the adapter a run starts from; None where it starts from none."""
-    if path is None:
-        return None
-    digest = hashlib.sha256()
-    for name in ("adapter_config.json", "adapter_model.safetensors"):
-        file = Path(path).expanduser() / name
-        digest.update(file.read_bytes() if file.is_file() else b"")
-    return digest.hexdigest()[:16]
 
 
 def _now() -> str:

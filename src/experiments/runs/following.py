@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments import processes, records
 from experiments.config import RunConfig
-from experiments.errors import ConfigError, RecordError, TrainingError
+from experiments.errors import ConfigError, OutOfBudget, RecordError, TrainingError
 from experiments.progress import say
 from experiments.records import Record
 from experiments.runs import facts, memory
@@ -115,7 +115,7 @@ def together(task: "Task") -> "Fit":
     """
     from experiments import training
 
-    with processes.at_work(TrainingError, ConfigError):
+    with processes.at_work(TrainingError, ConfigError, OutOfBudget):
         processes.tell(Train())
         return training.fit(task)
 
@@ -230,7 +230,7 @@ class _Follower:
             log=lambda scalars, step: None,
         )
         # Every process raises these, at the same place: the leader writes them down.
-        with contextlib.suppress(TrainingError, ConfigError):
+        with contextlib.suppress(TrainingError, ConfigError, OutOfBudget):
             training.fit(task)
 
 

@@ -9,6 +9,7 @@ from experiments.metrics import loss
 from experiments.progress import say
 from experiments.training import half_precision, packing
 from experiments.training.arguments import arguments
+from experiments.training.clock import clock
 from experiments.training.curves import curve, line
 from experiments.training.passes import choose_loss, passes_class
 from experiments.training.steps import StepPlan, row_order
@@ -21,6 +22,7 @@ def build(task: Task, steps: StepPlan, rows: int) -> Any:
 
     validation = task.data.validation
     exact = half_precision.trained_values(task.model)
+    by_the_clock = clock(task)
     trainer = _trainer_class(task, steps, rows)(
         model=task.model,
         args=arguments(task, steps),
@@ -28,8 +30,9 @@ def build(task: Task, steps: StepPlan, rows: int) -> Any:
         eval_dataset=_dataset(validation) if validation else None,
         data_collator=packing.collate if task.run.trainer.packing else None,
         processing_class=task.base.tokenizer,
-        callbacks=[_progress(task.log, steps.steps)],
+        callbacks=[_progress(task.log, steps.steps), by_the_clock],
     )
+    by_the_clock.trainer = trainer
     trainer.remove_callback(PrinterCallback)
     half_precision.settle(trainer, exact)
     choose_loss(trainer)
