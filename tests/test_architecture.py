@@ -95,7 +95,7 @@ def test_light_modules_load_nothing_heavy(module: str) -> None:
 
 def test_top_level_config_keys_are_a_decision() -> None:
     assert [f.name for f in dataclasses.fields(RunConfig)] == [
-        *("model", "data", "lora", "trainer", "eval", "tracker", "hardware"),
+        *("model", "data", "lora", "trainer", "eval", "tracker", "hardware", "plan"),
         *("seed", "name", "resume", "rerun", "retry_oom", "sweeps", "resolved_from"),
     ]
 

@@ -12,6 +12,7 @@ from experiments.config.evaluation import EvalConfig
 from experiments.config.lora import LoraConfig
 from experiments.config.machine import HardwareConfig, TrackerConfig
 from experiments.config.model import ModelConfig
+from experiments.config.planning import PlanConfig
 from experiments.config.trainer import TrainerConfig
 from experiments.errors import ConfigError
 
@@ -27,6 +28,7 @@ class RunConfig:
     eval: EvalConfig = field(default_factory=EvalConfig)
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
     hardware: HardwareConfig = field(default_factory=HardwareConfig)
+    plan: PlanConfig = field(default_factory=PlanConfig)
     seed: int = 0
     """Seed of LoRA's initial weights and of the order of the rows."""
     name: str | None = None
