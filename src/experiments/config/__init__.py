@@ -16,8 +16,8 @@ from omegaconf.errors import OmegaConfBaseException
 from experiments.config.data import FORMATS, ColumnsConfig, DataConfig, SourceConfig
 from experiments.config.evaluation import EvalConfig
 from experiments.config.explaining import explain, one_sentence_errors
-from experiments.config.lora import LoraConfig
 from experiments.config.geometry import GeometryConfig
+from experiments.config.lora import LoraConfig
 from experiments.config.machine import HardwareConfig
 from experiments.config.model import ModelConfig
 from experiments.config.planning import PlanConfig

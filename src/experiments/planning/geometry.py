@@ -150,7 +150,9 @@ def _refuse_difference(label: str, written: Geometry, found: Geometry, file: Pat
         ConfigError: naming every field.
     """
     mine, theirs = dataclasses.asdict(written), dataclasses.asdict(found)
-    wrong = [f"{name} {mine[name]}, not {theirs[name]}" for name in mine if mine[name] != theirs[name]]
+    wrong = [
+        f"{name} {mine[name]}, not {theirs[name]}" for name in mine if mine[name] != theirs[name]
+    ]
     if wrong:
         raise ConfigError(
             f"model.geometry of model={label} says {', '.join(wrong)} as in {file}: correct the "

@@ -14,7 +14,12 @@ from experiments.errors import AdapterError, did_you_mean
 from experiments.planning.geometry import Geometry
 
 # Keys of `lora.extra` that change which parameters train in a way that is not counted here.
-_UNCOUNTED = ("target_parameters", "trainable_token_indices", "layer_replication", "megatron_config")
+_UNCOUNTED = (
+    "target_parameters",
+    "trainable_token_indices",
+    "layer_replication",
+    "megatron_config",
+)
 _LAYER = re.compile(r".*?\.(\d+)\.")
 
 
