@@ -23,8 +23,7 @@ TILE_LOGITS = 1 << 22
 """Logits that the loss holds at a time."""
 _STATE_BYTES = {"adamw": 8.0, "adamw_8bit": 2 + 2 * FP32 / 256, "sgd": 0.0}
 # What CUDA and cuBLAS take beside the tensors; not verified on a card.
-_CUDA_CONTEXT = 450 * 2**20
-_MB = 10**6
+CUDA_CONTEXT_BYTES = 450 * 2**20
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ def estimate(shape: Geometry, counts: Counts, settings: Settings) -> Memory:
         gradients=fullest.gradients,
         activations=fullest.activations,
         logits=fullest.logits,
-        buffers=outside + (0 if work.on_cpu else _CUDA_CONTEXT),
+        buffers=outside + (0 if work.on_cpu else CUDA_CONTEXT_BYTES),
         moment=fullest.name,
     )
 

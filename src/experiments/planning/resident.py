@@ -1,0 +1,32 @@
+"""The process's resident memory while something runs: how far it grew at most."""
+
+import threading
+
+import psutil
+
+_SECONDS_BETWEEN_LOOKS = 0.005
+
+
+class Watch:
+    """Looks at the resident memory every 5 ms, from its making until `peak_growth`."""
+
+    def __init__(self) -> None:
+        """Remember what is resident now and start to look."""
+        self._process = psutil.Process()
+        self._start = self._peak = self._now()
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread.start()
+
+    def _now(self) -> int:
+        return int(self._process.memory_info().rss)
+
+    def _look(self) -> None:
+        while not self._done.wait(_SECONDS_BETWEEN_LOOKS):
+            self._peak = max(self._peak, self._now())
+
+    def peak_growth(self) -> int:
+        """Stop looking and return the largest growth, in bytes."""
+        self._done.set()
+        self._thread.join()
+        return max(0, max(self._peak, self._now()) - self._start)
