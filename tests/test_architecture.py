@@ -14,9 +14,12 @@ from experiments.config import RunConfig
 SOURCE = ROOT / "src" / "experiments"
 FLOOR = {
     "errors": 0,
+    "out_of_memory": 0,
     "toolworld_vocabulary": 0,
     "toolworld": 1,
     "progress": 1,
+    "token_loss": 1,
+    "model_loss": 2,
     "config": 2,
     "answers": 2,
     "schemas": 2,

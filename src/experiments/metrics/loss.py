@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from experiments.metrics import Item
+from experiments.out_of_memory import is_out_of_memory, release
 from experiments.token_classes import CLASSES
 
 DIRECTION = {
@@ -23,7 +24,7 @@ DIRECTION = {
     "bits_per_byte": "minimize",
     **{f"nll_{name}": "minimize" for name in CLASSES},
 }
-# Rows x padded length of one forward pass: bounds the logits, 2,048 x 152k x 4 bytes = 1.2 GB.
+# Rows x padded length of one forward pass: bounds a layer's activations, not the logits.
 TOKENS_PER_BATCH = 2048
 Part = tuple[float, int]
 """(summed NLL in nats, number of tokens)"""
@@ -56,35 +57,45 @@ def token_losses(model: Any, rows: Sequence[Encoded]) -> list[list[float]]:
 
     The first token of a row is predicted by nothing and left out. Rows are batched by length
     (right-padded), so the result does not depend on a batch size beyond rounding; where memory
-    runs out, the batch is halved. B rows, L tokens, V vocabulary.
+    runs out, batches are halved from there on. B rows, L tokens.
     """
     import torch
 
-    order = sorted(range(len(rows)), key=lambda i: len(rows[i].input_ids))
+    from experiments import model_loss
+
+    left = sorted(range(len(rows)), key=lambda i: len(rows[i].input_ids))
     result: list[list[float]] = [[] for _ in rows]
+    measure = model_loss.of(model)
     was_training = model.training
     model.eval()
-    waiting = _batches(order, rows)
+    tokens = TOKENS_PER_BATCH
     with torch.no_grad():
-        while waiting:
-            batch = waiting.pop(0)
-            try:
-                losses = _batch_losses(model, [rows[i] for i in batch])
-            except torch.OutOfMemoryError:
-                if len(batch) == 1:
-                    raise
-                half = len(batch) // 2
-                waiting = [batch[:half], batch[half:], *waiting]
+        while left:
+            batch = _first_batch(left, rows, tokens)
+            losses = _batch_losses(model, [rows[i] for i in batch], measure)
+            if losses is None:
+                tokens = len(batch) * len(rows[batch[-1]].input_ids) // 2
                 continue
             for i, own in zip(batch, losses, strict=True):
                 result[i] = own
+            left = left[len(batch) :]
     model.train(was_training)
     return result
 
 
-def _batch_losses(model: Any, rows: Sequence[Encoded]) -> list[list[float]]:
+def _batch_losses(model: Any, rows: Sequence[Encoded], measure: Any) -> list[list[float]] | None:
+    """Return the losses of each row; None where memory ran out for several rows."""
+    try:
+        return _measured(model, rows, measure)
+    except (RuntimeError, MemoryError) as error:
+        if len(rows) == 1 or not is_out_of_memory(error):
+            raise
+    release()
+    return None
+
+
+def _measured(model: Any, rows: Sequence[Encoded], measure: Any) -> list[list[float]]:
     import torch
-    from torch.nn import functional
 
     width = max(len(row.input_ids) for row in rows)
     ids_BL = torch.zeros((len(rows), width), dtype=torch.long)
@@ -96,15 +107,10 @@ def _batch_losses(model: Any, rows: Sequence[Encoded]) -> list[list[float]]:
         labels_BL[b, :length] = torch.tensor(row.labels)
         mask_BL[b, :length] = 1
     device = model.device
-    logits_BLV = model(
-        input_ids=ids_BL.to(device), attention_mask=mask_BL.to(device), use_cache=False
-    ).logits[:, :-1]
-    target_BL = labels_BL[:, 1:].to(device)
-    nll_BL = functional.cross_entropy(
-        logits_BLV.float().transpose(1, 2), target_BL, ignore_index=-100, reduction="none"
-    ).cpu()
-    wanted_BL = labels_BL[:, 1:] != -100
-    return [nll_BL[b][wanted_BL[b]].tolist() for b in range(len(rows))]
+    inputs = {"input_ids": ids_BL.to(device), "attention_mask": mask_BL.to(device)}
+    nll_N, _ = measure(model, inputs | {"use_cache": False}, labels_BL.to(device))
+    counts = (labels_BL[:, 1:] != -100).sum(1).tolist()
+    return [own.tolist() for own in nll_N.cpu().split(counts)]
 
 
 def mean_nll(parts: Sequence[tuple[float, int]]) -> float:
@@ -116,11 +122,11 @@ def mean_nll(parts: Sequence[tuple[float, int]]) -> float:
     return sum(nll for nll, _ in parts) / max(1, sum(tokens for _, tokens in parts))
 
 
-def _batches(order: Sequence[int], rows: Sequence[Encoded]) -> list[list[int]]:
-    batches: list[list[int]] = []
-    for i in order:  # ascending length: the newest row is the longest of its batch
-        if batches and (len(batches[-1]) + 1) * len(rows[i].input_ids) <= TOKENS_PER_BATCH:
-            batches[-1].append(i)
-        else:
-            batches.append([i])
-    return batches
+def _first_batch(left: Sequence[int], rows: Sequence[Encoded], tokens: int) -> list[int]:
+    """Return as many of the shortest rows as fit into a number of tokens; one at least."""
+    batch: list[int] = []
+    for i in left:  # ascending length: the newest row is the longest of its batch
+        if batch and (len(batch) + 1) * len(rows[i].input_ids) > tokens:
+            break
+        batch.append(i)
+    return batch

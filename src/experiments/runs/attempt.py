@@ -254,6 +254,7 @@ class Attempt:
         task = training.Task(
             run, model, self.base, self.data, self.folder, report=report_loss, log=tracker.log
         )
+        record.plan["out_of_memory"] = task.adapted
         try:
             fit = training.fit(task)
         finally:

@@ -3,6 +3,10 @@
 import resource
 import sys
 
+from experiments.out_of_memory import is_out_of_memory
+
+__all__ = ["is_out_of_memory", "peak"]
+
 
 def peak() -> dict[str, int]:
     """Return the process's peak memory, in bytes."""
@@ -12,18 +16,3 @@ def peak() -> dict[str, int]:
     if torch is not None and torch.cuda.is_available():
         found["peak_cuda_bytes"] = int(torch.cuda.max_memory_allocated())
     return found
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, on a GPU or not.
-
-    >>> is_out_of_memory(RuntimeError("CUDA error: out of memory"))
-    True
-    """
-    text = str(error).lower()
-    return (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"
-        or "out of memory" in text
-        or "can't allocate memory" in text
-    )

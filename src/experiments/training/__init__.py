@@ -12,6 +12,7 @@ from experiments.progress import say
 from experiments.training.arguments import check_extra
 from experiments.training.checkpoints import CHECKPOINTS, load_weights, newest_checkpoint, state_of
 from experiments.training.curves import curve
+from experiments.training.micro_batches import KEY, shrunk
 from experiments.training.steps import StepPlan, plan, row_order
 from experiments.training.task import Fit, Log, Report, Task
 from experiments.training.trainer import build
@@ -50,9 +51,10 @@ def fit(task: Task) -> Fit:
     newest = newest_checkpoint(task.folder)
     began = time.monotonic()
     if newest is not None and state_of(newest)["global_step"] >= steps.steps:
+        task.adapted.extend(shrunk(state_of(newest)["log_history"]))
         say(f"training is complete in {newest.name}; it is scored from there")
         return _from_finished(task, newest)
-    trainer = build(task, steps)
+    trainer = build(task, steps, _rows_a_pass(task, steps, newest))
     if newest is not None:
         say(f"continuing from {newest.name} of {steps.steps} steps")
     trainer.train(resume_from_checkpoint=str(newest) if newest else None)
@@ -64,6 +66,18 @@ def fit(task: Task) -> Fit:
         curve=curve(state.log_history),
         selected_step=state_of(Path(best))["global_step"] if best else state.global_step,
     )
+
+
+def _rows_a_pass(task: Task, steps: StepPlan, newest: Path | None) -> int:
+    """Return the micro-batch, as small as memory made it before an interruption."""
+    if newest is None:
+        return steps.micro_batch_size
+    earlier = shrunk(state_of(newest)["log_history"])
+    task.adapted.extend(earlier)
+    rows = min([steps.micro_batch_size, *(entry[KEY] for entry in earlier)])
+    if rows < steps.micro_batch_size:
+        say(f"  {rows} rows a pass, as before the interruption (out of memory)")
+    return int(rows)
 
 
 def _from_finished(task: Task, checkpoint: Path) -> Fit:

@@ -28,6 +28,8 @@ class Task:
     """The run's folder; checkpoints lie in it."""
     report: Report
     log: Log
+    adapted: list[dict[str, Any]] = field(default_factory=list)
+    """Filled while it trains: where memory ran out (`step`, `micro_batch_size`, `before`)."""
 
 
 @dataclass

@@ -1,24 +1,24 @@
-"""TRL's SFTTrainer with our row order, loss check and validation loss."""
+"""TRL's SFTTrainer with our row order, loss, validation loss and passes."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from experiments.data import Encoded
-from experiments.errors import TrainingError
 from experiments.metrics import loss
 from experiments.progress import say
 from experiments.training.arguments import arguments
 from experiments.training.curves import curve, line
+from experiments.training.passes import choose_loss, passes_class
 from experiments.training.steps import StepPlan, row_order
 from experiments.training.task import Log, Task
 
 
-def build(task: Task, steps: StepPlan) -> Any:
-    """Return the trainer of a task, ready for `train`."""
+def build(task: Task, steps: StepPlan, rows: int) -> Any:
+    """Return the trainer of a task, ready for `train`, with at most some rows a pass."""
     from transformers import PrinterCallback
 
     validation = task.data.validation
-    trainer = _trainer_class(task, steps)(
+    trainer = _trainer_class(task, steps, rows)(
         model=task.model,
         args=arguments(task, steps),
         train_dataset=_dataset(task.data.train),
@@ -27,11 +27,12 @@ def build(task: Task, steps: StepPlan) -> Any:
         callbacks=[_progress(task.log, steps.steps)],
     )
     trainer.remove_callback(PrinterCallback)
+    choose_loss(trainer)
     return trainer
 
 
-def _trainer_class(task: Task, steps: StepPlan) -> Any:
-    """Return SFTTrainer with our row order, loss check and validation loss.
+def _trainer_class(task: Task, steps: StepPlan, rows: int) -> Any:
+    """Return SFTTrainer with our row order, loss, validation loss and passes.
 
     The class is made here because importing TRL takes seconds.
     """
@@ -49,17 +50,11 @@ def _trainer_class(task: Task, steps: StepPlan) -> Any:
         def __len__(self) -> int:
             return len(order)
 
-    class Trainer(SFTTrainer):  # type: ignore[misc]
+    class Trainer(passes_class(task, rows)):  # type: ignore[misc]
         measured: tuple[int, float] | None = None
 
         def _get_train_sampler(self, train_dataset: Any = None) -> Any:
             return Ordered()
-
-        def training_step(self, *args: Any, **kwargs: Any) -> Any:
-            value = super().training_step(*args, **kwargs)
-            if not torch.isfinite(value):
-                _refuse_loss(float(value), self.state.global_step + 1)
-            return value
 
         def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
             """Measure the true token mean; the stock loss depends on the batch size."""
@@ -87,16 +82,6 @@ def _progress(log: Log, steps: int) -> Any:
                 say(line(point, steps))
 
     return Shown()
-
-
-def _refuse_loss(value: float, step: int) -> None:
-    error = TrainingError(
-        f"the loss is {value} at step {step}, so training stopped before this step changed the "
-        "weights: lower trainer.learning_rate, lengthen trainer.warmup_share or lower "
-        "trainer.max_grad_norm."
-    )
-    error.step = step
-    raise error
 
 
 def _dataset(rows: Sequence[Encoded]) -> Any:

@@ -1,0 +1,335 @@
+"""Hidden states, head and labels -> the negative log-likelihood of each trained token, in nats.
+
+The logits of a batch are its largest tensor: 4 x 1,024 tokens over a vocabulary of 151,936 are
+2.5 GB in fp32, and cross-entropy keeps three of them. Here hidden states of tokens that are not
+trained never meet the head, and those of the others meet it in tiles of tokens x vocabulary, of
+which one exists at a time.
+
+One walk over the vocabulary gives value and gradient. With z = logits of a token whose label is t,
+p = softmax(z), and w_v the head's row v:
+
+    NLL = logsumexp(z) - z_t        dNLL/dh = sum over v of p_v w_v - w_t
+
+The sum over v is attention of the hidden state to the rows of the head, so it is accumulated like
+there, by a running maximum (Milakov and Gimelshein, arXiv 1805.02867; Dao et al., arXiv
+2205.14135): two matrix products a tile, and no logits are computed again in the backward pass. The
+label is left out of the sums and joins at the end, as -(1 - p_t) w_t, where 1 - p_t is a sum and no
+difference: well-predicted tokens keep their gradient in half precision too. A trained head walks
+once more in the backward pass, as every token's softmax must be known before its gradient is.
+Cut cross-entropy (Wijmans et al., arXiv 2411.09009) is the reference for losses without logits.
+
+Shapes: B rows, L positions, X = B x L, N trained tokens, H hidden size, V vocabulary, T tile width.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from experiments.errors import DataError
+
+IGNORED = -100
+"""Label of a token that is not trained."""
+# Logits in memory at once: 17 MB in fp32. On a CPU core 2^20 to 2^22 took the time of the matrix
+# products alone within 2 %, 2^25 took 10 % more; smaller tiles would only cost a GPU more launches.
+TILE_LOGITS = 1 << 22
+# More tokens at once would make tiles too narrow: 1,024 columns for 4,096 tokens.
+_BLOCK_TOKENS = 4096
+
+
+@dataclass(frozen=True)
+class Head:
+    """What makes logits of hidden states: softcap x tanh(scale x (h W' + b) / softcap)."""
+
+    weight_VH: Tensor
+    bias_V: Tensor | None = None
+    scale: float = 1.0
+    softcap: float | None = None
+
+
+@dataclass(frozen=True)
+class _Tokens:
+    """The trained tokens, by ascending label: those of a tile of the vocabulary lie together."""
+
+    position_N: Tensor
+    """Where they are among the X positions."""
+    label_N: Tensor
+    order_N: Tensor
+    """Their place among the trained tokens."""
+    scale: float
+    softcap: float | None
+    dtype: torch.dtype
+    """Of the matrix products."""
+    tile_logits: int
+    gradient: bool
+    """Whether the hidden states' gradient is wanted."""
+
+
+@dataclass(frozen=True)
+class _Tile:
+    """The logits of all tokens of a block for a piece of the vocabulary."""
+
+    columns: slice
+    weight_TH: Tensor
+    z_NT: Tensor
+    """Logits, in fp32 or better; to be overwritten."""
+    slope_NT: Tensor | None
+    """d logit / d (scale x (h W' + b)); None where it is 1."""
+    rows: slice
+    """Tokens whose label is in this tile."""
+    column: Tensor
+    """Their labels' columns in this tile, shape (rows, 1)."""
+    product_NT: Tensor
+    """Room for the tile in the products' dtype; may be `z_NT`."""
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """What the walk over the vocabulary finds of each token, in the order of `_Tokens`."""
+
+    nll_N1: Tensor
+    logsumexp_N1: Tensor
+    missing_N1: Tensor
+    """1 - p of the label."""
+    gradient_NH: Tensor | None
+    """dNLL / d hidden state; None where nobody wants it."""
+
+    def of(self, block: slice) -> "_Sums":
+        """Return views of the tokens of a block."""
+        gradient = None if self.gradient_NH is None else self.gradient_NH[block]
+        return _Sums(self.nll_N1[block], self.logsumexp_N1[block], self.missing_N1[block], gradient)
+
+
+def token_nll(
+    hidden_XH: Tensor, head: Head, label_X: Tensor, *, tile_logits: int = TILE_LOGITS
+) -> Tensor:
+    """Return the NLL of each trained token in nats, shape (N,), in their order.
+
+    Differentiable with respect to the hidden states and the head's weight and bias. Statistics
+    are fp32 (fp64 for fp64 hidden states); matrix products are in autocast's dtype, else in that of
+    the hidden states, as the head itself would compute.
+
+    Args:
+        hidden_XH: what the head would read.
+        head: the head.
+        label_X: the token that each hidden state predicts, or -100.
+        tile_logits: logits in memory at once.
+
+    Raises:
+        DataError: a label is outside the vocabulary.
+    """
+    position_N = (label_X != IGNORED).nonzero().squeeze(1)
+    label_N, order_N = label_X[position_N].sort()
+    kind = hidden_XH.device.type
+    autocast = torch.is_autocast_enabled(kind)
+    tokens = _Tokens(
+        position_N=position_N[order_N],
+        label_N=label_N,
+        order_N=order_N,
+        scale=head.scale,
+        softcap=head.softcap,
+        dtype=torch.get_autocast_dtype(kind) if autocast else hidden_XH.dtype,
+        tile_logits=tile_logits,
+        gradient=torch.is_grad_enabled() and hidden_XH.requires_grad,
+    )
+    apply: Any = _TokenNll.apply
+    nll_N: Tensor = apply(hidden_XH, head.weight_VH, head.bias_V, tokens)
+    return nll_N
+
+
+class _TokenNll(torch.autograd.Function):
+    """NLL of the trained tokens; the gradient for the hidden states is made on the way."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden_XH: Tensor, weight_VH: Tensor, bias_V: Tensor | None, tokens: _Tokens
+    ) -> Tensor:
+        """Return the NLL of each token, shape (N,)."""
+        count, exact = len(tokens.label_N), _exact(hidden_XH.dtype)
+        nll_N1, logsumexp_N1, missing_N1 = hidden_XH.new_empty((3, count, 1), dtype=exact)
+        gradient_NH = None
+        if tokens.gradient:
+            gradient_NH = hidden_XH.new_zeros((count, hidden_XH.shape[1]), dtype=exact)
+        sums = _Sums(nll_N1, logsumexp_N1, missing_N1, gradient_NH)
+        with torch.autocast(hidden_XH.device.type, enabled=False):
+            for block in _blocks(tokens):
+                tiles = _Tiles(
+                    _selected(hidden_XH, tokens, block), weight_VH, bias_V, tokens, block
+                )
+                _sum(tiles, sums.of(block))
+        ctx.tokens = tokens
+        ctx.save_for_backward(hidden_XH, weight_VH, bias_V, logsumexp_N1, missing_N1, gradient_NH)
+        return torch.empty_like(sums.nll_N1[:, 0]).index_copy_(0, tokens.order_N, sums.nll_N1[:, 0])
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any, grad_N: Tensor
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
+        """Return the gradients for hidden states, weight and bias."""
+        hidden_XH, weight_VH, bias_V, logsumexp_N1, missing_N1, gradient_NH = ctx.saved_tensors
+        tokens: _Tokens = ctx.tokens
+        factor_N1 = grad_N[tokens.order_N].unsqueeze(1)
+        for_hidden = for_weight = for_bias = None
+        if ctx.needs_input_grad[0]:
+            for_hidden = torch.zeros_like(hidden_XH)
+            scaled_NH = (gradient_NH * factor_N1).to(hidden_XH.dtype)
+            for_hidden.index_copy_(0, tokens.position_N, scaled_NH)
+        if ctx.needs_input_grad[1] or ctx.needs_input_grad[2]:
+            for_weight = torch.zeros_like(weight_VH, dtype=_exact(hidden_XH.dtype))
+            for_bias = None if bias_V is None else for_weight.new_zeros(len(bias_V))
+            sums = _Sums(factor_N1, logsumexp_N1, missing_N1, None)
+            with torch.autocast(hidden_XH.device.type, enabled=False):
+                for block in _blocks(tokens):
+                    hidden_NH = _selected(hidden_XH, tokens, block)
+                    tiles = _Tiles(hidden_NH, weight_VH, bias_V, tokens, block)
+                    _add_head_gradient(tiles, sums.of(block), for_weight, for_bias)
+            for_weight = for_weight.to(weight_VH.dtype)
+            for_bias = None if bias_V is None or for_bias is None else for_bias.to(bias_V.dtype)
+        return for_hidden, for_weight, for_bias, None
+
+
+def _exact(dtype: torch.dtype) -> torch.dtype:
+    """Return the dtype of the softmax's statistics: at least fp32."""
+    return torch.promote_types(dtype, torch.float32)
+
+
+def _blocks(tokens: _Tokens) -> list[slice]:
+    count = len(tokens.label_N)
+    return [slice(at, min(at + _BLOCK_TOKENS, count)) for at in range(0, count, _BLOCK_TOKENS)]
+
+
+def _selected(hidden_XH: Tensor, tokens: _Tokens, block: slice) -> Tensor:
+    return hidden_XH[tokens.position_N[block]].to(tokens.dtype)
+
+
+@dataclass(frozen=True)
+class _Tiles:
+    """The logits of a block of tokens, one piece of the vocabulary after the other."""
+
+    hidden_NH: Tensor
+    weight_VH: Tensor
+    bias_V: Tensor | None
+    tokens: _Tokens
+    block: slice
+
+    @property
+    def label_N(self) -> Tensor:
+        """The block's labels."""
+        return self.tokens.label_N[self.block]
+
+    def __iter__(self) -> Iterator[_Tile]:
+        """Yield the tiles; each overwrites the one before.
+
+        Raises:
+            DataError: a label is outside the vocabulary.
+        """
+        count, vocabulary = len(self.hidden_NH), len(self.weight_VH)
+        pieces = -(-vocabulary * count // self.tokens.tile_logits)
+        width = -(-vocabulary // pieces)
+        edges = [*range(0, vocabulary, width), vocabulary]
+        starts = torch.searchsorted(self.label_N, self.label_N.new_tensor(edges)).tolist()
+        if starts[0] > 0 or starts[-1] < count:
+            raise DataError(
+                f"a label is outside of the model's vocabulary of {vocabulary} tokens: the "
+                "tokenizer is not the model's, or the model's embeddings were not resized."
+            )
+        product = self.hidden_NH.new_empty(count * width)
+        exact = _exact(product.dtype)
+        logits = product if product.dtype == exact else torch.empty_like(product, dtype=exact)
+        for low, high, first, behind in zip(edges, edges[1:], starts, starts[1:], strict=False):
+            shape = (count, high - low)
+            product_NT = product[: count * (high - low)].view(shape)
+            weight_TH = self.weight_VH[low:high].to(product.dtype)
+            torch.mm(self.hidden_NH, weight_TH.t(), out=product_NT)
+            if self.bias_V is not None:
+                product_NT.add_(self.bias_V[low:high].to(product.dtype))
+            z_NT = product_NT if logits is product else logits[: product_NT.numel()].view(shape)
+            if z_NT is not product_NT:
+                z_NT.copy_(product_NT)
+            rows = slice(first, behind)
+            column = self.label_N[rows].unsqueeze(1) - low
+            slope_NT = self._bend(z_NT)
+            yield _Tile(slice(low, high), weight_TH, z_NT, slope_NT, rows, column, product_NT)
+
+    def _bend(self, z_NT: Tensor) -> Tensor | None:
+        """Scale and cap logits in place, and return the cap's slope."""
+        if self.tokens.scale != 1:
+            z_NT.mul_(self.tokens.scale)
+        softcap = self.tokens.softcap
+        if softcap is None:
+            return None
+        z_NT.div_(softcap).tanh_()
+        slope_NT = z_NT.square().neg_().add_(1)
+        z_NT.mul_(softcap)
+        return slope_NT
+
+
+def _sum(tiles: _Tiles, sums: _Sums) -> None:
+    """Walk over the vocabulary and fill `sums`; its gradient must be zero before."""
+    own_N1, own_slope_N1 = torch.zeros_like(sums.nll_N1), torch.ones_like(sums.nll_N1)
+    rest_N1 = torch.zeros_like(own_N1)  # sum of exp(z - top) over all tokens but the label
+    top_N1 = torch.full_like(own_N1, torch.finfo(own_N1.dtype).min)
+    gradient_NH = sums.gradient_NH
+    for tile in tiles:
+        z_NT, rows = tile.z_NT, tile.rows
+        own_N1[rows] = z_NT[rows].gather(1, tile.column)
+        if tile.slope_NT is not None:
+            own_slope_N1[rows] = tile.slope_NT[rows].gather(1, tile.column)
+        z_NT[rows].scatter_(1, tile.column, -torch.inf)
+        higher_N1 = torch.maximum(top_N1, z_NT.amax(1, keepdim=True))
+        shrink_N1 = (top_N1 - higher_N1).exp_()
+        top_N1 = higher_N1
+        z_NT.sub_(top_N1).exp_()
+        rest_N1.mul_(shrink_N1).add_(z_NT.sum(1, keepdim=True))
+        if gradient_NH is not None:
+            z_NT = z_NT if tile.slope_NT is None else z_NT.mul_(tile.slope_NT)
+            _add_product(gradient_NH.mul_(shrink_N1), _as_factor(tile), tile.weight_TH)
+    higher_N1 = torch.maximum(top_N1, own_N1)
+    shrink_N1 = (top_N1 - higher_N1).exp_()
+    rest_N1.mul_(shrink_N1)
+    total_N1 = rest_N1 + (own_N1 - higher_N1).exp_()
+    sums.logsumexp_N1.copy_(higher_N1 + total_N1.log())
+    sums.nll_N1.copy_((higher_N1 - own_N1) + total_N1.log())  # exact where the label is on top
+    sums.missing_N1.copy_(rest_N1 / total_N1)
+    if gradient_NH is not None:
+        own_NH = tiles.weight_VH[tiles.label_N].to(gradient_NH.dtype)
+        gradient_NH.mul_(shrink_N1 / total_N1)
+        gradient_NH.addcmul_(own_NH, sums.missing_N1 * own_slope_N1, value=-1)
+        gradient_NH.mul_(tiles.tokens.scale)
+
+
+def _add_head_gradient(
+    tiles: _Tiles, sums: _Sums, for_weight_VH: Tensor, for_bias_V: Tensor | None
+) -> None:
+    """Add a block's part of the head's gradient; `sums.nll_N1` holds the loss's own gradient."""
+    factor_N1 = sums.nll_N1 * tiles.tokens.scale
+    for tile in tiles:
+        z_NT, rows = tile.z_NT, tile.rows
+        z_NT.sub_(sums.logsumexp_N1).exp_()
+        z_NT[rows].scatter_(1, tile.column, -sums.missing_N1[rows])
+        z_NT.mul_(factor_N1)
+        if tile.slope_NT is not None:
+            z_NT.mul_(tile.slope_NT)
+        if for_bias_V is not None:
+            for_bias_V[tile.columns] += z_NT.sum(0)
+        _add_product(for_weight_VH[tile.columns], _as_factor(tile).t(), tiles.hidden_NH)
+
+
+def _as_factor(tile: _Tile) -> Tensor:
+    """Return `z_NT` in the dtype of the matrix products."""
+    same = tile.product_NT is tile.z_NT
+    return tile.z_NT if same else tile.product_NT.copy_(tile.z_NT)
+
+
+def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
+    """Add left @ right to a total without rounding the product to half precision first."""
+    if left.dtype == total.dtype:
+        total.addmm_(left, right)
+    elif total.is_cuda:
+        torch.addmm(total, left, right, out_dtype=total.dtype, out=total)
+    else:  # a CPU has no product of half-precision factors in fp32
+        total.addmm_(left.to(total.dtype), right.to(total.dtype))

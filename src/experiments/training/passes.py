@@ -1,0 +1,119 @@
+"""TRL's SFTTrainer with our loss, and with forward and backward passes that fit into memory."""
+
+import functools
+from typing import Any
+
+from experiments import model_loss
+from experiments.config import RunConfig
+from experiments.errors import TrainingError
+from experiments.progress import say
+from experiments.training.micro_batches import MicroBatches
+from experiments.training.task import Task
+
+
+def passes_class(task: Task, rows: int) -> Any:
+    """Return the class of a trainer that begins with some rows a pass.
+
+    It is made here because importing TRL takes seconds.
+    """
+    import torch
+    from trl import SFTTrainer
+
+    class Passes(SFTTrainer):  # type: ignore[misc]
+        measure: model_loss.ModelLoss | None = None
+        passes = MicroBatches(rows, _advice(task.run), task.adapted)
+
+        def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
+            batches, num_items = super().get_batch_samples(*args, **kwargs)
+            self.passes.begin(batches)
+            return batches, num_items
+
+        def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
+            step = self.state.global_step + 1
+            make = functools.partial(self._one_pass, model, num_items_in_batch)
+            if self.accelerator.num_processes > 1 or num_items_in_batch is None:
+                # One process cannot begin a step again alone, and no mean of means can be cut.
+                value = make(inputs)
+            else:
+                known = len(task.adapted)
+                value = self.passes.next(make, model.zero_grad, step)
+                self.state.log_history += task.adapted[known:]
+            if not torch.isfinite(value):
+                _refuse_loss(float(value), step)
+            return value
+
+        def _one_pass(self, model: Any, num_items: Any, inputs: Any) -> Any:
+            return super().training_step(model, inputs, num_items)
+
+        def compute_loss(
+            self,
+            model: Any,
+            inputs: Any,
+            return_outputs: bool = False,
+            num_items_in_batch: Any = None,
+        ) -> Any:
+            if self.measure is None or return_outputs:
+                return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+            return _part_of_loss(self, model, inputs, num_items_in_batch)
+
+    return Passes
+
+
+def choose_loss(trainer: Any) -> None:
+    """Let a trainer compute our loss, unless `trainer.extra` asks for another one of TRL's."""
+    if trainer.args.loss_type != "nll" or trainer.args.label_smoothing_factor != 0:
+        return
+    trainer.measure = model_loss.of(trainer.model)
+    if trainer.measure.reason is not None:
+        say(f"  the loss is computed from whole logits: {trainer.measure.reason}")
+    # Whatever the model's own loss can do: ours is normalised over the whole step.
+    trainer.model_accepts_loss_kwargs = True
+
+
+def _part_of_loss(trainer: Any, model: Any, inputs: Any, num_items: Any) -> Any:
+    """Return a pass's part of the loss of an optimiser step, in nats per trained token.
+
+    The same sum as TRL's (trl 1.16, SFTTrainer.compute_loss), which also logs entropy and accuracy
+    of the tokens: more time for numbers that nothing here reads.
+
+    Args:
+        trainer: the trainer.
+        model: the model as accelerate wrapped it.
+        inputs: a collated batch, on the model's device.
+        num_items: trained tokens of the step in all processes; None = those of the batch.
+    """
+    import torch
+
+    given = {name: value for name, value in inputs.items() if name != "labels"}
+    if trainer.aux_loss_enabled:
+        given["output_router_logits"] = True
+    nll_N, outputs = trainer.measure(model, given | {"use_cache": False}, inputs["labels"])
+    tokens = len(nll_N) if num_items is None else num_items
+    # A batch without trained tokens has the loss 0, and a gradient of zeros.
+    loss = nll_N.sum() / torch.as_tensor(tokens).clamp(min=1)
+    if trainer.args.average_tokens_across_devices and num_items is not None:
+        loss = loss * (trainer.accelerator.num_processes // trainer.get_tp_size())
+    if trainer.aux_loss_enabled:  # that of experts is a mean over rows: each pass has its share
+        share = len(inputs["input_ids"]) / trainer.args.per_device_train_batch_size
+        share /= trainer.current_gradient_accumulation_steps
+        loss = loss + trainer.router_aux_loss_coef * outputs.aux_loss * share
+    return loss
+
+
+def _advice(run: RunConfig) -> str:
+    """Say what makes one row need less memory."""
+    ways = ["lower trainer.max_length_tokens"]
+    if not run.trainer.gradient_checkpointing:
+        ways.append("set trainer.gradient_checkpointing=true")
+    ways.append("take a 4-bit base model")
+    return ", ".join(ways[:-1]) + " or " + ways[-1]
+
+
+def _refuse_loss(value: float, step: int) -> None:
+    error = TrainingError(
+        f"the loss is {value} at step {step}, so training stopped before this step changed the "
+        "weights: lower trainer.learning_rate, lengthen trainer.warmup_share or lower "
+        "trainer.max_grad_norm."
+    )
+    error.step = step
+    raise error
