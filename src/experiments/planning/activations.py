@@ -151,11 +151,15 @@ def _outputs(shape: Geometry, leaf: str) -> int:
     return shape.query_width if leaf == "q_proj" else shape.key_width
 
 
-def outside(shape: Geometry, work: Pass) -> float:
-    """Return what is kept once: the last norm, the hidden states, rotation tables, ids."""
-    last = _norm(work, shape.hidden_size) + work.residual * shape.hidden_size
-    tables = 2 * work.residual * shape.head_dim * work.length
-    return last * work.tokens + tables + 3 * 8 * work.tokens
+def last_norm(shape: Geometry, work: Pass) -> float:
+    """Return what is kept behind the layers: the last norm's input, and the hidden states."""
+    each = _norm(work, shape.hidden_size) + work.residual * shape.hidden_size
+    return float(each * work.tokens)
+
+
+def buffers(shape: Geometry, work: Pass) -> float:
+    """Return the bytes of the rotation tables, and of ids, labels and mask."""
+    return 2.0 * work.residual * shape.head_dim * work.length + 3 * 8 * work.tokens
 
 
 def unkept(shape: Geometry, work: Pass) -> float:

@@ -14,10 +14,7 @@ import json
 import os
 import platform
 import sys
-import tempfile
-import time
-from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,7 +79,7 @@ CASES = (
     Case(BIG, 2, 32_768, "all_linear", 2, 512),
     Case(BIG, 2, 32_768, "all_linear", 2, 512, checkpointing=True),
     Case(BIG, 2, 151_936, "qv", 1, 512, r=1),
-    Case(BIG, 2, 32_768, "attention", 4, 128, r=64, trained_share=0.15),
+    Case(BIG, 2, 32_768, "attention", 4, 192, r=64, trained_share=0.15),
     Case(BIG, 2, 8_192, "none", 1, 256),
     Case(BIG, 2, 32_768, "all_linear", 2, 256, checkpointing=True, precision="bf16"),
 )
@@ -171,6 +168,7 @@ def measure(case: Case, device: str = "cpu") -> Measured:
     from transformers import set_seed
 
     from experiments import adapters
+    from experiments.planning import few_steps
 
     run = run_of(case, device)
     set_seed(0)
@@ -179,19 +177,17 @@ def measure(case: Case, device: str = "cpu") -> Measured:
     model = random_model(run.model.geometry, dtype).to(device)
     base = _base(model, run, device)
     attached = adapters.attach(run, model)
-    with tempfile.TemporaryDirectory() as folder:
-        trainer = _trainer(run, attached.model, base, case, Path(folder))
-        peak, resident, operation, seconds = _train(trainer, attached.model, device)
+    taken = few_steps.train(run, attached.model, base)
     plan = estimate.of(_without_a_hub(run))
     predicted = plan.memory.total - (0 if device == "cpu" else memory.CUDA_CONTEXT_BYTES)
     return Measured(
         case=case,
         predicted_bytes=round(predicted),
-        measured_bytes=peak,
-        resident_bytes=resident,
+        measured_bytes=taken.peak_bytes,
+        resident_bytes=taken.resident_bytes,
         fullest_moment=plan.memory.moment,
-        fullest_operation=operation,
-        seconds_per_step=seconds / _STEPS,
+        fullest_operation=taken.operation,
+        seconds_per_step=taken.seconds_per_step,
         trainable_predicted=plan.counts.trainable,
         trainable_measured=attached.trainable_parameters,
     )
@@ -220,51 +216,6 @@ def _base(model: Any, run: RunConfig, device: str) -> Any:
         end_ids=vocabulary.end_ids,
         notes=[],
     )
-
-
-def _trainer(run: RunConfig, model: Any, base: Any, case: Case, folder: Path) -> Any:
-    from experiments import training
-    from experiments.data import Encoded, TrainData
-    from experiments.training import trainer
-
-    rows = list(_rows(case, Encoded))
-    data = TrainData({"train": rows}, "", {}, renderer=None)  # type: ignore[arg-type]
-    task = training.Task(
-        run, model, base, data, folder, report=lambda *_: False, log=lambda *_: None
-    )
-    built = trainer.build(task, training.plan(run.trainer, len(rows)))
-    built.args.save_strategy = "no"
-    return built
-
-
-def _rows(case: Case, encoded: Any) -> Iterator[Any]:
-    """Yield rows of the case's length; where there are several in a pass, one is shorter."""
-    for i in range(_STEPS * case.rows * case.accumulation):
-        length = case.length - (8 if case.rows > 1 and i % case.rows else 0)
-        trained = round(length * case.trained_share)
-        ids = array("i", [3 + (7 * j + i) % 2000 for j in range(length)])
-        yield encoded({"id": str(i)}, ids, ((length - trained, length),), length - trained)
-
-
-def _train(trainer: Any, model: Any, device: str) -> tuple[int, int, str, float]:
-    """Return peak bytes of tensors, growth of resident memory, the fullest operation, seconds."""
-    import torch
-
-    began = time.monotonic()
-    if device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-        trainer.train()
-        peak = int(torch.cuda.max_memory_allocated())
-        return peak, int(torch.cuda.max_memory_reserved()), "", time.monotonic() - began
-    from experiments.planning import live_tensors, resident
-
-    known = [*model.parameters(), *model.buffers()]
-    held = sum({t.untyped_storage()._cdata: t.untyped_storage().nbytes() for t in known}.values())
-    watch = resident.Watch()
-    with live_tensors.LiveTensors(known) as live:
-        trainer.train()
-    grown = watch.peak_growth()
-    return live.peak_bytes, held + grown, live.peak_operation, time.monotonic() - began
 
 
 def write(found: Sequence[Measured], device_name: str, folder: Path) -> Path:

@@ -82,7 +82,6 @@ class _Moment:
 def estimate(shape: Geometry, counts: Counts, settings: Settings) -> Memory:
     """Return the memory of a training step after the first, when the optimizer has its states."""
     work = settings.work
-    outside = activations.outside(shape, work)
     fullest = max(_moments(shape, counts, settings), key=lambda one: one.total)
     adapters = FP32 * (counts.trainable - (counts.total if work.full else 0))
     return Memory(
@@ -92,7 +91,7 @@ def estimate(shape: Geometry, counts: Counts, settings: Settings) -> Memory:
         gradients=fullest.gradients,
         activations=fullest.activations,
         logits=fullest.logits,
-        buffers=outside + (0 if work.on_cpu else CUDA_CONTEXT_BYTES),
+        buffers=activations.buffers(shape, work) + (0 if work.on_cpu else CUDA_CONTEXT_BYTES),
         moment=fullest.name,
     )
 
@@ -115,9 +114,10 @@ def _moments(shape: Geometry, counts: Counts, settings: Settings) -> list[_Momen
     down = FP32 * shape.hidden_size * shape.intermediate_size if work.full else 0.0
     upstream = work.residual * hidden + _dequantised(shape, settings)
     in_mlp = upstream + _mlp_backward(shape, work) + kept.recomputed
+    last = kept.all + activations.last_norm(shape, work)
     found = [
         _Moment("forward pass", gradients.held, kept.all + _forward(shape, work)),
-        _Moment("loss", gradients.held, kept.all + selected, logits),
+        _Moment("loss", gradients.held, last + selected, logits),
     ]
     for name, done in (("last layer", 0), ("first layer", kept.layers - 1)):
         left = kept.all - done * kept.layer
@@ -198,8 +198,8 @@ class _Gradients:
             if settings.accumulation > 1:
                 return cls(every, every, 0.0, 0.0, 0.0, every)
             return cls(every, 0.0, layer, layer, 0.0, every)
-        # The gradients of a tied head and its embedding meet at the end, as two tables.
-        both = table if shape.tied_embeddings else 0.0
+        # Those of a tied head and its embedding meet at the end: two tables and their sum.
+        both = 2 * table if shape.tied_embeddings else 0.0
         if settings.accumulation > 1:
             return cls(every, every, 0.0, 0.0, table, every + both + table)
         layer = FP32 * counts.linear / shape.layers
@@ -216,6 +216,8 @@ def _forward(shape: Geometry, work: Pass) -> float:
     wide, hidden, c = shape.intermediate_size, shape.hidden_size, work.number
     if work.half and work.has("down_proj") and not work.full:
         passing = 6 * wide + 8 * hidden
+    elif work.has("down_proj"):
+        passing = c * max(2 * hidden, wide - hidden)
     else:
         passing = c * (wide + hidden)
     if work.dora:  # the update as a full matrix, from an identity matrix as its input
@@ -253,5 +255,11 @@ def _loss(shape: Geometry, settings: Settings) -> tuple[float, float]:
     work = settings.work
     trained = settings.trained_share * work.tokens
     extra = 2 if work.half else 0
-    logits = (FP32 + extra) * min(TILE_LOGITS, shape.vocabulary * trained)
+    tile = min(TILE_LOGITS, shape.vocabulary * trained)
+    logits = (FP32 + extra) * tile
+    if work.half and (work.full or work.on_cpu):
+        rows = min(float(shape.vocabulary), TILE_LOGITS / max(1.0, trained))
+        # A head in fp32 is made 16 bits piece by piece; a CPU multiplies both factors in fp32.
+        logits += 2 * rows * shape.hidden_size if work.full else 0
+        logits += FP32 * (tile + rows * shape.hidden_size) if work.on_cpu else 0
     return logits, (2 * FP32 + work.number + extra) * trained * shape.hidden_size
