@@ -38,6 +38,8 @@ class Estimate:
     cost: Cost
     rough: tuple[str, ...] = ()
     """Why it is rough, if it is."""
+    measured_flops: float | None = None
+    """Operations a second that a probe has found; None where there was none."""
 
     @property
     def share(self) -> float | None:

@@ -11,6 +11,7 @@ section 3).
 """
 
 import dataclasses
+import math
 from dataclasses import dataclass
 
 from experiments.planning import activations
@@ -255,10 +256,11 @@ def _loss(shape: Geometry, settings: Settings) -> tuple[float, float]:
     work = settings.work
     trained = settings.trained_share * work.tokens
     extra = 2 if work.half else 0
-    tile = min(TILE_LOGITS, shape.vocabulary * trained)
+    pieces = math.ceil(shape.vocabulary * trained / TILE_LOGITS)
+    rows = shape.vocabulary / max(1, pieces)  # of the head, in a tile
+    tile = rows * trained
     logits = (FP32 + extra) * tile
     if work.half and (work.full or work.on_cpu):
-        rows = min(float(shape.vocabulary), TILE_LOGITS / max(1.0, trained))
         # A head in fp32 is made 16 bits piece by piece; a CPU multiplies both factors in fp32.
         logits += 2 * rows * shape.hidden_size if work.full else 0
         logits += FP32 * (tile + rows * shape.hidden_size) if work.on_cpu else 0

@@ -74,7 +74,7 @@ def calibrated(plan: Estimate, probe: Probe) -> Estimate:
     priced = cost.cost(plan.cost.flops_per_token, plan.tokens, probe.flops_per_second)
     assert priced.hours is not None
     priced = dataclasses.replace(priced, hours=priced.hours + plan.run.plan.evaluation_hours)
-    return dataclasses.replace(plan, cost=priced)
+    return dataclasses.replace(plan, cost=priced, measured_flops=probe.flops_per_second)
 
 
 def _refuse_absent_device(plan: Estimate) -> None:

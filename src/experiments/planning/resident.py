@@ -7,8 +7,6 @@ import threading
 
 import psutil
 
-_SECONDS_BETWEEN_LOOKS = 0.005
-
 
 def give_back() -> None:
     """Let the C library return what it has freed, where it can, so that growth starts from low."""
@@ -18,10 +16,11 @@ def give_back() -> None:
 
 
 class Watch:
-    """Looks at the resident memory every 5 ms, from its making until `peak_growth`."""
+    """Looks at the resident memory again and again, from its making until `peak_growth`."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds_between_looks: float = 0.005) -> None:
         """Remember what is resident now and start to look."""
+        self._seconds = seconds_between_looks
         self._process = psutil.Process()
         self._start = self._peak = self._now()
         self._done = threading.Event()
@@ -32,7 +31,7 @@ class Watch:
         return int(self._process.memory_info().rss)
 
     def _look(self) -> None:
-        while not self._done.wait(_SECONDS_BETWEEN_LOOKS):
+        while not self._done.wait(self._seconds):
             self._peak = max(self._peak, self._now())
 
     def peak_growth(self) -> int:

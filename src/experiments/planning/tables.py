@@ -160,13 +160,17 @@ def _hours_sentence(found: Sequence[Named], kind: str, total: int) -> str:
             "hours: not known, because nobody says how fast this device is; "
             "plan.probe=true measures it, hardware.peak_tflops=NUMBER says it"
         )
-    device = found[0].plan.device
-    tflops = (device.peak_flops or 0) / 1e12
-    how = f"at {device.utilisation:.0%} of {tflops:.0f} TFLOPS, training alone"
+    how = f"at {_rate(found[0].plan)}, training alone"
     if kind == "search":
         low, high = total * min(known), total * max(known)
         return f"hours: {hours_text(low)} to {hours_text(high)} for {total} runs, {how}"
     return f"hours: {hours_text(sum(known))} for {total} run{'s' if total > 1 else ''}, {how}"
+
+
+def _rate(plan: Estimate) -> str:
+    if plan.measured_flops is not None:
+        return f"{plan.measured_flops / 1e12:.3f} TFLOPS as probed"
+    return f"{plan.device.utilisation:.0%} of {(plan.device.peak_flops or 0) / 1e12:.0f} TFLOPS"
 
 
 def _mending(name: str, plan: Estimate) -> str | None:

@@ -251,12 +251,15 @@ class Attempt:
             stopped.append((step, value))
             return True
 
+        from experiments.runs import planned_memory
+
         task = training.Task(
             run, model, self.base, self.data, self.folder, report=report_loss, log=tracker.log
         )
         record.plan["out_of_memory"] = task.adapted
         try:
-            fit = training.fit(task)
+            with planned_memory.watched(record.memory, run, self.data, self.base, model):
+                fit = training.fit(task)
         finally:
             if self.job.trial is not None:
                 self.job.trial.close()
@@ -270,7 +273,7 @@ class Attempt:
         name, record = objectives.DEFAULT, self.record
         record.objective = {"name": name, "direction": "minimize", "value": value}
         record.plan["stopped_at_step"] = step
-        record.memory = memory.peak()
+        memory.note_peak(record.memory)
         raise Pruned(
             f"stopped at step {step} of {record.plan['steps']}: {name} {value:.4f} is behind the "
             "other trials."
@@ -285,7 +288,7 @@ class Attempt:
         record = self.record
         scores = record.scores.get("tuned") or record.scores.get("base") or {}
         record.objective = objectives.value(self.run.eval, scores)
-        record.memory = memory.peak()
+        memory.note_peak(record.memory)
         record.timing["load_seconds"] = self.load_seconds
         records.write_items(record, self.items)
         self._close("finished", None)
