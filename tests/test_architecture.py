@@ -44,13 +44,14 @@ FLOOR = {
     "training": 4,
     "evaluation": 4,
     "scoring": 4,
+    "planning": 5,
     "sweeps": 5,
-    "runs": 5,
-    "launching": 6,
+    "runs": 6,
+    "launching": 7,
     "pretraining_vocabulary": 5,
     "pretraining_text": 6,
     "pretrain": 7,
-    "__main__": 7,
+    "__main__": 8,
 }
 
 
@@ -88,6 +89,7 @@ def test_imports_point_down() -> None:
         *("frozen", "study", "study.reporting", "sweeps.status", "sweeps.plan"),
         *("launching.jobs", "launching.dispatch", "launching.processes", "launching.here"),
         *("launching.slurm", "launching.cluster", "processes", "handover", "budget"),
+        *("planning.estimate", "planning.tables"),
     ],
 )
 def test_light_modules_load_nothing_heavy(module: str) -> None:
@@ -103,7 +105,7 @@ def test_light_modules_load_nothing_heavy(module: str) -> None:
 def test_top_level_config_keys_are_a_decision() -> None:
     assert [f.name for f in dataclasses.fields(RunConfig)] == [
         *("model", "data", "lora", "trainer", "eval", "tracker", "hardware", "budget", "hub"),
-        *("seed", "name", "resume", "resume_from", "rerun", "retry_oom", "sweeps"),
+        *("plan", "seed", "name", "resume", "resume_from", "rerun", "retry_oom", "sweeps"),
         "resolved_from",
     ]
 

@@ -52,6 +52,12 @@ def _parser() -> argparse.ArgumentParser:
     data.add_argument("--out", type=Path, help="write the canonical rows to FILE.jsonl")
     data.add_argument("--rejects", type=Path, help="write the rejected rows to FILE.jsonl")
     data.set_defaults(verb=_data)
+    plan = verbs.add_parser("plan", help="say what runs will take: memory, tokens, hours")
+    plan.add_argument(
+        "overrides", nargs="*", help="as for train.py, with or without -m: sweeps=NAME hardware=t4"
+    )
+    plan.add_argument("--json", action="store_true", help="print it for a program")
+    plan.set_defaults(verb=_plan)
     report = verbs.add_parser("report", help="render the tables of a run or a sweep")
     report.add_argument(
         "path", type=Path, nargs="?", help="a run folder, a sweep folder or a report folder"
@@ -163,18 +169,39 @@ def _data(given: argparse.Namespace) -> None:
     print(*lines, *inspection.describe_tokens(built), sep="\n")
 
 
+def _plan(given: argparse.Namespace) -> None:
+    from experiments.planning import estimate, tables
+    from hydra_plugins import _experiments_planned as planned
+
+    with config.one_sentence_errors():
+        found = planned.read(given.overrides, _config_folder())
+        plans = [tables.Named(name, estimate.of(run)) for name, run in found.runs]
+    if any(run.plan.probe for _, run in found.runs):
+        from experiments.planning import probe
+
+        measured = probe.run_here(plans[0].plan)
+        print(measured.sentence(), file=sys.stderr if given.json else sys.stdout)
+        plans = [tables.Named(one.name, probe.calibrated(one.plan, measured)) for one in plans]
+    show = tables.as_json if given.json else tables.render
+    print(show(plans, kind=found.kind, total=found.total))
+
+
 def _compose(overrides: list[str]) -> DictConfig:
     """Compose the config that the same words give to train.py."""
     from hydra import compose, initialize_config_dir
 
+    with initialize_config_dir(str(_config_folder()), version_base="1.3"):
+        return compose("config", overrides)
+
+
+def _config_folder() -> Path:
     root = Path(os.environ.get("EXPERIMENTS_ROOT", ".")).resolve()
     folder = root / "conf"
     if not (folder / "config.yaml").is_file():
         raise ConfigError(
             f"there is no conf/config.yaml in {root}: run it in the project's folder."
         )
-    with initialize_config_dir(str(folder), version_base="1.3"):
-        return compose("config", overrides)
+    return folder
 
 
 def _report(given: argparse.Namespace) -> None:

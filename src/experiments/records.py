@@ -45,7 +45,7 @@ _WITHOUT_INFLUENCE = (
     "plan_scoring.py",
     *("pretrain.py", "pretraining_text.py", "runs/facts.py", "config/explaining.py"),
     *("scoring.py", "bfcl/files.py", "bfcl/export.py"),
-    *("frozen.py", "launching", "study", "sweeps"),
+    *("frozen.py", "launching", "planning", "study", "sweeps"),
 )
 _LIBRARIES = (
     *("torch", "transformers", "trl", "peft", "accelerate", "tokenizers", "bitsandbytes"),

@@ -212,7 +212,7 @@ def flat(composed: DictConfig) -> dict[str, str]:
     """Return what a job's config fixes, key by key, without what only says how to execute it."""
     tree = OmegaConf.to_container(composed, resolve=False)
     assert isinstance(tree, dict)
-    dropped = ("hydra", "sweeps", "seed", *config.EXECUTION_KEYS)
+    dropped = ("hydra", "sweeps", "seed", "model.geometry", *config.EXECUTION_KEYS)
     return {
         key: str(value)
         for key, value in _leaves(tree)

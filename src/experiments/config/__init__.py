@@ -16,9 +16,11 @@ from omegaconf.errors import OmegaConfBaseException
 from experiments.config.data import FORMATS, ColumnsConfig, DataConfig, SourceConfig
 from experiments.config.evaluation import EvalConfig
 from experiments.config.explaining import explain, one_sentence_errors
+from experiments.config.geometry import GeometryConfig
 from experiments.config.lora import LoraConfig
 from experiments.config.machine import HardwareConfig
 from experiments.config.model import ModelConfig
+from experiments.config.planning import PlanConfig
 from experiments.config.resolution import resolve
 from experiments.config.runtime import BudgetConfig, HubConfig, hub_source, is_repo
 from experiments.config.schema import RunConfig
@@ -32,10 +34,12 @@ __all__ = [
     "ColumnsConfig",
     "DataConfig",
     "EvalConfig",
+    "GeometryConfig",
     "HardwareConfig",
     "HubConfig",
     "LoraConfig",
     "ModelConfig",
+    "PlanConfig",
     "RunConfig",
     "SourceConfig",
     "TrainerConfig",
@@ -60,6 +64,7 @@ EXECUTION_KEYS = (
     "tracker",
     "budget",
     "hub",
+    "plan",
     "resolved_from",
     "trainer.keep",
     "trainer.save_every_minutes",
@@ -106,10 +111,11 @@ def load(cfg: DictConfig) -> RunConfig:
 def canonical(run: RunConfig) -> dict[str, Any]:
     """Return the resolved run as plain data without the keys that only say how to execute it.
 
-    The recipe is left out as well: what it decided stands in `trainer` and `lora`.
+    The recipe is left out as well: what it decided stands in `trainer` and `lora`. So is the
+    geometry, which describes the weights that the run names.
     """
     tree = dataclasses.asdict(run)
-    for key in (*EXECUTION_KEYS, "sweeps", "model.recipe"):
+    for key in (*EXECUTION_KEYS, "sweeps", "model.recipe", "model.geometry"):
         *parents, leaf = key.split(".")
         branch = tree
         for parent in parents:

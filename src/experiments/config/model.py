@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from experiments.config.checks import one_of
+from experiments.config.geometry import GeometryConfig
 
 QUANTIZATIONS = ("nf4",)
 
@@ -52,6 +53,8 @@ class ModelConfig:
     chat_template: str | None = None
     """A jinja file instead of the model's own template."""
     recipe: RecipeConfig = field(default_factory=RecipeConfig)
+    geometry: GeometryConfig = field(default_factory=GeometryConfig)
+    """The shape that a plan counts with; no part of the run's identity."""
 
     def problems(self) -> Iterator[str]:
         """Yield a sentence for each illegal value."""
@@ -66,3 +69,4 @@ class ModelConfig:
             yield from one_of("model.quantization", self.quantization, QUANTIZATIONS)
         if self.revision is not None and self.hub_id is None:
             yield "model.revision is given without model.hub_id: only a hub model has revisions"
+        yield from self.geometry.problems()

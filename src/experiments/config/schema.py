@@ -12,6 +12,7 @@ from experiments.config.evaluation import EvalConfig
 from experiments.config.lora import LoraConfig
 from experiments.config.machine import HardwareConfig, TrackerConfig
 from experiments.config.model import ModelConfig
+from experiments.config.planning import PlanConfig
 from experiments.config.runtime import BudgetConfig, HubConfig, source_problems
 from experiments.config.trainer import TrainerConfig
 from experiments.errors import ConfigError
@@ -30,6 +31,7 @@ class RunConfig:
     hardware: HardwareConfig = field(default_factory=HardwareConfig)
     budget: BudgetConfig = field(default_factory=BudgetConfig)
     hub: HubConfig = field(default_factory=HubConfig)
+    plan: PlanConfig = field(default_factory=PlanConfig)
     seed: int = 0
     """Seed of LoRA's initial weights and of the order of the rows."""
     name: str | None = None

@@ -13,7 +13,7 @@ from typing import Any
 from experiments import records
 from experiments.errors import RecordError
 from experiments.records import Record
-from experiments.report import sentences
+from experiments.report import memory, sentences
 from experiments.report.arms import Report, Row
 from experiments.report.scores import COLUMNS, Run
 from experiments.report.sentences import counted
@@ -142,6 +142,8 @@ def _csv(lines: Iterable[Sequence[Any]]) -> str:
 def readme(report: Report, figures: Sequence[str]) -> str:
     """Return the page of a report folder: tables, sentences, figures, how to make it again."""
     parts = [f"# {report.title}", *map(markdown, grids(report))]
+    for grid in memory.grids(report):
+        parts += ["Peak memory of training, predicted and measured:", markdown(grid)]
     parts.append("\n".join(f"- {escaped(note)}" for note in sentences.write(report)))
     parts += [f"![{Path(name).stem}]({name})" for name in figures]
     parts.append(

@@ -259,6 +259,8 @@ class Attempt:
             stopped.append((step, value))
             return True
 
+        from experiments.runs import planned_memory
+
         task = training.Task(
             *(run, model, self.base, self.data, self.folder),
             report=report_loss,
@@ -268,7 +270,8 @@ class Attempt:
         record.plan["out_of_memory"] = task.adapted
         budget.check("the run stopped before training went on")
         try:
-            fit = following.together(task)
+            with planned_memory.watched(record.memory, run, self.data, self.base, model):
+                fit = following.together(task)
         finally:
             if self.job.trial is not None:
                 self.job.trial.close()
@@ -283,7 +286,7 @@ class Attempt:
         name, record = objectives.DEFAULT, self.record
         record.objective = {"name": name, "direction": "minimize", "value": value}
         record.plan["stopped_at_step"] = step
-        record.memory = memory.peak()
+        memory.note_peak(record.memory)
         raise Pruned(
             f"stopped at step {step} of {record.plan['steps']}: {name} {value:.4f} is behind the "
             "other trials."
@@ -298,7 +301,7 @@ class Attempt:
         record = self.record
         scores = record.scores.get("tuned") or record.scores.get("base") or {}
         record.objective = objectives.value(self.run.eval, scores)
-        record.memory = memory.peak()
+        memory.note_peak(record.memory)
         record.timing["load_seconds"] = self.load_seconds
         records.write_items(record, self.items)
         self._close("finished", None)

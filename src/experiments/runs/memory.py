@@ -5,7 +5,7 @@ import sys
 
 from experiments.out_of_memory import is_out_of_memory
 
-__all__ = ["is_out_of_memory", "peak"]
+__all__ = ["is_out_of_memory", "note_peak", "peak"]
 
 
 def peak() -> dict[str, int]:
@@ -16,3 +16,9 @@ def peak() -> dict[str, int]:
     if torch is not None and torch.cuda.is_available():
         found["peak_cuda_bytes"] = int(torch.cuda.max_memory_allocated())
     return found
+
+
+def note_peak(found: dict[str, int]) -> None:
+    """Put the peaks so far into a record's memory; a larger one that stands there stays."""
+    for key, value in peak().items():
+        found[key] = max(value, found.get(key, 0))

@@ -1,0 +1,180 @@
+"""What the layers of one forward pass keep for the backward pass, in bytes.
+
+Counted tensor by tensor from transformers' llama, qwen2 and qwen3 layers (5.23), PEFT's LoRA
+layers (0.21) and torch's attention (2.13): an operation keeps what its derivative needs. N tokens
+= rows x padded length, `c` = bytes of a number in the run's precision. A test holds the sum
+against the tensors that are alive after a real forward pass.
+
+Two things make half precision dearer than half of fp32: the norms keep an fp32 copy of their
+input, and autocast copies the input anew for every adapter.
+"""
+
+from dataclasses import dataclass
+
+from experiments.planning.geometry import Geometry
+
+FP32 = 4
+_NAMES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One forward and backward pass, and what is trained in it."""
+
+    rows: int
+    length: int
+    """Padded length, in tokens."""
+    precision: str
+    """`fp32`, `bf16` or `fp16`."""
+    adapted: frozenset[str]
+    """Leaves of the linear layers that carry an adapter; empty for full fine-tuning."""
+    full: bool = False
+    r: int = 0
+    dropout: bool = False
+    dora: bool = False
+    checkpointing: bool = False
+    padded: bool = True
+    """Whether rows of one pass differ in length, so that attention needs a mask."""
+    attention: str = "sdpa"
+    on_cpu: bool = True
+
+    @property
+    def tokens(self) -> int:
+        """N: positions of the pass, padding included."""
+        return self.rows * self.length
+
+    @property
+    def half(self) -> bool:
+        """Whether matrix products are in 16 bits."""
+        return self.precision != "fp32"
+
+    @property
+    def number(self) -> int:
+        """Bytes of a number in a matrix product."""
+        return 2 if self.half else FP32
+
+    @property
+    def residual(self) -> int:
+        """Bytes of a number of the residual stream: full fine-tuning keeps it in fp32."""
+        return FP32 if self.full else self.number
+
+    def has(self, *leaves: str) -> int:
+        """Return how many of some linear layers carry an adapter or train themselves."""
+        return len(leaves) if self.full else sum(leaf in self.adapted for leaf in leaves)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Bytes that one layer keeps."""
+
+    attention: float
+    mlp: float
+
+    @property
+    def all(self) -> float:
+        """Both blocks."""
+        return self.attention + self.mlp
+
+
+def layer(shape: Geometry, work: Pass) -> Kept:
+    """Return what one layer keeps, but for the input that another layer made."""
+    attention: float = _inputs(work, shape.hidden_size, "q_proj", "k_proj", "v_proj")
+    attention += _norm(work, shape.hidden_size) + _heads(shape, work)
+    attention += _adapters(shape, work, *_NAMES[:4])
+    wide, c = shape.intermediate_size, work.number
+    mlp = _inputs(work, shape.hidden_size, "gate_proj", "up_proj")
+    mlp += _norm(work, shape.hidden_size)
+    mlp += 3 * c * wide + _inputs(work, wide, "down_proj")  # gate, SiLU(gate) and up
+    mlp += _adapters(shape, work, *_NAMES[4:])
+    n = work.tokens
+    return Kept(attention * n + _scores(shape, work), mlp * n)
+
+
+def _norm(work: Pass, width: int, groups: int = 1) -> int:
+    """Bytes a token that an RMS norm keeps: input in fp32, 1/rms, and its output if it trains.
+
+    The norm of a head (`groups`) reads a matrix product, the others the residual stream.
+    """
+    output = work.residual if groups == 1 else work.number
+    return FP32 * width + FP32 * groups + (output * width if work.full else 0)
+
+
+def _inputs(work: Pass, width: int, *leaves: str) -> float:
+    """Bytes a token that linear layers keep of one input of theirs.
+
+    In fp32 they share it; autocast makes a copy for each, and dropout a copy with its mask.
+    """
+    trained = work.has(*leaves)
+    if work.dropout and not work.full:
+        mask = FP32 if work.on_cpu else 1
+        return trained * (work.number + mask + (FP32 if work.half else 0)) * width
+    return work.number * width * (trained if work.half else min(1, trained))
+
+
+def _heads(shape: Geometry, work: Pass) -> float:
+    """Bytes a token between the projections: head norms, rotation, attention's own."""
+    c, q, kv = work.number, shape.query_width, shape.key_width
+    repeated = q if work.padded and shape.heads != shape.kv_heads else kv
+    kept: float = c * q + 2 * c * repeated + c * q  # rotated q, k, v and the output
+    if work.half and not (work.full or work.dropout):
+        kept += work.has("o_proj") * c * q  # autocast's copy of the output for the adapter
+    if shape.has_head_norms:
+        kept += _norm(work, q, shape.heads) + _norm(work, kv, shape.kv_heads)
+    return kept + FP32 * shape.heads  # logarithm of each softmax's sum
+
+
+def _scores(shape: Geometry, work: Pass) -> float:
+    """Bytes that grow with the square of the length."""
+    square = work.tokens * work.length
+    if work.attention == "eager":  # softmax in fp32, and its copy in the run's precision
+        return square * shape.heads * (FP32 + (2 if work.half else 0))
+    return square * work.number if work.padded else 0.0  # the mask, as numbers, in each layer
+
+
+def _adapters(shape: Geometry, work: Pass, *leaves: str) -> float:
+    """Bytes a token that adapters keep: A's output; DoRA also both summands of each output."""
+    if work.full:
+        return 0.0
+    kept = 0.0
+    for leaf in leaves:
+        if leaf in work.adapted:
+            kept += work.number * work.r
+            kept += 2 * work.number * _outputs(shape, leaf) if work.dora else 0
+    return kept
+
+
+def _outputs(shape: Geometry, leaf: str) -> int:
+    if leaf in ("o_proj", "down_proj"):
+        return shape.hidden_size
+    if leaf in ("gate_proj", "up_proj"):
+        return shape.intermediate_size
+    return shape.query_width if leaf == "q_proj" else shape.key_width
+
+
+def last_norm(shape: Geometry, work: Pass) -> float:
+    """Return what is kept behind the layers: the last norm's input, and the hidden states."""
+    each = _norm(work, shape.hidden_size) + work.residual * shape.hidden_size
+    return float(each * work.tokens)
+
+
+def buffers(shape: Geometry, work: Pass) -> float:
+    """Return the bytes of the rotation tables, and of ids, labels and mask."""
+    return 2.0 * work.residual * shape.head_dim * work.length + 3 * 8 * work.tokens
+
+
+def unkept(shape: Geometry, work: Pass) -> float:
+    """Return what the first layer need not keep, because nothing before it is trained."""
+    if work.full or work.checkpointing:  # checkpointing lets the embeddings require a gradient
+        return 0.0
+    if not work.has(*_NAMES[:4]):
+        return layer(shape, work).attention + _norm(work, shape.hidden_size) * work.tokens
+    unread = _norm(work, shape.hidden_size)
+    if shape.has_head_norms:
+        unread += 0 if work.has("q_proj") else _norm(work, shape.query_width, shape.heads)
+        unread += 0 if work.has("k_proj") else _norm(work, shape.key_width, shape.kv_heads)
+    return float(unread * work.tokens)
+
+
+def stored_inputs(shape: Geometry, work: Pass) -> float:
+    """Return what gradient checkpointing keeps of one layer: its input."""
+    return float(work.residual * shape.hidden_size * work.tokens)

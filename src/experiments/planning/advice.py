@@ -1,0 +1,92 @@
+"""A run that does not fit in, the smallest change that makes it fit out.
+
+Changes that leave the result as it is come first: recomputed activations, a smaller micro-batch
+(the batch stays). Then 4-bit weights, then shorter rows, which change what is trained.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+from experiments.config import RunConfig
+from experiments.planning import estimate
+from experiments.planning.estimate import Estimate
+
+_LENGTHS = (1024, 512, 256)
+Change = tuple[str, RunConfig]
+"""An override, and the run that it makes."""
+
+
+def mend(found: Estimate) -> str | None:
+    """Return the overrides that make a run fit; None where none of those known does.
+
+    They are what stands on a command line: `trainer.micro_batch_size=2`.
+    """
+    for words, run in _changes(found.run, found.settings.work.checkpointing):
+        if estimate.of(run).fits:
+            return words
+    return None
+
+
+def _changes(run: RunConfig, checkpointing: bool) -> Iterator[Change]:
+    """Yield runs from the smallest change to the largest."""
+    again = [] if checkpointing else [True]
+    smaller = _smaller_batches(run)
+    for keep, micro in [
+        *((keep, None) for keep in again),
+        *((None, micro) for micro in smaller),
+        *itertools.product(again, smaller),
+    ]:
+        yield _changed(run, keep, micro)
+    least = _changed(run, True if again else None, 1 if smaller else None)
+    quantised = _quantised(run)
+    if quantised is not None:
+        yield quantised
+        yield _both(_quantised(least[1]), least[0])
+    for length in _LENGTHS:
+        if length < (run.trainer.max_length_tokens or length + 1):
+            yield _both(_shorter(least[1], length), least[0])
+    if quantised is not None:
+        for length in _LENGTHS:
+            base = _quantised(least[1])
+            assert base is not None
+            yield _both(_shorter(base[1], length), f"{base[0]} {least[0]}".strip())
+
+
+def _smaller_batches(run: RunConfig) -> list[int]:
+    batch, micro = run.trainer.batch_size or 1, run.trainer.micro_batch_size or 1
+    return [size for size in range(micro - 1, 0, -1) if batch % size == 0]
+
+
+def _changed(run: RunConfig, checkpointing: bool | None, micro: int | None) -> Change:
+    words, trainer = [], run.trainer
+    if checkpointing is not None:
+        words.append("trainer.gradient_checkpointing=true")
+        trainer = dataclasses.replace(trainer, gradient_checkpointing=True)
+    if micro is not None:
+        words.append(f"trainer.micro_batch_size={micro}")
+        trainer = dataclasses.replace(trainer, micro_batch_size=micro)
+    return " ".join(words), dataclasses.replace(run, trainer=trainer)
+
+
+def _quantised(run: RunConfig) -> Change | None:
+    """Return the run on 4-bit weights; None where they cannot be trained so."""
+    known = {field.name for field in dataclasses.fields(run.model)}
+    if "quantization" not in known or run.lora.method == "none":
+        return None
+    if getattr(run.model, "quantization", None) is not None:
+        return None
+    changes: dict[str, Any] = {"quantization": "nf4"}
+    model = dataclasses.replace(run.model, **changes)
+    return "model.quantization=nf4", dataclasses.replace(run, model=model)
+
+
+def _shorter(run: RunConfig, length: int) -> Change:
+    trainer = dataclasses.replace(run.trainer, max_length_tokens=length)
+    return f"trainer.max_length_tokens={length}", dataclasses.replace(run, trainer=trainer)
+
+
+def _both(change: Change | None, words: str) -> Change:
+    assert change is not None
+    return f"{change[0]} {words}".strip(), change[1]

@@ -1,0 +1,52 @@
+"""A run's shape and tokens -> floating-point operations and hours.
+
+A weight costs one multiply-add a token forwards, one for the gradient of its input and one for its
+own (2N and 4N operations a token: Kaplan et al., arXiv 2001.08361, section 2.1). LoRA's base skips
+its own; an adapter of rank R on an N x N matrix adds 6NR multiply-adds: 2N^2 + 6NR instead of 3N^2
+(Schulman et al., "LoRA Without Regret", 2025). Attention adds 4 x length x query width a token and
+layer forwards, twice that backwards. Gradient checkpointing repeats the forward pass of the layers.
+The head is computed for trained tokens only. Norms and softmax are left out.
+"""
+
+from dataclasses import dataclass
+
+from experiments.planning.activations import Pass
+from experiments.planning.geometry import Geometry
+from experiments.planning.parameters import Counts
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a training costs."""
+
+    flops_per_token: float
+    flops: float
+    hours: float | None
+    """Of training alone; None where nobody says how fast the device is."""
+
+
+def flops_per_token(shape: Geometry, counts: Counts, work: Pass, trained_share: float) -> float:
+    """Return the operations of a training step for each token, padding left out.
+
+    Args:
+        shape: of the model.
+        counts: its parameters.
+        work: one pass; its length is taken as the mean length.
+        trained_share: share of the tokens that meet the head.
+    """
+    head = shape.vocabulary * shape.hidden_size * trained_share
+    base = 2 * counts.linear
+    scores = 4 * work.length * shape.query_width * shape.layers
+    forward = base + scores + 2 * counts.adapter
+    backward = base + 2 * scores + 4 * counts.adapter
+    if work.full:
+        backward += base
+    again = forward if work.checkpointing else 0
+    trains_head = work.full or counts.copies >= shape.vocabulary * shape.hidden_size
+    return forward + backward + again + (6 if trains_head else 4) * head
+
+
+def cost(per_token: float, tokens: float, rate: float | None) -> Cost:
+    """Return operations and hours; `rate` is in operations a second."""
+    flops = per_token * tokens
+    return Cost(per_token, flops, None if rate is None else flops / rate / 3600)

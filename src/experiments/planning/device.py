@@ -1,0 +1,103 @@
+"""Hardware description -> the device that is planned for, which need not be here."""
+
+import os
+import shutil
+from dataclasses import dataclass
+
+from experiments.config import RunConfig
+
+NATIVE_BF16 = 8.0
+"""Compute capability from which a card computes bfloat16 itself; older ones emulate it."""
+UTILISATION = 0.25
+"""Share of the peak that training reaches: 16 of a T4's 65 TFLOPS, assumed and not measured."""
+# Below this a card's activations are computed again instead of kept, unless somebody says so.
+_ROOMY_GIB = 48
+_GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Device:
+    """What a run is planned for."""
+
+    name: str
+    is_cpu: bool
+    precision: str
+    """`fp32`, `bf16` or `fp16`."""
+    memory_bytes: float | None
+    peak_flops: float | None
+    """Operations a second; None where nobody says it."""
+    utilisation: float
+    checkpointing: bool
+    origin: str
+    """Where its numbers are from."""
+
+
+def of(run: RunConfig) -> Device:
+    """Return the device of a run: the one described, else this machine."""
+    described = run.hardware
+    is_cpu = described.device == "cpu" or not (_describes_a_gpu(run) or _has_gpu())
+    capability, memory = described.compute_capability, described.memory_gib
+    name, origin = described.label, f"hardware={described.label}"
+    if is_cpu:
+        name = "cpu"
+        if memory is None:
+            memory, origin = _ram_bytes() / _GIB, "this machine"
+    elif capability is None or memory is None:
+        name, capability, memory = _gpu_here(capability, memory)
+        origin = "this machine"
+    tflops = described.peak_tflops
+    return Device(
+        name=name,
+        is_cpu=is_cpu,
+        precision=_precision(run, is_cpu, capability),
+        memory_bytes=None if memory is None else memory * _GIB,
+        peak_flops=None if tflops is None else tflops * 1e12,
+        utilisation=run.plan.utilisation or UTILISATION,
+        checkpointing=_checkpointing(run, is_cpu, memory),
+        origin=origin,
+    )
+
+
+def _describes_a_gpu(run: RunConfig) -> bool:
+    hardware = run.hardware
+    facts = (hardware.compute_capability, hardware.memory_gib)
+    return hardware.device == "cuda" or (hardware.device == "auto" and any(facts))
+
+
+def _has_gpu() -> bool:
+    """Whether a driver is installed; torch, which would know for sure, takes seconds to import."""
+    return shutil.which("nvidia-smi") is not None and os.environ.get("CUDA_VISIBLE_DEVICES") != ""
+
+
+def _gpu_here(
+    capability: float | None, memory: float | None
+) -> tuple[str, float | None, float | None]:
+    import torch
+
+    if not torch.cuda.is_available():
+        return "a GPU that is not here", capability, memory
+    major, minor = torch.cuda.get_device_capability()
+    total = torch.cuda.get_device_properties(0).total_memory
+    return torch.cuda.get_device_name(), major + minor / 10, total / _GIB
+
+
+def _precision(run: RunConfig, is_cpu: bool, capability: float | None) -> str:
+    wanted = str(run.trainer.precision)
+    if wanted != "auto":
+        return wanted
+    if is_cpu:
+        return "fp32"
+    return "fp16" if capability is not None and capability < NATIVE_BF16 else "bf16"
+
+
+def _checkpointing(run: RunConfig, is_cpu: bool, memory_gib: float | None) -> bool:
+    wanted = run.trainer.gradient_checkpointing
+    if wanted is not None:
+        return bool(wanted)
+    return not is_cpu and memory_gib is not None and memory_gib < _ROOMY_GIB
+
+
+def _ram_bytes() -> float:
+    import psutil
+
+    return float(psutil.virtual_memory().total)

@@ -1,0 +1,190 @@
+"""One run in, its plan out: parameters, memory against the device, tokens, operations, hours.
+
+Nothing is loaded: every number follows from the config and the model's shape.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from experiments.config import RunConfig
+from experiments.errors import ConfigError
+from experiments.planning import cost, device, geometry, memory, parameters, workload
+from experiments.planning.activations import Pass
+from experiments.planning.cost import Cost
+from experiments.planning.device import Device
+from experiments.planning.geometry import Geometry
+from experiments.planning.memory import Memory, Settings
+from experiments.planning.parameters import Counts
+from experiments.planning.workload import Workload
+
+TIGHT = 0.9
+"""Share of the device above which a run that fits is called tight."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The plan of one run."""
+
+    run: RunConfig
+    shape: Geometry
+    counts: Counts
+    settings: Settings
+    memory: Memory
+    work: Workload
+    device: Device
+    steps: int
+    tokens: float
+    cost: Cost
+    rough: tuple[str, ...] = ()
+    """Why it is rough, if it is."""
+    measured_flops: float | None = None
+    """Operations a second that a probe has found; None where there was none."""
+
+    @property
+    def share(self) -> float | None:
+        """Share of the device's memory that it takes; None where that is not known."""
+        available = self.device.memory_bytes
+        return None if available is None else self.memory.total / available
+
+    @property
+    def fits(self) -> bool | None:
+        """Whether it fits; None where the device's memory is not known."""
+        return None if self.share is None else self.share <= 1
+
+
+def of(run: RunConfig) -> Estimate:
+    """Plan one run.
+
+    Raises:
+        ConfigError: the model's shape is not known, or the run contradicts its device.
+        AdapterError: a target matches no linear layer.
+    """
+    shape = geometry.of(run.model)
+    target = device.of(run)
+    _refuse_impossible(run, target)
+    counts = parameters.count(shape, run.lora)
+    work = workload.of(run, vocabulary=shape.vocabulary, positions=shape.positions)
+    settings = _settings(run, target, work)
+    steps = work.steps(run)
+    tokens = work.tokens(run)
+    mean = dataclasses.replace(settings.work, length=round(work.tokens_per_row))
+    per_token = cost.flops_per_token(shape, counts, mean, work.trained_share)
+    peak = target.peak_flops
+    priced = cost.cost(per_token, tokens, None if peak is None else peak * target.utilisation)
+    if priced.hours is not None and run.plan.evaluation_hours:
+        priced = dataclasses.replace(priced, hours=priced.hours + run.plan.evaluation_hours)
+    return Estimate(
+        run=run,
+        shape=shape,
+        counts=counts,
+        settings=settings,
+        memory=memory.estimate(shape, counts, settings),
+        work=work,
+        device=target,
+        steps=steps,
+        tokens=tokens,
+        cost=priced,
+        rough=tuple(_rough(run, shape, counts)),
+    )
+
+
+def _settings(run: RunConfig, target: Device, work: Workload) -> Settings:
+    trainer, full = run.trainer, run.lora.method == "none"
+    micro, batch = trainer.micro_batch_size or 1, trainer.batch_size or 1
+    return Settings(
+        work=Pass(
+            rows=micro,
+            length=work.longest_row_tokens,
+            precision=target.precision,
+            adapted=frozenset(_adapted(run)),
+            full=full,
+            r=0 if full else run.lora.r or 0,
+            dropout=run.lora.dropout > 0,
+            dora=run.lora.use_dora,
+            checkpointing=target.checkpointing,
+            padded=micro > 1,
+            attention=getattr(trainer, "attention", None) or "sdpa",
+            on_cpu=target.is_cpu,
+        ),
+        optimizer=str(trainer.optimizer),
+        trained_share=work.trained_share,
+        accumulation=batch // micro,
+        quantization=getattr(run.model, "quantization", None),
+    )
+
+
+def _adapted(run: RunConfig) -> list[str]:
+    """Return the leaves of the adapted layers, as far as memory cares for them."""
+    wanted = run.lora.target_modules
+    if run.lora.method == "none":
+        return []
+    if wanted == "all-linear":
+        return [one.leaf for one in parameters.layer_linears(_ANY_SHAPE)]
+    return [str(name).rpartition(".")[2] for name in wanted]
+
+
+_ANY_SHAPE = Geometry("llama", 1, 1, 1, 1, 1, 1, 1, True, False, False, 1)
+
+
+def _refuse_impossible(run: RunConfig, target: Device) -> None:
+    """Refuse a precision that the device cannot compute in.
+
+    Raises:
+        ConfigError: naming both.
+    """
+    capability = run.hardware.compute_capability
+    if target.precision == "bf16" and capability is not None and capability < device.NATIVE_BF16:
+        raise ConfigError(
+            f"trainer.precision=bf16 with hardware={run.hardware.label} (compute capability "
+            f"{capability}): bfloat16 needs {device.NATIVE_BF16} or newer, older cards emulate it "
+            "slowly; use fp16."
+        )
+    if target.precision == "fp16" and target.is_cpu:
+        raise ConfigError(
+            "trainer.precision=fp16 on a CPU: half precision needs a GPU's gradient scaler; use "
+            "fp32 (or bf16), or plan for a GPU with hardware=t4."
+        )
+
+
+def _rough(run: RunConfig, shape: Geometry, counts: Counts) -> list[str]:
+    reasons = []
+    if not shape.is_known:
+        known = ", ".join(geometry.FAMILIES)
+        reasons.append(
+            f"architecture {shape.architecture} is not known (known: {known}); its layers are "
+            "counted as llama's"
+        )
+    reasons += [f"lora.extra.{key} is not counted" for key in counts.uncounted]
+    if run.trainer.max_steps == 0:
+        reasons.append("trainer.max_steps=0 trains nothing; the memory is that of training")
+    return reasons
+
+
+def as_record(found: Estimate) -> dict[str, Any]:
+    """Return an estimate as plain data, for programs and for a run's record."""
+    return {
+        "model": found.run.model.label,
+        "lora": found.run.lora.label,
+        "r": found.run.lora.r,
+        "device": found.device.name,
+        "parameters": found.counts.total,
+        "trainable_parameters": found.counts.trainable,
+        "precision": found.device.precision,
+        "micro_batch_size": found.settings.work.rows,
+        "longest_row_tokens": found.settings.work.length,
+        "gradient_checkpointing": found.settings.work.checkpointing,
+        "memory_bytes": {name: round(part) for name, part in found.memory.parts().items()},
+        "peak_bytes": round(found.memory.total),
+        "fullest_moment": found.memory.moment,
+        "device_bytes": None
+        if found.device.memory_bytes is None
+        else round(found.device.memory_bytes),
+        "fits": found.fits,
+        "rows": found.work.rows,
+        "steps": found.steps,
+        "tokens": round(found.tokens),
+        "flops": found.cost.flops,
+        "hours": found.cost.hours,
+        "rough": list(found.rough),
+    }

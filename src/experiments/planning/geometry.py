@@ -1,0 +1,160 @@
+"""Model description -> its shape, checked against a config.json where one is at hand.
+
+The field names of config.json are those of transformers' configuration classes.
+"""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from experiments.config import GeometryConfig, ModelConfig
+from experiments.errors import ConfigError
+
+FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
+"""Architectures whose layers are known here; others are counted as if they were llama's."""
+_FIELDS = {
+    "architecture": "model_type",
+    "hidden_size": "hidden_size",
+    "intermediate_size": "intermediate_size",
+    "layers": "num_hidden_layers",
+    "heads": "num_attention_heads",
+    "vocabulary": "vocab_size",
+    "positions": "max_position_embeddings",
+}
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """A model's shape; the meaning of each field stands in `config.GeometryConfig`."""
+
+    architecture: str
+    hidden_size: int
+    intermediate_size: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    vocabulary: int
+    tied_embeddings: bool
+    attention_bias: bool
+    mlp_bias: bool
+    positions: int
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the layers of this architecture are known, or only assumed to be llama's."""
+        return self.architecture in FAMILIES
+
+    @property
+    def has_head_norms(self) -> bool:
+        """Whether queries and keys are normalised head by head, as qwen3 does."""
+        return self.architecture == "qwen3"
+
+    @property
+    def query_width(self) -> int:
+        """Width of all query heads together."""
+        return self.heads * self.head_dim
+
+    @property
+    def key_width(self) -> int:
+        """Width of all key heads together, and of all value heads."""
+        return self.kv_heads * self.head_dim
+
+
+def of(spec: ModelConfig) -> Geometry:
+    """Return the shape of a model without its weights and without a network.
+
+    Raises:
+        ConfigError: neither the config nor a file at hand says it, or they contradict each other.
+    """
+    file = _file_at_hand(spec)
+    written = None if spec.geometry.architecture is None else _complete(spec.geometry)
+    if file is None and written is None:
+        raise ConfigError(
+            f"model={spec.label} has no `geometry` and its config.json is not in the local cache: "
+            "fill model.geometry in its file of conf/model, or copy the model's folder here and "
+            "use model=local model.path=DIR."
+        )
+    if file is None:
+        assert written is not None
+        return written
+    found = read(file)
+    if written is not None:
+        _refuse_difference(spec.label, written, found, file)
+    return found
+
+
+def read(file: Path) -> Geometry:
+    """Read a model's shape from its config.json.
+
+    Raises:
+        ConfigError: the file is no JSON object or lacks a field.
+    """
+    try:
+        tree = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{file} cannot be read as JSON: {error}.") from error
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{file} is no JSON object: a model's config.json is needed.")
+    given = {name: _field(tree, key, file) for name, key in _FIELDS.items()}
+    return Geometry(**given, **_optional_fields(tree, given))
+
+
+def _field(tree: dict[str, Any], key: str, file: Path) -> Any:
+    value = tree.get(key)
+    wanted = str if key == "model_type" else int
+    if not isinstance(value, wanted) or value in ("", 0, True):
+        said = "has no" if key not in tree else f"says {value!r} for"
+        kind = "a name" if wanted is str else "a whole number above 0"
+        raise ConfigError(
+            f"{file} {said} `{key}`, which must be {kind}: mend the file, or name a model whose "
+            "config.json is whole."
+        )
+    return value
+
+
+def _optional_fields(tree: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Return what transformers fills in itself where config.json leaves it out."""
+    heads, qwen2 = int(given["heads"]), given["architecture"] == "qwen2"
+    return {
+        "kv_heads": int(tree.get("num_key_value_heads") or heads),
+        "head_dim": int(tree.get("head_dim") or given["hidden_size"] // heads),
+        "tied_embeddings": bool(tree.get("tie_word_embeddings", False)),
+        "attention_bias": qwen2 or bool(tree.get("attention_bias", False)),
+        "mlp_bias": bool(tree.get("mlp_bias", False)),
+    }
+
+
+def _complete(spec: GeometryConfig) -> Geometry:
+    return Geometry(**{f.name: getattr(spec, f.name) for f in dataclasses.fields(Geometry)})
+
+
+def _file_at_hand(spec: ModelConfig) -> Path | None:
+    """Return the model's config.json if it is on this disk; nothing is asked of the network."""
+    if spec.hub_id is None:
+        from experiments import models
+
+        return models.find(spec)[0] / "config.json"
+    from huggingface_hub import try_to_load_from_cache
+
+    cached = try_to_load_from_cache(spec.hub_id, "config.json", revision=spec.revision or "main")
+    return Path(cached) if isinstance(cached, str) else None
+
+
+def _refuse_difference(label: str, written: Geometry, found: Geometry, file: Path) -> None:
+    """Refuse a geometry that says something else than the model's own file.
+
+    Raises:
+        ConfigError: naming every field.
+    """
+    mine, theirs = dataclasses.asdict(written), dataclasses.asdict(found)
+    wrong = [
+        f"{name} {mine[name]}, not {theirs[name]}" for name in mine if mine[name] != theirs[name]
+    ]
+    if wrong:
+        raise ConfigError(
+            f"model.geometry of model={label} says {', '.join(wrong)} as in {file}: correct the "
+            "geometry in its file of conf/model."
+        )

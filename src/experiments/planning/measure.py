@@ -1,0 +1,316 @@
+"""Train small models of real shapes, measure their memory, and hold the predictions against it.
+
+    python -m experiments.planning.measure
+
+On a CPU the models have 2 to 4 layers and every tensor is followed by `live_tensors`; the resident
+memory of the process stands beside it. With a GPU the same command trains whole models of random
+weights under a cap of 15 GiB and reads CUDA's own statistics. Training is the project's own: its
+adapters, its trainer, its loss. The report is written to outputs/reports/memory.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from experiments import config
+from experiments.config import GeometryConfig, RunConfig
+from experiments.planning import estimate, memory
+from experiments.planning.geometry import Geometry
+from experiments.progress import say
+
+REPORT = Path("outputs/reports/memory")
+TOLERANCE = 0.10
+"""Largest share by which a prediction may miss."""
+_STEPS = 2  # the second has the optimizer's states
+_GPU_CAP_GIB = 15
+_GIB, _MB = 2**30, 10**6
+
+
+@dataclass(frozen=True)
+class Case:
+    """A training to measure."""
+
+    model: str
+    layers: int
+    vocabulary: int
+    lora: str
+    rows: int
+    length: int
+    trained_share: float = 0.3
+    r: int = 16
+    checkpointing: bool = False
+    precision: str = "fp32"
+    accumulation: int = 1
+
+    @property
+    def name(self) -> str:
+        """What sets it apart, in words."""
+        rank = "" if self.lora == "none" else f" r={self.r}"
+        again = " checkpointing" if self.checkpointing else ""
+        passes = f" x {self.accumulation}" if self.accumulation > 1 else ""
+        return (
+            f"{self.model} {self.layers} layers, {self.vocabulary:,} tokens, {self.lora}{rank}, "
+            f"{self.rows} x {self.length}{passes}, {self.trained_share:.0%} trained, "
+            f"{self.precision}{again}"
+        )
+
+
+SMALL, BIG = "qwen3_0_6b", "qwen3_1_7b"
+CASES = (
+    Case(SMALL, 4, 32_768, "all_linear", 2, 512),
+    Case(SMALL, 4, 32_768, "all_linear", 2, 512, checkpointing=True),
+    Case(SMALL, 4, 32_768, "all_linear", 1, 1024, r=64, trained_share=0.15),
+    Case(SMALL, 2, 151_936, "all_linear", 4, 256, trained_share=1.0),
+    Case(SMALL, 4, 32_768, "qv", 4, 256),
+    Case(SMALL, 3, 32_768, "qv", 2, 512, checkpointing=True, r=4),
+    Case(SMALL, 2, 32_768, "none", 2, 256),
+    Case(SMALL, 2, 32_768, "none", 4, 256, checkpointing=True),
+    Case(SMALL, 3, 8_192, "none", 1, 512, accumulation=2),
+    Case(SMALL, 4, 32_768, "mlp", 2, 384, accumulation=2),
+    Case(SMALL, 2, 32_768, "dora", 2, 256),
+    Case(SMALL, 4, 32_768, "all_linear", 2, 512, precision="bf16"),
+    Case(BIG, 2, 32_768, "all_linear", 2, 512),
+    Case(BIG, 2, 32_768, "all_linear", 2, 512, checkpointing=True),
+    Case(BIG, 2, 151_936, "qv", 1, 512, r=1),
+    Case(BIG, 2, 32_768, "attention", 4, 192, r=64, trained_share=0.15),
+    Case(BIG, 2, 8_192, "none", 1, 256),
+    Case(BIG, 2, 32_768, "all_linear", 2, 256, checkpointing=True, precision="bf16"),
+)
+_GPU_CASES = tuple(
+    Case(model, 28, 151_936, lora, 4, 512, checkpointing=again, precision=precision)
+    for model in (SMALL, BIG)
+    for lora in ("all_linear", "qv", "none")
+    for again in (True, False)
+    for precision in ("fp16",)
+    if not (model == BIG and lora == "none")
+)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a training took, and what was predicted."""
+
+    case: Case
+    predicted_bytes: int
+    measured_bytes: int
+    resident_bytes: int
+    """Growth of the process's resident memory; on a GPU what its allocator has reserved."""
+    fullest_moment: str
+    fullest_operation: str
+    seconds_per_step: float
+    trainable_predicted: int
+    trainable_measured: int
+
+    @property
+    def error(self) -> float:
+        """By what share the prediction misses; above 0 it is too high."""
+        return self.predicted_bytes / self.measured_bytes - 1
+
+
+def run_of(case: Case, device: str) -> RunConfig:
+    """Return the config of a case."""
+    from hydra import compose, initialize_config_dir
+
+    root = Path(os.environ.get("EXPERIMENTS_ROOT", ".")).resolve()
+    words = [
+        f"model={case.model}",
+        f"model.geometry.layers={case.layers}",
+        f"model.geometry.vocabulary={case.vocabulary}",
+        f"lora={case.lora}",
+        "tracker=none",
+        "hardware=auto",
+        f"hardware.device={device}",
+        f"trainer.precision={case.precision}",
+        f"trainer.gradient_checkpointing={str(case.checkpointing).lower()}",
+        f"trainer.batch_size={case.rows * case.accumulation}",
+        f"trainer.micro_batch_size={case.rows}",
+        f"trainer.max_length_tokens={case.length}",
+        f"trainer.max_steps={_STEPS}",
+        f"plan.rows={_STEPS * case.rows * case.accumulation}",
+        f"plan.tokens_per_row={case.length}",
+        f"plan.longest_row_tokens={case.length}",
+        f"plan.trained_share={case.trained_share}",
+        *([] if case.lora == "none" else [f"lora.r={case.r}"]),
+    ]
+    with initialize_config_dir(str(root / "conf"), version_base="1.3"):
+        return config.load(compose("config", words))
+
+
+def random_model(spec: GeometryConfig | Geometry, dtype: Any) -> Any:
+    """Return a model of a shape with random weights."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    described = AutoConfig.for_model(
+        spec.architecture,
+        hidden_size=spec.hidden_size,
+        intermediate_size=spec.intermediate_size,
+        num_hidden_layers=spec.layers,
+        num_attention_heads=spec.heads,
+        num_key_value_heads=spec.kv_heads,
+        head_dim=spec.head_dim,
+        vocab_size=spec.vocabulary,
+        tie_word_embeddings=spec.tied_embeddings,
+        max_position_embeddings=spec.positions,
+    )
+    return AutoModelForCausalLM.from_config(described, dtype=dtype, attn_implementation="sdpa")
+
+
+def measure(case: Case, device: str = "cpu") -> Measured:
+    """Train two steps of a case and return what they took."""
+    import torch
+    from transformers import set_seed
+
+    from experiments import adapters
+    from experiments.planning import few_steps
+
+    run = run_of(case, device)
+    set_seed(0)
+    half = {"bf16": torch.bfloat16, "fp16": torch.float16}
+    dtype = torch.float32 if run.lora.method == "none" else half.get(case.precision, torch.float32)
+    model = random_model(run.model.geometry, dtype).to(device)
+    base = _base(model, run, device)
+    attached = adapters.attach(run, model)
+    taken = few_steps.train(run, attached.model, base)
+    plan = estimate.of(_without_a_hub(run))
+    predicted = plan.memory.total - (0 if device == "cpu" else memory.CUDA_CONTEXT_BYTES)
+    return Measured(
+        case=case,
+        predicted_bytes=round(predicted),
+        measured_bytes=taken.peak_bytes,
+        resident_bytes=taken.resident_bytes,
+        fullest_moment=plan.memory.moment,
+        fullest_operation=taken.operation,
+        seconds_per_step=taken.seconds_per_step,
+        trainable_predicted=plan.counts.trainable,
+        trainable_measured=attached.trainable_parameters,
+    )
+
+
+def _without_a_hub(run: RunConfig) -> RunConfig:
+    """Return the run with a model that nothing at hand describes but its geometry."""
+    model = dataclasses.replace(run.model, hub_id="nobody/nothing", revision=None)
+    return dataclasses.replace(run, model=model)
+
+
+def _base(model: Any, run: RunConfig, device: str) -> Any:
+    from experiments import models
+
+    spec = config.ModelConfig(label="tiny", embedded="tiny")
+    vocabulary = models.load_vocabulary(spec)
+    return models.Base(
+        model=model,
+        tokenizer=vocabulary.tokenizer,
+        precision=models.Precision(str(run.trainer.precision), device, device, "measured"),
+        sha256="",
+        source="random weights",
+        commit=None,
+        parameters=sum(p.numel() for p in model.parameters()),
+        positions=int(run.model.geometry.positions or 0),
+        end_ids=vocabulary.end_ids,
+        notes=[],
+    )
+
+
+def write(found: Sequence[Measured], device_name: str, folder: Path) -> Path:
+    """Write the records and the table of a machine to the report's folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    name = "".join(c if c.isalnum() else "_" for c in device_name.lower()).strip("_")
+    tree = {
+        "machine": device_name,
+        "libraries": _libraries(),
+        "measured": [dataclasses.asdict(one) | {"error": one.error} for one in found],
+    }
+    (folder / f"{name}.json").write_text(json.dumps(tree, indent=1) + "\n", encoding="utf-8")
+    files = sorted(folder.glob("*.json"))
+    text = "\n\n".join([_HEAD, *(_section(json.loads(f.read_text("utf-8"))) for f in files)])
+    path = folder / "README.md"
+    path.write_text(text + "\n", encoding="utf-8")
+    return path
+
+
+_HEAD = f"""# Predicted and measured memory
+
+`python -m experiments.planning.measure` makes this page: it trains models of real shapes and \
+random weights for two steps with the project's own trainer, and holds the prediction of \
+`python -m experiments plan` against the most memory that was held.
+A prediction should miss by at most {TOLERANCE:.0%}.
+On a CPU, measured is the sum of all living tensors, followed operation by operation; resident is \
+the weights and the growth of the process's resident memory, which includes what kernels and the \
+allocator take beside tensors.
+Only the machines below have been measured: what is not here is predicted."""
+
+
+def _section(tree: dict[str, Any]) -> str:
+    rows = tree["measured"]
+    worst = max(rows, key=lambda row: abs(row["error"]))
+    lines = [
+        f"## {tree['machine']}",
+        f"{len(rows)} configurations; worst error {worst['error']:+.1%} "
+        f"({Case(**worst['case']).name}).",
+        f"Libraries: {', '.join(f'{k} {v}' for k, v in tree['libraries'].items())}.",
+    ]
+    table = [
+        "| configuration | predicted MB | measured MB | error | resident MB | fullest moment |",
+        "| :--- | ---: | ---: | ---: | ---: | :--- |",
+    ]
+    for row in rows:
+        numbers = (row[f"{kind}_bytes"] / _MB for kind in ("predicted", "measured", "resident"))
+        predicted, measured, resident = (f"{number:,.0f}" for number in numbers)
+        table.append(
+            f"| {Case(**row['case']).name} | {predicted} | {measured} | {row['error']:+.1%} | "
+            f"{resident} | {row['fullest_moment']} |"
+        )
+    return "\n\n".join(lines) + "\n\n" + "\n".join(table)
+
+
+def _libraries() -> dict[str, str]:
+    import importlib.metadata
+
+    names = ("torch", "transformers", "trl", "peft")
+    return {name: importlib.metadata.version(name) for name in names}
+
+
+def _machine() -> tuple[str, str]:
+    """Return the device class and the machine's name, without its host name."""
+    import torch
+
+    if torch.cuda.is_available():
+        total = torch.cuda.get_device_properties(0).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(1.0, _GPU_CAP_GIB * _GIB / total))
+        return "cuda", f"{torch.cuda.get_device_name()} capped at {_GPU_CAP_GIB} GiB"
+    return "cpu", f"CPU {platform.machine()} {os.cpu_count()} cores"
+
+
+def main(words: list[str] | None = None) -> int:
+    """Measure every case, print each error, write the report; 1 if one misses by too much."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=REPORT, help=f"default: {REPORT}")
+    parser.add_argument("--only", type=int, nargs="*", help="numbers of cases, from 0")
+    given = parser.parse_args(words)
+    device, name = _machine()
+    cases = CASES if device == "cpu" else _GPU_CASES
+    chosen = [cases[i] for i in given.only] if given.only else list(cases)
+    found = []
+    for case in chosen:
+        one = measure(case, device)
+        found.append(one)
+        say(
+            f"{case.name}: predicted {one.predicted_bytes / _MB:,.0f} MB, measured "
+            f"{one.measured_bytes / _MB:,.0f} MB ({one.error:+.1%}), resident "
+            f"{one.resident_bytes / _MB:,.0f} MB, fullest in {one.fullest_operation}"
+        )
+    worst = max(found, key=lambda one: abs(one.error))
+    say(f"{len(found)} configurations, worst error {worst.error:+.1%}: {worst.case.name}")
+    say(f"wrote {write(found, name, given.out)}")
+    return int(abs(worst.error) > TOLERANCE)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,112 @@
+"""A planned run in, a few real steps on this machine out: what the plan said and what it took."""
+
+import dataclasses
+from dataclasses import dataclass
+
+from experiments.config import RunConfig
+from experiments.errors import ConfigError
+from experiments.planning import cost, memory
+from experiments.planning.estimate import Estimate
+
+STEPS = 3
+_GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a few steps took, beside what was planned."""
+
+    predicted_bytes: float
+    measured_bytes: int
+    resident_bytes: int
+    predicted_seconds: float | None
+    """For a step of longest rows; None where nobody says how fast the device is."""
+    measured_seconds: float
+    flops_per_second: float
+
+    def sentence(self) -> str:
+        """Return it as a sentence."""
+        error = self.predicted_bytes / self.measured_bytes - 1
+        seconds = f"{self.measured_seconds:.2f} s a step of longest rows"
+        if self.predicted_seconds is not None:
+            seconds += f" (predicted {self.predicted_seconds:.2f})"
+        return (
+            f"probe: {STEPS} steps here took {self.measured_bytes / _GIB:.2f} GiB of tensors "
+            f"(predicted {self.predicted_bytes / _GIB:.2f}, {error:+.1%}; resident "
+            f"{self.resident_bytes / _GIB:.2f}) and {seconds}, {self.flops_per_second / 1e12:.3f} "
+            "TFLOPS; hours are counted at that rate"
+        )
+
+
+def run_here(plan: Estimate) -> Probe:
+    """Load the model, train three steps, and compare.
+
+    Raises:
+        ConfigError: the plan is for a device that is not here, or trains nothing.
+    """
+    _refuse_absent_device(plan)
+    from experiments import adapters, models
+    from experiments.planning import few_steps
+
+    run = _short(plan)
+    precision = models.choose_precision(run)
+    base = models.load(run, precision)
+    attached = adapters.attach(run, base.model)
+    on_cpu = precision.device == "cpu"
+    # Following tensors slows a step down, so time is taken without it.
+    timed = few_steps.train(run, attached.model, base, follow=False)
+    followed = few_steps.train(run, attached.model, base) if on_cpu else timed
+    flops = _step_flops(plan)
+    peak = plan.device.peak_flops
+    rate = None if peak is None else peak * plan.device.utilisation
+    return Probe(
+        predicted_bytes=plan.memory.total - (0 if on_cpu else memory.CUDA_CONTEXT_BYTES),
+        measured_bytes=followed.peak_bytes,
+        resident_bytes=timed.resident_bytes,
+        predicted_seconds=None if rate is None else flops / rate,
+        measured_seconds=timed.seconds_per_step,
+        flops_per_second=flops / timed.seconds_per_step,
+    )
+
+
+def calibrated(plan: Estimate, probe: Probe) -> Estimate:
+    """Return a plan with its hours counted at a measured rate."""
+    priced = cost.cost(plan.cost.flops_per_token, plan.tokens, probe.flops_per_second)
+    assert priced.hours is not None
+    priced = dataclasses.replace(priced, hours=priced.hours + plan.run.plan.evaluation_hours)
+    return dataclasses.replace(plan, cost=priced, measured_flops=probe.flops_per_second)
+
+
+def _refuse_absent_device(plan: Estimate) -> None:
+    if plan.run.trainer.max_steps == 0:
+        raise ConfigError("plan.probe=true with trainer.max_steps=0: there is no step to measure.")
+    if plan.device.is_cpu:
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        raise ConfigError(
+            f"plan.probe=true measures this machine, but hardware={plan.run.hardware.label} "
+            "describes a GPU and none is here: run it there, or leave plan.probe out."
+        )
+
+
+def _short(plan: Estimate) -> RunConfig:
+    """Return the run with few steps of its longest rows."""
+    run, work = plan.run, plan.work
+    return dataclasses.replace(
+        run,
+        trainer=dataclasses.replace(run.trainer, max_steps=STEPS, epochs=None),
+        plan=dataclasses.replace(
+            run.plan,
+            longest_row_tokens=work.longest_row_tokens,
+            trained_share=work.trained_share,
+        ),
+    )
+
+
+def _step_flops(plan: Estimate) -> float:
+    """Return the operations of a step whose rows are all the longest."""
+    settings = plan.settings
+    each = cost.flops_per_token(plan.shape, plan.counts, settings.work, plan.work.trained_share)
+    return each * settings.work.tokens * settings.accumulation

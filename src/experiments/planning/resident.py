@@ -1,0 +1,41 @@
+"""The process's resident memory while something runs: how far it grew at most."""
+
+import contextlib
+import ctypes
+import gc
+import threading
+
+import psutil
+
+
+def give_back() -> None:
+    """Let the C library return what it has freed, where it can, so that growth starts from low."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):  # no glibc
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+class Watch:
+    """Looks at the resident memory again and again, from its making until `peak_growth`."""
+
+    def __init__(self, seconds_between_looks: float = 0.005) -> None:
+        """Remember what is resident now and start to look."""
+        self._seconds = seconds_between_looks
+        self._process = psutil.Process()
+        self._start = self._peak = self._now()
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread.start()
+
+    def _now(self) -> int:
+        return int(self._process.memory_info().rss)
+
+    def _look(self) -> None:
+        while not self._done.wait(self._seconds):
+            self._peak = max(self._peak, self._now())
+
+    def peak_growth(self) -> int:
+        """Stop looking and return the largest growth, in bytes."""
+        self._done.set()
+        self._thread.join()
+        return max(0, max(self._peak, self._now()) - self._start)

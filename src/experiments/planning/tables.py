@@ -1,0 +1,194 @@
+"""Plans of runs in, a table and the sentences below it out."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from experiments.planning import advice, estimate
+from experiments.planning.estimate import TIGHT, Estimate
+
+_GIB = 2**30
+_LOG_WIDTH = 170
+_PARTS = ("weights", "adapters", "gradients", "optimizer", "activations", "logits", "buffers")
+NOT_VERIFIED = (
+    "Predicted, not measured: counted tensor by tensor and verified on a CPU. Not verified on a "
+    "GPU: memory of the CUDA context, fragmentation of the allocator, attention kernels that need "
+    "other buffers, and 4-bit matrix products."
+)
+
+
+@dataclass(frozen=True)
+class Named:
+    """A plan with what sets its run apart."""
+
+    name: str
+    plan: Estimate
+
+
+def render(found: Sequence[Named], *, kind: str, total: int, width: int | None = None) -> str:
+    """Return the table of some plans with its sentences.
+
+    Args:
+        found: the plans.
+        kind: `run`, `grid` or `search`.
+        total: runs that are to be made; a search makes other runs than those planned.
+        width: characters of a line; None = the terminal's, or 170 where there is none.
+    """
+    import io
+    import sys
+
+    from rich.console import Console
+
+    size = width or (None if sys.stdout.isatty() else _LOG_WIDTH)
+    console = Console(file=io.StringIO(), width=size, highlight=False, color_system=None)
+    with console.capture() as captured:
+        console.print(_table(found))
+        for line in _sentences(found, kind, total):
+            console.print(line, markup=False)
+    return captured.get().rstrip()
+
+
+def _table(found: Sequence[Named]) -> Any:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("run", overflow="fold", min_width=24)
+    columns = ("trainable", *_PARTS, "GiB", "device", "fits", "tokens", "PFLOP", "hours")
+    for name in columns:
+        table.add_column(name, justify="right", no_wrap=True)
+    for name, plan, runs in _merged(found):
+        table.add_row(name if runs == 1 else f"{name} ({runs} runs)", *_cells(plan))
+    return table
+
+
+def _merged(found: Sequence[Named]) -> list[tuple[str, Estimate, int]]:
+    """Return one line for runs that a plan cannot tell apart, such as seeds."""
+    lines: dict[str, tuple[Named, int]] = {}
+    for one in found:
+        key = json.dumps(estimate.as_record(one.plan))
+        first, runs = lines.get(key, (one, 0))
+        lines[key] = (first, runs + 1)
+    return [(_common(one, runs), one.plan, runs) for one, runs in lines.values()]
+
+
+def _common(one: Named, runs: int) -> str:
+    words = one.name.split()
+    if runs > 1:
+        words = [word for word in words if not word.startswith("seed=")]
+    run = one.plan.run
+    return " ".join(words) or f"{run.model.label} {run.lora.label}"
+
+
+def _cells(plan: Estimate) -> list[str]:
+    counts, parts = plan.counts, plan.memory.parts()
+    share = "-" if plan.share is None else f"{plan.share:.0%}"
+    return [
+        f"{counts.trainable / 1e6:,.2f}M {counts.trainable / counts.total:.2%}",
+        *(f"{parts[name] / _GIB:.2f}" for name in _PARTS),
+        f"{plan.memory.total / _GIB:.2f}" + ("~" if plan.rough else ""),
+        share,
+        verdict(plan),
+        f"{plan.tokens / 1e6:,.2f}M",
+        f"{plan.cost.flops / 1e15:,.1f}",
+        hours_text(plan.cost.hours),
+    ]
+
+
+def verdict(plan: Estimate) -> str:
+    """Return whether a run fits, as a word."""
+    if plan.share is None:
+        return "?"
+    if plan.share > 1:
+        return "no"
+    return "tight" if plan.share > TIGHT else "yes"
+
+
+def hours_text(hours: float | None) -> str:
+    """Return hours as text, short ones in two digits.
+
+    >>> hours_text(0.034), hours_text(12.3), hours_text(None)
+    ('0.03', '12.3', '-')
+    """
+    if hours is None:
+        return "-"
+    return f"{hours:.2f}" if hours < 10 else f"{hours:.1f}"
+
+
+def _sentences(found: Sequence[Named], kind: str, total: int) -> list[str]:
+    first = found[0].plan
+    device = first.device
+    memory = (
+        "unknown memory" if device.memory_bytes is None else f"{device.memory_bytes / _GIB:.1f} GiB"
+    )
+    lines = [f"device: {device.name}, {memory}, computes in {device.precision} ({device.origin})"]
+    lines += dict.fromkeys(f"data: {_data_sentence(one.plan)}" for one in found)
+    lines += dict.fromkeys(_pass_sentence(one.plan) for one in found)
+    lines.append(_hours_sentence(found, kind, total))
+    lines += dict.fromkeys(f"~ rough: {reason}" for one in found for reason in one.plan.rough)
+    lines += [
+        text for name, plan, _ in _merged(found) if (text := _mending(name, plan)) is not None
+    ]
+    lines.append(NOT_VERIFIED)
+    return lines
+
+
+def _data_sentence(plan: Estimate) -> str:
+    work = plan.work
+    return (
+        f"{work.rows:,} rows, {work.tokens_per_row:,.0f} tokens a row, the longest "
+        f"{work.longest_row_tokens:,}, {work.trained_share:.0%} of them trained; {work.known_from}"
+    )
+
+
+def _pass_sentence(plan: Estimate) -> str:
+    work = plan.settings.work
+    kept = "computed again" if work.checkpointing else "kept"
+    return (
+        f"a pass: {work.rows} rows of {work.length:,} tokens, activations {kept}, "
+        f"{plan.settings.accumulation} passes a step, {plan.settings.optimizer}; fullest in the "
+        f"{plan.memory.moment}"
+    )
+
+
+def _hours_sentence(found: Sequence[Named], kind: str, total: int) -> str:
+    hours = [one.plan.cost.hours for one in found]
+    known = [value for value in hours if value is not None]
+    if len(known) < len(hours):
+        return (
+            "hours: not known, because nobody says how fast this device is; "
+            "plan.probe=true measures it, hardware.peak_tflops=NUMBER says it"
+        )
+    how = f"at {_rate(found[0].plan)}, training alone"
+    if kind == "search":
+        low, high = total * min(known), total * max(known)
+        return f"hours: {hours_text(low)} to {hours_text(high)} for {total} runs, {how}"
+    return f"hours: {hours_text(sum(known))} for {total} run{'s' if total > 1 else ''}, {how}"
+
+
+def _rate(plan: Estimate) -> str:
+    if plan.measured_flops is not None:
+        return f"{plan.measured_flops / 1e12:.3f} TFLOPS as probed"
+    return f"{plan.device.utilisation:.0%} of {(plan.device.peak_flops or 0) / 1e12:.0f} TFLOPS"
+
+
+def _mending(name: str, plan: Estimate) -> str | None:
+    if plan.fits is not False:
+        return None
+    words = advice.mend(plan)
+    over = (plan.memory.total - (plan.device.memory_bytes or 0)) / _GIB
+    if words is None:
+        return f"{name}: {over:.2f} GiB too much, and no change known here makes it fit"
+    return f"{name}: {over:.2f} GiB too much; it fits with {words}"
+
+
+def as_json(found: Sequence[Named], *, kind: str, total: int) -> str:
+    """Return the plans for a program."""
+    runs = []
+    for one in found:
+        tree = {"run": one.name} | estimate.as_record(one.plan)
+        if one.plan.fits is False:
+            tree["fits_with"] = advice.mend(one.plan)
+        runs.append(tree)
+    return json.dumps({"kind": kind, "total_runs": total, "runs": runs}, indent=1)

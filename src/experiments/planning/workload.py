@@ -1,0 +1,94 @@
+"""Data description -> how many rows of how many tokens a run trains on, and how that is known."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from experiments.config import DataConfig, RunConfig
+
+ROWS = 10_000
+TOKENS_PER_ROW = 512.0
+TRAINED_SHARE = 0.3
+# Rows of the built-in tool world (`data=mixed`, 900 of them): mean and longest row in tokens, and
+# the share that is trained, with the embedded base's 2,048 tokens and with Qwen3's 151,936.
+_BUILT_IN = {False: (149.0, 324, 0.21), True: (193.0, 406, 0.18)}
+_SMALL_VOCABULARY = 8192
+# Bytes of a JSON line that make a token: about 4 characters of English a token, less the keys.
+_BYTES_PER_TOKEN = 4.5
+# Larger files are not read for a plan.
+_LARGEST_FILE_BYTES = 500 * 2**20
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What a run trains on."""
+
+    rows: int
+    tokens_per_row: float
+    longest_row_tokens: int
+    trained_share: float
+    """Share of the tokens that have a label, 0-1."""
+    known_from: str
+    """How, in words; what is assumed says so."""
+
+    def steps(self, run: RunConfig) -> int:
+        """Return the optimizer steps of a run, counted as training counts them."""
+        if run.trainer.max_steps is not None:
+            return run.trainer.max_steps
+        assert run.trainer.epochs is not None and run.trainer.batch_size, "config.load sets both"
+        return max(1, -(-round(run.trainer.epochs * self.rows) // run.trainer.batch_size))
+
+    def tokens(self, run: RunConfig) -> float:
+        """Return the tokens that all steps of a run read."""
+        return self.steps(run) * (run.trainer.batch_size or 1) * self.tokens_per_row
+
+
+def of(run: RunConfig, *, vocabulary: int, positions: int) -> Workload:
+    """Return a run's rows and tokens: what the user says, else what the data say, else a guess."""
+    limit = min(run.trainer.max_length_tokens or positions, positions)
+    rows, mean, longest, share, how = _from_data(run.data, vocabulary, limit)
+    told = run.plan
+    said = {
+        "plan.rows": told.rows,
+        "plan.tokens_per_row": told.tokens_per_row,
+        "plan.longest_row_tokens": told.longest_row_tokens,
+        "plan.trained_share": told.trained_share,
+    }
+    given = [key for key, value in said.items() if value is not None]
+    longest = min(told.longest_row_tokens or longest, limit)
+    return Workload(
+        rows=told.rows or rows,
+        tokens_per_row=min(told.tokens_per_row or mean, longest),
+        longest_row_tokens=longest,
+        trained_share=share if told.trained_share is None else told.trained_share,
+        known_from=how + (f"; {', '.join(given)} set by you" if given else ""),
+    )
+
+
+def _from_data(data: DataConfig, vocabulary: int, limit: int) -> tuple[int, float, int, float, str]:
+    mean, longest, share = _BUILT_IN[vocabulary > _SMALL_VOCABULARY]
+    if data.source == "toolworld":
+        rows = round((data.train_rows or 0) * (data.fraction or 1))
+        return rows, mean, longest, share, "the built-in data: rows exact, tokens as measured"
+    counted = _count_lines(data)
+    if counted is not None:
+        rows, mean = counted
+        how = "lines of the file; tokens by its bytes, the longest row by the run's limit"
+        return rows, mean, limit, TRAINED_SHARE, how
+    rows = data.total or round(ROWS * (data.fraction or 1))
+    what = "rows and tokens assumed" if data.total is None else "rows by data.total, tokens assumed"
+    how = f"{what}: set plan.rows, plan.tokens_per_row and plan.longest_row_tokens"
+    return rows, TOKENS_PER_ROW, limit, TRAINED_SHARE, how
+
+
+def _count_lines(data: DataConfig) -> tuple[int, float] | None:
+    """Return the training rows of a JSON-lines file and their mean tokens, by lines and bytes."""
+    path = Path(data.path).expanduser() if data.path else None
+    if path is None or path.suffix != ".jsonl" or not path.is_file():
+        return None
+    if not 0 < path.stat().st_size <= _LARGEST_FILE_BYTES:
+        return None
+    with path.open("rb") as stream:
+        lines = sum(1 for line in stream if line.strip())
+    held_back = (data.validation_share or 0.0) + (data.test_share or 0.0)
+    rows = max(1, round(lines * (1 - held_back) * (data.fraction or 1)))
+    return rows, max(1.0, path.stat().st_size / max(1, lines) / _BYTES_PER_TOKEN)
