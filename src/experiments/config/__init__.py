@@ -69,6 +69,11 @@ EXECUTION_KEYS = (
     "trainer.keep",
     "trainer.save_every_minutes",
     "data.cache",
+    # What a card is. What follows from it stands in `trainer`, and the device in the identity.
+    "hardware.label",
+    "hardware.compute_capability",
+    "hardware.memory_gib",
+    "hardware.peak_tflops",
 )
 
 
