@@ -1,5 +1,6 @@
 """A model's loss without its logits is the loss that the model itself computes."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from datasets import Dataset
 from torch.nn import functional
 
 from experiments import model_loss, models
+from experiments.metrics import loss
 from experiments.training import passes
 
 SMALL: dict[str, Any] = {
@@ -55,11 +57,11 @@ def from_logits(model: Any) -> torch.Tensor:
 def check(model: Any, *, without_logits: bool = True) -> Any:
     """Compare value and gradients; return the outputs of the measured pass."""
     inputs, labels = batch()
-    loss = model_loss.of(model)
-    assert (loss.reason is None) == without_logits, loss.reason
+    measure = model_loss.of(model)
+    assert (measure.reason is None) == without_logits, measure.reason
     trained = [p for p in model.parameters() if p.requires_grad]
     theirs = from_logits(model)
-    mine, outputs = loss(model, inputs, labels)
+    mine, outputs = measure(model, inputs, labels)
     torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-5)
     wanted = torch.autograd.grad(theirs.sum(), trained, allow_unused=True)
     found = torch.autograd.grad(mine.sum(), trained, allow_unused=True)
@@ -140,9 +142,9 @@ def test_half_precision_with_and_without_autocast_agrees_with_the_logits() -> No
         (made("Qwen3"), torch.autocast("cpu", dtype=torch.bfloat16)),
     ):
         with context, torch.no_grad():
-            loss = model_loss.of(model)
-            assert loss.reason is None, loss.reason
-            mine, _ = loss(model, inputs, labels)
+            measure = model_loss.of(model)
+            assert measure.reason is None, measure.reason
+            mine, _ = measure(model, inputs, labels)
             torch.testing.assert_close(mine, from_logits(model), rtol=2e-2, atol=5e-2)
 
 
@@ -187,3 +189,36 @@ def test_a_pass_of_training_has_the_loss_that_trl_gives_it(
     mine = passes.part_of_loss(trainer, model, given, tokens)
     assert trainer.measure.reason is None
     assert mine.item() == pytest.approx(theirs.item(), rel=1e-5)
+
+
+@dataclasses.dataclass
+class Row:
+    input_ids: list[int]
+    labels: list[int]
+
+
+@pytest.mark.parametrize("fitting", [2, 0])
+def test_evaluation_halves_its_batches_and_gives_up_at_one_row(fitting: int) -> None:
+    model = made("Qwen3")
+    ids = torch.randint(1, 61, (6, 9), generator=torch.Generator().manual_seed(2)).tolist()
+    rows = [Row(one, [-100, *one[1:]]) for one in ids]
+    wanted = loss.token_losses(model, rows)
+    seen: list[int] = []
+
+    def full(_: Any, __: Any, kwargs: dict[str, Any]) -> None:
+        count, width = kwargs["input_ids"].shape
+        if width == 9:  # not the look at the model
+            seen.append(count)
+            if count > fitting:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+
+    model.register_forward_pre_hook(full, with_kwargs=True)
+    if not fitting:
+        with pytest.raises(torch.OutOfMemoryError):
+            loss.token_losses(model, rows)
+        assert seen == [6, 3, 1]
+        return
+    found = loss.token_losses(model, rows)
+    assert seen == [6, 3, 1, 1, 1, 1, 1, 1]
+    for mine, theirs in zip(found, wanted, strict=True):
+        assert mine == pytest.approx(theirs, rel=1e-5)

@@ -34,7 +34,7 @@ from experiments.errors import DataError
 IGNORED = -100
 """Label of a token that is not trained."""
 # Logits in memory at once: 17 MB in fp32. On a CPU core 2^20 to 2^22 took the time of the matrix
-# products alone within 2 %, 2^25 took 10 % more; smaller tiles would only cost a GPU more launches.
+# products alone within 5 %, 2^25 took 10 % more; smaller tiles would only cost a GPU more launches.
 TILE_LOGITS = 1 << 22
 # More tokens at once would make tiles too narrow: 1,024 columns for 4,096 tokens.
 _BLOCK_TOKENS = 4096

@@ -4,6 +4,7 @@ Memory is what torch's allocator hands out beyond the inputs, at its highest, as
 it (inside of operations too). Time is that of the processor, so that neighbours do not count.
 """
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +17,8 @@ from torch.profiler import ProfilerActivity, profile
 from experiments.token_loss import IGNORED, Head, token_nll
 
 pytestmark = pytest.mark.timeout(1800)
-VOCABULARY, HIDDEN, ROWS, LENGTH = 151_936, 1_024, 4, 1_024
+VOCABULARY, HIDDEN, LENGTH = 151_936, 1_024, 1_024
+ROWS = int(os.environ.get("BENCH_ROWS", "4"))
 MEBI = 2**20
 
 
@@ -105,7 +107,7 @@ def test_print_the_loss_against_plain_cross_entropy_and_trl(
 ) -> None:
     given = made(share, trained_head=trained_head)
     mine = measured(ours, given)
-    others = {"plain cross-entropy (one row times 4)": plain_of_one_row(given)}
+    others = {f"plain cross-entropy (one row times {ROWS})": plain_of_one_row(given)}
     others["TRL as on a CPU (all tokens)"] = measured(lambda g: trl(g, selected=False), given)
     if share < 1:
         name = "TRL as on a GPU (trained tokens)"
