@@ -228,6 +228,7 @@ handover.take_sweep("hf://me/many", Path("here/mine"), None)
 """
 
 
+@pytest.mark.slow
 def test_the_runs_of_a_sweep_stand_in_one_repository_as_on_disk_and_come_back(
     cli: Cli, tmp_path: Path, hub: Hub
 ) -> None:

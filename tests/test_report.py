@@ -187,7 +187,7 @@ def test_failed_runs_are_counted_and_not_averaged(tmp_path: Path) -> None:
     put(tmp_path / "sweep" / "6", tree)
     put(tmp_path / "sweep" / "7", record("cut", seed=4, job=7, exact=0.0, status="interrupted"))
     text = report.summarise(tmp_path / "sweep")
-    assert line_of(text, "lora=all_linear").split()[1:3] == ["3", "0.800"]
+    assert line_of(text, "lora=all_linear").split()[1:5] == ["3", "of", "4", "0.800"]
     assert "6 finished, 1 failed, 1 interrupted." in text
     assert "Failed: job 6, lora=all_linear seed=3: TrainingError: the loss is not finite" in text
 

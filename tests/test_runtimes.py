@@ -82,6 +82,7 @@ def test_a_budget_that_is_spent_while_training_saves_and_resumes_as_if_nothing_h
     assert one.read_bytes() == other.read_bytes()
 
 
+@pytest.mark.slow
 def test_a_training_that_ended_is_scored_from_its_checkpoint_when_there_is_time_again(
     tmp_path: Path,
 ) -> None:

@@ -14,7 +14,7 @@ from experiments.sweeps import plan
 from hydra_plugins import _experiments_jobs as jobs
 from hydra_plugins import _experiments_runtime as runtime
 
-LINE = ("-m", *SMOKE, "eval.base=false", "hydra.sweep.dir=out", "trainer.max_steps=24")
+LINE = ("-m", *SMOKE, "eval.base=false", "hydra.sweep.dir=out", "trainer.max_steps=10")
 
 
 def test_the_first_seed_of_every_arm_comes_before_the_second_of_any() -> None:

@@ -49,12 +49,18 @@ def _footer(statuses: Sequence[str]) -> str:
 
 
 def _unfinished(report: Report) -> Iterator[str]:
-    """Yield a sentence for each arm that is not whole: which seeds are to come, and how far."""
-    if report.single is not None:
-        return
+    """Yield a sentence for each arm that waits for its line: which seeds are to come, how far."""
     for key, runs in report.unfinished.items():
-        said = ", ".join(f"seed {run.seed} {_how_far(run.record)}" for run in runs)
-        yield f"Unfinished: {report.arms[key]}: {said}; the line that made it goes on."
+        said = [f"seed {run.seed} {_how_far(run.record)}" for run in runs if _waits(run.record)]
+        if said:
+            yield (
+                f"Unfinished: {report.arms[key]}: {', '.join(said)}; the line that made it goes on."
+            )
+
+
+def _waits(record: Record) -> bool:
+    """Whether nobody is at work on a run, as far as its record says."""
+    return record.status != "running"
 
 
 def _how_far(record: Record) -> str:
