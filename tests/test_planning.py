@@ -266,3 +266,40 @@ def made(seed: int, found: dict[str, int]) -> Record:
 def test_a_model_that_nothing_describes_is_not_planned() -> None:
     with pytest.raises(ConfigError, match="has no `geometry`"):
         estimate.of(load("model=local", "model.hub_id=nobody/nothing"))
+
+
+def test_rows_that_an_earlier_run_kept_are_known(tmp_path: Path) -> None:
+    from experiments import data, models
+
+    words = ["data=xlam_60k", f"data.path={xlam(tmp_path)}", f"data.cache={tmp_path / 'cache'}"]
+    run = load(*words)
+    assert "assumed" in estimate.of(run).work.known_from
+    vocabulary = models.load_vocabulary(run.model)
+    built = data.build(
+        run, vocabulary.tokenizer, end_ids=vocabulary.end_ids, positions=vocabulary.positions or 1
+    )
+    work = estimate.of(run).work
+    lengths = [len(row.ids) for row in built.train]
+    assert "data.cache" in work.known_from
+    assert (work.rows, work.longest_row_tokens) == (len(lengths), max(lengths))
+    assert work.tokens_per_row == pytest.approx(sum(lengths) / len(lengths))
+    trained = sum(row.trained_tokens for row in built.train)
+    assert work.trained_share == pytest.approx(trained / sum(lengths))
+
+
+def xlam(folder: Path) -> Path:
+    """Write a small folder in xlam's layout."""
+    tool = {"name": "add", "description": "Add.", "parameters": {"a": {"type": "int"}}}
+    rows = [
+        {
+            "id": i,
+            "query": f"What is {i} and one?",
+            "tools": json.dumps([tool]),
+            "answers": json.dumps([{"name": "add", "arguments": {"a": i}}]),
+        }
+        for i in range(40)
+    ]
+    place = folder / "xlam"
+    place.mkdir()
+    (place / "xlam.json").write_text(json.dumps(rows), encoding="utf-8")
+    return place

@@ -53,9 +53,8 @@ def _parser() -> argparse.ArgumentParser:
     data.add_argument("--rejects", type=Path, help="write the rejected rows to FILE.jsonl")
     data.set_defaults(verb=_data)
     plan = verbs.add_parser("plan", help="say what runs will take: memory, tokens, hours")
-    plan.add_argument(
-        "overrides", nargs="*", help="as for train.py, with or without -m: sweeps=NAME hardware=t4"
-    )
+    plan.add_argument("overrides", nargs="*", help="as for train.py: sweeps=NAME hardware=t4")
+    plan.add_argument("-m", "--multirun", action="store_true", help="may stand there, as always")
     plan.add_argument("--json", action="store_true", help="print it for a program")
     plan.set_defaults(verb=_plan)
     report = verbs.add_parser("report", help="render the tables of a run or a sweep")

@@ -95,23 +95,51 @@ _GPU_CASES = tuple(
 
 @dataclass(frozen=True)
 class Measured:
-    """What a training took, and what was predicted."""
+    """What a training took."""
 
     case: Case
-    predicted_bytes: int
     measured_bytes: int
+    """Of all tensors at once."""
     resident_bytes: int
-    """Growth of the process's resident memory; on a GPU what its allocator has reserved."""
-    fullest_moment: str
+    """Model and growth of the process's resident memory; on a GPU what its allocator reserved."""
     fullest_operation: str
-    seconds_per_step: float
-    trainable_predicted: int
-    trainable_measured: int
+    trainable_parameters: int
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A training beside its prediction, which is made anew each time."""
+
+    measured: Measured
+    predicted_bytes: float
+    moment: str
+    trainable_parameters: int
 
     @property
     def error(self) -> float:
         """By what share the prediction misses; above 0 it is too high."""
-        return self.predicted_bytes / self.measured_bytes - 1
+        return self.predicted_bytes / self.measured.measured_bytes - 1
+
+    def __str__(self) -> str:
+        """Return it as a line."""
+        one = self.measured
+        return (
+            f"{one.case.name}: predicted {self.predicted_bytes / _MB:,.0f} MB, measured "
+            f"{one.measured_bytes / _MB:,.0f} MB ({self.error:+.1%}), resident "
+            f"{one.resident_bytes / _MB:,.0f} MB, fullest in {one.fullest_operation}"
+        )
+
+
+def compare(measured: Measured, device: str) -> Compared:
+    """Hold a measured training against its prediction."""
+    run = run_of(measured.case, device)
+    # A hub model that nothing here has cached: its geometry, cut to few layers, is all there is.
+    model = dataclasses.replace(run.model, hub_id="nobody/nothing", revision=None)
+    plan = estimate.of(dataclasses.replace(run, model=model))
+    context = 0 if device == "cpu" else memory.CUDA_CONTEXT_BYTES
+    return Compared(
+        measured, plan.memory.total - context, plan.memory.moment, plan.counts.trainable
+    )
 
 
 def run_of(case: Case, device: str) -> RunConfig:
@@ -178,25 +206,13 @@ def measure(case: Case, device: str = "cpu") -> Measured:
     base = _base(model, run, device)
     attached = adapters.attach(run, model)
     taken = few_steps.train(run, attached.model, base)
-    plan = estimate.of(_without_a_hub(run))
-    predicted = plan.memory.total - (0 if device == "cpu" else memory.CUDA_CONTEXT_BYTES)
     return Measured(
         case=case,
-        predicted_bytes=round(predicted),
         measured_bytes=taken.peak_bytes,
         resident_bytes=taken.resident_bytes,
-        fullest_moment=plan.memory.moment,
         fullest_operation=taken.operation,
-        seconds_per_step=taken.seconds_per_step,
-        trainable_predicted=plan.counts.trainable,
-        trainable_measured=attached.trainable_parameters,
+        trainable_parameters=attached.trainable_parameters,
     )
-
-
-def _without_a_hub(run: RunConfig) -> RunConfig:
-    """Return the run with a model that nothing at hand describes but its geometry."""
-    model = dataclasses.replace(run.model, hub_id="nobody/nothing", revision=None)
-    return dataclasses.replace(run, model=model)
 
 
 def _base(model: Any, run: RunConfig, device: str) -> Any:
@@ -218,21 +234,35 @@ def _base(model: Any, run: RunConfig, device: str) -> Any:
     )
 
 
-def write(found: Sequence[Measured], device_name: str, folder: Path) -> Path:
-    """Write the records and the table of a machine to the report's folder."""
+def keep(found: Measured, machine: str, device: str, folder: Path) -> Path:
+    """Add a measured training to its machine's record and write the page anew."""
     folder.mkdir(parents=True, exist_ok=True)
-    name = "".join(c if c.isalnum() else "_" for c in device_name.lower()).strip("_")
-    tree = {
-        "machine": device_name,
-        "libraries": _libraries(),
-        "measured": [dataclasses.asdict(one) | {"error": one.error} for one in found],
-    }
-    (folder / f"{name}.json").write_text(json.dumps(tree, indent=1) + "\n", encoding="utf-8")
-    files = sorted(folder.glob("*.json"))
-    text = "\n\n".join([_HEAD, *(_section(json.loads(f.read_text("utf-8"))) for f in files)])
+    name = "".join(c if c.isalnum() else "_" for c in machine.lower()).strip("_")
+    file = folder / f"{name}.json"
+    tree = json.loads(file.read_text("utf-8")) if file.is_file() else {"measured": []}
+    mine = dataclasses.asdict(found)
+    others = [one for one in tree["measured"] if one["case"] != mine["case"]]
+    order = [dataclasses.asdict(case) for case in (*CASES, *_GPU_CASES)]
+    every = sorted([*others, mine], key=lambda one: order.index(one["case"]))
+    tree = {"machine": machine, "device": device, "libraries": _libraries(), "measured": every}
+    file.write_text(json.dumps(tree, indent=1) + "\n", encoding="utf-8")
     path = folder / "README.md"
-    path.write_text(text + "\n", encoding="utf-8")
+    path.write_text(page(folder), encoding="utf-8")
     return path
+
+
+def page(folder: Path) -> str:
+    """Return the page about every machine whose record is in a folder."""
+    trees = [json.loads(file.read_text("utf-8")) for file in sorted(folder.glob("*.json"))]
+    return "\n\n".join([_HEAD, *(_section(tree, comparisons(tree)) for tree in trees)]) + "\n"
+
+
+def comparisons(tree: dict[str, Any]) -> list[Compared]:
+    """Return every training of a machine's record beside its prediction."""
+    return [
+        compare(Measured(**one | {"case": Case(**one["case"])}), tree["device"])
+        for one in tree["measured"]
+    ]
 
 
 _HEAD = f"""# Predicted and measured memory
@@ -247,25 +277,24 @@ allocator take beside tensors.
 Only the machines below have been measured: what is not here is predicted."""
 
 
-def _section(tree: dict[str, Any]) -> str:
-    rows = tree["measured"]
-    worst = max(rows, key=lambda row: abs(row["error"]))
+def _section(tree: dict[str, Any], found: Sequence[Compared]) -> str:
+    worst = max(found, key=lambda one: abs(one.error))
     lines = [
         f"## {tree['machine']}",
-        f"{len(rows)} configurations; worst error {worst['error']:+.1%} "
-        f"({Case(**worst['case']).name}).",
+        f"{len(found)} configurations; worst error {worst.error:+.1%} "
+        f"({worst.measured.case.name}).",
         f"Libraries: {', '.join(f'{k} {v}' for k, v in tree['libraries'].items())}.",
     ]
     table = [
         "| configuration | predicted MB | measured MB | error | resident MB | fullest moment |",
         "| :--- | ---: | ---: | ---: | ---: | :--- |",
     ]
-    for row in rows:
-        numbers = (row[f"{kind}_bytes"] / _MB for kind in ("predicted", "measured", "resident"))
-        predicted, measured, resident = (f"{number:,.0f}" for number in numbers)
+    for one in found:
+        took = one.measured
         table.append(
-            f"| {Case(**row['case']).name} | {predicted} | {measured} | {row['error']:+.1%} | "
-            f"{resident} | {row['fullest_moment']} |"
+            f"| {took.case.name} | {one.predicted_bytes / _MB:,.0f} | "
+            f"{took.measured_bytes / _MB:,.0f} | {one.error:+.1%} | "
+            f"{took.resident_bytes / _MB:,.0f} | {one.moment} |"
         )
     return "\n\n".join(lines) + "\n\n" + "\n".join(table)
 
@@ -294,21 +323,17 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=REPORT, help=f"default: {REPORT}")
     parser.add_argument("--only", type=int, nargs="*", help="numbers of cases, from 0")
     given = parser.parse_args(words)
-    device, name = _machine()
+    device, machine = _machine()
     cases = CASES if device == "cpu" else _GPU_CASES
-    chosen = [cases[i] for i in given.only] if given.only else list(cases)
     found = []
-    for case in chosen:
-        one = measure(case, device)
-        found.append(one)
-        say(
-            f"{case.name}: predicted {one.predicted_bytes / _MB:,.0f} MB, measured "
-            f"{one.measured_bytes / _MB:,.0f} MB ({one.error:+.1%}), resident "
-            f"{one.resident_bytes / _MB:,.0f} MB, fullest in {one.fullest_operation}"
-        )
+    for case in [cases[i] for i in given.only] if given.only else cases:
+        measured = measure(case, device)
+        found.append(compare(measured, device))
+        say(str(found[-1]))
+        path = keep(measured, machine, device, given.out)
     worst = max(found, key=lambda one: abs(one.error))
-    say(f"{len(found)} configurations, worst error {worst.error:+.1%}: {worst.case.name}")
-    say(f"wrote {write(found, name, given.out)}")
+    say(f"{len(found)} configurations, worst error {worst.error:+.1%}: {worst.measured.case.name}")
+    say(f"wrote {path}")
     return int(abs(worst.error) > TOLERANCE)
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.config import DataConfig, RunConfig
+from experiments.planning import cached_rows
 
 ROWS = 10_000
 TOKENS_PER_ROW = 512.0
@@ -69,6 +70,10 @@ def _from_data(data: DataConfig, vocabulary: int, limit: int) -> tuple[int, floa
     if data.source == "toolworld":
         rows = round((data.train_rows or 0) * (data.fraction or 1))
         return rows, mean, longest, share, "the built-in data: rows exact, tokens as measured"
+    kept = cached_rows.find(data, limit)
+    if kept is not None:
+        how = "the rows that an earlier run kept in data.cache, whatever its tokenizer"
+        return kept.rows, kept.mean, kept.longest, kept.trained_share, how
     counted = _count_lines(data)
     if counted is not None:
         rows, mean = counted
