@@ -34,6 +34,7 @@ FLOOR = {
     "frozen": 4,
     "report": 4,
     "plan_scoring": 4,
+    "dashboard": 4,
     "training": 4,
     "evaluation": 4,
     "scoring": 4,
@@ -78,6 +79,7 @@ def test_imports_point_down() -> None:
     [
         *("config", "records", "toolworld", "statistics", "report"),
         *("bfcl", "bfcl.export", "scoring", "plans", "plan_scoring"),
+        *("tracking", "dashboard"),
         *("frozen", "study", "study.reporting", "sweeps.status", "sweeps.plan"),
         *("launching.jobs", "launching.dispatch", "launching.processes", "launching.here"),
         *("launching.slurm", "launching.cluster"),

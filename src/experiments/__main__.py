@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from experiments import config
+from experiments import config, dashboard
 from experiments.errors import ConfigError, ExperimentError, did_you_mean
 
 if TYPE_CHECKING:
@@ -90,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("run", type=Path, help="a finished run's folder")
     export.add_argument("--out", type=Path, required=True, help="a new folder")
     export.set_defaults(verb=_export)
+    dashboard.add_parser(verbs)
     return parser
 
 
@@ -194,6 +195,8 @@ def _report(given: argparse.Namespace) -> None:
     print(report.summarise(path))
     for file in report.write(path, out):
         print(f"wrote {file}")
+    if sent := report.send(path):
+        print(sent)
 
 
 def _status(given: argparse.Namespace) -> None:

@@ -72,6 +72,8 @@ class _Sweeper(Sweeper):
         finally:
             if any(self._sweep_dir.glob("*/run.json")):
                 print(report.summarise(self._sweep_dir))
+                if sent := report.send(self._sweep_dir):
+                    print(sent)
         if self._failed:
             raise TrainingError(
                 f"{len(self._failed)} of {self._done} jobs failed; their records in "

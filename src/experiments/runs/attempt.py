@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from experiments import config, records, report
+from experiments import config, records, report, tracking
 from experiments.config import RunConfig
 from experiments.errors import ConfigError, Pruned, RecordError
 from experiments.progress import say
@@ -278,7 +278,8 @@ class Attempt:
     def _tracked(self) -> dict[str, Any]:
         keys = ("model", "data", "lora", "trainer", "hardware", "seed")
         tree = {k: v for k, v in self.record.config.items() if k in keys}
-        return tree | {"run_id": self.record.run_id, "name": self.run.name}
+        arm = tracking.arm(self.job.overrides, self.job.folder.parent)
+        return tree | {"arm": arm, "run_id": self.record.run_id, "name": self.run.name}
 
     def _finish(self) -> None:
         record = self.record
