@@ -38,6 +38,7 @@ FLOOR = {
     "training": 4,
     "evaluation": 4,
     "scoring": 4,
+    "explain": 5,
     "sweeps": 5,
     "runs": 5,
     "launching": 6,
@@ -79,7 +80,7 @@ def test_imports_point_down() -> None:
     [
         *("config", "records", "toolworld", "statistics", "report"),
         *("bfcl", "bfcl.export", "scoring", "plans", "plan_scoring"),
-        *("tracking", "dashboard"),
+        *("tracking", "dashboard", "explain", "explain.showing"),
         *("frozen", "study", "study.reporting", "sweeps.status", "sweeps.plan"),
         *("launching.jobs", "launching.dispatch", "launching.processes", "launching.here"),
         *("launching.slurm", "launching.cluster"),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from experiments import config, dashboard
+from experiments import config, dashboard, explain
 from experiments.errors import ConfigError, ExperimentError, did_you_mean
 
 if TYPE_CHECKING:
@@ -90,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("run", type=Path, help="a finished run's folder")
     export.add_argument("--out", type=Path, required=True, help="a new folder")
     export.set_defaults(verb=_export)
+    explain.add_parser(verbs)
     dashboard.add_parser(verbs)
     return parser
 

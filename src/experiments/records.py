@@ -36,7 +36,7 @@ SOURCE = Path(__file__).parent
 # Modules and folders that cannot change a score: editing them must not void finished runs.
 _WITHOUT_INFLUENCE = (
     *("__main__.py", "report", "statistics.py", "tracking.py", "progress.py"),
-    *("plan_scoring.py", "dashboard.py", "explain.py", "verifying.py"),
+    *("plan_scoring.py", "dashboard.py", "explain", "verifying.py"),
     *("pretrain.py", "pretraining_text.py", "runs/facts.py", "config/explaining.py"),
     *("scoring.py", "bfcl/files.py", "bfcl/export.py"),
     *("frozen.py", "launching", "study", "sweeps"),
