@@ -42,6 +42,7 @@ FLOOR = {
     "sweeps": 5,
     "runs": 5,
     "launching": 6,
+    "verifying": 6,
     "pretraining_vocabulary": 5,
     "pretraining_text": 6,
     "pretrain": 7,
@@ -80,7 +81,7 @@ def test_imports_point_down() -> None:
     [
         *("config", "records", "toolworld", "statistics", "report"),
         *("bfcl", "bfcl.export", "scoring", "plans", "plan_scoring"),
-        *("tracking", "dashboard", "explain", "explain.showing"),
+        *("tracking", "dashboard", "explain", "explain.showing", "verifying"),
         *("frozen", "study", "study.reporting", "sweeps.status", "sweeps.plan"),
         *("launching.jobs", "launching.dispatch", "launching.processes", "launching.here"),
         *("launching.slurm", "launching.cluster"),

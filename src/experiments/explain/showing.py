@@ -50,7 +50,7 @@ def _show_part(part: Part, to: Console) -> None:
     else:
         to.print(f"{len(part.rows)} of {counted(total, 'value')} of {part.name} differ:")
         rows = [[row.key, *_values(row)] for row in part.rows]
-        to.print(_table(["", "A", "B"], rows, numbers=False))
+        to.print(table(["", "A", "B"], rows, numbers=False))
 
 
 def _values(row: Row) -> tuple[str, str]:
@@ -84,7 +84,7 @@ def _show_scores(found: Explained, to: Console) -> None:
     which = f"{found.a.kind} model" if len(kinds) == 1 else "tuned model of one, base of the other"
     to.print(f"{len(differ)} of {counted(len(found.scores), 'score')} differ ({which}):")
     header = ["score", "A", "B", "B - A", "B is", "rows", "rows changed", "McNemar's p"]
-    to.print(_table(header, [_score_line(score) for score in differ]))
+    to.print(table(header, [_score_line(score) for score in differ]))
 
 
 def _score_line(score: Score) -> list[str]:
@@ -106,7 +106,7 @@ def _show_curves(curves: Sequence[Curve], to: Console) -> None:
         to.print("Neither run has a learning curve.")
         return
     header = ["learning curve", "last of A", "last of B", "B - A", "same until"]
-    to.print(_table(header, [_curve_line(curve) for curve in curves]))
+    to.print(table(header, [_curve_line(curve) for curve in curves]))
 
 
 def _curve_line(curve: Curve) -> list[str]:
@@ -136,7 +136,7 @@ def _show_costs(found: Explained, to: Console) -> None:
                 rows.append([name, *cells, ratio])
     if rows:
         to.print()
-        to.print(_table(["time and memory", "A", "B", "B / A"], rows))
+        to.print(table(["time and memory", "A", "B", "B / A"], rows))
 
 
 def conclusions(found: Explained) -> Iterator[str]:
@@ -171,7 +171,8 @@ def conclusions(found: Explained) -> Iterator[str]:
         )
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: bool = True) -> Table:
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: bool = True) -> Table:
+    """Return a table without lines, numbers to the right; long cells go on in a second line."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for at, name in enumerate(header):
         right = numbers and at > 0

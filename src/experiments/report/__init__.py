@@ -3,8 +3,8 @@
 Tables are a function of the records on disk and nothing reads a table back. Only finished runs
 are averaged; the others are counted and their errors named, and a broken record hides no other.
 `summarise` is what is printed after a run or a sweep, `write` makes the committed folder:
-README.md, report.html, runs.csv, table.csv, figures and `runs/` with the records themselves, from
-which the folder can be made again.
+README.md, report.html, runs.csv, table.csv, table.tex, figures and `runs/` with the records
+themselves, from which the folder can be made again.
 
 Runs that share everything but the seed are an arm. Intervals come from `statistics`: over seeds
 where an arm has several, over test rows where it has one, and every table says which.
@@ -29,6 +29,7 @@ from experiments.report import (
     figures,
     files,
     items,
+    latex,
     page,
     sentences,
     tables,
@@ -75,6 +76,7 @@ def write(path: Path, out: Path) -> list[Path]:
     content["table.csv"] = files.table_csv(report).encode()
     drawn = dict(figures.draw(report))
     content |= drawn
+    content["table.tex"] = latex.table_tex(report).encode()
     content["report.html"] = page.page(report, drawn).encode()
     content["README.md"] = files.readme(report, [f for f in drawn if f.endswith(".png")]).encode()
     if not report.unreadable:
