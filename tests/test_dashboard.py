@@ -78,15 +78,21 @@ from experiments.__main__ import main
 from experiments.tracking import Tracker
 
 main(["dashboard"])
-for sweep, r in (("one", 2), ("one", 8), ("two", 8), ("one", 8)):
+for sweep, r, fresh in (("one", 2, True), ("one", 8, True), ("two", 8, True), ("one", 8, False)):
     run = load(f"lora.r={r}", "tracker.project=mine")
     run_id = config.run_id(run)
-    tracker = Tracker(run, run_id=run_id, group=sweep, config=config.canonical(run))
+    asked = [f"lora.r={r}"]
+    tracker = Tracker(run, run_id=run_id, sweep_dir=Path(sweep), overrides=asked, fresh=fresh)
     tracker.log({"loss": 1.0 / r}, step=1)
     tracker.finish({"calls/exact": 0.5}, 1)
 for _ in range(2):
     print(report.send(Path("one")), report.send(Path("silent")), report.send(Path("one/0")))
 main(["dashboard", "three"])
+tracker = Tracker(run, run_id=run_id, sweep_dir=Path("two"))
+tracker.log({"loss": 1.0}, step=1)
+tracker.finish({}, 1)
+Path("outputs/trackio/broken.db").write_text("not a database")
+main(["dashboard", "broken"])
 """
 
 
@@ -119,19 +125,25 @@ def configs(folder: Path) -> list[tuple[str, dict[str, Any]]]:
 def test_a_sweep_is_one_group_with_one_report_however_often_it_is_sent(tmp_path: Path) -> None:
     done = sent(tmp_path)
     assert done.returncode == 0, done.stderr
-    said = "`python -m experiments dashboard one` shows it as 'REPORT one' None None"
-    assert [line for line in done.stdout.splitlines() if "REPORT" in line] == [said, said]
+    shown = "`python -m experiments dashboard one` shows it as 'REPORT one' None None"
+    assert [line for line in done.stdout.splitlines() if "REPORT" in line] == [shown, shown]
     found = configs(tmp_path)
-    reported, two, eight, eight_again = found
-    assert [c["_Group"] for _, c in found] == ["report", "one", "one", "two"], "sorted by name"
+    reported, two, eight, eight_again, third = found
+    groups = [c["_Group"] for _, c in found]
+    assert groups == ["report", "one", "one", "two", "two"], "sorted by name"
     assert eight_again[0] == f"{eight[0]},two", "the shared run stays in both sweeps"
+    assert third[0] == f"{eight[0]},two,2", "made again beside it: a curve of its own"
     assert (eight[1]["lora/r"], two[1]["lora/r"]) == (8, 2)
-    shared = {k: v for k, v in two[1].items() if k != "lora/r" and not k.startswith("_")}
+    assert (two[1]["arm"], eight_again[1]["arm"]) == ("lora.r=2", None)
+    varies = ("lora/r", "arm", "run_id")
+    shared = {k: v for k, v in two[1].items() if k not in varies and not k.startswith("_")}
     assert {k: v for k, v in reported[1].items() if not k.startswith("_")} == shared
     media = tmp_path / "outputs" / "trackio" / "media" / "mine" / "REPORT one" / "0"
     assert sorted(file.suffix for file in media.iterdir()) == [".html", ".png"]
     where = tmp_path / "outputs" / "trackio"
-    assert done.stderr.splitlines() == [
+    *said, broken = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert broken.startswith(f"error: {where} cannot be shown (Could not migrate project 'broken'")
+    assert said == [
         f"error: there is no project in {where}: a run makes one unless tracker=none; set "
         "TRACKIO_DIR if it is elsewhere.",
         "error: dashboard three: no project and no tracked sweep has this name in "

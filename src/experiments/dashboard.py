@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from experiments import tracking
-from experiments.errors import ConfigError
+from experiments.errors import ConfigError, RecordError
 
 # More ids than this make an address that some browsers cut; the project is shown whole then.
 _MOST_RUNS = 200
@@ -118,6 +118,7 @@ class Dashboard:
 
         Raises:
             ConfigError: the port is taken.
+            RecordError: a database is broken.
         """
         trackio = tracking.open_trackio()
         os.environ.setdefault("TRACKIO_PLOT_ORDER", _PLOT_ORDER)
@@ -131,7 +132,14 @@ class Dashboard:
                 )
         except OSError as error:
             which = f"--port {self._port} is" if self._port else "all ports from 7860 on are"
-            raise ConfigError(f"{which} in use: name a free one with --port.") from error
+            raise ConfigError(
+                f"{which} in use or not allowed: name another one with --port."
+            ) from error
+        except RuntimeError as error:  # one broken database of any project stops trackio
+            raise RecordError(
+                f"{os.environ['TRACKIO_DIR']} cannot be shown ({error}): move the database of that "
+                "project away; the records of its runs have all that it shows."
+            ) from error
         self.url = _address(full, self.view)
         return self
 

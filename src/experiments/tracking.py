@@ -10,6 +10,7 @@ import contextlib
 import io
 import os
 import shutil
+import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +19,13 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from experiments.config import EXECUTION_KEYS, RunConfig
-from experiments.errors import ConfigError
+from experiments.config import EXECUTION_KEYS, RunConfig, canonical
+from experiments.errors import ConfigError, RecordError
 from experiments.progress import say
 
 REPORT_GROUP = "report"
+# Parts of the config that a run is grouped and compared by.
+_SHOWN = ("model", "data", "lora", "trainer", "hardware", "seed")
 _INT64_MAX = 2**63 - 1  # trackio drops a whole batch, config included, over a larger number
 
 
@@ -117,12 +120,22 @@ def projects() -> list[str]:
 
 
 def tracked(project: str) -> list[Tracked]:
-    """Return the runs of a project, oldest first; none where there is no such project."""
+    """Return the runs of a project, oldest first; none where there is no such project.
+
+    Raises:
+        RecordError: its database cannot be read.
+    """
     open_trackio()
     from trackio.sqlite_storage import SQLiteStorage
 
-    configs = SQLiteStorage.get_all_run_configs(project)
-    found = SQLiteStorage.get_run_records(project)
+    try:
+        configs = SQLiteStorage.get_all_run_configs(project)
+        found = SQLiteStorage.get_run_records(project)
+    except sqlite3.Error as error:
+        raise RecordError(
+            f"{SQLiteStorage.get_project_db_path(project)} cannot be read ({error}): the records "
+            "of the runs have all that it shows, so move it away if it is broken."
+        ) from error
     return [Tracked(r["id"], r["name"], configs.get(r["id"]) or {}) for r in found]
 
 
@@ -156,20 +169,37 @@ def _quiet() -> contextlib.redirect_stdout[io.StringIO]:
 
 
 class Tracker:
-    """One run in trackio; every method does nothing with `tracker=none`."""
+    """One run in trackio; every method does nothing with `tracker=none`.
 
-    def __init__(self, run: RunConfig, *, run_id: str, group: str, config: dict[str, Any]) -> None:
+    Args:
+        run: the run.
+        run_id: its id.
+        sweep_dir: the folder around its own; its name is the group, unless `tracker.group` is set.
+        overrides: what it was asked for.
+        fresh: whether it begins anew; false goes on with the curve of an earlier attempt.
+    """
+
+    def __init__(
+        self,
+        run: RunConfig,
+        *,
+        run_id: str,
+        sweep_dir: Path,
+        overrides: Sequence[str] = (),
+        fresh: bool = True,
+    ) -> None:
         self._open: Any = None
         if run.tracker.kind == "none":
             return
         trackio, project = open_trackio(), run.tracker.project
-        group = run.tracker.group or group
+        group = run.tracker.group or sweep_dir.name
+        own = {"arm": arm(overrides, sweep_dir), "run_id": run_id, "name": run.name}
         with _quiet(), _named(project):
             self._open = trackio.init(
                 project=project,
-                name=_free_name(project, short_name(run, run_id), group),
+                name=_name(project, short_name(run, run_id), group, fresh=fresh),
                 group=group,
-                config=flat(config),
+                config=flat({k: v for k, v in canonical(run).items() if k in _SHOWN} | own),
                 resume="allow",
                 auto_log_cpu=False,
                 embed=False,
@@ -203,13 +233,21 @@ def _named(project: str) -> Iterator[None]:
         raise ConfigError(f"tracker.project={project}: {error}") from error
 
 
-def _free_name(project: str, name: str, group: str) -> str:
-    """Return the name of a run that is new or of this group: trackio goes on by name alone.
+def _name(project: str, name: str, group: str, *, fresh: bool) -> str:
+    """Return the name under which trackio opens this attempt's run, not that of another one.
 
-    Without it, a run of two sweeps would leave the group of the first one.
+    trackio goes on by name alone: a run of two sweeps would leave the group of the first one, and
+    a run that is made again beside a finished one would draw its curve over that of the first.
     """
-    owner = {run.name: run.group for run in tracked(project)}
-    return name if owner.get(name, group) == group else f"{name},{group}"
+    try:
+        owner = {run.name: run.group for run in tracked(project)}
+    except RecordError:  # no reason to stop a run
+        return name
+    stem = name if owner.get(name, group) == group else f"{name},{group}"
+    attempts = [stem]
+    while attempts[-1] in owner:
+        attempts.append(f"{stem},{len(attempts) + 1}")
+    return attempts[-1] if fresh or len(attempts) == 1 else attempts[-2]
 
 
 @dataclass(frozen=True)
@@ -239,6 +277,7 @@ def send_report(place: Place, sweep: str, page: Page) -> None:
 
     Raises:
         ConfigError: trackio keeps the project's name for itself.
+        RecordError: its database cannot be read.
         OSError: its folder cannot be written.
     """
     from filelock import FileLock
