@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,7 +66,8 @@ def test_the_page_holds_the_table_the_sentences_and_the_figures_without_any_requ
     assert page.rows[0][:3] == ["arm", "seeds", "calls exact"]
     assert [row[0] for row in page.rows[1:]] == ["base (untuned)", "lora=all_linear", "lora=qv"]
     assert "Mean over seeds with the 95 % Student t interval over seeds." in text
-    assert len(page.addresses) == 1 and page.addresses[0].startswith("data:image/svg+xml;base64,")
+    assert len(page.addresses) == 3, "the arms, their differences and their cost"
+    assert all(source.startswith("data:image/svg+xml;base64,") for source in page.addresses)
     assert "http" not in re.sub(r"base64,[\w+/=]+", "", text), "nothing is fetched"
     assert 'name="viewport"' in text and "overflow-x: auto" in text
 
@@ -87,6 +89,52 @@ def test_a_single_run_has_all_its_tables_on_the_page(tmp_path: Path) -> None:
     heads = [row[0] for row in page.rows]
     assert "model" in heads and "category" in heads and "tuned - base" in heads
     assert len(page.addresses) == 2, "the curve and the categories"
+
+
+# --- the figures of a sweep ---
+
+
+def drawn(sweep: Path, out: Path) -> set[str]:
+    report.write(sweep, out)
+    return {file.stem for file in (out / "figures").glob("*.png")}
+
+
+def a_run(seed: int, lora: str, job: int, **given: Any) -> dict[str, Any]:
+    tree = record(f"{lora}{seed}", seed=seed, lora=lora, job=job, exact=0.7 + seed / 10)
+    tree["scores"]["tuned"] |= {"loss/nll_prose": 0.2 + seed / 100, "loss/nll_json_syntax": 0.0}
+    steps = (0, 10, 20, 40)
+    tree["curve"] = [{"step": s, "validation_nll": 1 / (1 + s + seed)} for s in steps]
+    return tree | given
+
+
+def test_a_sweep_has_its_differences_curves_token_classes_and_cost_drawn(tmp_path: Path) -> None:
+    for job, (lora, seed) in enumerate((n, s) for n in ("qv", "mlp") for s in range(3)):
+        tree = a_run(seed, lora, job)
+        tree["scores"]["tuned"]["calls/exact"] += (lora == "mlp") * (0.02 + seed / 100)
+        put(tmp_path / "sweep" / str(job), tree)
+    names = {"arms", "differences", "learning_curves", "token_classes", "cost"}
+    assert drawn(tmp_path / "sweep", tmp_path / "out") == names
+    texts = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert all(f"![{name}](figures/{name}.png)" in texts for name in names)
+    again = {f.name: f.read_bytes() for f in (tmp_path / "out" / "figures").iterdir()}
+    drawn(tmp_path / "out", tmp_path / "again")
+    assert again == {f.name: f.read_bytes() for f in (tmp_path / "again" / "figures").iterdir()}
+
+
+def test_what_cannot_be_drawn_is_left_out(tmp_path: Path) -> None:
+    one_seed = tmp_path / "one"
+    bare: dict[str, Any] = {
+        "curve": [{"step": 1, "validation_nll": float("nan")}],
+        "timing": {},
+        "adapter": {},
+    }
+    for job, lora in enumerate(("qv", "mlp")):
+        put(one_seed / str(job), record(lora, lora=lora, job=job, **bare))
+    assert drawn(one_seed, tmp_path / "out") == {"arms"}
+    many = tmp_path / "many"
+    for job in range(11):
+        put(many / str(job), a_run(0, f"x{job}", job))
+    assert drawn(many, tmp_path / "all") == {"arms"}, "eleven colours are not told apart"
 
 
 # --- LaTeX ---

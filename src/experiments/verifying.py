@@ -182,7 +182,16 @@ def show(found: Verified) -> None:
     to = Console(width=report.line_width(), highlight=False, markup=False, emoji=False)
     lines = [_line(check) for check in found.checks if check.verdict != "identical"]
     if lines:
-        header = ["model", "score", "record", "again", "difference", "noise floor", "verdict", "rows"]
+        header = [
+            "model",
+            "score",
+            "record",
+            "again",
+            "difference",
+            "noise floor",
+            "verdict",
+            "rows",
+        ]
         to.print(showing.table(header, lines))
     for sentence in sentences(found):
         to.print(sentence)
