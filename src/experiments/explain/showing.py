@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from experiments import report
-from experiments.explain import Explained, Side
+from experiments.explain.comparison import Explained, Side
 from experiments.explain.outcome import Curve, Score
 from experiments.explain.trees import ABSENT, Part, Row
 from experiments.report.scores import COLUMNS
