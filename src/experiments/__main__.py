@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from experiments import config
+from experiments import config, dashboard, explain
 from experiments.errors import ConfigError, ExperimentError, did_you_mean
 from experiments.handover import verb
 
@@ -65,10 +65,14 @@ def _parser() -> argparse.ArgumentParser:
         "--items", nargs=2, type=Path, metavar=("A", "B"), help="two runs, compared item by item"
     )
     report.add_argument(
+        "--verify", metavar="ROW", help="make a run of a row again and compare: its name or an id"
+    )
+    report.add_argument(
         "--out",
         type=Path,
         help="default: outputs/reports/<name of the folder>; with --items a FILE.jsonl for the "
-        "items that one run alone solves (default: none)",
+        "items that one run alone solves (default: none); with --verify where the run is made "
+        "again (default: outputs/verify)",
     )
     report.set_defaults(verb=_report)
     status = verbs.add_parser("status", help="say how far a sweep is")
@@ -97,6 +101,8 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("run", type=Path, help="a finished run's folder")
     export.add_argument("--out", type=Path, required=True, help="a new folder")
     export.set_defaults(verb=_export)
+    explain.add_parser(verbs)
+    dashboard.add_parser(verbs)
     return parser
 
 
@@ -208,6 +214,9 @@ def _report(given: argparse.Namespace) -> None:
         raise ConfigError(
             "report needs either the folder of a run, a sweep or a report, or --items A B."
         )
+    if given.verify is not None:
+        _verify(given)
+        return
     from experiments import report
     from experiments.sweeps import plan
 
@@ -224,6 +233,16 @@ def _report(given: argparse.Namespace) -> None:
     print(report.summarise(path, left))
     for file in report.write(path, out, left):
         print(f"wrote {file}")
+    if sent := report.send(path):
+        print(sent)
+
+
+def _verify(given: argparse.Namespace) -> None:
+    if given.items:
+        raise ConfigError("report --verify needs a report's folder, not --items A B.")
+    from experiments import verifying
+
+    verifying.show(verifying.verify(given.path, given.verify, given.out or verifying.FOLDER))
 
 
 def _status(given: argparse.Namespace) -> None:

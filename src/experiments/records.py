@@ -41,8 +41,8 @@ SOURCE = Path(__file__).parent
 # Modules and folders that cannot change a score: editing them must not void finished runs.
 _WITHOUT_INFLUENCE = (
     *("__main__.py", "report", "statistics.py", "tracking.py", "progress.py"),
-    *("budget.py", "handover", "config/runtime.py", "config/tokens.py"),
-    "plan_scoring.py",
+    *("budget.py", "handover", "config/runtime.py", "config/tokens.py", "config/planning.py"),
+    *("plan_scoring.py", "dashboard.py", "explain", "verifying.py"),
     *("pretrain.py", "pretraining_text.py", "runs/facts.py", "config/explaining.py"),
     *("scoring.py", "bfcl/files.py", "bfcl/export.py"),
     *("frozen.py", "launching", "planning", "study", "sweeps"),

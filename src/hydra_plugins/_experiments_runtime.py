@@ -40,9 +40,11 @@ def ends_at(overrides: Sequence[Override], master: DictConfig) -> float | None:
 
 
 def print_table(sweep_dir: Path) -> None:
-    """Print the table of a sweep's runs, with those that were not begun; none where none was."""
+    """Print the table of a sweep's runs, with those that were not begun, and send it to trackio."""
     if any(sweep_dir.glob(f"*/{records.FILE_NAME}")):
         print(report.summarise(sweep_dir, plan.not_begun(sweep_dir)), flush=True)
+        if sent := report.send(sweep_dir):
+            print(sent, flush=True)
 
 
 def refuse_to_be_done(sweep_dir: Path) -> None:

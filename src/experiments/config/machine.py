@@ -1,5 +1,6 @@
 """Where a run computes and where it is shown."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -125,3 +126,9 @@ class TrackerConfig:
     def problems(self) -> Iterator[str]:
         """Yield a sentence for each illegal value."""
         yield from one_of("tracker.kind", self.kind, TRACKERS)
+        # trackio drops other characters without a word, and two projects become one.
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", self.project):
+            yield (
+                f"tracker.project={self.project}: a project's name has letters, digits, `_` and "
+                "`-` only"
+            )

@@ -3,15 +3,16 @@
 Tables are a function of the records on disk and nothing reads a table back. Only finished runs
 are averaged; the others are counted and their errors named, and a broken record hides no other.
 `summarise` is what is printed after a run or a sweep, `write` makes the committed folder:
-README.md, runs.csv, table.csv, figures and `runs/` with the records themselves, from which the
-folder can be made again.
+README.md, report.html, runs.csv, table.csv, table.tex, figures and `runs/` with the records
+themselves, from which the folder can be made again.
 
 Runs that share everything but the seed are an arm. Intervals come from `statistics`: over seeds
 where an arm has several, over test rows where it has one, and every table says which.
 
 In the order of the flow: `scores` (one record), `arms` (all of them), `tables`, `sentences` below
-the tables, `figures`, and `files`, the folder that is committed. Beside it stands `items`: two
-runs compared item by item.
+the tables, `figures`, and `files`, the folder that is committed. Beside it stand `page`, the
+report as one HTML file, `dashboard_page`, the report in trackio, and `items`: two runs compared
+item by item.
 """
 
 import shutil
@@ -23,11 +24,21 @@ from pathlib import Path
 from experiments import records
 from experiments.errors import RecordError
 from experiments.records import Record
-from experiments.report import arms, figures, files, items, sentences, tables
+from experiments.report import (
+    arms,
+    dashboard_page,
+    figures,
+    files,
+    items,
+    latex,
+    page,
+    sentences,
+    tables,
+)
 from experiments.report.arms import Report
 from experiments.report.scores import COLUMNS, Kind, Run
 
-__all__ = ["LOG_WIDTH", "items", "line_width", "model_card", "summarise", "write"]
+__all__ = ["LOG_WIDTH", "items", "line_width", "model_card", "send", "summarise", "write"]
 
 LOG_WIDTH = 140  # characters of a line where the output is no terminal
 
@@ -70,12 +81,19 @@ def write(path: Path, out: Path, not_begun: Sequence[Record] = ()) -> list[Path]
     content["table.csv"] = files.table_csv(report).encode()
     drawn = dict(figures.draw(report))
     content |= drawn
+    content["table.tex"] = latex.table_tex(report).encode()
+    content["report.html"] = page.page(report, drawn).encode()
     content["README.md"] = files.readme(report, [f for f in drawn if f.endswith(".png")]).encode()
     if not report.unreadable:
         (out / files.NOT_COUNTED).unlink(missing_ok=True)
     for name, text in content.items():
         records.write_whole(out / name, text, advice="name another place with --out")
     return [out / name for name in content]
+
+
+def send(folder: Path) -> str | None:
+    """Send the report of a sweep's folder to the dashboard; see `dashboard_page.send`."""
+    return dashboard_page.send(folder, _build(folder))
 
 
 def model_card(record: Record) -> str:

@@ -1,51 +1,29 @@
 """A report in, its figures out, as PNG and SVG: the same report gives the same bytes."""
 
-import io
 import textwrap
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Any
 
+from experiments.report import drawing, sweep_figures
 from experiments.report.arms import Report, Row
+from experiments.report.drawing import BASE_COLOUR, TUNED_COLOUR
 from experiments.report.scores import COLUMNS, by_category
 from experiments.report.tables import heading
 from experiments.statistics import Interval
-
-BASE_COLOUR, TUNED_COLOUR = "#8a8a8a", "#1f5fa8"
 
 
 def draw(report: Report) -> Iterator[tuple[str, bytes]]:
     """Yield the files of the figures that the report has something to draw for."""
     run = report.single
     if run is not None and (lines := _lines(run.record.curve)):
-        yield from _drawn("curve", _curve(lines))
+        yield from drawing.files("curve", _curve(lines))
     if run is not None and (groups := by_category(run)):
-        yield from _drawn("categories", _categories(groups))
+        yield from drawing.files("categories", _categories(groups))
     if run is None and report.headline is not None:
-        yield from _drawn("arms", _dots(report.rows, report.headline))
-
-
-def _drawn(name: str, figure: Any) -> Iterator[tuple[str, bytes]]:
-    """Yield a figure as PNG and SVG, without dates and random ids: the same bytes each time."""
-    import matplotlib
-
-    for ending, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
-        content = io.BytesIO()
-        with matplotlib.rc_context({"svg.hashsalt": "experiments"}):
-            figure.savefig(content, format=ending, dpi=150, metadata=metadata)
-        yield f"figures/{name}.{ending}", content.getvalue()
-
-
-def _axes(width: float, height: float, grid: Literal["x", "y"]) -> tuple[Any, Any]:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis=grid, color="#dddddd", linewidth=0.8)
-    axes.set_axisbelow(True)
-    return figure, axes
+        yield from drawing.files("arms", _dots(report.rows, report.headline))
+    if run is None:
+        for name, figure in sweep_figures.draw(report):
+            yield from drawing.files(name, figure)
 
 
 def _lines(curve: Sequence[dict[str, float]]) -> dict[str, list[tuple[float, float]]]:
@@ -61,7 +39,7 @@ def _lines(curve: Sequence[dict[str, float]]) -> dict[str, list[tuple[float, flo
 def _curve(lines: dict[str, list[tuple[float, float]]]) -> Any:
     from matplotlib.ticker import MaxNLocator
 
-    figure, axes = _axes(7, 4, "y")
+    figure, axes = drawing.axes(7, 4, "y")
     looks: dict[str, dict[str, Any]] = {
         "loss": {"color": BASE_COLOUR, "label": "training"},
         "validation_nll": {"color": TUNED_COLOUR, "label": "validation", "marker": "o", "ms": 5},
@@ -83,13 +61,13 @@ def _categories(groups: dict[tuple[str, str], dict[str, Interval]]) -> Any:
 
     Points, not bars: a share of 0 is a result and has to be seen.
     """
-    figure, axes = _axes(7, 1.2 + 0.5 * len(groups), "x")
+    figure, axes = drawing.axes(7, 1.2 + 0.5 * len(groups), "x")
     kinds = (("base", -0.16, BASE_COLOUR, "s"), ("tuned", 0.16, TUNED_COLOUR, "o"))
     for kind, offset, colour, marker in kinds:
         cells = [(at + offset, c[kind]) for at, c in enumerate(groups.values()) if kind in c]
         if cells:
             heights, shares = zip(*((at, cell.estimate) for at, cell in cells), strict=True)
-            errors = _errors([cell for _, cell in cells])
+            errors = drawing.errors([cell for _, cell in cells])
             look: dict[str, Any] = {
                 "fmt": marker,
                 "ms": 5,
@@ -116,23 +94,16 @@ def _dots(rows: Sequence[Row], key: str) -> Any:
     shown = [row for row in rows if key in row.scores]
     names = [textwrap.fill(row.label, 36) for row in shown]
     lines = max(name.count("\n") + 1 for name in names)
-    figure, axes = _axes(7, 1.2 + max(0.45, 0.2 * lines) * len(shown), "x")
+    figure, axes = drawing.axes(7, 1.2 + max(0.45, 0.2 * lines) * len(shown), "x")
     for at, row in enumerate(shown):
         interval = row.scores[key]
         colour = TUNED_COLOUR if row.kind == "tuned" else BASE_COLOUR
         seeds = [run.score(row.kind, key) for run in row.runs]
         if len(seeds) > 1:
             axes.plot(seeds, [at + 0.2] * len(seeds), "o", color=colour, alpha=0.45, ms=4, mew=0)
-        errors = _errors([interval]) if interval.low is not None else None
+        errors = drawing.errors([interval]) if interval.low is not None else None
         axes.errorbar([interval.estimate], [at], xerr=errors, fmt="o", color=colour, capsize=3)
     axes.set_yticks(range(len(shown)), names, fontsize=8 if lines > 1 else None)
     axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.set_xlabel(f"{heading(key)}\n95 % intervals as in the table, small dots are seeds")
     return figure
-
-
-def _errors(intervals: Sequence[Interval]) -> list[list[float]]:
-    """Return the distances to both ends, shape (2, n), as matplotlib wants them."""
-    ends = [(i.estimate, i.estimate if i.low is None else i.low, i.high) for i in intervals]
-    below = [estimate - low for estimate, low, _ in ends]
-    return [below, [(estimate if high is None else high) - estimate for estimate, _, high in ends]]

@@ -147,7 +147,8 @@ def readme(report: Report, figures: Sequence[str]) -> str:
     parts.append("\n".join(f"- {escaped(note)}" for note in sentences.write(report)))
     parts += [f"![{Path(name).stem}]({name})" for name in figures]
     parts.append(
-        "`runs.csv` has a line a run, `table.csv` a line an arm, `runs/` the records"
+        "`runs.csv` has a line a run, `table.csv` and `table.tex` a line an arm, `runs/` the "
+        "records; `report.html` is this page in one file"
         + ("; `figures/` has each figure as SVG too." if figures else ".")
     )
     return "\n\n".join([*parts, _reproduce(report)]) + "\n"

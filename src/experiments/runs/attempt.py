@@ -247,7 +247,11 @@ class Attempt:
             f"{steps.save_every_steps}"
         )
         tracker = Tracker(
-            run, run_id=record.run_id, group=self.job.folder.parent.name, config=self._tracked()
+            run,
+            run_id=record.run_id,
+            sweep_dir=self.job.folder.parent,
+            overrides=self.job.overrides,
+            fresh=self.earlier is None,
         )
         self.tracker = tracker
         stopped: list[tuple[int, float]] = []
@@ -291,11 +295,6 @@ class Attempt:
             f"stopped at step {step} of {record.plan['steps']}: {name} {value:.4f} is behind the "
             "other trials."
         )
-
-    def _tracked(self) -> dict[str, Any]:
-        keys = ("model", "data", "lora", "trainer", "hardware", "seed")
-        tree = {k: v for k, v in self.record.config.items() if k in keys}
-        return tree | {"run_id": self.record.run_id, "name": self.run.name}
 
     def _finish(self) -> None:
         record = self.record

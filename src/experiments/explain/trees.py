@@ -1,0 +1,81 @@
+"""Two nested values in, the leaves that differ out."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+ABSENT = object()
+"""Stands for a key that one side does not have."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A leaf that differs."""
+
+    key: str
+    a: Any
+    b: Any
+    origin_a: str | None = None
+    origin_b: str | None = None
+    """Where a config's value came from, if it was not given."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """What differs in one part of two records."""
+
+    name: str
+    rows: list[Row]
+    same: int
+    """Leaves that are the same in both."""
+
+
+def part(
+    name: str,
+    a: Mapping[str, Any],
+    b: Mapping[str, Any],
+    origins: tuple[Mapping[str, str], Mapping[str, str]] = ({}, {}),
+) -> Part:
+    """Compare two trees leaf by leaf.
+
+    >>> found = part("config", {"lora": {"r": 8, "on": ["q", "v"]}}, {"lora": {"on": ["v", "q"]}})
+    >>> [row.key for row in found.rows], found.same
+    (['lora.r'], 1)
+    """
+    one, other = dict(leaves(a)), dict(leaves(b))
+    rows, same = [], 0
+    for key in dict.fromkeys([*one, *other]):
+        x, y = one.get(key, ABSENT), other.get(key, ABSENT)
+        if equal(x, y):
+            same += 1
+        else:
+            rows.append(Row(key, x, y, origins[0].get(key), origins[1].get(key)))
+    return Part(name, rows, same)
+
+
+def leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield dotted key and value of what is no tree; an empty tree says that nothing is there."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def equal(a: Any, b: Any) -> bool:
+    """Tell whether two leaves are the same: lists in any order, a nan is a nan, true is not 1.
+
+    >>> equal([1, 2], [2, 1]), equal(float("nan"), float("nan")), equal(True, 1), equal(16, 16.0)
+    (True, True, False, True)
+    """
+    if isinstance(a, list) and isinstance(b, list):
+        return sorted(map(_text, a)) == sorted(map(_text, b))
+    if isinstance(a, float) and isinstance(b, float) and math.isnan(a) and math.isnan(b):
+        return True
+    return isinstance(a, bool) == isinstance(b, bool) and bool(a == b)
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, default=str)

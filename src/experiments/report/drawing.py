@@ -1,0 +1,49 @@
+"""What every figure shares: its colours, its axes, its error bars, and its bytes as PNG and SVG."""
+
+import io
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+from experiments.statistics import Interval
+
+Grid = Literal["x", "y", "both"]
+BASE_COLOUR, TUNED_COLOUR = "#8a8a8a", "#1f5fa8"
+
+
+def files(name: str, figure: Any) -> Iterator[tuple[str, bytes]]:
+    """Yield a figure as PNG and SVG, without dates and random ids: the same bytes each time."""
+    import matplotlib
+
+    for ending, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
+        content = io.BytesIO()
+        with matplotlib.rc_context({"svg.hashsalt": "experiments"}):
+            figure.savefig(content, format=ending, dpi=150, metadata=metadata)
+        yield f"figures/{name}.{ending}", content.getvalue()
+
+
+def axes(width: float, height: float, grid: Grid) -> tuple[Any, Any]:
+    """Return a figure of some inches with its axes."""
+    figure, [only] = panels(width, height, grid, 1)
+    return figure, only
+
+
+def panels(width: float, height: float, grid: Grid, columns: int) -> tuple[Any, list[Any]]:
+    """Return a figure of some inches with axes beside each other, which share their y."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    found = list(figure.subplots(1, columns, sharey=True, squeeze=False)[0])
+    for one in found:
+        one.spines[["top", "right"]].set_visible(False)
+        one.grid(axis=grid, color="#dddddd", linewidth=0.8)
+        one.set_axisbelow(True)
+    return figure, found
+
+
+def errors(intervals: Sequence[Interval]) -> list[list[float]]:
+    """Return the distances to both ends, shape (2, n), as matplotlib wants them."""
+    ends = [(i.estimate, i.estimate if i.low is None else i.low, i.high) for i in intervals]
+    below = [estimate - low for estimate, low, _ in ends]
+    return [below, [(estimate if high is None else high) - estimate for estimate, _, high in ends]]
