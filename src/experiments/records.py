@@ -35,7 +35,7 @@ SOURCE = Path(__file__).parent
 
 # Modules and folders that cannot change a score: editing them must not void finished runs.
 _WITHOUT_INFLUENCE = (
-    *("__main__.py", "report", "statistics.py", "tracking.py", "progress.py"),
+    *("__main__.py", "report", "statistics", "tracking.py", "progress.py", "arms", "claims"),
     "plan_scoring.py",
     *("pretrain.py", "pretraining_text.py", "runs/facts.py", "config/explaining.py"),
     *("scoring.py", "bfcl/files.py", "bfcl/export.py"),
