@@ -31,6 +31,7 @@ FLOOR = {
     "adapters": 3,
     "metrics": 3,
     "study": 3,
+    "arms": 4,
     "frozen": 4,
     "report": 4,
     "plan_scoring": 4,
@@ -76,7 +77,7 @@ def test_imports_point_down() -> None:
 @pytest.mark.parametrize(
     "module",
     [
-        *("config", "records", "toolworld", "statistics", "report"),
+        *("config", "records", "toolworld", "statistics", "report", "arms", "arms.table"),
         *("bfcl", "bfcl.export", "scoring", "plans", "plan_scoring"),
         *("frozen", "study", "study.reporting", "sweeps.status", "sweeps.plan"),
         *("launching.jobs", "launching.dispatch", "launching.processes", "launching.here"),

@@ -1,0 +1,77 @@
+"""Tuned arms in, the lines of a table out: rate, optimum, final score, difference, finding."""
+
+from collections.abc import Sequence
+
+from experiments import statistics
+from experiments.arms.contrasts import TESTED_ON, contrast, family, gain_margin
+from experiments.arms.planning import PER_DECADE
+from experiments.arms.reasons import Reason
+from experiments.arms.tuning import Tuned
+from experiments.statistics import Interval
+
+HEADER = ("arm", "rates", "seeds", "best rate", "optimum", TESTED_ON, "difference", "it is")
+
+
+def lines(
+    tuned: Sequence[Tuned], score: str = TESTED_ON, margin: float | None = None
+) -> tuple[list[str], list[list[str]], list[str]]:
+    """Return the header, a row per arm, and the sentences below the table.
+
+    Args:
+        tuned: the arms; the first one is the reference.
+        score: of the tuned model.
+        margin: as in `contrast`; None = a twentieth of what the first arm gains over its base.
+    """
+    header = [*HEADER[:5], score, *HEADER[6:]]
+    if not tuned:
+        return header, [], []
+    reference, *others = tuned
+    margin = gain_margin(reference, score) if margin is None else margin
+    found = family([contrast(reference, arm, margin, score) for arm in others])
+    rows = [[*_own(reference, score), "reference", "-"]]
+    notes = [_note(reference.arm.label, reason) for reason in reference.reasons]
+    for one in found:
+        compared = one.comparison
+        gap = "-" if compared is None else _interval(compared.difference, "+")
+        rows.append([*_own(one.arm, score), gap, one.finding])
+        known = set(reference.reasons)
+        notes += [_note(one.arm.arm.label, r) for r in one.reasons if r not in known]
+    if margin is not None and found:
+        notes.insert(0, _explained(margin))
+    return header, rows, list(dict.fromkeys(notes))
+
+
+def _explained(margin: float) -> str:
+    return (
+        f"Paired by seed, 95 % Student t intervals, p adjusted by Holm for the arms of the table; "
+        f"better or worse: not 0 and beyond {margin:.3g}; tied: two one-sided tests reject both "
+        f"ends of ±{margin:.3g}. Rates were chosen on validation, a factor "
+        f"{10 ** (1 / PER_DECADE):.2f} apart."
+    )
+
+
+def _own(tuned: Tuned, score: str) -> list[str]:
+    final = list(tuned.final(score).values())
+    best = "-" if tuned.best is None else f"{tuned.best:.3g}"
+    shown = _interval(statistics.mean_interval(final)) if final else "-"
+    rates = f"{len(tuned.curve)} ({len(tuned.near)} near)"
+    return [tuned.arm.label, rates, str(len(tuned.runs)), best, _optimum(tuned), shown]
+
+
+def _optimum(tuned: Tuned) -> str:
+    found = tuned.optimum
+    if found is None:
+        return "-"
+    ends = ["?" if end is None else f"{end:.3g}" for end in (found.low, found.high)]
+    return f"{found.estimate:.3g} [{', '.join(ends)}]"
+
+
+def _interval(found: Interval, sign: str = "") -> str:
+    text = f"{found.estimate:{sign}.4f}"
+    if found.low is None or found.high is None:
+        return text
+    return f"{text} [{found.low:.4f}, {found.high:.4f}]"
+
+
+def _note(label: str, reason: Reason) -> str:
+    return f"{label}: {reason.text}."
