@@ -1,4 +1,4 @@
-"""The sweepers: `checked`, a grid of which every job is validated first, and `optuna`, a search.
+"""The sweepers: `checked` grids, `optuna` searches, and `tuned` grids of arms at their own rates.
 
 Hydra finds sweepers only in the namespace package `hydra_plugins`, and imports this file in every
 Hydra application of the environment: nothing heavy may be imported at the top.
@@ -49,7 +49,6 @@ class _Sweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> list[Any]:
         """Run the sweep, print the table of all its runs, and fail if any run failed."""
-        from experiments import report
         from experiments.errors import ConfigError, TrainingError
         from experiments.sweeps import watching
         from hydra_plugins import _experiments_jobs as jobs
@@ -71,7 +70,7 @@ class _Sweeper(Sweeper):
                 answers = self._run(overrides)
         finally:
             if any(self._sweep_dir.glob("*/run.json")):
-                print(report.summarise(self._sweep_dir))
+                print(self._summary())
         if self._failed:
             raise TrainingError(
                 f"{len(self._failed)} of {self._done} jobs failed; their records in "
@@ -82,6 +81,12 @@ class _Sweeper(Sweeper):
     @abstractmethod
     def _run(self, overrides: Sequence[Override]) -> list[Any]:
         """Run the jobs that the overrides describe and return their answers."""
+
+    def _summary(self) -> str:
+        """Return what is printed at the end, however the sweep ends."""
+        from experiments import report
+
+        return report.summarise(self._sweep_dir)
 
     def _too_many_failed(self, total: int) -> bool:
         """Say so once more runs have failed than `max_failure_rate` allows of all."""
@@ -165,6 +170,37 @@ class OptunaSweeper(_Sweeper):
         return answers
 
 
+class TunedSweeper(_Sweeper):
+    """A grid of arms, each at its own learning rate; see `experiments.arms`."""
+
+    def __init__(self, **given: Any) -> None:
+        self.params = given["params"]
+        self.max_failure_rate = given["max_failure_rate"]
+        self.given = given
+        self._tuning: Any = None
+
+    def _run(self, overrides: Sequence[Override]) -> list[Any]:
+        from hydra_plugins import _experiments_tuning as tuning
+
+        found = tuning.Tuning(self.given, self._context, self._master, self._sweep_dir)
+        found.open(overrides)
+        self._tuning = found
+        answers = []
+        while asked := found.ask():
+            for state, value, number in found.run(self.launcher, asked):
+                self._done += 1
+                if state in ("failed", "oom"):
+                    self._failed[str(number)] = str(value)
+                answers.append(value)
+            if self._too_many_failed(found.total):
+                break
+        found.write_results()
+        return answers
+
+    def _summary(self) -> str:
+        return super()._summary() if self._tuning is None else str(self._tuning.summary())
+
+
 def sweep_name(overrides: Sequence[str]) -> str:
     """Name a sweep that has no file after its overrides, whatever their order.
 
@@ -212,8 +248,32 @@ class OptunaConfig:
     """Refused: a space that depends on a trial cannot be checked before it starts."""
 
 
+@dataclasses.dataclass
+class TunedConfig:
+    """The keys of `hydra/sweeper=tuned`; described in docs/sweeps.md."""
+
+    _target_: str = f"{__name__}.TunedSweeper"
+    params: dict[str, Any] | None = None
+    max_failure_rate: float | None = None
+    seeds: list[int] | None = None
+    """The first one searches, all of them decide; null = five scattered ones."""
+    rates: list[float] | None = None
+    """Ends of the first grid; null = seven rates around the one that an arm would have."""
+    furthest: int = 12
+    """Grid steps, a factor of 1.78 each, that a search may go beyond its first grid."""
+    score: str = "loss/nll"
+    """Score of the test split that the arms are compared by."""
+    margin: float | None = None
+    """Difference that does not matter, in the score's unit; null = a twentieth of what the first
+    arm gains over the untuned base."""
+
+
 _store = ConfigStore.instance()
-for _name, _node in (("checked", CheckedConfig), ("optuna", OptunaConfig)):
+for _name, _node in (
+    ("checked", CheckedConfig),
+    ("optuna", OptunaConfig),
+    ("tuned", TunedConfig),
+):
     _store.store(group="hydra/sweeper", name=_name, node=_node, provider="lora-experiments")
 for _group, _known in (("sampler", specs.SAMPLERS), ("pruner", specs.PRUNERS)):
     for _name, _spec in _known.items():

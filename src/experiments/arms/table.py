@@ -1,6 +1,9 @@
 """Tuned arms in, the lines of a table out: rate, optimum, final score, difference, finding."""
 
+import dataclasses
+import math
 from collections.abc import Sequence
+from typing import Any
 
 from experiments import statistics
 from experiments.arms.contrasts import TESTED_ON, contrast, family, gain_margin
@@ -39,6 +42,29 @@ def lines(
     if margin is not None and found:
         notes.insert(0, _explained(margin))
     return header, rows, list(dict.fromkeys(notes))
+
+
+def as_data(tuned: Tuned) -> dict[str, Any]:
+    """Return a tuned arm as plain data for a file: rates in order, losses by seed."""
+    found = tuned.optimum
+    return {
+        "arm": tuned.arm.label,
+        "best_rate": tuned.best,
+        "optimum": None if found is None else dataclasses.asdict(found),
+        "seeds": list(tuned.seeds),
+        "near": list(tuned.near),
+        "curve": [
+            {"rate": p.rate, "losses": {str(s): _number(v) for s, v in sorted(p.losses.items())}}
+            for p in tuned.curve
+        ],
+        "runs": {str(seed): made.record.run_id for seed, made in tuned.runs.items()},
+        "reasons": [dataclasses.asdict(reason) for reason in tuned.reasons],
+    }
+
+
+def _number(value: float) -> float | None:
+    """Return a loss, None where the run diverged: JSON has no infinity."""
+    return value if math.isfinite(value) else None
 
 
 def _explained(margin: float) -> str:
