@@ -38,6 +38,7 @@ FLOOR = {
     "training": 4,
     "evaluation": 4,
     "scoring": 4,
+    "claims": 5,
     "sweeps": 5,
     "runs": 5,
     "launching": 6,
@@ -77,7 +78,7 @@ def test_imports_point_down() -> None:
 @pytest.mark.parametrize(
     "module",
     [
-        *("config", "records", "toolworld", "statistics", "report", "arms", "arms.table"),
+        *("config", "records", "toolworld", "statistics", "report", "arms", "arms.table", "claims"),
         *("bfcl", "bfcl.export", "scoring", "plans", "plan_scoring"),
         *("frozen", "study", "study.reporting", "sweeps.status", "sweeps.plan"),
         *("launching.jobs", "launching.dispatch", "launching.processes", "launching.here"),

@@ -2,12 +2,16 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from conftest import ROOT, SMOKE, Cli
 from experiments import arms, records
+from experiments.errors import ConfigError
+from hydra_plugins import _experiments_tuning as tuning
 
 LINE = ("-m", "hydra/sweeper=tuned", "hydra.sweep.dir=out", *SMOKE, "trainer.max_steps=2")
 SEEDS = "hydra.sweeper.seeds=[0,43]"
@@ -52,28 +56,61 @@ def test_a_tuned_sweep_searches_decides_and_reuses_what_is_finished(
     assert status.stdout.startswith(f"out: {len(made)} finished, 0 to do")
 
 
+KEYS: dict[str, Any] = {
+    "seeds": None, "rates": None, "furthest": 12, "score": "loss/nll", "margin": None, "arms": None,
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    ("arguments", "sentence"),
+    ("line", "keys", "sentence"),
     [
-        (["seed=0,1"], "seed=0,1: hydra/sweeper=tuned gives every arm the same seeds; list them "
+        ("seed=0,1", {}, "seed=0,1: hydra/sweeper=tuned gives every arm the same seeds; list them "
          "in hydra.sweeper.seeds."),
-        (["trainer.learning_rate=1e-2,1e-3"], "trainer.learning_rate=1e-2,1e-3: hydra/sweeper="
+        ("trainer.learning_rate=1e-2,1e-3", {}, "trainer.learning_rate=1e-2,1e-3: hydra/sweeper="
          "tuned chooses the rates; give one rate as the middle of the first grid, or its ends in "
          "hydra.sweeper.rates, not both."),
-        (["hydra.sweeper.seeds=[0,0]"], "hydra.sweeper.seeds=[0, 0]: give different seeds, 5 or "
+        ("trainer.learning_rate=1e-2", {"rates": [1e-3, 1e-2]}, "trainer.learning_rate=1e-2: "
+         "hydra/sweeper=tuned chooses the rates; give one rate as the middle of the first grid, "
+         "or its ends in hydra.sweeper.rates, not both."),
+        ("lora.dropout=interval(0,1)", {}, "lora.dropout=interval(0,1): arms are listed, an "
+         "interval has no list; name values, or search with hydra/sweeper=optuna."),
+        ("lora.r=4", {"seeds": [0, 0]}, "hydra.sweeper.seeds=[0, 0]: give different seeds, 5 or "
          "more."),
-        (["hydra.sweeper.score=mine"], "hydra.sweeper.score=mine: no metric declares its "
+        ("lora.r=4", {"rates": [0.1, 0.01]}, "hydra.sweeper.rates=[0.1, 0.01]: give the two ends "
+         "of the first grid, such as [1e-3,3e-2], or leave it out for seven rates around each "
+         "arm's own."),
+        ("lora.r=4", {"furthest": -1}, "hydra.sweeper.furthest=-1: must be at least 0."),
+        ("lora.r=4", {"margin": 0}, "hydra.sweeper.margin=0: must be above 0, in the unit of "
+         "loss/nll; null = a twentieth of what the first arm gains over its base."),
+        ("lora.r=4", {"score": "mine"}, "hydra.sweeper.score=mine: no metric declares its "
          "direction; name a score of the test split such as loss/nll or calls/exact."),
-        (["lora.r=4,0"], "1 of 2 arms are illegal, none was started:"),
-        (["data.validation_rows=0"], "1 of 1 arms are illegal, none was started:"),
+        ("lora.r=4", {"arms": [["lora=none"], ["seed=1"]]}, "hydra.sweeper.arms: seed=1: rates "
+         "and seeds are chosen by hydra/sweeper=tuned; see hydra.sweeper.rates and "
+         "hydra.sweeper.seeds."),
     ],
 )  # fmt: skip
-def test_a_mistake_in_a_tuned_sweep_is_one_sentence_and_starts_nothing(
-    cli: Cli, tmp_path: Path, arguments: list[str], sentence: str
-) -> None:
-    done = cli(*LINE, *arguments)
+def test_a_key_without_a_meaning_is_refused(line: str, keys: dict[str, Any], sentence: str) -> None:
+    parsed = OverridesParser.create().parse_overrides([line])
+    with pytest.raises(ConfigError) as caught:
+        tuning.refuse(KEYS | keys, parsed)
+        tuning.batch(parsed, (KEYS | keys)["arms"])
+    assert str(caught.value) == sentence
+
+
+def test_arms_that_are_no_grid_are_listed_and_meet_every_cell_of_it() -> None:
+    parsed = OverridesParser.create().parse_overrides(["data.limit=9,18", "tracker=none"])
+    listed = [["lora=none"], ["lora=all_linear", "lora.r=4"]]
+    assert tuning.batch(parsed, listed) == [
+        [f"data.limit={limit}", "tracker=none", *one] for one in listed for limit in (9, 18)
+    ]
+
+
+def test_illegal_arms_are_all_named_and_none_is_started(cli: Cli, tmp_path: Path) -> None:
+    listed = "hydra.sweeper.arms=[['lora=none','lora.r=4'],['data.validation_rows=0'],['lora=qv']]"
+    done = cli(*LINE, listed)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
-    [line] = [text for text in done.stderr.splitlines() if text.startswith("error: ")]
-    assert line.removeprefix("error: ").startswith(sentence)
+    assert "2 of 3 arms are illegal, none was started:" in done.stderr
+    assert "lora.r is set with lora=none" in done.stderr
+    assert "rates are chosen on the validation split, and there is none" in done.stderr
     assert not list(tmp_path.glob("**/run.json"))

@@ -68,11 +68,9 @@ class Tuning:
         Raises:
             ConfigError: a key has no meaning here, or an arm is illegal.
         """
-        _refuse_keys(self._given)
-        _refuse_overrides(overrides, self._given)
+        refuse(self._given, overrides)
         self.seeds = tuple(int(seed) for seed in self._given["seeds"] or planning.SEEDS)
-        [batch] = BasicSweeper.split_arguments(list(overrides), None)
-        self._arms = self._checked(batch)
+        self._arms = self._checked(batch(overrides, self._given["arms"]))
         found = records.read_all(self._sweep_dir)
         self._number = 1 + max((r.job or 0 for r in found), default=-1)
         first = planning.REACH * 2 + 1
@@ -206,10 +204,34 @@ class Tuning:
         plan.write_shared(self._sweep_dir, RESULTS, text)
 
 
+def batch(overrides: Sequence[Override], listed: Sequence[Sequence[str]] | None) -> list[list[str]]:
+    """Return the overrides of each arm: those listed, each with every cell of the grid."""
+    [grid] = BasicSweeper.split_arguments(list(overrides), None)
+    if listed is None:
+        return [list(cell) for cell in grid]
+    for text in [str(text) for one in listed for text in one]:
+        if text.startswith((f"{_RATE}=", f"{_SEED}=")):
+            raise ConfigError(
+                f"hydra.sweeper.arms: {text}: rates and seeds are chosen by hydra/sweeper=tuned; "
+                "see hydra.sweeper.rates and hydra.sweeper.seeds."
+            )
+    return [[*cell, *map(str, one)] for one in listed for cell in grid]
+
+
 def _plain(tree: Mapping[str, Any]) -> dict[str, Any]:
     """Return a config as a record holds it."""
     plain: dict[str, Any] = json.loads(json.dumps(tree, default=str))
     return plain
+
+
+def refuse(given: Mapping[str, Any], overrides: Sequence[Override]) -> None:
+    """Refuse keys of the sweeper and overrides that have no meaning in a tuned sweep.
+
+    Raises:
+        ConfigError: naming the first one.
+    """
+    _refuse_keys(given)
+    _refuse_overrides(overrides, given)
 
 
 def _refuse_keys(given: Mapping[str, Any]) -> None:

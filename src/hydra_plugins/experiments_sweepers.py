@@ -255,6 +255,8 @@ class TunedConfig:
     _target_: str = f"{__name__}.TunedSweeper"
     params: dict[str, Any] | None = None
     max_failure_rate: float | None = None
+    arms: list[list[str]] | None = None
+    """Arms that are no grid, each a list of overrides; combined with every cell of `params`."""
     seeds: list[int] | None = None
     """The first one searches, all of them decide; null = five scattered ones."""
     rates: list[float] | None = None

@@ -22,6 +22,8 @@ Code = Literal[
     "flat_curve",
     "outside_grid",
     "same_numbers",
+    "no_arm",
+    "gate",
 ]
 
 

@@ -26,6 +26,7 @@ from experiments.statistics.intervals import (
 )
 from experiments.statistics.noise import NoiseFloor, noise_floor
 from experiments.statistics.power import (
+    MOST_SEEDS,
     Chances,
     chances,
     detectable_effect,
@@ -36,6 +37,7 @@ from experiments.statistics.resampling import bootstrap_interval, paired_bootstr
 from experiments.statistics.ties import tie_words, tied_groups
 
 __all__ = [
+    "MOST_SEEDS",
     "ROUNDING",
     "Bounds",
     "Chances",

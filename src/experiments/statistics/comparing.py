@@ -13,6 +13,7 @@ rejective multiple test procedure", Scand. J. Statist. 6 (1979).
 
 import dataclasses
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -37,6 +38,8 @@ class Comparison:
     p_equivalence: float
     """p of the two one-sided tests that the difference is at least the margin."""
     direction: Direction
+    deviation: float
+    """Standard deviation of the paired differences; 0 for a single pair."""
     alpha: float = 0.05
 
     @property
@@ -86,8 +89,16 @@ def compare(
 
         p_difference = float(ttest_1samp(gaps, 0.0).pvalue)
         p_equivalence = float(DescrStatsW(gaps).ttost_mean(-margin, margin)[0])
+    deviation = statistics.stdev(gaps) if len(gaps) > 1 else 0.0
     return Comparison(
-        difference, equivalence, margin, p_difference, p_equivalence, direction, alpha
+        difference=difference,
+        equivalence=equivalence,
+        margin=margin,
+        p_difference=p_difference,
+        p_equivalence=p_equivalence,
+        direction=direction,
+        deviation=deviation,
+        alpha=alpha,
     )
 
 
