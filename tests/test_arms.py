@@ -13,6 +13,7 @@ from experiments import arms
 from experiments.arms import Design, Tuned, grid_rate
 from experiments.arms.planning import SEEDS
 from experiments.records import Record
+from experiments.statistics import NoiseFloor
 
 FIRST = Design(*arms.first_grid(1e-2))
 FULL, ATTENTION = ("lora=none",), ("lora=attention",)
@@ -200,6 +201,16 @@ def test_a_worse_arm_is_found_and_stays_found_in_a_family() -> None:
     assert [one.finding for one in found] == ["worse", "tied"]
     assert found[0].comparison is not None
     assert found[0].comparison.difference.estimate == pytest.approx(0.2, abs=0.01)
+
+
+def test_a_difference_within_twice_the_noise_floor_is_none() -> None:
+    full = tuned(tuned_records(parabola(1e-3), FIRST, FULL))
+    worse = tuned(tuned_records(parabola(1e-2, floor=0.3), FIRST))
+    for deviation, finding in ((0.05, "worse"), (0.15, "undecided")):
+        floor = NoiseFloor(deviation, 2 * deviation, cells=1, runs=2)
+        compared = arms.contrast(full, worse, 0.05, floor=floor)
+        assert compared.finding == finding
+        assert ("noise_floor" in codes(compared)) == (finding == "undecided")
 
 
 def broken(name: str) -> list[Record]:

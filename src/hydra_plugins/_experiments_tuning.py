@@ -55,7 +55,7 @@ class Tuning:
         self._given = given
         self._sweep_dir = sweep_dir
         self._jobs = jobs.Jobs(context, master, sweep_dir)
-        self._attempted: set[tuple[int, Cell]] = set()
+        self._attempted: set[tuple[int, Cell, int]] = set()
         self._run_ids: dict[str, None] = {}
         self._number = 0
         self._opened = False
@@ -116,7 +116,7 @@ class Tuning:
             ExperimentError: a run is illegal at one of its rates or seeds.
         """
         made = {arm.key: arm for arm in arms.read(self._current())}
-        ready = []
+        ready: list[jobs.Job] = []
         for planned in self._arms:
             arm = made.get(planned.key)
             asked = arms.next_cells(arm, planned.design)
@@ -125,14 +125,33 @@ class Tuning:
                 newest = max(arm.made, key=lambda one: one.record.started_at)
                 cells.insert(0, Cell(newest.rate, newest.seed))
             for cell in cells:
-                if (planned.number, cell) not in self._attempted:
-                    self._attempted.add((planned.number, cell))
-                    ready.append(self._jobs.prepare(self._number, planned.job(cell)))
-                    self._number += 1
+                self._add(ready, planned, cell)
+            if asked.phase == "done" and arm is not None:
+                self._add_repeat(ready, planned, arm)
             self._say_phase(planned, asked)
         self._opened = True
         self._write_plan(made, ready)
         return ready
+
+    def _add(self, ready: list[jobs.Job], planned: Planned, cell: Cell, repeat: int = 0) -> None:
+        """Prepare a run, unless this start has made it already."""
+        if (planned.number, cell, repeat) in self._attempted:
+            return
+        self._attempted.add((planned.number, cell, repeat))
+        again = ["rerun=true"] if repeat else []
+        ready.append(self._jobs.prepare(self._number, [*planned.job(cell), *again]))
+        self._number += 1
+
+    def _add_repeat(self, ready: list[jobs.Job], planned: Planned, arm: Arm) -> None:
+        """Ask for the next repeat of the arm's best run, which measures the noise floor."""
+        tuned = arms.tune(arm, self.seeds)
+        made = tuned.runs.get(self.seeds[0])
+        if made is None or not int(self._given["repeats"]):
+            return
+        own = [r for r in self._current() if r.run_id == made.record.run_id]
+        count = sum(r.status == "finished" for r in own)
+        if count <= int(self._given["repeats"]):
+            self._add(ready, planned, Cell(made.rate, made.seed), repeat=count)
 
     def _say_phase(self, planned: Planned, asked: planning.Next) -> None:
         words = " ".join(planned.overrides) or "defaults"
@@ -188,7 +207,9 @@ class Tuning:
     def summary(self) -> str:
         """Return the table of the tuned arms as text."""
         margin = self._given["margin"]
-        header, rows, notes = table.lines(self.tuned(), str(self._given["score"]), margin)
+        score = str(self._given["score"])
+        floor = arms.repeats(self._current(), score)
+        header, rows, notes = table.lines(self.tuned(), score, margin, floor)
         width = report.line_width()
         below = [textwrap.fill(note, width, subsequent_indent="  ") for note in notes]
         grid = tables.aligned(tables.Grid(header, rows), width)
@@ -243,8 +264,9 @@ def _refuse_keys(given: Mapping[str, Any]) -> None:
             f"hydra.sweeper.rates={list(rates)}: give the two ends of the first grid, such as "
             "[1e-3,3e-2], or leave it out for seven rates around each arm's own."
         )
-    if int(given["furthest"]) < 0:
-        raise ConfigError(f"hydra.sweeper.furthest={given['furthest']}: must be at least 0.")
+    for key in ("furthest", "repeats"):
+        if int(given[key]) < 0:
+            raise ConfigError(f"hydra.sweeper.{key}={given[key]}: must be at least 0.")
     if given["margin"] is not None and not given["margin"] > 0:
         raise ConfigError(
             f"hydra.sweeper.margin={given['margin']}: must be above 0, in the unit of "

@@ -263,6 +263,8 @@ class TunedConfig:
     """Ends of the first grid; null = seven rates around the one that an arm would have."""
     furthest: int = 12
     """Grid steps, a factor of 1.78 each, that a search may go beyond its first grid."""
+    repeats: int = 0
+    """How often each arm's best run is made again, to measure the noise floor of the machine."""
     score: str = "loss/nll"
     """Score of the test split that the arms are compared by."""
     margin: float | None = None

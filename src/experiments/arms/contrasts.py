@@ -9,7 +9,7 @@ from experiments import metrics, statistics
 from experiments.arms.reading import mixed
 from experiments.arms.reasons import Reason, blocking
 from experiments.arms.tuning import Tuned
-from experiments.statistics import Comparison, Direction, Finding
+from experiments.statistics import Comparison, Direction, Finding, NoiseFloor
 
 TESTED_ON = "loss/nll"
 """The final numbers: loss on the test split, in nats per trained token."""
@@ -58,6 +58,7 @@ def contrast(
     margin: float | None,
     score: str = TESTED_ON,
     may_differ: Collection[str] = (),
+    floor: NoiseFloor | None = None,
 ) -> Contrast:
     """Compare an arm with a reference by the seeds that both have at their best rates.
 
@@ -67,6 +68,7 @@ def contrast(
         margin: the largest difference that does not matter, in the score's unit.
         score: of the tuned model; `loss/nll` is that of the test split.
         may_differ: reasons that do not count here, such as `mixed_data` where data are compared.
+        floor: of the score, where it was measured; a difference within twice of it is none.
     """
     a, b = reference.final(score), arm.final(score)
     seeds = sorted(set(a) & set(b))
@@ -82,7 +84,7 @@ def contrast(
     else:
         values = [a[s] for s in seeds], [b[s] for s in seeds]
         comparison = statistics.compare(*values, margin, _direction(score))
-        reasons += _same_numbers(*values)
+        reasons += [*_same_numbers(*values), *_in_the_noise(comparison, floor)]
     kept = dict.fromkeys(reason for reason in reasons if reason.code not in may_differ)
     return Contrast(reference, arm, score, comparison, tuple(kept))
 
@@ -117,6 +119,16 @@ def equal_tuning(tuned: Sequence[Tuned]) -> list[Reason]:
         text = "; ".join(f"{one.arm.label}: {', '.join(map(str, one.seeds))}" for one in chosen)
         reasons.append(Reason("unequal_seeds", f"the arms were decided by other seeds ({text})"))
     return reasons
+
+
+def _in_the_noise(comparison: Comparison, floor: NoiseFloor | None) -> Iterator[Reason]:
+    gap = comparison.difference.estimate
+    if floor is not None and comparison.finding in ("better", "worse") and floor.covers(gap):
+        yield Reason(
+            "noise_floor",
+            f"the difference {gap:.3g} is within twice the noise floor {floor.deviation:.3g}, by "
+            f"which {floor.cells} repeated runs differ from themselves",
+        )
 
 
 def _same_numbers(a: Sequence[float], b: Sequence[float]) -> Iterator[Reason]:

@@ -22,6 +22,7 @@ Code = Literal[
     "flat_curve",
     "outside_grid",
     "same_numbers",
+    "noise_floor",
     "no_arm",
     "gate",
 ]

@@ -9,14 +9,18 @@ from experiments import statistics
 from experiments.arms.contrasts import TESTED_ON, contrast, family, gain_margin
 from experiments.arms.planning import PER_DECADE
 from experiments.arms.reasons import Reason
+from experiments.arms.regret import regret
 from experiments.arms.tuning import Tuned
-from experiments.statistics import Interval
+from experiments.statistics import Interval, NoiseFloor
 
 HEADER = ("arm", "rates", "seeds", "best rate", "optimum", TESTED_ON, "difference", "it is")
 
 
 def lines(
-    tuned: Sequence[Tuned], score: str = TESTED_ON, margin: float | None = None
+    tuned: Sequence[Tuned],
+    score: str = TESTED_ON,
+    margin: float | None = None,
+    floor: NoiseFloor | None = None,
 ) -> tuple[list[str], list[list[str]], list[str]]:
     """Return the header, a row per arm, and the sentences below the table.
 
@@ -24,13 +28,14 @@ def lines(
         tuned: the arms; the first one is the reference.
         score: of the tuned model.
         margin: as in `contrast`; None = a twentieth of what the first arm gains over its base.
+        floor: as in `contrast`.
     """
     header = [*HEADER[:5], score, *HEADER[6:]]
     if not tuned:
         return header, [], []
     reference, *others = tuned
     margin = gain_margin(reference, score) if margin is None else margin
-    found = family([contrast(reference, arm, margin, score) for arm in others])
+    found = family([contrast(reference, arm, margin, score, floor=floor) for arm in others])
     rows = [[*_own(reference, score), "reference", "-"]]
     notes = [_note(reference.arm.label, reason) for reason in reference.reasons]
     for one in found:
@@ -41,6 +46,11 @@ def lines(
         notes += [_note(one.arm.arm.label, r) for r in one.reasons if r not in known]
     if margin is not None and found:
         notes.insert(0, _explained(margin))
+    if floor is not None:
+        notes.append(
+            f"Noise floor of {score}: {floor.deviation:.2g} (standard deviation of a run around "
+            f"its cell; {floor.runs} runs of {floor.cells} cells)."
+        )
     return header, rows, list(dict.fromkeys(notes))
 
 
@@ -54,11 +64,25 @@ def as_data(tuned: Tuned) -> dict[str, Any]:
         "seeds": list(tuned.seeds),
         "near": list(tuned.near),
         "curve": [
-            {"rate": p.rate, "losses": {str(s): _number(v) for s, v in sorted(p.losses.items())}}
+            {
+                "rate": p.rate,
+                "losses": {str(s): _number(v) for s, v in sorted(p.losses.items())},
+                "regret": _regret(tuned, p.rate),
+            }
             for p in tuned.curve
         ],
         "runs": {str(seed): made.record.run_id for seed, made in tuned.runs.items()},
         "reasons": [dataclasses.asdict(reason) for reason in tuned.reasons],
+    }
+
+
+def _regret(tuned: Tuned, rate: float) -> dict[str, Any]:
+    """Return what a rate costs against the best one: a share of the loss, and nats by seed."""
+    found = regret(tuned, rate)
+    relative = None if found.relative is None else _number(found.relative)
+    return {
+        "relative": relative,
+        "nats": None if found.nats is None else dataclasses.asdict(found.nats),
     }
 
 

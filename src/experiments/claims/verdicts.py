@@ -99,7 +99,8 @@ def _case(claim: Claim, found: Sequence[Record]) -> _Case:
     case = _Case(claim, arm, reference, tuple(reasons))
     if claim.kind == "difference" and arm is not None and reference is not None:
         margin = arms.gain_margin(reference, claim.score, claim.margin or 0)
-        compared = arms.contrast(reference, arm, margin, claim.score, claim.may_differ)
+        floor = arms.repeats(found, claim.score)
+        compared = arms.contrast(reference, arm, margin, claim.score, claim.may_differ, floor)
         case = dataclasses.replace(case, contrast=compared)
     return case
 
