@@ -47,9 +47,13 @@ def test_a_tuned_sweep_searches_decides_and_reuses_what_is_finished(
     again = cli(*line, "hydra.sweeper.repeats=1")
     assert again.returncode == 0, again.stderr
     assert again.stdout.count("finished before in") == 1  # one run says whether all still hold
-    assert {
-        r.folder.name: r.path.read_bytes() for r in records.read_all(tmp_path / "out")
-    } == before
+    after = records.read_all(tmp_path / "out")
+    repeats = [r for r in after if r.folder.name not in before]
+    assert {r.folder.name: r.path.read_bytes() for r in after if r not in repeats} == before
+    assert [r.provenance["rerun"] for r in repeats] == [True]
+    floor = arms.repeats(after)
+    assert floor is not None and (floor.deviation, floor.runs) == (0.0, 2)  # a CPU repeats exactly
+    assert "Noise floor of loss/nll: 0" in again.stdout
     status = cli("status", "out", module=True)
     assert status.stdout.startswith(f"out: {len(made)} finished, 0 to do")
 

@@ -154,7 +154,8 @@ class Tuning:
             self._add(ready, planned, Cell(made.rate, made.seed), repeat=count)
 
     def _say_phase(self, planned: Planned, asked: planning.Next) -> None:
-        words = " ".join(planned.overrides) or "defaults"
+        shown = [t for t in planned.overrides if not t.startswith(("sweeps=", "tracker="))]
+        words = " ".join(shown) or "defaults"
         if asked.phase == "edge":
             say(
                 f"arm {planned.number} ({words}): the best rate lies on the edge of the grid, "

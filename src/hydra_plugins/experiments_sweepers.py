@@ -198,7 +198,9 @@ class TunedSweeper(_Sweeper):
         return answers
 
     def _summary(self) -> str:
-        return super()._summary() if self._tuning is None else str(self._tuning.summary())
+        if self._tuning is None or not self._tuning.tuned():  # nothing to choose a rate from yet
+            return super()._summary()
+        return str(self._tuning.summary())
 
 
 def sweep_name(overrides: Sequence[str]) -> str:
