@@ -328,6 +328,7 @@ def test_the_noise_floor_comes_from_runs_that_were_made_again() -> None:
     assert (floor.cells, floor.runs) == (1, 2)
     assert floor.deviation == pytest.approx(0.02 / math.sqrt(2))
     assert arms.repeats([first]) is None
+    assert arms.repeats([first, first]) is None  # one run, read from two places
 
 
 def test_the_table_says_rate_difference_and_finding_and_what_is_wrong() -> None:

@@ -36,6 +36,7 @@ def made(name: str, design: Design, optimum: float, floor: float = 0.1, **change
         one.config["lora"] = {"method": name, "init": "default", "alpha": 32.0, "dropout": 0.0}
         one.curve = [{"step": 1, "grad_norm": 1.0}]
         one.plan = {"steps": 50, "batch_size": 8}
+        one.model = {"parameters": 600_000_000}
     return found
 
 
@@ -65,7 +66,7 @@ def test_a_difference_is_held_against_what_the_claim_expects(
     assert found.effect is not None
     assert found.effect.estimate == pytest.approx(floor - 0.1, abs=0.01)
     assert (found.seeds, found.missing) == (5, ())
-    assert found.scope.startswith("as stated: tiny, 50 steps of 8 rows, constant rate, fp32 on cpu")
+    assert found.scope == "tiny, 50 steps of 8 rows, constant rate, fp32 on cpu"
 
 
 @pytest.mark.parametrize(
@@ -147,6 +148,13 @@ def test_a_norm_that_was_not_logged_does_not_pass_the_gate_on_clipping() -> None
     for one in [*full, *lora]:
         one.curve = []
     assert "gate no_clipping: no gradient norm was logged" in verdict(claim, full, lora).missing
+
+
+def test_a_verdict_on_a_small_model_is_marked_as_one_on_a_mechanism() -> None:
+    full, lora = made("none", FULL, 1e-3), made("lora", FIRST, 1e-2)
+    for one in [*full, *lora]:
+        one.model = {"parameters": 1_000_000}
+    assert verdict(TIED, full, lora).scope.startswith("mechanism (tiny model), tiny, 50 steps")
 
 
 def test_too_few_seeds_and_a_dirty_tree_allow_no_verdict() -> None:

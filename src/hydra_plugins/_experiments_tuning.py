@@ -16,7 +16,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig
 
 from experiments import arms, config, metrics, records, report
-from experiments.arms import Arm, Cell, Design, planning, table
+from experiments.arms import Arm, Cell, Design, Made, planning, table
 from experiments.config import RunConfig
 from experiments.errors import ConfigError, ExperimentError, TrainingError
 from experiments.progress import say
@@ -121,9 +121,8 @@ class Tuning:
             arm = made.get(planned.key)
             asked = arms.next_cells(arm, planned.design)
             cells = list(asked.cells)
-            if not self._opened and arm is not None and arm.made:
-                newest = max(arm.made, key=lambda one: one.record.started_at)
-                cells.insert(0, Cell(newest.rate, newest.seed))
+            if not self._opened and (known := _newest(arm)) is not None:
+                cells.insert(0, Cell(known.rate, known.seed))
             for cell in cells:
                 self._add(ready, planned, cell)
             if asked.phase == "done" and arm is not None:
@@ -224,6 +223,13 @@ class Tuning:
         """
         text = json.dumps([table.as_data(one) for one in self.tuned()], indent=1) + "\n"
         plan.write_shared(self._sweep_dir, RESULTS, text)
+
+
+def _newest(arm: Arm | None) -> Made | None:
+    """Return the arm's newest finished run, if there is one."""
+    made = arm.made if arm is not None else ()
+    finished = [one for one in made if one.record.status == "finished"]
+    return max(finished, key=lambda one: one.record.started_at, default=None)
 
 
 def batch(overrides: Sequence[Override], listed: Sequence[Sequence[str]] | None) -> list[list[str]]:

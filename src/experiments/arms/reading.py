@@ -91,16 +91,16 @@ def arm_key(config: Mapping[str, Any]) -> str:
 def repeats(found: Iterable[Record], score: str = TUNED_ON) -> NoiseFloor | None:
     """Return the noise floor of a score, from runs that were made again (`rerun=true`).
 
-    A cell is one run_id made by one code from one set of data on one kind of device. None where
-    nothing was repeated.
+    A cell is one run_id made by one code from one set of data on one kind of device. A record that
+    is given twice, from a sweep and from its report, is one run. None where nothing was repeated.
     """
-    cells: dict[str, list[float]] = {}
+    cells: dict[str, dict[str, float]] = {}
     for record in found:
         value = record.scores.get("tuned", {}).get(score)
         if record.status == "finished" and value is not None and math.isfinite(value):
             cell = json.dumps([record.run_id, record.identity], sort_keys=True, default=str)
-            cells.setdefault(cell, []).append(value)
-    return statistics.noise_floor(list(cells.values()))
+            cells.setdefault(cell, {})[record.started_at] = value
+    return statistics.noise_floor([list(own.values()) for own in cells.values()])
 
 
 def mixed(made: Sequence[Record]) -> Iterator[Reason]:

@@ -16,6 +16,8 @@ from experiments.statistics import Interval
 
 Word = Literal["supported", "contradicted", "undecided", "not tested"]
 
+_TINY = 100_000_000
+"""Models with fewer parameters show that an effect exists, not that the claim holds."""
 _OPPOSITE = {"better": "worse", "worse": "better"}
 
 
@@ -279,9 +281,10 @@ def _scope(tuned: Sequence[Tuned]) -> str:
     first = runs[0]
     model, trainer = first.config.get("model") or {}, first.config.get("trainer") or {}
     device = first.identity.get("device_class")
-    small = "mechanism (tiny model)" if model.get("embedded") else "as stated"
+    tiny = int(first.model.get("parameters") or 0) < _TINY or bool(model.get("embedded"))
     parts = [
-        f"{small}: {model.get('label')}",
+        *(["mechanism (tiny model)"] if tiny else []),
+        str(model.get("label")),
         f"{first.plan.get('steps')} steps of {trainer.get('batch_size')} rows",
         f"{trainer.get('lr_schedule')} rate",
         f"{first.identity.get('precision')} on {device}",
