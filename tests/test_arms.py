@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arm_records import BASE, IDENTITY, one_arm, parabola, record, tuned_records
+from arm_records import BASE, IDENTITY, Curve, one_arm, parabola, record, tuned_records
 from experiments import arms
 from experiments.arms import Design, Tuned, grid_rate
 from experiments.arms.planning import SEEDS
@@ -211,6 +211,46 @@ def test_a_difference_within_twice_the_noise_floor_is_none() -> None:
         compared = arms.contrast(full, worse, 0.05, floor=floor)
         assert compared.finding == finding
         assert ("noise_floor" in codes(compared)) == (finding == "undecided")
+
+
+def with_own_test_noise(made: list[Record], curve: Curve, generator: np.random.Generator) -> Tuned:
+    """Give each run a test loss whose noise is not that of the validation loss it is chosen by."""
+    for one in made:
+        loss = curve(one.config["trainer"]["learning_rate"], one.config["seed"])
+        one.scores["tuned"]["loss/nll"] = loss + generator.normal(0, SIGMA)
+    return tuned(made)
+
+
+SIGMA = 0.002
+"""Standard deviation of a cell's test loss, in nats."""
+
+
+@pytest.mark.slow
+def test_simulated_tuned_sweeps_at_five_seeds_reach_their_levels() -> None:
+    generator, sweeps = np.random.default_rng(0), 150
+    margin = 2.5 * SIGMA * math.sqrt(2)  # 2.5 standard deviations of a paired difference
+    found: dict[str, list[str]] = {"null": [], "twice": [], "at the margin": []}
+    for number in range(sweeps):
+        clean = parabola(1e-3, noise=0.0, noise_seed=number)
+        made = tuned_records(parabola(1e-3, noise=SIGMA, noise_seed=number), FIRST, FULL)
+        full = with_own_test_noise(made, clean, generator)
+        contrasts = []
+        for effect in (0.0, 2 * margin, margin):
+            # what a seed does is the same in all arms; each test loss has noise of its own
+            curve = shifted(parabola(1e-2, noise=0.0, noise_seed=number), effect)
+            noisy = shifted(parabola(1e-2, noise=SIGMA, noise_seed=number), effect)
+            arm = with_own_test_noise(tuned_records(noisy, FIRST), curve, generator)
+            contrasts.append(arms.contrast(full, arm, margin))
+        for name, one in zip(found, arms.family(contrasts), strict=True):
+            found[name].append(one.finding)
+    error = 3 * math.sqrt(0.05 * 0.95 / sweeps)
+    assert found["twice"].count("worse") / sweeps >= 0.95 - error
+    assert found["null"].count("tied") / sweeps >= 0.95
+    assert found["at the margin"].count("tied") / sweeps <= 0.05 + error
+
+
+def shifted(curve: Curve, effect: float) -> Curve:
+    return lambda rate, seed: curve(rate, seed) + effect
 
 
 def broken(name: str) -> list[Record]:
