@@ -37,6 +37,7 @@ FLOOR = {
     "adapters": 3,
     "metrics": 3,
     "study": 3,
+    "arms": 4,
     "frozen": 4,
     "report": 4,
     "handover": 4,
@@ -47,6 +48,7 @@ FLOOR = {
     "scoring": 4,
     "planning": 5,
     "explain": 5,
+    "claims": 5,
     "sweeps": 5,
     "runs": 6,
     "launching": 7,
@@ -87,7 +89,7 @@ def test_imports_point_down() -> None:
 @pytest.mark.parametrize(
     "module",
     [
-        *("config", "records", "toolworld", "statistics", "report"),
+        *("config", "records", "toolworld", "statistics", "report", "arms", "arms.table", "claims"),
         *("bfcl", "bfcl.export", "scoring", "plans", "plan_scoring"),
         *("tracking", "dashboard", "explain", "explain.showing", "verifying"),
         *("frozen", "study", "study.reporting", "sweeps.status", "sweeps.plan"),

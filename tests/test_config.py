@@ -15,7 +15,8 @@ from experiments.errors import ConfigError
 CONF_FILES = sorted(
     path.relative_to(ROOT / "conf").with_suffix("").as_posix()
     for path in (ROOT / "conf").rglob("*/*.yaml")
-    if path.relative_to(ROOT / "conf").parts[0] != "hydra"  # launchers have tests of their own
+    # launchers and claims have tests of their own
+    if path.relative_to(ROOT / "conf").parts[0] not in ("hydra", "claims")
 )
 # Files that describe something the user has to name.
 NEEDED = {

@@ -73,7 +73,8 @@ def test_code_identity_follows_the_code_that_can_change_a_result(tmp_path: Path)
         return records.code_identity(copy)
 
     before = records.code_identity()
-    assert identity_with("statistics.py", "# a report's arithmetic\n") == before
+    assert identity_with("statistics/intervals.py", "# a report's arithmetic\n") == before
+    assert identity_with("arms/tuning.py", "# which rate\n") == before
     assert identity_with("report/tables.py", "# a column\n") == before
     assert identity_with("training.py", "# the trainer\n") != before
     assert identity_with("runs/attempt.py", "# the run\n") != before

@@ -20,7 +20,7 @@ def test_a_sweep_file_composes_and_says_what_it_varies(
     assert name not in ("reports", "single", "trackio")
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         cfg = compose("config", overrides=[f"sweeps={name}"], return_hydra_config=True)
-    assert cfg.hydra.sweeper.params
+    assert cfg.hydra.sweeper.params or cfg.hydra.sweeper.arms
     assert cfg.hydra.sweeper._target_.startswith("hydra_plugins.experiments_sweepers.")
     text = file.read_text(encoding="utf-8")
     assert text.startswith("# @package _global_\n")  # below another comment Hydra ignores it

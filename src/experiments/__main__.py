@@ -103,6 +103,11 @@ def _parser() -> argparse.ArgumentParser:
     export.set_defaults(verb=_export)
     explain.add_parser(verbs)
     dashboard.add_parser(verbs)
+    claims = verbs.add_parser("claims", help="say which claims the runs at hand support")
+    claims.add_argument("ids", nargs="*", help="files of conf/claims (default: all)")
+    claims.add_argument("--outputs", type=Path, default=Path("outputs"), help="where sweeps are")
+    claims.add_argument("--out", type=Path, help="default: OUTPUTS/reports/claims")
+    claims.set_defaults(verb=_claims)
     return parser
 
 
@@ -359,6 +364,20 @@ def _export(given: argparse.Namespace) -> None:
     from experiments import scoring
 
     print(*scoring.export_run(given.run, given.out), sep="\n")
+
+
+def _claims(given: argparse.Namespace) -> None:
+    from experiments import report
+    from experiments.claims import files, runs_of, table, verdicts
+
+    root = Path(os.environ.get("EXPERIMENTS_ROOT", ".")).resolve()
+    every = files.load(root / "conf" / "claims")
+    shown = {claim.id for claim in files.load(root / "conf" / "claims", given.ids)}
+    # All claims are one family, whichever are shown.
+    found = [v for v in verdicts.judge(every, runs_of(every, given.outputs)) if v.claim.id in shown]
+    print(table.text(found, report.line_width()))
+    for file in table.write(found, given.out or given.outputs / "reports" / "claims"):
+        print(f"wrote {file}")
 
 
 def _read_tools(path: Path | None) -> list[object]:

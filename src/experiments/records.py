@@ -40,7 +40,7 @@ SOURCE = Path(__file__).parent
 
 # Modules and folders that cannot change a score: editing them must not void finished runs.
 _WITHOUT_INFLUENCE = (
-    *("__main__.py", "report", "statistics.py", "tracking.py", "progress.py"),
+    *("__main__.py", "report", "statistics", "tracking.py", "progress.py", "arms", "claims"),
     *("budget.py", "handover", "config/runtime.py", "config/tokens.py", "config/planning.py"),
     *("plan_scoring.py", "dashboard.py", "explain", "verifying.py"),
     *("pretrain.py", "pretraining_text.py", "runs/facts.py", "config/explaining.py"),

@@ -3,7 +3,7 @@
 The leading underscore keeps Hydra from importing this file in every application.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hydra.core.override_parser.types import Override
@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from experiments import budget, records, report
 from experiments.errors import ConfigError, OutOfBudget
-from experiments.sweeps import plan, status
+from experiments.sweeps import status
 
 _ONE_FOR_ALL = ("budget", "hub", "resume_from")
 
@@ -39,10 +39,10 @@ def ends_at(overrides: Sequence[Override], master: DictConfig) -> float | None:
         raise ConfigError(f"budget.hours={hours}: must be a number of hours, or null.") from error
 
 
-def print_table(sweep_dir: Path) -> None:
-    """Print the table of a sweep's runs, with those that were not begun, and send it to trackio."""
+def print_end(sweep_dir: Path, summary: Callable[[], str]) -> None:
+    """Print a sweep's summary and send its tables to trackio; nothing where no run was begun."""
     if any(sweep_dir.glob(f"*/{records.FILE_NAME}")):
-        print(report.summarise(sweep_dir, plan.not_begun(sweep_dir)), flush=True)
+        print(summary(), flush=True)
         if sent := report.send(sweep_dir):
             print(sent, flush=True)
 

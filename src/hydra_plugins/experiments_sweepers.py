@@ -1,4 +1,4 @@
-"""The sweepers: `checked`, a grid of which every job is validated first, and `optuna`, a search.
+"""The sweepers: `checked` grids, `optuna` searches, and `tuned` grids of arms at their own rates.
 
 Hydra finds sweepers only in the namespace package `hydra_plugins`, and imports this file in every
 Hydra application of the environment: nothing heavy may be imported at the top.
@@ -72,7 +72,7 @@ class _Sweeper(Sweeper):
                 with watching.watching(self._sweep_dir):
                     answers = self._run(overrides)
             finally:
-                runtime.print_table(self._sweep_dir)
+                runtime.print_end(self._sweep_dir, self._summary)
             if self._failed:
                 raise TrainingError(
                     f"{len(self._failed)} of {self._done} jobs failed; their records in "
@@ -84,6 +84,13 @@ class _Sweeper(Sweeper):
     @abstractmethod
     def _run(self, overrides: Sequence[Override]) -> list[Any]:
         """Run the jobs that the overrides describe and return their answers."""
+
+    def _summary(self) -> str:
+        """Return what is printed at the end, however the sweep ends."""
+        from experiments import report
+        from experiments.sweeps import plan
+
+        return report.summarise(self._sweep_dir, plan.not_begun(self._sweep_dir))
 
     def _too_many_failed(self, total: int) -> bool:
         """Say so once more runs have failed than `max_failure_rate` allows of all."""
@@ -175,6 +182,39 @@ class OptunaSweeper(_Sweeper):
         return answers
 
 
+class TunedSweeper(_Sweeper):
+    """A grid of arms, each at its own learning rate; see `experiments.arms`."""
+
+    def __init__(self, **given: Any) -> None:
+        self.params = given["params"]
+        self.max_failure_rate = given["max_failure_rate"]
+        self.given = given
+        self._tuning: Any = None
+
+    def _run(self, overrides: Sequence[Override]) -> list[Any]:
+        from hydra_plugins import _experiments_tuning as tuning
+
+        found = tuning.Tuning(self.given, self._context, self._master, self._sweep_dir)
+        found.open(overrides)
+        self._tuning = found
+        answers = []
+        while asked := found.ask():
+            for state, value, number in found.run(self.launcher, asked):
+                self._done += 1
+                if state in ("failed", "oom"):
+                    self._failed[str(number)] = str(value)
+                answers.append(value)
+            if self._too_many_failed(found.total):
+                break
+        found.write_results()
+        return answers
+
+    def _summary(self) -> str:
+        if self._tuning is None or not self._tuning.tuned():  # nothing to choose a rate from yet
+            return super()._summary()
+        return str(self._tuning.summary())
+
+
 def sweep_name(overrides: Sequence[str]) -> str:
     """Name a sweep that has no file after its overrides, whatever their order.
 
@@ -222,8 +262,36 @@ class OptunaConfig:
     """Refused: a space that depends on a trial cannot be checked before it starts."""
 
 
+@dataclasses.dataclass
+class TunedConfig:
+    """The keys of `hydra/sweeper=tuned`; described in docs/sweeps.md."""
+
+    _target_: str = f"{__name__}.TunedSweeper"
+    params: dict[str, Any] | None = None
+    max_failure_rate: float | None = None
+    arms: list[list[str]] | None = None
+    """Arms that are no grid, each a list of overrides; combined with every cell of `params`."""
+    seeds: list[int] | None = None
+    """The first one searches, all of them decide; null = five scattered ones."""
+    rates: list[float] | None = None
+    """Ends of the first grid; null = seven rates around the one that an arm would have."""
+    furthest: int = 12
+    """Grid steps, a factor of 1.78 each, that a search may go beyond its first grid."""
+    repeats: int = 0
+    """How often each arm's best run is made again, to measure the noise floor of the machine."""
+    score: str = "loss/nll"
+    """Score of the test split that the arms are compared by."""
+    margin: float | None = None
+    """Difference that does not matter, in the score's unit; null = a twentieth of what the first
+    arm gains over the untuned base."""
+
+
 _store = ConfigStore.instance()
-for _name, _node in (("checked", CheckedConfig), ("optuna", OptunaConfig)):
+for _name, _node in (
+    ("checked", CheckedConfig),
+    ("optuna", OptunaConfig),
+    ("tuned", TunedConfig),
+):
     _store.store(group="hydra/sweeper", name=_name, node=_node, provider="lora-experiments")
 for _group, _known in (("sampler", specs.SAMPLERS), ("pruner", specs.PRUNERS)):
     for _name, _spec in _known.items():

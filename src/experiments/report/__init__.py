@@ -93,7 +93,7 @@ def write(path: Path, out: Path, not_begun: Sequence[Record] = ()) -> list[Path]
 
 def send(folder: Path) -> str | None:
     """Send the report of a sweep's folder to the dashboard; see `dashboard_page.send`."""
-    return dashboard_page.send(folder, _build(folder))
+    return dashboard_page.send(folder, _build(folder, ()))
 
 
 def model_card(record: Record) -> str:

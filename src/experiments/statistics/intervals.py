@@ -1,4 +1,4 @@
-"""Scores in, intervals and paired differences out: pure functions, no tables and no files.
+"""Scores in, intervals and paired differences out.
 
 An interval says what it runs over. Over seeds, it covers what another seed would change; over
 items, it covers what other test rows would change and says nothing about seeds.
@@ -34,7 +34,7 @@ class Interval:
     """Number of seeds or items."""
     over: Over
     method: str
-    """`student t`, `wilson`, `paired t` or `none`."""
+    """`student t`, `wilson`, `paired t`, `bca bootstrap` or `none`."""
 
 
 def mean_interval(
@@ -58,10 +58,10 @@ def mean_interval(
         ValueError: no value, a value that is not finite or outside the bounds, or a confidence
             outside (0, 1).
     """
-    data = _checked(values, confidence)
+    data = checked(values, confidence)
     if bounds and not (bounds[0] <= min(data) and max(data) <= bounds[1]):
         raise ValueError(f"values from {min(data)} to {max(data)} leave the bounds {bounds}")
-    n, mean = len(data), _mean(data)
+    n, mean = len(data), within_mean(data)
     if n == 1:
         return Interval(mean, None, None, 1, over, "none")
     from scipy.stats import t
@@ -85,7 +85,7 @@ def proportion_interval(successes: int, n: int, confidence: float = 0.95) -> Int
     """
     if n < 1 or not 0 <= successes <= n:
         raise ValueError(f"{successes} of {n} is no share: 0 <= successes <= n and n >= 1")
-    _checked([0.0], confidence)
+    checked([0.0], confidence)
     from scipy.stats import binomtest
 
     share = successes / n
@@ -108,7 +108,7 @@ def items_interval(
     Raises:
         ValueError: as `mean_interval`.
     """
-    data = _checked(values, confidence)
+    data = checked(values, confidence)
     if set(data) <= {0.0, 1.0}:
         return proportion_interval(round(sum(data)), len(data), confidence)
     return mean_interval(data, confidence, "items", bounds)
@@ -222,12 +222,17 @@ def verdict_words(difference: Interval, direction: Direction) -> str:
     return "better" if (low > 0) == (direction == "maximize") else "worse"
 
 
-def _mean(data: Sequence[float]) -> float:
+def within_mean(data: Sequence[float]) -> float:
     """Return the mean, within the values' range: rounding must not push it out."""
     return min(max(math.fsum(data) / len(data), min(data)), max(data))
 
 
-def _checked(values: Sequence[float], confidence: float) -> list[float]:
+def checked(values: Sequence[float], confidence: float) -> list[float]:
+    """Return the values as floats.
+
+    Raises:
+        ValueError: there is none, one is not finite, or the confidence is outside (0, 1).
+    """
     data = [float(value) for value in values]
     if not data:
         raise ValueError("no values: an interval needs at least one")

@@ -1,0 +1,52 @@
+"""Records in, arms with tuned learning rates out: what an ablation may compare.
+
+An arm is a config with its learning rate tuned. Methods want different rates, so a comparison at
+one shared rate compares how well that rate suits each; an arm's rate is therefore chosen on the
+validation split, over a log grid, the same way for every arm, and its final numbers are those of
+the test split at the chosen rate.
+
+In the order of the flow: `reading` (records to arms), `planning` (which runs an arm still needs),
+`tuning` (the chosen rate, and why it may not be trusted), `curves` (the optimum between grid
+points), `regret` (what another rate or a rule of thumb costs), `contrasts` (arm against arm),
+`table` (lines of text).
+
+Every function is pure; what cannot be said is a `Reason` in the result, not an exception.
+"""
+
+from experiments.arms.contrasts import Contrast, contrast, equal_tuning, family, gain_margin
+from experiments.arms.curves import Optimum, optimum, rate_ratio
+from experiments.arms.planning import Cell, Design, first_grid, grid_rate, next_cells
+from experiments.arms.reading import Arm, Made, arm_key, read, repeats
+from experiments.arms.reasons import Reason, blocking
+from experiments.arms.regret import Regret, hidden_size_rate, regret, ten_times
+from experiments.arms.tuning import Point, Tuned, tune
+
+__all__ = [
+    "Arm",
+    "Cell",
+    "Contrast",
+    "Design",
+    "Made",
+    "Optimum",
+    "Point",
+    "Reason",
+    "Regret",
+    "Tuned",
+    "arm_key",
+    "blocking",
+    "contrast",
+    "equal_tuning",
+    "family",
+    "first_grid",
+    "gain_margin",
+    "grid_rate",
+    "hidden_size_rate",
+    "next_cells",
+    "optimum",
+    "rate_ratio",
+    "read",
+    "regret",
+    "repeats",
+    "ten_times",
+    "tune",
+]

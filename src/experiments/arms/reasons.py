@@ -1,0 +1,43 @@
+"""Why a result carries no verdict, or a verdict with a remark: a code and a sentence."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+Code = Literal[
+    "missing_cells",
+    "unequal_seeds",
+    "one_seed",
+    "few_seeds",
+    "all_diverged",
+    "edge_optimum",
+    "coarse_grid",
+    "unequal_tuning",
+    "mixed_data",
+    "mixed_code",
+    "mixed_base",
+    "mixed_environment",
+    "dirty_tree",
+    "no_score",
+    "flat_curve",
+    "outside_grid",
+    "same_numbers",
+    "noise_floor",
+    "no_arm",
+    "gate",
+]
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Something that a result lacks or that is wrong with its records."""
+
+    code: Code
+    text: str
+    blocks: bool = True
+    """Whether no verdict can stand on it; a remark does not block."""
+
+
+def blocking(reasons: Iterable[Reason]) -> list[Reason]:
+    """Return the reasons that allow no verdict, each once."""
+    return list(dict.fromkeys(reason for reason in reasons if reason.blocks))

@@ -1,0 +1,114 @@
+"""Conditions of a claim's setting: a tuned arm in, whether its runs were made under them out.
+
+A comparison outside the setting that a claim is about neither supports nor contradicts it. Each
+gate says what it saw; what cannot be seen in the records does not pass.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from experiments.arms import Tuned
+from experiments.records import Record
+
+CLIPPED_SHARE = 0.01
+"""Largest share of logged steps whose gradient was clipped."""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A condition and what was seen of it."""
+
+    name: str
+    passed: bool
+    text: str
+
+
+def constant_rate(runs: Sequence[Record]) -> str | None:
+    """The learning rate is constant, without warm-up."""
+    seen = {(_at(r, "trainer.lr_schedule"), _at(r, "trainer.warmup_share")) for r in runs}
+    return None if seen <= {("constant", 0.0), ("constant", 0)} else f"schedules {_shown(seen)}"
+
+
+def no_weight_decay(runs: Sequence[Record]) -> str | None:
+    """Weight decay is 0."""
+    seen = {_at(r, "trainer.weight_decay") for r in runs}
+    return None if seen == {0} else f"weight decay {_shown(seen)}"
+
+
+def no_dropout(runs: Sequence[Record]) -> str | None:
+    """Dropout is 0; full fine-tuning has none."""
+    seen = {_at(r, "lora.dropout") or 0 for r in runs}
+    return None if seen == {0} else f"dropout {_shown(seen)}"
+
+
+def fp32_weights(runs: Sequence[Record]) -> str | None:
+    """Trained weights are fp32: with bf16 weights small updates of full fine-tuning are lost."""
+    seen = {r.identity.get("precision") for r in runs}
+    return None if seen == {"fp32"} else f"precision {_shown(seen)}"
+
+
+def no_clipping(runs: Sequence[Record]) -> str | None:
+    """At most a hundredth of the logged steps had their gradient clipped."""
+    norms = [(float(p["grad_norm"]), r) for r in runs for p in r.curve if "grad_norm" in p]
+    if not norms:
+        return "no gradient norm was logged"
+    clipped = sum(norm > float(_at(r, "trainer.max_grad_norm") or math.inf) for norm, r in norms)
+    share = clipped / len(norms)
+    return None if share <= CLIPPED_SHARE else f"{share:.0%} of the logged steps were clipped"
+
+
+def zero_start(runs: Sequence[Record]) -> str | None:
+    """LoRA starts as no change at all (B = 0)."""
+    seen = {_at(r, "lora.init") for r in runs if _at(r, "lora.method") == "lora"}
+    return None if seen <= {"default"} else f"initialisations {_shown(seen)}"
+
+
+def alpha_32(runs: Sequence[Record]) -> str | None:
+    """Alpha is 32 at every rank, as in "LoRA Without Regret"."""
+    seen = {_at(r, "lora.alpha") for r in runs if _at(r, "lora.method") == "lora"}
+    return None if seen <= {32.0} else f"alpha {_shown(seen)}"
+
+
+def same_steps(runs: Sequence[Record]) -> str | None:
+    """All runs have the same number of steps of the same number of rows."""
+    seen = {(r.plan.get("steps"), r.plan.get("batch_size")) for r in runs}
+    return None if len(seen) == 1 else f"(steps, rows a step) {_shown(seen)}"
+
+
+def same_parameters(runs: Sequence[Record]) -> str | None:
+    """All runs train the same number of parameters."""
+    seen = {r.adapter.get("trainable_parameters") for r in runs}
+    return None if len(seen) == 1 and None not in seen else f"trained parameters {_shown(seen)}"
+
+
+GATES: dict[str, Callable[[Sequence[Record]], str | None]] = {
+    gate.__name__: gate
+    for gate in (
+        *(constant_rate, no_weight_decay, no_dropout, fp32_weights, no_clipping),
+        *(zero_start, alpha_32, same_steps, same_parameters),
+    )
+}
+"""Name -> function that says what is wrong, None where nothing is."""
+
+
+def check(names: Sequence[str], tuned: Sequence[Tuned]) -> list[Gate]:
+    """Return what the gates say of the runs that a verdict stands on."""
+    runs = [made.record for one in tuned for made in one.runs.values()]
+    found = []
+    for name in names:
+        wrong = GATES[name](runs) if runs else "there is no run to look at"
+        found.append(Gate(name, wrong is None, wrong or str(GATES[name].__doc__).splitlines()[0]))
+    return found
+
+
+def _at(record: Record, key: str) -> Any:
+    node: Any = record.config
+    for part in key.split("."):
+        node = node.get(part) if isinstance(node, dict) else None
+    return node
+
+
+def _shown(seen: set[Any]) -> str:
+    return ", ".join(sorted(map(str, seen)))

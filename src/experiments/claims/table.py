@@ -1,0 +1,85 @@
+"""Verdicts in, a table, a page and a JSON file out."""
+
+import csv
+import dataclasses
+import io
+import json
+import math
+import textwrap
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments import records
+from experiments.claims.verdicts import Effect, Verdict
+from experiments.report import tables
+
+_HEADER = ("claim", "verdict", "effect", "estimate with 95 % interval", "allowed", "seeds", "file")
+_READING = (
+    "Intervals are of one claim alone; p values of differences are adjusted by Holm over all "
+    "claims. Undecided is no result in favour of either side."
+)
+
+
+def grid(verdicts: Sequence[Verdict]) -> tables.Grid:
+    """Return a line per claim; `file` is the start of the hash of the claim's file."""
+    return tables.Grid(list(_HEADER), [_row(one) for one in verdicts])
+
+
+def text(verdicts: Sequence[Verdict], width: int) -> str:
+    """Return the table and what is missing, as plain text."""
+    notes = [textwrap.fill(n, width, subsequent_indent="  ") for n in (_READING, *_notes(verdicts))]
+    return "\n\n".join([tables.aligned(grid(verdicts), width), "\n".join(notes)]) + "\n"
+
+
+def write(verdicts: Sequence[Verdict], out: Path) -> list[Path]:
+    """Write README.md, claims.csv and claims.json into a folder and return their paths.
+
+    Raises:
+        RecordError: they cannot be written.
+    """
+    table = io.StringIO()
+    csv.writer(table, lineterminator="\n").writerows([_HEADER, *map(_row, verdicts)])
+    data = [_data(one) for one in verdicts]
+    content = {
+        "README.md": _page(verdicts),
+        "claims.csv": table.getvalue(),
+        "claims.json": json.dumps(data, indent=1, ensure_ascii=False) + "\n",
+    }
+    for name, written in content.items():
+        records.write_whole(out / name, written.encode(), advice="name another place with --out")
+    return [out / name for name in content]
+
+
+def _page(verdicts: Sequence[Verdict]) -> str:
+    lines = [f"- {tables.escaped(note)}" for note in (_READING, *_notes(verdicts))]
+    parts = ["# Claims", tables.markdown(grid(verdicts)), "\n".join(lines)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _row(verdict: Verdict) -> list[str]:
+    claim, effect = verdict.claim, verdict.effect
+    shown = ("-", "-", "-") if effect is None else (effect.name, _number(effect), effect.allowed)
+    label = f"{claim.number} {claim.id}"
+    return [label, verdict.word, *shown, str(verdict.seeds or "-"), claim.sha256]
+
+
+def _number(effect: Effect) -> str:
+    ends = ["?" if end is None else f"{end:.3g}" for end in (effect.low, effect.high)]
+    return f"{effect.estimate:.3g} [{', '.join(ends)}]"
+
+
+def _notes(verdicts: Sequence[Verdict]) -> Iterator[str]:
+    for one in verdicts:
+        scope = f" Holds for: {one.scope}." if one.scope else ""
+        yield f"{one.claim.number}: {one.claim.sentence} ({one.claim.source}){scope}"
+        for sentence in one.missing:
+            yield f"{one.claim.number} is {one.word}: {sentence}."
+
+
+def _data(verdict: Verdict) -> dict[str, Any]:
+    tree = dataclasses.asdict(verdict)
+    effect = tree["effect"]
+    if effect is not None and not math.isfinite(effect["estimate"]):
+        effect["estimate"] = None  # JSON has no infinity: the rule's runs diverged
+    return tree

@@ -1,0 +1,316 @@
+"""Between Hydra and `experiments.arms`: arms become jobs until each has its learning rate.
+
+The leading underscore keeps Hydra from importing this file in every application.
+"""
+
+import dataclasses
+import json
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.types import Override
+from hydra.types import HydraContext
+from omegaconf import DictConfig
+
+from experiments import arms, config, metrics, records, report
+from experiments.arms import Arm, Cell, Design, Made, planning, table
+from experiments.config import RunConfig
+from experiments.errors import ConfigError, ExperimentError, TrainingError
+from experiments.progress import say
+from experiments.records import Record
+from experiments.report import tables
+from experiments.sweeps import plan
+from hydra_plugins import _experiments_jobs as jobs
+
+RESULTS = "tuning.json"
+_RATE, _SEED = "trainer.learning_rate", "seed"
+
+
+@dataclasses.dataclass(frozen=True)
+class Planned:
+    """An arm of the sweep."""
+
+    number: int
+    overrides: tuple[str, ...]
+    """Without learning rate and seed."""
+    key: str
+    design: Design
+
+    def job(self, cell: Cell) -> list[str]:
+        """Return the overrides of one of its runs."""
+        folder = f"{self.number}_rate{cell.rate:g}_seed{cell.seed}"
+        own = [f"{_RATE}={cell.rate:g}", f"{_SEED}={cell.seed}", f"hydra.sweep.subdir={folder}"]
+        return [*self.overrides, *own]
+
+
+class Tuning:
+    """One start of a sweep that tunes every arm's learning rate."""
+
+    def __init__(
+        self, given: Mapping[str, Any], context: HydraContext, master: DictConfig, sweep_dir: Path
+    ) -> None:
+        self._given = given
+        self._sweep_dir = sweep_dir
+        self._jobs = jobs.Jobs(context, master, sweep_dir)
+        self._attempted: set[tuple[int, Cell, int]] = set()
+        self._run_ids: dict[str, None] = {}
+        self._number = 0
+        self._opened = False
+        self.total = 0
+        """Runs that are made or asked for; it grows while the arms are searched."""
+
+    def open(self, overrides: Sequence[Override]) -> None:
+        """Check all arms before the first run starts.
+
+        Raises:
+            ConfigError: a key has no meaning here, or an arm is illegal.
+        """
+        refuse(self._given, overrides)
+        self.seeds = tuple(int(seed) for seed in self._given["seeds"] or planning.SEEDS)
+        self._arms = self._checked(batch(overrides, self._given["arms"]))
+        found = records.read_all(self._sweep_dir)
+        self._number = 1 + max((r.job or 0 for r in found), default=-1)
+        first = planning.REACH * 2 + 1
+        least = len(self._arms) * (first + 3 * (len(self.seeds) - 1))
+        say(
+            f"{len(self._arms)} arms, at least {least} runs: {first} rates with seed "
+            f"{self.seeds[0]} an arm, then {len(self.seeds)} seeds at the three rates around its "
+            "best"
+        )
+
+    def _checked(self, batch: Sequence[Sequence[str]]) -> list[Planned]:
+        found: dict[str, Planned] = {}
+        problems = []
+        for overrides in batch:
+            try:
+                _, run = self._jobs.check(overrides)
+                _refuse_without_validation(run)
+                arm = self._planned(len(found), overrides, run)
+                found.setdefault(arm.key, arm)
+            except ExperimentError as error:
+                problems.append(f"arm {' '.join(overrides)}: {error}")
+        jobs.refuse(problems, f"{len(problems)} of {len(batch)} arms are illegal, none was started")
+        return list(found.values())
+
+    def _planned(self, number: int, overrides: Sequence[str], run: RunConfig) -> Planned:
+        ends = self._given["rates"]
+        if ends is not None:
+            low, high = planning.grid_step(float(ends[0])), planning.grid_step(float(ends[1]))
+        else:
+            assert run.trainer.learning_rate is not None, "config.load resolves this"
+            low, high = arms.first_grid(run.trainer.learning_rate)
+        design = Design(low, high, self.seeds, int(self._given["furthest"]))
+        own = tuple(text for text in overrides if not text.startswith(f"{_RATE}="))
+        return Planned(number, own, arms.arm_key(_plain(config.canonical(run))), design)
+
+    def ask(self) -> list[jobs.Job]:
+        """Return the runs that are needed next, of all arms; none where every arm is done.
+
+        The first time, a finished run of each arm is among them: it is reused unless data, code
+        or weights have changed since, and then all of them have to be made again.
+
+        Raises:
+            ExperimentError: a run is illegal at one of its rates or seeds.
+        """
+        made = {arm.key: arm for arm in arms.read(self._current())}
+        ready: list[jobs.Job] = []
+        for planned in self._arms:
+            arm = made.get(planned.key)
+            asked = arms.next_cells(arm, planned.design)
+            cells = list(asked.cells)
+            if not self._opened and (known := _newest(arm)) is not None:
+                cells.insert(0, Cell(known.rate, known.seed))
+            for cell in cells:
+                self._add(ready, planned, cell)
+            if asked.phase == "done" and arm is not None:
+                self._add_repeat(ready, planned, arm)
+            self._say_phase(planned, asked)
+        self._opened = True
+        self._write_plan(made, ready)
+        return ready
+
+    def _add(self, ready: list[jobs.Job], planned: Planned, cell: Cell, repeat: int = 0) -> None:
+        """Prepare a run, unless this start has made it already."""
+        if (planned.number, cell, repeat) in self._attempted:
+            return
+        self._attempted.add((planned.number, cell, repeat))
+        again = ["rerun=true"] if repeat else []
+        ready.append(self._jobs.prepare(self._number, [*planned.job(cell), *again]))
+        self._number += 1
+
+    def _add_repeat(self, ready: list[jobs.Job], planned: Planned, arm: Arm) -> None:
+        """Ask for the next repeat of the arm's best run, which measures the noise floor."""
+        tuned = arms.tune(arm, self.seeds)
+        made = tuned.runs.get(self.seeds[0])
+        if made is None or not int(self._given["repeats"]):
+            return
+        own = [r for r in self._current() if r.run_id == made.record.run_id]
+        count = sum(r.status == "finished" for r in own)
+        if count <= int(self._given["repeats"]):
+            self._add(ready, planned, Cell(made.rate, made.seed), repeat=count)
+
+    def _say_phase(self, planned: Planned, asked: planning.Next) -> None:
+        shown = [t for t in planned.overrides if not t.startswith(("sweeps=", "tracker="))]
+        words = " ".join(shown) or "defaults"
+        if asked.phase == "edge":
+            say(
+                f"arm {planned.number} ({words}): the best rate lies on the edge of the grid, "
+                f"{planned.design.furthest} steps out; hydra.sweeper.furthest widens it"
+            )
+        elif asked.cells:
+            rates = sorted({cell.rate for cell in asked.cells})
+            what = f"{len(asked.cells)} runs at {', '.join(f'{rate:g}' for rate in rates)}"
+            say(f"arm {planned.number} ({words}), {asked.phase}: {what}")
+
+    def _current(self) -> list[Record]:
+        """Return the records of the sweep's arms that were made as the newest of each was."""
+        groups: dict[str, list[Record]] = {planned.key: [] for planned in self._arms}
+        for record in records.read_all(self._sweep_dir):
+            if record.config and (group := groups.get(arms.arm_key(record.config))) is not None:
+                group.append(record)
+        kept = []
+        for group in groups.values():
+            over = [r for r in group if r.identity and r.status in ("finished", "failed")]
+            if over:
+                identity = max(over, key=lambda r: r.started_at).identity
+                kept += [r for r in over if not records.differences(r.identity, identity)]
+        return kept
+
+    def _write_plan(self, made: Mapping[str, Arm], ready: Sequence[jobs.Job]) -> None:
+        own = [made[planned.key] for planned in self._arms if planned.key in made]
+        for run_id in [one.record.run_id for arm in own for one in arm.made]:
+            self._run_ids[run_id] = None
+        for job in ready:
+            self._run_ids[job.run_id] = None
+        self.total = len(self._run_ids)
+        plan.write(self._sweep_dir, plan.Plan("tuned", self.total, list(self._run_ids)))
+
+    def run(
+        self, launcher: Any, ready: Sequence[jobs.Job]
+    ) -> Iterator[tuple[jobs.Ended, Any, int]]:
+        """Launch jobs and yield how each ended; a diverged run has been tried, it did not fail."""
+        for results in jobs.launch(launcher, ready):
+            for job, returned in results:
+                state, value = jobs.ended(returned)
+                diverged = isinstance(value, TrainingError) and value.step is not None
+                yield ("finished" if diverged else state), value, job.number
+
+    def tuned(self) -> list[arms.Tuned]:
+        """Return the arms of this sweep as they are now."""
+        made = {arm.key: arm for arm in arms.read(self._current())}
+        own = [made[planned.key] for planned in self._arms if planned.key in made]
+        return [arms.tune(arm, self.seeds) for arm in own]
+
+    def summary(self) -> str:
+        """Return the table of the tuned arms as text."""
+        margin = self._given["margin"]
+        score = str(self._given["score"])
+        floor = arms.repeats(self._current(), score)
+        header, rows, notes = table.lines(self.tuned(), score, margin, floor)
+        width = report.line_width()
+        below = [textwrap.fill(note, width, subsequent_indent="  ") for note in notes]
+        grid = tables.aligned(tables.Grid(header, rows), width)
+        return "\n\n".join([grid, "\n".join(below)]) + "\n"
+
+    def write_results(self) -> None:
+        """Write what was chosen to the sweep's folder.
+
+        Raises:
+            RecordError: the folder cannot be written.
+        """
+        text = json.dumps([table.as_data(one) for one in self.tuned()], indent=1) + "\n"
+        plan.write_shared(self._sweep_dir, RESULTS, text)
+
+
+def _newest(arm: Arm | None) -> Made | None:
+    """Return the arm's newest finished run, if there is one."""
+    made = arm.made if arm is not None else ()
+    finished = [one for one in made if one.record.status == "finished"]
+    return max(finished, key=lambda one: one.record.started_at, default=None)
+
+
+def batch(overrides: Sequence[Override], listed: Sequence[Sequence[str]] | None) -> list[list[str]]:
+    """Return the overrides of each arm: those listed, each with every cell of the grid."""
+    [grid] = BasicSweeper.split_arguments(list(overrides), None)
+    if listed is None:
+        return [list(cell) for cell in grid]
+    for text in [str(text) for one in listed for text in one]:
+        if text.startswith((f"{_RATE}=", f"{_SEED}=")):
+            raise ConfigError(
+                f"hydra.sweeper.arms: {text}: rates and seeds are chosen by hydra/sweeper=tuned; "
+                "see hydra.sweeper.rates and hydra.sweeper.seeds."
+            )
+    return [[*cell, *map(str, one)] for one in listed for cell in grid]
+
+
+def _plain(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a config as a record holds it."""
+    plain: dict[str, Any] = json.loads(json.dumps(tree, default=str))
+    return plain
+
+
+def refuse(given: Mapping[str, Any], overrides: Sequence[Override]) -> None:
+    """Refuse keys of the sweeper and overrides that have no meaning in a tuned sweep.
+
+    Raises:
+        ConfigError: naming the first one.
+    """
+    _refuse_keys(given)
+    _refuse_overrides(overrides, given)
+
+
+def _refuse_keys(given: Mapping[str, Any]) -> None:
+    seeds, rates = given["seeds"], given["rates"]
+    if seeds is not None and (not seeds or len(set(seeds)) < len(seeds)):
+        raise ConfigError(f"hydra.sweeper.seeds={list(seeds)}: give different seeds, 5 or more.")
+    if rates is not None and not (len(rates) == 2 and 0 < rates[0] < rates[1]):
+        raise ConfigError(
+            f"hydra.sweeper.rates={list(rates)}: give the two ends of the first grid, such as "
+            "[1e-3,3e-2], or leave it out for seven rates around each arm's own."
+        )
+    for key in ("furthest", "repeats"):
+        if int(given[key]) < 0:
+            raise ConfigError(f"hydra.sweeper.{key}={given[key]}: must be at least 0.")
+    if given["margin"] is not None and not given["margin"] > 0:
+        raise ConfigError(
+            f"hydra.sweeper.margin={given['margin']}: must be above 0, in the unit of "
+            f"{given['score']}; null = a twentieth of what the first arm gains over its base."
+        )
+    if metrics.direction(str(given["score"])) is None:
+        raise ConfigError(
+            f"hydra.sweeper.score={given['score']}: no metric declares its direction; name a "
+            "score of the test split such as loss/nll or calls/exact."
+        )
+
+
+def _refuse_overrides(overrides: Sequence[Override], given: Mapping[str, Any]) -> None:
+    for override in overrides:
+        key, text = override.get_key_element(), override.input_line
+        if override.is_sweep_override() and not override.is_discrete_sweep():
+            raise ConfigError(
+                f"{text}: arms are listed, an interval has no list; name values, or search with "
+                "hydra/sweeper=optuna."
+            )
+        if key == _SEED:
+            raise ConfigError(
+                f"{text}: hydra/sweeper=tuned gives every arm the same seeds; list them in "
+                "hydra.sweeper.seeds."
+            )
+        if key == _RATE and (override.is_sweep_override() or given["rates"] is not None):
+            raise ConfigError(
+                f"{text}: hydra/sweeper=tuned chooses the rates; give one rate as the middle of "
+                "the first grid, or its ends in hydra.sweeper.rates, not both."
+            )
+
+
+def _refuse_without_validation(run: RunConfig) -> None:
+    data = run.data
+    rows = data.validation_rows if data.source == "toolworld" else data.validation_share
+    if not rows:
+        raise ConfigError(
+            "rates are chosen on the validation split, and there is none: set "
+            "data.validation_rows or data.validation_share above 0."
+        )

@@ -1,0 +1,255 @@
+"""Claims as files, and the verdicts that records give: supported, contradicted, undecided."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from arm_records import IDENTITY, parabola, tuned_records
+from conftest import ROOT, Cli
+from experiments import arms, claims, records
+from experiments.arms import Design
+from experiments.claims import Claim, Verdict, table
+from experiments.errors import ConfigError
+from experiments.records import Record
+
+FOLDER = ROOT / "conf" / "claims"
+FIRST = Design(*arms.first_grid(1e-2))
+FULL = Design(*arms.first_grid(1e-3))
+TIED = Claim(
+    number="C1", sentence="LoRA is full fine-tuning.", source="a paper", sweep="mine",
+    arm={"lora.method": "lora"}, reference={"lora.method": "none"}, expects="tied", margin=0.05,
+)  # fmt: skip
+RATIO = dataclasses.replace(TIED, number="C5", kind="rate_ratio", low=5, high=20)
+RULE = dataclasses.replace(TIED, number="C5b", kind="rule_regret", rule="ten_times", margin=0.05)
+
+
+def made(name: str, design: Design, optimum: float, floor: float = 0.1, **changes: Any
+         ) -> list[Record]:  # fmt: skip
+    """Return the runs of a tuned arm; `name` is its method."""
+    curve = parabola(optimum, floor=floor, noise=0.0005)
+    found = tuned_records(curve, design, (f"lora={name}",), **changes)
+    for one in found:
+        one.config["lora"] = {"method": name, "init": "default", "alpha": 32.0, "dropout": 0.0}
+        one.curve = [{"step": 1, "grad_norm": 1.0}]
+        one.plan = {"steps": 50, "batch_size": 8}
+        one.model = {"parameters": 600_000_000}
+    return found
+
+
+def verdict(claim: Claim, *groups: list[Record]) -> Verdict:
+    [found] = claims.judge([claim], {"mine": [one for group in groups for one in group]})
+    return found
+
+
+@pytest.mark.parametrize(
+    ("floor", "expects", "word"),
+    [
+        (0.1, "tied", "supported"),
+        (0.4, "tied", "contradicted"),
+        (0.4, "worse", "supported"),
+        (0.4, "better", "contradicted"),
+        (0.1, "worse", "contradicted"),  # tied is the opposite of worse too
+        (-0.2, "better", "supported"),
+    ],
+)
+def test_a_difference_is_held_against_what_the_claim_expects(
+    floor: float, expects: str, word: str
+) -> None:
+    claim = dataclasses.replace(TIED, expects=expects)
+    full, lora = made("none", FULL, 1e-3), made("lora", FIRST, 1e-2, floor)
+    found = verdict(claim, full, lora)
+    assert found.word == word
+    assert found.effect is not None
+    assert found.effect.estimate == pytest.approx(floor - 0.1, abs=0.01)
+    assert (found.seeds, found.missing) == (5, ())
+    assert found.scope == "tiny, 50 steps of 8 rows, constant rate, fp32 on cpu"
+
+
+@pytest.mark.parametrize(
+    ("optimum", "word"), [(1e-2, "supported"), (1.5e-3, "contradicted"), (1.98e-2, "undecided")]
+)
+def test_a_ratio_of_rates_is_inside_outside_or_across_an_end(optimum: float, word: str) -> None:
+    found = verdict(RATIO, made("none", FULL, 1e-3), made("lora", FIRST, optimum))
+    assert found.word == word
+    if word == "undecided":
+        assert found.seeds_to_decide is not None
+        assert found.missing == (f"about {found.seeds_to_decide} seeds in all would decide",)
+
+
+def test_a_rule_is_judged_by_what_its_rate_costs() -> None:
+    full, lora = made("none", FULL, 1e-3), made("lora", FIRST, 1.05e-2)
+    assert verdict(RULE, full, lora).word == "supported"
+    far = verdict(RULE, full, made("lora", FIRST, 1e-3))
+    assert far.word == "undecided"
+    assert "one seed was run around the rule's rate" in far.missing[0]
+    size = dataclasses.replace(RULE, rule="hidden_size", hidden=1024, family="qwen", reference={})
+    outside = verdict(size, made("lora", FIRST, 1e-1))
+    assert "outside the tried rates" in outside.missing[0]
+
+
+def test_without_runs_the_line_that_makes_them_is_named() -> None:
+    found = verdict(TIED, made("none", FULL, 1e-3))
+    assert found.word == "undecided"
+    assert "no run of the arm (lora.method=lora) is finished: python train.py -m sweeps=mine" in (
+        found.missing
+    )
+
+
+def test_an_arm_that_is_not_one_arm_is_no_verdict() -> None:
+    two = made("lora", FIRST, 1e-2)
+    for one in (others := made("lora", FIRST, 1e-2)):
+        one.config["lora"]["r"] = 4
+    found = verdict(TIED, made("none", FULL, 1e-3), two, others)
+    assert found.word == "undecided"
+    assert "name more keys under arm in its file" in found.missing[0]
+
+
+@pytest.mark.parametrize(
+    ("gate", "change", "words"),
+    [
+        ("constant_rate", ("trainer", {"lr_schedule": "linear"}), "('linear', 0.0)"),
+        ("no_weight_decay", ("trainer", {"weight_decay": 0.1}), "weight decay 0.0, 0.1"),
+        ("no_dropout", ("lora", {"dropout": 0.1}), "dropout 0, 0.1"),
+        ("zero_start", ("lora", {"init": "gaussian"}), "initialisations gaussian"),
+        ("alpha_32", ("lora", {"alpha": 16.0}), "alpha 16.0"),
+        ("no_clipping", ("trainer", {"max_grad_norm": 0.5}), "50% of the logged steps"),
+        ("same_parameters", None, "trained parameters 1000, 2000"),
+        ("same_steps", None, "(steps, rows a step) (50, 8), (60, 8)"),
+        ("fp32_weights", None, "precision bf16"),
+    ],
+)
+def test_a_gate_that_fails_allows_no_verdict_and_says_what_it_saw(
+    gate: str, change: tuple[str, dict[str, Any]] | None, words: str
+) -> None:
+    claim = dataclasses.replace(TIED, gates=[gate])
+    full, lora = made("none", FULL, 1e-3), made("lora", FIRST, 1e-2)
+    assert verdict(claim, full, lora).word == "supported"
+    for one in lora:
+        if change is not None:
+            one.config[change[0]] = one.config[change[0]] | change[1]
+        one.adapter = {"trainable_parameters": 2000}
+        one.plan = {"steps": 60, "batch_size": 8}
+    if gate == "fp32_weights":
+        for one in [*full, *lora]:
+            one.identity = IDENTITY | {"precision": "bf16"}
+    found = verdict(claim, full, lora)
+    assert found.word == "undecided"
+    assert any(f"gate {gate}: " in text and words in text for text in found.missing)
+    assert [one.passed for one in found.gates] == [False]
+
+
+def test_a_norm_that_was_not_logged_does_not_pass_the_gate_on_clipping() -> None:
+    claim = dataclasses.replace(TIED, gates=["no_clipping"])
+    full, lora = made("none", FULL, 1e-3), made("lora", FIRST, 1e-2)
+    for one in [*full, *lora]:
+        one.curve = []
+    assert "gate no_clipping: no gradient norm was logged" in verdict(claim, full, lora).missing
+
+
+def test_a_verdict_on_a_small_model_is_marked_as_one_on_a_mechanism() -> None:
+    full, lora = made("none", FULL, 1e-3), made("lora", FIRST, 1e-2)
+    for one in [*full, *lora]:
+        one.model = {"parameters": 1_000_000}
+    assert verdict(TIED, full, lora).scope.startswith("mechanism (tiny model), tiny, 50 steps")
+
+
+def test_too_few_seeds_and_a_dirty_tree_allow_no_verdict() -> None:
+    three = dataclasses.replace(FIRST, seeds=(0, 43, 100))
+    full = made("none", dataclasses.replace(FULL, seeds=(0, 43, 100)), 1e-3)
+    few = verdict(TIED, full, made("lora", three, 1e-2, floor=0.4))
+    assert few.word == "undecided"
+    assert "3 seeds at the best rates, 5 are needed" in few.missing
+    dirty = made("lora", FIRST, 1e-2)
+    dirty[0].provenance = {"git_dirty": True}
+    found = verdict(TIED, made("none", FULL, 1e-3), dirty)
+    assert found.word == "undecided" and "uncommitted changes" in found.missing[0]
+
+
+def test_claims_are_one_family() -> None:
+    full, lora = made("none", FULL, 1e-3), made("lora", FIRST, 1e-2, floor=0.4)
+    found = claims.judge([TIED, RATIO, dataclasses.replace(TIED, expects="worse")],
+                         {"mine": [*full, *lora]})  # fmt: skip
+    assert [one.word for one in found] == ["contradicted", "supported", "supported"]
+
+
+def test_every_claim_of_the_project_is_whole_and_its_sweep_is_there() -> None:
+    found = claims.load(FOLDER)
+    assert len({claim.id for claim in found}) == len(found) >= 5
+    for claim in found:
+        assert claim.not_tested or (ROOT / "sweeps" / f"{claim.sweep}.yaml").is_file()
+        assert len(claim.sha256) == 12
+
+
+def test_the_hash_changes_with_the_file(tmp_path: Path) -> None:
+    text = (FOLDER / "lora_equals_full.yaml").read_text(encoding="utf-8")
+    hashes = []
+    for content in (text, text.replace("margin: 0.05", "margin: 0.2")):
+        (tmp_path / "one.yaml").write_text(content, encoding="utf-8")
+        hashes.append(claims.load(tmp_path)[0].sha256)
+    assert hashes[0] != hashes[1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"gatez": []}, "one.yaml: gatez: did you mean 'gates'? Allowed: "),
+        ({"gates": ["constant_rat"]}, "one.yaml: gates=constant_rat: did you mean 'constant_rate'"),
+        ({"kind": "diff"}, "one.yaml: kind=diff: did you mean 'difference'?"),
+        ({"expects": "equal"}, "one.yaml: expects=equal: "),
+        ({"margin": 5}, "one.yaml: margin=5.0: a share of the reference's gain, above 0"),
+        ({"margin": "much"}, "one.yaml: margin: "),
+        ({"sentence": ""}, "one.yaml: sentence is missing"),
+        ({"sweep": None}, "one.yaml: sweep is missing: name the file of sweeps/"),
+        ({"seeds": 1}, "one.yaml: seeds=1: must be at least 2"),
+        ({"kind": "rate_ratio"}, "one.yaml: low=None and high=None: the ends"),
+        ({"kind": "rule_regret", "rule": "twice"}, "one.yaml: rule=twice: "),
+        ({"arm": {}}, "one.yaml: arm and reference must name what the arms"),
+        ({"score": "mine"}, "one.yaml: score=mine: no metric declares its direction"),
+    ],
+)
+def test_a_mistake_in_a_claim_is_one_sentence(
+    tmp_path: Path, changes: dict[str, Any], sentence: str
+) -> None:
+    tree = yaml.safe_load((FOLDER / "lora_equals_full.yaml").read_text(encoding="utf-8"))
+    (tmp_path / "one.yaml").write_text(yaml.safe_dump(tree | changes), encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        claims.load(tmp_path)
+    assert sentence in str(caught.value)
+
+
+def test_an_unknown_claim_and_an_empty_folder_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="claim lora_equals_ful: did you mean 'lora_equals_full'"):
+        claims.load(FOLDER, ["lora_equals_ful"])
+    with pytest.raises(ConfigError, match="there is no claim in"):
+        claims.load(tmp_path)
+
+
+def test_the_table_says_what_is_missing_and_is_written_as_files(tmp_path: Path) -> None:
+    untested = Claim(number="C14", sentence="s", source="p", not_tested="it needs a cluster")
+    runs = [*made("none", FULL, 1e-3), *made("lora", FIRST, 1e-2)]
+    found = claims.judge([TIED, untested], {"mine": runs})
+    text = table.text(found, 200)
+    assert "supported" in text and "C14 is not tested: it needs a cluster." in text
+    files = table.write(found, tmp_path)
+    assert [file.name for file in files] == ["README.md", "claims.csv", "claims.json"]
+    data = json.loads((tmp_path / "claims.json").read_text())
+    assert [one["word"] for one in data] == ["supported", "not tested"]
+    before = [file.read_bytes() for file in files]
+    assert [file.read_bytes() for file in table.write(found, tmp_path)] == before
+
+
+def test_the_command_prints_the_claims_it_was_asked_for(cli: Cli, tmp_path: Path) -> None:
+    for at, one in enumerate([*made("none", FULL, 1e-3), *made("lora", FIRST, 1e-2)]):
+        one.folder = tmp_path / "outputs" / "lora_without_regret" / "full_and_ranks" / str(at)
+        if one.config["lora"]["method"] == "lora":
+            one.config["lora"]["r"] = 64
+        records.write(one)
+    done = cli("claims", "lora_equals_full", "mixture_of_experts", module=True)
+    assert done.returncode == 0, done.stderr
+    assert "C1 lora_equals_full" in done.stdout and "supported" in done.stdout
+    assert "C13 is not tested" in done.stdout and "C5" not in done.stdout
+    assert (tmp_path / "outputs" / "reports" / "claims" / "README.md").is_file()
