@@ -232,16 +232,33 @@ def test_a_batch_is_cut_into_pieces_as_wide_as_their_longest_row() -> None:
     assert [piece is batch for piece in pieces(batch, 3)] == [True]
 
 
-def test_rows_that_were_packed_into_one_are_not_cut() -> None:
-    packed = {"input_ids": torch.ones(1, 9), "position_ids": torch.ones(1, 9)}
+def test_packed_rows_are_cut_where_positions_begin_again() -> None:
+    positions = torch.tensor([[0, 1, 2, 0, 0, 1, 0, 1, 2]])
+    packed = {"input_ids": torch.arange(9)[None], "labels": positions, "position_ids": positions}
+    cut = [piece["input_ids"][0].tolist() for piece in pieces(packed, 2)]
+    assert cut == [[0, 1, 2, 3], [4, 5, 6, 7, 8]]
+    [whole] = pieces(packed, 4)
+    assert all(torch.equal(whole[name], packed[name]) for name in packed)
+
+
+def test_what_cannot_be_cut_by_rows_is_not_cut() -> None:
     passes = MicroBatches(4, "make room", [])
-    passes.begin([packed])
+    passes.begin([{"input_ids": torch.ones(4, 9), "images": torch.ones(2, 9)}])
 
     def full(_: Any) -> Any:
         raise MemoryError
 
-    with pytest.raises(TrainingError, match=r"one row of up to 9 tokens a pass: make room\."):
+    with pytest.raises(TrainingError, match=r"with 4 rows of up to 9 tokens a pass: make room\."):
         passes.next(full, lambda: None, 1)
+
+
+@pytest.mark.slow
+def test_packed_rows_that_did_not_fit_are_made_again_in_halves(
+    tmp_path: Path, undisturbed: Made
+) -> None:
+    made, task, _ = fit(tmp_path, "trainer.packing=true", backward=lambda number, _: number == 6)
+    same(made, task, undisturbed)
+    assert task.adapted == [{"step": 3, "micro_batch_size": 1, "before": 2}]
 
 
 @pytest.mark.parametrize(("rows", "halved"), [(8, 4), (6, 3), (3, 1), (10, 5), (9, 3)])

@@ -19,6 +19,7 @@ from typing import Any
 
 from experiments.evaluation.pool import Pool, append, is_plain, keep
 from experiments.models import Base
+from experiments.out_of_memory import is_out_of_memory
 from experiments.progress import say
 
 # `make bench` prints what these give against one prompt at a time.
@@ -127,8 +128,8 @@ class _Writer:
             try:
                 self._admit()
                 self._step()
-            except torch.OutOfMemoryError:
-                if self.pool_rows == 1:
+            except (RuntimeError, MemoryError) as error:
+                if self.pool_rows == 1 or not is_out_of_memory(error):
                     raise
                 self._with_half_the_rows()
         return self.notes

@@ -7,6 +7,7 @@ trained tokens that normalises the loss are not touched, so the sum of the gradi
 (With dropout another micro-batch draws other masks, as it does when it is set by hand.)
 """
 
+import itertools
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -20,8 +21,11 @@ Batch = dict[str, Any]
 """What the collator made of some rows: tensors of shape (B, L)."""
 Pass = Callable[[Batch], Any]
 """Forward and backward of some rows -> their part of the step's loss."""
-# Tensors that can be cut by rows; a batch that holds others (packed rows) is left whole.
-_BY_ROW = {"input_ids", "labels", "attention_mask"}
+# Tensors of a batch that can be cut by rows: padded rows, and packed ones. Others are left whole.
+_BY_ROW = (
+    {"input_ids", "labels", "attention_mask"},
+    {"input_ids", "labels", "position_ids"},
+)
 KEY = "micro_batch_size"
 """Of an entry of the trainer's log: rows a pass from this step on."""
 
@@ -84,10 +88,11 @@ class MicroBatches:
 
     def _halve(self, step: int) -> None:
         before = self.rows
-        if before == 1 or any(set(batch) != _BY_ROW for batch in self.batches):
+        if before == 1 or any(set(batch) not in _BY_ROW for batch in self.batches):
+            what = "one row" if before == 1 else f"{before} rows"
             longest = max(batch["input_ids"].shape[1] for batch in self.batches)
             error = TrainingError(
-                f"out of memory at step {step} with one row of up to {longest} tokens a pass: "
+                f"out of memory at step {step} with {what} of up to {longest} tokens a pass: "
                 f"{self.advice}."
             )
             error.step = step
@@ -103,7 +108,13 @@ class MicroBatches:
 
 
 def pieces(batch: Batch, rows: int) -> Iterator[Batch]:
-    """Cut a batch into pieces of some rows, each only as wide as its own longest row."""
+    """Cut a batch into pieces of some rows, each only as wide as its own longest row.
+
+    Packed rows lie end to end in one, and are cut where positions begin again.
+    """
+    if "position_ids" in batch:
+        yield from _pieces_of_packed(batch, rows)
+        return
     count = len(batch["input_ids"])
     if count <= rows:
         yield batch
@@ -112,6 +123,13 @@ def pieces(batch: Batch, rows: int) -> Iterator[Batch]:
         mask_BL = batch["attention_mask"][at : at + rows]
         width = int(mask_BL.any(0).nonzero().max()) + 1
         yield {name: tensor[at : at + rows, :width] for name, tensor in batch.items()}
+
+
+def _pieces_of_packed(batch: Batch, rows: int) -> Iterator[Batch]:
+    starts = (batch["position_ids"][0] == 0).nonzero().squeeze(1).tolist()
+    edges = [*starts[::rows], batch["position_ids"].shape[1]]
+    for first, behind in itertools.pairwise(edges):
+        yield {name: tensor[:, first:behind] for name, tensor in batch.items()}
 
 
 def shrunk(history: list[Batch]) -> list[Batch]:
