@@ -1,6 +1,8 @@
 # Every target makes what it needs: a virtual environment in .venv, installed from constraints.txt.
 PYTHON ?= python3
 BIN := .venv/bin
+# A worker a core, each computing with one thread: two threads a worker were slower.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup
 
 .PHONY: help demo check format test test-slow bench clean
 .DEFAULT_GOAL := help
@@ -26,10 +28,10 @@ format: .venv/.installed ## put the code into the house's format
 	$(BIN)/ruff check --fix .
 
 test: .venv/.installed ## the suite, at most six minutes on two cores
-	$(BIN)/python -m pytest -m "not slow and not gpu and not network"
+	$(PYTEST) -m "not slow and not gpu and not network"
 
 test-slow: .venv/.installed ## what takes longer: real files, whole runs, the figures of the README
-	$(BIN)/python -m pytest -m "slow and not gpu and not network"
+	$(PYTEST) -m "slow and not gpu and not network"
 
 bench: .venv/.installed ## ratios against the simple alternative, in one run
 	$(BIN)/python -m pytest -o addopts="" tests/benchmarks -m "not gpu" -s

@@ -4,6 +4,7 @@ python train.py lora=all_linear data=mixed
 python train.py -m lora=all_linear,qv seed=0,1,2
 """
 
+import sys
 from contextlib import nullcontext
 
 import hydra
@@ -13,6 +14,7 @@ from omegaconf import DictConfig
 
 from experiments import config
 from experiments.errors import ConfigError
+from experiments.launching import placement, roles
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
@@ -24,6 +26,7 @@ def main(cfg: DictConfig) -> float | list[float] | None:
         if not many and job.sweeper.params:
             raise ConfigError("sweeps=... describes many runs: add -m (--multirun).")
         run = config.load(cfg)  # typed and checked before torch is imported
+        placement.see_one_gpu()
         from experiments import runs
 
         return runs.run_one(run, runs.place(job)).answer
@@ -31,4 +34,5 @@ def main(cfg: DictConfig) -> float | list[float] | None:
 
 if __name__ == "__main__":
     with config.one_sentence_errors():
-        main()
+        config.refuse_in_arguments(sys.argv[1:])
+        roles.lead_or_follow(main)

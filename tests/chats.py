@@ -7,7 +7,7 @@ from typing import Any
 from experiments import models
 from experiments.data import Renderer
 
-PLAIN = Path(models.__file__).parent / "data" / "plain.jinja"
+PLAIN = models.PLAIN_TEMPLATE
 
 
 @functools.cache

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hypothesis import settings
 from omegaconf import DictConfig
 
 from experiments import config
@@ -32,6 +33,10 @@ SMOKE = (
 # A shell starts its background jobs deaf to Ctrl-C, and so are the commands that tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# A busy machine is no failure: no test of this suite asserts a time.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 Load = Callable[..., RunConfig]
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -60,6 +60,18 @@ def test_a_target_that_matches_nothing_beside_one_that_does_is_refused() -> None
     assert "did you mean 'v_proj'?" in str(caught.value)
 
 
+def test_an_adapter_on_the_output_layer_is_refused_and_a_trained_copy_is_not() -> None:
+    tied = "+lora.extra.ensure_weight_tying=true"  # the embedded base's head is its embedding
+    with pytest.raises(AdapterError) as caught:
+        attach("lora.target_modules=[q_proj,lm_head]", tied)
+    assert str(caught.value).endswith(
+        "leave it out, or train a copy of the whole layer with "
+        "lora.extra.modules_to_save=[lm_head]."
+    )
+    _, attached = attach("lora=qv", "+lora.extra.modules_to_save=[lm_head]", tied)
+    assert any("modules_to_save" in n for n, p in attached.model.named_parameters())
+
+
 def test_b_is_zero_at_the_start_and_a_follows_the_seed() -> None:
     def matrices(seed: int) -> dict[str, Any]:
         _, attached = attach(f"seed={seed}")

@@ -15,6 +15,7 @@ SOURCE = ROOT / "src" / "experiments"
 FLOOR = {
     "errors": 0,
     "out_of_memory": 0,
+    "processes": 0,
     "toolworld_vocabulary": 0,
     "toolworld": 1,
     "progress": 1,
@@ -27,6 +28,8 @@ FLOOR = {
     "bfcl": 2,
     "plans": 2,
     "statistics": 2,
+    "budget": 2,
+    "whole": 2,
     "records": 3,
     "tracking": 3,
     "data": 3,
@@ -36,6 +39,7 @@ FLOOR = {
     "study": 3,
     "frozen": 4,
     "report": 4,
+    "handover": 4,
     "plan_scoring": 4,
     "training": 4,
     "evaluation": 4,
@@ -84,7 +88,7 @@ def test_imports_point_down() -> None:
         *("bfcl", "bfcl.export", "scoring", "plans", "plan_scoring"),
         *("frozen", "study", "study.reporting", "sweeps.status", "sweeps.plan"),
         *("launching.jobs", "launching.dispatch", "launching.processes", "launching.here"),
-        *("launching.slurm", "launching.cluster"),
+        *("launching.slurm", "launching.cluster", "processes", "handover", "budget"),
         *("planning.estimate", "planning.tables"),
     ],
 )
@@ -101,7 +105,9 @@ def test_light_modules_load_nothing_heavy(module: str) -> None:
 def test_top_level_config_keys_are_a_decision() -> None:
     assert [f.name for f in dataclasses.fields(RunConfig)] == [
         *("model", "data", "lora", "trainer", "eval", "tracker", "hardware", "plan"),
-        *("seed", "name", "resume", "rerun", "retry_oom", "sweeps", "resolved_from"),
+        *("budget", "hub"),
+        *("seed", "name", "resume", "resume_from", "rerun", "retry_oom", "sweeps"),
+        "resolved_from",
     ]
 
 

@@ -17,7 +17,8 @@ def test_help_names_the_groups_and_the_commands(cli: Cli) -> None:
     done = cli("--help")
     assert done.returncode == 0
     for text in ("lora: all_linear, attention, dora, mlp, none, qv, rslora", "data: apigen_mt,",
-                 "hardware: auto, cpu", "python train.py -m lora=all_linear,qv"):  # fmt: skip
+                 "hardware: a100, auto, cpu, h200, l4, t4",
+                 "python train.py -m lora=all_linear,qv"):  # fmt: skip
         assert text in done.stdout
 
 
@@ -26,6 +27,7 @@ def test_help_names_the_groups_and_the_commands(cli: Cli) -> None:
     [
         *(["--help"], ["lora.r=0"], ["lora=al_linear"], ["lora.rank=3"]),
         ["eval.benchmarks=[bfcl_simple_java]"],
+        ["hardware=t4", "trainer.precision=bf16"],
     ],
 )
 def test_nothing_heavy_is_imported_before_the_config_is_accepted(arguments: list[str]) -> None:
@@ -55,6 +57,11 @@ def test_nothing_heavy_is_imported_before_the_config_is_accepted(arguments: list
          "trainer.learning_rate=-1.0: must be above 0, for example 2e-4."),
         (["eval.benchmarks=[bfcl_multipel]"], "eval.benchmarks=bfcl_multipel: did you mean "
          "'bfcl_multiple'? Allowed: toolworld, bfcl_simple_python, "),
+        (["hardware=t5"], "hardware=t5: there is no such config file; did you mean 't4'? Allowed: "
+         "a100, auto, cpu, h200, l4, t4."),
+        (["bf16=true"], "bf16: there is no such key; set trainer.precision=bf16 instead."),
+        (["hardware=t4", *SMOKE], "hardware=t4 describes a GPU of compute capability 7.5 and 14.7 "
+         "GiB, but this machine "),
         (["sweeps=nothing"], "sweeps=nothing: there is no such config file"),
         (["model=local", "model.path=/no/such/folder", *SMOKE], "model.path=/no/such/folder: there "
          "is no such folder"),
@@ -179,3 +186,15 @@ def test_a_sweep_file_without_m_is_refused(cli: Cli, tmp_path: Path) -> None:
     done = cli("sweeps=mine", EXPERIMENTS_ROOT=str(tmp_path))
     assert done.returncode == 1
     assert "sweeps=... describes many runs: add -m" in done.stderr
+
+
+def test_a_reader_that_has_read_enough_is_no_error() -> None:
+    command = [sys.executable, "-m", "experiments", "data", "data.train_rows=27"]
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    _, said = process.communicate(timeout=120)
+    assert b"Traceback" not in said
+    assert process.returncode == 0

@@ -80,10 +80,11 @@ def test_an_override_beats_the_recipe_and_the_recipe_beats_the_hardware() -> Non
     assert run.trainer.learning_rate == 1e-3
     assert run.resolved_from["trainer.learning_rate"] == "set by you"
     assert run.trainer.micro_batch_size == 4
-    assert run.resolved_from["trainer.precision"] == "hardware=cpu"
+    assert run.resolved_from["trainer.precision"].startswith("hardware=cpu: ")
     bare = load("hardware.micro_batch_size=2", "model.recipe.micro_batch_size=null")
     assert bare.trainer.micro_batch_size == 2
-    assert bare.resolved_from["trainer.micro_batch_size"] == "hardware=auto"
+    origin = bare.resolved_from["trainer.micro_batch_size"]
+    assert origin == "hardware=auto: hardware.micro_batch_size"
 
 
 def test_full_fine_tuning_takes_its_own_rate_from_the_recipe() -> None:

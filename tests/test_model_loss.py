@@ -1,14 +1,17 @@
 """A model's loss without its logits is the loss that the model itself computes."""
 
+from pathlib import Path
 from typing import Any
 
 import peft
 import pytest
 import torch
 import transformers
+from datasets import Dataset
 from torch.nn import functional
 
-from experiments import model_loss
+from experiments import model_loss, models
+from experiments.training import passes
 
 SMALL: dict[str, Any] = {
     "vocab_size": 61,
@@ -147,3 +150,40 @@ def test_looking_at_a_model_leaves_it_in_training_mode() -> None:
     model = made("Qwen3").train()
     model_loss.of(model)
     assert model.training
+
+
+@pytest.mark.parametrize("name", ["Qwen3", "Qwen3Moe"])
+@pytest.mark.parametrize("tokens", [None, 40])
+def test_a_pass_of_training_has_the_loss_that_trl_gives_it(
+    tmp_path: Path, name: str, tokens: int | None
+) -> None:
+    from trl import SFTConfig, SFTTrainer
+
+    experts = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 8}
+    model = made(name, **(experts if name == "Qwen3Moe" else {}))
+    inputs, labels = batch()
+    rows = {"input_ids": inputs["input_ids"].tolist(), "labels": labels.tolist()}
+    arguments = SFTConfig(
+        str(tmp_path),
+        use_cpu=True,
+        bf16=False,
+        max_length=None,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        per_device_train_batch_size=3,
+        activation_checkpointing=False,
+    )
+    tokenizer = transformers.AutoTokenizer.from_pretrained(models.BASES / "tiny")
+    trainer = SFTTrainer(
+        model, arguments, train_dataset=Dataset.from_dict(rows), processing_class=tokenizer
+    )
+    trainer.current_gradient_accumulation_steps = 2
+    given = inputs | {"labels": labels}
+    theirs = trainer.compute_loss(
+        model, dict(given), num_items_in_batch=None if tokens is None else torch.tensor(tokens)
+    )
+    passes.choose_loss(trainer)
+    if tokens is None:
+        trainer.current_gradient_accumulation_steps = 1  # as TRL weighs experts without a count
+    mine = passes.part_of_loss(trainer, model, given, tokens)
+    assert trainer.measure.reason is None
+    assert mine.item() == pytest.approx(theirs.item(), rel=1e-5)

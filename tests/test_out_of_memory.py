@@ -180,6 +180,16 @@ def test_a_resumed_run_keeps_the_smaller_passes(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("extra", ["loss_type=dft", "label_smoothing_factor=0.1"])
+def test_another_loss_of_trl_is_used_where_it_is_asked_for(
+    tmp_path: Path, undisturbed: Made, extra: str
+) -> None:
+    made, task, _ = fit(tmp_path, f"+trainer.extra.{extra}", backward=lambda number, _: number == 4)
+    assert len(task.adapted) == 1
+    assert made.curve[0]["loss"] != pytest.approx(undisturbed[0].curve[0]["loss"], rel=1e-2)
+
+
+@pytest.mark.slow
 def test_an_error_that_is_not_about_memory_is_raised(tmp_path: Path) -> None:
     def broken(number: int, _: int) -> bool:
         if number == 3:

@@ -19,6 +19,8 @@ from experiments.study import Settings, Study, reporting, specs
 from experiments.study.space import key
 from test_study import LOSS, SPACE
 
+pytestmark = pytest.mark.xdist_group("postgres")  # one server
+
 
 def programs() -> Path:
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))

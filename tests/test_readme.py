@@ -1,16 +1,18 @@
-"""What the README tells people to type is legal, and the commands it names exist."""
+"""What the documents tell people to type is legal, and the commands they name exist."""
 
 import re
 import shlex
 from pathlib import Path
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from conftest import ROOT, load
 from experiments.__main__ import main
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```\n(.*?)^```", README, re.S | re.M)
+DOCUMENTS = [README, *(p.read_text(encoding="utf-8") for p in sorted((ROOT / "docs").glob("*.md")))]
+BLOCKS = [b for text in DOCUMENTS for b in re.findall(r"^```\n(.*?)^```", text, re.S | re.M)]
 COMMANDS = [line.strip() for block in BLOCKS for line in block.splitlines()]
 TRAIN = [c for c in COMMANDS if c.startswith("python train.py")]
 
@@ -18,10 +20,13 @@ TRAIN = [c for c in COMMANDS if c.startswith("python train.py")]
 @pytest.mark.parametrize("command", TRAIN)
 def test_every_training_line_is_a_legal_run(command: str) -> None:
     words = shlex.split(command)[2:]
-    overrides = [word for word in words if "=" in word and not word.startswith("sweeps=")]
-    # One job of a sweep: the first value of each list.
+    given = [w for w in words if "=" in w and not w.startswith(("sweeps=", "hydra"))]
+    # One job of a sweep: the first value of each list, the low end of an interval.
     first = [
-        f"{key}={value.split(',')[0]}" for key, _, value in (o.partition("=") for o in overrides)
+        f"{one.get_key_element()}={next(one.sweep_string_iterator())}"
+        if one.is_discrete_sweep()
+        else re.sub(r"=.*interval\(([^,]+),.*", r"=\1", str(one.input_line))
+        for one in OverridesParser.create().parse_overrides(given)
     ]
     assert load(*first)
 
@@ -43,12 +48,13 @@ def test_every_make_target_that_is_named_exists() -> None:
 
 
 def test_every_sweep_and_verb_that_is_named_exists(capsys: pytest.CaptureFixture[str]) -> None:
-    for name in re.findall(r"sweeps=([a-z_]+)", README):
+    everything = "\n".join(DOCUMENTS)
+    for name in re.findall(r"-m sweeps=([a-z_]+)", everything):
         assert (ROOT / "sweeps" / f"{name}.yaml").is_file()
     with pytest.raises(SystemExit):
         main(["--help"])
     helped = capsys.readouterr().out
-    for verb in re.findall(r"python -m experiments ([a-z]+)", README):
+    for verb in re.findall(r"python -m experiments ([a-z]+)", everything):
         assert verb in helped
 
 

@@ -21,6 +21,7 @@ from experiments import records
 from experiments.study.space import key
 
 pytestmark = pytest.mark.slow
+KILLS = 20
 QUICK = (*SMOKE, "eval.base=false", "trainer.max_steps=4", "trainer.eval_every_steps=1")
 SEARCH = (
     *("-m", "hydra/sweeper=optuna", "hydra.sweep.dir=out", "hydra/sweeper/sampler=random"),
@@ -88,16 +89,17 @@ def killed_after(process: "subprocess.Popen[str]", lines: int, seconds: float) -
     return process.returncode == -signal.SIGKILL
 
 
-def test_a_search_that_is_killed_again_and_again_ends_with_its_total(tmp_path: Path) -> None:
+def test_a_search_killed_at_twenty_random_moments_ends_with_its_total(tmp_path: Path) -> None:
     chance = random.Random(5)
-    kills = 0
-    while killed_after(start(tmp_path, *SEARCH, *QUICK), chance.randint(1, 90), chance.random()):
-        kills += 1
-        assert kills < 60
-    out = finish(tmp_path, *SEARCH, *QUICK)
-    assert "step " not in out  # nothing is left to train
-    assert kills >= 3
-    check_search(tmp_path / "out", total=5)
+    line = (*SEARCH, *QUICK, "hydra.sweeper.n_trials=8", "trainer.max_steps=8")
+    # About 30 lines a trial with the header, so 20 kills fall into all phases of 8 trials.
+    for _ in range(KILLS):
+        process = start(tmp_path, *line)
+        assert killed_after(process, chance.randint(1, 24), chance.random()), "it ended before"
+    out = finish(tmp_path, *line)
+    assert "8 finished" not in out, "nothing was pruned"
+    assert "step " not in finish(tmp_path, *line)  # nothing is left to train
+    check_search(tmp_path / "out", total=8)
 
 
 def test_two_workers_share_a_search_and_one_takes_over_from_the_other(tmp_path: Path) -> None:
@@ -169,7 +171,7 @@ def test_an_edited_trainer_is_named_and_the_run_made_beside_the_old_one(tmp_path
     with (source / "experiments" / "statistics.py").open("a") as file:
         file.write("# a line that changes no score\n")
     assert "changed since" not in finish(tmp_path, *line, PYTHONPATH=str(source))
-    with (source / "experiments" / "training.py").open("a") as file:
+    with (source / "experiments" / "training" / "trainer.py").open("a") as file:
         file.write("# a line of the trainer\n")
     ends_beside(tmp_path, line, "code_sha256", PYTHONPATH=str(source))
 

@@ -249,9 +249,9 @@ def test_two_processes_never_work_in_one_folder(tmp_path: Path) -> None:
 LONG = (*SMOKE, "trainer.max_steps=14", "trainer.save_every_steps=2", "lora.dropout=0.1")
 
 
-def start(folder: Path) -> "subprocess.Popen[str]":
+def start(folder: Path, *overrides: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, str(ROOT / "train.py"), *LONG, f"hydra.run.dir={folder}"],
+        [sys.executable, str(ROOT / "train.py"), *LONG, *overrides, f"hydra.run.dir={folder}"],
         env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
 

@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 
 from experiments import config
 from experiments.errors import ConfigError, ExperimentError, did_you_mean
+from experiments.handover import verb
 
 if TYPE_CHECKING:
     from experiments import scoring
@@ -31,11 +32,14 @@ def main(arguments: list[str] | None = None) -> int:
         given.overrides += rest
     try:
         given.verb(given)
+        sys.stdout.flush()
     except ExperimentError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # `... | head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 
@@ -88,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     generate.add_argument("--max-new-tokens", type=int, default=128)
     generate.set_defaults(verb=_generate)
     _add_score(verbs.add_parser("score", help="score saved outputs of any model; loads no model"))
+    verb.add(verbs.add_parser("push", help="upload a finished run to the hub"))
     export = verbs.add_parser("export", help="write a run's answers to BFCL in BFCL's layout")
     export.add_argument("run", type=Path, help="a finished run's folder")
     export.add_argument("--out", type=Path, required=True, help="a new folder")
@@ -164,20 +169,9 @@ def _data(given: argparse.Namespace) -> None:
 
 
 def _plan(given: argparse.Namespace) -> None:
-    from experiments.planning import estimate, tables
-    from hydra_plugins import _experiments_planned as planned
+    from experiments.planning import command
 
-    with config.one_sentence_errors():
-        found = planned.read(given.overrides, _config_folder())
-        plans = [tables.Named(name, estimate.of(run)) for name, run in found.runs]
-    if any(run.plan.probe for _, run in found.runs):
-        from experiments.planning import probe
-
-        measured = probe.run_here(plans[0].plan)
-        print(measured.sentence(), file=sys.stderr if given.json else sys.stdout)
-        plans = [tables.Named(one.name, probe.calibrated(one.plan, measured)) for one in plans]
-    show = tables.as_json if given.json else tables.render
-    print(show(plans, kind=found.kind, total=found.total))
+    command.show(given.overrides, _config_folder(), as_json=given.json)
 
 
 def _compose(overrides: list[str]) -> DictConfig:
@@ -204,6 +198,7 @@ def _report(given: argparse.Namespace) -> None:
             "report needs either the folder of a run, a sweep or a report, or --items A B."
         )
     from experiments import report
+    from experiments.sweeps import plan
 
     if given.items:
         joined = report.items.join(*given.items)
@@ -214,8 +209,9 @@ def _report(given: argparse.Namespace) -> None:
     path: Path = given.path
     inside_reports = path.resolve().parent.name == "reports"
     out = given.out or (path if inside_reports else Path("outputs/reports") / path.resolve().name)
-    print(report.summarise(path))
-    for file in report.write(path, out):
+    left = plan.not_begun(path)
+    print(report.summarise(path, left))
+    for file in report.write(path, out, left):
         print(f"wrote {file}")
 
 
@@ -251,7 +247,13 @@ def _merge(given: argparse.Namespace) -> None:
         raise ConfigError(f"--out {given.out} is not empty: name a new folder.")
     from experiments import runs
 
-    base, record = runs.load_run(given.run)
+    base, record = runs.load_run(given.run, plain=True)
+    quantization = (record.config.get("model") or {}).get("quantization")
+    if quantization is not None:
+        print(
+            f"{given.run} trained on {quantization} weights: its adapter is merged into the "
+            "base's full-precision weights, so answers differ a little from those that were scored"
+        )
     model = base.model.merge_and_unload() if record.adapter["modules"] else base.model
     model.save_pretrained(given.out, safe_serialization=True)
     base.tokenizer.save_pretrained(given.out)

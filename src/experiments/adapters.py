@@ -4,6 +4,7 @@ PEFT trains fewer modules without a word when one name of a list is misspelt, an
 over target modules that check is the product.
 """
 
+import hashlib
 import json
 from collections import Counter
 from dataclasses import dataclass, fields
@@ -47,7 +48,9 @@ def check_extra(lora: LoraConfig) -> None:
 def attach(run: RunConfig, model: Any) -> Attached:
     """Put the run's adapter on the model, seeded by `run.seed`.
 
-    `model.adapter` is loaded instead, to be trained on, if the run names one.
+    `model.adapter` is loaded instead, to be trained on, if the run names one. Whatever the
+    base's dtype, all that is trained is fp32: half precision rounds small updates away, and a
+    gradient scaler cannot unscale it.
 
     Raises:
         AdapterError: a target matches no linear layer, or the named adapter is of another shape.
@@ -63,8 +66,36 @@ def attach(run: RunConfig, model: Any) -> Attached:
         attached = model
     else:
         attached = _new_adapter(run.lora, model)
+    _refuse_adapter_on_head(attached)
+    _train_in_fp32(attached)
     trainable = sum(p.numel() for p in attached.parameters() if p.requires_grad)
     return Attached(attached, trainable, adapted_modules(attached))
+
+
+def _train_in_fp32(model: Any) -> None:
+    """Turn every trainable parameter into fp32, in place; frozen ones stay as they are.
+
+    A module that is trained whole (`lora.extra.modules_to_save`) then computes in fp32 between
+    modules of the base's dtype, also outside autocast.
+    """
+    from peft.utils import ModulesToSaveWrapper
+
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    for wrapper in [m for m in model.modules() if isinstance(m, ModulesToSaveWrapper)]:
+        outside = next(wrapper.original_module.parameters()).dtype
+        for module in wrapper.modules_to_save.values():
+            inside = next(module.parameters()).dtype
+            if outside != inside:
+                module.register_forward_pre_hook(
+                    lambda _, given, to=inside: tuple(_cast(value, to) for value in given)
+                )
+                module.register_forward_hook(lambda _, given, out, to=outside: _cast(out, to))
+
+
+def _cast(value: Any, dtype: Any) -> Any:
+    return value.to(dtype) if value.is_floating_point() else value
 
 
 def _new_adapter(lora: LoraConfig, model: Any) -> Any:
@@ -100,6 +131,18 @@ def _check_targets(targets: str | list[str], model: Any) -> None:
                 f"lora.target_modules: '{target}' matches no linear layer of this model, so the "
                 f"run would train fewer modules than it says; {did_you_mean(target, leaves)}."
             )
+
+
+def _refuse_adapter_on_head(model: Any) -> None:
+    """Refuse what would never be trained: the loss reads the head's own weight, as TRL's does."""
+    head = model.get_output_embeddings()
+    if hasattr(head, "lora_A"):
+        name = next(n for n, m in model.named_modules() if m is head).rpartition(".")[2]
+        raise AdapterError(
+            f"lora.target_modules: an adapter on the output layer '{name}' cannot be trained, "
+            "because the loss reads that layer's own weight: leave it out, or train a copy of the "
+            f"whole layer with lora.extra.modules_to_save=[{name}]."
+        )
 
 
 def load(path: str, model: Any, *, trainable: bool = False) -> Any:
@@ -144,6 +187,17 @@ def adapted_modules(model: Any) -> dict[str, int]:
     """Count the modules that carry an adapter, by the last part of their name."""
     hit = (n.rpartition(".")[2] for n, m in model.named_modules() if hasattr(m, "lora_A"))
     return dict(sorted(Counter(hit).items()))
+
+
+def fingerprint(path: str | None) -> str | None:
+    """Return a hash of the adapter a run starts from; None where it starts from none."""
+    if path is None:
+        return None
+    digest = hashlib.sha256()
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        file = Path(path).expanduser() / name
+        digest.update(file.read_bytes() if file.is_file() else b"")
+    return digest.hexdigest()[:16]
 
 
 def save(model: Any, tokenizer: Any, folder: Path, *, base_source: str, card: str) -> None:

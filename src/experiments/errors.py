@@ -35,6 +35,13 @@ class Pruned(ExperimentError):
     """A run was stopped early because others do better; its record says `pruned`, no failure."""
 
 
+class OutOfBudget(ExperimentError):
+    """The time given with `budget.hours` is over; the same line goes on from what was saved."""
+
+    step: int | None = None
+    """The optimiser step of the checkpoint that was saved, if it happened while training."""
+
+
 class RecordError(ExperimentError, RuntimeError):
     """A record cannot be written, read or trusted."""
 

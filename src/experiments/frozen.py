@@ -54,6 +54,20 @@ def read(sweep_dir: Path, overrides: Sequence[str]) -> DictConfig | None:
     return cfg
 
 
+def read_all(sweep_dir: Path) -> list[DictConfig]:
+    """Return every config that was kept, without its `hydra` node but with the job's number.
+
+    Raises:
+        RecordError: a file is not whole.
+    """
+    found = []
+    for file in sorted((sweep_dir / FOLDER).glob("*.json")):
+        stored = _read(file)
+        if file.name != _CODE and stored is not None:
+            found.append(OmegaConf.create(stored["config"]))
+    return found
+
+
 def write_code(sweep_dir: Path) -> None:
     """Keep the identity of the code that this process has imported.
 

@@ -40,7 +40,7 @@ def score_pairs(pairs: Path, out: Path, *, quirks: bool = False) -> str:
             f"--pairs {pairs} holds no line: give one JSON object with label and pred a line."
         )
     lines = "".join(json.dumps(verdict) + "\n" for verdict in verdicts)
-    records.write_whole(out, lines.encode())
+    records.write_whole(out, lines.encode(), advice="name another place with --out")
     return "\n".join(_counts(verdicts, quirks=quirks))
 
 

@@ -23,10 +23,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from experiments import processes
 from experiments.errors import RecordError
 
 SCHEMA_VERSION = 1
 STATUSES = ("running", "finished", "failed", "pruned", "interrupted", "oom")
+NOT_BEGUN = "not begun"
+"""A run that a sweep is to hold and that has no record yet; reports alone say it."""
+UNFINISHED = (NOT_BEGUN, "running", "interrupted")
+"""A run that the same line begins or goes on with."""
 SETTLED = ("finished", "pruned")
 """A run that is not trained again."""
 FILE_NAME = "run.json"
@@ -36,6 +41,7 @@ SOURCE = Path(__file__).parent
 # Modules and folders that cannot change a score: editing them must not void finished runs.
 _WITHOUT_INFLUENCE = (
     *("__main__.py", "report", "statistics.py", "tracking.py", "progress.py"),
+    *("budget.py", "handover", "config/runtime.py", "config/tokens.py"),
     "plan_scoring.py",
     *("pretrain.py", "pretraining_text.py", "runs/facts.py", "config/explaining.py"),
     *("scoring.py", "bfcl/files.py", "bfcl/export.py"),
@@ -68,6 +74,7 @@ class Record:
     identity: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
+    hardware: dict[str, Any] = field(default_factory=dict)
     adapter: dict[str, Any] = field(default_factory=dict)
     plan: dict[str, Any] = field(default_factory=dict)
     scores: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -115,8 +122,19 @@ def write_items(record: Record, items: Iterable[dict[str, Any]]) -> None:
     )
 
 
-def write_whole(path: Path, content: bytes) -> None:
+_RUN_ADVICE = (
+    "choose another folder with hydra.run.dir=DIR, then run the same command; it goes on from the "
+    "last checkpoint"
+)
+
+
+def write_whole(path: Path, content: bytes, *, advice: str = _RUN_ADVICE) -> None:
     """Write a file so that a reader sees the old content or the new one, never a part.
+
+    Args:
+        path: the file.
+        content: its bytes.
+        advice: what to do beside making room, if it cannot be written.
 
     Raises:
         RecordError: the disk is full or the folder cannot be written.
@@ -132,8 +150,7 @@ def write_whole(path: Path, content: bytes) -> None:
     except OSError as error:
         reason = "the disk is full" if error.errno == errno.ENOSPC else error.strerror
         raise RecordError(
-            f"{path} could not be written ({reason}): make room or choose another folder with "
-            "hydra.run.dir=DIR, then run the same command; it goes on from the last checkpoint."
+            f"{path} could not be written ({reason}): make room or {advice}."
         ) from error
 
 
@@ -281,12 +298,13 @@ def provenance(device: str) -> dict[str, Any]:
     return {
         "git_commit": _git(root, "rev-parse", "HEAD"),
         "git_dirty": None if status is None else bool(status),
-        "command": _command(),
+        "command": command(),
         "python": platform.python_version(),
         "platform": platform.platform(terse=True),
         "cpu": _cpu(),
         "cpu_count": os.cpu_count(),
         "threads": _threads(),
+        "processes": processes.here().count,
         "device": device,
         "visible_gpus": os.environ.get("CUDA_VISIBLE_DEVICES"),
     }
@@ -301,7 +319,8 @@ def differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
     return [key for key in dict.fromkeys([*one, *other]) if one.get(key) != other.get(key)]
 
 
-def _command() -> str:
+def command() -> str:
+    """Return the line that started this process, as one can type it again."""
     # A database's password is nobody's business.
     given = [re.sub(r"(://[^/@:\s]*):[^/@\s]*@", r"\1:***@", arg) for arg in sys.argv[1:]]
     arguments = [arg if arg.isidentifier() else _quoted(arg) for arg in given]

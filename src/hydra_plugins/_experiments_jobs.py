@@ -4,6 +4,9 @@ The leading underscore keeps Hydra from importing this file in every application
 """
 
 import dataclasses
+import functools
+import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -16,10 +19,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from experiments import config, frozen
 from experiments.config import RunConfig
-from experiments.errors import ConfigError, ExperimentError, Pruned
+from experiments.errors import ConfigError, ExperimentError, OutOfBudget, Pruned
 from experiments.sweeps import plan
 
-Ended = Literal["finished", "pruned", "failed", "oom", "illegal"]
+Ended = Literal["finished", "pruned", "failed", "oom", "illegal", "unfinished"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +32,8 @@ class Job:
     number: int
     overrides: tuple[str, ...]
     run_id: str
+    arm: str = ""
+    """What the job shares with its other seeds."""
 
 
 class Jobs:
@@ -38,7 +43,11 @@ class Jobs:
         self._context = context
         self._master = master
         self._sweep_dir = sweep_dir
-        self._folders = plan.Folders(sweep_dir)
+
+    @functools.cached_property
+    def _folders(self) -> plan.Folders:
+        """The sweep's folders as they are when the first job is placed."""
+        return plan.Folders(self._sweep_dir)
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
         """Return the config of a job with its `hydra` node.
@@ -74,9 +83,9 @@ class Jobs:
             ExperimentError: the job is illegal, or the sweep's folder cannot be written.
         """
         composed, run = self.check(overrides)
-        return self._place(number, overrides, composed, config.run_id(run))
+        return self.place(number, overrides, composed, run)
 
-    def prepare_all(self, batch: Sequence[Sequence[str]]) -> list[Job]:
+    def check_all(self, batch: Sequence[Sequence[str]]) -> list[tuple[DictConfig, RunConfig]]:
         """Check all jobs before any is placed; name all that is wrong at once.
 
         Raises:
@@ -90,14 +99,17 @@ class Jobs:
             except ExperimentError as error:
                 problems.append(f"job {number} ({' '.join(overrides)}): {error}")
         refuse(problems, f"{len(problems)} of {len(batch)} jobs are illegal, none was started")
-        return [
-            self._place(number, batch[number], composed, config.run_id(run))
-            for number, (composed, run) in enumerate(checked)
-        ]
+        return checked
 
-    def _place(
-        self, number: int, overrides: Sequence[str], composed: DictConfig, run_id: str
+    def place(
+        self, number: int, overrides: Sequence[str], composed: DictConfig, run: RunConfig
     ) -> Job:
+        """Choose the folder of a checked job and freeze its config.
+
+        Raises:
+            RecordError: the sweep's folder cannot be written.
+        """
+        run_id = config.run_id(run)
         with open_dict(composed):
             composed.hydra.job.num = composed.hydra.job.id = number
         wanted = str(composed.hydra.sweep.subdir)
@@ -109,7 +121,8 @@ class Jobs:
                 composed.hydra.sweep.subdir = folder
                 composed.hydra.overrides.hydra.append(given[-1])
         frozen.write(self._sweep_dir, given, composed)
-        return Job(number, tuple(given), run_id)
+        arm = {key: value for key, value in config.canonical(run).items() if key != "seed"}
+        return Job(number, tuple(given), run_id, json.dumps(arm, sort_keys=True, default=str))
 
 
 def refuse(problems: Sequence[str], head: str) -> None:
@@ -132,13 +145,39 @@ def open_folder(sweep_dir: Path, master: DictConfig) -> None:
     frozen.write_code(sweep_dir)
 
 
+def seeds_in_turn(jobs: Sequence[Job]) -> list[Job]:
+    """Return the jobs with the first seed of every arm before the second one of any.
+
+    Within a turn they keep their order, so the first arm, which the others are compared to, leads.
+    """
+    seen: Counter[str] = Counter()
+    turns = []
+    for job in jobs:
+        turns.append((seen[job.arm], job.number, job))
+        seen[job.arm] += 1
+    return [job for *_, job in sorted(turns, key=lambda turn: turn[:2])]
+
+
 def launch(
     launcher: Any, jobs: Sequence[Job], at_once: int | None = None
 ) -> Iterator[list[tuple[Job, JobReturn]]]:
-    """Launch jobs and yield what came of them, some at a time; numbers that follow each other.
+    """Launch jobs in their order and yield what came of them, some at a time."""
+    if not hasattr(launcher, "launch_numbered"):
+        yield from _launch_foreign(launcher, sorted(jobs, key=lambda j: j.number), at_once)
+        return
+    size = max(1, at_once or len(jobs))
+    for at in range(0, len(jobs), size):
+        group = jobs[at : at + size]
+        returned = launcher.launch_numbered(
+            [list(job.overrides) for job in group], [job.number for job in group]
+        )
+        yield list(zip(group, returned, strict=True))
 
-    A launcher numbers its jobs itself, from the first on.
-    """
+
+def _launch_foreign(
+    launcher: Any, jobs: Sequence[Job], at_once: int | None
+) -> Iterator[list[tuple[Job, JobReturn]]]:
+    """Launch with a launcher of another plugin, which numbers its jobs from the first on."""
     groups: list[list[Job]] = []
     for job in jobs:
         last = groups[-1] if groups else []
@@ -158,6 +197,8 @@ def ended(job: JobReturn) -> tuple[Ended, Any]:
     from experiments.runs import memory
 
     value = job._return_value
+    if isinstance(value, OutOfBudget):
+        return "unfinished", value
     if isinstance(value, Pruned):  # raised, or handed back by a launcher of another process
         return "pruned", value
     if job.status == JobStatus.COMPLETED:

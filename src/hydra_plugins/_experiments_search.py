@@ -14,7 +14,7 @@ from hydra.core.override_parser.types import Override
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
-from experiments import statistics
+from experiments import handover, statistics
 from experiments.errors import ConfigError, ExperimentError
 from experiments.progress import say
 from experiments.runs import objectives
@@ -83,6 +83,8 @@ class Search:
         composed = self._jobs.compose(self._fixed)
         settings = self._settings(composed)
         self._refuse_mixtures(settings)
+        if (source := OmegaConf.select(composed, "resume_from")) is not None:
+            handover.take_sweep(str(source), self._sweep_dir, None)
         illegal = self._check_values(self._space)
         self.total = min(self.total, (size or self.total + illegal) - illegal)
         settings = dataclasses.replace(settings, n_trials=self.total)
@@ -227,6 +229,8 @@ class Search:
             if bad in states:
                 self._study.fail(number, bad, str(results[states.index(bad)][1]))
                 return
+        if "unfinished" in states:  # it stays at work; the next start takes it up
+            return
         if "pruned" in states:
             self._study.prune(number)
             return

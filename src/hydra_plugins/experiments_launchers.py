@@ -17,6 +17,8 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from experiments import processes
+from experiments.errors import ConfigError
 from experiments.launching import settings
 
 if TYPE_CHECKING:
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 
 class _Launcher(Launcher):
     """What all four share; a subclass says where the jobs run."""
+
+    keeps_processes = False
+    """Whether the jobs run in this process, and so in those that follow it."""
 
     def __init__(self, **given: Any) -> None:
         self.given: dict[str, Any] = {
@@ -40,6 +45,12 @@ class _Launcher(Launcher):
     ) -> None:
         """Check the settings before anything is composed."""
         self._parts = (hydra_context, task_function, config)
+        if processes.here().count > 1 and not self.keeps_processes:
+            raise ConfigError(
+                f"{type(self).__name__} starts processes of its own, and this is one of "
+                f"{processes.here().count} of a launch: leave hydra/launcher out, or start the "
+                "line with python instead of accelerate launch."
+            )
         self.check()
 
     def check(self) -> None:
@@ -53,11 +64,19 @@ class _Launcher(Launcher):
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
         """Run the jobs and return their results in the same order."""
+        return self.launch_numbered(
+            job_overrides, range(initial_job_idx, initial_job_idx + len(job_overrides))
+        )
+
+    def launch_numbered(
+        self, job_overrides: Sequence[Sequence[str]], numbers: Sequence[int]
+    ) -> Sequence[JobReturn]:
+        """Run jobs that have numbers of their own, the first ones first."""
         from experiments.launching import dispatch, jobs
         from experiments.runs import folders
 
         program = jobs.Program(*self._parts)
-        made = jobs.compose(program, job_overrides, initial_job_idx)
+        made = jobs.compose(program, job_overrides, numbers)
         if self._place is None or len(made) > self._places:
             self._place, self._places = self.place(program, len(made)), len(made)
         with folders.interruptible():
@@ -66,6 +85,8 @@ class _Launcher(Launcher):
 
 class OneProcessLauncher(_Launcher):
     """One process, one job after the other."""
+
+    keeps_processes = True
 
     def place(self, program: "Program", n_jobs: int) -> "Place":
         """Return this process."""

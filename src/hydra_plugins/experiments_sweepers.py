@@ -49,10 +49,11 @@ class _Sweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> list[Any]:
         """Run the sweep, print the table of all its runs, and fail if any run failed."""
-        from experiments import report
+        from experiments import budget
         from experiments.errors import ConfigError, TrainingError
         from experiments.sweeps import watching
         from hydra_plugins import _experiments_jobs as jobs
+        from hydra_plugins import _experiments_runtime as runtime
         from hydra_plugins import _experiments_space as space
 
         rate = self.max_failure_rate
@@ -66,17 +67,18 @@ class _Sweeper(Sweeper):
         jobs.open_folder(self._sweep_dir, self._master)
         self._failed: dict[str, str] = {}
         self._done = 0
-        try:
-            with watching.watching(self._sweep_dir):
-                answers = self._run(overrides)
-        finally:
-            if any(self._sweep_dir.glob("*/run.json")):
-                print(report.summarise(self._sweep_dir))
-        if self._failed:
-            raise TrainingError(
-                f"{len(self._failed)} of {self._done} jobs failed; their records in "
-                f"{self._sweep_dir} say why, and the same line tries them again."
-            )
+        with budget.ending(runtime.ends_at(overrides, self._master)):
+            try:
+                with watching.watching(self._sweep_dir):
+                    answers = self._run(overrides)
+            finally:
+                runtime.print_table(self._sweep_dir)
+            if self._failed:
+                raise TrainingError(
+                    f"{len(self._failed)} of {self._done} jobs failed; their records in "
+                    f"{self._sweep_dir} say why, and the same line tries them again."
+                )
+            runtime.refuse_to_be_done(self._sweep_dir)
         return answers
 
     @abstractmethod
@@ -106,6 +108,7 @@ class CheckedSweeper(_Sweeper):
         self.max_failure_rate = max_failure_rate
 
     def _run(self, overrides: Sequence[Override]) -> list[Any]:
+        from experiments import budget, config, handover
         from experiments.errors import ConfigError
         from experiments.sweeps import plan
         from hydra_plugins import _experiments_jobs as jobs
@@ -117,20 +120,26 @@ class CheckedSweeper(_Sweeper):
                     "or search it with hydra/sweeper=optuna."
                 )
         [batch] = BasicSweeper.split_arguments(list(overrides), None)
-        ready = jobs.Jobs(self._context, self._master, self._sweep_dir).prepare_all(batch)
-        ids = list(dict.fromkeys(job.run_id for job in ready))
-        plan.write(self._sweep_dir, plan.Plan("grid", len(ids), ids))
-        answers = []
+        made = jobs.Jobs(self._context, self._master, self._sweep_dir)
+        checked = made.check_all(batch)
+        ids = {config.run_id(run): config.canonical(run) for _, run in checked}
+        if checked and (source := checked[0][1].resume_from) is not None:
+            handover.take_sweep(source, self._sweep_dir, ids)
+        ready = [made.place(n, batch[n], *one) for n, one in enumerate(checked)]
+        plan.write(self._sweep_dir, plan.Plan("grid", len(ids), list(ids)))
+        if budget.ends_at() is not None:
+            ready = jobs.seeds_in_turn(ready)
+        answers: dict[int, Any] = {}
         for results in jobs.launch(self.launcher, ready, self._at_once()):
             for job, returned in results:
                 state, value = jobs.ended(returned)
                 self._done += 1
                 if state in ("failed", "oom"):
                     self._failed[str(job.number)] = str(value)
-                answers.append(value)
+                answers[job.number] = value
             if self._too_many_failed(len(ready)):
                 break
-        return answers
+        return [answers[number] for number in sorted(answers)]
 
     def _at_once(self) -> int | None:
         """Return how many jobs a launcher gets at a time: all, unless failures may stop it."""
@@ -148,12 +157,13 @@ class OptunaSweeper(_Sweeper):
         self.given = given
 
     def _run(self, overrides: Sequence[Override]) -> list[Any]:
+        from experiments import budget
         from hydra_plugins import _experiments_search as search
 
         found = search.Search(self.given, self._context, self._master, self._sweep_dir)
         answers = []
         with found.open(overrides):
-            while asked := found.ask():
+            while not budget.is_spent() and (asked := found.ask()):
                 for state, value, number in found.run(self.launcher, asked):
                     self._done += 1
                     if state in ("failed", "oom"):

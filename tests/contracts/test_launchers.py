@@ -1,5 +1,6 @@
 """One contract for every launcher: Hydra's own suite, and what a sweep must be able to rely on."""
 
+import itertools
 import os
 import signal
 import subprocess
@@ -23,10 +24,11 @@ from omegaconf import DictConfig, open_dict
 
 import slurm
 from conftest import ROOT, SMOKE, environment
-from experiments import frozen, records
-from experiments.errors import RecordError, TrainingError
+from experiments import budget, frozen, records
+from experiments.errors import OutOfBudget, RecordError, TrainingError
 from experiments.records import Record
 
+pytestmark = pytest.mark.xdist_group("clusters")  # one Slurm, one Ray
 Launch = Callable[..., list[JobReturn]]
 CLUSTERS = [
     pytest.param("submitit", [], id="submitit_slurm"),
@@ -191,6 +193,32 @@ def test_a_job_that_another_process_works_on_waits_for_it(
     assert [r.return_value for r in results] == [0, 1, 2]
 
 
+@pytest.mark.parametrize(("name", "overrides"), [ALL[0], OTHER_PROCESSES[0]])
+def test_no_job_begins_after_one_that_ran_out_of_time_and_all_know_when_it_is_over(
+    launch: Launch, name: str, overrides: list[str]
+) -> None:
+    def task(cfg: DictConfig) -> Any:
+        import time
+
+        from experiments import budget
+        from experiments.errors import OutOfBudget
+
+        if cfg.seed == 1:
+            raise OutOfBudget(f"stopped, the end was {budget.ends_at()}")
+        time.sleep(1.0)
+        return budget.ends_at()
+
+    at = time.time() + 3600
+    with budget.ending(at):
+        done, stopped, *_, last = launch(name, overrides, task, seeds=4)
+    assert done.return_value == at
+    assert str(error(stopped)) == f"stopped, the end was {at}"
+    assert isinstance(error(last), OutOfBudget)
+    assert str(error(last)) == (
+        "budget.hours is spent: job 3 (seed=3) was not begun; the same line goes on."
+    )
+
+
 @every_launcher
 def test_what_was_frozen_at_the_start_is_what_runs(
     launch: Launch, name: str, overrides: list[str]
@@ -277,6 +305,36 @@ def test_threads_are_shared_out_before_torch_is_there(
     share = max(1, placement.cores() // 2) if name == "joblib" else 1
     [result, _] = launch(name, overrides, task, seeds=2)
     assert result.return_value == (False, str(share), share)
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides"),
+    [
+        pytest.param("joblib", [], id="joblib"),
+        pytest.param(
+            "ray",
+            ["hydra.launcher.num_cpus=4", "hydra.launcher.num_gpus=2"],
+            id="ray",
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_no_two_runs_are_on_one_gpu_at_a_time(
+    launch: Launch, name: str, overrides: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a process is told to use; no GPU is needed for that."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7" if name == "joblib" else "0,1")
+
+    def task(cfg: DictConfig) -> Any:
+        began = time.time()
+        time.sleep(0.4)
+        return os.environ["CUDA_VISIBLE_DEVICES"], began, time.time()
+
+    took = [result.return_value for result in launch(name, overrides, task, seeds=5)]
+    assert {gpu for gpu, _, _ in took} == set(os.environ["CUDA_VISIBLE_DEVICES"].split(","))
+    for gpu in {gpu for gpu, _, _ in took}:
+        spans = sorted((began, ended) for used, began, ended in took if used == gpu)
+        assert all(end <= begin for (_, end), (begin, _) in itertools.pairwise(spans))
 
 
 def start(folder: Path, name: str, overrides: Sequence[str], *line: str) -> "subprocess.Popen[str]":

@@ -22,17 +22,21 @@ from experiments.config.machine import HardwareConfig
 from experiments.config.model import ModelConfig
 from experiments.config.planning import PlanConfig
 from experiments.config.resolution import resolve
+from experiments.config.runtime import BudgetConfig, HubConfig, hub_source, is_repo
 from experiments.config.schema import RunConfig
+from experiments.config.tokens import holds_token, refuse_in_arguments, refuse_in_values
 from experiments.config.trainer import TrainerConfig
 from experiments.errors import ConfigError
 
 __all__ = [
     "FORMATS",
+    "BudgetConfig",
     "ColumnsConfig",
     "DataConfig",
     "EvalConfig",
     "GeometryConfig",
     "HardwareConfig",
+    "HubConfig",
     "LoraConfig",
     "ModelConfig",
     "PlanConfig",
@@ -41,8 +45,12 @@ __all__ = [
     "TrainerConfig",
     "canonical",
     "explain",
+    "holds_token",
+    "hub_source",
+    "is_repo",
     "load",
     "one_sentence_errors",
+    "refuse_in_arguments",
     "run_id",
 ]
 
@@ -51,11 +59,15 @@ EXECUTION_KEYS = (
     "name",
     "rerun",
     "resume",
+    "resume_from",
     "retry_oom",
     "tracker",
     "plan",
+    "budget",
+    "hub",
     "resolved_from",
     "trainer.keep",
+    "trainer.save_every_minutes",
     "data.cache",
 )
 
@@ -87,6 +99,7 @@ def load(cfg: DictConfig) -> RunConfig:
     try:
         # As plain data: a typed node keeps keys that were added to it with `+key=value`.
         plain = OmegaConf.to_container(cfg, resolve=True)
+        refuse_in_values(plain)
         merged = OmegaConf.merge(OmegaConf.structured(RunConfig), plain)
         run = OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:

@@ -12,13 +12,21 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from experiments.config.schema import RunConfig
-from experiments.errors import ExperimentError, did_you_mean
+from experiments.config.trainer import OWN_KEYS
+from experiments.errors import ExperimentError, OutOfBudget, did_you_mean
 
 # What a folder answers that is read-only, full or no folder; Hydra writes there before a run does.
 _UNWRITABLE = (
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR),
     errno.EEXIST,
 )
+# What other programs call it -> the key here.
+_NAMED_OTHERWISE = OWN_KEYS | {
+    "load_in_4bit": "model.quantization=nf4",
+    "attn_implementation": "trainer.attention",
+}
+# EX_TEMPFAIL of sysexits.h: nothing is wrong, the same line goes on later.
+EXIT_OUT_OF_BUDGET = 75
 _TRACEBACK_WANTED = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
 
@@ -45,6 +53,8 @@ def _explain_key(key: str, cause: OmegaConfBaseException) -> str:
         return _explain_hydra_key(key, cause)
     parent, _, leaf = key.rpartition(".")
     fields = _fields_at(parent)
+    if leaf in _NAMED_OTHERWISE and leaf not in fields:
+        return f"{key}: there is no such key; set {_NAMED_OTHERWISE[leaf]} instead."
     if fields and leaf not in fields:
         where = f"`{parent}`" if parent else "the run"
         return f"{key}: {where} has no key '{leaf}'; {did_you_mean(leaf, fields)}."
@@ -83,6 +93,8 @@ def _explain_group(text: str) -> str:
     key = text.split(marker, 1)[1].split("'", 1)[0]
     if "." in key:
         return ""
+    if key in _NAMED_OTHERWISE:
+        return f"{key}: there is no such key; set {_NAMED_OTHERWISE[key]} instead."
     groups = [f.name for f in dataclasses.fields(RunConfig) if f.name != "resolved_from"]
     return f"{key}: no such group or key; {did_you_mean(key, groups)}."
 
@@ -91,12 +103,17 @@ def _explain_group(text: str) -> str:
 def one_sentence_errors() -> Iterator[None]:
     """End the process on a user's mistake with one sentence and exit code 1, without a traceback.
 
+    A budget that is spent is no mistake: it ends with its sentence and exit code 75.
+
     Hydra formats errors itself unless HYDRA_FULL_ERROR is set; it is set here so that they arrive.
     Only errors that are not meant for the user keep their traceback.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         yield
+    except OutOfBudget as stop:
+        print(stop, flush=True)
+        sys.exit(EXIT_OUT_OF_BUDGET)
     except (ExperimentError, HydraException, OmegaConfBaseException) as error:
         if _TRACEBACK_WANTED:
             raise

@@ -3,7 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from experiments.config.checks import one_of
 from experiments.config.geometry import GeometryConfig
+
+QUANTIZATIONS = ("nf4",)
 
 
 @dataclass
@@ -43,6 +46,8 @@ class ModelConfig:
     """Branch, tag or commit on the hub; resolved to a commit before training."""
     adapter: str | None = None
     """Folder of a trained adapter to start from, or with `trainer.max_steps=0` to score."""
+    quantization: str | None = None
+    """`nf4`: the base's linear layers in 4 bits (QLoRA), in memory only; null = as they are."""
     trust_remote_code: bool = False
     """Run Python code that comes with the model. Off unless you trust its author."""
     chat_template: str | None = None
@@ -60,6 +65,8 @@ class ModelConfig:
                 f"model names {' and '.join(named) or 'no base model'}: set exactly one of "
                 "model.embedded, model.path, model.hub_id (a folder: model=local model.path=DIR)"
             )
+        if self.quantization is not None:
+            yield from one_of("model.quantization", self.quantization, QUANTIZATIONS)
         if self.revision is not None and self.hub_id is None:
             yield "model.revision is given without model.hub_id: only a hub model has revisions"
         yield from self.geometry.problems()

@@ -7,6 +7,7 @@ silently overwritten by the later group.
 import dataclasses
 from typing import Any
 
+from experiments.config import compatibility
 from experiments.config.data import DataConfig
 from experiments.config.lora import DEFAULT_ALPHA, LoraConfig
 from experiments.config.schema import RunConfig
@@ -24,8 +25,9 @@ _FALLBACK: dict[str, Any] = {
     "weight_decay": 0.0,
     "max_grad_norm": 1.0,
     "precision": "auto",
-    "gradient_checkpointing": False,
 }
+# Null where even the hardware does not say: no limit, or known once the device is.
+_MAY_STAY_NULL = ("max_steps", "max_length_tokens", "attention", "gradient_checkpointing")
 # Share of the rows of files that becomes the validation split, and the test split.
 _HELD_BACK_SHARE = 0.05
 
@@ -34,7 +36,8 @@ def resolve(run: RunConfig) -> RunConfig:
     """Return the run with every null of `trainer` and `lora` filled, and where from.
 
     Raises:
-        ConfigError: a wanted micro-batch does not divide the batch that the recipe sets.
+        ConfigError: a wanted micro-batch does not divide the batch that the recipe sets, or two
+            values do not go together.
     """
     full = run.lora.method == "none"
     recipe = dataclasses.asdict(run.model.recipe)
@@ -44,13 +47,14 @@ def resolve(run: RunConfig) -> RunConfig:
     came_from: dict[str, str] = {}
     length_set = run.trainer.epochs is not None or run.trainer.max_steps is not None
     length_in_recipe = recipe["epochs"] is not None or recipe["max_steps"] is not None
-    for key in [*_FALLBACK, "max_steps", "max_length_tokens"]:
+    for key in [*_FALLBACK, *_MAY_STAY_NULL]:
         value, origin = getattr(run.trainer, key), "set by you"
         length = key in ("epochs", "max_steps")
         if value is None and not (length and length_set):
             value, origin = recipe.get(key), f"recipe of model={run.model.label}"
         if value is None and not (length and (length_set or length_in_recipe)):
-            value, origin = getattr(run.hardware, key, None), f"hardware={run.hardware.label}"
+            value, why = run.hardware.choice(key)
+            origin = f"hardware={run.hardware.label}: {why}"
             if value is None:
                 value, origin = _FALLBACK.get(key), "default"
         chosen[key] = value
@@ -60,7 +64,10 @@ def resolve(run: RunConfig) -> RunConfig:
     lora = run.lora if full else _resolve_lora(run.lora, recipe["r"], run.model.label, came_from)
     trainer = dataclasses.replace(run.trainer, **chosen)
     data = _resolve_shares(run.data)
-    return dataclasses.replace(run, data=data, trainer=trainer, lora=lora, resolved_from=came_from)
+    whole = dataclasses.replace(run, data=data, trainer=trainer, lora=lora, resolved_from=came_from)
+    if found := list(compatibility.problems(whole)):
+        raise ConfigError("; ".join(found) + ".")
+    return whole
 
 
 def _resolve_shares(data: DataConfig) -> DataConfig:

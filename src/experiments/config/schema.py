@@ -13,6 +13,7 @@ from experiments.config.lora import LoraConfig
 from experiments.config.machine import HardwareConfig, TrackerConfig
 from experiments.config.model import ModelConfig
 from experiments.config.planning import PlanConfig
+from experiments.config.runtime import BudgetConfig, HubConfig, source_problems
 from experiments.config.trainer import TrainerConfig
 from experiments.errors import ConfigError
 
@@ -29,12 +30,17 @@ class RunConfig:
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
     hardware: HardwareConfig = field(default_factory=HardwareConfig)
     plan: PlanConfig = field(default_factory=PlanConfig)
+    budget: BudgetConfig = field(default_factory=BudgetConfig)
+    hub: HubConfig = field(default_factory=HubConfig)
     seed: int = 0
     """Seed of LoRA's initial weights and of the order of the rows."""
     name: str | None = None
     """A name for people; no part of the run's identity."""
     resume: bool = True
     """Continue a half-written run from its last checkpoint; false starts it again beside it."""
+    resume_from: str | None = None
+    """Folder (it may be read-only) or `hf://owner/name` with the outputs of an earlier runtime;
+    its records, adapters and checkpoints of these runs are copied here before anything begins."""
     rerun: bool = False
     """Train a finished run again, in a new folder."""
     retry_oom: bool = False
@@ -52,6 +58,7 @@ class RunConfig:
         ]
         if not 0 <= self.seed < 2**32:
             found.append(f"seed={self.seed}: must be from 0 to {2**32 - 1}")
+        found += source_problems(self.resume_from)
         if self.sweeps is not None:
             found.append(f"sweeps={self.sweeps}: a sweep file may not put values under `sweeps`")
         if found:

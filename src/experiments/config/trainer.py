@@ -10,8 +10,19 @@ from experiments.config.checks import at_least, one_of, share
 LR_SCHEDULES = ("constant", "linear", "cosine")
 OPTIMIZERS = ("adamw", "adamw_8bit", "sgd")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+ATTENTIONS = ("sdpa", "eager", "flash_attention_2")
 SELECTIONS = ("last", "best_validation")
 RETENTIONS = ("none", "adapter", "last", "all")
+# Fields of trl.SFTConfig -> the key of this project that decides them.
+OWN_KEYS = {
+    **dict.fromkeys(("bf16", "bf16_full_eval"), "trainer.precision=bf16"),
+    **dict.fromkeys(("fp16", "fp16_full_eval"), "trainer.precision=fp16"),
+    **dict.fromkeys(
+        ("gradient_checkpointing", "activation_checkpointing"), "trainer.gradient_checkpointing"
+    ),
+    "optim": "trainer.optimizer",
+    "use_cpu": "hardware=cpu",
+}
 
 
 @dataclass
@@ -32,6 +43,8 @@ class TrainerConfig:
     """Rows per optimiser step (the effective batch)."""
     micro_batch_size: int | None = None
     """Rows per forward pass; must divide batch_size, the quotient is accumulated."""
+    packing: bool = False
+    """Lay the rows of a micro-batch end to end instead of padding them; needs block masks."""
     max_length_tokens: int | None = None
     """Longer rows are dropped and counted; null = as many positions as the model has."""
     optimizer: str | None = None
@@ -41,12 +54,16 @@ class TrainerConfig:
     """Gradient clipping threshold (L2 norm)."""
     precision: str | None = None
     """`auto` (fp32 on CPU; bf16 from compute capability 8.0, else fp16), `fp32`, `bf16`, `fp16`."""
+    attention: str | None = None
+    """`sdpa`, `eager` or `flash_attention_2` (a library of its own, GPUs from capability 8.0)."""
     gradient_checkpointing: bool | None = None
-    """Recompute activations: less memory, about a third more time."""
+    """Recompute activations: less memory, a third more time; null = by the device's memory."""
     eval_every_steps: int | None = None
     """Steps between validation losses; null = a fifth of the run."""
     save_every_steps: int | None = None
     """Steps between checkpoints; null = as eval_every_steps."""
+    save_every_minutes: float | None = None
+    """A checkpoint also whenever the last one is this old; null = by steps only."""
     log_every_steps: int = 10
     select: str = "last"
     """Which weights are scored and kept: `last` or `best_validation`."""
@@ -63,6 +80,7 @@ class TrainerConfig:
             ("lr_schedule", LR_SCHEDULES),
             ("optimizer", OPTIMIZERS),
             ("precision", PRECISIONS),
+            ("attention", ATTENTIONS),
             ("select", SELECTIONS),
             ("keep", RETENTIONS),
         ):
@@ -70,12 +88,14 @@ class TrainerConfig:
                 yield from one_of(f"trainer.{key}", getattr(self, key), allowed)
         for key in ("batch_size", "micro_batch_size", "eval_every_steps", "save_every_steps"):
             yield from at_least(f"trainer.{key}", getattr(self, key), 1)
+        for key in OWN_KEYS.keys() & self.extra.keys():
+            yield f"trainer.extra.{key}={self.extra[key]}: set {OWN_KEYS[key]} instead"
         yield from at_least("trainer.log_every_steps", self.log_every_steps, 1)
         yield from at_least("trainer.max_length_tokens", self.max_length_tokens, 8)
         yield from at_least("trainer.max_steps", self.max_steps, 0)
         yield from at_least("trainer.weight_decay", self.weight_decay, 0)
         yield from share("trainer.warmup_share", self.warmup_share)
-        for key in ("epochs", "max_grad_norm"):
+        for key in ("epochs", "max_grad_norm", "save_every_minutes"):
             value = getattr(self, key)
             if value is not None and not value > 0:
                 yield f"trainer.{key}={value}: must be above 0"

@@ -10,14 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from experiments import answers, metrics, schemas
+from experiments import answers, budget, metrics, processes, schemas
 from experiments.config import EvalConfig
 from experiments.data import Encoded, TrainData
-from experiments.evaluation import held_out, progress_file, row_losses
+from experiments.evaluation import held_out, progress_file, row_losses, shared
 from experiments.evaluation.generation import Generated, Limits, generate
 from experiments.evaluation.held_out import Window
-from experiments.evaluation.progress_file import ProgressFile
-from experiments.metrics import Item, bfcl_ast, loss
+from experiments.metrics import Item, bfcl_ast
 from experiments.models import Base
 from experiments.progress import track
 
@@ -89,30 +88,36 @@ def answer(
     """
     limits = Limits(new_tokens, subject.spec.batch_size)
     done: dict[int, Generated] = {}
-    file: ProgressFile | None = None
+    file, key = None, ""
     if subject.folder is not None:
         key = progress_file.key(subject.model, subject.base, prompts, limits)
-        folder = subject.folder / progress_file.FOLDER
-        file = ProgressFile(folder / f"{subject.label}_{split}.jsonl", key)
-        done = dict(file.found)
+        file = subject.folder / progress_file.FOLDER / f"{subject.label}_{split}.jsonl"
+        done = progress_file.found(file, key)
     left = [i for i in range(len(prompts)) if i not in done]
     label = f"answers of the {subject.label} model, {split}"
-    shown = iter(track(range(len(left)), len(left), label, "answers"))
+    own = -(-len(left) // processes.here().count)
+    bar = iter(track(range(own), own, label, "answers"))
 
-    def keep(place: int, given: Generated) -> None:
-        done[left[place]] = given
-        if file is not None:
-            file.add(left[place], given)
-        next(shown, None)
+    def shown() -> None:
+        next(bar, None)
+        if processes.here().count == 1:
+            ended()
 
-    try:
-        adapted = generate(subject.model, subject.base, [prompts[i] for i in left], limits, keep)
-        if notes is not None:
-            notes += [f"{split}: {note}" for note in adapted]
-        next(shown, None)  # closes the bar
-    finally:
-        if file is not None:
-            file.close()
+    def ended() -> None:
+        budget.check(
+            f"evaluation stopped in the answers of the {subject.label} model, {split}; those that "
+            "were given are kept"
+        )
+
+    if left:
+        ended()  # several processes answer a split whole, or do not begin it
+
+    order = shared.Answer([prompts[i] for i in left], limits, file, key, left)
+    given, adapted = shared.answers(subject.model, subject.base, order, shown)
+    shown()  # closes the bar
+    if notes is not None:
+        notes += [f"{split}: {note}" for note in adapted]
+    done |= zip(left, given, strict=True)
     return [done[i] for i in range(len(prompts))]
 
 
@@ -166,7 +171,7 @@ def _broken_schemas(item: Item) -> Iterator[str]:
 def _losses(subject: Subject, rows: Sequence[Encoded]) -> list[row_losses.Parts]:
     """Return the parts of each row; none for a row without trained tokens."""
     trained = [e for e in rows if e.trained_tokens]
-    found = iter(loss.token_losses(subject.model, trained))
+    found = iter(shared.token_losses(subject.model, trained))
     base = subject.base
     ends = set(base.end_ids)
     return [

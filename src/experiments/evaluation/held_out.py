@@ -14,7 +14,7 @@ from typing import Any
 from experiments import models
 from experiments.config import RunConfig
 from experiments.errors import DataError
-from experiments.metrics import loss
+from experiments.evaluation import shared
 from experiments.models import Base
 
 # Long enough for context to matter, short enough for any model; the last one may be shorter.
@@ -112,4 +112,4 @@ def _tokens(tokenizer: Any, document: str, *, own: bool) -> list[int]:
 
 def losses(model: Any, cut: list[Window]) -> list[float]:
     """Return the summed NLL of each window, in nats."""
-    return [math.fsum(one) for one in loss.token_losses(model, cut)]
+    return [math.fsum(one) for one in shared.token_losses(model, cut)]

@@ -52,6 +52,15 @@ class ProgressFile:
             ) from error
 
 
+def found(path: Path, key: str) -> dict[int, Generated]:
+    """Return what is kept in a file and in those beside it of other processes of the run."""
+    answers: dict[int, Generated] = {}
+    for file in sorted(path.parent.glob("*" + path.suffix)):
+        if file.name.startswith(path.stem + "."):
+            answers |= _read(file, key)
+    return answers
+
+
 def key(model: Any, base: Base, prompts: Sequence[list[int]], limits: Limits) -> str:
     """Return a hash of everything an answer depends on, beside the code."""
     digest = hashlib.sha256(base.sha256.encode())

@@ -14,6 +14,9 @@ from typing import Protocol
 from filelock import FileLock, Timeout
 from hydra.core.utils import JobReturn, JobStatus
 
+from experiments import budget
+from experiments.errors import OutOfBudget
+from experiments.launching import jobs as sweep_jobs
 from experiments.launching.jobs import SweepJob
 from experiments.runs import folders
 
@@ -43,7 +46,9 @@ class Place(Protocol):
 
 
 def run_all(jobs: Sequence[SweepJob], place: Place) -> list[JobReturn]:
-    """Run all jobs and return their results in the jobs' order.
+    """Run all jobs, the first ones first, and return their results in the jobs' order.
+
+    None begins once the budget is spent; those that run stop by themselves.
 
     Raises:
         KeyboardInterrupt: the jobs that ran have been stopped.
@@ -72,6 +77,8 @@ class _Turn:
 
     def step(self) -> bool:
         """Start what can start and take in what has ended; say whether anything happened."""
+        if budget.is_spent():
+            self._leave_the_rest()
         started = self._start()
         ended = [(job, handle.result()) for job, handle in self.running]
         self.running = [
@@ -81,6 +88,12 @@ class _Turn:
             if result is not None:
                 self._take(job, result)
         return started or any(result is not None for _, result in ended)
+
+    def _leave_the_rest(self) -> None:
+        for job in self.waiting:
+            error = OutOfBudget(budget.sentence(f"job {job.number} ({job.label}) was not begun"))
+            self.results[job.number] = sweep_jobs.failed(job, error)
+        self.waiting = []
 
     def _start(self) -> bool:
         free = [job for job in self.waiting if job.number not in self._locks]
@@ -107,6 +120,8 @@ class _Turn:
 
     def _take(self, job: SweepJob, result: JobReturn) -> None:
         error = result._return_value if result.status == JobStatus.FAILED else None
+        if isinstance(error, OutOfBudget):
+            budget.spend()
         if not isinstance(error, folders.InUse) or error.lock is None:
             self.results[job.number] = result
             return

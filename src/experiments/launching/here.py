@@ -1,7 +1,5 @@
 """This process: one job after the other; imports, base and rows are paid for once."""
 
-import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,9 +22,7 @@ class Here:
 
     def __init__(self, program: Program) -> None:
         self._program = program
-        gpus = placement.visible_gpus()
-        if len(gpus) > 1 and "torch" not in sys.modules:  # a trainer would split batches over all
-            os.environ[placement.GPUS] = gpus[0]
+        placement.see_one_gpu()
 
     def room(self) -> int:
         """Return 1: a job is over when `start` returns."""

@@ -16,7 +16,7 @@ from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
-from experiments import frozen
+from experiments import budget, frozen
 from experiments.errors import RecordError, TrainingError
 from experiments.launching import placement
 
@@ -50,7 +50,9 @@ class SweepJob:
         return " ".join(self.overrides)
 
 
-def compose(program: Program, job_overrides: Sequence[Sequence[str]], first: int) -> list[SweepJob]:
+def compose(
+    program: Program, job_overrides: Sequence[Sequence[str]], numbers: Sequence[int]
+) -> list[SweepJob]:
     """Return the jobs with the configs frozen at the sweep's start, else composed now.
 
     All are made before the first one runs, so that files edited meanwhile change none of them.
@@ -63,7 +65,7 @@ def compose(program: Program, job_overrides: Sequence[Sequence[str]], first: int
     _make_folder(program.folder)
     loader = program.context.config_loader
     jobs = []
-    for number, overrides in enumerate(job_overrides, start=first):
+    for number, overrides in zip(numbers, job_overrides, strict=True):
         config = frozen.read(program.folder, overrides)
         if config is None:
             config = loader.load_sweep_config(program.config, list(overrides))
@@ -131,9 +133,15 @@ class Parcel:
     singletons: Any
     arguments: tuple[str, ...]
     directory: str
+    ends_at: float | None
+    """When the sweep's budget is spent, in seconds since the epoch."""
 
     def __call__(self) -> JobReturn:
         """Run the job; stdout is labelled with its number, as several jobs share a terminal."""
+        with budget.ending(self.ends_at):
+            return self._run()
+
+    def _run(self) -> JobReturn:
         if self.threads is not None:
             placement.use_threads(self.threads)
         sys.argv = list(self.arguments)
@@ -151,7 +159,8 @@ class Parcel:
 
 def pack(program: Program, job: SweepJob, threads: int | None) -> Parcel:
     """Pack a job for another process."""
-    return Parcel(program, job, threads, Singleton.get_state(), tuple(sys.argv), str(Path.cwd()))
+    surroundings = Singleton.get_state(), tuple(sys.argv), str(Path.cwd())
+    return Parcel(program, job, threads, *surroundings, ends_at=budget.ends_at())
 
 
 class Labelled(io.TextIOBase):

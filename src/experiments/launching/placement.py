@@ -6,7 +6,9 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 
+from experiments import processes
 from experiments.errors import ConfigError
+from experiments.progress import say
 
 GPUS = "CUDA_VISIBLE_DEVICES"
 THREADS = "OMP_NUM_THREADS"
@@ -56,6 +58,24 @@ def visible_gpus(environment: Mapping[str, str] = os.environ) -> list[str]:
     asked = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
     found = subprocess.run(asked, capture_output=True, text=True, check=False)
     return found.stdout.split() if found.returncode == 0 else []
+
+
+def see_one_gpu() -> None:
+    """Leave one of several visible GPUs to a run that has one process, and say so.
+
+    A trainer that sees several would split its batches over all, which TRL refuses. Nothing is
+    done where torch has looked already, or where each of several processes takes its own.
+    """
+    if "torch" in sys.modules or processes.here().count > 1:
+        return
+    gpus = visible_gpus()
+    if len(gpus) > 1:
+        os.environ[GPUS] = gpus[0]
+        say(
+            f"GPU {gpus[0]} of {', '.join(gpus)} is used: {GPUS} chooses another, "
+            "`accelerate launch train.py` uses all for one run, hydra/launcher=joblib gives each "
+            "run of a sweep its own"
+        )
 
 
 def assign(gpus: Sequence[str], n_jobs: int | None, runs_per_gpu: int, cores: int) -> list[str]:

@@ -17,6 +17,7 @@ runs compared item by item.
 import shutil
 import sys
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 from experiments import records
@@ -31,13 +32,17 @@ __all__ = ["LOG_WIDTH", "items", "line_width", "model_card", "summarise", "write
 LOG_WIDTH = 140  # characters of a line where the output is no terminal
 
 
-def summarise(path: Path) -> str:
+def summarise(path: Path, not_begun: Sequence[Record] = ()) -> str:
     """Return the tables of a run, sweep or report folder as plain text.
+
+    Args:
+        path: the folder.
+        not_begun: runs that belong to it and have no record yet.
 
     Raises:
         RecordError: there is no record, or none that can be read.
     """
-    report = _build(path)
+    report = _build(path, not_begun)
     width = line_width()
     parts = [tables.aligned(grid, width) for grid in tables.grids(report)]
     notes = [textwrap.fill(n, width, subsequent_indent="  ") for n in sentences.write(report)]
@@ -49,7 +54,7 @@ def line_width() -> int:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else LOG_WIDTH
 
 
-def write(path: Path, out: Path) -> list[Path]:
+def write(path: Path, out: Path, not_begun: Sequence[Record] = ()) -> list[Path]:
     """Write the report of a folder into `out` and return the files written.
 
     A report folder may be its own source: it then comes out as it was.
@@ -58,7 +63,7 @@ def write(path: Path, out: Path) -> list[Path]:
         RecordError: there is no record or none that can be read, `out` holds records of other
             runs, or it cannot be written.
     """
-    report = _build(path)
+    report = _build(path, not_begun)
     content = dict(files.record_files(report))
     files.refuse_strangers(out, set(content))
     content["runs.csv"] = files.runs_csv(report).encode()
@@ -69,7 +74,7 @@ def write(path: Path, out: Path) -> list[Path]:
     if not report.unreadable:
         (out / files.NOT_COUNTED).unlink(missing_ok=True)
     for name, text in content.items():
-        records.write_whole(out / name, text)
+        records.write_whole(out / name, text, advice="name another place with --out")
     return [out / name for name in content]
 
 
@@ -87,18 +92,20 @@ def model_card(record: Record) -> str:
         [tables.heading(key), *(tables.cell_text(run.over_items(kind, key)) for kind in kinds)]
         for key in names
     ]
+    bits = record.hardware.get("quantization")
     tree = " (dirty tree)" if made.get("git_dirty") else ""
     parts = [
         "\n".join(["---", *header, "---"]),
         f"# {arms.title([run])}",
         tables.markdown(tables.Grid(["score", *kinds], lines)),
         f"One seed ({run.seed}); the run's record has the number of rows behind each score.",
+        *([f"Trained on the base in {bits} (4 bits)."] if bits else []),
         f"Code: commit {made.get('git_commit') or 'unknown'}{tree}.",
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _build(path: Path) -> Report:
+def _build(path: Path, not_begun: Sequence[Record]) -> Report:
     found, broken = records.read_all(path), records.unreadable(path)
     if not found and broken:
         more = f" ({len(broken) - 1} more like it)" if len(broken) > 1 else ""
@@ -108,4 +115,6 @@ def _build(path: Path) -> Report:
             f"{path} holds no record: name the folder of a run, of a sweep or of a report, "
             "for example outputs/reports/NAME."
         )
+    there = {record.run_id for record in found}
+    found += [record for record in not_begun if record.run_id not in there]
     return arms.build(found, [*files.not_counted(path), *broken])

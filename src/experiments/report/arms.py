@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from experiments import statistics
+from experiments import records, statistics
 from experiments.records import Record
 from experiments.report.scores import Kind, Run, bounds, dump, mean
 from experiments.statistics import Interval
@@ -22,6 +22,8 @@ class Row:
     kind: Kind
     scores: dict[str, Interval]
     difference: Interval | None = None
+    left: int = 0
+    """Runs of the arm that were not begun or have not ended."""
 
     @property
     def seeds(self) -> list[int]:
@@ -36,8 +38,9 @@ class Row:
 
     def parameters(self) -> int | None:
         """Return the number of trained parameters."""
-        count = self.runs[0].record.adapter.get("trainable_parameters")
-        return count if self.kind == "tuned" else None
+        if not self.runs or self.kind != "tuned":
+            return None
+        return self.runs[0].record.adapter.get("trainable_parameters")
 
 
 @dataclass
@@ -52,6 +55,8 @@ class Report:
     rows: list[Row]
     headline: str | None
     """The score that arms are compared by."""
+    unfinished: dict[str, list[Run]]
+    """Arm key -> its runs that were not begun or have not ended; they go on by the same line."""
     unreadable: list[str]
     """A sentence for each record that is broken."""
 
@@ -66,12 +71,35 @@ def build(found: Iterable[Record], unreadable: list[str]) -> Report:
     runs, left_out = _select(found)
     arms = _arm_labels(runs)
     headline = _headline(runs)
-    report = Report(title(runs), runs, left_out, arms, [], headline, unreadable)
+    left = _unfinished(runs)
+    report = Report(title(runs), runs, left_out, arms, [], headline, left, unreadable)
     if (single := report.single) is not None:
         report.rows = _single_rows(single)
     else:
         report.rows = [*_base_rows(runs), *_arm_rows(runs, arms, headline)]
+        _mark_unfinished(report)
     return report
+
+
+def _unfinished(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    left: dict[str, list[Run]] = {}
+    for run in runs:
+        if run.record.status in records.UNFINISHED:
+            left.setdefault(run.arm_key, []).append(run)
+    return left
+
+
+def _mark_unfinished(report: Report) -> None:
+    """Mark the arms with runs to come, and give those without any finished run a row."""
+    rows = {row.runs[0].arm_key: row for row in report.rows if row.kind == "tuned"}
+    if not rows:
+        return  # without a score there is no table, and the sentences say what is left
+    for key in report.arms:
+        if key in report.unfinished:
+            if key not in rows:
+                rows[key] = Row(report.arms[key], [], "tuned", {})
+                report.rows.append(rows[key])
+            rows[key].left = len(report.unfinished[key])
 
 
 def _select(found: Iterable[Record]) -> tuple[list[Run], list[Record]]:

@@ -157,6 +157,8 @@ def _reproduce(report: Report) -> str:
     """Return the folded block with every command that made a run, and the commit it ran on."""
     lines = []
     for run in report.runs:
+        if run.record.status == records.NOT_BEGUN:
+            continue  # the line of the others begins it
         made = run.record.provenance
         commit = made.get("git_commit") or "unknown"
         tree = " (dirty tree)" if made.get("git_dirty") else ""

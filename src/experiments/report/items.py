@@ -125,7 +125,9 @@ def write(joined: Join, out: Path) -> int:
     """
     rows = list(_rows(joined))
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    records.write_whole(out, lines.encode("utf-8", "replace"))
+    records.write_whole(
+        out, lines.encode("utf-8", "replace"), advice="name another place with --out"
+    )
     return len(rows)
 
 

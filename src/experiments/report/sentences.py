@@ -14,6 +14,7 @@ _IDENTITY = {
     "libraries": (),
     "device_class": (),
     "precision": ("trainer.precision",),
+    "attention": ("trainer.attention",),
     "base_sha256": ("model",),
     "adapter_sha256": ("model",),
     "data_fingerprint": ("model", "data"),
@@ -29,6 +30,7 @@ def write(report: Report) -> Iterator[str]:
     yield from _warnings(report.runs)
     if report.single is None:
         yield _footer([run.record.status for run in report.runs])
+    yield from _unfinished(report)
     for run in report.runs:
         if run.record.status in ("failed", "oom"):
             yield f"Failed: {_failure(run.record)}"
@@ -42,8 +44,27 @@ def write(report: Report) -> Iterator[str]:
 
 
 def _footer(statuses: Sequence[str]) -> str:
-    order = sorted(records.STATUSES, key=lambda status: status != "finished")
+    order = sorted((*records.STATUSES, records.NOT_BEGUN), key=lambda status: status != "finished")
     return ", ".join(f"{statuses.count(s)} {s}" for s in order if s in statuses) + "."
+
+
+def _unfinished(report: Report) -> Iterator[str]:
+    """Yield a sentence for each arm that is not whole: which seeds are to come, and how far."""
+    if report.single is not None:
+        return
+    for key, runs in report.unfinished.items():
+        said = ", ".join(f"seed {run.seed} {_how_far(run.record)}" for run in runs)
+        yield f"Unfinished: {report.arms[key]}: {said}; the line that made it goes on."
+
+
+def _how_far(record: Record) -> str:
+    """Say how far a run is.
+
+    >>> _how_far(Record("a", "interrupted", error={"step": 12}, plan={"steps": 30}))
+    'interrupted at step 12 of 30'
+    """
+    step = (record.error or {}).get("step")
+    return record.status + (f" at step {step} of {record.plan['steps']}" if step else "")
 
 
 def _single_caption(rows: Sequence[Row]) -> str:
@@ -62,7 +83,7 @@ def _single_caption(rows: Sequence[Row]) -> str:
 
 
 def _sweep_captions(report: Report) -> Iterator[str]:
-    tuned = [row for row in report.rows if row.kind == "tuned"]
+    tuned = [row for row in report.rows if row.kind == "tuned" and row.runs]
     if any(len(row.runs) > 1 for row in tuned):
         yield "Mean over seeds with the 95 % Student t interval over seeds."
     alone = [row.label for row in tuned if len(row.runs) == 1]
@@ -79,7 +100,7 @@ def _sweep_captions(report: Report) -> Iterator[str]:
             "No interval is shown where all seeds gave the same number, which few test rows can "
             "do by chance; such a difference counts as not separable."
         )
-    if len(tuned) < len(report.rows):
+    if any(row.kind == "base" for row in report.rows):
         yield "The untuned base has no seed: its 95 % interval is over test rows."
     if len(tuned) > 1 and report.headline:
         yield (

@@ -133,13 +133,20 @@ def _sweep_grid(report: Report) -> Grid:
     header += ["train seconds", *columns.values()]
     lines = []
     for row in report.rows:
-        line = [row.label, str(len(row.runs)) if row.kind == "tuned" else "-"]
+        line = [row.label, _seeds(row)]
         line += [cell_text(row.scores.get(one)) for one in first]
         line += ["reference" if row is tuned[0] else _compared(row, one) for one in compared]
         seconds = row.seconds()
         line.append("-" if seconds is None else f"{seconds:.0f}")
         lines.append(line + [cell_text(row.scores.get(one)) for one in columns])
     return Grid(header, lines)
+
+
+def _seeds(row: Row) -> str:
+    """Return the number of seeds, `2 of 3` where runs are to come."""
+    if row.kind != "tuned":
+        return "-"
+    return f"{len(row.runs)} of {len(row.runs) + row.left}" if row.left else str(len(row.runs))
 
 
 def _compared(row: Row, key: str) -> str:

@@ -13,18 +13,19 @@ from typing import Any
 
 from hydra.types import RunMode
 
-from experiments import config, metrics, records, report
+from experiments import budget, config, handover, metrics, processes, records, report, training
 from experiments.config import RunConfig
 from experiments.errors import ConfigError, Pruned, RecordError, TrainingError
 from experiments.progress import say
 from experiments.records import Record
-from experiments.runs import facts, folders
+from experiments.runs import facts, folders, following
 from experiments.runs.attempt import Attempt
 from experiments.runs.folders import Job
+from experiments.runs.following import follow
 from experiments.study import specs
 from experiments.study.reporting import Trial
 
-__all__ = ["Job", "Outcome", "check", "load_run", "place", "run_one"]
+__all__ = ["Job", "Outcome", "check", "follow", "load_run", "place", "run_one"]
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ def place(hydra: Any) -> Job:
         overrides=tuple(hydra.overrides.task),
         objectives=tuple(sweeper.get("objectives") or ()) if many else (),
         trial=trial,
+        began=budget.process_began(),
     )
 
 
@@ -83,6 +85,11 @@ def check(run: RunConfig) -> None:
     Raises:
         ConfigError: a key of `lora.extra` or `trainer.extra`, a metric or an objective is unknown.
     """
+    if refused := processes.unsupported():
+        raise ConfigError(f"{refused}.")
+    batch, micro = run.trainer.batch_size, run.trainer.micro_batch_size
+    assert batch and micro, "config.load resolves these"
+    training.fitting(batch, micro, processes.here().count)
     for name in run.eval.metrics:
         metrics.load(name)
     objective, given = run.eval.objective, run.eval.direction
@@ -96,8 +103,10 @@ def check(run: RunConfig) -> None:
             "trainer.max_steps=0 with eval.base=false leaves nothing to score: name an adapter "
             "with model.adapter=DIR or set eval.base=true."
         )
+    if run.hub.push:
+        handover.check(run.hub)
     if run.lora.extra or run.trainer.extra:
-        from experiments import adapters, training
+        from experiments import adapters
 
         adapters.check_extra(run.lora)
         training.check_extra(run.trainer)
@@ -109,13 +118,20 @@ def run_one(run: RunConfig, job: Job) -> Outcome:
     Raises:
         ExperimentError: what the user can mend; the record then says `failed` or `oom`.
         Pruned: others do better; the record then says `pruned`.
+        OutOfBudget: `budget.hours` is over; the record then says `interrupted`.
         InUse: another process makes it at this moment.
         KeyboardInterrupt: the record then says `interrupted`.
     """
     check(run)
+    following.meet()
     run_id = config.run_id(run)
-    with folders.claimed(job, run_id):
+    ends_at = budget.ends_at()  # a sweep has set it for all its runs
+    if ends_at is None and run.budget.hours is not None:
+        ends_at = job.began + 3600 * run.budget.hours
+    with budget.ending(ends_at), folders.claimed(job, run_id):
         facts.print_header(run, run_id)
+        if run.resume_from is not None and job.number is None:
+            handover.take_run(run, run_id, job.folder, beside=job.find_siblings)
         earlier = folders.earlier(run, run_id, job)
         if earlier is not None and earlier.status in records.SETTLED:
             return _reuse_or_repeat(run, run_id, job, earlier)
@@ -124,6 +140,7 @@ def run_one(run: RunConfig, job: Job) -> Outcome:
                 f"{earlier.folder} ran out of memory before: lower trainer.micro_batch_size, or "
                 "try it again with retry_oom=true."
             )
+        budget.check(f"run {run_id} was not begun" if earlier is None else "the run did not go on")
         folder = earlier.folder if earlier is not None else folders.free_folder(job, run_id)
         record = Attempt(run, run_id, job, folder, earlier).make()
         return Outcome(record, objectives=job.objectives)
@@ -139,6 +156,7 @@ def _reuse_or_repeat(run: RunConfig, run_id: str, job: Job, earlier: Record) -> 
     if not changed:
         say(f"finished before in {earlier.folder}; its record is used (rerun=true trains it again)")
         say(report.summarise(earlier.folder))
+        handover.push_finished(run, earlier)
         return Outcome(earlier, reused=True, objectives=job.objectives)
     say(
         f"{earlier.status} before in {earlier.folder}, but {', '.join(changed)} changed since: "
@@ -149,8 +167,14 @@ def _reuse_or_repeat(run: RunConfig, run_id: str, job: Job, earlier: Record) -> 
     return Outcome(attempt.make(), objectives=job.objectives)
 
 
-def load_run(folder: Path) -> tuple[Any, Any]:
+def load_run(folder: Path, *, plain: bool = False) -> tuple[Any, Any]:
     """Load a finished run's base with its adapter, for `generate` and `merge`.
+
+    A run of a device that is not here is loaded in what this device computes natively.
+
+    Args:
+        folder: the run's folder.
+        plain: load the base's own weights although the run trained on 4 bits of them.
 
     Returns:
         The `Base` (its `model` is the tuned one) and the record.
@@ -169,7 +193,9 @@ def load_run(folder: Path) -> tuple[Any, Any]:
             f"{folder} kept no adapter (trainer.keep): run it with trainer.keep=adapter."
         )
     run = _from_record(record)
-    precision = models.choose_precision(run)
+    if plain:
+        run = dataclasses.replace(run, model=dataclasses.replace(run.model, quantization=None))
+    run, precision = _on_this_device(run)
     if record.adapter["modules"]:
         base = models.load(run, precision)
         base.model = adapters.load(str(saved), base.model)
@@ -178,6 +204,23 @@ def load_run(folder: Path) -> tuple[Any, Any]:
         run.model, path=str(saved), hub_id=None, embedded=None, revision=None
     )
     return models.load(dataclasses.replace(run, model=spec), precision), record
+
+
+def _on_this_device(run: RunConfig) -> tuple[RunConfig, Any]:
+    """Return the run with a device that is here, and how it computes there."""
+    from experiments import models
+
+    try:
+        return run, models.choose_precision(run)
+    except ConfigError as error:
+        anywhere = dataclasses.replace(
+            run,
+            hardware=config.HardwareConfig(),
+            trainer=dataclasses.replace(run.trainer, precision="auto", attention="sdpa"),
+        )
+        precision = models.choose_precision(anywhere)
+        say(f"  loaded in {precision.name} on {precision.device_name}, because: {error}")
+        return anywhere, precision
 
 
 def _from_record(record: Record) -> RunConfig:

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import hashlib
 import shutil
 import time
 from collections.abc import Sequence
@@ -10,12 +9,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from experiments import config, records, report
+from experiments import budget, config, handover, processes, records, report
 from experiments.config import RunConfig
-from experiments.errors import ConfigError, Pruned, RecordError
+from experiments.errors import ConfigError, OutOfBudget, Pruned, RecordError
 from experiments.progress import say
 from experiments.records import Record
-from experiments.runs import facts, folders, memory, objectives
+from experiments.runs import facts, folders, following, memory, objectives
 from experiments.runs.folders import Job
 from experiments.tracking import Tracker
 
@@ -42,10 +41,17 @@ class Attempt:
             try:
                 self.prepare()
                 self._adopt_or_leave_checkpoints()
+                following.bring(self.run, self.job, self.folder, self.identity)
                 self._train_and_score()
                 self._finish()
+                handover.push_finished(self.run, self.record)
+                self._apply_retention()
             except KeyboardInterrupt:
-                self._close("interrupted", None)
+                self._break_off("interrupted", None)
+                raise
+            except OutOfBudget as stop:
+                self._close("interrupted", stop)
+                handover.push_interrupted(self.run, self.record)
                 raise
             except Pruned as stop:
                 say(f"  {stop}")
@@ -53,7 +59,7 @@ class Attempt:
                 self._apply_retention()
                 raise
             except Exception as error:  # the one place: a failed run becomes a record
-                self._close("oom" if memory.is_out_of_memory(error) else "failed", error)
+                self._break_off("oom" if memory.is_out_of_memory(error) else "failed", error)
                 raise
         say(report.summarise(self.folder))
         return self.record
@@ -62,7 +68,7 @@ class Attempt:
         """Load model and data and know what the numbers will depend on."""
         if self._prepared:
             return
-        from experiments import models
+        from experiments import adapters, models
         from experiments.runs import kept
 
         began = time.monotonic()
@@ -73,9 +79,8 @@ class Attempt:
         self.identity = {
             "data_fingerprint": self.data.fingerprint,
             "base_sha256": self.base.sha256,
-            "adapter_sha256": _hash_adapter(run.model.adapter),
-            "precision": precision.name,
-            "device_class": precision.device,
+            "adapter_sha256": adapters.fingerprint(run.model.adapter),
+            **precision.computes_in,
             "code_sha256": records.code_identity(),
             "libraries": records.libraries(),
         }
@@ -120,6 +125,7 @@ class Attempt:
             )
         record.identity = self.identity
         record.provenance |= records.provenance(self.base.precision.device_name)
+        record.hardware = self.base.precision.facts()
         record.data = self.data.counts
         record.model = {
             "source": self.base.source,
@@ -147,6 +153,7 @@ class Attempt:
         model = base.model
         if trains:
             attached = adapters.attach(run, model)
+            processes.tell(following.Adapt())
             model = attached.model
             record.adapter = {
                 "trainable_parameters": attached.trainable_parameters,
@@ -161,6 +168,7 @@ class Attempt:
             self._train(model)
         elif run.model.adapter is not None:
             model = adapters.load(run.model.adapter, model)
+            processes.tell(following.Adapt())
             record.adapter = {
                 "trainable_parameters": 0,
                 "scale": None,
@@ -224,6 +232,7 @@ class Attempt:
 
     def _train(self, model: Any) -> None:
         from experiments import training
+        from experiments.runs import planned_memory
 
         run, record = self.run, self.record
         steps = training.plan(run.trainer, len(self.data.train))
@@ -251,20 +260,23 @@ class Attempt:
             stopped.append((step, value))
             return True
 
-        from experiments.runs import planned_memory
-
         task = training.Task(
-            run, model, self.base, self.data, self.folder, report=report_loss, log=tracker.log
+            *(run, model, self.base, self.data, self.folder),
+            report=report_loss,
+            log=tracker.log,
+            saved=lambda checkpoint: handover.push_checkpoint(run, record, checkpoint),
         )
         record.plan["out_of_memory"] = task.adapted
+        budget.check("the run stopped before training went on")
         try:
             with planned_memory.watched(record.memory, run, self.data, self.base, model):
-                fit = training.fit(task)
+                fit = following.together(task)
         finally:
             if self.job.trial is not None:
                 self.job.trial.close()
         record.curve = fit.curve
         record.plan["selected_step"] = fit.selected_step
+        record.plan["skipped_steps"] = fit.skipped_steps
         record.timing["train_seconds"] = fit.seconds
         if stopped:
             self._stop_early(*stopped[0])
@@ -292,7 +304,14 @@ class Attempt:
         record.timing["load_seconds"] = self.load_seconds
         records.write_items(record, self.items)
         self._close("finished", None)
-        self._apply_retention()
+
+    def _break_off(self, status: str, error: Exception | None) -> None:
+        """Close the record with what ended the run, be it in another process."""
+        with folders.undisturbed():
+            status, cause = following.verdict(self.record, status, error)
+            self._close(status, cause)
+        if cause is not None and cause is not error:
+            raise cause from error
 
     def _close(self, status: str, error: Exception | None) -> None:
         """Write the final record; a full disk must not hide the error that came first."""
@@ -301,11 +320,7 @@ class Attempt:
         record.finished_at = _now()
         record.timing["total_seconds"] = time.monotonic() - self.began
         if error is not None:
-            record.error = {
-                "type": type(error).__name__,
-                "message": str(error),
-                "step": getattr(error, "step", None),
-            }
+            record.error = facts.of_error(error)
         if (tracker := getattr(self, "tracker", None)) is not None:
             final = record.scores.get("tuned", {}) if status == "finished" else {}
             main = {k: v for k, v in final.items() if k.count("/") == 1 or k.endswith("/exact")}
@@ -329,17 +344,6 @@ class Attempt:
             shutil.rmtree(self.folder / training.CHECKPOINTS, ignore_errors=True)
         if keep == "none":
             shutil.rmtree(self.folder / "adapter", ignore_errors=True)
-
-
-def _hash_adapter(path: str | None) -> str | None:
-    """Return a hash of the adapter a run starts from; None where it starts from none."""
-    if path is None:
-        return None
-    digest = hashlib.sha256()
-    for name in ("adapter_config.json", "adapter_model.safetensors"):
-        file = Path(path).expanduser() / name
-        digest.update(file.read_bytes() if file.is_file() else b"")
-    return digest.hexdigest()[:16]
 
 
 def _now() -> str:

@@ -1,7 +1,9 @@
 """What a run prints before it trains: every derived value with its reason."""
 
 import dataclasses
+from typing import Any
 
+from experiments import processes, training
 from experiments.config import RunConfig
 from experiments.data import TrainData
 from experiments.models import Base
@@ -13,17 +15,37 @@ def print_header(run: RunConfig, run_id: str) -> None:
     say(f"run {run_id}: model={run.model.label} data={run.data.label} lora={run.lora.label}")
     trainer, lora = dataclasses.asdict(run.trainer), dataclasses.asdict(run.lora)
     for key, origin in run.resolved_from.items():
+        if key in ("trainer.attention", "trainer.gradient_checkpointing"):
+            continue  # said once the device is known
         group, _, leaf = key.partition(".")
         value = (trainer if group == "trainer" else lora)[leaf]
         say(f"  {key} = {value}  ({origin})")
-    accumulation = (run.trainer.batch_size or 0) // (run.trainer.micro_batch_size or 1)
-    say(
-        f"  rows per step = {run.trainer.batch_size} = micro-batch {run.trainer.micro_batch_size}"
-        f" x {accumulation}"
-    )
+    say(f"  rows per step = {rows_per_step(run)}")
     if run.lora.method != "none":
         formula = "alpha/sqrt(r)" if run.lora.use_rslora else "alpha/r"
         say(f"  lora scale = {run.lora.scale:g}  ({formula} = {run.lora.alpha:g}, {run.lora.r})")
+
+
+def rows_per_step(run: RunConfig) -> str:
+    """Return how a step's rows come about, as a product."""
+    batch, wanted = run.trainer.batch_size, run.trainer.micro_batch_size
+    assert batch and wanted, "config.load resolves these"
+    together = processes.here().count
+    micro = training.fitting(batch, wanted, together)
+    if together == 1:
+        return f"{batch} = micro-batch {micro} x {batch // micro}"
+    note = "" if micro == wanted else f"  (micro-batch {wanted} made to fit {together} processes)"
+    return (
+        f"{batch} = micro-batch {micro} x {together} processes x {batch // micro // together}{note}"
+    )
+
+
+def of_error(error: Exception) -> dict[str, Any]:
+    """Return what a record says of an error, with the process it happened in if several ran."""
+    place = processes.here()
+    said = {"type": type(error).__name__, "message": str(error)}
+    where = {"process": place.rank} if place.count > 1 else {}
+    return said | {"step": getattr(error, "step", None)} | where
 
 
 def print_loaded(base: Base, data: TrainData) -> None:
@@ -33,10 +55,17 @@ def print_loaded(base: Base, data: TrainData) -> None:
         f"  base = {base.source}, {base.parameters:,} parameters, {base.positions} positions, "
         f"sha256 {base.sha256}" + (f", commit {base.commit}" if base.commit else "")
     )
+    if base.precision.memory_gib is not None:
+        say(
+            f"  device = {base.precision.device_name}, compute capability "
+            f"{base.precision.compute_capability}, {base.precision.memory_gib} GiB"
+        )
     say(
         f"  precision = {base.precision.name} on {base.precision.device_name}  "
         f"({base.precision.reason})"
     )
+    for key, reason in base.precision.reasons.items():
+        say(f"  {key.replace('_', ' ')} = {getattr(base.precision, key)}  ({reason})")
     for note in base.notes:
         say(f"  note: {note}")
     rows = ", ".join(f"{split} {n:,}" for split, n in counts["rows"].items())

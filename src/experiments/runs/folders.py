@@ -3,8 +3,9 @@
 import contextlib
 import shutil
 import signal
+import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ class Job:
     """The scores that a search wants back; none = the run's own objective."""
     trial: Trial | None = None
     """The trial of a search that this run belongs to."""
+    began: float = field(default_factory=time.time)
+    """When the run's budget began, in seconds since the epoch; a sweep has one for all its runs."""
 
 
 def earlier(run: RunConfig, run_id: str, job: Job) -> Record | None:
@@ -149,6 +152,22 @@ def _held(path: Path, what: str) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Let a record be written to its end: Ctrl-C may come twice, from terminal and launcher."""
+    asked = (signal.SIGINT, signal.SIGTERM)
+    try:
+        before = [signal.signal(one, signal.SIG_IGN) for one in asked]
+    except ValueError:  # not the main thread: the launcher owns the signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        for one, handler in zip(asked, before, strict=True):
+            signal.signal(one, handler)
 
 
 @contextlib.contextmanager

@@ -102,10 +102,12 @@ def _base(run: RunConfig, precision: Precision) -> Base:
 def _own_copy(base: Base) -> Base:
     """Return a base with modules, config and tokenizer of its own around the same weights."""
     shared = {id(parameter): parameter for parameter in base.model.parameters()}
-    for parameter in shared.values():  # as `models.load` leaves them
-        parameter.requires_grad_(True)
+    for parameter in shared.values():  # as `models.load` leaves them; packed bytes are frozen
+        parameter.requires_grad_(parameter.is_floating_point())
         parameter.grad = None
-    model = copy.deepcopy(base.model, memo=dict(shared))
+    scales = [getattr(module, "quant_state", None) for module in base.model.modules()]
+    memo = shared | {id(scale): scale for scale in scales if scale is not None}
+    model = copy.deepcopy(base.model, memo=memo)
     tokenizer = copy.deepcopy(base.tokenizer)
     return dataclasses.replace(base, model=model, tokenizer=tokenizer)
 
@@ -118,7 +120,7 @@ def _base_key(run: RunConfig, precision: Precision) -> Any:
     template = run.model.chat_template
     files = sorted(path for path in folder.iterdir() if path.is_file())
     files += [Path(template).expanduser()] if template else []
-    return described, [_stamp(path) for path in files], dataclasses.asdict(precision)
+    return described, [_stamp(path) for path in files], precision.computes_in
 
 
 def _stamp(path: Path) -> tuple[str, int, int]:

@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from experiments import budget
 from experiments.errors import ConfigError
 from experiments.progress import say
 from experiments.study import results, storage
@@ -155,6 +156,8 @@ class Study:
                 others = self._running_elsewhere()
             if asked is not None or not others or not wait or self._in_flight:
                 return asked
+            if budget.is_spent():
+                return None
             if not told:
                 say(f"waiting for {len(others)} trials of other workers")
                 told = True

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from experiments import records
+from experiments import config, frozen, records
 from experiments.errors import RecordError
 from experiments.progress import say
 from experiments.records import Record
@@ -122,6 +122,33 @@ def read(sweep_dir: Path) -> Plan | None:
         raise RecordError(
             f"{file} is not whole ({error}): start the same sweep again, which writes it anew."
         ) from error
+
+
+def not_begun(sweep_dir: Path) -> list[Record]:
+    """Return a record for each run of a grid that has none on disk, by the frozen configs.
+
+    Raises:
+        RecordError: a file of the sweep is not whole.
+    """
+    planned = read(sweep_dir)
+    if planned is None or not planned.run_ids:
+        return []
+    there = {record.run_id for record in records.read_all(sweep_dir)}
+    missing = set(planned.run_ids) - there
+    found = {}
+    for kept in frozen.read_all(sweep_dir) if missing else []:
+        hydra = kept.pop("hydra")
+        run = config.load(kept)
+        run_id = config.run_id(run)
+        if run_id in missing:
+            found[run_id] = Record(
+                run_id,
+                status=records.NOT_BEGUN,
+                job=int(hydra.job.num),
+                overrides=list(hydra.overrides.task),
+                config=config.canonical(run),
+            )
+    return [found[run_id] for run_id in planned.run_ids if run_id in found]
 
 
 def newest(found: Sequence[Record]) -> list[Record]:

@@ -33,12 +33,14 @@ def watching(sweep_dir: Path) -> Iterator[None]:
 def _watch(sweep_dir: Path, done: threading.Event, bar: Any) -> None:
     shown = None
     task = None if bar is None else bar.add_task(sweep_dir.name, total=None)
-    while not done.wait(_SECONDS):
+    over = False
+    while not over:
+        over = done.wait(_SECONDS)
         with contextlib.suppress(RecordError):  # the sweep itself says what is wrong
             now, planned = status.read(sweep_dir), plan.read(sweep_dir)
-            if bar is not None:
+            if bar is not None:  # a last time when all is over: the bar stays on the screen
                 total = planned.total if planned else None
                 bar.update(task, completed=now.settled, total=total, description=str(now))
-            elif shown not in (None, now.settled):
+            elif not over and shown not in (None, now.settled):
                 say(f"sweep {sweep_dir.name}: {now}")
             shown = now.settled

@@ -7,13 +7,15 @@ one would have read, and 8 x 1 rows a step are the same rows as 1 x 8.
 import time
 from pathlib import Path
 
+from experiments import processes
 from experiments.errors import ConfigError
 from experiments.progress import say
 from experiments.training.arguments import check_extra
 from experiments.training.checkpoints import CHECKPOINTS, load_weights, newest_checkpoint, state_of
 from experiments.training.curves import curve
+from experiments.training.half_precision import leave_autocast, skipped_steps
 from experiments.training.micro_batches import KEY, shrunk
-from experiments.training.steps import StepPlan, plan, row_order
+from experiments.training.steps import StepPlan, fitting, plan, row_order
 from experiments.training.task import Fit, Log, Report, Task
 from experiments.training.trainer import build
 
@@ -27,6 +29,7 @@ __all__ = [
     "check_extra",
     "curve",
     "fit",
+    "fitting",
     "newest_checkpoint",
     "plan",
     "row_order",
@@ -48,7 +51,7 @@ def fit(task: Task) -> Fit:
             "data.validation_share above 0, or trainer.select=last."
         )
     steps = plan(task.run.trainer, len(task.data.train))
-    newest = newest_checkpoint(task.folder)
+    newest = processes.agreed(newest_checkpoint(task.folder))
     began = time.monotonic()
     if newest is not None and state_of(newest)["global_step"] >= steps.steps:
         task.adapted.extend(shrunk(state_of(newest)["log_history"]))
@@ -57,7 +60,10 @@ def fit(task: Task) -> Fit:
     trainer = build(task, steps, _rows_a_pass(task, steps, newest))
     if newest is not None:
         say(f"continuing from {newest.name} of {steps.steps} steps")
-    trainer.train(resume_from_checkpoint=str(newest) if newest else None)
+    try:
+        trainer.train(resume_from_checkpoint=str(newest) if newest else None)
+    finally:
+        leave_autocast(task.model)
     state = trainer.state
     best = state.best_model_checkpoint if select == "best_validation" else None
     return Fit(
@@ -65,6 +71,7 @@ def fit(task: Task) -> Fit:
         seconds=time.monotonic() - began,
         curve=curve(state.log_history),
         selected_step=state_of(Path(best))["global_step"] if best else state.global_step,
+        skipped_steps=skipped_steps(state.log_history),
     )
 
 
@@ -95,4 +102,5 @@ def _from_finished(task: Task, checkpoint: Path) -> Fit:
         seconds=0.0,
         curve=curve(state["log_history"]),
         selected_step=state_of(chosen)["global_step"],
+        skipped_steps=skipped_steps(state["log_history"]),
     )

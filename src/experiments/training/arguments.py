@@ -48,6 +48,13 @@ def _owned_arguments() -> dict[str, Any]:
         "seed": None,
         "bf16": None,
         "fp16": None,
+        # A true token mean over the rows of all processes.
+        "average_tokens_across_devices": True,
+        # Every adapter is used in every step; looking for unused ones costs a pass over them all.
+        "ddp_find_unused_parameters": False,
+        # TRL's own packing shortens and joins rows; `trainer.packing` does neither.
+        "packing": False,
+        "padding_free": False,
     }
 
 
@@ -77,7 +84,7 @@ def arguments(task: Task, steps: StepPlan) -> Any:
         optim=_OPTIMIZERS[str(trainer.optimizer)],
         weight_decay=trainer.weight_decay,
         max_grad_norm=trainer.max_grad_norm,
-        activation_checkpointing=bool(trainer.gradient_checkpointing),
+        activation_checkpointing=base.precision.gradient_checkpointing,
         logging_steps=trainer.log_every_steps,
         logging_first_step=True,
         eval_strategy="steps" if task.data.validation else "no",

@@ -4,17 +4,20 @@ import json
 from pathlib import Path
 from typing import Any
 
+from experiments import whole
+from experiments.progress import say
+
 CHECKPOINTS = "checkpoints"
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
-    """Return the last whole checkpoint of a run's folder."""
+    """Return the last whole checkpoint of a run's folder; one that is cut off is named."""
     found = []
     for path in (folder / CHECKPOINTS).glob("checkpoint-*"):
-        try:
-            found.append((state_of(path)["global_step"], path))
-        except (OSError, ValueError, KeyError):
-            continue  # killed while it was being written
+        if problem := whole.checkpoint_problem(path):
+            say(f"  not used: {path.name} ({problem})")
+            continue
+        found.append((state_of(path)["global_step"], path))
     return max(found)[1] if found else None
 
 

@@ -63,8 +63,8 @@ class MicroBatches:
         before, count = self.losses, len(self.losses) + 1
         while not self._add(make, self.batches[len(self.losses) : count]):
             self._halve(step)
-            release()
             clear()
+            release()
             assert self.began is not None
             self.began.restore()
             self.losses = []
@@ -84,7 +84,7 @@ class MicroBatches:
 
     def _halve(self, step: int) -> None:
         before = self.rows
-        if before == 1 or not all(set(batch) <= _BY_ROW for batch in self.batches):
+        if before == 1 or any(set(batch) != _BY_ROW for batch in self.batches):
             longest = max(batch["input_ids"].shape[1] for batch in self.batches)
             error = TrainingError(
                 f"out of memory at step {step} with one row of up to {longest} tokens a pass: "

@@ -3,7 +3,6 @@
 import functools
 from typing import Any
 
-from experiments import model_loss
 from experiments.config import RunConfig
 from experiments.errors import TrainingError
 from experiments.progress import say
@@ -20,7 +19,7 @@ def passes_class(task: Task, rows: int) -> Any:
     from trl import SFTTrainer
 
     class Passes(SFTTrainer):  # type: ignore[misc]
-        measure: model_loss.ModelLoss | None = None
+        measure: Any = None
         passes = MicroBatches(rows, _advice(task.run), task.adapted)
 
         def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
@@ -38,8 +37,9 @@ def passes_class(task: Task, rows: int) -> Any:
                 known = len(task.adapted)
                 value = self.passes.next(make, model.zero_grad, step)
                 self.state.log_history += task.adapted[known:]
-            if not torch.isfinite(value):
-                _refuse_loss(float(value), step)
+            values = self.accelerator.gather(value.reshape(1))  # all processes stop, or none
+            if not torch.isfinite(values).all():
+                _refuse_loss(float(values[~torch.isfinite(values)][0]), step)
             return value
 
         def _one_pass(self, model: Any, num_items: Any, inputs: Any) -> Any:
@@ -54,7 +54,7 @@ def passes_class(task: Task, rows: int) -> Any:
         ) -> Any:
             if self.measure is None or return_outputs:
                 return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-            return _part_of_loss(self, model, inputs, num_items_in_batch)
+            return part_of_loss(self, model, inputs, num_items_in_batch)
 
     return Passes
 
@@ -63,6 +63,8 @@ def choose_loss(trainer: Any) -> None:
     """Let a trainer compute our loss, unless `trainer.extra` asks for another one of TRL's."""
     if trainer.args.loss_type != "nll" or trainer.args.label_smoothing_factor != 0:
         return
+    from experiments import model_loss
+
     trainer.measure = model_loss.of(trainer.model)
     if trainer.measure.reason is not None:
         say(f"  the loss is computed from whole logits: {trainer.measure.reason}")
@@ -70,7 +72,7 @@ def choose_loss(trainer: Any) -> None:
     trainer.model_accepts_loss_kwargs = True
 
 
-def _part_of_loss(trainer: Any, model: Any, inputs: Any, num_items: Any) -> Any:
+def part_of_loss(trainer: Any, model: Any, inputs: Any, num_items: Any) -> Any:
     """Return a pass's part of the loss of an optimiser step, in nats per trained token.
 
     The same sum as TRL's (trl 1.16, SFTTrainer.compute_loss), which also logs entropy and accuracy

@@ -4,7 +4,9 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from experiments import processes
 from experiments.config import TrainerConfig
+from experiments.errors import ConfigError
 
 # Batches that are cut from one pool sorted by length: padding shrinks, batches stay mixed.
 _POOL_BATCHES = 8
@@ -17,14 +19,17 @@ class StepPlan:
     steps: int
     batch_size: int
     micro_batch_size: int
+    """Rows per forward pass of each process."""
     warmup_steps: int
     eval_every_steps: int
     save_every_steps: int
+    processes: int = 1
+    """How many processes take part in each step."""
 
     @property
     def accumulation(self) -> int:
-        """Forward passes per optimiser step."""
-        return self.batch_size // self.micro_batch_size
+        """Forward passes of each process per optimiser step."""
+        return self.batch_size // (self.micro_batch_size * self.processes)
 
 
 def plan(trainer: TrainerConfig, rows: int) -> StepPlan:
@@ -37,21 +42,42 @@ def plan(trainer: TrainerConfig, rows: int) -> StepPlan:
         steps = max(1, -(-round(trainer.epochs * rows) // batch))
     every = trainer.eval_every_steps or max(1, steps // 5)
     save = trainer.save_every_steps or every
+    together = processes.here().count
     return StepPlan(
         steps=steps,
         batch_size=batch,
-        micro_batch_size=micro,
+        micro_batch_size=fitting(batch, micro, together),
         warmup_steps=round(trainer.warmup_share * steps),
         eval_every_steps=every,
         save_every_steps=every if trainer.select == "best_validation" else save,
+        processes=together,
     )
+
+
+def fitting(batch: int, micro: int, together: int) -> int:
+    """Return the largest micro-batch up to a wanted one that divides each process's rows of a step.
+
+    >>> fitting(batch=16, micro=4, together=2), fitting(batch=12, micro=4, together=2)
+    (4, 3)
+
+    Raises:
+        ConfigError: the processes cannot get equally many rows of a step.
+    """
+    if batch % together:
+        raise ConfigError(
+            f"trainer.batch_size={batch} is no multiple of the {together} processes of this run: "
+            f"set it to {batch + together - batch % together}, or launch another number."
+        )
+    own = batch // together
+    return max(size for size in range(1, min(own, micro) + 1) if own % size == 0)
 
 
 def row_order(lengths: Sequence[int], steps: StepPlan, seed: int) -> list[int]:
     """Return the row index of every position of the whole run.
 
     Whole permutations follow each other; eight batches at a time are sorted by length and their
-    batches shuffled, so that rows of like length share a batch.
+    batches shuffled, so that rows of like length share a batch. Within a batch they stand by
+    length: its micro-batches, dealt to the processes in turn, are of like length too.
     """
     shuffler = random.Random(f"row order {seed}")
     wanted = steps.steps * steps.batch_size

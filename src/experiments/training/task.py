@@ -14,6 +14,9 @@ Report = Callable[[int, float, Sequence[float]], bool]
 Log = Callable[[dict[str, float], int], None]
 """(scalars, step) -> shown in the tracker."""
 
+Saved = Callable[[Path], None]
+"""Is told of each checkpoint as soon as it is whole."""
+
 
 @dataclass(frozen=True)
 class Task:
@@ -30,6 +33,7 @@ class Task:
     log: Log
     adapted: list[dict[str, Any]] = field(default_factory=list)
     """Filled while it trains: where memory ran out (`step`, `micro_batch_size`, `before`)."""
+    saved: Saved = lambda _: None
 
 
 @dataclass
@@ -42,3 +46,5 @@ class Fit:
     """Points with `step` and any of `loss`, `learning_rate`, `grad_norm`, `validation_nll`."""
     selected_step: int | None = None
     """The step whose weights are scored."""
+    skipped_steps: list[int] = field(default_factory=list)
+    """Steps whose gradients overflowed in fp16, so that they changed nothing."""

@@ -3,10 +3,13 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from experiments import processes
 from experiments.data import Encoded
 from experiments.metrics import loss
 from experiments.progress import say
+from experiments.training import half_precision, packing
 from experiments.training.arguments import arguments
+from experiments.training.clock import clock
 from experiments.training.curves import curve, line
 from experiments.training.passes import choose_loss, passes_class
 from experiments.training.steps import StepPlan, row_order
@@ -18,16 +21,31 @@ def build(task: Task, steps: StepPlan, rows: int) -> Any:
     from transformers import PrinterCallback
 
     validation = task.data.validation
+    exact = half_precision.trained_values(task.model)
+    by_the_clock = clock(task)
     trainer = _trainer_class(task, steps, rows)(
         model=task.model,
         args=arguments(task, steps),
         train_dataset=_dataset(task.data.train),
         eval_dataset=_dataset(validation) if validation else None,
+        data_collator=packing.collate if task.run.trainer.packing else None,
         processing_class=task.base.tokenizer,
-        callbacks=[_progress(task.log, steps.steps)],
+        callbacks=[_progress(task.log, steps.steps), by_the_clock],
     )
+    by_the_clock.trainer = trainer
     trainer.remove_callback(PrinterCallback)
+    half_precision.settle(trainer, exact)
     choose_loss(trainer)
+    if task.run.trainer.packing:
+        packing.refuse_leaks(
+            task.model,
+            task.data.train,
+            task.base.precision.name,
+            trainer.compute_loss_context_manager,
+        )
+    if processes.here().count > 1:
+        trainer.add_callback(_one_decision())  # the last one: it sees what the others decided
+        _draw_own_dropout(task.run.seed)
     return trainer
 
 
@@ -60,15 +78,23 @@ def _trainer_class(task: Task, steps: StepPlan, rows: int) -> Any:
             """Measure the true token mean; the stock loss depends on the batch size."""
             step = self.state.global_step
             if self.measured is None or self.measured[0] != step:  # asked again at the end
-                parts = loss.token_nll(self.model, task.data.validation)
+                with half_precision.outside_autocast(self.model):
+                    parts = _token_nll(self.model, task.data.validation)
                 nll = loss.mean_nll(parts)
                 self.measured = (step, nll)
                 super(SFTTrainer, self).log({"eval_loss": nll})
-                if task.report(step, nll, [total / max(1, n) for total, n in parts]):
+                stop = task.report(step, nll, [total / max(1, n) for total, n in parts])
+                if processes.agreed(stop):
                     self.control.should_training_stop = True
             return {"eval_loss": self.measured[1]}
 
     return Trainer
+
+
+def _token_nll(model: Any, rows: Sequence[Encoded]) -> list[loss.Part]:
+    """Measure the rows, each process its part of them."""
+    lengths = [len(row.ids) for row in rows]
+    return processes.divided(lengths, lambda mine: loss.token_nll(model, [rows[i] for i in mine]))
 
 
 def _progress(log: Log, steps: int) -> Any:
@@ -82,6 +108,31 @@ def _progress(log: Log, steps: int) -> Any:
                 say(line(point, steps))
 
     return Shown()
+
+
+def _one_decision() -> Any:
+    """Return a callback by which every process does after a step what the leader decided.
+
+    A decision by the clock (save now, stop now) may fall differently in two processes, and one
+    that goes on alone waits for the others for ever.
+    """
+    from transformers import TrainerCallback
+
+    class OneDecision(TrainerCallback):  # type: ignore[misc]
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+            vars(control).update(processes.agreed(dict(vars(control))))
+            return control
+
+    return OneDecision()
+
+
+def _draw_own_dropout(seed: int) -> None:
+    """Let no two processes drop the same units: their rows differ, their seed does not."""
+    import torch
+
+    rank = processes.here().rank
+    if rank:
+        torch.manual_seed(seed + rank)
 
 
 def _dataset(rows: Sequence[Encoded]) -> Any:

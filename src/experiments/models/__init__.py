@@ -5,7 +5,6 @@ reached is said at once: stock loading retries a missing network for 46 seconds 
 a mistyped folder a wrong repo id.
 """
 
-import hashlib
 import json
 import logging
 import os
@@ -16,24 +15,27 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
-from experiments.config import HardwareConfig, ModelConfig, RunConfig
+from experiments.config import ModelConfig, RunConfig
 from experiments.errors import ConfigError, did_you_mean
+from experiments.models import weights
+from experiments.models.precision import Precision, choose_precision
 
-BASES = Path(__file__).parent / "bases"
-PLAIN_TEMPLATE = Path(__file__).parent / "data" / "plain.jinja"
+__all__ = [
+    "BASES",
+    "PLAIN_TEMPLATE",
+    "Base",
+    "Precision",
+    "Vocabulary",
+    "choose_precision",
+    "find",
+    "load",
+    "load_vocabulary",
+]
+
+_PACKAGE = Path(__file__).parent.parent
+BASES = _PACKAGE / "bases"
+PLAIN_TEMPLATE = _PACKAGE / "data" / "plain.jinja"
 _CONNECT_SECONDS = 3
-
-
-@dataclass(frozen=True)
-class Precision:
-    """The numbers a run computes in, and why."""
-
-    name: str
-    """`fp32`, `bf16` or `fp16`."""
-    device: str
-    """`cpu` or `cuda`."""
-    device_name: str
-    reason: str
 
 
 @dataclass
@@ -44,7 +46,7 @@ class Base:
     tokenizer: Any
     precision: Precision
     sha256: str
-    """Hash of the weight files."""
+    """Hash of the weight files and of how they are quantised."""
     source: str
     """Where the weights came from, for people."""
     commit: str | None
@@ -70,49 +72,6 @@ class Vocabulary:
     notes: list[str]
 
 
-def choose_precision(run: RunConfig) -> Precision:
-    """Resolve device and precision: what was asked for, else what the device computes natively.
-
-    bfloat16 is chosen by compute capability, not by `torch.cuda.is_bf16_supported()`, which
-    counts slow emulation on cards older than 8.0 (T4: 7.5).
-
-    Raises:
-        ConfigError: the device is absent or cannot compute in the wanted precision.
-    """
-    import torch
-
-    device = _choose_device(run.hardware, torch.cuda.is_available())
-    wanted = run.trainer.precision
-    if device == "cpu":
-        if wanted == "fp16":
-            raise ConfigError(
-                "trainer.precision=fp16 on a CPU: half precision needs a GPU's gradient scaler; "
-                "use fp32 (or bf16)."
-            )
-        if wanted == "auto":
-            return Precision("fp32", "cpu", "cpu", "a CPU computes fp32 natively")
-        return Precision(str(wanted), "cpu", "cpu", run.resolved_from["trainer.precision"])
-    name = torch.cuda.get_device_name()
-    major, minor = torch.cuda.get_device_capability()
-    if wanted == "bf16" and major < 8:
-        raise ConfigError(
-            f"trainer.precision=bf16 on {name} (compute capability {major}.{minor}): bfloat16 "
-            "needs 8.0 or newer, older cards emulate it slowly; use fp16."
-        )
-    if wanted != "auto":
-        return Precision(str(wanted), "cuda", name, run.resolved_from["trainer.precision"])
-    chosen = "bf16" if major >= 8 else "fp16"
-    return Precision(chosen, "cuda", name, f"{name} has compute capability {major}.{minor}")
-
-
-def _choose_device(hardware: HardwareConfig, has_cuda: bool) -> str:
-    if hardware.device == "cuda" and not has_cuda:
-        raise ConfigError("hardware.device=cuda: no CUDA device is visible; use hardware=cpu.")
-    if hardware.device == "auto":
-        return "cuda" if has_cuda else "cpu"
-    return hardware.device
-
-
 def load(run: RunConfig, precision: Precision) -> Base:
     """Load the base model and its tokenizer in evaluation mode on the chosen device.
 
@@ -122,18 +81,20 @@ def load(run: RunConfig, precision: Precision) -> Base:
     spec = run.model
     folder, commit = find(spec)
     _silence_transformers()
-    model = _load_weights(spec, folder, _load_dtype(run, precision))
+    model = weights.read(run, folder, precision)
     tokenizer, notes = _load_tokenizer(spec, folder)
     model.to(precision.device).eval()
+    if precision.name == "fp16":
+        weights.refuse_overflow(model, tokenizer)
     model.config.use_cache = True
     base = Base(
         model=model,
         tokenizer=tokenizer,
         precision=precision,
-        sha256=_hash_weights(folder),
+        sha256=weights.identity(folder, precision.quantization),
         source=spec.hub_id or spec.embedded or str(spec.path),
         commit=commit,
-        parameters=sum(p.numel() for p in model.parameters()),
+        parameters=model.num_parameters(),
         positions=int(getattr(model.config, "max_position_embeddings", 2048)),
         end_ids=_end_ids(getattr(model.generation_config, "eos_token_id", None), tokenizer),
         notes=notes,
@@ -171,15 +132,6 @@ def _silence_transformers() -> None:
     warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-
-
-def _load_dtype(run: RunConfig, precision: Precision) -> Any:
-    """Full fine-tuning keeps fp32 master weights; a frozen base needs no more than its compute."""
-    import torch
-
-    if run.lora.method == "none" or precision.name == "fp32":
-        return torch.float32
-    return {"bf16": torch.bfloat16, "fp16": torch.float16}[precision.name]
 
 
 def find(spec: ModelConfig) -> tuple[Path, str | None]:
@@ -262,29 +214,6 @@ def _hub_is_reachable() -> bool:
         return False
 
 
-def _load_weights(spec: ModelConfig, folder: Path, dtype: Any) -> Any:
-    from transformers import AutoModelForCausalLM
-
-    if not any(folder.glob("*.safetensors")):
-        raise ConfigError(
-            f"{folder} holds no *.safetensors: other weight formats can run code when they are "
-            "loaded and are refused; convert the weights to safetensors."
-        )
-    try:
-        return AutoModelForCausalLM.from_pretrained(
-            folder,
-            dtype=dtype,
-            use_safetensors=True,
-            trust_remote_code=spec.trust_remote_code,
-            local_files_only=True,
-            attn_implementation="sdpa",
-        )
-    except (ValueError, OSError, KeyError) as error:
-        raise ConfigError(
-            f"{folder} cannot be loaded as a causal language model: {error}"
-        ) from error
-
-
 def _load_tokenizer(spec: ModelConfig, folder: Path) -> tuple[Any, list[str]]:
     from transformers import AutoTokenizer
 
@@ -322,16 +251,3 @@ def _end_ids(configured: Any, tokenizer: Any) -> list[int]:
         if token in tokenizer.get_vocab():
             known.append(tokenizer.convert_tokens_to_ids(token))
     return list(dict.fromkeys(int(i) for i in known if i is not None))
-
-
-def _hash_weights(folder: Path) -> str:
-    digest = hashlib.sha256()
-    for file in sorted(folder.glob("*.safetensors")):
-        digest.update(file.name.encode() + b"\0")
-        with file.open("rb") as stream:
-            while block := stream.read(1 << 22):
-                digest.update(block)
-    for name in ("config.json", "tokenizer.json", "chat_template.jinja"):
-        if (folder / name).is_file():
-            digest.update((folder / name).read_bytes())
-    return digest.hexdigest()[:16]

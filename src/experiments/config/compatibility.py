@@ -1,0 +1,71 @@
+"""Values that are legal alone and not together -> a sentence for each pair.
+
+It is asked after resolution, because either value may come from a recipe or from the hardware.
+"""
+
+from collections.abc import Iterator
+
+from experiments.config.machine import NATIVE_BF16
+from experiments.config.schema import RunConfig
+
+# Initialisations of LoRA that rewrite the base's weights, or take their dtype for the adapter.
+_NEEDS_WHOLE_WEIGHTS = {
+    "pissa": "it moves the main directions of the weights into the adapter",
+    "olora": "it moves the main directions of the weights into the adapter",
+    "orthogonal": "it makes the adapter in the dtype of the weights, which are packed bytes",
+}
+
+
+def problems(run: RunConfig) -> Iterator[str]:
+    """Yield a sentence for each pair of values that do not go together."""
+    yield from _precision(run)
+    yield from _attention(run)
+    if run.model.quantization is not None:
+        yield from _quantization(run)
+
+
+def _precision(run: RunConfig) -> Iterator[str]:
+    hardware, precision = run.hardware, run.trainer.precision
+    capability = hardware.compute_capability
+    by_hardware = run.resolved_from["trainer.precision"].startswith("hardware=")
+    key = f"{'hardware' if by_hardware else 'trainer'}.precision={precision}"
+    if precision == "bf16" and capability is not None and capability < NATIVE_BF16:
+        yield (
+            f"{key} with hardware={hardware.label}: its compute capability is {capability}, and "
+            f"bfloat16 needs {NATIVE_BF16} or newer (older cards emulate it slowly); use fp16 or "
+            "leave it out"
+        )
+    if precision == "fp16" and hardware.device == "cpu":
+        yield (f"{key} on a CPU: half precision needs a GPU's gradient scaler; use fp32 (or bf16)")
+
+
+def _attention(run: RunConfig) -> Iterator[str]:
+    hardware, attention = run.hardware, run.trainer.attention
+    capability = hardware.compute_capability
+    if attention != "flash_attention_2":
+        return
+    if hardware.device == "cpu" or run.trainer.precision == "fp32":
+        yield (
+            f"trainer.attention={attention} with hardware={hardware.label} in "
+            f"{run.trainer.precision}: its kernels need a GPU and bf16 or fp16; use sdpa"
+        )
+    elif capability is not None and capability < NATIVE_BF16:
+        yield (
+            f"trainer.attention={attention} with hardware={hardware.label}: its kernels need "
+            f"compute capability {NATIVE_BF16} or newer, this is {capability}; use sdpa"
+        )
+
+
+def _quantization(run: RunConfig) -> Iterator[str]:
+    key = f"model.quantization={run.model.quantization}"
+    if run.lora.method == "none" and run.trainer.max_steps != 0:
+        yield (
+            f"{key} with lora=none: weights of 4 bits cannot be trained; use an adapter such as "
+            "lora=all_linear, or model.quantization=null"
+        )
+    reason = _NEEDS_WHOLE_WEIGHTS.get(run.lora.init)
+    if reason is not None:
+        yield (
+            f"lora.init={run.lora.init} with {key}: {reason}; use lora.init=default or gaussian, "
+            "or model.quantization=null"
+        )

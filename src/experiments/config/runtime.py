@@ -1,0 +1,76 @@
+"""How long an invocation may take, and what leaves the machine: nothing here changes a number."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+_REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_HUB = "hf://"
+
+
+@dataclass
+class BudgetConfig:
+    """The time of one invocation, a run or a whole sweep."""
+
+    hours: float | None = None
+    """Hours from the start of the process, after which nothing new begins and what is at work
+    saves a checkpoint and stops; null = no end. The same line goes on."""
+
+    def problems(self) -> Iterator[str]:
+        """Yield a sentence for each illegal value."""
+        if self.hours is not None and not 0 < self.hours < float("inf"):
+            yield (
+                f"budget.hours={self.hours}: must be above 0, for example 2.5; null for as long "
+                "as it takes"
+            )
+
+
+@dataclass
+class HubConfig:
+    """What is uploaded to the hub; the token is HF_TOKEN or that of `hf auth login`."""
+
+    push: bool = False
+    """Upload adapter, model card and record after each run, in one commit."""
+    repo: str | None = None
+    """`owner/name`; it is made if it is not there."""
+    private: bool = True
+    """Whether a repository that is made here can be read by its owner only."""
+    checkpoints: bool = False
+    """Upload each checkpoint too, so that another machine can go on from it."""
+
+    def problems(self) -> Iterator[str]:
+        """Yield a sentence for each illegal value."""
+        if self.repo is not None and not is_repo(self.repo):
+            yield f"hub.repo={self.repo}: must read owner/name"
+        if self.push and self.repo is None:
+            yield "hub.push=true needs hub.repo=owner/name"
+        if self.checkpoints and not self.push:
+            yield "hub.checkpoints=true needs hub.push=true"
+
+
+def is_repo(text: str) -> bool:
+    """Whether a text can name a repository of the hub.
+
+    >>> is_repo("me/adapter-1"), is_repo("adapter-1")
+    (True, False)
+    """
+    return bool(_REPO.fullmatch(text))
+
+
+def hub_source(text: str) -> tuple[str, str | None] | None:
+    """Return repository and revision of `hf://owner/name@revision`; None for a folder.
+
+    >>> hub_source("hf://me/runs@v1"), hub_source("hf://me/runs"), hub_source("/content/drive")
+    (('me/runs', 'v1'), ('me/runs', None), None)
+    """
+    if not text.startswith(_HUB):
+        return None
+    repo, _, revision = text.removeprefix(_HUB).partition("@")
+    return repo, revision or None
+
+
+def source_problems(text: str | None) -> Iterator[str]:
+    """Yield a sentence if `resume_from` names neither a folder nor a repository."""
+    found = hub_source(text) if text else None
+    if found is not None and not is_repo(found[0]):
+        yield f"resume_from={text}: must read hf://owner/name, or be a folder"

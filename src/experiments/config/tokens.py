@@ -1,0 +1,88 @@
+"""Access tokens are refused wherever they would be written: in arguments, config files and values.
+
+Hydra writes a config to disk before a run sees it, and a record keeps the command line, so the
+arguments and files are looked through before anything is composed. What is found is never shown.
+"""
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.errors import ConfigError
+
+ENVIRONMENT = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_HUB_TOKEN")
+_KEYS = (
+    *("token", "hub_token", "hf_token", "access_token", "auth_token", "push_to_hub_token"),
+    *(name.lower() for name in ENVIRONMENT),
+)
+# Tokens of the hub begin so; 16 letters are fewer than any has and more than a name would.
+_TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{16,}")
+_SHORTEST = 8
+_FOLDERS = ("-cp", "--config-path", "-cd", "--config-dir")
+_INSTEAD = (
+    "a token in a config would be written to .hydra/, logs and records: set HF_TOKEN or run "
+    "`hf auth login`, and leave it out."
+)
+
+
+def refuse_in_arguments(arguments: Sequence[str]) -> None:
+    """Refuse a token among the arguments, or in the config files that they compose.
+
+    Raises:
+        ConfigError: naming the key or the file, never the token.
+    """
+    for argument in arguments:
+        key, given, _ = argument.lstrip("+~").partition("=")
+        copied = key.endswith("env_copy") and any(name in argument for name in ENVIRONMENT)
+        named = bool(given) and key.rpartition(".")[2].lower() in _KEYS
+        if named or copied or holds_token(argument):
+            raise ConfigError(f"{key if given else 'an argument'}: {_INSTEAD}")
+    for file in _config_files(arguments):
+        text = file.read_text(encoding="utf-8", errors="replace")
+        for number, line in enumerate(text.splitlines(), start=1):
+            if holds_token(line):
+                raise ConfigError(f"{file}, line {number}: {_INSTEAD}")
+
+
+def refuse_in_values(tree: Any, key: str = "") -> None:
+    """Refuse a token among the values of a config, for example from `${oc.env:HF_TOKEN}`.
+
+    Raises:
+        ConfigError: naming the key, never the token.
+    """
+    if isinstance(tree, dict):
+        for name, value in tree.items():
+            refuse_in_values(value, f"{key}.{name}" if key else str(name))
+    elif isinstance(tree, list):
+        for value in tree:
+            refuse_in_values(value, key)
+    elif isinstance(tree, str) and holds_token(tree):
+        raise ConfigError(f"{key}: {_INSTEAD}")
+
+
+def holds_token(text: str) -> bool:
+    """Whether a text holds what looks like a token of the hub, or the environment's own.
+
+    >>> holds_token("hf_" + "a" * 34), holds_token("hf_token")
+    (True, False)
+    """
+    return bool(_TOKEN.search(text)) or any(secret in text for secret in secrets())
+
+
+def secrets() -> list[str]:
+    """Return the tokens of the environment."""
+    given = (os.environ.get(name, "").strip() for name in ENVIRONMENT)
+    return [text for text in given if len(text) >= _SHORTEST]
+
+
+def _config_files(arguments: Sequence[str]) -> Iterator[Path]:
+    root = Path(os.environ.get("EXPERIMENTS_ROOT", "."))
+    folders = [root / "conf", root / "sweeps"]
+    for at, argument in enumerate(arguments):
+        name, given, value = argument.partition("=")
+        if name in _FOLDERS:
+            folders.append(Path(value if given else "".join(arguments[at + 1 : at + 2])))
+    for folder in folders:
+        yield from sorted(folder.rglob("*.yaml")) if folder.is_dir() else ()

@@ -1,0 +1,70 @@
+"""A run's folder <-> its files in a repository of the hub.
+
+A run of its own has its adapter at the root, where `PeftModel.from_pretrained("owner/name")` looks
+for it, and the rest under `run/`. The runs of a sweep stand in `SWEEP/FOLDER/` as on disk. What
+Hydra wrote (`.hydra/`) stays here: it names folders of this machine.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from experiments import records
+from experiments.records import Record
+
+SINGLE = "run"
+_ADAPTER = "adapter"
+_HUBS_OWN = (".gitattributes",)
+_LEFT = (".lock", "__pycache__")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run stands in a repository."""
+
+    prefix: str | None
+    """`SWEEP/FOLDER`; None for a run of its own."""
+
+    def of(self, relative: str) -> str:
+        """Return the path in the repository of a file of the run's folder.
+
+        >>> Place("search/3").of("run.json"), Place(None).of("adapter/README.md")
+        ('search/3/run.json', 'README.md')
+        >>> Place(None).of("run.json")
+        'run/run.json'
+        """
+        if self.prefix is not None:
+            return f"{self.prefix}/{relative}"
+        first, _, rest = relative.partition("/")
+        return rest if first == _ADAPTER else f"{SINGLE}/{relative}"
+
+
+def place(record: Record) -> Place:
+    """Return where a run stands in a repository."""
+    folder = record.folder.resolve()
+    return Place(None if record.job is None else f"{folder.parent.name}/{folder.name}")
+
+
+def files(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Yield the files that a run left: path from its folder on, and the file."""
+    for path in sorted(folder.rglob("*")):
+        relative = path.relative_to(folder)
+        hidden = set(relative.parts) & set(_LEFT) or path.suffix == ".partial"
+        if path.is_file() and not hidden:
+            yield relative.as_posix(), path
+
+
+def arrived(record_file: Path) -> Iterator[tuple[str, Path]]:
+    """Yield the files of a run that came from elsewhere, a repository of its own included."""
+    folder = record_file.parent
+    yield from files(folder)
+    root = folder.parent
+    if folder.name != SINGLE or (folder / _ADAPTER).is_dir() or not _is_adapter(root):
+        return
+    for path in sorted(root.iterdir()):
+        if path.is_file() and path.name not in (*_HUBS_OWN, records.FILE_NAME):
+            yield str(PurePosixPath(_ADAPTER) / path.name), path
+
+
+def _is_adapter(folder: Path) -> bool:
+    return any((folder / n).is_file() for n in ("adapter_config.json", "model.safetensors"))

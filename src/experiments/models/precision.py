@@ -1,0 +1,180 @@
+"""Description of a machine -> how a run computes on it: device, precision, attention, and why.
+
+What is described must be there: a run never trains on a card that it was only planned for.
+"""
+
+import dataclasses
+import importlib.util
+from dataclasses import dataclass, field
+from typing import Any
+
+from experiments.config import HardwareConfig, RunConfig
+from experiments.config.machine import NATIVE_BF16
+from experiments.errors import ConfigError
+
+# Two cards of one kind differ by what the driver keeps for itself.
+_MEMORY_TOLERANCE = 0.1
+_GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Precision:
+    """The numbers a run computes in, on which device, with which kernels, and why."""
+
+    name: str
+    """`fp32`, `bf16` or `fp16`."""
+    device: str
+    """`cpu` or `cuda`."""
+    device_name: str
+    reason: str
+    attention: str = "sdpa"
+    """`sdpa`, `eager` or `flash_attention_2`."""
+    gradient_checkpointing: bool = False
+    quantization: str | None = None
+    """`nf4`, or None for a base in the precision above."""
+    compute_capability: float | None = None
+    memory_gib: float | None = None
+    """The whole memory of the GPU."""
+    reasons: dict[str, str] = field(default_factory=dict)
+    """Why attention, gradient checkpointing and quantisation are what they are."""
+
+    @property
+    def computes_in(self) -> dict[str, Any]:
+        """What a number of the run depends on."""
+        return {
+            "precision": self.name,
+            "device_class": self.device,
+            "attention": self.attention,
+            "quantization": self.quantization,
+        }
+
+    def facts(self) -> dict[str, Any]:
+        """Return all of it for the record."""
+        return dataclasses.asdict(self)
+
+
+def choose_precision(run: RunConfig) -> Precision:
+    """Resolve device and precision: what was asked for, else what the device computes natively.
+
+    bfloat16 is chosen by compute capability, not by `torch.cuda.is_bf16_supported()`, which
+    counts slow emulation on cards older than 8.0 (T4: 7.5).
+
+    Raises:
+        ConfigError: a library or the described device is absent, or the device cannot compute in
+            the wanted precision.
+    """
+    _refuse_missing_libraries(run)
+    found, device_name = _find_device(run.hardware)
+    name, reason = _name(run, found, device_name)
+    attention = run.trainer.attention or "sdpa"
+    if attention == "flash_attention_2" and (found.device == "cpu" or name == "fp32"):
+        raise ConfigError(
+            f"trainer.attention=flash_attention_2 in {name} on {device_name}: its kernels need a "
+            "GPU and bf16 or fp16; use sdpa."
+        )
+    checkpointing, why = run.trainer.gradient_checkpointing, "trainer.gradient_checkpointing"
+    if checkpointing is None:
+        checkpointing, why = found.choice("gradient_checkpointing")
+    origins = run.resolved_from
+    reasons = {
+        "attention": origins["trainer.attention"],
+        "gradient_checkpointing": origins.get(why, why),
+    }
+    if run.model.quantization is not None:
+        reasons["quantization"] = (
+            f"model.quantization: 4-bit NormalFloat in blocks of 64 with quantised scales, "
+            f"computed in {name}"
+        )
+    return Precision(
+        name=name,
+        device=found.device,
+        device_name=device_name,
+        reason=reason,
+        attention=attention,
+        gradient_checkpointing=bool(checkpointing),
+        quantization=run.model.quantization,
+        compute_capability=found.compute_capability,
+        memory_gib=found.memory_gib,
+        reasons=reasons,
+    )
+
+
+def _refuse_missing_libraries(run: RunConfig) -> None:
+    """Say before anything heavy is imported which library a choice would need."""
+    wanted = [
+        (run.model.quantization is not None, "bitsandbytes", "model.quantization=nf4",
+         "model.quantization=null"),
+        (run.trainer.optimizer == "adamw_8bit", "bitsandbytes", "trainer.optimizer=adamw_8bit",
+         "trainer.optimizer=adamw"),
+        (run.trainer.attention == "flash_attention_2", "flash_attn",
+         "trainer.attention=flash_attention_2", "trainer.attention=sdpa"),
+    ]  # fmt: skip
+    for needed, library, key, instead in wanted:
+        if needed and importlib.util.find_spec(library) is None:
+            raise ConfigError(
+                f"{key} needs the library {library}, which is not installed: install it or use "
+                f"{instead}."
+            )
+
+
+def _name(run: RunConfig, found: HardwareConfig, device_name: str) -> tuple[str, str]:
+    wanted = str(run.trainer.precision)
+    if found.device == "cpu":
+        if wanted == "fp16":
+            raise ConfigError(
+                "trainer.precision=fp16 on a CPU: half precision needs a GPU's gradient scaler; "
+                "use fp32 (or bf16)."
+            )
+    elif wanted == "bf16" and (found.compute_capability or 0) < NATIVE_BF16:
+        raise ConfigError(
+            f"trainer.precision=bf16 on {device_name} (compute capability "
+            f"{found.compute_capability}): bfloat16 needs {NATIVE_BF16} or newer, older cards "
+            "emulate it slowly; use fp16."
+        )
+    if wanted != "auto":
+        return wanted, run.resolved_from["trainer.precision"]
+    name, reason = found.choice("precision")
+    return str(name), reason if found.device == "cpu" else f"{device_name}: {reason}"
+
+
+def _find_device(hardware: HardwareConfig) -> tuple[HardwareConfig, str]:
+    """Return the device's own facts and name.
+
+    Raises:
+        ConfigError: it is not the one that is described, or there is none.
+    """
+    import torch
+
+    here = torch.cuda.is_available()
+    if hardware.device == "cpu" or not (here or hardware.describes_a_gpu):
+        return HardwareConfig("cpu", "cpu"), "cpu"
+    if not here:
+        raise ConfigError(_absent(hardware, "has no CUDA device"))
+    name = torch.cuda.get_device_name()
+    major, minor = torch.cuda.get_device_capability()
+    memory = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory / _GIB
+    found = HardwareConfig(
+        "auto", "cuda", compute_capability=major + minor / 10, memory_gib=round(memory, 1)
+    )
+    same = hardware.compute_capability in (None, found.compute_capability)
+    wanted = hardware.memory_gib
+    if not same or (wanted is not None and abs(memory / wanted - 1) > _MEMORY_TOLERANCE):
+        raise ConfigError(
+            _absent(hardware, f"has {name} ({major}.{minor}, {found.memory_gib} GiB)")
+        )
+    return found, name
+
+
+def _absent(hardware: HardwareConfig, instead: str) -> str:
+    facts = [
+        f"compute capability {hardware.compute_capability}" if hardware.compute_capability else "",
+        f"{hardware.memory_gib} GiB" if hardware.memory_gib else "",
+    ]
+    described = " and ".join(filter(None, facts))
+    if not described:
+        return f"hardware.device=cuda, but this machine {instead}: use hardware=cpu or auto."
+    return (
+        f"hardware={hardware.label} describes a GPU of {described}, but this machine {instead}: "
+        "train with hardware=auto, which takes what is here, or plan for the other with "
+        f"`python -m experiments plan hardware={hardware.label}`."
+    )

@@ -1,0 +1,142 @@
+"""A folder with safetensors -> the model in memory, in the run's precision, and a hash of it all.
+
+A base in 4 bits is made here from the same files as the plain one, so that LoRA and QLoRA differ
+in the base only. `peft.prepare_model_for_kbit_training` is not used: it turns norms, embeddings
+and head into fp32, which the plain base does not have; the gradient of the inputs, its other
+effect, is what the trainer asks for itself when it recomputes activations.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from experiments.config import RunConfig
+from experiments.errors import ConfigError
+from experiments.models.precision import Precision
+
+
+def read(run: RunConfig, folder: Path, precision: Precision) -> Any:
+    """Return the causal language model of a folder.
+
+    Raises:
+        ConfigError: the folder's weights cannot be read, or not in the wanted form.
+    """
+    from transformers import AutoModelForCausalLM
+
+    if not any(folder.glob("*.safetensors")):
+        raise ConfigError(
+            f"{folder} holds no *.safetensors: other weight formats can run code when they are "
+            "loaded and are refused; convert the weights to safetensors."
+        )
+    _refuse_quantized_files(folder)
+    dtype = _dtype(run, precision)
+    options = {} if precision.quantization is None else _four_bits(dtype, precision.device)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=run.model.trust_remote_code,
+            local_files_only=True,
+            attn_implementation=precision.attention,
+            **options,
+        )
+    except (ValueError, OSError, KeyError) as error:
+        raise ConfigError(
+            f"{folder} cannot be loaded as a causal language model: {error}"
+        ) from error
+    if precision.quantization is not None:
+        _keep_gradients_on_a_cpu(model)
+    return model
+
+
+def refuse_overflow(model: Any, tokenizer: Any) -> None:
+    """Refuse a model whose activations leave the range of fp16, up to 65,504, on plain text.
+
+    Models that were trained in bf16 may do so, mostly at the first token; every score of such a
+    run would be a NaN.
+
+    Raises:
+        ConfigError: the logits are not finite.
+    """
+    import torch
+
+    ids = tokenizer("The weather in Oslo is fine today.", return_tensors="pt").input_ids
+    with torch.no_grad():
+        finite = torch.isfinite(model(input_ids=ids.to(model.device)).logits).all()
+    if not finite:
+        raise ConfigError(
+            f"{model.name_or_path} does not fit into fp16: its activations exceed 65,504 and its "
+            "logits are not finite; use trainer.precision=fp32, or bf16 on a card of compute "
+            "capability 8.0 or newer."
+        )
+
+
+def identity(folder: Path, quantization: str | None) -> str:
+    """Return a hash of the weight files and of the form they take in memory."""
+    digest = hashlib.sha256()
+    for file in sorted(folder.glob("*.safetensors")):
+        digest.update(file.name.encode() + b"\0")
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 22):
+                digest.update(block)
+    for name in ("config.json", "tokenizer.json", "chat_template.jinja"):
+        if (folder / name).is_file():
+            digest.update((folder / name).read_bytes())
+    if quantization is not None:
+        digest.update(f"\0{quantization}, double".encode())
+    return digest.hexdigest()[:16]
+
+
+def _dtype(run: RunConfig, precision: Precision) -> Any:
+    """Full fine-tuning keeps fp32 master weights; a frozen base needs no more than its compute."""
+    import torch
+
+    if run.lora.method == "none" or precision.name == "fp32":
+        return torch.float32
+    return {"bf16": torch.bfloat16, "fp16": torch.float16}[precision.name]
+
+
+def _refuse_quantized_files(folder: Path) -> None:
+    """Refuse weights that are stored in few bits: what is trained on must be this run's choice."""
+    try:
+        described = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except ValueError:
+        return  # reading the model says what is wrong with it
+    stored = described.get("quantization_config")
+    if stored is not None:
+        method = stored.get("quant_method", "unknown method")
+        raise ConfigError(
+            f"{folder} holds weights that are quantised already ({method}): name the model's "
+            "plain weights and set model.quantization=nf4 for 4 bits."
+        )
+
+
+def _four_bits(dtype: Any, device: str) -> dict[str, Any]:
+    """Return what QLoRA loads with: NF4 and double quantisation (arXiv 2305.14314, section 3)."""
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    # The trainer compares it with its own device, which has an index.
+    place: Any = torch.cuda.current_device() if device == "cuda" else device
+    quantization = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
+    return {"quantization_config": quantization, "device_map": {"": place}}
+
+
+def _keep_gradients_on_a_cpu(model: Any) -> None:
+    """Keep bitsandbytes from repacking the weights at the first answer on a CPU with AVX512-BF16.
+
+    Its packed kernel has no backward (bitsandbytes 0.50: a model that was evaluated first then
+    trained with an eighth of the gradient's norm) and computes in bf16 whatever was asked for.
+    """
+    import bitsandbytes
+
+    for module in model.modules():
+        if isinstance(module, bitsandbytes.nn.Linear4bit):
+            module.support_avx512bf16_for_cpu = False

@@ -1,0 +1,260 @@
+"""The part that the other processes of a run take in it: what the leader orders, and nothing else.
+
+They load what the leader has loaded, hold the same weights, and work with it while it trains and
+scores. Folder, record, tracker, log and every decision are the leader's. Where one of them fails
+alone, it leaves its error in the record, because the leader may be waiting for it in the middle of
+a step and can say nothing then.
+"""
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiments import processes, records
+from experiments.config import RunConfig
+from experiments.errors import ConfigError, OutOfBudget, RecordError, TrainingError
+from experiments.progress import say
+from experiments.records import Record
+from experiments.runs import facts, memory
+from experiments.runs.folders import Job
+
+if TYPE_CHECKING:
+    from experiments.training import Fit, Task
+
+# A process that fails closes its connections first and is gone a moment later.
+_SECONDS_TO_DIE = 0.5
+
+
+@dataclass(frozen=True)
+class Load:
+    """An order: load the base and the rows of this run."""
+
+    run: RunConfig
+    keep: bool
+    """Whether another run of these processes may want the same."""
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Adapt:
+    """An order: put the run's adapter on the base."""
+
+
+@dataclass(frozen=True)
+class Train:
+    """An order: take part in the training."""
+
+
+def meet() -> None:
+    """Meet the other processes, at the start of a run.
+
+    Raises:
+        SystemExit: an earlier run left them in the middle of a step; a sweep that went on would
+            only spend its runs, each on the same failure.
+    """
+    if processes.launched_alone():
+        say(
+            "accelerate launch --cpu starts one process, whatever --num_processes says: several "
+            "on a CPU need --multi_gpu in place of --cpu"
+        )
+    if processes.scattered():
+        sys.exit(
+            "error: a run of this sweep failed in one process while the others worked on it: "
+            "start the same line again, it goes on with the rest."
+        )
+    processes.join()
+
+
+def bring(run: RunConfig, job: Job, folder: Path, identity: dict[str, Any]) -> None:
+    """Have the others load what the leader has loaded.
+
+    Raises:
+        ConfigError: they found another model or other rows, or there are not enough GPUs.
+    """
+    if processes.here().count == 1:
+        return
+    _refuse_shared_gpus(identity["device_class"])
+    with processes.at_work():
+        processes.tell(Load(run, job.number is not None, folder))
+        found = processes.everyone(_seen(identity))
+    if any(other != found[0] for other in found):
+        raise ConfigError(
+            f"the processes of this run see different models or rows ({found}): give every "
+            "machine the same files."
+        )
+
+
+def _seen(identity: dict[str, Any]) -> tuple[str, str]:
+    return identity["base_sha256"], identity["data_fingerprint"]
+
+
+def _refuse_shared_gpus(device: str) -> None:
+    import torch
+
+    wanted = processes.here().local_count
+    if device == "cuda" and wanted > torch.cuda.device_count():
+        raise ConfigError(
+            f"{wanted} processes on {torch.cuda.device_count()} GPUs: launch one process a GPU, or "
+            "set hardware=cpu."
+        )
+
+
+def together(task: "Task") -> "Fit":
+    """Train, every process its part of each step.
+
+    Raises:
+        TrainingError: the loss is no longer finite; all processes stop at that step.
+        ConfigError: the rows or the model cannot be trained like this; no process begins.
+    """
+    from experiments import training
+
+    with processes.at_work(TrainingError, ConfigError, OutOfBudget):
+        processes.tell(Train())
+        return training.fit(task)
+
+
+def verdict(record: Record, status: str, error: Exception | None) -> tuple[str, Exception | None]:
+    """Return with what status and error a run ended: the leader's own, unless another failed first.
+
+    The launcher stops all processes where one has ended, which looks like Ctrl-C, and a connection
+    that breaks is no cause.
+    """
+    if processes.here().count == 1:
+        return status, error
+    if processes.scattered():
+        time.sleep(_SECONDS_TO_DIE)
+    told = _told(record.path)
+    if told is not None:
+        said = told.error or {}
+        who = f"process {said['process']} of this run failed"
+        return told.status, TrainingError(f"{who}: {said['type']}: {said['message']}")
+    if processes.lost():
+        return "failed", TrainingError(
+            "another process of this run ended without a word (killed, or out of memory): look at "
+            "the system's log, then start the same line again; it goes on from the last checkpoint."
+        )
+    return status, error
+
+
+def _told(path: Path) -> Record | None:
+    """Return the record if another process has written its failure into it."""
+    with contextlib.suppress(RecordError):
+        record = records.read(path)
+        if (record.error or {}).get("process"):
+            return record
+    return None
+
+
+def follow() -> None:
+    """Do what the leader orders, until it says that nothing more comes."""
+    warnings.simplefilter("ignore")  # the leader says it all
+    logging.disable(logging.WARNING)
+    with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
+        processes.join()
+        # Ctrl-C is the leader's to answer: it ends the step and the record, and its end ends us.
+        for asked in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(asked, signal.SIG_IGN)
+        follower = _Follower()
+        while (order := _next_order()) is not None:
+            with _Watched(follower):
+                follower.do(order)
+        processes.leave()
+
+
+def _next_order() -> Any:
+    try:
+        return processes.hear()
+    except RuntimeError:  # the leader is gone, and has said why
+        sys.exit(1)
+
+
+class _Follower:
+    """One process that follows, with what it holds of the run under way."""
+
+    folder: Path | None = None
+
+    def do(self, order: Any) -> None:
+        """Carry out one order."""
+        from experiments.evaluation import shared
+
+        match order:
+            case Load():
+                self._load(order)
+            case Adapt():
+                self._adapt()
+            case Train():
+                self._train()
+            case shared.Measure():
+                shared.measured(self.model, order)
+            case shared.Answer():
+                shared.answered(self.model, self.base, order)
+
+    def _load(self, order: Load) -> None:
+        from experiments import models
+        from experiments.runs import kept
+
+        self.run, self.folder = order.run, order.folder
+        precision = models.choose_precision(self.run)
+        self.base, self.data = kept.load(self.run, precision, keep=order.keep)
+        self.model = self.base.model
+        found = {"base_sha256": self.base.sha256, "data_fingerprint": self.data.fingerprint}
+        processes.everyone(_seen(found))
+
+    def _adapt(self) -> None:
+        from experiments import adapters
+
+        if self.run.trainer.max_steps != 0:
+            self.model = adapters.attach(self.run, self.model).model
+        else:
+            assert self.run.model.adapter is not None, "the leader loaded it"
+            self.model = adapters.load(self.run.model.adapter, self.model)
+
+    def _train(self) -> None:
+        from experiments import training
+
+        assert self.folder is not None, "loaded before it is trained"
+        task = training.Task(
+            self.run,
+            self.model,
+            self.base,
+            self.data,
+            self.folder,
+            report=lambda step, value, rows: False,
+            log=lambda scalars, step: None,
+        )
+        # Every process raises these, at the same place: the leader writes them down.
+        with contextlib.suppress(TrainingError, ConfigError, OutOfBudget):
+            training.fit(task)
+
+
+class _Watched:
+    """Leaves an error of this process in the run's record."""
+
+    def __init__(self, follower: _Follower) -> None:
+        self._follower = follower
+
+    def __enter__(self) -> None:
+        """Do nothing yet."""
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        """Write the error down."""
+        if isinstance(error, Exception):
+            _write_down(self._follower.folder, error)
+
+
+def _write_down(folder: Path | None, error: Exception) -> None:
+    if folder is None or not (folder / records.FILE_NAME).is_file():
+        return
+    record = records.read(folder / records.FILE_NAME)
+    if record.status != "running" or processes.lost():
+        sys.exit(1)  # another process ended the run, and has said so or never can
+    record.status = "oom" if memory.is_out_of_memory(error) else "failed"
+    record.error = facts.of_error(error)
+    records.write(record)

@@ -1,0 +1,83 @@
+"""Checkpoints by the clock: every so many minutes, and one last time when the budget is spent.
+
+A step that has begun is always ended first, so a resumed run makes the steps that the undisturbed
+one makes.
+"""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from experiments import budget, processes
+from experiments.errors import OutOfBudget
+from experiments.training.task import Task
+
+# A step must fit this often into what is left: the next one, and saving, which is counted too.
+_STEPS_LEFT = 2.0
+_PARTIAL_LOG = "partial_log.json"
+
+
+def clock(task: Task) -> Any:
+    """Return the callback of a task; its `trainer` is set when there is one."""
+    from transformers import TrainerCallback
+
+    minutes = task.run.trainer.save_every_minutes
+
+    class Clock(TrainerCallback):  # type: ignore[misc]
+        trainer: Any = None
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            self.saved = self.stepped = time.monotonic()
+            self.longest = 0.0
+            self.ends = False
+            _restore_partial_log(self.trainer, _checkpoint(args, state))
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            now = time.monotonic()
+            # From one step's end to the next, so validation losses and checkpoints are in it.
+            self.longest = max(self.longest, now - self.stepped)
+            self.stepped = now
+            is_last = state.global_step >= state.max_steps
+            old = minutes is not None and now - self.saved >= 60 * minutes
+            ends = not is_last and budget.is_spent(_STEPS_LEFT * self.longest)
+            old, self.ends = processes.agreed((old, ends))  # their clocks may differ
+            if old or self.ends:
+                control.should_save = True
+
+        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            self.saved = time.monotonic()
+            checkpoint = _checkpoint(args, state)
+            if state.is_world_process_zero:
+                _keep_partial_log(self.trainer, checkpoint)
+                task.saved(checkpoint)
+            processes.everyone(None)  # nobody goes on before the checkpoint is whole
+            if self.ends:
+                stop = OutOfBudget(
+                    budget.sentence(
+                        f"training stopped with a checkpoint at step {state.global_step} of "
+                        f"{state.max_steps}"
+                    )
+                )
+                stop.step = state.global_step
+                raise stop
+
+    return Clock()
+
+
+def _checkpoint(args: Any, state: Any) -> Path:
+    return Path(args.output_dir) / f"checkpoint-{state.global_step}"
+
+
+def _keep_partial_log(trainer: Any, checkpoint: Path) -> None:
+    """Keep the losses that are not yet logged: the Trainer's next point is a mean over them."""
+    kept = {"loss_sum": trainer._tr_loss.item(), "logged_step": trainer._globalstep_last_logged}
+    (checkpoint / _PARTIAL_LOG).write_text(json.dumps(kept) + "\n", encoding="utf-8")
+
+
+def _restore_partial_log(trainer: Any, checkpoint: Path) -> None:
+    file = checkpoint / _PARTIAL_LOG
+    if file.is_file():
+        kept = json.loads(file.read_text(encoding="utf-8"))
+        trainer._tr_loss += kept["loss_sum"]
+        trainer._globalstep_last_logged = kept["logged_step"]
