@@ -13,7 +13,8 @@ from experiments.errors import AdapterError, ConfigError
 from experiments.planning import geometry, parameters
 from experiments.planning.geometry import Geometry
 
-MODELS = sorted(p.stem for p in (ROOT / "conf" / "model").glob("*.yaml") if p.stem != "local")
+FILES = sorted(p.stem for p in (ROOT / "conf" / "model").glob("*.yaml") if p.stem != "local")
+MODELS = [name for name in FILES if not name.endswith("_4bit")]
 # Parameters of the released checkpoints, a tied head counted once.
 PUBLISHED = {
     "qwen3_0_6b": 596_049_920,
@@ -87,6 +88,11 @@ def test_all_and_trained_parameters_of_every_model_are_those_of_the_libraries(mo
     assert counted.total == counted.trainable == sum(p.numel() for p in real.parameters())
     assert counted.total == PUBLISHED.get(model, counted.total)
     assert parameters.count(shape, lora).trainable == trainable(real, lora)
+
+
+@pytest.mark.parametrize("model", [name for name in FILES if name.endswith("_4bit")])
+def test_a_base_in_4_bits_has_the_shape_of_its_plain_one(model: str) -> None:
+    assert shape_of(model) == shape_of(model.removesuffix("_4bit"))
 
 
 @pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`")

@@ -180,20 +180,9 @@ def _data(given: argparse.Namespace) -> None:
 
 
 def _plan(given: argparse.Namespace) -> None:
-    from experiments.planning import estimate, tables
-    from hydra_plugins import _experiments_planned as planned
+    from experiments.planning import command
 
-    with config.one_sentence_errors():
-        found = planned.read(given.overrides, _config_folder())
-        plans = [tables.Named(name, estimate.of(run)) for name, run in found.runs]
-    if any(run.plan.probe for _, run in found.runs):
-        from experiments.planning import probe
-
-        measured = probe.run_here(plans[0].plan)
-        print(measured.sentence(), file=sys.stderr if given.json else sys.stdout)
-        plans = [tables.Named(one.name, probe.calibrated(one.plan, measured)) for one in plans]
-    show = tables.as_json if given.json else tables.render
-    print(show(plans, kind=found.kind, total=found.total))
+    command.show(given.overrides, _config_folder(), as_json=given.json)
 
 
 def _compose(overrides: list[str]) -> DictConfig:

@@ -114,7 +114,6 @@ class _Writer:
     """Shared beginning -> its keys and values, one row."""
 
     def run(self) -> list[str]:
-        import torch
         from transformers import DynamicCache
 
         self.ends = set(self.base.end_ids)

@@ -232,6 +232,7 @@ class Attempt:
 
     def _train(self, model: Any) -> None:
         from experiments import training
+        from experiments.runs import planned_memory
 
         run, record = self.run, self.record
         steps = training.plan(run.trainer, len(self.data.train))
@@ -262,8 +263,6 @@ class Attempt:
                 return False  # at its last step a run is finished
             stopped.append((step, value))
             return True
-
-        from experiments.runs import planned_memory
 
         task = training.Task(
             *(run, model, self.base, self.data, self.folder),

@@ -33,6 +33,7 @@ def watched(
         return
     storages = {t.untyped_storage().data_ptr(): t.untyped_storage() for t in model.parameters()}
     held = sum(one.nbytes() for one in storages.values())
+    resident.give_back()
     watch = resident.Watch(_SECONDS_BETWEEN_LOOKS)
     try:
         yield
