@@ -387,3 +387,23 @@ def test_the_table_says_rate_difference_and_finding_and_what_is_wrong() -> None:
     clean = [arms.tune(arm) for arm in arms.read([*full, *lora[1:]])]
     assert table.lines([])[1] == []
     assert table.lines(clean[:1])[1][0][-2] == "reference"
+
+
+def test_the_table_groups_tied_arms_in_words_and_says_what_the_seeds_can_show() -> None:
+    from experiments.arms import table
+
+    made = [
+        *tuned_records(parabola(1e-3, noise_seed=0), FIRST, FULL),
+        *tuned_records(parabola(1e-2), FIRST),
+        *tuned_records(parabola(1e-2, floor=0.3), FIRST, ATTENTION),
+    ]
+    found = [arms.tune(arm) for arm in arms.read(made)]
+    _, rows, notes = table.lines(found)
+    assert [row[-1] for row in rows] == ["-", "tied", "worse"]
+    assert any("lora=all_linear and lora=none are tied within" in n or
+               "lora=none and lora=all_linear are tied within" in n for n in notes)  # fmt: skip
+    assert any("lora=attention is tied with none" in note for note in notes)
+    assert any("lora=attention: 5 seeds find a difference of" in note for note in notes)
+    narrow = table.lines(found, margin=0.2)
+    assert narrow[1][2][-1] == "undecided"
+    assert any("lora=attention" in n and "in all would decide" in n for n in narrow[2])

@@ -254,7 +254,7 @@ def test_a_mistake_in_a_search_is_one_sentence_and_starts_nothing(
         (["sweeps=lora_rnk"], "sweeps=lora_rnk: there is no such config file; did you mean "
          "'lora_rank'? Allowed: "),
         (["hydra/sweeper=optna"], "hydra/sweeper=optna: there is no such config file; did you "
-         "mean 'optuna'? Allowed: basic, checked, optuna."),
+         "mean 'optuna'? Allowed: basic, checked, optuna, tuned."),
         (["lora.r=4,8", "+lora.extra.nonsense=1"], "2 of 2 jobs are illegal, none was started:"),
         (["lora.r=4,8", "hydra.sweep.dir=/dev/null/out"], "the sweep's folder /dev/null/out "
          "cannot be written (Not a directory): make room or choose another with "

@@ -1,14 +1,15 @@
 """Tuned arms in, the lines of a table out: rate, optimum, final score, difference, finding."""
 
 import dataclasses
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from experiments import statistics
-from experiments.arms.contrasts import TESTED_ON, contrast, family, gain_margin
+from experiments import metrics, statistics
+from experiments.arms.contrasts import TESTED_ON, Contrast, contrast, family, gain_margin
 from experiments.arms.planning import PER_DECADE
-from experiments.arms.reasons import Reason
+from experiments.arms.reasons import Reason, blocking
 from experiments.arms.regret import regret
 from experiments.arms.tuning import Tuned
 from experiments.statistics import Interval, NoiseFloor
@@ -45,13 +46,51 @@ def lines(
         known = set(reference.reasons)
         notes += [_note(one.arm.arm.label, r) for r in one.reasons if r not in known]
     if margin is not None and found:
-        notes.insert(0, _explained(margin))
+        notes = [_explained(margin), *_groups(tuned, score, margin), *_power(found), *notes]
     if floor is not None:
         notes.append(
             f"Noise floor of {score}: {floor.deviation:.2g} (standard deviation of a run around "
             f"its cell; {floor.runs} runs of {floor.cells} cells)."
         )
     return header, rows, list(dict.fromkeys(notes))
+
+
+def _groups(tuned: Sequence[Tuned], score: str, margin: float) -> Iterator[str]:
+    """Say which arms are tied with which, best first; nothing where none is."""
+    scored = [one for one in tuned if one.final(score)]
+    best_first = -1 if metrics.direction(score) == "maximize" else 1
+    scored.sort(key=lambda one: best_first * statistics.mean_interval(_final(one, score)).estimate)
+    ties = [
+        (a.arm.label, b.arm.label)
+        for a, b in itertools.combinations(scored, 2)
+        if contrast(a, b, margin, score).finding == "tied"
+    ]
+    if ties:
+        groups = statistics.tied_groups([one.arm.label for one in scored], ties)
+        words = statistics.tie_words(groups, f"{margin:.3g}")
+        yield f"Each arm against each, best first: {words}"
+
+
+def _power(contrasts: Sequence[Contrast]) -> Iterator[str]:
+    """Say what the seeds of each comparison can show, and how many would decide it."""
+    for one in contrasts:
+        compared = one.comparison
+        if compared is None or compared.difference.n < 2 or blocking(one.reasons):
+            continue
+        n, spread = compared.difference.n, compared.deviation
+        smallest = statistics.detectable_effect(spread, n)
+        sentence = f"{one.arm.arm.label}: {n} seeds find a difference of {smallest:.2g} in 80 %"
+        if one.finding == "undecided":
+            gap, margin = compared.difference.estimate, compared.margin
+            needed = statistics.seeds_to_decide(gap, spread, margin)
+            most = f"more than {statistics.MOST_SEEDS}"
+            about = most if needed is None else f"about {max(needed, n + 1)}"
+            sentence += f"; {about} in all would decide"
+        yield sentence + "."
+
+
+def _final(tuned: Tuned, score: str) -> list[float]:
+    return list(tuned.final(score).values())
 
 
 def as_data(tuned: Tuned) -> dict[str, Any]:
@@ -101,7 +140,7 @@ def _explained(margin: float) -> str:
 
 
 def _own(tuned: Tuned, score: str) -> list[str]:
-    final = list(tuned.final(score).values())
+    final = _final(tuned, score)
     best = "-" if tuned.best is None else f"{tuned.best:.3g}"
     shown = _interval(statistics.mean_interval(final)) if final else "-"
     rates = f"{len(tuned.curve)} ({len(tuned.near)} near)"
