@@ -79,7 +79,12 @@ def test_the_smallest_change_is_told_first() -> None:
                  "lora=dora", "trainer.max_length_tokens=2048")  # fmt: skip
     assert found.fits is False
     assert advice.mend(found) == "trainer.micro_batch_size=8"
-    assert advice.mend(plan("hardware=t4", "model=llama3_1_8b", "lora=none")) is None
+    full = advice.mend(plan("hardware=t4", "model=qwen3_1_7b", "lora=none"))
+    assert full == "lora=all_linear lora.r=16"
+    larger = advice.mend(plan("hardware=t4", "model=llama3_1_8b", "lora=none"))
+    assert larger == "lora=all_linear lora.r=16 model.quantization=nf4"
+    nothing = plan("hardware=t4", "model=llama3_1_8b", "hardware.memory_gib=3")
+    assert advice.mend(nothing) is None
 
 
 @pytest.mark.parametrize(

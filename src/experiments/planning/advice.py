@@ -1,7 +1,8 @@
 """A run that does not fit in, the smallest change that makes it fit out.
 
 Changes that leave the result as it is come first: recomputed activations, a smaller micro-batch
-(the batch stays). Then 4-bit weights, then shorter rows, which change what is trained.
+(the batch stays). Then 4-bit weights, then shorter rows, which change what is trained, and last of
+all an adapter instead of full fine-tuning.
 """
 
 import dataclasses
@@ -9,11 +10,14 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
+from experiments import config
 from experiments.config import RunConfig
 from experiments.planning import estimate
 from experiments.planning.estimate import Estimate
 
 _LENGTHS = (1024, 512, 256)
+# Of the adapter that is proposed where full fine-tuning does not fit; memory hardly depends on it.
+_RANK = 16
 Change = tuple[str, RunConfig]
 """An override, and the run that it makes."""
 
@@ -52,6 +56,12 @@ def _changes(run: RunConfig, checkpointing: bool) -> Iterator[Change]:
             base = _quantised(least[1])
             assert base is not None
             yield _both(_shorter(base[1], length), f"{base[0]} {least[0]}".strip())
+    if run.lora.method == "none":
+        lora = config.LoraConfig(r=_RANK, alpha=float(_RANK))
+        adapted = dataclasses.replace(run, lora=lora)
+        yield f"lora=all_linear lora.r={_RANK}", adapted
+        for words, other in _changes(adapted, checkpointing):
+            yield f"lora=all_linear lora.r={_RANK} {words}", other
 
 
 def _smaller_batches(run: RunConfig) -> list[int]:
