@@ -85,10 +85,25 @@ def test_a_rule_is_judged_by_what_its_rate_costs() -> None:
     assert verdict(RULE, full, lora).word == "supported"
     far = verdict(RULE, full, made("lora", FIRST, 1e-3))
     assert far.word == "undecided"
-    assert "one seed was run around the rule's rate" in far.missing[0]
+    assert "1 of 5 seeds were run around the rule's rate" in far.missing[0]
+    diverges = made("lora", FIRST, 1e-3, diverges_from=4e-3)
+    lone = verdict(RULE, full, diverges)
+    assert lone.word == "undecided"  # one seed that diverges contradicts nothing
+    assert lone.effect is not None and lone.effect.estimate == float("inf")
     size = dataclasses.replace(RULE, rule="hidden_size", hidden=1024, family="qwen", reference={})
     outside = verdict(size, made("lora", FIRST, 1e-1))
     assert "outside the tried rates" in outside.missing[0]
+
+
+def test_an_open_interval_is_undecided_and_says_so() -> None:
+    flat = parabola(1e-2, curvature=0.02, noise=0.004)
+    full, lora = made("none", FULL, 1e-3), made("lora", FIRST, 1e-2)
+    for one in lora:
+        loss = flat(one.config["trainer"]["learning_rate"], one.config["seed"])
+        one.scores["tuned"] = {"validation/loss/nll": loss, "loss/nll": loss}
+    found = verdict(RATIO, full, lora)
+    assert found.word == "undecided" and found.missing
+    assert all(text for text in found.missing)
 
 
 def test_without_runs_the_line_that_makes_them_is_named() -> None:

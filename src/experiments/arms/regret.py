@@ -33,6 +33,8 @@ class Regret:
     """The same over the loss at the best rate; infinite where runs diverge."""
     interpolated: bool
     reasons: tuple[Reason, ...] = ()
+    seeds: int = 0
+    """Seeds that were run both there and at the best rate."""
 
 
 def ten_times(full_rate: float) -> float:
@@ -83,11 +85,11 @@ def regret(tuned: Tuned, rate: float) -> Regret:
         text = f"no seed was run both at {tuned.best:.3g} and around {rate:.3g}"
         return Regret(rate, None, None, interpolated, (Reason("unequal_seeds", text),))
     if not all(math.isfinite(there[seed]) for seed in seeds):
-        return Regret(rate, None, math.inf, interpolated)
+        return Regret(rate, None, math.inf, interpolated, seeds=len(seeds))
     reference = [best[seed] for seed in seeds]
     nats = statistics.paired_difference(reference, [there[seed] for seed in seeds])
     relative = nats.estimate / (math.fsum(reference) / len(reference))
-    return Regret(rate, nats, relative, interpolated)
+    return Regret(rate, nats, relative, interpolated, seeds=len(seeds))
 
 
 def _at(losses: Mapping[float, Mapping[int, float]], rate: float) -> dict[int, float] | None:

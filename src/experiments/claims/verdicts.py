@@ -141,9 +141,19 @@ def _verdict(case: _Case) -> Verdict:
     missing = [reason.text for reason in blocked]
     if word == "undecided" and needed is not None and not blocked:
         missing.append(f"about {needed} seeds in all would decide")
+    elif word == "undecided" and not blocked:
+        missing.append(_undecidable(effect))
     seeds = min((len(one.runs) for one in case.tuned), default=0)
     scope, wanted = _scope(case.tuned), needed if word == "undecided" else None
     return Verdict(claim, word, effect, seeds, scope, tuple(checked), tuple(missing), wanted)
+
+
+def _undecidable(effect: Effect | None) -> str:
+    if effect is not None and (effect.low is None or effect.high is None):
+        return "the interval is open: resampled optima leave the fitted rates; more seeds narrow it"
+    return (
+        f"more than {statistics.MOST_SEEDS} seeds would be needed, as the effect is at the margin"
+    )
 
 
 _Judged = tuple[Effect | None, Word, int | None, Sequence[Reason]]
@@ -227,12 +237,12 @@ def _rule_regret(case: _Case) -> _Judged:
     assert claim.margin is not None, "load checks it"
     allowed = f"below {claim.margin:.2%} of the lowest loss"
     name = f"regret of {rate:.3g}"
+    if 0 < found.seeds < claim.seeds:
+        text = f"{found.seeds} of {claim.seeds} seeds were run around the rule's rate {rate:.3g}"
+        reasons.append(Reason("few_seeds", text))
     if found.relative is None or found.nats is None:
         worst = None if found.relative is None else Effect(name, math.inf, None, None, allowed)
         return worst, "contradicted" if worst else "undecided", None, reasons
-    if found.nats.low is None or found.nats.high is None:
-        text = f"one seed was run around the rule's rate {rate:.3g}: more seeds are needed there"
-        reasons.append(Reason("one_seed", text))
     lowest = found.nats.estimate / found.relative if found.relative else 1.0
     low, high = (None if e is None else e / lowest for e in (found.nats.low, found.nats.high))
     effect = Effect(name, found.relative, low, high, allowed)
