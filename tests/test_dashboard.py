@@ -139,7 +139,8 @@ def test_a_sweep_is_one_group_with_one_report_however_often_it_is_sent(tmp_path:
     shared = {k: v for k, v in two[1].items() if k not in varies and not k.startswith("_")}
     assert {k: v for k, v in reported[1].items() if not k.startswith("_")} == shared
     media = tmp_path / "outputs" / "trackio" / "media" / "mine" / "REPORT one" / "0"
-    assert sorted(file.suffix for file in media.iterdir()) == [".html", ".png"]
+    # One page and two figures (the arms, quality against cost), those of the first time gone.
+    assert sorted(file.suffix for file in media.iterdir()) == [".html", ".png", ".png"]
     where = tmp_path / "outputs" / "trackio"
     *said, broken = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert broken.startswith(f"error: {where} cannot be shown (Could not migrate project 'broken'")
