@@ -17,6 +17,7 @@ from experiments.config.data import FORMATS, ColumnsConfig, DataConfig, SourceCo
 from experiments.config.evaluation import EvalConfig
 from experiments.config.explaining import explain, one_sentence_errors
 from experiments.config.geometry import GeometryConfig
+from experiments.config.leaves import leaves
 from experiments.config.lora import LoraConfig
 from experiments.config.machine import HardwareConfig
 from experiments.config.model import ModelConfig
@@ -48,6 +49,7 @@ __all__ = [
     "holds_token",
     "hub_source",
     "is_repo",
+    "leaves",
     "load",
     "one_sentence_errors",
     "refuse_in_arguments",

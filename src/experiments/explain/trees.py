@@ -2,9 +2,11 @@
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from experiments import config
 
 ABSENT = object()
 """Stands for a key that one side does not have."""
@@ -44,7 +46,7 @@ def part(
     >>> [row.key for row in found.rows], found.same
     (['lora.r'], 1)
     """
-    one, other = dict(leaves(a)), dict(leaves(b))
+    one, other = dict(config.leaves(a)), dict(config.leaves(b))
     rows, same = [], 0
     for key in dict.fromkeys([*one, *other]):
         x, y = one.get(key, ABSENT), other.get(key, ABSENT)
@@ -53,15 +55,6 @@ def part(
         else:
             rows.append(Row(key, x, y, origins[0].get(key), origins[1].get(key)))
     return Part(name, rows, same)
-
-
-def leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield dotted key and value of what is no tree; an empty tree says that nothing is there."""
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def equal(a: Any, b: Any) -> bool:

@@ -159,16 +159,8 @@ def _of_another_config(source: Source, wanted: dict[str, dict[str, Any]]) -> str
 
 
 def _differences(one: dict[str, Any], other: dict[str, Any]) -> list[tuple[str, Any, Any]]:
-    a, b = dict(_leaves(one)), dict(_leaves(other))
+    a, b = dict(config.leaves(one)), dict(config.leaves(other))
     return [(k, a.get(k), b.get(k)) for k in dict.fromkeys([*a, *b]) if a.get(k) != b.get(k)]
-
-
-def _leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _take(found: Sequence[Record], into: Path) -> None:

@@ -1,11 +1,11 @@
 """Records in, a report out: runs that share everything but the seed become one row, an arm."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from experiments import records, statistics
+from experiments import config, records, statistics
 from experiments.records import Record
 from experiments.report.scores import Kind, Run, bounds, dump, mean
 from experiments.statistics import Interval
@@ -133,7 +133,7 @@ def _arm_labels(runs: Sequence[Run]) -> dict[str, str]:
 def _told_apart(labels: dict[str, str], first: dict[str, Run]) -> dict[str, str]:
     """Add config values to labels that two arms share: the same line, another config file."""
     shared = [key for key, label in labels.items() if list(labels.values()).count(label) > 1]
-    flat = {key: dict(_leaves(first[key].record.config)) for key in shared}
+    flat = {key: dict(config.leaves(first[key].record.config)) for key in shared}
     varying = [name for name in _varying(list(flat.values())) if name != "seed"][:3]
     for key in shared:
         own = " ".join(f"{name}={flat[key].get(name)}" for name in varying)
@@ -144,14 +144,6 @@ def _told_apart(labels: dict[str, str], first: dict[str, Run]) -> dict[str, str]
 def _varying(tables: Sequence[dict[str, Any]]) -> list[str]:
     names = dict.fromkeys(name for table in tables for name in table)
     return [n for n in names if any(t.get(n, ...) != tables[0].get(n, ...) for t in tables)]
-
-
-def _leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _labels(run: Run) -> str:

@@ -1,0 +1,17 @@
+"""A nested mapping -> its leaves by their dotted keys."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+
+def leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield dotted key and value of what is no mapping; an empty one says that nothing is there.
+
+    >>> dict(leaves({"lora": {"r": 8, "extra": {}}, "seed": 0}))
+    {'lora.r': 8, 'seed': 0}
+    """
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
