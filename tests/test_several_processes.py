@@ -212,3 +212,19 @@ def test_a_mistake_is_said_once_in_a_sentence(tmp_path: Path) -> None:
 def test_help_is_printed_once_and_ends(tmp_path: Path) -> None:
     out = finish(tmp_path, "--help")
     assert out.count("python train.py lora=all_linear data=mixed") == 1
+
+
+def test_a_budget_ends_all_processes_with_one_checkpoint(tmp_path: Path) -> None:
+    line = (*RUN, "hydra.run.dir=out/run")
+    # Long enough to begin, too short for twice 400 steps.
+    process = start(tmp_path, *line, "trainer.max_steps=400", "budget.hours=0.011")
+    out, _ = process.communicate(timeout=300)
+    assert process.returncode != 0
+    assert "budget.hours is spent: training stopped with a checkpoint at step" in out, out
+    stopped = records.read(tmp_path / "out/run/run.json")
+    assert stopped.status == "interrupted"
+    step = (stopped.error or {})["step"]
+    assert (tmp_path / f"out/run/checkpoints/checkpoint-{step}/trainer_state.json").is_file()
+    again = start(tmp_path, *line, "trainer.max_steps=400", "budget.hours=0.02")
+    out, _ = again.communicate(timeout=300)
+    assert f"continuing from checkpoint-{step} of 400 steps" in out, out
