@@ -18,11 +18,8 @@ NOTEBOOK = ROOT / "notebooks" / "t4_quickstart.ipynb"
 
 
 def read() -> Any:
-    return nbformat.from_dict(_tree())  # type: ignore[no-untyped-call]
-
-
-def _tree() -> Any:
-    return json.loads(NOTEBOOK.read_text(encoding="utf-8"))
+    text = NOTEBOOK.read_text(encoding="utf-8")
+    return nbformat.reads(text, as_version=4)  # type: ignore[no-untyped-call]
 
 
 def test_the_notebook_is_valid_and_committed_without_outputs() -> None:
