@@ -203,7 +203,7 @@ def measure(case: Case, device: str = "cpu") -> Measured:
     half = {"bf16": torch.bfloat16, "fp16": torch.float16}
     dtype = torch.float32 if run.lora.method == "none" else half.get(case.precision, torch.float32)
     model = random_model(run.model.geometry, dtype).to(device)
-    base = _base(model, run, device)
+    base = _base(model, run)
     attached = adapters.attach(run, model)
     taken = few_steps.train(run, attached.model, base)
     return Measured(
@@ -215,7 +215,7 @@ def measure(case: Case, device: str = "cpu") -> Measured:
     )
 
 
-def _base(model: Any, run: RunConfig, device: str) -> Any:
+def _base(model: Any, run: RunConfig) -> Any:
     from experiments import models
 
     spec = config.ModelConfig(label="tiny", embedded="tiny")
@@ -223,7 +223,7 @@ def _base(model: Any, run: RunConfig, device: str) -> Any:
     return models.Base(
         model=model,
         tokenizer=vocabulary.tokenizer,
-        precision=models.Precision(str(run.trainer.precision), device, device, "measured"),
+        precision=models.choose_precision(run),
         sha256="",
         source="random weights",
         commit=None,
