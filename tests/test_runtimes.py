@@ -90,7 +90,7 @@ def test_a_training_that_ended_is_scored_from_its_checkpoint_when_there_is_time_
     with budget.ending(time.time() + 3600), pytest.raises(OutOfBudget) as caught:
         spend_once((folder / "checkpoints" / "checkpoint-4" / "trainer_state.json").exists)
         make(folder, "trainer.save_every_steps=4", "trainer.eval_every_steps=4")
-    assert "answers of the tuned model, test, which are kept" in str(caught.value)
+    assert "answers of the tuned model, test; those that were given are kept" in str(caught.value)
     assert records.read(folder / "run.json").status == "interrupted"
     resumed = make(folder, "trainer.save_every_steps=4", "trainer.eval_every_steps=4")
     assert (resumed.status, resumed.timing["train_seconds"]) == ("finished", 0.0)

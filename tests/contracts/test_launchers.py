@@ -323,6 +323,8 @@ def test_no_two_runs_are_on_one_gpu_at_a_time(
     launch: Launch, name: str, overrides: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a process is told to use; no GPU is needed for that."""
+    if "ray" in sys.modules:  # the cluster of an earlier test has no GPUs
+        sys.modules["ray"].shutdown()
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7" if name == "joblib" else "0,1")
 
     def task(cfg: DictConfig) -> Any:
@@ -335,6 +337,8 @@ def test_no_two_runs_are_on_one_gpu_at_a_time(
     for gpu in {gpu for gpu, _, _ in took}:
         spans = sorted((began, ended) for used, began, ended in took if used == gpu)
         assert all(end <= begin for (_, end), (begin, _) in itertools.pairwise(spans))
+    if "ray" in sys.modules:  # nor may later tests get this one's
+        sys.modules["ray"].shutdown()
 
 
 def start(folder: Path, name: str, overrides: Sequence[str], *line: str) -> "subprocess.Popen[str]":
