@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # A worker a core, each computing with one thread: two threads a worker were slower.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup
 
 .PHONY: help demo check format test test-slow bench clean
 .DEFAULT_GOAL := help
