@@ -8,7 +8,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from conftest import ROOT
-from experiments import config, frozen, records
+from experiments import config, frozen, provenance
 from experiments.errors import RecordError
 
 OVERRIDES = ("lora.r=4", "seed=1")
@@ -53,7 +53,7 @@ def test_code_that_changes_after_the_start_is_named(
     frozen.write_code(tmp_path)
     assert frozen.code_is_unchanged(tmp_path)
     file = tmp_path / frozen.FOLDER / "code.json"
-    file.write_text(file.read_text().replace(records.code_identity(), "0" * 16))
+    file.write_text(file.read_text().replace(provenance.code_identity(), "0" * 16))
     assert not frozen.code_is_unchanged(tmp_path)
     assert frozen.changed_code(tmp_path) == ["code_sha256"]
 

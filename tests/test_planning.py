@@ -11,7 +11,16 @@ from experiments import __main__ as program
 from experiments import config
 from experiments.config import RunConfig
 from experiments.errors import ConfigError
-from experiments.planning import activations, advice, cost, estimate, memory, parameters, t4
+from experiments.planning import (
+    activations,
+    advice,
+    cost,
+    estimate,
+    memory,
+    parameters,
+    t4,
+    tables,
+)
 from experiments.planning.estimate import Estimate
 from experiments.records import Record
 from experiments.report import memory as residuals
@@ -71,6 +80,19 @@ def test_what_does_not_fit_is_named_with_the_change_that_makes_it_fit(
     text = said(capsys, *words)
     assert "too much; it fits with trainer.gradient_checkpointing=true" in text
     assert estimate.of(load(*words, "trainer.gradient_checkpointing=true")).fits
+
+
+@pytest.mark.parametrize("width", [80, 110, 170])
+def test_no_name_and_no_number_is_cut_on_a_terminal(width: int) -> None:
+    plans = [
+        tables.Named(f"lora={name}", plan("hardware=t4", "model=qwen3_1_7b", f"lora={name}"))
+        for name in ("none", "all_linear")
+    ]
+    text = tables.render(plans, kind="grid", total=2, width=width)
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= width
+    for word in ("lora=none", "weights", "activations", "1,720.57M 100.00%", "201%", "hours"):
+        assert word in text
 
 
 def test_the_smallest_change_is_told_first() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import records
+from experiments import provenance, records
 from experiments.errors import RecordError
 from experiments.records import Record
 
@@ -67,12 +67,12 @@ def test_code_identity_follows_the_code_that_can_change_a_result(tmp_path: Path)
 
     def identity_with(file: str, line: str) -> str:
         copy = tmp_path / file.replace("/", "_") / "experiments"
-        shutil.copytree(records.SOURCE, copy, ignore=shutil.ignore_patterns("*.safetensors"))
+        shutil.copytree(provenance.SOURCE, copy, ignore=shutil.ignore_patterns("*.safetensors"))
         with (copy / file).open("a", encoding="utf-8") as opened:
             opened.write(line)
-        return records.code_identity(copy)
+        return provenance.code_identity(copy)
 
-    before = records.code_identity()
+    before = provenance.code_identity()
     assert identity_with("statistics/intervals.py", "# a report's arithmetic\n") == before
     assert identity_with("arms/tuning.py", "# which rate\n") == before
     assert identity_with("report/tables.py", "# a column\n") == before
@@ -82,7 +82,7 @@ def test_code_identity_follows_the_code_that_can_change_a_result(tmp_path: Path)
 
 def test_provenance_names_no_user_and_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_planted_secret")
-    text = json.dumps(records.provenance("cpu"))
+    text = json.dumps(provenance.of_run("cpu"))
     assert "hf_planted_secret" not in text
     assert "git_commit" in text
 

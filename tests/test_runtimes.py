@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from conftest import SMOKE, load
-from experiments import budget, records, runs
+from experiments import budget, evaluation, models, records, runs
+from experiments.config import EvalConfig
 from experiments.errors import ConfigError, OutOfBudget
 from experiments.records import Record
 from experiments.runs import Job
@@ -90,10 +91,22 @@ def test_a_training_that_ended_is_scored_from_its_checkpoint_when_there_is_time_
     with budget.ending(time.time() + 3600), pytest.raises(OutOfBudget) as caught:
         spend_once((folder / "checkpoints" / "checkpoint-4" / "trainer_state.json").exists)
         make(folder, "trainer.save_every_steps=4", "trainer.eval_every_steps=4")
-    assert "answers of the tuned model, test; those that were given are kept" in str(caught.value)
+    assert "answers of the tuned model, test, which are kept" in str(caught.value)
     assert records.read(folder / "run.json").status == "interrupted"
     resumed = make(folder, "trainer.save_every_steps=4", "trainer.eval_every_steps=4")
     assert (resumed.status, resumed.timing["train_seconds"]) == ("finished", 0.0)
+
+
+def test_the_time_may_end_during_the_last_answer_but_not_before() -> None:
+    run = load(*QUICK)
+    base = models.load(run, models.choose_precision(run))
+    subject = evaluation.Subject(base.model, base, "base", EvalConfig(batch_size=1))
+    base.model.register_forward_hook(lambda *_: budget.spend())
+    with budget.ending(time.time() + 3600):
+        assert len(evaluation.answer(subject, [[5, 6, 7]], "test", 2)) == 1
+    early = "stopped at 1 of 2 answers of the base model, test"
+    with budget.ending(time.time() + 3600), pytest.raises(OutOfBudget, match=early):
+        evaluation.answer(subject, [[5, 6, 7], [8, 9, 10]], "test", 2)
 
 
 def test_nothing_begins_when_the_time_is_over_and_what_is_finished_is_still_an_answer(

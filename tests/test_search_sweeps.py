@@ -8,7 +8,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 
 from conftest import ROOT, SMOKE, Cli, composed
-from experiments import records
+from experiments import provenance, records
 from experiments.errors import ConfigError
 from experiments.study import specs
 from hydra_plugins import _experiments_keys as keys
@@ -277,6 +277,6 @@ def test_the_password_of_a_storage_stands_in_no_record(monkeypatch: pytest.Monke
 
     url = "hydra.sweeper.storage=postgresql+psycopg://me:secret@host/studies"
     monkeypatch.setattr(sys, "argv", ["train.py", "-m", url])
-    command = records.provenance("cpu")["command"]
+    command = provenance.of_run("cpu")["command"]
     assert "secret" not in command
     assert "postgresql+psycopg://me:***@host/studies" in command

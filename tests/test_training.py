@@ -1,5 +1,7 @@
 """The step plan and the order of the rows are functions of the config alone."""
 
+import ast
+import inspect
 from collections import Counter
 
 import pytest
@@ -10,6 +12,7 @@ from conftest import load
 from experiments import training
 from experiments.config import TrainerConfig
 from experiments.errors import ConfigError
+from experiments.training import arguments
 
 
 def steps(**changes: object) -> training.StepPlan:
@@ -62,6 +65,19 @@ def test_extra_keys_are_checked_against_trl() -> None:
         training.check_extra(TrainerConfig(extra={"adam_beta_2": 0.99}))
     with pytest.raises(ConfigError, match=r"trainer\.extra\.learning_rate"):
         training.check_extra(TrainerConfig(extra={"learning_rate": 1}))
+
+
+def test_no_argument_that_follows_from_our_keys_can_be_given_twice() -> None:
+    [made] = [
+        node
+        for node in ast.walk(ast.parse(inspect.getsource(arguments.arguments)))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "SFTConfig"
+    ]
+    set_here = [keyword.arg for keyword in made.keywords if keyword.arg is not None]
+    assert set_here
+    for name in set_here:
+        [problem] = TrainerConfig(extra={name: 1}).problems()
+        assert problem.startswith(f"trainer.extra.{name}=1: set ")
 
 
 def test_a_curve_has_one_point_per_step() -> None:

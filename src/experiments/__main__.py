@@ -8,16 +8,12 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from experiments import config, dashboard, explain
-from experiments.errors import ConfigError, ExperimentError, did_you_mean
+from experiments import config, dashboard, explain, scoring_verb
+from experiments.errors import ConfigError, ExperimentError
 from experiments.handover import verb
-
-if TYPE_CHECKING:
-    from experiments import scoring
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -95,7 +91,9 @@ def _parser() -> argparse.ArgumentParser:
     generate.add_argument("--tools", type=Path, help="a JSON file: a list of tools, OpenAI's form")
     generate.add_argument("--max-new-tokens", type=int, default=128)
     generate.set_defaults(verb=_generate)
-    _add_score(verbs.add_parser("score", help="score saved outputs of any model; loads no model"))
+    scoring_verb.add(
+        verbs.add_parser("score", help="score saved outputs of any model; loads no model")
+    )
     verb.add(verbs.add_parser("push", help="upload a finished run to the hub"))
     export = verbs.add_parser("export", help="write a run's answers to BFCL in BFCL's layout")
     export.add_argument("run", type=Path, help="a finished run's folder")
@@ -109,34 +107,6 @@ def _parser() -> argparse.ArgumentParser:
     claims.add_argument("--out", type=Path, help="default: OUTPUTS/reports/claims")
     claims.set_defaults(verb=_claims)
     return parser
-
-
-# Benchmark -> the options it needs, and those it may have besides --out.
-_SCORE_OPTIONS = {
-    "bfcl": (("category", "questions", "predictions", "format"), ("answers", "underscore_to_dot")),
-    "plan_graph": (("pairs",), ("quirks",)),
-}
-
-
-def _add_score(score: argparse.ArgumentParser) -> None:
-    score.add_argument("--benchmark", required=True, help=", ".join(_SCORE_OPTIONS))
-    score.add_argument("--category", help="bfcl: such as simple_python")
-    score.add_argument("--questions", type=Path, help="bfcl: the category's file")
-    score.add_argument("--answers", type=Path, help="bfcl: its possible_answer file, if it has one")
-    score.add_argument("--predictions", type=Path, help="bfcl: JSON lines with id and result")
-    score.add_argument("--format", help="bfcl: of the results; fc, tool_call or python")
-    score.add_argument(
-        "--underscore-to-dot",
-        action="store_true",
-        default=None,
-        help="bfcl: the model saw dots in function names as underscores",
-    )
-    score.add_argument("--pairs", type=Path, help="plan_graph: JSON lines with label and pred")
-    score.add_argument(
-        "--quirks", action="store_true", default=None, help="plan_graph: exactly as TinyAgent"
-    )
-    score.add_argument("--out", type=Path, required=True, help="one JSON line per item")
-    score.set_defaults(verb=_score)
 
 
 def _data(given: argparse.Namespace) -> None:
@@ -303,50 +273,6 @@ def _generate(given: argparse.Namespace) -> None:
     tuned = evaluation.Subject(base.model, base, "tuned", EvalConfig())
     [answered] = evaluation.answer(tuned, [ids], "prompt", given.max_new_tokens)
     print(answered.text)
-
-
-def _score(given: argparse.Namespace) -> None:
-    _check_score_options(given)
-    from experiments import plan_scoring, scoring
-
-    if given.benchmark == "plan_graph":
-        print(plan_scoring.score_pairs(given.pairs, given.out, quirks=bool(given.quirks)))
-        print(f"wrote {given.out}")
-    else:
-        print(*scoring.score_bfcl(_bfcl_files(given), given.out), sep="\n")
-
-
-def _check_score_options(given: argparse.Namespace) -> None:
-    """Refuse a benchmark that is not there, and options that it lacks or would not use.
-
-    Raises:
-        ConfigError: as said.
-    """
-    name = given.benchmark
-    if name not in _SCORE_OPTIONS:
-        raise ConfigError(f"--benchmark {name}: {did_you_mean(name, _SCORE_OPTIONS)}.")
-    needed, optional = _SCORE_OPTIONS[name]
-    own = {*needed, *optional}
-    every = {key for groups in _SCORE_OPTIONS.values() for group in groups for key in group}
-    lacking = [key for key in needed if getattr(given, key) is None]
-    foreign = [key for key in sorted(every - own) if getattr(given, key) is not None]
-    for keys, what in ((lacking, "needs"), (foreign, "does not use")):
-        if keys:
-            options = ", ".join("--" + key.replace("_", "-") for key in keys)
-            raise ConfigError(f"--benchmark {name} {what} {options}: see score --help.")
-
-
-def _bfcl_files(given: argparse.Namespace) -> "scoring.BfclFiles":
-    from experiments import scoring
-
-    return scoring.BfclFiles(
-        category=given.category,
-        questions=given.questions,
-        answers=given.answers,
-        predictions=given.predictions,
-        format=given.format,
-        underscore_to_dot=bool(given.underscore_to_dot),
-    )
 
 
 def _export(given: argparse.Namespace) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from hydra.conf import HydraConf
 from omegaconf import DictConfig, OmegaConf
 
-from experiments import records
+from experiments import provenance, records
 from experiments.errors import RecordError
 
 FOLDER = ".frozen"
@@ -74,7 +74,7 @@ def write_code(sweep_dir: Path) -> None:
     Raises:
         RecordError: the sweep's folder cannot be written.
     """
-    _write(sweep_dir / FOLDER / _CODE, _code(records.code_identity()))
+    _write(sweep_dir / FOLDER / _CODE, _code(provenance.code_identity()))
 
 
 def changed_code(sweep_dir: Path) -> list[str]:
@@ -83,8 +83,8 @@ def changed_code(sweep_dir: Path) -> list[str]:
     Empty where nothing differs or nothing was kept.
     """
     stored = _read(sweep_dir / FOLDER / _CODE)
-    on_disk = records.code_identity.__wrapped__()  # the cached one is that of the imports
-    return [] if stored is None else records.differences(stored, _code(on_disk))
+    on_disk = provenance.code_identity.__wrapped__()  # the cached one is that of the imports
+    return [] if stored is None else provenance.differences(stored, _code(on_disk))
 
 
 def code_is_unchanged(sweep_dir: Path) -> bool:
@@ -93,7 +93,7 @@ def code_is_unchanged(sweep_dir: Path) -> bool:
 
 
 def _code(sha256: str) -> dict[str, Any]:
-    return {"code_sha256": sha256, "libraries": records.libraries()}
+    return {"code_sha256": sha256, "libraries": provenance.libraries()}
 
 
 def _file(sweep_dir: Path, overrides: Sequence[str]) -> Path:

@@ -7,23 +7,15 @@ an identity: data, base weights, precision, device class and the code and librar
 
 import dataclasses
 import errno
-import functools
 import gzip
-import hashlib
-import importlib.metadata
 import json
 import os
-import platform
-import re
-import subprocess
-import sys
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from experiments import processes
 from experiments.errors import RecordError
 
 SCHEMA_VERSION = 1
@@ -36,21 +28,6 @@ SETTLED = ("finished", "pruned")
 """A run that is not trained again."""
 FILE_NAME = "run.json"
 ITEMS_NAME = "items.jsonl.gz"
-SOURCE = Path(__file__).parent
-
-# Modules and folders that cannot change a score: editing them must not void finished runs.
-_WITHOUT_INFLUENCE = (
-    *("__main__.py", "report", "statistics", "tracking.py", "progress.py", "arms", "claims"),
-    *("budget.py", "handover", "config/runtime.py", "config/tokens.py", "config/planning.py"),
-    *("plan_scoring.py", "dashboard.py", "explain", "verifying.py"),
-    *("pretrain.py", "pretraining_text.py", "runs/facts.py", "config/explaining.py"),
-    *("scoring.py", "bfcl/files.py", "bfcl/export.py"),
-    *("frozen.py", "launching", "planning", "study", "sweeps"),
-)
-_LIBRARIES = (
-    *("torch", "transformers", "trl", "peft", "accelerate", "tokenizers", "bitsandbytes"),
-    *("numpy", "datasets", "jsonschema"),
-)
 
 
 class BrokenRecord(RecordError):
@@ -261,97 +238,3 @@ def siblings(parent: Path, run_id: str) -> Iterator[Record]:
         if record.run_id == run_id:
             found.append(record)
     yield from sorted(found, key=lambda r: r.started_at, reverse=True)
-
-
-@functools.cache
-def code_identity(source: Path = SOURCE) -> str:
-    """Return a hash of the source files that can change a result.
-
-    It is taken once a process, because what a process has imported does not change any more.
-    """
-    digest = hashlib.sha256()
-    for file in sorted(source.rglob("*")):
-        relative = file.relative_to(source).as_posix()
-        if {relative, relative.split("/")[0]} & set(_WITHOUT_INFLUENCE):
-            continue
-        if file.suffix not in (".py", ".jinja"):
-            continue
-        digest.update(relative.encode() + b"\0" + file.read_bytes() + b"\0")
-    return digest.hexdigest()[:16]
-
-
-def libraries() -> dict[str, str]:
-    """Return the versions of the libraries that can change a result."""
-    versions = {}
-    for name in _LIBRARIES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions
-
-
-def provenance(device: str) -> dict[str, Any]:
-    """Return where and from what a run was made; no user name, host name or environment."""
-    root = SOURCE.parent.parent
-    status = _git(root, "status", "--porcelain")
-    return {
-        "git_commit": _git(root, "rev-parse", "HEAD"),
-        "git_dirty": None if status is None else bool(status),
-        "command": command(),
-        "python": platform.python_version(),
-        "platform": platform.platform(terse=True),
-        "cpu": _cpu(),
-        "cpu_count": os.cpu_count(),
-        "threads": _threads(),
-        "processes": processes.here().count,
-        "device": device,
-        "visible_gpus": os.environ.get("CUDA_VISIBLE_DEVICES"),
-    }
-
-
-def differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
-    """Name what differs between two identities.
-
-    >>> differences({"precision": "fp32", "libraries": {"trl": "1"}}, {"precision": "bf16"})
-    ['precision', 'libraries']
-    """
-    return [key for key in dict.fromkeys([*one, *other]) if one.get(key) != other.get(key)]
-
-
-def command() -> str:
-    """Return the line that started this process, as one can type it again."""
-    # A database's password is nobody's business.
-    given = [re.sub(r"(://[^/@:\s]*):[^/@\s]*@", r"\1:***@", arg) for arg in sys.argv[1:]]
-    arguments = [arg if arg.isidentifier() else _quoted(arg) for arg in given]
-    return " ".join(["python", Path(sys.argv[0]).name, *arguments])
-
-
-def _quoted(argument: str) -> str:
-    safe = all(c.isalnum() or c in "=,./_-+:[]" for c in argument)
-    return argument if safe and "[" not in argument else "'" + argument.replace("'", "'\\''") + "'"
-
-
-def _threads() -> int | None:
-    """Return how many threads torch computes with: their number can change the last digits."""
-    torch = sys.modules.get("torch")
-    return None if torch is None else int(torch.get_num_threads())
-
-
-def _git(root: Path, *arguments: str) -> str | None:
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=False
-        )
-    except FileNotFoundError:
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
-
-
-def _cpu() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()

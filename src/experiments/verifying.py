@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from experiments import config, records, report
+from experiments import config, provenance, records, report
 from experiments.config import RunConfig
 from experiments.errors import ConfigError, RecordError, did_you_mean
 from experiments.explain import outcome, showing
@@ -135,7 +135,7 @@ def compare(row: Row, run: Record, again: Record) -> Verified:
                 values = [each.score("tuned", score.key) for each in row.runs]
                 floor = noise_floor([v for v in values if v is not None])
                 checks.append(Check(kind, score, floor if kind == "tuned" else None))
-    return Verified(run, again, checks, records.differences(run.identity, again.identity))
+    return Verified(run, again, checks, provenance.differences(run.identity, again.identity))
 
 
 def noise_floor(values: Sequence[float]) -> float | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
-from experiments import budget, records, report
+from experiments import budget, provenance, records, report
 from experiments.errors import ConfigError, OutOfBudget
 from experiments.sweeps import status
 
@@ -59,5 +59,5 @@ def refuse_to_be_done(sweep_dir: Path) -> None:
     if found.to_do:
         raise OutOfBudget(
             f"budget.hours is spent; {sweep_dir}: {found}. The same line goes on:\n"
-            f"  {records.command()}"
+            f"  {provenance.command()}"
         )

@@ -15,7 +15,7 @@ from hydra.core.override_parser.types import Override
 from hydra.types import HydraContext
 from omegaconf import DictConfig
 
-from experiments import arms, config, metrics, records, report
+from experiments import arms, config, metrics, provenance, records, report
 from experiments.arms import Arm, Cell, Design, Made, planning, table
 from experiments.config import RunConfig
 from experiments.errors import ConfigError, ExperimentError, TrainingError
@@ -176,7 +176,7 @@ class Tuning:
             over = [r for r in group if r.identity and r.status in ("finished", "failed")]
             if over:
                 identity = max(over, key=lambda r: r.started_at).identity
-                kept += [r for r in over if not records.differences(r.identity, identity)]
+                kept += [r for r in over if not provenance.differences(r.identity, identity)]
         return kept
 
     def _write_plan(self, made: Mapping[str, Arm], ready: Sequence[jobs.Job]) -> None:

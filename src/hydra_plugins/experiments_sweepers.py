@@ -92,6 +92,22 @@ class _Sweeper(Sweeper):
 
         return report.summarise(self._sweep_dir, plan.not_begun(self._sweep_dir))
 
+    def _run_asked(self, found: Any) -> list[Any]:
+        """Run what a search or a tuning asks for until it asks for nothing; write what it found."""
+        from experiments import budget
+
+        answers = []
+        while not budget.is_spent() and (asked := found.ask()):
+            for state, value, number in found.run(self.launcher, asked):
+                self._done += 1
+                if state in ("failed", "oom"):
+                    self._failed[str(number)] = str(value)
+                answers.append(value)
+            if self._too_many_failed(found.total):
+                break
+        found.write_results()
+        return answers
+
     def _too_many_failed(self, total: int) -> bool:
         """Say so once more runs have failed than `max_failure_rate` allows of all."""
         rate = self.max_failure_rate
@@ -164,22 +180,11 @@ class OptunaSweeper(_Sweeper):
         self.given = given
 
     def _run(self, overrides: Sequence[Override]) -> list[Any]:
-        from experiments import budget
         from hydra_plugins import _experiments_search as search
 
         found = search.Search(self.given, self._context, self._master, self._sweep_dir)
-        answers = []
         with found.open(overrides):
-            while not budget.is_spent() and (asked := found.ask()):
-                for state, value, number in found.run(self.launcher, asked):
-                    self._done += 1
-                    if state in ("failed", "oom"):
-                        self._failed[str(number)] = str(value)
-                    answers.append(value)
-                if self._too_many_failed(found.total):
-                    break
-            found.write_results()
-        return answers
+            return self._run_asked(found)
 
 
 class TunedSweeper(_Sweeper):
@@ -197,17 +202,7 @@ class TunedSweeper(_Sweeper):
         found = tuning.Tuning(self.given, self._context, self._master, self._sweep_dir)
         found.open(overrides)
         self._tuning = found
-        answers = []
-        while asked := found.ask():
-            for state, value, number in found.run(self.launcher, asked):
-                self._done += 1
-                if state in ("failed", "oom"):
-                    self._failed[str(number)] = str(value)
-                answers.append(value)
-            if self._too_many_failed(found.total):
-                break
-        found.write_results()
-        return answers
+        return self._run_asked(found)
 
     def _summary(self) -> str:
         if self._tuning is None or not self._tuning.tuned():  # nothing to choose a rate from yet

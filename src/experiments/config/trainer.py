@@ -21,7 +21,18 @@ OWN_KEYS = {
         ("gradient_checkpointing", "activation_checkpointing"), "trainer.gradient_checkpointing"
     ),
     "optim": "trainer.optimizer",
-    "use_cpu": "hardware=cpu",
+    "lr_scheduler_type": "trainer.lr_schedule",
+    "warmup_steps": "trainer.warmup_share",
+    "weight_decay": "trainer.weight_decay",
+    "max_grad_norm": "trainer.max_grad_norm",
+    **dict.fromkeys(("logging_steps", "logging_first_step"), "trainer.log_every_steps"),
+    **dict.fromkeys(("eval_strategy", "eval_steps"), "trainer.eval_every_steps"),
+    **dict.fromkeys(("save_strategy", "save_steps"), "trainer.save_every_steps"),
+    "save_total_limit": "trainer.keep",
+    **dict.fromkeys(
+        ("load_best_model_at_end", "metric_for_best_model", "greater_is_better"), "trainer.select"
+    ),
+    **dict.fromkeys(("use_cpu", "dataloader_pin_memory"), "hardware=cpu"),
 }
 
 

@@ -98,23 +98,28 @@ def answer(
     own = -(-len(left) // processes.here().count)
     bar = iter(track(range(own), own, label, "answers"))
 
-    def shown() -> None:
-        next(bar, None)
-        if processes.here().count == 1:
-            ended()
+    given_here = 0
 
-    def ended() -> None:
+    def shown() -> None:
+        nonlocal given_here
+        given_here += 1
+        next(bar, None)
+        # Several processes answer a split whole: one that stopped would leave the others waiting.
+        if processes.here().count == 1 and given_here < len(left):
+            stop_in_time()
+
+    def stop_in_time() -> None:
         budget.check(
-            f"evaluation stopped in the answers of the {subject.label} model, {split}; those that "
-            "were given are kept"
+            f"evaluation stopped at {len(done) + given_here} of {len(prompts)} answers of the "
+            f"{subject.label} model, {split}, which are kept"
         )
 
     if left:
-        ended()  # several processes answer a split whole, or do not begin it
+        stop_in_time()
 
     order = shared.Answer([prompts[i] for i in left], limits, file, key, left)
     given, adapted = shared.answers(subject.model, subject.base, order, shown)
-    shown()  # closes the bar
+    next(bar, None)  # closes it
     if notes is not None:
         notes += [f"{split}: {note}" for note in adapted]
     done |= zip(left, given, strict=True)

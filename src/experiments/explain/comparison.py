@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments import records
+from experiments import provenance, records
 from experiments.errors import RecordError
 from experiments.explain import outcome, trees
 from experiments.explain.outcome import Curve, Score
@@ -68,7 +68,7 @@ def explain(a: Path, b: Path) -> Explained:
         one,
         other,
         _parts(one, other),
-        records.differences(one.run.record.identity, other.run.record.identity),
+        provenance.differences(one.run.record.identity, other.run.record.identity),
         outcome.scores(one.run, other.run, kinds),
         base,
         outcome.curves(one.run.record.curve, other.run.record.curve),

@@ -8,7 +8,6 @@ all an adapter instead of full fine-tuning.
 import dataclasses
 import itertools
 from collections.abc import Iterator
-from typing import Any
 
 from experiments import config
 from experiments.config import RunConfig
@@ -82,13 +81,9 @@ def _changed(run: RunConfig, checkpointing: bool | None, micro: int | None) -> C
 
 def _quantised(run: RunConfig) -> Change | None:
     """Return the run on 4-bit weights; None where they cannot be trained so."""
-    known = {field.name for field in dataclasses.fields(run.model)}
-    if "quantization" not in known or run.lora.method == "none":
+    if run.lora.method == "none" or run.model.quantization is not None:
         return None
-    if getattr(run.model, "quantization", None) is not None:
-        return None
-    changes: dict[str, Any] = {"quantization": "nf4"}
-    model = dataclasses.replace(run.model, **changes)
+    model = dataclasses.replace(run.model, quantization="nf4")
     return "model.quantization=nf4", dataclasses.replace(run, model=model)
 
 

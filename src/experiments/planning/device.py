@@ -4,14 +4,10 @@ import os
 import shutil
 from dataclasses import dataclass
 
-from experiments.config import RunConfig
+from experiments.config import HardwareConfig, RunConfig
 
-NATIVE_BF16 = 8.0
-"""Compute capability from which a card computes bfloat16 itself; older ones emulate it."""
 UTILISATION = 0.25
 """Share of the peak that training reaches: 16 of a T4's 65 TFLOPS, assumed and not measured."""
-# Below this a card's activations are computed again instead of kept, unless somebody says so.
-_ROOMY_GIB = 48
 _GIB = 2**30
 
 
@@ -35,7 +31,7 @@ class Device:
 def of(run: RunConfig) -> Device:
     """Return the device of a run: the one described, else this machine."""
     described = run.hardware
-    is_cpu = described.device == "cpu" or not (_describes_a_gpu(run) or _has_gpu())
+    is_cpu = described.device == "cpu" or not (described.describes_a_gpu or _has_gpu())
     capability, memory = described.compute_capability, described.memory_gib
     name, origin = described.label, f"hardware={described.label}"
     if is_cpu:
@@ -46,22 +42,21 @@ def of(run: RunConfig) -> Device:
         name, capability, memory = _gpu_here(capability, memory)
         origin = "this machine"
     tflops = described.peak_tflops
+    facts = (
+        HardwareConfig("cpu", "cpu")
+        if is_cpu
+        else HardwareConfig("gpu", "cuda", compute_capability=capability, memory_gib=memory)
+    )
     return Device(
         name=name,
         is_cpu=is_cpu,
-        precision=_precision(run, is_cpu, capability),
+        precision=_precision(run, facts),
         memory_bytes=None if memory is None else memory * _GIB,
         peak_flops=None if tflops is None else tflops * 1e12,
         utilisation=run.plan.utilisation or UTILISATION,
-        checkpointing=_checkpointing(run, is_cpu, memory),
+        checkpointing=_checkpointing(run, facts),
         origin=origin,
     )
-
-
-def _describes_a_gpu(run: RunConfig) -> bool:
-    hardware = run.hardware
-    facts = (hardware.compute_capability, hardware.memory_gib)
-    return hardware.device == "cuda" or (hardware.device == "auto" and any(facts))
 
 
 def _has_gpu() -> bool:
@@ -81,20 +76,14 @@ def _gpu_here(
     return torch.cuda.get_device_name(), major + minor / 10, total / _GIB
 
 
-def _precision(run: RunConfig, is_cpu: bool, capability: float | None) -> str:
+def _precision(run: RunConfig, facts: HardwareConfig) -> str:
     wanted = str(run.trainer.precision)
-    if wanted != "auto":
-        return wanted
-    if is_cpu:
-        return "fp32"
-    return "fp16" if capability is not None and capability < NATIVE_BF16 else "bf16"
+    return wanted if wanted != "auto" else facts.choice("precision")[0] or "bf16"
 
 
-def _checkpointing(run: RunConfig, is_cpu: bool, memory_gib: float | None) -> bool:
+def _checkpointing(run: RunConfig, facts: HardwareConfig) -> bool:
     wanted = run.trainer.gradient_checkpointing
-    if wanted is not None:
-        return bool(wanted)
-    return not is_cpu and memory_gib is not None and memory_gib < _ROOMY_GIB
+    return bool(facts.choice("gradient_checkpointing")[0] if wanted is None else wanted)
 
 
 def _ram_bytes() -> float:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from experiments.config import RunConfig
-from experiments.errors import ConfigError
 from experiments.planning import cost, device, geometry, memory, parameters, workload
 from experiments.planning.activations import Pass
 from experiments.planning.cost import Cost
@@ -57,12 +56,11 @@ def of(run: RunConfig) -> Estimate:
     """Plan one run.
 
     Raises:
-        ConfigError: the model's shape is not known, or the run contradicts its device.
+        ConfigError: the model's shape is not known.
         AdapterError: a target matches no linear layer.
     """
     shape = geometry.of(run.model)
     target = device.of(run)
-    _refuse_impossible(run, target)
     counts = parameters.count(shape, run.lora)
     work = workload.of(run, vocabulary=shape.vocabulary, positions=shape.positions)
     settings = _settings(run, target, work)
@@ -104,13 +102,13 @@ def _settings(run: RunConfig, target: Device, work: Workload) -> Settings:
             dora=run.lora.use_dora,
             checkpointing=target.checkpointing,
             padded=micro > 1,
-            attention=getattr(trainer, "attention", None) or "sdpa",
+            attention=trainer.attention or "sdpa",
             on_cpu=target.is_cpu,
         ),
         optimizer=str(trainer.optimizer),
         trained_share=work.trained_share,
         accumulation=batch // micro,
-        quantization=getattr(run.model, "quantization", None),
+        quantization=run.model.quantization,
     )
 
 
@@ -125,26 +123,6 @@ def _adapted(run: RunConfig) -> list[str]:
 
 
 _ANY_SHAPE = Geometry("llama", 1, 1, 1, 1, 1, 1, 1, True, False, False, 1)
-
-
-def _refuse_impossible(run: RunConfig, target: Device) -> None:
-    """Refuse a precision that the device cannot compute in.
-
-    Raises:
-        ConfigError: naming both.
-    """
-    capability = run.hardware.compute_capability
-    if target.precision == "bf16" and capability is not None and capability < device.NATIVE_BF16:
-        raise ConfigError(
-            f"trainer.precision=bf16 with hardware={run.hardware.label} (compute capability "
-            f"{capability}): bfloat16 needs {device.NATIVE_BF16} or newer, older cards emulate it "
-            "slowly; use fp16."
-        )
-    if target.precision == "fp16" and target.is_cpu:
-        raise ConfigError(
-            "trainer.precision=fp16 on a CPU: half precision needs a GPU's gradient scaler; use "
-            "fp32 (or bf16), or plan for a GPU with hardware=t4."
-        )
 
 
 def _rough(run: RunConfig, shape: Geometry, counts: Counts) -> list[str]:

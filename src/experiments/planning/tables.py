@@ -11,6 +11,10 @@ from experiments.planning.estimate import TIGHT, Estimate
 _GIB = 2**30
 _LOG_WIDTH = 170
 _PARTS = ("weights", "adapters", "gradients", "optimizer", "activations", "logits", "buffers")
+_OUTCOME = ("trainable", "GiB", "device", "fits", "tokens", "PFLOP", "hours")
+_COLUMNS = ("trainable", *_PARTS, *_OUTCOME[1:])
+# Characters that all columns in one table need beside a name; a narrower terminal gets two tables.
+_WIDE = 150
 NOT_VERIFIED = (
     "Predicted, not measured: counted tensor by tensor and verified on a CPU. Not verified on a "
     "GPU: memory of the CUDA context, fragmentation of the allocator, attention kernels that need "
@@ -43,23 +47,26 @@ def render(found: Sequence[Named], *, kind: str, total: int, width: int | None =
     size = width or (None if sys.stdout.isatty() else _LOG_WIDTH)
     console = Console(file=io.StringIO(), width=size, highlight=False, color_system=None)
     with console.capture() as captured:
-        console.print(_table(found))
+        for columns in (_COLUMNS,) if console.width >= _WIDE else (_OUTCOME, _PARTS):
+            console.print(_table(found, columns))
         for line in _sentences(found, kind, total):
             console.print(line, markup=False)
     return captured.get().rstrip()
 
 
-def _table(found: Sequence[Named]) -> Any:
+def _table(found: Sequence[Named], columns: Sequence[str]) -> Any:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("run", overflow="fold", min_width=24)
-    columns = ("trainable", *_PARTS, "GiB", "device", "fits", "tokens", "PFLOP", "hours")
+    parts = tuple(columns) == _PARTS  # fit into 80 characters without the second space between
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 0 if parts else 1, 0, 0))
+    table.add_column("GiB of a run" if parts else "run", overflow="fold", min_width=14)
     for name in columns:
         table.add_column(name, justify="right", no_wrap=True)
     for name, plan, runs in _merged(found):
-        table.add_row(name if runs == 1 else f"{name} ({runs} runs)", *_cells(plan))
+        cells = dict(zip(_COLUMNS, _cells(plan), strict=True))
+        shown = name if runs == 1 else f"{name} ({runs} runs)"
+        table.add_row(shown, *(cells[column] for column in columns))
     return table
 
 

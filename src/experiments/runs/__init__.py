@@ -13,7 +13,17 @@ from typing import Any
 
 from hydra.types import RunMode
 
-from experiments import budget, config, handover, metrics, processes, records, report, training
+from experiments import (
+    budget,
+    config,
+    handover,
+    metrics,
+    processes,
+    provenance,
+    records,
+    report,
+    training,
+)
 from experiments.config import RunConfig
 from experiments.errors import ConfigError, Pruned, RecordError, TrainingError
 from experiments.progress import say
@@ -150,7 +160,7 @@ def _reuse_or_repeat(run: RunConfig, run_id: str, job: Job, earlier: Record) -> 
     """Reuse a settled record if all that makes its numbers is unchanged; else run beside it."""
     attempt = Attempt(run, run_id, job, earlier.folder, earlier)
     attempt.prepare()
-    changed = records.differences(earlier.identity, attempt.identity)
+    changed = provenance.differences(earlier.identity, attempt.identity)
     if not changed and earlier.status == "pruned":
         raise Pruned(f"pruned before in {earlier.folder} (rerun=true trains it again).")
     if not changed:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from experiments import budget, config, handover, processes, records, report
+from experiments import budget, config, handover, processes, provenance, records, report
 from experiments.config import RunConfig
 from experiments.errors import ConfigError, OutOfBudget, Pruned, RecordError
 from experiments.progress import say
@@ -81,8 +81,8 @@ class Attempt:
             "base_sha256": self.base.sha256,
             "adapter_sha256": adapters.fingerprint(run.model.adapter),
             **precision.computes_in,
-            "code_sha256": records.code_identity(),
-            "libraries": records.libraries(),
+            "code_sha256": provenance.code_identity(),
+            "libraries": provenance.libraries(),
         }
         self._read_held_out_text()
         self.load_seconds = time.monotonic() - began
@@ -115,7 +115,7 @@ class Attempt:
 
         record = self.record
         folder = self.folder / training.CHECKPOINTS
-        changed = records.differences(record.identity, self.identity) if record.identity else []
+        changed = provenance.differences(record.identity, self.identity) if record.identity else []
         if changed and folder.exists():
             aside = folder.with_name(f"{folder.name}_before_{datetime.now(UTC):%Y%m%dT%H%M%S}")
             folder.rename(aside)
@@ -124,7 +124,7 @@ class Attempt:
                 f"{aside.name} and training starts anew"
             )
         record.identity = self.identity
-        record.provenance |= records.provenance(self.base.precision.device_name)
+        record.provenance |= provenance.of_run(self.base.precision.device_name)
         record.hardware = self.base.precision.facts()
         record.data = self.data.counts
         record.model = {
@@ -214,7 +214,7 @@ class Attempt:
     def _scored_the_same_base(self, other: Record) -> bool:
         if other.status != "finished" or "base" not in other.scores:
             return False
-        changed = set(records.differences(other.identity, self.identity)) - {"adapter_sha256"}
+        changed = set(provenance.differences(other.identity, self.identity)) - {"adapter_sha256"}
         same_questions = other.config["eval"] == self.record.config["eval"]
         return not changed and same_questions and bool(records.items(other))
 

@@ -4,6 +4,7 @@ from dataclasses import fields
 from typing import Any
 
 from experiments.config import TrainerConfig
+from experiments.config.trainer import OWN_KEYS
 from experiments.errors import ConfigError, did_you_mean
 from experiments.training.checkpoints import CHECKPOINTS
 from experiments.training.steps import StepPlan
@@ -23,7 +24,7 @@ def check_extra(trainer: TrainerConfig) -> None:
         return
     from trl import SFTConfig
 
-    known = sorted({f.name for f in fields(SFTConfig)} - set(_owned_arguments()))
+    known = sorted({f.name for f in fields(SFTConfig)} - set(_owned_arguments()) - set(OWN_KEYS))
     for key in trainer.extra:
         if key not in known:
             raise ConfigError(f"trainer.extra.{key}: {did_you_mean(key, known)}.")
