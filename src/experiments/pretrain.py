@@ -1,9 +1,10 @@
-"""A seed in, the folder of the embedded base out: text, tokenizer, pretraining, files.
+"""A seed in, the folder of an embedded base out: text, tokenizer, pretraining, files.
 
-The base that ships in `bases/tiny` was made by this recipe, with no outside data, so that
+The bases that ship in `bases/` were made by this recipe, with no outside data, so that
 the demo runs offline and everybody can rebuild the weights:
 
     python -m experiments.pretrain --out src/experiments/bases/tiny
+    python -m experiments.pretrain --base tiny_256 --out src/experiments/bases/tiny_256
 
 The same seed and steps give the same bytes on one machine with one thread count.
 """
@@ -16,17 +17,25 @@ import math
 import random
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch.nn import functional
-from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
 
 from experiments import pretraining_text
 
 SEED = 0
-STEPS = 8000
 VOCABULARY_SIZE = 2048
 MAX_TOKENS = 1024
 WINDOW_TOKENS = 384
@@ -37,6 +46,32 @@ WARMUP_STEPS = 50
 TOKENIZER_DOCUMENTS = 12_000
 HELD_OUT_DOCUMENTS = 64
 THREADS = 2
+"""tiny was made with two threads, the other bases with one."""
+
+HEAD_DIM = 32
+
+
+@dataclass(frozen=True)
+class Base:
+    """The shape of an embedded base and how long it is pretrained."""
+
+    architecture: str
+    """`qwen3` or `llama`."""
+    width: int
+    """Hidden size; the MLP is three times as wide, heads have 32 numbers, two share a key."""
+    steps: int
+    """Of 3,072 tokens each."""
+
+
+# The three widths differ in nothing but their width, so that a rule about widths can be tested.
+BASES = {
+    "tiny": Base("qwen3", 128, 8000),
+    "tiny_llama": Base("llama", 128, 1000),
+    "tiny_64": Base("qwen3", 64, 1000),
+    "tiny_128": Base("qwen3", 128, 1000),
+    "tiny_256": Base("qwen3", 256, 1000),
+}
+STEPS = BASES["tiny"].steps
 
 END_OF_TEXT = "<|endoftext|>"
 SPECIAL_TOKENS = (END_OF_TEXT, "<|im_start|>", "<|im_end|>")
@@ -117,6 +152,12 @@ CHAT_TEMPLATE = """\
 """.replace("INTRODUCTION", pretraining_text.TOOLS_INTRODUCTION)
 
 
+_CLASSES: dict[str, tuple[Any, Any]] = {
+    "qwen3": (Qwen3Config, Qwen3ForCausalLM),
+    "llama": (LlamaConfig, LlamaForCausalLM),
+}
+
+
 def train_tokenizer(seed: int = SEED) -> Tokenizer:
     """Train the byte-level BPE of the base on the first documents of the pretraining text."""
     tokenizer = Tokenizer(models.BPE())
@@ -192,16 +233,17 @@ def _loss_weights(ids: list[int], opening: list[int]) -> list[float]:
     return weights
 
 
-def new_model(tokenizer: Tokenizer) -> Qwen3ForCausalLM:
+def new_model(tokenizer: Tokenizer, base: Base = BASES["tiny"]) -> PreTrainedModel:
     """Return the untrained base."""
-    config = Qwen3Config(
+    config_of, model_of = _CLASSES[base.architecture]
+    config = config_of(
         vocab_size=tokenizer.get_vocab_size(),
-        hidden_size=128,
-        intermediate_size=384,
+        hidden_size=base.width,
+        intermediate_size=3 * base.width,
         num_hidden_layers=4,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=32,
+        num_attention_heads=base.width // HEAD_DIM,
+        num_key_value_heads=base.width // (2 * HEAD_DIM),
+        head_dim=HEAD_DIM,
         max_position_embeddings=MAX_TOKENS,
         tie_word_embeddings=True,
         bos_token_id=None,
@@ -209,7 +251,8 @@ def new_model(tokenizer: Tokenizer) -> Qwen3ForCausalLM:
         pad_token_id=tokenizer.token_to_id(END_OF_TEXT),
         use_cache=False,
     )
-    return Qwen3ForCausalLM(config)
+    model: PreTrainedModel = model_of(config)
+    return model
 
 
 class Muon(torch.optim.Optimizer):
@@ -252,7 +295,7 @@ def _orthogonal(updates_NRC: torch.Tensor) -> torch.Tensor:
     return x_NRC
 
 
-def _optimizers(model: Qwen3ForCausalLM) -> list[torch.optim.Optimizer]:
+def _optimizers(model: PreTrainedModel) -> list[torch.optim.Optimizer]:
     named = list(model.named_parameters())
     matrices = [p for name, p in named if p.ndim == 2 and "embed" not in name]
     others = [p for name, p in named if p.ndim != 2 or "embed" in name]
@@ -265,19 +308,26 @@ def _schedule(step: int, steps: int) -> float:
     return LEARNING_RATE * warmup * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / steps)))
 
 
-def pretrain(tokenizer: Tokenizer, *, seed: int = SEED, steps: int = STEPS) -> Qwen3ForCausalLM:
+def pretrain(
+    tokenizer: Tokenizer,
+    *,
+    seed: int = SEED,
+    steps: int | None = None,
+    base: Base = BASES["tiny"],
+) -> PreTrainedModel:
     """Train a new model for some steps on the pretraining text and print the progress."""
     torch.manual_seed(seed)
     torch.set_flush_denormal(True)  # numbers near 0 cost many times the time of others
     try:
-        return _pretrain(new_model(tokenizer).train(), tokenizer, seed, steps)
+        model = new_model(tokenizer, base).train()
+        return _pretrain(model, tokenizer, seed, base.steps if steps is None else steps)
     finally:
         torch.set_flush_denormal(False)  # it holds for the whole process
 
 
 def _pretrain(
-    model: Qwen3ForCausalLM, tokenizer: Tokenizer, seed: int, steps: int
-) -> Qwen3ForCausalLM:
+    model: PreTrainedModel, tokenizer: Tokenizer, seed: int, steps: int
+) -> PreTrainedModel:
     optimizers = _optimizers(model)
     stream = windows(tokenizer, seed)
     start = time.monotonic()
@@ -291,11 +341,12 @@ def _pretrain(
             left = seconds / (step + 1) * (steps - step - 1)
             rate = f"{speed:,.0f} tokens/s  {left:.0f} s left"
             print(f"step {step + 1}/{steps}  loss {loss:.3f}  {rate}", flush=True)
-    return model.eval()
+    model.eval()
+    return model
 
 
 def _train_step(
-    model: Qwen3ForCausalLM,
+    model: PreTrainedModel,
     optimizers: list[torch.optim.Optimizer],
     batch: tuple[torch.Tensor, torch.Tensor],
     rate: float,
@@ -331,7 +382,7 @@ def write_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
     wrapped.save_pretrained(folder)
 
 
-def write(model: Qwen3ForCausalLM, tokenizer: Tokenizer, folder: Path) -> None:
+def write(model: PreTrainedModel, tokenizer: Tokenizer, folder: Path) -> None:
     """Write the base in the layout of a hub repository, weights in half precision."""
     folder.mkdir(parents=True, exist_ok=True)
     write_tokenizer(tokenizer, folder)
@@ -357,7 +408,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0] if __doc__ else "")
     parser.add_argument("--out", type=Path, required=True, help="folder to write the base to")
     parser.add_argument("--seed", type=int, default=SEED)
-    parser.add_argument("--steps", type=int, default=STEPS, help="3,072 tokens each")
+    parser.add_argument("--base", choices=BASES, default="tiny", help="which of the bases")
+    parser.add_argument("--steps", type=int, help="3,072 tokens each; default: the base's own")
     parser.add_argument("--threads", type=int, default=THREADS, help="CPU threads")
     parser.add_argument(
         "--held-out-only", action="store_true", help="write only the text that shows forgetting"
@@ -368,13 +420,15 @@ def main(arguments: list[str] | None = None) -> None:
         return
     torch.set_num_threads(options.threads)
     tokenizer = train_tokenizer(options.seed)
-    model = pretrain(tokenizer, seed=options.seed, steps=options.steps)
+    base = BASES[options.base]
+    steps = base.steps if options.steps is None else options.steps
+    model = pretrain(tokenizer, seed=options.seed, steps=steps, base=base)
     write(model, tokenizer, options.out)
     write_held_out(options.out, options.seed)
     weights = (options.out / "model.safetensors").read_bytes()
     summary = {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "tokens": options.steps * WINDOWS_PER_STEP * WINDOW_TOKENS,
+        "tokens": steps * WINDOWS_PER_STEP * WINDOW_TOKENS,
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
     }
     print(json.dumps(summary))
