@@ -54,6 +54,7 @@ FLOOR = {
     "sweeps": 5,
     "runs": 6,
     "launching": 7,
+    "mechanisms": 7,
     "verifying": 7,
     "pretraining_vocabulary": 5,
     "pretraining_text": 6,

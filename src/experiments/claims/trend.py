@@ -62,31 +62,32 @@ def judge(claim: Claim, found: Sequence[Record]) -> Judged:
 
 def _held(claim: Claim, slopes: Sequence[float], margin: float | None, base: Judged) -> Judged:
     low, high = claim.low, claim.high
-    open_range = low is None and high is None
-    if open_range:
-        low, high = (None if margin is None else -margin), margin
+    level_is_claimed = low is None and high is None
+    if level_is_claimed and margin is not None:
+        low, high = -margin, margin
     seen = held(slopes, low, high)
-    word = seen.word
-    level = margin is not None and not seen.reasons and _is_level(slopes, margin)
-    if open_range and level:
-        word = "supported"
-    elif level:
-        word = "contradicted"
-    elif word == "undecided" and claim.rival is not None:
+    word, needed, rests = seen.word, seen.needed, seen.p is not None
+    if margin is not None and not seen.reasons:
+        needed = statistics.seeds_to_decide(seen.interval.estimate, moments.stdev(slopes), margin)
+        needed = None if needed is None else max(needed, len(slopes) + 1)
+        if _is_level(slopes, margin):
+            word, rests = ("supported" if level_is_claimed else "contradicted"), False
+        elif word == "supported" and abs(seen.interval.estimate) <= margin:
+            word = "undecided"
+    if word == "undecided" and claim.rival is not None:
         word = _rival(claim.rival, seen)
-    name = (
-        f"slope of {'the gap in ' + claim.score if claim.of == 'gap' else 'log10 ratio of rates'}"
-    )
+    what, axis = (f"the gap in {claim.score}", "log2")
+    if claim.of == "rate_ratio":
+        what, axis = "log10 of the ratio of best rates", "log10"
     effect = Effect(
-        f"{name} on {'log2' if claim.of == 'gap' else 'log10'} {claim.along}",
+        f"slope of {what} on {axis} {claim.along}",
         seen.interval.estimate,
         seen.interval.low,
         seen.interval.high,
         allowed_range(low, high),
     )
-    rests = seen.p is not None and not level
     return replace(base, effect=effect, word=word, reasons=(*base.reasons, *seen.reasons),
-                   needed=seen.needed, p=seen.p, rests_on_p=rests)  # fmt: skip
+                   needed=needed, p=seen.p, rests_on_p=rests)  # fmt: skip
 
 
 def _is_level(slopes: Sequence[float], margin: float) -> bool:
