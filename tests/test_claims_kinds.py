@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from arm_records import parabola, record, tuned_records
 from experiments import arms, claims
 from experiments.arms import Design
 from experiments.claims import Claim, Verdict, table
+from experiments.errors import ConfigError
 from experiments.records import Record
 
 SEEDS = (0, 43, 100, 977, 31415)
@@ -348,3 +350,34 @@ def test_a_trend_at_the_edge_of_chance_falls_with_the_number_of_claims(tmp_path:
     data = json.loads((tmp_path / "claims.json").read_text())
     assert [one["word"] for one in data] == ["supported", "undecided", "undecided"]
     assert 0 < data[0]["p_adjusted"] < 0.05
+
+
+@pytest.mark.parametrize(
+    ("claim", "changes", "sentence"),
+    [
+        (TREND, {"of": "gaps"}, "of=gaps: did you mean 'gap'?"),
+        (TREND, {"along": None}, "along and values: name a key of the config and at least 3"),
+        (TREND, {"values": [8, 32]}, "along and values: name a key of the config and at least 3"),
+        (TREND, {"low": None, "margin": None}, "low, high and margin are missing"),
+        (RATIOS, {"numbers": [64]}, "numbers has 1 entries and values 3: as many"),
+        (RATIOS, {"numbers": []}, "values=['w64', 'w128', 'w256']: give numbers above 0"),
+        (RATIOS, {"low": 1.0}, "low=1.0 and high=0.3: low must be the lower"),
+        (RATIOS, {"margin": 0.05}, "margin=0.05: a margin is of a gap; give low and high"),
+        (BEST, {"at_most": 4}, "at_most=4.0: the largest of the values that may be the best one"),
+        (BEST, {"at_most": 128}, "at_most=128.0: no value is above it"),
+        (START, {"control": {}}, "control must name arms that are known to start differently"),
+        (DEPART, {"reference": {}}, "arm and reference must name what the arms"),
+        (SPECTRA, {"low": None}, "low=None and high=None: the ends of the allowed ratios"),
+        (MEASURED, {"key": None}, "measured and key: name a file of outputs/reports/measured"),
+        (MEASURED, {"high": None}, "low and high are missing"),
+    ],
+)
+def test_a_mistake_in_a_claim_of_each_kind_is_one_sentence(
+    tmp_path: Path, claim: Claim, changes: dict[str, Any], sentence: str
+) -> None:
+    own = dataclasses.asdict(claim) | changes
+    tree = {k: v for k, v in own.items() if k not in ("id", "sha256")}
+    (tmp_path / "one.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        claims.load(tmp_path)
+    assert f"one.yaml: {sentence}" in str(caught.value)

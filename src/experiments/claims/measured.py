@@ -51,7 +51,10 @@ def judge(claim: Claim, tree: dict[str, Any]) -> Judged:
     low, high = min(values), max(values)
     first, last = claim.low, claim.high
     worst = max(values, key=lambda v: _beyond(v, first, last))
-    effect = Effect(str(claim.key), worst, low, high, _allowed(first, last))
+    allowed = _allowed(first, last)
+    effect = Effect(str(claim.key), worst, low, high, allowed)
+    if low == high:
+        effect = Effect(str(claim.key), worst, None, None, allowed)
     word = inside(low, high, first, last)
     return Judged(effect, word, reasons, seeds=None, scope=str(tree.get("scope") or ""))
 

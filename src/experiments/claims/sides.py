@@ -52,11 +52,19 @@ def along(
     """Return number -> the arm that has the wanted values and that value of the claim's key."""
     found: dict[float, Arm] = {}
     reasons: list[Reason] = []
+    absent: list[str] = []
     for number, value in zip(claim.numbers or claim.values, claim.values, strict=True):
-        arm, lacking = one(claim, name, {**wanted, str(claim.along): value}, read)
-        reasons += lacking
-        if arm is not None:
-            found[float(number)] = arm
+        whole = {**wanted, str(claim.along): value}
+        fitting = [arm for arm in read if _has(arm, whole)]
+        if len(fitting) == 1:
+            found[float(number)] = fitting[0]
+        elif fitting:
+            reasons.append(_not_one(claim, name, whole, fitting))
+        else:
+            absent.append(str(value))
+    if absent:
+        at = {**wanted, str(claim.along): "/".join(absent)}
+        reasons.insert(0, _not_one(claim, name, at, []))
     return found, tuple(reasons)
 
 
