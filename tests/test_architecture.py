@@ -37,6 +37,7 @@ FLOOR = {
     "models": 3,
     "adapters": 3,
     "metrics": 3,
+    "spectra": 3,
     "study": 3,
     "arms": 4,
     "frozen": 4,
