@@ -135,7 +135,7 @@ def test_an_arm_that_is_not_one_arm_is_no_verdict() -> None:
         ("no_clipping", ("trainer", {"max_grad_norm": 0.5}), "50% of the logged steps"),
         ("same_parameters", None, "trained parameters 1000, 2000"),
         ("same_steps", None, "(steps, rows a step) (50, 8), (60, 8)"),
-        ("fp32_weights", None, "precision bf16"),
+        ("fp32_weights", None, "trained weights are of a run in bf16"),
     ],
 )
 def test_a_gate_that_fails_allows_no_verdict_and_says_what_it_saw(
@@ -156,6 +156,18 @@ def test_a_gate_that_fails_allows_no_verdict_and_says_what_it_saw(
     assert found.word == "undecided"
     assert any(f"gate {gate}: " in text and words in text for text in found.missing)
     assert [one.passed for one in found.gates] == [False]
+
+
+@pytest.mark.parametrize(("dtype", "word"), [("float32", "supported"), ("bfloat16", "undecided")])
+def test_weights_that_were_trained_in_fp32_pass_whatever_the_passes_computed_in(
+    dtype: str, word: str
+) -> None:
+    claim = dataclasses.replace(TIED, gates=["fp32_weights"])
+    full, lora = made("none", FULL, 1e-3), made("lora", FIRST, 1e-2)
+    for one in [*full, *lora]:
+        one.identity = IDENTITY | {"precision": "bf16"}
+        one.adapter = one.adapter | {"trained_dtype": [dtype]}
+    assert verdict(claim, full, lora).word == word
 
 
 def test_a_norm_that_was_not_logged_does_not_pass_the_gate_on_clipping() -> None:

@@ -119,6 +119,32 @@ def test_alpha_is_32_at_every_rank_unless_said_otherwise(
     assert load(*overrides).lora.scale == scale
 
 
+@pytest.mark.parametrize(
+    ("model", "lora", "wanted", "rank"),
+    [
+        ("tiny", "mlp", 86_016, 14),
+        ("tiny", "attention", 86_016, 24),
+        ("tiny", "all_linear", 86_016, 9),  # 1.8 % more: no whole rank meets it
+        ("qwen3_1_7b", "mlp", 77_070_336, 112),
+        ("qwen3_1_7b", "attention", 77_070_336, 192),
+        ("qwen3_1_7b_4bit", "attention", 77_070_336, 192),
+    ],
+)
+def test_a_wanted_number_of_parameters_becomes_a_rank_with_the_identity_of_that_rank(
+    model: str, lora: str, wanted: int, rank: int
+) -> None:
+    run = load(f"model={model}", f"lora={lora}", f"lora.match_params={wanted}")
+    assert (run.lora.r, run.lora.alpha) == (rank, 32)
+    assert run.resolved_from["lora.r"] == f"lora.match_params={wanted}"
+    assert config.run_id(run) == config.run_id(
+        load(f"model={model}", f"lora={lora}", f"lora.r={rank}")
+    )
+
+
+def test_the_rule_of_alpha_sees_the_rank_that_parameters_were_matched_by() -> None:
+    assert load("lora=mlp", "lora.match_params=86016", "lora.alpha_rule=2r").lora.alpha == 28
+
+
 def test_the_identity_ignores_how_and_keeps_what() -> None:
     same = ["tracker=none", "resume=false", "rerun=true", "name=mine", "trainer.keep=all"]
     other = ["seed=1", "lora.r=8", "data.seed=7", "trainer.learning_rate=1e-5", "eval.limit=5"]
@@ -174,6 +200,32 @@ def test_a_value_counts_whether_set_or_resolved() -> None:
             ["model=local"],
             "model names no base model: set exactly one of model.embedded, model.path, "
             "model.hub_id (a folder: model=local model.path=DIR).",
+        ),
+        (
+            ["lora=none", "lora.plus_ratio=16"],
+            "lora.plus_ratio is set with lora=none: full fine-tuning has no adapter for it.",
+        ),
+        (["lora.plus_ratio=0"], "lora.plus_ratio=0.0: must be above 0, for example 16; null = 1."),
+        (
+            ["lora.r=4", "lora.match_params=86016"],
+            "lora.r=4 and lora.match_params=86016: set one of them.",
+        ),
+        (
+            ["lora=mlp", "lora.match_params=9000"],
+            "lora.match_params=9000 on model=tiny: lora.r=1 has 6,144 and lora.r=2 has 12,288 "
+            "trained parameters, and the nearer of them is more than 5% off; set one of these "
+            "ranks, or match a number that a rank meets.",
+        ),
+        (
+            ["model=local", "model.path=X", "lora.match_params=9000"],
+            "lora.match_params=9000 with model=local: its parameters cannot be counted, because "
+            "its file has no model.geometry of an architecture that is known here; set lora.r "
+            "instead.",
+        ),
+        (
+            ["lora.match_params=86016", "+lora.extra.bias=all"],
+            "lora.match_params=86016 with lora.extra.bias: what that trains does not follow from "
+            "one rank; set lora.r instead.",
         ),
         (["seed=-1"], "seed=-1: must be from 0 to 4294967295."),
         (["trainer.warmup_share=2"], "trainer.warmup_share=2.0: must be from 0 to 1."),

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from conftest import ROOT, SMOKE, Cli, load
+from experiments.config.geometry import Geometry
 from experiments.planning import activations, measure, parameters
-from experiments.planning.geometry import Geometry
 from experiments.planning.live_tensors import LiveTensors
 
 SMALL = Geometry("qwen3", 64, 192, 2, 4, 2, 16, 256, True, False, False, 512)

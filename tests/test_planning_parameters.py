@@ -9,9 +9,9 @@ import pytest
 
 from conftest import ROOT, load
 from experiments.config import LoraConfig
+from experiments.config.geometry import Geometry
 from experiments.errors import AdapterError, ConfigError
 from experiments.planning import geometry, parameters
-from experiments.planning.geometry import Geometry
 
 FILES = sorted(p.stem for p in (ROOT / "conf" / "model").glob("*.yaml") if p.stem != "local")
 MODELS = [name for name in FILES if not name.endswith("_4bit")]

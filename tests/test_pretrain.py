@@ -15,8 +15,10 @@ from tokenizers import Tokenizer
 from experiments import pretrain, pretraining_text
 from experiments.toolworld import SPLITS, rows
 
-BASE = Path(pretrain.__file__).parent / "bases" / "tiny"
-MAX_BYTES = 12_000_000
+SHIPPED = Path(pretrain.__file__).parent / "bases"
+BASE = SHIPPED / "tiny"
+MAX_BYTES = 30_000_000
+SHARED = ("chat_template.jinja", "generation_config.json", "held_out.jsonl", "tokenizer.json")
 WEATHER = {
     "type": "function",
     "function": {"name": "f", "description": "F", "parameters": {"type": "object"}},
@@ -31,16 +33,33 @@ def shipped_tokenizer() -> Any:
     return AutoTokenizer.from_pretrained(BASE)
 
 
-def test_the_shipped_folder_is_small_and_loads_without_remote_code(tokenizer: Any) -> None:
+def test_the_shipped_bases_are_those_of_the_recipe_and_small_together() -> None:
+    assert sorted(path.name for path in SHIPPED.iterdir()) == sorted(pretrain.BASES)
+    assert sum(path.stat().st_size for path in SHIPPED.rglob("*")) <= MAX_BYTES
+
+
+@pytest.mark.parametrize("name", pretrain.BASES)
+def test_a_shipped_base_has_the_recipes_shape_and_loads_without_remote_code(
+    name: str, tokenizer: Any
+) -> None:
     from transformers import AutoModelForCausalLM
 
-    assert sum(path.stat().st_size for path in BASE.iterdir()) <= MAX_BYTES
-    model = AutoModelForCausalLM.from_pretrained(BASE)
-    assert type(model).__name__ == "Qwen3ForCausalLM"
+    model = AutoModelForCausalLM.from_pretrained(SHIPPED / name)
+    base = pretrain.BASES[name]
+    assert (model.config.model_type, model.config.hidden_size) == (base.architecture, base.width)
+    made = pretrain.new_model(tokenizer.backend_tokenizer, base)
+    assert type(model) is type(made)
+    assert [p.shape for p in model.parameters()] == [p.shape for p in made.parameters()]
     assert str(model.dtype) == "torch.float16"
     assert model.config.vocab_size == len(tokenizer)
     assert model.generation_config.eos_token_id == tokenizer.convert_tokens_to_ids("<|im_end|>")
     assert (tokenizer.eos_token, tokenizer.pad_token) == ("<|im_end|>", "<|endoftext|>")
+
+
+@pytest.mark.parametrize("name", [name for name in pretrain.BASES if name != "tiny"])
+def test_the_bases_share_tokenizer_template_and_held_out_text(name: str) -> None:
+    for file in SHARED:
+        assert (SHIPPED / name / file).read_bytes() == (BASE / file).read_bytes(), file
 
 
 def test_the_recipe_rebuilds_the_shipped_tokenizer(tmp_path: Path) -> None:
@@ -141,21 +160,24 @@ def test_the_text_does_not_depend_on_the_hash_seed(hash_seed: str) -> None:
     assert done.stdout == "".join(itertools.islice(documents, 300)) + "\n"
 
 
+@pytest.mark.parametrize("name", pretrain.BASES)
 def test_ten_steps_of_pretraining_twice_give_the_same_bytes_in_the_shipped_layout(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pretrain, "WINDOWS_PER_STEP", 2)
     folders = [tmp_path / "first", tmp_path / "second"]
     for folder in folders:
         tokenizer = Tokenizer.from_file(str(BASE / "tokenizer.json"))
-        pretrain.write(pretrain.pretrain(tokenizer, steps=10), tokenizer, folder)
+        model = pretrain.pretrain(tokenizer, steps=10, base=pretrain.BASES[name])
+        pretrain.write(model, tokenizer, folder)
         pretrain.write_held_out(folder)
+    shipped = SHIPPED / name
     names = sorted(path.name for path in folders[0].iterdir())
-    assert names == sorted(path.name for path in BASE.iterdir())
-    for name in names:
-        assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes(), name
-    text = "held_out.jsonl"
-    assert (folders[0] / text).read_bytes() == (BASE / text).read_bytes()
+    assert names == sorted(path.name for path in shipped.iterdir())
+    for file in names:
+        assert (folders[0] / file).read_bytes() == (folders[1] / file).read_bytes(), file
+    for file in ("config.json", *SHARED):
+        assert (folders[0] / file).read_bytes() == (shipped / file).read_bytes(), file
 
 
 def test_another_seed_gives_other_weights(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,6 +52,10 @@ def test_a_run_ends_with_a_record_of_everything(finished: Record) -> None:
     assert record.objective["name"] == "validation/loss/nll"
     assert [p["step"] for p in record.curve] == [1, 2, 3, 4]
     assert record.resolved_from["lora.r"].startswith("recipe of")
+    assert record.adapter["trained_dtype"] == ["float32"]
+    assert len(record.adapter["spectra"]) == sum(record.adapter["modules"].values())
+    a, b = record.adapter["spectra"]["model.layers.0.self_attn.q_proj"]
+    assert a > 0 < b
 
 
 def test_per_item_results_lie_beside_the_record(finished: Record) -> None:

@@ -25,7 +25,8 @@ _WITHOUT_INFLUENCE = (
     *("plan_scoring.py", "dashboard.py", "explain", "verifying.py", "provenance.py"),
     *("pretrain.py", "pretraining_text.py", "runs/facts.py", "config/explaining.py"),
     *("scoring.py", "scoring_verb.py", "bfcl/files.py", "bfcl/export.py"),
-    *("frozen.py", "launching", "planning", "study", "sweeps", "mechanisms.py"),
+    *("frozen.py", "launching", "planning", "study", "sweeps", "spectra.py"),
+    *("config/counting.py", "config/matching.py", "mechanisms.py"),
 )
 _LIBRARIES = (
     *("torch", "transformers", "trl", "peft", "accelerate", "tokenizers", "bitsandbytes"),

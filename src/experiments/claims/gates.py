@@ -44,8 +44,8 @@ def no_dropout(runs: Sequence[Record]) -> str | None:
 
 def fp32_weights(runs: Sequence[Record]) -> str | None:
     """Trained weights are fp32: with bf16 weights small updates of full fine-tuning are lost."""
-    seen = {r.identity.get("precision") for r in runs}
-    return None if seen == {"fp32"} else f"precision {_shown(seen)}"
+    seen = {_dtype_of_trained(r) for r in runs}
+    return None if seen == {"float32"} else f"trained weights are {_shown(seen)}"
 
 
 def no_clipping(runs: Sequence[Record]) -> str | None:
@@ -99,6 +99,15 @@ def check(names: Sequence[str], runs: Sequence[Record]) -> list[Gate]:
         wrong = GATES[name](runs) if runs else "there is no run to look at"
         found.append(Gate(name, wrong is None, wrong or str(GATES[name].__doc__).splitlines()[0]))
     return found
+
+
+def _dtype_of_trained(record: Record) -> str:
+    """Return what was trained in; a record that does not say it, computed in one precision."""
+    names = record.adapter.get("trained_dtype")
+    if names is not None:
+        return " and ".join(names)
+    precision = record.identity.get("precision")
+    return "float32" if precision == "fp32" else f"of a run in {precision}"
 
 
 def _at(record: Record, key: str) -> Any:

@@ -118,11 +118,12 @@ def load(cfg: DictConfig) -> RunConfig:
 def canonical(run: RunConfig) -> dict[str, Any]:
     """Return the resolved run as plain data without the keys that only say how to execute it.
 
-    The recipe is left out as well: what it decided stands in `trainer` and `lora`. So is the
-    geometry, which describes the weights that the run names.
+    The recipe is left out as well: what it decided stands in `trainer` and `lora`. So are the
+    geometry, which describes the weights that the run names, and `lora.match_params`, which
+    became a rank.
     """
     tree = dataclasses.asdict(run)
-    for key in (*EXECUTION_KEYS, "sweeps", "model.recipe", "model.geometry"):
+    for key in (*EXECUTION_KEYS, "sweeps", "model.recipe", "model.geometry", "lora.match_params"):
         *parents, leaf = key.split(".")
         branch = tree
         for parent in parents:

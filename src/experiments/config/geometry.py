@@ -3,6 +3,47 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
+FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
+"""Architectures whose layers are known here; others are counted as if they were llama's."""
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """A model's shape; the meaning of each field stands in `GeometryConfig`."""
+
+    architecture: str
+    hidden_size: int
+    intermediate_size: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    vocabulary: int
+    tied_embeddings: bool
+    attention_bias: bool
+    mlp_bias: bool
+    positions: int
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the layers of this architecture are known, or only assumed to be llama's."""
+        return self.architecture in FAMILIES
+
+    @property
+    def has_head_norms(self) -> bool:
+        """Whether queries and keys are normalised head by head, as qwen3 does."""
+        return self.architecture == "qwen3"
+
+    @property
+    def query_width(self) -> int:
+        """Width of all query heads together."""
+        return self.heads * self.head_dim
+
+    @property
+    def key_width(self) -> int:
+        """Width of all key heads together, and of all value heads."""
+        return self.kv_heads * self.head_dim
+
 
 @dataclass
 class GeometryConfig:
@@ -46,3 +87,9 @@ class GeometryConfig:
                 f"model.geometry.heads={self.heads} is not a multiple of "
                 f"kv_heads={self.kv_heads}: query heads share key heads in equal groups"
             )
+
+    def whole(self) -> Geometry | None:
+        """Return the shape; None where the config does not give it."""
+        if self.architecture is None:
+            return None
+        return Geometry(**{f.name: getattr(self, f.name) for f in fields(self)})

@@ -24,7 +24,9 @@ class LoraConfig:
     target_modules: Any = "all-linear"
     """`all-linear` (every linear layer but the head) or a list of module names."""
     r: int | None = None
-    """Rank; null = the model's recipe, else 16."""
+    """Rank; null = by `match_params`, else the model's recipe, else 16."""
+    match_params: int | None = None
+    """Instead of `r`: the rank with this many trained parameters, counted from model.geometry."""
     alpha: float | None = None
     """LoRA alpha; null = by `alpha_rule`. The update is scaled by alpha/r, rsLoRA alpha/sqrt(r)."""
     alpha_rule: str = "const"
@@ -35,6 +37,8 @@ class LoraConfig:
     use_rslora: bool = False
     init: str = "default"
     """`default` (B = 0), `gaussian`, `olora`, `orthogonal` or `pissa`."""
+    plus_ratio: float | None = None
+    """Learning rate of B over that of A (LoRA+), A's being trainer.learning_rate; null = 1."""
     extra: dict[str, Any] = field(default_factory=dict)
     """Any other field of peft.LoraConfig; a name that PEFT does not know is refused."""
 
@@ -44,10 +48,15 @@ class LoraConfig:
         yield from one_of("lora.alpha_rule", self.alpha_rule, ALPHA_RULES)
         yield from one_of("lora.init", self.init, INITIALISATIONS)
         yield from at_least("lora.r", self.r, 1)
+        yield from at_least("lora.match_params", self.match_params, 1)
+        if self.r is not None and self.match_params is not None:
+            yield f"lora.r={self.r} and lora.match_params={self.match_params}: set one of them"
         if not 0 <= self.dropout < 1:
             yield f"lora.dropout={self.dropout}: must be at least 0 and below 1"
         if self.alpha is not None and not self.alpha > 0:
             yield f"lora.alpha={self.alpha}: must be above 0"
+        if self.plus_ratio is not None and not 0 < self.plus_ratio < math.inf:
+            yield f"lora.plus_ratio={self.plus_ratio}: must be above 0, for example 16; null = 1"
         by_rule = {"r": self.r, "2r": self.r and 2 * self.r}.get(self.alpha_rule, self.alpha)
         if self.alpha is not None and self.alpha != by_rule:
             yield f"lora.alpha={self.alpha} and lora.alpha_rule={self.alpha_rule}: set one of them"
@@ -58,7 +67,11 @@ class LoraConfig:
                 "such as [q_proj,v_proj]"
             )
         if self.method == "none":
-            given = [k for k in ("r", "alpha") if getattr(self, k) is not None]
+            given = [
+                k
+                for k in ("r", "match_params", "alpha", "plus_ratio")
+                if getattr(self, k) is not None
+            ]
             given += [k for k in ("use_dora", "use_rslora", "dropout", "extra") if getattr(self, k)]
             for key in given:
                 yield f"lora.{key} is set with lora=none: full fine-tuning has no adapter for it"

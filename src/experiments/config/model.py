@@ -37,7 +37,7 @@ class ModelConfig:
     label: str = "model"
     """Name in tables."""
     embedded: str | None = None
-    """A base shipped with the package: `tiny`."""
+    """A base shipped with the package: `tiny`, `tiny_llama`, `tiny_64`, `tiny_128`, `tiny_256`."""
     path: str | None = None
     """A local folder in the hub's layout (config.json, safetensors, tokenizer)."""
     hub_id: str | None = None

@@ -7,9 +7,10 @@ silently overwritten by the later group.
 import dataclasses
 from typing import Any
 
-from experiments.config import compatibility
+from experiments.config import compatibility, matching
 from experiments.config.data import DataConfig
 from experiments.config.lora import DEFAULT_ALPHA, LoraConfig
+from experiments.config.model import ModelConfig
 from experiments.config.schema import RunConfig
 from experiments.errors import ConfigError
 
@@ -61,7 +62,7 @@ def resolve(run: RunConfig) -> RunConfig:
         if value is not None:
             came_from[f"trainer.{key}"] = origin
     _fit_micro_batch(chosen, came_from, wanted=run.trainer.micro_batch_size)
-    lora = run.lora if full else _resolve_lora(run.lora, recipe["r"], run.model.label, came_from)
+    lora = run.lora if full else _resolve_lora(run, came_from)
     trainer = dataclasses.replace(run.trainer, **chosen)
     data = _resolve_shares(run.data)
     whole = dataclasses.replace(run, data=data, trainer=trainer, lora=lora, resolved_from=came_from)
@@ -98,17 +99,26 @@ def _fit_micro_batch(
         )
 
 
-def _resolve_lora(
-    lora: LoraConfig, recipe_r: int | None, model: str, came_from: dict[str, str]
-) -> LoraConfig:
-    r, origin = lora.r, "set by you"
-    if r is None:
-        r, origin = (16, "default") if recipe_r is None else (recipe_r, f"recipe of model={model}")
-    came_from["lora.r"] = origin
+def _resolve_lora(run: RunConfig, came_from: dict[str, str]) -> LoraConfig:
+    lora = run.lora
+    r, came_from["lora.r"] = _rank(lora, run.model)
     alpha = lora.alpha
     came_from["lora.alpha"] = "set by you" if alpha else f"lora.alpha_rule={lora.alpha_rule}"
     if alpha is None:
         alpha = {"const": DEFAULT_ALPHA, "r": r, "2r": 2 * r}[lora.alpha_rule]
     names = lora.target_modules
     modules = names if isinstance(names, str) else sorted(names)
-    return dataclasses.replace(lora, r=r, alpha=float(alpha), target_modules=modules)
+    return dataclasses.replace(
+        lora, r=r, match_params=None, alpha=float(alpha), target_modules=modules
+    )
+
+
+def _rank(lora: LoraConfig, model: ModelConfig) -> tuple[int, str]:
+    """Return the rank and where it came from."""
+    if lora.r is not None:
+        return lora.r, "set by you"
+    if lora.match_params is not None:
+        return matching.rank(lora, model), f"lora.match_params={lora.match_params}"
+    if model.recipe.r is not None:
+        return model.recipe.r, f"recipe of model={model.label}"
+    return 16, "default"

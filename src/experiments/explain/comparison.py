@@ -118,4 +118,5 @@ def _environment(record: Record) -> dict[str, Any]:
 def _training(record: Record) -> dict[str, Any]:
     error = record.error or {}
     ended = {"status": record.status, "error": error.get("message"), "objective": record.objective}
-    return {"base": record.model, "adapter": record.adapter, "plan": record.plan} | ended
+    adapter = {key: value for key, value in record.adapter.items() if key != "spectra"}
+    return {"base": record.model, "adapter": adapter, "plan": record.plan} | ended

@@ -11,7 +11,7 @@ input, and autocast copies the input anew for every adapter.
 
 from dataclasses import dataclass
 
-from experiments.planning.geometry import Geometry
+from experiments.config.geometry import Geometry
 
 FP32 = 4
 _NAMES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")

@@ -10,8 +10,8 @@ The head is computed for trained tokens only. Norms and softmax are left out.
 
 from dataclasses import dataclass
 
+from experiments.config.geometry import Geometry
 from experiments.planning.activations import Pass
-from experiments.planning.geometry import Geometry
 from experiments.planning.parameters import Counts
 
 

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from experiments.config import RunConfig
+from experiments.config.counting import layer_linears
+from experiments.config.geometry import FAMILIES, Geometry
 from experiments.planning import cost, device, geometry, memory, parameters, workload
 from experiments.planning.activations import Pass
 from experiments.planning.cost import Cost
 from experiments.planning.device import Device
-from experiments.planning.geometry import Geometry
 from experiments.planning.memory import Memory, Settings
 from experiments.planning.parameters import Counts
 from experiments.planning.workload import Workload
@@ -118,7 +119,7 @@ def _adapted(run: RunConfig) -> list[str]:
     if run.lora.method == "none":
         return []
     if wanted == "all-linear":
-        return [one.leaf for one in parameters.layer_linears(_ANY_SHAPE)]
+        return [one.leaf for one in layer_linears(_ANY_SHAPE)]
     return [str(name).rpartition(".")[2] for name in wanted]
 
 
@@ -128,7 +129,7 @@ _ANY_SHAPE = Geometry("llama", 1, 1, 1, 1, 1, 1, 1, True, False, False, 1)
 def _rough(run: RunConfig, shape: Geometry, counts: Counts) -> list[str]:
     reasons = []
     if not shape.is_known:
-        known = ", ".join(geometry.FAMILIES)
+        known = ", ".join(FAMILIES)
         reasons.append(
             f"architecture {shape.architecture} is not known (known: {known}); its layers are "
             "counted as llama's"

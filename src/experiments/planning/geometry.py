@@ -5,15 +5,13 @@ The field names of config.json are those of transformers' configuration classes.
 
 import dataclasses
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.config import GeometryConfig, ModelConfig
+from experiments.config import ModelConfig
+from experiments.config.geometry import Geometry
 from experiments.errors import ConfigError
 
-FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
-"""Architectures whose layers are known here; others are counted as if they were llama's."""
 _FIELDS = {
     "architecture": "model_type",
     "hidden_size": "hidden_size",
@@ -25,44 +23,6 @@ _FIELDS = {
 }
 
 
-@dataclass(frozen=True)
-class Geometry:
-    """A model's shape; the meaning of each field stands in `config.GeometryConfig`."""
-
-    architecture: str
-    hidden_size: int
-    intermediate_size: int
-    layers: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    vocabulary: int
-    tied_embeddings: bool
-    attention_bias: bool
-    mlp_bias: bool
-    positions: int
-
-    @property
-    def is_known(self) -> bool:
-        """Whether the layers of this architecture are known, or only assumed to be llama's."""
-        return self.architecture in FAMILIES
-
-    @property
-    def has_head_norms(self) -> bool:
-        """Whether queries and keys are normalised head by head, as qwen3 does."""
-        return self.architecture == "qwen3"
-
-    @property
-    def query_width(self) -> int:
-        """Width of all query heads together."""
-        return self.heads * self.head_dim
-
-    @property
-    def key_width(self) -> int:
-        """Width of all key heads together, and of all value heads."""
-        return self.kv_heads * self.head_dim
-
-
 def of(spec: ModelConfig) -> Geometry:
     """Return the shape of a model without its weights and without a network.
 
@@ -70,7 +30,7 @@ def of(spec: ModelConfig) -> Geometry:
         ConfigError: neither the config nor a file at hand says it, or they contradict each other.
     """
     file = _file_at_hand(spec)
-    written = None if spec.geometry.architecture is None else _complete(spec.geometry)
+    written = spec.geometry.whole()
     if file is None and written is None:
         raise ConfigError(
             f"model={spec.label} has no `geometry` and its config.json is not in the local cache: "
@@ -125,10 +85,6 @@ def _optional_fields(tree: dict[str, Any], given: dict[str, Any]) -> dict[str, A
         "attention_bias": qwen2 or bool(tree.get("attention_bias", False)),
         "mlp_bias": bool(tree.get("mlp_bias", False)),
     }
-
-
-def _complete(spec: GeometryConfig) -> Geometry:
-    return Geometry(**{f.name: getattr(spec, f.name) for f in dataclasses.fields(Geometry)})
 
 
 def _file_at_hand(spec: ModelConfig) -> Path | None:

@@ -21,8 +21,8 @@ from typing import Any
 
 from experiments import config
 from experiments.config import GeometryConfig, RunConfig
+from experiments.config.geometry import Geometry
 from experiments.planning import estimate, memory
-from experiments.planning.geometry import Geometry
 from experiments.progress import say
 
 REPORT = Path("outputs/reports/memory")

@@ -14,9 +14,9 @@ import dataclasses
 import math
 from dataclasses import dataclass
 
+from experiments.config.geometry import Geometry
 from experiments.planning import activations
 from experiments.planning.activations import FP32, Pass
-from experiments.planning.geometry import Geometry
 from experiments.planning.parameters import Counts
 
 NF4_BITS = 4 + 8 / 64 + 32 / (64 * 256)

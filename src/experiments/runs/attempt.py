@@ -137,7 +137,7 @@ class Attempt:
         records.write(record)
 
     def _train_and_score(self) -> None:
-        from experiments import adapters, evaluation, training
+        from experiments import adapters, evaluation, spectra, training
 
         run, record, base = self.run, self.record, self.base
         trains = run.trainer.max_steps != 0
@@ -160,12 +160,9 @@ class Attempt:
                 "scale": None if run.lora.method == "none" else run.lora.scale,
                 "modules": attached.modules,
             }
-            share = attached.trainable_parameters / base.parameters
-            found = ", ".join(f"{name} x {n}" for name, n in attached.modules.items()) or "all"
-            say(
-                f"  trainable = {attached.trainable_parameters:,} parameters ({share:.2%}): {found}"
-            )
+            facts.print_adapter(record.adapter, base.parameters)
             self._train(model)
+            record.adapter |= spectra.of_trained(model)
         elif run.model.adapter is not None:
             model = adapters.load(run.model.adapter, model)
             processes.tell(following.Adapt())

@@ -24,6 +24,15 @@ def print_header(run: RunConfig, run_id: str) -> None:
     if run.lora.method != "none":
         formula = "alpha/sqrt(r)" if run.lora.use_rslora else "alpha/r"
         say(f"  lora scale = {run.lora.scale:g}  ({formula} = {run.lora.alpha:g}, {run.lora.r})")
+        if run.lora.plus_ratio is not None:
+            say(f"  learning rate of B = {run.lora.plus_ratio:g} x trainer.learning_rate  (LoRA+)")
+
+
+def print_adapter(adapter: dict[str, Any], parameters: int) -> None:
+    """Print what is trained, and its share of all parameters of the base."""
+    trained = adapter["trainable_parameters"]
+    found = ", ".join(f"{name} x {n}" for name, n in adapter["modules"].items()) or "all"
+    say(f"  trainable = {trained:,} parameters ({trained / parameters:.2%}): {found}")
 
 
 def rows_per_step(run: RunConfig) -> str:

@@ -7,7 +7,7 @@ from experiments import processes
 from experiments.data import Encoded
 from experiments.metrics import loss
 from experiments.progress import say
-from experiments.training import half_precision, packing
+from experiments.training import half_precision, packing, two_rates
 from experiments.training.arguments import arguments
 from experiments.training.clock import clock
 from experiments.training.curves import curve, line
@@ -73,6 +73,13 @@ def _trainer_class(task: Task, steps: StepPlan, rows: int) -> Any:
 
         def _get_train_sampler(self, train_dataset: Any = None) -> Any:
             return Ordered()
+
+        def create_optimizer(self, model: Any = None) -> Any:
+            is_new, ratio = self.optimizer is None, task.run.lora.plus_ratio
+            optimizer = super().create_optimizer(model)
+            if is_new and ratio is not None:
+                two_rates.raise_rate_of_b(optimizer, self.model if model is None else model, ratio)
+            return optimizer
 
         def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
             """Measure the true token mean; the stock loss depends on the batch size."""

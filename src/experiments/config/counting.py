@@ -1,0 +1,145 @@
+"""Shape and LoRA description -> the linear layers that get an adapter, and how large each is.
+
+The rules by which PEFT matches names are repeated here, so that a config and a plan need no
+torch; a test holds the counts against PEFT itself on models without weights.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from experiments.config.geometry import Geometry
+from experiments.config.lora import LoraConfig
+from experiments.errors import AdapterError, did_you_mean
+
+# Keys of `lora.extra` that change which parameters train in a way that is not counted here.
+UNCOUNTED = (
+    "target_parameters",
+    "trainable_token_indices",
+    "layer_replication",
+    "megatron_config",
+)
+_LAYER = re.compile(r".*?\.(\d+)\.")
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A linear layer: weight (outputs, inputs)."""
+
+    name: str
+    inputs: int
+    outputs: int
+    has_bias: bool = False
+
+    @property
+    def leaf(self) -> str:
+        """The last part of its name."""
+        return self.name.rpartition(".")[2]
+
+    @property
+    def weights(self) -> int:
+        """Parameters without the bias."""
+        return self.inputs * self.outputs
+
+    @property
+    def biases(self) -> int:
+        """Parameters of the bias."""
+        return self.outputs if self.has_bias else 0
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """LoRA on one linear layer."""
+
+    on: Linear
+    r: int
+    parameters: int
+
+
+def layer_linears(shape: Geometry) -> list[Linear]:
+    """Return the linear layers of one decoder layer, with names from `self_attn` on."""
+    hidden, q, kv = shape.hidden_size, shape.query_width, shape.key_width
+    wide, qkv_bias = shape.intermediate_size, shape.attention_bias
+    o_bias = qkv_bias and shape.architecture != "qwen2"
+    return [
+        Linear("self_attn.q_proj", hidden, q, qkv_bias),
+        Linear("self_attn.k_proj", hidden, kv, qkv_bias),
+        Linear("self_attn.v_proj", hidden, kv, qkv_bias),
+        Linear("self_attn.o_proj", q, hidden, o_bias),
+        Linear("mlp.gate_proj", hidden, wide, shape.mlp_bias),
+        Linear("mlp.up_proj", hidden, wide, shape.mlp_bias),
+        Linear("mlp.down_proj", wide, hidden, shape.mlp_bias),
+    ]
+
+
+def linears(shape: Geometry) -> list[Linear]:
+    """Return every linear layer but the head, by its full name."""
+    return [
+        Linear(f"model.layers.{i}.{one.name}", one.inputs, one.outputs, one.has_bias)
+        for i in range(shape.layers)
+        for one in layer_linears(shape)
+    ]
+
+
+def adapters_of(shape: Geometry, lora: LoraConfig) -> Iterator[Adapter]:
+    """Yield the adapters of a run, in the order of the layers.
+
+    Raises:
+        AdapterError: a target matches no linear layer.
+    """
+    assert lora.r is not None, "config.load resolves it"
+    head = Linear("lm_head", shape.hidden_size, shape.vocabulary)
+    for one in _targets(shape, lora, head):
+        r = _rank(one.name, lora)
+        size = r * (one.inputs + one.outputs)
+        size += one.outputs if lora.use_dora else 0  # DoRA's magnitude, one number a row
+        size += one.outputs if lora.extra.get("lora_bias") else 0
+        yield Adapter(one, r, size)
+
+
+def _targets(shape: Geometry, lora: LoraConfig, head: Linear) -> Iterator[Linear]:
+    """Yield the linear layers that get an adapter: PEFT's rules for names, layers, exclusions."""
+    wanted, excluded = lora.target_modules, lora.extra.get("exclude_modules")
+    known = linears(shape)
+    if wanted != "all-linear":
+        _check_names(wanted, [*known, head])
+    only = lora.extra.get("layers_to_transform")
+    only = [only] if isinstance(only, int) else only
+    saved = list(lora.extra.get("modules_to_save") or ())
+    for one in [*known, *(() if wanted == "all-linear" else (head,))]:
+        layer = _LAYER.match(one.name)
+        if wanted != "all-linear" and not _named(one.name, wanted):
+            continue
+        if excluded and _named(one.name, excluded):
+            continue
+        if any(one.name.endswith(name) for name in saved):
+            continue
+        if only is not None and (layer is None or int(layer[1]) not in only):
+            continue
+        yield one
+
+
+def _check_names(wanted: list[str], known: list[Linear]) -> None:
+    for name in wanted:
+        if not any(_named(one.name, [name]) for one in known):
+            leaves = sorted({one.leaf for one in known})
+            raise AdapterError(
+                f"lora.target_modules: '{name}' matches no linear layer of this model; "
+                f"{did_you_mean(name, leaves)}."
+            )
+
+
+def _named(name: str, wanted: Any) -> bool:
+    """Whether a module is meant: a list holds names or their ends, a text is a whole pattern."""
+    if isinstance(wanted, str):
+        return re.fullmatch(wanted, name) is not None
+    return any(name == one or name.endswith(f".{one}") for one in wanted)
+
+
+def _rank(name: str, lora: LoraConfig) -> int:
+    for pattern, r in (lora.extra.get("rank_pattern") or {}).items():
+        if re.match(rf"(.*\.)?({pattern})$", name):
+            return int(r)
+    assert lora.r is not None
+    return lora.r
