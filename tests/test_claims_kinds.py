@@ -212,6 +212,7 @@ def test_starts_are_alike_unlike_or_undecided(
 ) -> None:
     found = verdict(START, [*starts("const", speeds, noise), *APART])
     assert (found.word, found.seeds) == (word, 5)
+    assert (found.seeds_to_decide or 0) > 5 if word == "undecided" else not found.missing
 
 
 def test_equal_starts_prove_nothing_where_the_control_starts_alike_or_is_not_there() -> None:

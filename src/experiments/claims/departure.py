@@ -18,7 +18,7 @@ from dataclasses import replace
 from experiments import arms, statistics
 from experiments.arms import Reason, Tuned
 from experiments.claims import sides
-from experiments.claims.case import ALPHA, Effect, Judged, Word, counted
+from experiments.claims.case import ALPHA, Effect, Judged, Word, counted, seeds_for
 from experiments.claims.claim import Claim
 from experiments.claims.difference import share_problems
 from experiments.records import Record
@@ -89,8 +89,10 @@ def _judged(
         found.high,
         f"above 0; straight before (R2 {'-' if straight is None else f'{straight:.3f}'})",
     )
-    return replace(base, effect=effect, word=word or "undecided", reasons=tuple(reasons), p=p,
-                   rests_on_p=p is not None)  # fmt: skip
+    half = None if found.low is None or found.high is None else (found.high - found.low) / 2
+    needed = None if half is None else seeds_for(abs(found.estimate), half, found.n)
+    return replace(base, effect=effect, word=word or "undecided", reasons=tuple(reasons),
+                   needed=needed, p=p, rests_on_p=p is not None)  # fmt: skip
 
 
 def _reasons(left: Sequence[Sequence[float]], straight: float | None) -> Iterator[Reason]:

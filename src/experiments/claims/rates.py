@@ -108,7 +108,11 @@ def _regret(claim: Claim, tuned: Tuned, rate: float, reasons: list[Reason], base
     low, high = (None if e is None else e / lowest for e in (found.nats.low, found.nats.high))
     effect = Effect(name, found.relative, low, high, allowed)
     word = inside(low, high, None, claim.margin)
-    return Judged(effect, word, counting, base.runs, base.seeds)
+    needed = None
+    if low is not None and high is not None:
+        distance = abs(found.relative - claim.margin)
+        needed = seeds_for(distance, (high - low) / 2, found.seeds)
+    return Judged(effect, word, counting, base.runs, base.seeds, needed)
 
 
 def _rule_rate(claim: Claim, reference: Tuned | None) -> float | None:

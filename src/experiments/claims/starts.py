@@ -10,8 +10,9 @@ difference where there is one says nothing.
 """
 
 import math
+import statistics as moments
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from experiments import arms, statistics
@@ -43,6 +44,7 @@ class _Spread:
     word: Word = "undecided"
     widest: Interval | None = None
     """The largest mean difference, as a share of the fall."""
+    needed: int | None = None
 
 
 def judge(claim: Claim, found: Sequence[Record]) -> Judged:
@@ -64,7 +66,7 @@ def judge(claim: Claim, found: Sequence[Record]) -> Judged:
         main.widest.high,
         f"within {claim.margin:.2%} (control: {control.widest.estimate:.2%})",
     )
-    return Judged(effect, main.word, reasons, runs, seeds)
+    return Judged(effect, main.word, reasons, runs, seeds, main.needed)
 
 
 def _spread(claim: Claim, name: str, wanted: Mapping[str, Any], read: Sequence[Arm]) -> _Spread:
@@ -82,8 +84,7 @@ def _spread(claim: Claim, name: str, wanted: Mapping[str, Any], read: Sequence[A
     if fall <= 0:
         text = f"the loss of the {name} does not fall in the first {UPDATES} updates"
         return _Spread(runs, (*counting, Reason("no_score", text)))
-    word, widest = _apart(known, fall, claim.margin or 0)
-    return _Spread(runs, counting, word, widest)
+    return _apart(known, fall, claim.margin or 0, _Spread(runs, counting))
 
 
 def _uneven(
@@ -122,7 +123,7 @@ def _fall(curves: _Losses) -> float:
     return math.fsum(falls) / len(falls)
 
 
-def _apart(curves: _Losses, fall: float, margin: float) -> tuple[Word, Interval]:
+def _apart(curves: _Losses, fall: float, margin: float, base: _Spread) -> _Spread:
     """Return the word, and the interval of the step and arm with the largest difference."""
     last = max(curves)
     reference = curves[last]
@@ -136,14 +137,21 @@ def _apart(curves: _Losses, fall: float, margin: float) -> tuple[Word, Interval]
     within = [statistics.paired_difference(a, b, confidence=1 - 2 * ALPHA) for a, b in pairs]
     shared = [statistics.paired_difference(a, b, confidence=1 - ALPHA / len(pairs))
               for a, b in pairs]  # fmt: skip
-    shown = max(
-        (statistics.paired_difference(a, b) for a, b in pairs), key=lambda one: abs(one.estimate)
+    widest, gaps = max(
+        (
+            (statistics.paired_difference(a, b), [y - x for x, y in zip(a, b, strict=True)])
+            for a, b in pairs
+        ),
+        key=lambda one: abs(one[0].estimate),
     )
+    word: Word = "undecided"
     if all(-margin < _end(one.low) and _end(one.high) < margin for one in within):
-        return "supported", shown
-    if any(_end(one.low) > margin or _end(one.high) < -margin for one in shared):
-        return "contradicted", shown
-    return "undecided", shown
+        word = "supported"
+    elif any(_end(one.low) > margin or _end(one.high) < -margin for one in shared):
+        word = "contradicted"
+    needed = statistics.seeds_to_decide(widest.estimate, moments.stdev(gaps), margin)
+    needed = None if needed is None else max(needed, len(seeds) + 1)
+    return replace(base, word=word, widest=widest, needed=needed)
 
 
 def _end(value: float | None) -> float:

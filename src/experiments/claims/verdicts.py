@@ -78,13 +78,16 @@ def _verdict(claim: Claim, judged: Judged, p: float | None) -> Verdict:
     if undecided and needed is not None and not blocked:
         missing.append(f"about {needed} seeds in all would decide")
     elif undecided and not (blocked or fallen):
-        missing.append(_undecidable(judged.effect))
+        missing.append(_undecidable(judged))
     scope = judged.scope or _scope(judged.runs)
     return Verdict(claim, word, judged.effect, judged.seeds or 0, scope, tuple(checked),
                    tuple(missing), needed if undecided else None, p)  # fmt: skip
 
 
-def _undecidable(effect: Effect | None) -> str:
+def _undecidable(judged: Judged) -> str:
+    effect = judged.effect
+    if judged.seeds is None:
+        return "some of the values lie inside of what is allowed and some outside"
     if effect is not None and effect.low is None and effect.high is None:
         return "it lies between what would support and what would contradict; more seeds move it"
     if effect is not None and (effect.low is None or effect.high is None):
