@@ -8,16 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from arm_records import parabola, record, tuned_records
-from experiments import arms, claims
-from experiments.arms import Design
-from experiments.claims import Claim, Verdict, table
-from experiments.errors import ConfigError
+from claim_records import cell, mistakes, verdict
+from experiments import claims
+from experiments.claims import Claim, table
 from experiments.records import Record
 
-SEEDS = (0, 43, 100, 977, 31415)
 TREND = Claim(
     number="C8", sentence="The gap grows.", source="a paper", kind="trend", of="gap", sweep="mine",
     arm={"lora.method": "lora"}, reference={"lora.method": "none"}, along="trainer.batch_size",
@@ -29,44 +25,10 @@ RATIOS = dataclasses.replace(
     values=["w64", "w128", "w256"], numbers=[64, 128, 256], may_differ=["mixed_base"],
 )  # fmt: skip
 BEST = dataclasses.replace(TREND, kind="best_of", of=None, low=None, margin=None, at_most=32)
-START = Claim(
-    number="C7", sentence="Ranks start alike.", source="a paper", kind="same_start", sweep="mine",
-    arm={"lora.alpha_rule": "const"}, control={"lora.alpha_rule": "r"}, along="lora.r",
-    values=[4, 16, 64], margin=0.01,
-)  # fmt: skip
-DEPART = Claim(
-    number="C2", sentence="Ranks depart in order.", source="a paper", kind="departure",
-    sweep="mine", arm={"lora.method": "lora"}, reference={"lora.method": "none"}, along="lora.r",
-    values=[1, 4, 16], margin=0.05,
-)  # fmt: skip
-SPECTRA = Claim(
-    number="C23", sentence="B outgrows A.", source="a paper", kind="spectra", sweep="mine",
-    arm={"lora.method": "lora"}, low=1,
-)  # fmt: skip
 MEASURED = Claim(
     number="C18", sentence="It is exact.", source="a paper", kind="measured", measured="invariance",
     key="difference", high=1e-10,
 )  # fmt: skip
-
-
-def verdict(claim: Claim, made: Sequence[Record], measured: Any = None) -> Verdict:
-    [found] = claims.judge([claim], {"mine": made}, {"invariance": measured or {}})
-    return found
-
-
-def cell(
-    method: str, optimum: float = 1e-2, floor: float = 0.1, noise: float = 0.0005,
-    noise_seed: int = 0, **keys: Any,
-) -> list[Record]:  # fmt: skip
-    """Return the runs of one tuned arm; keys such as `trainer={"batch_size": 8}` are its config."""
-    curve = parabola(optimum, floor=floor, noise=noise, noise_seed=noise_seed)
-    name = f"{method}-{sorted(keys.items())}"
-    made = tuned_records(curve, Design(*arms.first_grid(optimum)), (f"lora={name}",))
-    for one in made:
-        one.config["lora"] = {"method": method}
-        for group, own in keys.items():
-            one.config[group] = one.config[group] | own
-    return made
 
 
 def batches(gaps: Sequence[float], noise: float = 0.0005) -> list[Record]:
@@ -180,127 +142,6 @@ def test_the_best_value_is_counted_in_resamples_of_the_seeds(
     assert "no run of the arm" in verdict(BEST, lacking).missing[0]
 
 
-def starts(rule: str, speeds: Sequence[float], noise: float = 1e-4) -> list[Record]:
-    """Return short runs of three ranks whose loss falls by so much an update."""
-    made = []
-    for r, speed in zip((4, 16, 64), speeds, strict=True):
-        for seed in SEEDS:
-            wobble = [noise * math.sin(7 * seed + 3 * r + 5 * k) for k in range(8)]
-            one = record(1e-3, seed, 0.5, (f"lora.r={r}", f"rule={rule}"))
-            one.config["lora"] |= {"r": r, "alpha_rule": rule}
-            one.curve = [
-                {"step": k + 1, "loss": 2 + 0.001 * (seed % 7) - speed * k + bool(k) * wobble[k]}
-                for k in range(8)
-            ]
-            made.append(one)
-    return made
-
-
-APART = starts("r", (0.01, 0.05, 0.2))
-
-
-@pytest.mark.parametrize(
-    ("speeds", "noise", "word"),
-    [
-        ((0.1, 0.1, 0.1), 1e-4, "supported"),
-        ((0.09, 0.1, 0.1), 1e-4, "contradicted"),
-        ((0.1, 0.1, 0.1), 2e-2, "undecided"),
-    ],
-)
-def test_starts_are_alike_unlike_or_undecided(
-    speeds: Sequence[float], noise: float, word: str
-) -> None:
-    found = verdict(START, [*starts("const", speeds, noise), *APART])
-    assert (found.word, found.seeds) == (word, 5)
-    assert (found.seeds_to_decide or 0) > 5 if word == "undecided" else not found.missing
-
-
-def test_equal_starts_prove_nothing_where_the_control_starts_alike_or_is_not_there() -> None:
-    alike = starts("const", (0.1, 0.1, 0.1))
-    blind = verdict(START, [*alike, *starts("r", (0.1, 0.1, 0.1))])
-    assert blind.word == "undecided"
-    assert "the control starts alike" in blind.missing[0]
-    assert "no run of the control" in verdict(START, alike).missing[0]
-    for one in alike:
-        one.curve = one.curve[:3]
-    cut = verdict(START, [*alike, *APART])
-    assert "losses of the first 6 steps are not all finite and logged" in cut.missing[0]
-
-
-def lines(leaves: Sequence[float], jitter: float = 1.0, bend: float = 0.0) -> list[Record]:
-    """Return full fine-tuning and three ranks that leave its line at so many steps."""
-    made = cell("none", 1e-3)
-    for r in (1, 4, 16):
-        made += cell("lora", lora={"r": r})
-    for one in made:
-        seed, r = one.config["seed"], one.config["lora"].get("r")
-        at = math.inf if r is None else leaves[(1, 4, 16).index(r)]
-        at *= jitter ** math.sin(seed + (r or 0))
-        one.curve = [
-            {"step": k, "loss": 2 - 0.2 * math.log(k) + bend * math.log(k) ** 2
-             + 0.3 * math.log(max(1.0, k / at))}
-            for k in range(1, 161)
-        ]  # fmt: skip
-    return made
-
-
-@pytest.mark.parametrize(
-    ("leaves", "jitter", "word"),
-    [
-        ((12, 30, 70), 1.2, "supported"),
-        ((70, 30, 12), 1.2, "contradicted"),
-        ((30, 30, 30), 2.0, "undecided"),
-    ],
-)
-def test_ranks_leave_the_line_in_their_order_or_not(
-    leaves: Sequence[float], jitter: float, word: str
-) -> None:
-    found = verdict(DEPART, lines(leaves, jitter))
-    assert found.word == word, (found.effect, found.missing)
-
-
-@pytest.mark.parametrize(
-    ("made", "words"),
-    [
-        (lines((500, 500, 500)), "all arms depart at the same step or never"),
-        (lines((12, 30, 70), bend=0.03), "no line in the log of the steps"),
-        (lines((1, 2, 3)), "fewer than 4 bins lie before the first departure"),
-        ([one for one in lines((12, 30, 70)) if one.config["lora"].get("r") != 4],
-         "no run of the arm (lora.method=lora, lora.r=4)"),
-    ],
-)  # fmt: skip
-def test_departures_that_cannot_be_seen_are_no_verdict(made: list[Record], words: str) -> None:
-    found = verdict(DEPART, made)
-    assert found.word == "undecided"
-    assert any(words in text for text in found.missing), found.missing
-
-
-@pytest.mark.parametrize(
-    ("ratios", "word"),
-    [
-        ((1.4, 1.5, 1.6, 1.5, 1.4), "supported"),
-        ((0.6, 0.5, 0.6, 0.7, 0.5), "contradicted"),
-        ((0.9, 1.2, 1.1, 0.8, 1.1), "undecided"),
-    ],
-)
-def test_norms_of_b_over_a_are_one_number_a_seed(ratios: Sequence[float], word: str) -> None:
-    made = cell("lora")
-    for one in made:
-        ratio = ratios[SEEDS.index(one.config["seed"])] if one.config["seed"] in SEEDS else 1.0
-        # Two modules of which one is far out: a median does not follow it.
-        norms = {"a": [2.0, 2.0 * ratio], "b": [1.0, ratio], "c": [1.0, 50.0 * ratio]}
-        one.adapter = one.adapter | {"spectra": norms}
-    found = verdict(SPECTRA, made)
-    assert found.word == word
-    if word == "supported":
-        assert found.effect is not None
-        assert found.effect.estimate == pytest.approx(1.48, abs=0.01)
-        made[0].adapter = made[-1].adapter = {"spectra": {"a": [1.0, None]}}
-        for one in made:
-            one.adapter = {}
-        assert "5 of 5 records have no spectra" in verdict(SPECTRA, made).missing[0]
-
-
 CLEAN = {"git_commit": "a" * 40, "git_dirty": False}
 
 
@@ -366,9 +207,6 @@ def test_a_trend_at_the_edge_of_chance_falls_with_the_number_of_claims(tmp_path:
         (RATIOS, {"margin": 0.05}, "margin=0.05: a margin is of a gap; give low and high"),
         (BEST, {"at_most": 4}, "at_most=4.0: the largest of the values that may be the best one"),
         (BEST, {"at_most": 128}, "at_most=128.0: no value is above it"),
-        (START, {"control": {}}, "control must name arms that are known to start differently"),
-        (DEPART, {"reference": {}}, "arm and reference must name what the arms"),
-        (SPECTRA, {"low": None}, "low=None and high=None: the ends of the allowed ratios"),
         (MEASURED, {"key": None}, "measured and key: name a file of outputs/reports/measured"),
         (MEASURED, {"high": None}, "low and high are missing"),
     ],
@@ -376,9 +214,4 @@ def test_a_trend_at_the_edge_of_chance_falls_with_the_number_of_claims(tmp_path:
 def test_a_mistake_in_a_claim_of_each_kind_is_one_sentence(
     tmp_path: Path, claim: Claim, changes: dict[str, Any], sentence: str
 ) -> None:
-    own = dataclasses.asdict(claim) | changes
-    tree = {k: v for k, v in own.items() if k not in ("id", "sha256")}
-    (tmp_path / "one.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
-    with pytest.raises(ConfigError) as caught:
-        claims.load(tmp_path)
-    assert f"one.yaml: {sentence}" in str(caught.value)
+    assert f"one.yaml: {sentence}" in mistakes(tmp_path, claim, changes)
