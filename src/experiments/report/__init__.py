@@ -26,6 +26,7 @@ from experiments.errors import RecordError
 from experiments.records import Record
 from experiments.report import (
     arms,
+    base_models,
     dashboard_page,
     figures,
     files,
@@ -56,6 +57,8 @@ def summarise(path: Path, not_begun: Sequence[Record] = ()) -> str:
     report = _build(path, not_begun)
     width = line_width()
     parts = [tables.aligned(grid, width) for grid in tables.grids(report)]
+    for caption, grid in base_models.sections(report):
+        parts += [textwrap.fill(caption, width), tables.aligned(grid, width)]
     notes = [textwrap.fill(n, width, subsequent_indent="  ") for n in sentences.write(report)]
     return "\n\n".join([*parts, "\n".join(notes)]) + "\n"
 

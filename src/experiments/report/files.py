@@ -13,7 +13,7 @@ from typing import Any
 from experiments import records
 from experiments.errors import RecordError
 from experiments.records import Record
-from experiments.report import memory, sentences
+from experiments.report import base_models, memory, sentences
 from experiments.report.arms import Report, Row
 from experiments.report.scores import COLUMNS, Run
 from experiments.report.sentences import counted
@@ -144,6 +144,8 @@ def readme(report: Report, figures: Sequence[str]) -> str:
     parts = [f"# {report.title}", *map(markdown, grids(report))]
     for grid in memory.grids(report):
         parts += ["Peak memory of training, predicted and measured:", markdown(grid)]
+    for caption, grid in base_models.sections(report):
+        parts += [escaped(caption), markdown(grid)]
     parts.append("\n".join(f"- {escaped(note)}" for note in sentences.write(report)))
     parts += [f"![{Path(name).stem}]({name})" for name in figures]
     parts.append(

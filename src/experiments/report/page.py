@@ -5,7 +5,7 @@ import html
 from collections.abc import Mapping
 from pathlib import Path
 
-from experiments.report import sentences
+from experiments.report import base_models, sentences
 from experiments.report.arms import Report
 from experiments.report.tables import Grid, grids
 
@@ -33,6 +33,8 @@ def page(report: Report, figures: Mapping[str, bytes]) -> str:
     """
     title = html.escape(report.title.replace("`", ""))
     parts = [f"<h1>{title}</h1>", *map(table, grids(report))]
+    for caption, grid in base_models.sections(report):
+        parts += [f"<p>{html.escape(caption)}</p>", table(grid)]
     notes = "".join(f"<li>{html.escape(note)}</li>" for note in sentences.write(report))
     parts.append(f"<ul>{notes}</ul>")
     parts += [_figure(name, svg) for name, svg in figures.items() if name.endswith(".svg")]
