@@ -13,11 +13,11 @@ from experiments.report import drawing
 from experiments.report.arms import Report, Row
 from experiments.report.drawing import BASE_COLOUR
 from experiments.report.scores import COLUMNS, mean
-from experiments.report.tables import heading, verdict
+from experiments.report.tables import finding, heading
 from experiments.statistics import Interval
 from experiments.token_classes import CLASSES
 
-_VERDICT_COLOURS = {"better": "#1b7f4d", "worse": "#b5382a"}
+_VERDICT_COLOURS = {"better": "#1b7f4d", "worse": "#b5382a", "tied": "#1f5fa8"}
 _MOST_ARMS = 10  # colours that the eye tells apart, in matplotlib's tab10
 
 
@@ -26,10 +26,12 @@ def draw(report: Report) -> Iterator[tuple[str, Any]]:
     arms = [row for row in report.rows if row.kind == "tuned" and row.runs]
     key = report.headline
     if key is not None and (compared := [row for row in arms if _has_width(row.difference)]):
-        yield "differences", _differences(arms[0], compared, key)
+        margin = report.tuning.margin if report.tuning else None
+        yield "differences", _differences(arms[0], compared, key, margin)
     if len(arms) > _MOST_ARMS:
         return
-    if curves := {row.label: found for row in arms if (found := _curves(row))}:
+    curves = {row.label: found for row in arms if (found := _curves(row))}
+    if any(len(points) > 1 for found in curves.values() for points in found):
         yield "learning_curves", _learning_curves(arms, curves)
     if classes := [name for name in CLASSES if any(_class_key(name) in r.scores for r in arms)]:
         yield "token_classes", _token_classes(arms, classes)
@@ -45,16 +47,21 @@ def _colour(arms: Sequence[Row], row: Row) -> str:
     return f"C{arms.index(row)}"
 
 
-def _differences(reference: Row, rows: Sequence[Row], key: str) -> Any:
-    """Draw each arm's difference to the first arm with its interval, coloured by the verdict."""
+def _differences(reference: Row, rows: Sequence[Row], key: str, margin: float | None) -> Any:
+    """Draw each arm's difference to the first arm with its interval, coloured by the verdict.
+
+    The band of a tuned sweep holds the differences that do not matter.
+    """
     from matplotlib.ticker import MaxNLocator
 
     figure, axes = drawing.axes(7, 1.4 + 0.45 * len(rows), "x")
     axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.axvline(0, color=BASE_COLOUR, linewidth=1)
+    if margin is not None:
+        axes.axvspan(-margin, margin, color=BASE_COLOUR, alpha=0.15, linewidth=0)
     for at, row in enumerate(rows):
         assert row.difference is not None
-        words = verdict(row.difference, key)
+        words = finding(row, key)
         colour = _VERDICT_COLOURS.get(words, BASE_COLOUR)
         error = drawing.errors([row.difference])
         axes.errorbar([row.difference.estimate], [at], xerr=error, fmt="o", color=colour, capsize=3)
@@ -69,9 +76,10 @@ def _differences(reference: Row, rows: Sequence[Row], key: str) -> Any:
         )
     axes.set_yticks(range(len(rows)), [textwrap.fill(row.label, 36) for row in rows])
     axes.set_ylim(len(rows) - 0.5, -0.7)
-    axes.set_xlabel(
-        f"{heading(key)}, difference to {reference.label}\npaired by seed, 95 % intervals"
-    )
+    how = "paired by seed, 95 % intervals"
+    if margin is not None:
+        how += f"; shaded: within the margin of {margin:.2g}"
+    axes.set_xlabel(f"{heading(key)}, difference to {reference.label}\n{how}")
     return figure
 
 
@@ -103,22 +111,12 @@ def _learning_curves(arms: Sequence[Row], curves: dict[str, list[dict[int, float
         axes.plot(common, means, color=colour, marker="o", ms=3.5, label=row.label)
     axes.set_xscale("log")
     axes.set_yscale("log")
-    _plain_ticks(axes.xaxis, axes.get_xlim())
-    _plain_ticks(axes.yaxis, axes.get_ylim())
+    drawing.plain_ticks(axes.xaxis, axes.get_xlim())
+    drawing.plain_ticks(axes.yaxis, axes.get_ylim())
     axes.set_xlabel("optimiser step (log)")
     axes.set_ylabel("validation NLL, nats per token (log)")
-    _legend(figure, axes)
+    drawing.legend(figure, axes)
     return figure
-
-
-def _plain_ticks(axis: Any, limits: tuple[float, float]) -> None:
-    """Write 0.05 and 300 instead of powers; within a decade, the ticks between its ends too."""
-    from matplotlib.ticker import FuncFormatter, NullFormatter
-
-    plain = FuncFormatter(lambda value, _: f"{value:g}")
-    axis.set_major_formatter(plain)
-    axis.set_minor_formatter(plain if limits[1] < 10 * limits[0] else NullFormatter())
-    axis.set_tick_params(which="minor", labelsize=7)
 
 
 def _class_key(name: str) -> str:
@@ -153,7 +151,7 @@ def _token_classes(arms: Sequence[Row], classes: Sequence[str]) -> Any:
         "NLL, nats per token (log), 95 % intervals as in the table\n"
         "(bars that reach 0 end at a tenth)"
     )
-    _legend(figure, axes)
+    drawing.legend(figure, axes)
     return figure
 
 
@@ -204,8 +202,8 @@ def _cost(arms: Sequence[Row], costs: dict[str, list[float]], key: str) -> Any:
         if max(values) > 10 * min(values):
             axes.set_xscale("log")
         axes.set_xlabel(name)
-    panels[0].set_ylabel(COLUMNS[key] + ", 95 % intervals as in the table")
-    _legend(figure, panels[0])
+    panels[0].set_ylabel(COLUMNS[key] + "\n95 % intervals as in the table")
+    drawing.legend(figure, panels[0])
     return figure
 
 
@@ -224,12 +222,3 @@ def pareto_front(costs: Sequence[float], qualities: Sequence[float]) -> list[int
         if not front or qualities[at] > qualities[front[-1]]:
             front.append(at)
     return front
-
-
-def _legend(figure: Any, axes: Any) -> None:
-    handles, labels = axes.get_legend_handles_labels()
-    if len(labels) > 1:
-        figure.legend(
-            handles, labels, loc="outside upper left", ncols=min(len(labels), 2), frameon=False,
-            fontsize=8,
-        )  # fmt: skip

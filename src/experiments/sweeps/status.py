@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from experiments import metrics, records
+from experiments import arms, metrics, records
 from experiments.errors import RecordError
 from experiments.records import Record
 from experiments.sweeps import plan
@@ -65,7 +65,7 @@ def read(sweep_dir: Path) -> Status:
     if planned is not None and planned.run_ids:  # an edited sweep leaves other runs beside its own
         runs = [record for record in runs if record.run_id in set(planned.run_ids)]
     tunes = planned is not None and planned.kind == "tuned"
-    states = Counter(_DIVERGED if tunes and _diverged(r) else _state(r) for r in runs)
+    states = Counter(_DIVERGED if tunes and arms.diverged(r) else _state(r) for r in runs)
     total = planned.total if planned is not None else len(runs)
     settled = sum(states[name] for name in _SETTLED)
     to_do = max(0, total - settled - states["running"])
@@ -86,10 +86,6 @@ def read(sweep_dir: Path) -> Status:
 
 def _timed(record: Record) -> bool:
     return record.status == "finished" and record.timing.get("total_seconds") is not None
-
-
-def _diverged(record: Record) -> bool:
-    return record.status == "failed" and (record.error or {}).get("step") is not None
 
 
 def _state(record: Record) -> str:
