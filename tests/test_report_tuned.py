@@ -61,6 +61,24 @@ def test_a_tuned_sweep_has_one_line_an_arm_at_its_own_best_rate(tmp_path: Path) 
     assert tex.count("\\\\\n") == 4 and "worse" in tex
 
 
+def test_arms_are_compared_with_the_first_that_differs_in_the_adapter_alone(
+    tmp_path: Path,
+) -> None:
+    few = tuned_sweep(tmp_path / "few")
+    many = tuned_sweep(tmp_path / "many")
+    for number, record in enumerate(many):
+        record.config["data"] = {"label": "mixed", "train_rows": 1280}
+        record.overrides.append("data.train_rows=1280")
+        record.run_id = f"b{number:011x}"
+    tuning = build([*few, *many], []).tuning
+    assert tuning is not None
+    assert [one.arm.arm.label for one in tuning.references] == [
+        "lora=none", "lora=none data.train_rows=1280",
+    ]  # fmt: skip
+    found = {one.reference.arm.label: one.finding for one in tuning.contrasts.values()}
+    assert found == {"lora=none": "worse", "lora=none data.train_rows=1280": "worse"}
+
+
 def test_a_rate_at_which_training_diverged_is_no_failure(tmp_path: Path) -> None:
     tuned_sweep(tmp_path / "sweep", diverges_from=0.03)
     text = report.summarise(tmp_path / "sweep")

@@ -90,6 +90,10 @@ def write(path: Path, out: Path, not_begun: Sequence[Record] = ()) -> list[Path]
         (out / files.NOT_COUNTED).unlink(missing_ok=True)
     for name, text in content.items():
         records.write_whole(out / name, text, advice="name another place with --out")
+    for name in figures.NAMES:  # of an earlier state of the runs
+        for ending in ("png", "svg"):
+            if (file := f"figures/{name}.{ending}") not in content:
+                (out / file).unlink(missing_ok=True)
     archive.remove_other_form(out, own, set(content))
     return [out / name for name in content]
 

@@ -11,6 +11,11 @@ from experiments.report.scores import COLUMNS, by_category
 from experiments.report.tables import heading
 from experiments.statistics import Interval
 
+NAMES = (
+    *("curve", "categories", "arms", "learning_rates", "regret", "differences"),
+    *("learning_curves", "token_classes", "cost"),
+)
+
 
 def draw(report: Report) -> Iterator[tuple[str, bytes]]:
     """Yield the files of the figures that the report has something to draw for."""

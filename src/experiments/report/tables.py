@@ -151,19 +151,19 @@ def _tuned_grid(report: Report) -> Grid:
     """Return the table of arms at their own best rates: how they were tuned, then their scores."""
     columns, key = main_scores(report.rows), str(report.headline)
     columns.pop(key, None)
-    tuned = [row for row in report.rows if row.tuned is not None]
+    assert report.tuning is not None, "the caller asks"
+    first = {one.arm.arm.key for one in report.tuning.references}
+    whose = "first arm" if len(first) == 1 else "reference above"
     header = ["arm", "best rate", "optimum", "rates (within 3 steps of the best)", "seeds"]
-    header += [heading(key), "difference to first arm", "it is", "train seconds", *columns.values()]
+    header += [heading(key), f"difference to {whose}", "it is", "train seconds", *columns.values()]
     lines = []
     for row in report.rows:
+        is_first = row.tuned is not None and row.tuned.arm.key in first
+        gap = ("reference", "-") if is_first else (_digits(row.difference, "+"), row.finding or "-")
         seconds = row.seconds()
-        lines.append([
-            row.label, *_rates(row), _seeds(row), _digits(row.scores.get(key)),
-            *(["reference", "-"] if row is tuned[0] else [_digits(row.difference, "+"),
-                                                          row.finding or "-"]),
-            "-" if seconds is None else f"{seconds:.1f}",
-            *(cell_text(row.scores.get(one)) for one in columns),
-        ])  # fmt: skip
+        line = [row.label, *_rates(row), _seeds(row), _digits(row.scores.get(key)), *gap]
+        line.append("-" if seconds is None else f"{seconds:.1f}")
+        lines.append(line + [cell_text(row.scores.get(one)) for one in columns])
     return Grid(header, lines)
 
 

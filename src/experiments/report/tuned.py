@@ -4,6 +4,7 @@ That a sweep was tuned is seen in its records, so that a committed report comes 
 rates lie on the grid of `arms.planning`, and an arm tried several that follow each other there.
 """
 
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,16 +19,25 @@ _ENOUGH = 4
 
 
 @dataclass(frozen=True)
+class Reference:
+    """The first arm of a group, with which the others of the group are compared."""
+
+    arm: Tuned
+    margin: float | None
+    """The largest difference that does not matter, in the score's unit."""
+
+
+@dataclass(frozen=True)
 class Tuning:
-    """The arms of a tuned sweep, and how they compare; the first one is the reference."""
+    """The arms of a tuned sweep, and how they compare."""
 
     arms: Sequence[Tuned]
     score: str
     """Of the test split: what the arms are compared by."""
-    margin: float | None
-    """The largest difference that does not matter, in the score's unit."""
+    references: Sequence[Reference]
+    """One a group of arms that are compared with each other."""
     contrasts: Mapping[str, Contrast]
-    """Arm's key -> its contrast to the first arm."""
+    """Arm's key -> its contrast to the reference of its group; references have none."""
     notes: Sequence[str]
     """The sentences below the table."""
 
@@ -55,15 +65,39 @@ def read(found: Iterable[Record]) -> Tuning | None:
 
 
 def of(found: Sequence[Record], tried: Sequence[Arm], score: str = TESTED_ON) -> Tuning:
-    """Return the arms of some records at their best rates, compared with the first one."""
-    tuned = [arms.tune(arm) for arm in tried]
-    reference, *others = tuned
-    margin = arms.gain_margin(reference, score)
+    """Return the arms of some records at their best rates, compared within their groups."""
     floor = arms.repeats(found, score)
-    compared = [arms.contrast(reference, one, margin, score, floor=floor) for one in others]
-    contrasts = {one.arm.arm.key: one for one in arms.family(compared)}
-    _, _, notes = table.lines(tuned, score, None, floor)
-    return Tuning(tuned, score, margin, contrasts, notes)
+    tuned = [arms.tune(arm) for arm in tried]
+    contrasts: dict[str, Contrast] = {}
+    notes: dict[str, None] = {}
+    references = []
+    for group in _groups(tuned):
+        reference, *others = group
+        margin = arms.gain_margin(reference, score)
+        compared = [arms.contrast(reference, one, margin, score, floor=floor) for one in others]
+        contrasts |= {one.arm.arm.key: one for one in arms.family(compared)}
+        notes |= dict.fromkeys(table.lines(group, score, None, floor)[2])
+        references.append(Reference(reference, margin))
+    return Tuning(tuned, score, references, contrasts, list(notes))
+
+
+def _groups(tuned: Sequence[Tuned]) -> list[list[Tuned]]:
+    """Return the arms that are compared with each other, in their order.
+
+    They differ in their adapter alone, so that full fine-tuning on few rows is no reference for
+    LoRA on many; where no two arms do, those of one model and data are compared.
+    """
+    ways = (lambda config: {k: v for k, v in config.items() if k != "lora"},
+            lambda config: [config.get(key) for key in ("model", "data", "eval")])  # fmt: skip
+    groups: dict[str, list[Tuned]] = {}
+    for way in ways:
+        groups = {}
+        for one in tuned:
+            key = json.dumps(way(one.arm.config), sort_keys=True, default=str)
+            groups.setdefault(key, []).append(one)
+        if any(len(group) > 1 for group in groups.values()):
+            break
+    return list(groups.values())
 
 
 def _on_grid(arm: Arm) -> bool:
