@@ -11,10 +11,10 @@ In the order of the flow: `files` (YAML to `Claim`), `gates` (was the setting th
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments import records
 from experiments.claims.files import Claim, load
 from experiments.claims.verdicts import Verdict, judge
 from experiments.records import Record
+from experiments.report import archive
 
 __all__ = ["Claim", "Verdict", "judge", "load", "runs_of"]
 
@@ -28,6 +28,6 @@ def runs_of(claims: Sequence[Claim], outputs: Path) -> dict[str, list[Record]]:
     sweeps = dict.fromkeys(claim.sweep for claim in claims if claim.sweep)
     places = {name: (outputs / name, outputs / "reports" / name) for name in sweeps}
     return {
-        name: [r for folder in folders for r in records.read_all(folder)]
+        name: [r for folder in folders for r in archive.read_all(folder)]
         for name, folders in places.items()
     }
