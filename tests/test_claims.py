@@ -1,6 +1,7 @@
 """Claims as files, and the verdicts that records give: supported, contradicted, undecided."""
 
 import dataclasses
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -207,8 +208,47 @@ def test_every_claim_of_the_project_is_whole_and_its_sweep_is_there() -> None:
     found = claims.load(FOLDER)
     assert len({claim.id for claim in found}) == len(found) >= 5
     for claim in found:
-        assert claim.not_tested or (ROOT / "sweeps" / f"{claim.sweep}.yaml").is_file()
+        if claim.sweep:
+            assert (ROOT / "sweeps" / f"{claim.sweep}.yaml").is_file(), claim.id
         assert len(claim.sha256) == 12
+
+
+def test_every_claim_names_arms_that_its_sweep_makes() -> None:
+    for claim in claims.load(FOLDER):
+        sides = [one for one in (claim.arm, claim.reference, claim.control) if one]
+        for wanted in sides if claim.sweep else []:
+            cells = [{str(claim.along): value} for value in claim.values] or [{}]
+            if claim.kind == "departure" and wanted == claim.reference:
+                cells = [{}]
+            for at in cells:
+                whole = {**wanted, **at}
+                fitting = [a for a in sweep_arms(str(claim.sweep)) if whole.items() <= a.items()]
+                assert len(fitting) == 1, (claim.id, whole)
+
+
+def sweep_arms(name: str) -> list[dict[str, Any]]:
+    """Return key -> value of each arm of a sweep file, as its YAML says them."""
+    sweeper = yaml.safe_load((ROOT / "sweeps" / f"{name}.yaml").read_text("utf-8"))["hydra"][
+        "sweeper"
+    ]
+    arms_ = sweeper.get("arms") or [[]]
+    params = [
+        [f"{key}={value}" for value in str(values).split(",")]
+        for key, values in (sweeper.get("params") or {}).items()
+        if key != "seed"
+    ]
+    found = []
+    for overrides in ([*arm, *cell] for arm in arms_ for cell in itertools.product(*params)):
+        given = dict(one.split("=") for one in ["lora=all_linear", *overrides])
+        own: dict[str, Any] = {"lora.method": "lora", "lora.alpha_rule": "const"}
+        for group in ("lora", "model"):
+            if group in given:
+                file = ROOT / "conf" / group / f"{given.pop(group)}.yaml"
+                tree = yaml.safe_load(file.read_text("utf-8"))
+                own |= {f"{group}.{key}": value for key, value in tree.items()
+                        if not isinstance(value, dict | list)}  # fmt: skip
+        found.append(own | {key: yaml.safe_load(value) for key, value in given.items()})
+    return found
 
 
 def test_the_hash_changes_with_the_file(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ _WITHOUT_INFLUENCE = (
     *("pretrain.py", "pretraining_text.py", "runs/facts.py", "config/explaining.py"),
     *("scoring.py", "scoring_verb.py", "bfcl/files.py", "bfcl/export.py"),
     *("frozen.py", "launching", "planning", "study", "sweeps", "spectra.py"),
-    *("config/counting.py", "config/matching.py"),
+    *("config/counting.py", "config/matching.py", "mechanisms.py"),
 )
 _LIBRARIES = (
     *("torch", "transformers", "trl", "peft", "accelerate", "tokenizers", "bitsandbytes"),
@@ -65,7 +65,8 @@ def libraries() -> dict[str, str]:
 def of_run(device: str) -> dict[str, Any]:
     """Return where and from what a run was made; no user name, host name or environment."""
     root = SOURCE.parent.parent
-    status = _git(root, "status", "--porcelain")
+    # A report that was just written makes nothing.
+    status = _git(root, "status", "--porcelain", "--", ".", ":!outputs/reports")
     return {
         "git_commit": _git(root, "rev-parse", "HEAD"),
         "git_dirty": None if status is None else bool(status),

@@ -14,9 +14,9 @@ Every function is pure; what cannot be said is a `Reason` in the result, not an 
 """
 
 from experiments.arms.contrasts import Contrast, contrast, equal_tuning, family, gain_margin
-from experiments.arms.curves import Optimum, optimum, rate_ratio
+from experiments.arms.curves import Optimum, left_out_optima, optimum, rate_ratio
 from experiments.arms.planning import Cell, Design, first_grid, grid_rate, next_cells
-from experiments.arms.reading import Arm, Made, arm_key, diverged, read, repeats
+from experiments.arms.reading import Arm, Made, arm_key, diverged, mixed, read, repeats
 from experiments.arms.reasons import Reason, blocking
 from experiments.arms.regret import Regret, hidden_size_rate, regret, ten_times
 from experiments.arms.tuning import Point, Tuned, tune
@@ -42,6 +42,8 @@ __all__ = [
     "gain_margin",
     "grid_rate",
     "hidden_size_rate",
+    "left_out_optima",
+    "mixed",
     "next_cells",
     "optimum",
     "rate_ratio",

@@ -114,6 +114,31 @@ def rate_ratio(
     )
 
 
+def left_out_optima(
+    losses: Mapping[float, Mapping[int, float]],
+) -> tuple[float, dict[int, float]] | None:
+    """Return log10 of the optimum of all seeds, and seed -> that of the others, for a jackknife.
+
+    A parabola through the losses of one seed often has no lowest point; one through the means of
+    all but one has.
+
+    Args:
+        losses: as in `optimum`.
+
+    Returns:
+        None where one of these optima is not between the fitted rates, or there is one seed.
+    """
+    fit, seeds = _Fit.of(losses), sorted(_seeds(losses))
+    if fit is None or len(seeds) < 2:
+        return None
+    total, n = fit.table.sum(axis=0), len(seeds)
+    means = [total / n, *((total - own) / (n - 1) for own in fit.table)]
+    found = [float(fit.vertices(mean)) for mean in means]
+    if not all(fit.x[0] < vertex < fit.x[-1] for vertex in found):
+        return None
+    return found[0], dict(zip(seeds, found[1:], strict=True))
+
+
 @dataclass(frozen=True)
 class _Fit:
     """A least-squares parabola for any losses at fixed rates."""

@@ -4,19 +4,23 @@ A claim is a file of `conf/claims/`: the sentence, its source, the sweep that te
 that is estimated, the margin and the gates, all written down before the runs. The verdict carries
 the hash of that file, the effect with its interval, the scope it holds in, and what is missing.
 
-In the order of the flow: `files` (YAML to `Claim`), `gates` (was the setting the claim's own),
-`verdicts` (records to a word), `table` (lines of text and files).
+In the order of the flow: `claim` and `files` (YAML to `Claim`), `kinds` (which estimator: a file
+each, with `sides` for the arms and `case` for what they share), `gates` (was the setting the
+claim's own), `verdicts` (the family, the word and what is missing), `table` (text and files).
 """
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from experiments.claims.files import Claim, load
+from experiments.claims import measured
+from experiments.claims.claim import Claim
+from experiments.claims.files import load
 from experiments.claims.verdicts import Verdict, judge
 from experiments.records import Record
 from experiments.report import archive
 
-__all__ = ["Claim", "Verdict", "judge", "load", "runs_of"]
+__all__ = ["Claim", "Verdict", "judge", "load", "measured_for", "runs_of"]
 
 
 def runs_of(claims: Sequence[Claim], outputs: Path) -> dict[str, list[Record]]:
@@ -31,3 +35,9 @@ def runs_of(claims: Sequence[Claim], outputs: Path) -> dict[str, list[Record]]:
         name: [r for folder in folders for r in archive.read_all(folder)]
         for name, folders in places.items()
     }
+
+
+def measured_for(claims: Sequence[Claim], outputs: Path) -> dict[str, dict[str, Any]]:
+    """Return name -> what was measured under it, for the claims that need such a number."""
+    names = dict.fromkeys(claim.measured for claim in claims if claim.measured)
+    return {name: measured.read(name, outputs) for name in names}

@@ -1,4 +1,4 @@
-"""Conditions of a claim's setting: a tuned arm in, whether its runs were made under them out.
+"""Conditions of a claim's setting: runs in, whether they were made under them out.
 
 A comparison outside the setting that a claim is about neither supports nor contradicts it. Each
 gate says what it saw; what cannot be seen in the records does not pass.
@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.arms import Tuned
 from experiments.records import Record
 
 CLIPPED_SHARE = 0.01
@@ -93,9 +92,8 @@ GATES: dict[str, Callable[[Sequence[Record]], str | None]] = {
 """Name -> function that says what is wrong, None where nothing is."""
 
 
-def check(names: Sequence[str], tuned: Sequence[Tuned]) -> list[Gate]:
+def check(names: Sequence[str], runs: Sequence[Record]) -> list[Gate]:
     """Return what the gates say of the runs that a verdict stands on."""
-    runs = [made.record for one in tuned for made in one.runs.values()]
     found = []
     for name in names:
         wrong = GATES[name](runs) if runs else "there is no run to look at"

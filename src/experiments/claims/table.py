@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments import records
-from experiments.claims.verdicts import Effect, Verdict
+from experiments.claims.case import Effect
+from experiments.claims.verdicts import Verdict
 from experiments.report import tables
 
 _HEADER = ("claim", "verdict", "effect", "estimate with 95 % interval", "allowed", "seeds", "file")
@@ -65,6 +66,8 @@ def _row(verdict: Verdict) -> list[str]:
 
 
 def _number(effect: Effect) -> str:
+    if effect.low is None and effect.high is None:
+        return f"{effect.estimate:.3g}"
     ends = ["?" if end is None else f"{end:.3g}" for end in (effect.low, effect.high)]
     return f"{effect.estimate:.3g} [{', '.join(ends)}]"
 
@@ -72,6 +75,7 @@ def _number(effect: Effect) -> str:
 def _notes(verdicts: Sequence[Verdict]) -> Iterator[str]:
     for one in verdicts:
         scope = f" Holds for: {one.scope}." if one.scope else ""
+        scope += f" Reach: {one.claim.scope}." if one.claim.scope else ""
         yield f"{one.claim.number}: {one.claim.sentence} ({one.claim.source}){scope}"
         for sentence in one.missing:
             yield f"{one.claim.number} is {one.word}: {sentence}."
@@ -79,7 +83,7 @@ def _notes(verdicts: Sequence[Verdict]) -> Iterator[str]:
 
 def _data(verdict: Verdict) -> dict[str, Any]:
     tree = dataclasses.asdict(verdict)
-    effect = tree["effect"]
-    if effect is not None and not math.isfinite(effect["estimate"]):
-        effect["estimate"] = None  # JSON has no infinity: the rule's runs diverged
+    for key, value in (tree["effect"] or {}).items():
+        if isinstance(value, float) and not math.isfinite(value):
+            tree["effect"][key] = None  # JSON has no infinity: the rule's runs diverged
     return tree

@@ -31,7 +31,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def _claims(given: argparse.Namespace) -> None:
     from experiments import report
-    from experiments.claims import files, running, runs_of, table, verdicts
+    from experiments.claims import files, measured_for, running, runs_of, table, verdicts
 
     root = Path(os.environ.get("EXPERIMENTS_ROOT", ".")).resolve()
     every = files.load(root / "conf" / "claims")
@@ -41,7 +41,8 @@ def _claims(given: argparse.Namespace) -> None:
         return
     shown = {claim.id for claim in chosen}
     # All claims are one family, whichever are shown.
-    found = [v for v in verdicts.judge(every, runs_of(every, given.outputs)) if v.claim.id in shown]
+    at_hand = runs_of(every, given.outputs), measured_for(every, given.outputs)
+    found = [v for v in verdicts.judge(every, *at_hand) if v.claim.id in shown]
     print(table.text(found, report.line_width()))
     for file in table.write(found, given.out or given.outputs / "reports" / "claims"):
         print(f"wrote {file}")

@@ -1,0 +1,384 @@
+"""Kinds of claims beside differences and rates, on records whose truth is known."""
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from arm_records import parabola, record, tuned_records
+from experiments import arms, claims
+from experiments.arms import Design
+from experiments.claims import Claim, Verdict, table
+from experiments.errors import ConfigError
+from experiments.records import Record
+
+SEEDS = (0, 43, 100, 977, 31415)
+TREND = Claim(
+    number="C8", sentence="The gap grows.", source="a paper", kind="trend", of="gap", sweep="mine",
+    arm={"lora.method": "lora"}, reference={"lora.method": "none"}, along="trainer.batch_size",
+    values=[8, 32, 128], low=0, margin=0.05,
+)  # fmt: skip
+LEVEL = dataclasses.replace(TREND, low=None)
+RATIOS = dataclasses.replace(
+    TREND, of="rate_ratio", margin=None, low=-0.3, high=0.3, rival=1, along="model.embedded",
+    values=["w64", "w128", "w256"], numbers=[64, 128, 256], may_differ=["mixed_base"],
+)  # fmt: skip
+BEST = dataclasses.replace(TREND, kind="best_of", of=None, low=None, margin=None, at_most=32)
+START = Claim(
+    number="C7", sentence="Ranks start alike.", source="a paper", kind="same_start", sweep="mine",
+    arm={"lora.alpha_rule": "const"}, control={"lora.alpha_rule": "r"}, along="lora.r",
+    values=[4, 16, 64], margin=0.01,
+)  # fmt: skip
+DEPART = Claim(
+    number="C2", sentence="Ranks depart in order.", source="a paper", kind="departure",
+    sweep="mine", arm={"lora.method": "lora"}, reference={"lora.method": "none"}, along="lora.r",
+    values=[1, 4, 16], margin=0.05,
+)  # fmt: skip
+SPECTRA = Claim(
+    number="C23", sentence="B outgrows A.", source="a paper", kind="spectra", sweep="mine",
+    arm={"lora.method": "lora"}, low=1,
+)  # fmt: skip
+MEASURED = Claim(
+    number="C18", sentence="It is exact.", source="a paper", kind="measured", measured="invariance",
+    key="difference", high=1e-10,
+)  # fmt: skip
+
+
+def verdict(claim: Claim, made: Sequence[Record], measured: Any = None) -> Verdict:
+    [found] = claims.judge([claim], {"mine": made}, {"invariance": measured or {}})
+    return found
+
+
+def cell(
+    method: str, optimum: float = 1e-2, floor: float = 0.1, noise: float = 0.0005,
+    noise_seed: int = 0, **keys: Any,
+) -> list[Record]:  # fmt: skip
+    """Return the runs of one tuned arm; keys such as `trainer={"batch_size": 8}` are its config."""
+    curve = parabola(optimum, floor=floor, noise=noise, noise_seed=noise_seed)
+    name = f"{method}-{sorted(keys.items())}"
+    made = tuned_records(curve, Design(*arms.first_grid(optimum)), (f"lora={name}",))
+    for one in made:
+        one.config["lora"] = {"method": method}
+        for group, own in keys.items():
+            one.config[group] = one.config[group] | own
+    return made
+
+
+def batches(gaps: Sequence[float], noise: float = 0.0005) -> list[Record]:
+    made = []
+    for size, gap in zip((8, 32, 128), gaps, strict=True):
+        at = {"batch_size": size}
+        made += cell("none", 1e-3, 0.1, noise, size, trainer=at)
+        made += cell("lora", 1e-2, 0.1 + gap, noise, size + 1, trainer=at)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("claim", "gaps", "word"),
+    [
+        (TREND, (0.0, 0.1, 0.2), "supported"),
+        (TREND, (0.2, 0.1, 0.0), "contradicted"),
+        (TREND, (0.1, 0.1, 0.1), "contradicted"),  # within the margin from end to end
+        (LEVEL, (0.1, 0.1, 0.1), "supported"),
+        (LEVEL, (0.0, 0.1, 0.2), "contradicted"),
+    ],
+)
+def test_a_gap_grows_falls_or_stays_along_a_key(
+    claim: Claim, gaps: Sequence[float], word: str
+) -> None:
+    found = verdict(claim, batches(gaps))
+    assert (found.word, found.missing, found.seeds) == (word, (), 5)
+    assert found.effect is not None
+    assert found.effect.estimate == pytest.approx((gaps[2] - gaps[0]) / 4, abs=0.005)
+
+
+def test_a_trend_about_as_large_as_the_margin_is_undecided_and_says_how_many_would() -> None:
+    found = verdict(TREND, batches((0.1, 0.12, 0.14), noise=0.01))
+    assert found.word == "undecided"
+    assert found.seeds_to_decide is not None and found.seeds_to_decide > 5
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda one: one.config["trainer"]["batch_size"] != 32, "no run of the arm (lora.method"),
+        (lambda one: one.config["seed"] != 43 or one.config["trainer"]["batch_size"] != 32,
+         "the seeds are not the same at all values"),
+    ],
+)  # fmt: skip
+def test_a_missing_value_or_seed_is_a_reason_and_no_slope(
+    spoil: Callable[[Record], bool], words: str
+) -> None:
+    found = verdict(TREND, [one for one in batches((0.0, 0.1, 0.2)) if spoil(one)])
+    assert (found.word, found.effect) == ("undecided", None)
+    assert any(words in text for text in found.missing)
+
+
+def test_arms_of_other_data_at_one_value_are_not_compared_even_where_values_may_differ() -> None:
+    claim = dataclasses.replace(TREND, may_differ=["mixed_data"])
+    made = batches((0.0, 0.1, 0.2))
+    for one in made:
+        size = one.config["trainer"]["batch_size"]
+        one.identity = one.identity | {"data_fingerprint": f"d{size}"}
+    assert verdict(claim, made).word == "supported"
+    assert "different rows of data" in verdict(TREND, made).missing[0]
+    for one in made:
+        if one.config["trainer"]["batch_size"] == 8 and one.config["lora"]["method"] == "none":
+            one.identity = one.identity | {"data_fingerprint": "other"}
+    found = verdict(claim, made)
+    assert found.word == "undecided" and "at trainer.batch_size 8" in found.missing[0]
+
+
+@pytest.mark.parametrize(
+    ("ratios", "word"),
+    [
+        ((10, 10, 10), "supported"),
+        ((2, 4, 8), "contradicted"),
+        ((10, 12.5, 15.1), "undecided"),  # a slope of 0.3
+    ],
+)
+def test_a_ratio_of_rates_is_held_against_the_slope_that_theories_give_it(
+    ratios: Sequence[float], word: str
+) -> None:
+    made = []
+    for width, ratio in zip((64, 128, 256), ratios, strict=True):
+        made += cell("none", 1e-3, model={"embedded": f"w{width}"})
+        made += cell("lora", 1e-3 * ratio, noise_seed=width, model={"embedded": f"w{width}"})
+    for one in made:
+        one.identity = one.identity | {"base_sha256": one.config["model"]["embedded"]}
+    found = verdict(RATIOS, made)
+    assert found.word == word and found.effect is not None
+    slope = math.log10(ratios[2] / ratios[0]) / math.log10(4)
+    assert found.effect.estimate == pytest.approx(slope, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("losses", "noise", "word"),
+    [
+        ((0.1, 0.2, 0.3), 0.0005, "supported"),
+        ((0.3, 0.2, 0.1), 0.0005, "contradicted"),
+        ((0.2, 0.2, 0.2), 0.02, "undecided"),
+    ],
+)
+def test_the_best_value_is_counted_in_resamples_of_the_seeds(
+    losses: Sequence[float], noise: float, word: str
+) -> None:
+    made = []
+    for size, floor in zip((8, 32, 128), losses, strict=True):
+        at = {"batch_size": size}
+        made += cell("none", 1e-3, floor, noise, size, trainer=at)
+        made += cell("lora", 1e-2, floor, noise, size + 1, trainer=at)
+    found = verdict(BEST, made)
+    assert found.word == word, found.effect
+    assert found.missing if word == "undecided" else not found.missing
+    lacking = [one for one in made if one.config["trainer"]["batch_size"] != 128]
+    assert "no run of the arm" in verdict(BEST, lacking).missing[0]
+
+
+def starts(rule: str, speeds: Sequence[float], noise: float = 1e-4) -> list[Record]:
+    """Return short runs of three ranks whose loss falls by so much an update."""
+    made = []
+    for r, speed in zip((4, 16, 64), speeds, strict=True):
+        for seed in SEEDS:
+            wobble = [noise * math.sin(7 * seed + 3 * r + 5 * k) for k in range(8)]
+            one = record(1e-3, seed, 0.5, (f"lora.r={r}", f"rule={rule}"))
+            one.config["lora"] |= {"r": r, "alpha_rule": rule}
+            one.curve = [
+                {"step": k + 1, "loss": 2 + 0.001 * (seed % 7) - speed * k + bool(k) * wobble[k]}
+                for k in range(8)
+            ]
+            made.append(one)
+    return made
+
+
+APART = starts("r", (0.01, 0.05, 0.2))
+
+
+@pytest.mark.parametrize(
+    ("speeds", "noise", "word"),
+    [
+        ((0.1, 0.1, 0.1), 1e-4, "supported"),
+        ((0.09, 0.1, 0.1), 1e-4, "contradicted"),
+        ((0.1, 0.1, 0.1), 2e-2, "undecided"),
+    ],
+)
+def test_starts_are_alike_unlike_or_undecided(
+    speeds: Sequence[float], noise: float, word: str
+) -> None:
+    found = verdict(START, [*starts("const", speeds, noise), *APART])
+    assert (found.word, found.seeds) == (word, 5)
+    assert (found.seeds_to_decide or 0) > 5 if word == "undecided" else not found.missing
+
+
+def test_equal_starts_prove_nothing_where_the_control_starts_alike_or_is_not_there() -> None:
+    alike = starts("const", (0.1, 0.1, 0.1))
+    blind = verdict(START, [*alike, *starts("r", (0.1, 0.1, 0.1))])
+    assert blind.word == "undecided"
+    assert "the control starts alike" in blind.missing[0]
+    assert "no run of the control" in verdict(START, alike).missing[0]
+    for one in alike:
+        one.curve = one.curve[:3]
+    cut = verdict(START, [*alike, *APART])
+    assert "losses of the first 6 steps are not all finite and logged" in cut.missing[0]
+
+
+def lines(leaves: Sequence[float], jitter: float = 1.0, bend: float = 0.0) -> list[Record]:
+    """Return full fine-tuning and three ranks that leave its line at so many steps."""
+    made = cell("none", 1e-3)
+    for r in (1, 4, 16):
+        made += cell("lora", lora={"r": r})
+    for one in made:
+        seed, r = one.config["seed"], one.config["lora"].get("r")
+        at = math.inf if r is None else leaves[(1, 4, 16).index(r)]
+        at *= jitter ** math.sin(seed + (r or 0))
+        one.curve = [
+            {"step": k, "loss": 2 - 0.2 * math.log(k) + bend * math.log(k) ** 2
+             + 0.3 * math.log(max(1.0, k / at))}
+            for k in range(1, 161)
+        ]  # fmt: skip
+    return made
+
+
+@pytest.mark.parametrize(
+    ("leaves", "jitter", "word"),
+    [
+        ((12, 30, 70), 1.2, "supported"),
+        ((70, 30, 12), 1.2, "contradicted"),
+        ((30, 30, 30), 2.0, "undecided"),
+    ],
+)
+def test_ranks_leave_the_line_in_their_order_or_not(
+    leaves: Sequence[float], jitter: float, word: str
+) -> None:
+    found = verdict(DEPART, lines(leaves, jitter))
+    assert found.word == word, (found.effect, found.missing)
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        (lines((500, 500, 500)), "all arms depart at the same step or never"),
+        (lines((12, 30, 70), bend=0.03), "no line in the log of the steps"),
+        (lines((1, 2, 3)), "fewer than 4 bins lie before the first departure"),
+        ([one for one in lines((12, 30, 70)) if one.config["lora"].get("r") != 4],
+         "no run of the arm (lora.method=lora, lora.r=4)"),
+    ],
+)  # fmt: skip
+def test_departures_that_cannot_be_seen_are_no_verdict(made: list[Record], words: str) -> None:
+    found = verdict(DEPART, made)
+    assert found.word == "undecided"
+    assert any(words in text for text in found.missing), found.missing
+
+
+@pytest.mark.parametrize(
+    ("ratios", "word"),
+    [
+        ((1.4, 1.5, 1.6, 1.5, 1.4), "supported"),
+        ((0.6, 0.5, 0.6, 0.7, 0.5), "contradicted"),
+        ((0.9, 1.2, 1.1, 0.8, 1.1), "undecided"),
+    ],
+)
+def test_norms_of_b_over_a_are_one_number_a_seed(ratios: Sequence[float], word: str) -> None:
+    made = cell("lora")
+    for one in made:
+        ratio = ratios[SEEDS.index(one.config["seed"])] if one.config["seed"] in SEEDS else 1.0
+        # Two modules of which one is far out: a median does not follow it.
+        norms = {"a": [2.0, 2.0 * ratio], "b": [1.0, ratio], "c": [1.0, 50.0 * ratio]}
+        one.adapter = one.adapter | {"spectra": norms}
+    found = verdict(SPECTRA, made)
+    assert found.word == word
+    if word == "supported":
+        assert found.effect is not None
+        assert found.effect.estimate == pytest.approx(1.48, abs=0.01)
+        made[0].adapter = made[-1].adapter = {"spectra": {"a": [1.0, None]}}
+        for one in made:
+            one.adapter = {}
+        assert "5 of 5 records have no spectra" in verdict(SPECTRA, made).missing[0]
+
+
+CLEAN = {"git_commit": "a" * 40, "git_dirty": False}
+
+
+@pytest.mark.parametrize(
+    ("values", "provenance", "word"),
+    [
+        (3e-14, CLEAN, "supported"),
+        ([3e-14, 1e-3], CLEAN, "undecided"),
+        ([2e-3, 1e-3], CLEAN, "contradicted"),
+        (3e-14, CLEAN | {"git_dirty": True}, "undecided"),
+        (math.nan, CLEAN, "undecided"),
+        (None, CLEAN, "undecided"),
+    ],
+)
+def test_a_measured_number_must_lie_in_the_range_with_all_its_values(
+    values: Any, provenance: dict[str, Any], word: str
+) -> None:
+    tree = {"values": {"difference": values}, "scope": "one machine", "provenance": provenance}
+    found = verdict(MEASURED, [], tree)
+    assert found.word == word
+    assert bool(found.missing) == (word == "undecided")
+
+
+def test_a_measured_number_is_read_from_its_file_or_the_line_that_makes_it_is_named(
+    tmp_path: Path,
+) -> None:
+    assert claims.measured_for([MEASURED, TREND], tmp_path) == {"invariance": {}}
+    [missing] = verdict(MEASURED, []).missing
+    assert missing.endswith("python -m experiments.mechanisms invariance")
+    (folder := tmp_path / "reports" / "measured").mkdir(parents=True)
+    tree = {"values": {"difference": 0.0}, "provenance": CLEAN}
+    (folder / "invariance.json").write_text(json.dumps(tree), encoding="utf-8")
+    read = claims.measured_for([MEASURED], tmp_path)
+    [found] = claims.judge([MEASURED], {}, read)
+    assert found.word == "supported"
+    (folder / "invariance.json").write_text("{", encoding="utf-8")
+    assert claims.measured_for([MEASURED], tmp_path) == {"invariance": {}}
+
+
+def test_a_trend_at_the_edge_of_chance_falls_with_the_number_of_claims(tmp_path: Path) -> None:
+    made = batches((0.1, 0.14, 0.18), noise=0.03)
+    alone = claims.judge([TREND], {"mine": made})
+    many = claims.judge([TREND] * 20, {"mine": made})
+    assert alone[0].word == "supported"
+    assert {one.word for one in many} == {"undecided"}
+    assert "after Holm's adjustment" in many[0].missing[0]
+    table.write([*alone, verdict(BEST, []), verdict(MEASURED, [])], tmp_path)
+    data = json.loads((tmp_path / "claims.json").read_text())
+    assert [one["word"] for one in data] == ["supported", "undecided", "undecided"]
+    assert 0 < data[0]["p_adjusted"] < 0.05
+
+
+@pytest.mark.parametrize(
+    ("claim", "changes", "sentence"),
+    [
+        (TREND, {"of": "gaps"}, "of=gaps: did you mean 'gap'?"),
+        (TREND, {"along": None}, "along and values: name a key of the config and at least 3"),
+        (TREND, {"values": [8, 32]}, "along and values: name a key of the config and at least 3"),
+        (TREND, {"low": None, "margin": None}, "low, high and margin are missing"),
+        (RATIOS, {"numbers": [64]}, "numbers has 1 entries and values 3: as many"),
+        (RATIOS, {"numbers": []}, "values=['w64', 'w128', 'w256']: give numbers above 0"),
+        (RATIOS, {"low": 1.0}, "low=1.0 and high=0.3: low must be the lower"),
+        (RATIOS, {"margin": 0.05}, "margin=0.05: a margin is of a gap; give low and high"),
+        (BEST, {"at_most": 4}, "at_most=4.0: the largest of the values that may be the best one"),
+        (BEST, {"at_most": 128}, "at_most=128.0: no value is above it"),
+        (START, {"control": {}}, "control must name arms that are known to start differently"),
+        (DEPART, {"reference": {}}, "arm and reference must name what the arms"),
+        (SPECTRA, {"low": None}, "low=None and high=None: the ends of the allowed ratios"),
+        (MEASURED, {"key": None}, "measured and key: name a file of outputs/reports/measured"),
+        (MEASURED, {"high": None}, "low and high are missing"),
+    ],
+)
+def test_a_mistake_in_a_claim_of_each_kind_is_one_sentence(
+    tmp_path: Path, claim: Claim, changes: dict[str, Any], sentence: str
+) -> None:
+    own = dataclasses.asdict(claim) | changes
+    tree = {k: v for k, v in own.items() if k not in ("id", "sha256")}
+    (tmp_path / "one.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        claims.load(tmp_path)
+    assert f"one.yaml: {sentence}" in str(caught.value)
