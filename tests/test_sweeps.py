@@ -89,6 +89,18 @@ def test_status_counts_what_is_done_and_what_is_left(tmp_path: Path) -> None:
         assert status.read(tmp_path).to_do == 3
 
 
+def test_a_diverged_run_of_a_tuned_sweep_is_not_to_do(tmp_path: Path) -> None:
+    finished(tmp_path / "0", "a", 0.5)
+    write(tmp_path / "1", "b", "failed", error={"type": "TrainingError", "step": 4})
+    write(tmp_path / "2", "c", "failed", error={"type": "DataError"})
+    plan.write(tmp_path, plan.Plan("tuned", 3, list("abc")))
+    found = status.read(tmp_path)
+    assert found.counts == {"finished": 1, "failed": 1, "diverged": 1}
+    assert (found.to_do, found.settled) == (1, 2)
+    plan.write(tmp_path, plan.Plan("grid", 3, list("abc")))
+    assert status.read(tmp_path).to_do == 2
+
+
 def test_the_table_counts_every_status_and_names_what_failed(tmp_path: Path) -> None:
     for number in range(22):
         finished(tmp_path / str(number), f"run{number}", 0.5, job=number, config={"seed": number})
@@ -164,6 +176,12 @@ def test_clean_shows_and_with_yes_removes_what_settled_runs_left(cli: Cli, tmp_p
         "2/checkpoints", "3/checkpoints", "3/.hydra",
     }  # fmt: skip
     assert "nothing to remove" in cli("clean", "outputs/s", "--yes", module=True).stdout
+
+
+def test_sweeps_in_nested_folders_are_found_and_reports_are_not(tmp_path: Path) -> None:
+    for name in ("s/0", "claims/placement/0", "claims/placement/0/checkpoints/1", "reports/s/0"):
+        write(tmp_path / name, "a")
+    assert cleaning.sweep_folders(tmp_path) == [tmp_path / "claims/placement", tmp_path / "s"]
 
 
 def test_a_run_at_work_is_not_cleaned(tmp_path: Path) -> None:

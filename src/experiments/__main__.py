@@ -12,6 +12,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from experiments import config, dashboard, explain, scoring_verb
+from experiments.claims import verb as claims_verb
 from experiments.errors import ConfigError, ExperimentError
 from experiments.handover import verb
 
@@ -101,11 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     export.set_defaults(verb=_export)
     explain.add_parser(verbs)
     dashboard.add_parser(verbs)
-    claims = verbs.add_parser("claims", help="say which claims the runs at hand support")
-    claims.add_argument("ids", nargs="*", help="files of conf/claims (default: all)")
-    claims.add_argument("--outputs", type=Path, default=Path("outputs"), help="where sweeps are")
-    claims.add_argument("--out", type=Path, help="default: OUTPUTS/reports/claims")
-    claims.set_defaults(verb=_claims)
+    claims_verb.add(verbs.add_parser("claims", help="say which claims the runs at hand support"))
     return parser
 
 
@@ -191,14 +188,22 @@ def _report(given: argparse.Namespace) -> None:
             print(f"wrote {report.items.write(joined, given.out):,} items to {given.out}")
         return
     path: Path = given.path
-    inside_reports = path.resolve().parent.name == "reports"
-    out = given.out or (path if inside_reports else Path("outputs/reports") / path.resolve().name)
+    out = given.out or _report_folder(path)
     left = plan.not_begun(path)
     print(report.summarise(path, left))
     for file in report.write(path, out, left):
         print(f"wrote {file}")
     if sent := report.send(path):
         print(sent)
+
+
+def _report_folder(path: Path) -> Path:
+    """Return where the report of a folder goes: a nested sweep's below the same folders."""
+    whole, outputs = path.resolve(), Path("outputs").resolve()
+    if any(parent.name == "reports" for parent in whole.parents):
+        return path
+    name = whole.relative_to(outputs) if whole.is_relative_to(outputs) else Path(whole.name)
+    return Path("outputs/reports") / (name if name.parts else whole.name)
 
 
 def _verify(given: argparse.Namespace) -> None:
@@ -279,21 +284,6 @@ def _export(given: argparse.Namespace) -> None:
     from experiments import scoring
 
     print(*scoring.export_run(given.run, given.out), sep="\n")
-
-
-def _claims(given: argparse.Namespace) -> None:
-    from experiments import report
-    from experiments.claims import files, measured_for, runs_of, table, verdicts
-
-    root = Path(os.environ.get("EXPERIMENTS_ROOT", ".")).resolve()
-    every = files.load(root / "conf" / "claims")
-    shown = {claim.id for claim in files.load(root / "conf" / "claims", given.ids)}
-    # All claims are one family, whichever are shown.
-    at_hand = runs_of(every, given.outputs), measured_for(every, given.outputs)
-    found = [v for v in verdicts.judge(every, *at_hand) if v.claim.id in shown]
-    print(table.text(found, report.line_width()))
-    for file in table.write(found, given.out or given.outputs / "reports" / "claims"):
-        print(f"wrote {file}")
 
 
 def _read_tools(path: Path | None) -> list[object]:

@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from experiments import config, provenance, records, report
+from experiments import config, provenance, report
 from experiments.config import RunConfig
 from experiments.errors import ConfigError, RecordError, did_you_mean
 from experiments.explain import outcome, showing
 from experiments.explain.outcome import Score
 from experiments.records import Record
-from experiments.report import arms
+from experiments.report import archive, arms
 from experiments.report.arms import Row
 from experiments.report.scores import Kind, Run
 from experiments.report.sentences import counted
@@ -107,19 +107,23 @@ def choose(path: Path, row: str) -> tuple[Row, Record]:
         ConfigError: there is no such row.
         RecordError: there is no record.
     """
-    found = records.read_all(path)
+    found = archive.read_all(path)
     if not found:
         raise RecordError(
             f"{path} holds no record that can be read: name the folder of a report, for example "
             "outputs/reports/NAME."
         )
-    rows = [one for one in arms.build(found, []).rows if one.kind == "tuned"]
+    built = arms.build(found, [])
+    rows = [one for one in built.rows if one.kind == "tuned"]
     for one in rows:
         ordered = sorted((run for run in one.runs if run.finished), key=lambda run: run.seed)
         for run in ordered:
             named = len(row) >= _SHORTEST_ID and run.record.run_id.startswith(row)
             if named or one.label == row:
                 return one, run.record
+    for run in built.runs:  # of a tuned sweep: at another rate than its arm's best one
+        if len(row) >= _SHORTEST_ID and run.finished and run.record.run_id.startswith(row):
+            return Row(built.arm_of(run), [run], "tuned", {}), run.record
     known = did_you_mean(row, [one.label for one in rows] or ["(no finished run)"])
     raise ConfigError(f"--verify '{row}': {path} has no such row and no such run; {known}.")
 

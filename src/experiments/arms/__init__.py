@@ -16,7 +16,7 @@ Every function is pure; what cannot be said is a `Reason` in the result, not an 
 from experiments.arms.contrasts import Contrast, contrast, equal_tuning, family, gain_margin
 from experiments.arms.curves import Optimum, left_out_optima, optimum, rate_ratio
 from experiments.arms.planning import Cell, Design, first_grid, grid_rate, next_cells
-from experiments.arms.reading import Arm, Made, arm_key, mixed, read, repeats
+from experiments.arms.reading import Arm, Made, arm_key, diverged, mixed, read, repeats
 from experiments.arms.reasons import Reason, blocking
 from experiments.arms.regret import Regret, hidden_size_rate, regret, ten_times
 from experiments.arms.tuning import Point, Tuned, tune
@@ -35,6 +35,7 @@ __all__ = [
     "arm_key",
     "blocking",
     "contrast",
+    "diverged",
     "equal_tuning",
     "family",
     "first_grid",

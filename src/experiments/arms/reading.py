@@ -103,6 +103,11 @@ def repeats(found: Iterable[Record], score: str = TUNED_ON) -> NoiseFloor | None
     return statistics.noise_floor([list(own.values()) for own in cells.values()])
 
 
+def diverged(record: Record) -> bool:
+    """Whether a run ended because its loss was not finite: a rate that was tried."""
+    return record.status == "failed" and (record.error or {}).get("step") is not None
+
+
 def mixed(made: Sequence[Record]) -> Iterator[Reason]:
     """Yield a reason for each part of the identity that is not the same in all records."""
     words = {
@@ -150,7 +155,7 @@ def _arm(key: str, label: str, group: Sequence[Record], bases: Mapping[str, Any]
 def _made(record: Record, base: Mapping[str, float]) -> Made | None:
     rate = float(record.config["trainer"]["learning_rate"])
     seed = int(record.config.get("seed") or 0)
-    if record.status == "failed" and (record.error or {}).get("step") is not None:
+    if diverged(record):
         return Made(rate, seed, None, {}, record)  # its loss was not finite
     scores = record.scores.get("tuned", {})
     loss = scores.get(TUNED_ON)

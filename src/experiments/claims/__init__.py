@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import records
 from experiments.claims import measured
 from experiments.claims.claim import Claim
 from experiments.claims.files import load
 from experiments.claims.verdicts import Verdict, judge
 from experiments.records import Record
+from experiments.report import archive
 
 __all__ = ["Claim", "Verdict", "judge", "load", "measured_for", "runs_of"]
 
@@ -32,7 +32,7 @@ def runs_of(claims: Sequence[Claim], outputs: Path) -> dict[str, list[Record]]:
     sweeps = dict.fromkeys(claim.sweep for claim in claims if claim.sweep)
     places = {name: (outputs / name, outputs / "reports" / name) for name in sweeps}
     return {
-        name: [r for folder in folders for r in records.read_all(folder)]
+        name: [r for folder in folders for r in archive.read_all(folder)]
         for name, folders in places.items()
     }
 

@@ -4,12 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments import provenance, records
+from experiments import provenance
 from experiments.errors import RecordError
 from experiments.explain import outcome, trees
 from experiments.explain.outcome import Curve, Score
 from experiments.explain.trees import Part
 from experiments.records import Record
+from experiments.report import archive
 from experiments.report.scores import Kind, Run
 
 _IDENTITY_OF_DATA = "data_fingerprint"
@@ -76,12 +77,12 @@ def explain(a: Path, b: Path) -> Explained:
 
 
 def _run(path: Path) -> Run:
-    if not path.exists():
+    if not archive.holds(path):
         raise RecordError(
             f"explain {path}: there is no such file or folder; name the folder of a run, or one "
             "record of a report, outputs/reports/NAME/runs/ID.json."
         )
-    found, broken = records.read_all(path), records.unreadable(path)
+    found, broken = archive.read_all(path), archive.unreadable(path)
     if broken:
         raise RecordError(f"explain {path}: {broken[0]}")
     if len(found) != 1:

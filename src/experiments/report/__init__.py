@@ -25,6 +25,7 @@ from experiments import records
 from experiments.errors import RecordError
 from experiments.records import Record
 from experiments.report import (
+    archive,
     arms,
     base_models,
     dashboard_page,
@@ -79,7 +80,8 @@ def write(path: Path, out: Path, not_begun: Sequence[Record] = ()) -> list[Path]
     """
     report = _build(path, not_begun)
     content = dict(files.record_files(report))
-    files.refuse_strangers(out, set(content))
+    own = {name for name, _ in files.named(report)}
+    files.refuse_strangers(out, own)
     content["runs.csv"] = files.runs_csv(report).encode()
     content["table.csv"] = files.table_csv(report).encode()
     drawn = dict(figures.draw(report))
@@ -91,6 +93,11 @@ def write(path: Path, out: Path, not_begun: Sequence[Record] = ()) -> list[Path]
         (out / files.NOT_COUNTED).unlink(missing_ok=True)
     for name, text in content.items():
         records.write_whole(out / name, text, advice="name another place with --out")
+    for name in figures.NAMES:  # of an earlier state of the runs
+        for ending in ("png", "svg"):
+            if (file := f"figures/{name}.{ending}") not in content:
+                (out / file).unlink(missing_ok=True)
+    archive.remove_other_form(out, own, set(content))
     return [out / name for name in content]
 
 
@@ -127,7 +134,7 @@ def model_card(record: Record) -> str:
 
 
 def _build(path: Path, not_begun: Sequence[Record]) -> Report:
-    found, broken = records.read_all(path), records.unreadable(path)
+    found, broken = archive.read_all(path), archive.unreadable(path)
     if not found and broken:
         more = f" ({len(broken) - 1} more like it)" if len(broken) > 1 else ""
         raise RecordError(f"{path} holds no record that can be read: {broken[0]}{more}")

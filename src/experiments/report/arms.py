@@ -5,8 +5,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from experiments import config, records, statistics
+from experiments import arms, config, records, statistics
+from experiments.arms import Tuned
 from experiments.records import Record
+from experiments.report import tuned
 from experiments.report.scores import Kind, Run, bounds, dump, mean
 from experiments.statistics import Interval
 
@@ -24,6 +26,10 @@ class Row:
     difference: Interval | None = None
     left: int = 0
     """Runs of the arm that were not begun or have not ended."""
+    tuned: Tuned | None = None
+    """Of a tuned sweep: the arm with its rates; `runs` are those at its best one."""
+    finding: str | None = None
+    """Of a tuned sweep: what may be said of the difference."""
 
     @property
     def seeds(self) -> list[int]:
@@ -59,26 +65,58 @@ class Report:
     """Arm key -> its runs that were not begun or have not ended; they go on by the same line."""
     unreadable: list[str]
     """A sentence for each record that is broken."""
+    tuning: tuned.Tuning | None = None
+    """What a tuned sweep says; its rows are arms at their own best rates."""
 
     @property
     def single(self) -> Run | None:
         """The run, where there is only one."""
         return self.runs[0] if len(self.runs) == 1 and self.runs[0].finished else None
 
+    def arm_of(self, run: Run) -> str:
+        """Return the label of a run's arm."""
+        if self.tuning is None:
+            return self.arms[run.arm_key]
+        return self.tuning.labels.get(arms.arm_key(run.record.config), self.arms[run.arm_key])
+
 
 def build(found: Iterable[Record], unreadable: list[str]) -> Report:
     """Return the report of some records; `unreadable` names those that are broken."""
-    runs, left_out = _select(found)
-    arms = _arm_labels(runs)
-    headline = _headline(runs)
-    left = _unfinished(runs)
-    report = Report(title(runs), runs, left_out, arms, [], headline, left, unreadable)
+    every = list(found)
+    runs, left_out = _select(every)
+    labels, left = _arm_labels(runs), _unfinished(runs)
+    report = Report(title(runs), runs, left_out, labels, [], _headline(runs), left, unreadable)
+    if (tuning := tuned.read(every)) is not None:
+        return _tuned_report(report, tuning)
     if (single := report.single) is not None:
         report.rows = _single_rows(single)
     else:
-        report.rows = [*_base_rows(runs), *_arm_rows(runs, arms, headline)]
+        report.rows = [*_base_rows(runs), *_arm_rows(runs, labels, report.headline)]
         _mark_unfinished(report)
     return report
+
+
+def _tuned_report(report: Report, tuning: tuned.Tuning) -> Report:
+    """Make the rows of a report the arms of a tuned sweep, each at its own best rate."""
+    rows = {one.arm.key: _tuned_row(one, tuning) for one in tuning.arms}
+    count = f"{len(rows)} arms" if len(rows) > 1 else "One arm"
+    report.title = f"{count} at {'their' if len(rows) > 1 else 'its'} best learning rate: " + (
+        report.title
+    )
+    report.rows = [*_base_rows(report.runs), *rows.values()]
+    report.headline, report.tuning = tuning.score, tuning
+    return report
+
+
+def _tuned_row(one: Tuned, tuning: tuned.Tuning) -> Row:
+    runs = [Run(made.record) for made in one.runs.values() if made.record.status == "finished"]
+    row = _row(one.arm.label, runs, "tuned")
+    contrast = tuning.contrasts.get(one.arm.key)
+    if contrast is not None:
+        row.finding = contrast.finding
+        row.difference = contrast.comparison.difference if contrast.comparison else None
+    row.tuned = one
+    return row
 
 
 def _unfinished(runs: Sequence[Run]) -> dict[str, list[Run]]:
@@ -182,9 +220,9 @@ def _base_rows(runs: Sequence[Run]) -> list[Row]:
     return rows
 
 
-def _arm_rows(runs: Sequence[Run], arms: dict[str, str], headline: str | None) -> list[Row]:
+def _arm_rows(runs: Sequence[Run], labels: dict[str, str], headline: str | None) -> list[Row]:
     rows = []
-    for key, label in arms.items():
+    for key, label in labels.items():
         own = [run for run in runs if run.finished and run.arm_key == key]
         if own:
             rows.append(_row(label, own, "tuned"))

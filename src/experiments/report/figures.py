@@ -4,12 +4,17 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from experiments.report import drawing, sweep_figures
+from experiments.report import drawing, rate_figures, sweep_figures
 from experiments.report.arms import Report, Row
 from experiments.report.drawing import BASE_COLOUR, TUNED_COLOUR
 from experiments.report.scores import COLUMNS, by_category
 from experiments.report.tables import heading
 from experiments.statistics import Interval
+
+NAMES = (
+    *("curve", "categories", "arms", "learning_rates", "regret", "differences"),
+    *("learning_curves", "token_classes", "cost"),
+)
 
 
 def draw(report: Report) -> Iterator[tuple[str, bytes]]:
@@ -20,7 +25,13 @@ def draw(report: Report) -> Iterator[tuple[str, bytes]]:
     if run is not None and (groups := by_category(run)):
         yield from drawing.files("categories", _categories(groups))
     if run is None and report.headline is not None:
-        yield from drawing.files("arms", _dots(report.rows, report.headline))
+        # Arms at their best rates lie close together, and all far from the base.
+        rows = [row for row in report.rows if row.tuned is not None or report.tuning is None]
+        if any(report.headline in row.scores for row in rows):
+            yield from drawing.files("arms", _dots(rows, report.headline))
+    if report.tuning is not None:
+        for name, figure in rate_figures.draw(report):
+            yield from drawing.files(name, figure)
     if run is None:
         for name, figure in sweep_figures.draw(report):
             yield from drawing.files(name, figure)

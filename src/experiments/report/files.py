@@ -1,9 +1,7 @@
 """A report in, the files of its folder out, and back: a report is made again from its records."""
 
 import csv
-import dataclasses
 import io
-import json
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,11 +11,11 @@ from typing import Any
 from experiments import records
 from experiments.errors import RecordError
 from experiments.records import Record
-from experiments.report import base_models, memory, sentences
+from experiments.report import archive, base_models, memory, sentences
 from experiments.report.arms import Report, Row
 from experiments.report.scores import COLUMNS, Run
 from experiments.report.sentences import counted
-from experiments.report.tables import escaped, grids, markdown, verdict
+from experiments.report.tables import escaped, finding, grids, markdown, verdict
 from experiments.statistics import Interval
 
 NOT_COUNTED = "runs/not_counted.txt"
@@ -30,14 +28,8 @@ _ABSOLUTE = re.compile(_START + r"""(?:(?!(?<=:)//[^/])~?/|(?<=[=,:\[({'"])~[\w.
 
 def record_files(report: Report) -> Iterator[tuple[str, bytes]]:
     """Yield every record, those left out as well, and the items of the runs in the tables."""
-    for run in report.runs:
-        yield f"runs/{run.record.run_id}.json", _as_json(run.record)
-        if run.finished and (items := _items_file(run.record)):
-            yield f"runs/{run.record.run_id}.{records.ITEMS_NAME}", items.read_bytes()
-    seen: dict[str, int] = {}
-    for record in report.left_out:
-        seen[record.run_id] = seen.get(record.run_id, 1) + 1
-        yield f"runs/{record.run_id}.{seen[record.run_id]}.json", _as_json(record)
+    shown = {run.record.run_id for row in report.rows for run in row.runs if run.finished}
+    yield from archive.files(named(report), shown)
     if report.unreadable:
         yield NOT_COUNTED, "".join(f"{sentence}\n" for sentence in report.unreadable).encode()
 
@@ -48,15 +40,9 @@ def not_counted(folder: Path) -> list[str]:
     return file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
 
 
-def _items_file(record: Record) -> Path | None:
-    names = (records.ITEMS_NAME, f"{record.run_id}.{records.ITEMS_NAME}")
-    return next((f for name in names if (f := record.folder / name).is_file()), None)
-
-
-def _as_json(record: Record) -> bytes:
-    stored = (f.name for f in dataclasses.fields(record) if f.metadata.get("stored", True))
-    tree = {name: getattr(record, name) for name in stored}
-    return (json.dumps(tree, indent=1, ensure_ascii=False) + "\n").encode()
+def named(report: Report) -> list[tuple[str, Record]]:
+    """Return name and record of every run, those in the tables first."""
+    return archive.named([*(run.record for run in report.runs), *report.left_out])
 
 
 def refuse_strangers(out: Path, own: set[str]) -> None:
@@ -66,11 +52,11 @@ def refuse_strangers(out: Path, own: set[str]) -> None:
             f"{out} is a folder of runs: write the report elsewhere, for example to "
             f"outputs/reports/{out.resolve().name}."
         )
-    strangers = [f for f in (out / "runs").glob("*.json") if f"runs/{f.name}" not in own]
+    strangers = [name for name in archive.there(out) if name not in own]
     if strangers:
         raise RecordError(
             f"{out / 'runs'} holds {counted(len(strangers), 'record')} that the report would not "
-            f"contain (first: {strangers[0].name}): choose another folder, or remove that one."
+            f"contain (first: {strangers[0]}): choose another folder, or remove that one."
         )
 
 
@@ -81,7 +67,7 @@ def runs_csv(report: Report) -> str:
     header = ["run_id", "status", "job", "arm", "seed", "overrides"]
     header += [*keys, "base calls/exact", "total_seconds", "train_seconds"]
     header += ["trainable_parameters", "git_commit", "git_dirty"]
-    return _csv([header, *(_run_line(run, report.arms[run.arm_key], keys) for run in report.runs)])
+    return _csv([header, *(_run_line(run, report.arm_of(run), keys) for run in report.runs)])
 
 
 def _run_line(run: Run, arm: str, keys: Sequence[str]) -> list[Any]:
@@ -104,13 +90,15 @@ def table_csv(report: Report) -> str:
     header += [f"{key}{end}" for key in keys for end in ("", " low", " high", " n")]
     header += [f"difference{end}" for end in (" in", "", " low", " high", " n", " verdict")]
     header += ["train_seconds", "trainable_parameters"]
+    header += _RATES if report.tuning else []
     lines = []
     for row in report.rows:
         over = next((interval.over for interval in row.scores.values()), None)
         line: list[Any] = [row.label, len(row.runs) if row.kind == "tuned" else None, over]
         for key in keys:
             line += _ends(row.scores.get(key))
-        lines.append([*line, *_difference_cells(report, row), row.seconds(), row.parameters()])
+        line += [*_difference_cells(report, row), row.seconds(), row.parameters()]
+        lines.append(line + (_rate_cells(row) if report.tuning else []))
     return _csv([header, *lines])
 
 
@@ -120,7 +108,18 @@ def _difference_cells(report: Report, row: Row) -> list[Any]:
         difference = report.single.gain(key)  # to the base, paired by test row
     if key is None or difference is None:
         return [None] * 6
-    return [key, *_ends(difference), verdict(difference, key)]
+    return [key, *_ends(difference), finding(row, key) or verdict(difference, key)]
+
+
+_RATES = ["best_rate", "optimum_rate", "optimum_rate low", "optimum_rate high", "rates_tried"]
+
+
+def _rate_cells(row: Row) -> list[Any]:
+    if row.tuned is None:
+        return [None] * len(_RATES)
+    best = row.tuned.optimum
+    ends = [None] * 3 if best is None else [best.estimate, best.low, best.high]
+    return [row.tuned.best, *ends, len(row.tuned.curve)]
 
 
 def _ends(interval: Interval | None) -> list[Any]:

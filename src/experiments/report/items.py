@@ -16,7 +16,7 @@ from typing import Any
 from experiments import records, statistics
 from experiments.errors import RecordError
 from experiments.records import Record
-from experiments.report import tables
+from experiments.report import archive, tables
 from experiments.report.scores import Kind, direction
 
 _READING = (
@@ -132,7 +132,7 @@ def write(joined: Join, out: Path) -> int:
 
 
 def _side(path: Path) -> Side:
-    found, broken = records.read_all(path), records.unreadable(path)
+    found, broken = archive.read_all(path), archive.unreadable(path)
     if broken:
         raise RecordError(f"--items {path}: {broken[0]}")
     if len(found) != 1:
@@ -142,7 +142,7 @@ def _side(path: Path) -> Side:
             "report, outputs/reports/NAME/runs/ID.json."
         )
     [record] = found
-    entries: list[Any] = records.items(record)
+    entries: list[Any] = archive.items(record)
     if not all(isinstance(entry, dict) for entry in entries):
         raise RecordError(f"--items {path}: a line of its items is no JSON object: score it again.")
     kind: Kind = "tuned" if any(entry.get("model") == "tuned" for entry in entries) else "base"

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
-from experiments import metrics, records, statistics
+from experiments import metrics, statistics
 from experiments.config import EXECUTION_KEYS
 from experiments.records import Record
+from experiments.report import archive
 from experiments.statistics import Bounds, Direction, Interval
 
 Kind = Literal["base", "tuned"]
@@ -96,7 +97,7 @@ class Run:
 
     @cached_property
     def _items(self) -> list[dict[str, Any]]:
-        return records.items(self.record)
+        return archive.items(self.record)
 
     def _test_items(self) -> Iterator[dict[str, Any]]:
         return (item for item in self._items if item["split"] == "test")

@@ -1,13 +1,15 @@
 """A report in, the sentences below its tables out: what the intervals cover, what is missing."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from experiments import records
+from experiments import arms, records
 from experiments.records import Record
 from experiments.report.arms import Report, Row
 from experiments.report.scores import COLUMNS, Run, dump
 from experiments.report.tables import is_flat, main_scores
+from experiments.report.tuned import Tuning
 
 _IDENTITY = {
     "code_sha256": (),
@@ -28,11 +30,13 @@ def write(report: Report) -> Iterator[str]:
     elif report.rows:
         yield from _sweep_captions(report)
     yield from _warnings(report.runs)
+    tried = [run for run in report.runs if report.tuning and arms.diverged(run.record)]
     if report.single is None:
-        yield _footer([run.record.status for run in report.runs])
+        statuses = [run.record.status for run in report.runs if run not in tried]
+        yield _footer([*statuses, *("diverged" for _ in tried)])
     yield from _unfinished(report)
     for run in report.runs:
-        if run.record.status in ("failed", "oom"):
+        if run.record.status in ("failed", "oom") and run not in tried:
             yield f"Failed: {_failure(run.record)}"
     if report.left_out:
         yield (
@@ -44,12 +48,18 @@ def write(report: Report) -> Iterator[str]:
 
 
 def _footer(statuses: Sequence[str]) -> str:
-    order = sorted((*records.STATUSES, records.NOT_BEGUN), key=lambda status: status != "finished")
+    every = (*records.STATUSES, records.NOT_BEGUN, "diverged")
+    order = sorted(every, key=lambda status: status != "finished")
     return ", ".join(f"{statuses.count(s)} {s}" for s in order if s in statuses) + "."
 
 
 def _unfinished(report: Report) -> Iterator[str]:
     """Yield a sentence for each arm that waits for its line: which seeds are to come, how far."""
+    if report.tuning is not None:  # a line a rate would be many
+        waiting = [run for runs in report.unfinished.values() for run in runs if _waits(run.record)]
+        for label, count in Counter(map(report.arm_of, waiting)).items():
+            yield f"Unfinished: {label}: {counted(count, 'run')}; the line that made it goes on."
+        return
     for key, runs in report.unfinished.items():
         said = [f"seed {run.seed} {_how_far(run.record)}" for run in runs if _waits(run.record)]
         if said:
@@ -108,6 +118,9 @@ def _sweep_captions(report: Report) -> Iterator[str]:
         )
     if any(row.kind == "base" for row in report.rows):
         yield "The untuned base has no seed: its 95 % interval is over test rows."
+    if report.tuning is not None:
+        yield from _tuned(report.tuning)
+        return
     if len(tuned) > 1 and report.headline:
         yield (
             f"Difference: {COLUMNS[report.headline]} minus that of {tuned[0].label}, paired by "
@@ -115,6 +128,19 @@ def _sweep_captions(report: Report) -> Iterator[str]:
             "Each arm is compared on its own, without a correction for the number of arms."
         )
     yield from _unequal(tuned)
+
+
+def _tuned(tuning: Tuning) -> Iterator[str]:
+    """Yield what the columns of a tuned sweep are, and what `experiments.arms` says of its arms."""
+    yield (
+        "Each arm stands at the learning rate with the lowest mean validation loss over its "
+        "seeds; the optimum is that of a parabola through the rates nearby, with its 95 % "
+        "bootstrap interval over seeds (?: beyond the fitted rates)."
+    )
+    for label, rates in tuning.diverged().items():
+        listed = ", ".join(f"{rate:.3g}" for rate in rates)
+        yield f"{label}: training diverged at {listed}, which counts as tried."
+    yield from tuning.notes
 
 
 def _unequal(tuned: Sequence[Row]) -> Iterator[str]:

@@ -13,11 +13,12 @@ from experiments.report import drawing
 from experiments.report.arms import Report, Row
 from experiments.report.drawing import BASE_COLOUR
 from experiments.report.scores import COLUMNS, mean
-from experiments.report.tables import heading, verdict
+from experiments.report.tables import finding, heading
 from experiments.statistics import Interval
 from experiments.token_classes import CLASSES
 
-_VERDICT_COLOURS = {"better": "#1b7f4d", "worse": "#b5382a"}
+_VERDICT_COLOURS = {"better": "#1b7f4d", "worse": "#b5382a", "tied": "#1f5fa8"}
+_LOGGED = {"validation": "validation_nll", "training": "loss"}
 _MOST_ARMS = 10  # colours that the eye tells apart, in matplotlib's tab10
 
 
@@ -26,11 +27,17 @@ def draw(report: Report) -> Iterator[tuple[str, Any]]:
     arms = [row for row in report.rows if row.kind == "tuned" and row.runs]
     key = report.headline
     if key is not None and (compared := [row for row in arms if _has_width(row.difference)]):
-        yield "differences", _differences(arms[0], compared, key)
+        references = report.tuning.references if report.tuning else []
+        whose = arms[0].label if len(references) < 2 else "the first arm that differs in lora alone"
+        margin = references[0].margin if len(references) == 1 else None
+        yield "differences", _differences(whose, compared, key, margin)
     if len(arms) > _MOST_ARMS:
         return
-    if curves := {row.label: found for row in arms if (found := _curves(row))}:
-        yield "learning_curves", _learning_curves(arms, curves)
+    for what in ("validation", "training"):  # short runs are validated at their end alone
+        curves = {row.label: found for row in arms if (found := _curves(row, _LOGGED[what]))}
+        if any(len(points) > 1 for found in curves.values() for points in found):
+            yield "learning_curves", _learning_curves(arms, curves, what)
+            break
     if classes := [name for name in CLASSES if any(_class_key(name) in r.scores for r in arms)]:
         yield "token_classes", _token_classes(arms, classes)
     if key is not None and len(arms) > 1 and (costs := _costs(arms, key)):
@@ -45,16 +52,21 @@ def _colour(arms: Sequence[Row], row: Row) -> str:
     return f"C{arms.index(row)}"
 
 
-def _differences(reference: Row, rows: Sequence[Row], key: str) -> Any:
-    """Draw each arm's difference to the first arm with its interval, coloured by the verdict."""
+def _differences(reference: str, rows: Sequence[Row], key: str, margin: float | None) -> Any:
+    """Draw each arm's difference to the first arm with its interval, coloured by the verdict.
+
+    The band of a tuned sweep holds the differences that do not matter.
+    """
     from matplotlib.ticker import MaxNLocator
 
     figure, axes = drawing.axes(7, 1.4 + 0.45 * len(rows), "x")
     axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.axvline(0, color=BASE_COLOUR, linewidth=1)
+    if margin is not None:
+        axes.axvspan(-margin, margin, color=BASE_COLOUR, alpha=0.15, linewidth=0)
     for at, row in enumerate(rows):
         assert row.difference is not None
-        words = verdict(row.difference, key)
+        words = finding(row, key)
         colour = _VERDICT_COLOURS.get(words, BASE_COLOUR)
         error = drawing.errors([row.difference])
         axes.errorbar([row.difference.estimate], [at], xerr=error, fmt="o", color=colour, capsize=3)
@@ -69,56 +81,59 @@ def _differences(reference: Row, rows: Sequence[Row], key: str) -> Any:
         )
     axes.set_yticks(range(len(rows)), [textwrap.fill(row.label, 36) for row in rows])
     axes.set_ylim(len(rows) - 0.5, -0.7)
-    axes.set_xlabel(
-        f"{heading(key)}, difference to {reference.label}\npaired by seed, 95 % intervals"
-    )
+    how = "paired by seed, 95 % intervals"
+    if margin is not None:
+        how += f"; shaded: within the margin of {margin:.2g}"
+    axes.set_xlabel(f"{heading(key)}, difference to {reference}\n{how}")
     return figure
 
 
-def _curves(row: Row) -> list[dict[int, float]]:
-    """Return the validation losses of each seed, step -> NLL; steps from 1, as the axis is log."""
+def _curves(row: Row, key: str) -> list[dict[int, float]]:
+    """Return the losses of each seed, step -> NLL; steps from 1, as the axis is log."""
     found = []
     for run in row.runs:
         points = {
-            int(p["step"]): p["validation_nll"]
+            int(p["step"]): p[key]
             for p in run.record.curve
-            if p.get("validation_nll") is not None and p.get("step", 0) >= 1
+            if p.get(key) is not None and p.get("step", 0) >= 1
         }
         if points and all(map(math.isfinite, points.values())):
-            found.append(points)
+            found.append(_by_tenths(points) if key == _LOGGED["training"] else points)
     return found
 
 
-def _learning_curves(arms: Sequence[Row], curves: dict[str, list[dict[int, float]]]) -> Any:
-    """Draw the mean validation loss of each arm, and thinly each seed."""
+def _by_tenths(points: dict[int, float]) -> dict[int, float]:
+    """Return the mean loss of each tenth of a decade: that of one batch is mostly its rows'."""
+    groups: dict[int, list[int]] = {}
+    for step in sorted(points):
+        groups.setdefault(math.floor(10 * math.log10(step) + 1e-9), []).append(step)
+    return {steps[-1]: mean([points[step] for step in steps]) for steps in groups.values()}
+
+
+def _learning_curves(
+    arms: Sequence[Row], curves: dict[str, list[dict[int, float]]], what: str
+) -> Any:
+    """Draw the mean loss of each arm over its seeds, and of few evaluations thinly each seed."""
+    few = what == "validation"
     figure, axes = drawing.axes(7, 4.2, "both")
     for row in arms:
         seeds, colour = curves.get(row.label, []), _colour(arms, row)
         if not seeds:
             continue
-        for points in seeds if len(seeds) > 1 else ():
+        for points in seeds if few and len(seeds) > 1 else ():
             axes.plot(*zip(*sorted(points.items()), strict=True), color=colour, alpha=0.3, lw=0.8)
         common = sorted(set.intersection(*(set(points) for points in seeds)))
-        means = [mean([points[step] for points in seeds]) for step in common]
-        axes.plot(common, means, color=colour, marker="o", ms=3.5, label=row.label)
+        averages = [mean([points[step] for points in seeds]) for step in common]
+        axes.plot(common, averages, color=colour, marker="o", ms=3.5, label=row.label)
     axes.set_xscale("log")
     axes.set_yscale("log")
-    _plain_ticks(axes.xaxis, axes.get_xlim())
-    _plain_ticks(axes.yaxis, axes.get_ylim())
+    drawing.plain_ticks(axes.xaxis, axes.get_xlim())
+    drawing.plain_ticks(axes.yaxis, axes.get_ylim())
     axes.set_xlabel("optimiser step (log)")
-    axes.set_ylabel("validation NLL, nats per token (log)")
-    _legend(figure, axes)
+    means = "" if few else "\nmeans over tenths of a decade of steps"
+    axes.set_ylabel(f"{what} NLL, nats per token (log){means}")
+    drawing.legend(figure, axes)
     return figure
-
-
-def _plain_ticks(axis: Any, limits: tuple[float, float]) -> None:
-    """Write 0.05 and 300 instead of powers; within a decade, the ticks between its ends too."""
-    from matplotlib.ticker import FuncFormatter, NullFormatter
-
-    plain = FuncFormatter(lambda value, _: f"{value:g}")
-    axis.set_major_formatter(plain)
-    axis.set_minor_formatter(plain if limits[1] < 10 * limits[0] else NullFormatter())
-    axis.set_tick_params(which="minor", labelsize=7)
 
 
 def _class_key(name: str) -> str:
@@ -153,7 +168,7 @@ def _token_classes(arms: Sequence[Row], classes: Sequence[str]) -> Any:
         "NLL, nats per token (log), 95 % intervals as in the table\n"
         "(bars that reach 0 end at a tenth)"
     )
-    _legend(figure, axes)
+    drawing.legend(figure, axes)
     return figure
 
 
@@ -204,8 +219,8 @@ def _cost(arms: Sequence[Row], costs: dict[str, list[float]], key: str) -> Any:
         if max(values) > 10 * min(values):
             axes.set_xscale("log")
         axes.set_xlabel(name)
-    panels[0].set_ylabel(COLUMNS[key] + ", 95 % intervals as in the table")
-    _legend(figure, panels[0])
+    panels[0].set_ylabel(COLUMNS[key] + "\n95 % intervals as in the table")
+    drawing.legend(figure, panels[0])
     return figure
 
 
@@ -224,12 +239,3 @@ def pareto_front(costs: Sequence[float], qualities: Sequence[float]) -> list[int
         if not front or qualities[at] > qualities[front[-1]]:
             front.append(at)
     return front
-
-
-def _legend(figure: Any, axes: Any) -> None:
-    handles, labels = axes.get_legend_handles_labels()
-    if len(labels) > 1:
-        figure.legend(
-            handles, labels, loc="outside upper left", ncols=min(len(labels), 2), frameon=False,
-            fontsize=8,
-        )  # fmt: skip

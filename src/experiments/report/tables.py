@@ -57,6 +57,11 @@ def verdict(difference: Interval | None, key: str) -> str:
     return statistics.verdict_words(difference, direction(key))
 
 
+def finding(row: Row, key: str) -> str:
+    """Return the words for a row's difference: a tuned sweep's finding, else by its interval."""
+    return row.finding or verdict(row.difference, key)
+
+
 def grids(report: Report) -> list[Grid]:
     """Return the tables of a report; none where no run has a score to show."""
     if not main_scores(report.rows):
@@ -65,7 +70,7 @@ def grids(report: Report) -> list[Grid]:
         run = report.single
         more = (*_category_grids(run), *_benchmark_grids(run), *_token_class_grids(run))
         return [_single_grid(report.rows, run), *more]
-    return [_sweep_grid(report)]
+    return [_sweep_grid(report) if report.tuning is None else _tuned_grid(report)]
 
 
 def _single_grid(rows: Sequence[Row], run: Run) -> Grid:
@@ -140,6 +145,51 @@ def _sweep_grid(report: Report) -> Grid:
         line.append("-" if seconds is None else f"{seconds:.0f}")
         lines.append(line + [cell_text(row.scores.get(one)) for one in columns])
     return Grid(header, lines)
+
+
+def _tuned_grid(report: Report) -> Grid:
+    """Return the table of arms at their own best rates: how they were tuned, then their scores."""
+    columns, key = main_scores(report.rows), str(report.headline)
+    columns.pop(key, None)
+    assert report.tuning is not None, "the caller asks"
+    first = {one.arm.arm.key for one in report.tuning.references}
+    whose = "first arm" if len(first) == 1 else "reference above"
+    header = ["arm", "best rate", "optimum", "rates (within 3 steps of the best)", "seeds"]
+    header += [heading(key), f"difference to {whose}", "it is", "train seconds", *columns.values()]
+    lines = []
+    for row in report.rows:
+        is_first = row.tuned is not None and row.tuned.arm.key in first
+        gap = ("reference", "-") if is_first else (_digits(row.difference, "+"), row.finding or "-")
+        seconds = row.seconds()
+        line = [row.label, *_rates(row), _seeds(row), _digits(row.scores.get(key)), *gap]
+        line.append("-" if seconds is None else f"{seconds:.1f}")
+        lines.append(line + [cell_text(row.scores.get(one)) for one in columns])
+    return Grid(header, lines)
+
+
+def _rates(row: Row) -> list[str]:
+    """Return the chosen rate, the optimum between the rates, and how many were tried."""
+    if row.tuned is None:
+        return ["-"] * 3
+    best, found = row.tuned.best, row.tuned.optimum
+    ends = (
+        ["?" if end is None else f"{end:.3g}" for end in (found.low, found.high)] if found else []
+    )
+    return [
+        "-" if best is None else f"{best:.3g}",
+        f"{found.estimate:.3g} [{', '.join(ends)}]" if found else "-",
+        f"{len(row.tuned.curve)} ({len(row.tuned.near)})",
+    ]
+
+
+def _digits(interval: Interval | None, sign: str = "") -> str:
+    """Return four decimals: arms at their best rates lie closer together than at a shared one."""
+    if interval is None:
+        return "-"
+    text = f"{interval.estimate:{sign}.4f}"
+    if interval.low is None or interval.high is None:
+        return text
+    return f"{text} [{interval.low:.4f}, {interval.high:.4f}]"
 
 
 def _seeds(row: Row) -> str:

@@ -4,6 +4,7 @@ Adapters, records, items and configs are never among them, nor the checkpoints o
 settled: it goes on from them.
 """
 
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -96,9 +97,15 @@ def remove(found: list[Leftover]) -> Iterator[Path]:
 
 
 def sweep_folders(outputs: Path) -> list[Path]:
-    """Return the folders of outputs/ that hold runs, without the committed reports."""
-    return sorted(
-        folder
-        for folder in outputs.glob("*")
-        if folder.name != "reports" and any(folder.glob(f"*/{records.FILE_NAME}"))
-    )
+    """Return the folders below outputs/ that hold runs, without the committed reports.
+
+    A sweep whose name has a slash lies deeper; what lies inside a run is not looked through.
+    """
+    found = set()
+    for place, folders, files in os.walk(outputs):
+        if records.FILE_NAME in files:
+            found.add(Path(place).parent)
+            folders.clear()
+        elif Path(place) == outputs and "reports" in folders:
+            folders.remove("reports")
+    return sorted(found - {outputs.parent})

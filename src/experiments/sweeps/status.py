@@ -6,13 +6,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from experiments import metrics, records
+from experiments import arms, metrics, records
 from experiments.errors import RecordError
 from experiments.records import Record
 from experiments.sweeps import plan
 
 # A record this far ahead of our clock was written by a machine whose clock is another.
 _SKEW = timedelta(seconds=30)
+_DIVERGED = "diverged"
+_SETTLED = (*records.SETTLED, _DIVERGED)
+_ORDER = ("finished", *records.STATUSES, _DIVERGED)
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,8 @@ class Status:
     """How far a sweep is."""
 
     counts: dict[str, int]
-    """Status -> runs; a `running` one whose process is gone counts as interrupted."""
+    """Status -> runs; a `running` one whose process is gone counts as interrupted, and one of a
+    tuned sweep that failed because its loss was not finite as diverged: its rate was tried."""
     to_do: int
     """Runs that are not settled and not running."""
     hours_left: float | None
@@ -32,8 +36,8 @@ class Status:
 
     @property
     def settled(self) -> int:
-        """Runs that are finished or pruned."""
-        return sum(self.counts.get(name, 0) for name in records.SETTLED)
+        """Runs that the same line leaves as they are."""
+        return sum(self.counts.get(name, 0) for name in _SETTLED)
 
     def __str__(self) -> str:
         """Say it in a line."""
@@ -60,9 +64,10 @@ def read(sweep_dir: Path) -> Status:
     runs = plan.newest(found)
     if planned is not None and planned.run_ids:  # an edited sweep leaves other runs beside its own
         runs = [record for record in runs if record.run_id in set(planned.run_ids)]
-    states = Counter(_state(record) for record in runs)
+    tunes = planned is not None and planned.kind == "tuned"
+    states = Counter(_DIVERGED if tunes and arms.diverged(r) else _state(r) for r in runs)
     total = planned.total if planned is not None else len(runs)
-    settled = sum(states[name] for name in records.SETTLED)
+    settled = sum(states[name] for name in _SETTLED)
     to_do = max(0, total - settled - states["running"])
     seconds = [r.timing["total_seconds"] for r in runs if _timed(r)]
     left, leader = None, best(runs)
@@ -70,7 +75,7 @@ def read(sweep_dir: Path) -> Status:
         each = sum(seconds) / len(seconds) / max(1, states["running"])
         left = (to_do + states["running"] / 2) * each / 3600
     return Status(
-        {name: states[name] for name in ("finished", *records.STATUSES) if states[name]},
+        {name: states[name] for name in _ORDER if states[name]},
         to_do,
         left,
         leader,

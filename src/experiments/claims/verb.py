@@ -1,0 +1,67 @@
+"""The verb `claims` of `python -m experiments`: its options in, the table of verdicts out."""
+
+import argparse
+import os
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from experiments.errors import ConfigError
+
+if TYPE_CHECKING:
+    from experiments.claims import Claim
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Give the parser the options of the verb."""
+    parser.add_argument("ids", nargs="*", help="files of conf/claims (default: all)")
+    parser.add_argument("--run", action="store_true", help="first make the runs that they need")
+    parser.add_argument("--plan", action="store_true", help="say what --run would make, and stop")
+    parser.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="processes that share the runs of a sweep (default: one a GPU, or one a core)",
+    )
+    parser.add_argument("--outputs", type=Path, default=Path("outputs"), help="where sweeps are")
+    parser.add_argument("--out", type=Path, help="default: OUTPUTS/reports/claims")
+    parser.set_defaults(verb=_claims)
+
+
+def _claims(given: argparse.Namespace) -> None:
+    from experiments import report
+    from experiments.claims import files, measured_for, running, runs_of, table, verdicts
+
+    root = Path(os.environ.get("EXPERIMENTS_ROOT", ".")).resolve()
+    every = files.load(root / "conf" / "claims")
+    chosen = files.load(root / "conf" / "claims", given.ids)
+    problems = _run(given, chosen, root) if given.run or given.plan else []
+    if given.plan:
+        return
+    shown = {claim.id for claim in chosen}
+    # All claims are one family, whichever are shown.
+    at_hand = runs_of(every, given.outputs), measured_for(every, given.outputs)
+    found = [v for v in verdicts.judge(every, *at_hand) if v.claim.id in shown]
+    print(table.text(found, report.line_width()))
+    for file in table.write(found, given.out or given.outputs / "reports" / "claims"):
+        print(f"wrote {file}")
+    running.refuse(problems)
+
+
+def _run(given: argparse.Namespace, chosen: "Sequence[Claim]", root: Path) -> list[str]:
+    """Say what the claims need and, unless only that was asked for, make it."""
+    from experiments import report
+    from experiments.claims import running
+
+    if given.workers is not None and given.workers < 1:
+        raise ConfigError(f"--workers {given.workers}: give 1 or more; 1 starts no other process.")
+    steps = running.plan(chosen, given.outputs, root, given.workers)
+    print(running.text(steps, given.workers, report.line_width()), flush=True)
+    if given.plan:
+        return []
+    options = ["--outputs", str(given.outputs)] if given.outputs != Path("outputs") else []
+    options += ["--out", str(given.out)] if given.out else []
+    options += ["--workers", str(given.workers)] if given.workers else []
+    words = ["python", "-m", "experiments", "claims", *given.ids, "--run", *options]
+    return running.run(steps, given.outputs, shlex.join(words))

@@ -1,0 +1,188 @@
+"""The records of a report's folder: a file a run, or all in one file where they are many.
+
+    runs/ID.json, runs/ID.items.jsonl.gz       up to MANY records
+    runs/records.jsonl.gz, runs/items.jsonl.xz more: a line a record, a line an item
+
+Runs of one sweep repeat each other, above all in what the untuned base answered: together their
+items take a third of the room that they take apart. Whoever reads records of a report reads both
+forms through here; `runs/ID.json` names a record in either. The folders of runs have one form.
+"""
+
+import dataclasses
+import functools
+import gzip
+import json
+import lzma
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments import records
+from experiments.errors import RecordError
+from experiments.records import Record
+
+MANY = 50
+FOLDER = "runs"
+RECORDS, ITEMS = "records.jsonl.gz", "items.jsonl.xz"
+_RUN = "run_id"
+
+
+def files(named: Sequence[tuple[str, Record]], with_items: set[str]) -> Iterator[tuple[str, bytes]]:
+    """Yield the files that hold some records, the same bytes each time.
+
+    Args:
+        named: name, unique, and record; `named` gives them.
+        with_items: names of the records whose items are kept too.
+    """
+    kept = [(name, record) for name, record in named if name in with_items]
+    if len(named) > MANY:
+        lines = "".join(_json(record, indent=None) for _, record in named)
+        yield f"{FOLDER}/{RECORDS}", gzip.compress(lines.encode(), mtime=0)
+        if found := "".join(_item_lines(record for _, record in kept)):
+            yield f"{FOLDER}/{ITEMS}", lzma.compress(found.encode("utf-8", "replace"), preset=9)
+        return
+    for name, record in named:
+        yield f"{FOLDER}/{name}.json", _json(record, indent=1).encode()
+    for name, record in kept:
+        if content := _items_file(record):
+            yield f"{FOLDER}/{name}.{records.ITEMS_NAME}", content
+
+
+def named(found: Iterable[Record]) -> list[tuple[str, Record]]:
+    """Return each record with its name: the run's id, and `ID.2` for another record of it."""
+    seen: dict[str, int] = {}
+    names = []
+    for record in found:
+        number = seen[record.run_id] = seen.get(record.run_id, 0) + 1
+        names.append((record.run_id if number == 1 else f"{record.run_id}.{number}", record))
+    return names
+
+
+def there(out: Path) -> dict[str, Path]:
+    """Return name of a record -> file that holds it, of a report's folder as it is on disk."""
+    found = {file.stem: file for file in sorted((out / FOLDER).glob("*.json"))}
+    packed = out / FOLDER / RECORDS
+    return found | ({name: packed for name, _ in _packed(packed)} if packed.is_file() else {})
+
+
+def remove_other_form(out: Path, own: Iterable[str], written: set[str]) -> None:
+    """Remove the records of this report that are now held in the other form.
+
+    Args:
+        out: a report's folder.
+        own: names of the report's records.
+        written: the files of the report.
+    """
+    names = [f"{name}.{ending}" for name in own for ending in ("json", records.ITEMS_NAME)]
+    for name in (RECORDS, ITEMS, *names):
+        if f"{FOLDER}/{name}" not in written:
+            (out / FOLDER / name).unlink(missing_ok=True)
+
+
+def read_all(path: Path) -> list[Record]:
+    """Return the records of a run, a sweep, a report, or one of a report's; as `records.read_all`.
+
+    Raises:
+        RecordError: the compressed file is not whole, or one of a newer program.
+    """
+    packed = [record for _, record in _wanted(path)]
+    found = packed if packed and not path.exists() else [*records.read_all(path), *packed]
+    return sorted(found, key=lambda r: (r.job is None, r.job or 0, r.started_at, str(r.folder)))
+
+
+def unreadable(path: Path) -> list[str]:
+    """Return a sentence for each record that `read_all` leaves out."""
+    return records.unreadable(path) if path.exists() and path.name != RECORDS else []
+
+
+def holds(path: Path) -> bool:
+    """Whether there is such a file or folder, or such a record in a report's compressed file."""
+    return path.exists() or bool(_wanted(path))
+
+
+def items(record: Record) -> list[dict[str, Any]]:
+    """Return the per-item results of a record; empty if they are not there.
+
+    Raises:
+        RecordError: their file is not whole.
+    """
+    file = record.folder / ITEMS
+    if record.folder.name != FOLDER or not file.is_file():
+        return records.items(record)
+    at = file.stat()
+    return _packed_items(file, at.st_mtime_ns, at.st_size).get(record.run_id, [])
+
+
+def _wanted(path: Path) -> list[tuple[str, Record]]:
+    if path.name == RECORDS and path.is_file():
+        return _packed(path)
+    if (packed := path / FOLDER / RECORDS).is_file():
+        return _packed(packed)
+    if path.suffix == ".json" and not path.exists() and (path.parent / RECORDS).is_file():
+        return [one for one in _packed(path.parent / RECORDS) if one[0] == path.stem]
+    return []
+
+
+def _packed(file: Path) -> list[tuple[str, Record]]:
+    try:
+        with gzip.open(file, "rt", encoding="utf-8") as lines:
+            return named([_record(json.loads(line), file) for line in lines])
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zlib.error) as error:
+        raise RecordError(
+            f"{file} is not whole ({error}): get it again, or write the report anew from its runs."
+        ) from error
+
+
+def _record(tree: dict[str, Any], file: Path) -> Record:
+    version = tree["schema_version"]
+    if version > records.SCHEMA_VERSION:
+        raise RecordError(
+            f"{file} has schema version {version}, this program reads up to "
+            f"{records.SCHEMA_VERSION}: update it."
+        )
+    # null is "not known", which is the default
+    known = {name: tree[name] for name in _stored() if tree.get(name) is not None}
+    return Record(**known, folder=file.parent)
+
+
+def _stored() -> list[str]:
+    return [f.name for f in dataclasses.fields(Record) if f.metadata.get("stored", True)]
+
+
+def _json(record: Record, indent: int | None) -> str:
+    tree = {name: getattr(record, name) for name in _stored()}
+    return json.dumps(tree, indent=indent, ensure_ascii=False) + "\n"
+
+
+def _items_file(record: Record) -> bytes | None:
+    """Return the items as their file; made anew where they come from a compressed one."""
+    for name in (records.ITEMS_NAME, f"{record.run_id}.{records.ITEMS_NAME}"):
+        if (file := record.folder / name).is_file():
+            return file.read_bytes()
+    if not (found := items(record)):
+        return None
+    lines = "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in found)
+    return gzip.compress(lines.encode("utf-8", "replace"), mtime=0)
+
+
+def _item_lines(kept: Iterable[Record]) -> Iterator[str]:
+    for record in kept:
+        for item in items(record):
+            yield json.dumps({_RUN: record.run_id, **item}, ensure_ascii=False) + "\n"
+
+
+@functools.lru_cache(maxsize=2)
+def _packed_items(file: Path, _changed: int, _size: int) -> dict[str, list[dict[str, Any]]]:
+    """Return run's id -> its items; the file is read once for all runs of a report."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    try:
+        with lzma.open(file, "rt", encoding="utf-8") as lines:
+            for line in lines:
+                item = json.loads(line)
+                found.setdefault(item.pop(_RUN), []).append(item)
+    except (OSError, EOFError, ValueError, KeyError, lzma.LZMAError) as error:
+        raise RecordError(
+            f"{file} is not whole ({error}): get it again, or write the report anew from its runs."
+        ) from error
+    return found
