@@ -12,8 +12,7 @@ import pytest
 
 from conftest import ROOT, Cli, environment
 from experiments import provenance, records
-from experiments.claims import files, running
-from experiments.claims.files import Claim
+from experiments.claims import Claim, files, running
 from experiments.claims.running import Step
 from experiments.errors import ConfigError, RecordError
 from experiments.records import Record
@@ -62,9 +61,10 @@ def test_hours_follow_from_the_runs_at_hand_and_done_ones_are_left_out(tmp_path:
 
 def test_a_measurement_is_made_unless_it_is_there_from_this_commit(tmp_path: Path) -> None:
     made = claim("C18", None)
-    made.measured = "invariance"  # type: ignore[attr-defined]
+    made.measured = "invariance"
     [step] = plan(tmp_path, made)
-    assert step.words == ("-m", "experiments.mechanisms", "invariance")
+    out = str(tmp_path / "reports" / "measured")
+    assert step.words == ("-m", "experiments.mechanisms", "invariance", "--out", out)
     file = tmp_path / "reports" / "measured" / "invariance.json"
     file.parent.mkdir(parents=True)
     commit = provenance.of_run("cpu")["git_commit"]

@@ -18,7 +18,7 @@ from typing import Any
 
 from experiments import config, provenance, report
 from experiments.arms import planning
-from experiments.claims.files import Claim
+from experiments.claims.claim import Claim
 from experiments.errors import ConfigError, ExperimentError, RecordError
 from experiments.records import Record
 from experiments.report import archive, tables
@@ -75,11 +75,13 @@ def plan(claims: Sequence[Claim], outputs: Path, root: Path, workers: int | None
         for name in sweeps
         if name
     ]
-    measured = dict.fromkeys(str(m) for c in tested if (m := getattr(c, "measured", None)))
+    measured = dict.fromkeys(str(m) for c in tested if (m := c.measured))
     for name in measured:
         if not _is_measured(outputs / _MEASURED / f"{name}.json"):
-            words = ("-m", "experiments.mechanisms", name)
-            steps.append(Step(name, _numbers(tested, "measured", name), words))
+            words = ["-m", "experiments.mechanisms", name]
+            if outputs != Path("outputs"):
+                words += ["--out", str(outputs / _MEASURED)]
+            steps.append(Step(name, _numbers(tested, "measured", name), tuple(words)))
     return steps
 
 
