@@ -328,6 +328,22 @@ def test_different_data_may_be_allowed_where_data_are_what_is_compared() -> None
     assert arms.contrast(one, two, 0.05, may_differ=("mixed_data",)).finding == "worse"
 
 
+def test_other_data_by_config_are_compared_on_purpose_and_changed_files_are_not() -> None:
+    one = tuned(tuned_records(parabola(1e-3), FIRST, FULL))
+    identity = IDENTITY | {"data_fingerprint": "d1"}
+    made = tuned_records(parabola(1e-2, floor=0.4), FIRST, identity=identity)
+    assert arms.on_purpose(one, tuned(made)) == set()
+    for each in made:
+        each.config["data"] = {"label": "mixed", "fraction": 0.5}
+    assert arms.on_purpose(one, tuned(made)) == {"mixed_data"}
+
+
+def test_data_that_changed_within_an_arm_block_even_where_data_are_compared() -> None:
+    one, two = tuned(tuned_records(parabola(1e-3), FIRST, FULL)), tuned(broken("mixed_data"))
+    found = arms.contrast(one, two, 0.05, may_differ=("mixed_data",))
+    assert "mixed_data" in codes(found) and found.finding == "undecided"
+
+
 def test_without_a_scored_base_there_is_no_margin_and_no_verdict() -> None:
     made = tuned_records(parabola(1e-2), FIRST)
     for one in made:

@@ -13,7 +13,14 @@ points), `regret` (what another rate or a rule of thumb costs), `contrasts` (arm
 Every function is pure; what cannot be said is a `Reason` in the result, not an exception.
 """
 
-from experiments.arms.contrasts import Contrast, contrast, equal_tuning, family, gain_margin
+from experiments.arms.contrasts import (
+    Contrast,
+    contrast,
+    equal_tuning,
+    family,
+    gain_margin,
+    on_purpose,
+)
 from experiments.arms.curves import Optimum, left_out_optima, optimum, rate_ratio
 from experiments.arms.planning import Cell, Design, first_grid, grid_rate, next_cells
 from experiments.arms.reading import Arm, Made, arm_key, diverged, mixed, read, repeats
@@ -45,6 +52,7 @@ __all__ = [
     "left_out_optima",
     "mixed",
     "next_cells",
+    "on_purpose",
     "optimum",
     "rate_ratio",
     "read",

@@ -67,14 +67,16 @@ def contrast(
         arm: another one.
         margin: the largest difference that does not matter, in the score's unit.
         score: of the tuned model; `loss/nll` is that of the test split.
-        may_differ: reasons that do not count here, such as `mixed_data` where data are compared.
+        may_differ: reasons between the two that do not count here, such as `mixed_data` where
+            data are compared.
         floor: of the score, where it was measured; a difference within twice of it is none.
     """
     a, b = reference.final(score), arm.final(score)
     seeds = sorted(set(a) & set(b))
     reasons = [*reference.reasons, *arm.reasons, *equal_tuning([reference, arm])]
     made = [one.record for side in (reference, arm) for one in side.arm.made]
-    reasons += list(mixed(made))
+    # Within an arm nothing may differ, whatever is compared.
+    reasons += [reason for reason in mixed(made) if reason.code not in may_differ]
     comparison = None
     if not seeds:
         reasons.append(Reason("no_score", f"no seed has {score} in both arms at their best rates"))
@@ -85,8 +87,24 @@ def contrast(
         values = [a[s] for s in seeds], [b[s] for s in seeds]
         comparison = statistics.compare(*values, margin, _direction(score))
         reasons += [*_same_numbers(*values), *_in_the_noise(comparison, floor)]
-    kept = dict.fromkeys(reason for reason in reasons if reason.code not in may_differ)
-    return Contrast(reference, arm, score, comparison, tuple(kept))
+    return Contrast(reference, arm, score, comparison, tuple(dict.fromkeys(reasons)))
+
+
+def on_purpose(reference: Tuned, arm: Tuned) -> set[str]:
+    """Return the reasons that follow from what the two configs set differently.
+
+    An arm of other data has other rows, and one of another base other weights: that is what is
+    compared, where a change of files or code behind the same config would be a mistake.
+    """
+    one, other = reference.arm.config, arm.arm.config
+    codes: set[str] = set()
+    if one.get("data") != other.get("data"):
+        codes.add("mixed_data")
+    if one.get("model") != other.get("model"):
+        codes |= {"mixed_base", "mixed_data"}  # another tokenizer makes other rows
+        quantized = [(tree.get("model") or {}).get("quantization") for tree in (one, other)]
+        codes |= {"mixed_environment"} if quantized[0] != quantized[1] else set()
+    return codes
 
 
 def family(contrasts: Sequence[Contrast]) -> list[Contrast]:

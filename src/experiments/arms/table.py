@@ -7,7 +7,14 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from experiments import metrics, statistics
-from experiments.arms.contrasts import TESTED_ON, Contrast, contrast, family, gain_margin
+from experiments.arms.contrasts import (
+    TESTED_ON,
+    Contrast,
+    contrast,
+    family,
+    gain_margin,
+    on_purpose,
+)
 from experiments.arms.planning import PER_DECADE
 from experiments.arms.reasons import Reason, blocking
 from experiments.arms.regret import regret
@@ -36,7 +43,12 @@ def lines(
         return header, [], []
     reference, *others = tuned
     margin = gain_margin(reference, score) if margin is None else margin
-    found = family([contrast(reference, arm, margin, score, floor=floor) for arm in others])
+    found = family(
+        [
+            contrast(reference, arm, margin, score, on_purpose(reference, arm), floor)
+            for arm in others
+        ]
+    )
     rows = [[*_own(reference, score), "reference", "-"]]
     notes = [_note(reference.arm.label, reason) for reason in reference.reasons]
     for one in found:
@@ -63,7 +75,7 @@ def _groups(tuned: Sequence[Tuned], score: str, margin: float) -> Iterator[str]:
     ties = [
         (a.arm.label, b.arm.label)
         for a, b in itertools.combinations(scored, 2)
-        if contrast(a, b, margin, score).finding == "tied"
+        if contrast(a, b, margin, score, on_purpose(a, b)).finding == "tied"
     ]
     if ties:
         groups = statistics.tied_groups([one.arm.label for one in scored], ties)

@@ -74,7 +74,10 @@ def of(found: Sequence[Record], tried: Sequence[Arm], score: str = TESTED_ON) ->
     for group in _groups(tuned):
         reference, *others = group
         margin = arms.gain_margin(reference, score)
-        compared = [arms.contrast(reference, one, margin, score, floor=floor) for one in others]
+        compared = [
+            arms.contrast(reference, one, margin, score, arms.on_purpose(reference, one), floor)
+            for one in others
+        ]
         contrasts |= {one.arm.arm.key: one for one in arms.family(compared)}
         notes |= dict.fromkeys(table.lines(group, score, None, floor)[2])
         references.append(Reference(reference, margin))
