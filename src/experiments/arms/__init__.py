@@ -15,10 +15,10 @@ Every function is pure; what cannot be said is a `Reason` in the result, not an 
 
 from experiments.arms.contrasts import Contrast, contrast, equal_tuning, family, gain_margin
 from experiments.arms.curves import Optimum, optimum, rate_ratio
-from experiments.arms.planning import Cell, Design, first_grid, grid_rate, next_cells
+from experiments.arms.planning import Cell, Design, first_grid, grid_rate, next_cells, rule_cells
 from experiments.arms.reading import Arm, Made, arm_key, read, repeats
 from experiments.arms.reasons import Reason, blocking
-from experiments.arms.regret import Regret, hidden_size_rate, regret, ten_times
+from experiments.arms.regret import Regret, hidden_size_rate, regret, ten_times, ten_times_of
 from experiments.arms.tuning import Point, Tuned, tune
 
 __all__ = [
@@ -47,6 +47,8 @@ __all__ = [
     "read",
     "regret",
     "repeats",
+    "rule_cells",
     "ten_times",
+    "ten_times_of",
     "tune",
 ]
