@@ -112,6 +112,19 @@ def test_an_interrupted_tuning_goes_on_where_it_was() -> None:
         assert cells and not {(c.rate, c.seed) for c in cells} & known
 
 
+def test_a_rules_rate_is_made_with_all_seeds_at_the_grid_rates_around_it() -> None:
+    made = tuned_records(parabola(1e-2), FIRST)
+    [arm] = arms.read(made)
+    asked = arms.rule_cells(arm, FIRST, 0.12)
+    assert {cell.rate for cell in asked} == {0.1, 0.178}
+    assert {cell.seed for cell in asked if cell.rate == 0.178} == set(FIRST.seeds)
+    made += [record(cell.rate, cell.seed, 0.5) for cell in asked]
+    [arm] = arms.read(made)
+    assert arms.rule_cells(arm, FIRST, 0.12) == ()
+    assert arms.regret(arms.tune(arm), 0.12).seeds == len(FIRST.seeds)
+    assert {cell.rate for cell in arms.rule_cells(arm, FIRST, 0.01)} <= {0.01}
+
+
 def test_the_optimum_is_found_between_grid_rates() -> None:
     found = tuned(tuned_records(parabola(8e-3, noise=0.0005), FIRST)).optimum
     assert found is not None and found.low is not None and found.high is not None

@@ -60,7 +60,7 @@ def test_a_tuned_sweep_searches_decides_and_reuses_what_is_finished(
 
 KEYS: dict[str, Any] = {
     "seeds": None, "rates": None, "furthest": 12, "score": "loss/nll", "margin": None, "arms": None,
-    "repeats": 0,
+    "repeats": 0, "rules": None,
 }  # fmt: skip
 
 

@@ -26,6 +26,7 @@ from experiments.sweeps import plan
 from hydra_plugins import _experiments_jobs as jobs
 
 RESULTS = "tuning.json"
+TEN_TIMES = "ten_times"
 _RATE, _SEED = "trainer.learning_rate", "seed"
 
 
@@ -72,6 +73,7 @@ class Tuning:
         self.seeds = tuple(int(seed) for seed in self._given["seeds"] or planning.SEEDS)
         self._arms = self._checked(batch(overrides, self._given["arms"]))
         found = records.read_all(self._sweep_dir)
+        refuse_rules(self._given["rules"], len(self._arms))
         self._number = 1 + max((r.job or 0 for r in found), default=-1)
         first = planning.REACH * 2 + 1
         least = len(self._arms) * (first + 3 * (len(self.seeds) - 1))
@@ -123,7 +125,10 @@ class Tuning:
             cells = list(asked.cells)
             if not self._opened and (known := _newest(arm)) is not None:
                 cells.insert(0, Cell(known.rate, known.seed))
-            for cell in cells:
+            for cell in [
+                *cells,
+                *(self._rule_cells(made, planned) if asked.phase == "done" else ()),
+            ]:
                 self._add(ready, planned, cell)
             if asked.phase == "done" and arm is not None:
                 self._add_repeat(ready, planned, arm)
@@ -151,6 +156,20 @@ class Tuning:
         count = sum(r.status == "finished" for r in own)
         if count <= int(self._given["repeats"]):
             self._add(ready, planned, Cell(made.rate, made.seed), repeat=count)
+
+    def _rule_cells(self, made: Mapping[str, Arm], planned: Planned) -> Iterator[Cell]:
+        """Yield what a tuned arm needs at the rates that rules name for it."""
+        first = made.get(self._arms[0].key)
+        done = first is not None and arms.next_cells(first, self._arms[0].design).phase == "done"
+        for rule in self._given["rules"] or ():
+            if int(rule["arm"]) != planned.number:
+                continue
+            if rule["rate"] != TEN_TIMES:
+                rate: float | None = float(rule["rate"])
+            else:
+                rate = arms.ten_times_of(arms.tune(first, self.seeds)) if done and first else None
+            if rate is not None:
+                yield from arms.rule_cells(made[planned.key], planned.design, rate)
 
     def _say_phase(self, planned: Planned, asked: planning.Next) -> None:
         shown = [t for t in planned.overrides if not t.startswith(("sweeps=", "tracker="))]
@@ -284,6 +303,24 @@ def _refuse_keys(given: Mapping[str, Any]) -> None:
             f"hydra.sweeper.score={given['score']}: no metric declares its direction; name a "
             "score of the test split such as loss/nll or calls/exact."
         )
+
+
+def refuse_rules(rules: Sequence[Mapping[str, Any]] | None, arm_count: int) -> None:
+    """Refuse a rule that names no arm or no rate.
+
+    Raises:
+        ConfigError: naming the first one.
+    """
+    for rule in rules or ():
+        arm, rate = rule.get("arm"), rule.get("rate")
+        known = isinstance(arm, int) and 0 <= arm < arm_count and set(rule) == {"arm", "rate"}
+        number = isinstance(rate, int | float) and rate > 0
+        if not known or not (number or rate == TEN_TIMES):
+            raise ConfigError(
+                f"hydra.sweeper.rules: {dict(rule)}: give arm (0 to {arm_count - 1}, in the order "
+                f"of the arms) and rate, a number above 0 or {TEN_TIMES}, which is ten times the "
+                "best rate of arm 0."
+            )
 
 
 def _refuse_overrides(overrides: Sequence[Override], given: Mapping[str, Any]) -> None:

@@ -22,10 +22,10 @@ from experiments.arms.contrasts import (
     on_purpose,
 )
 from experiments.arms.curves import Optimum, left_out_optima, optimum, rate_ratio
-from experiments.arms.planning import Cell, Design, first_grid, grid_rate, next_cells
+from experiments.arms.planning import Cell, Design, first_grid, grid_rate, next_cells, rule_cells
 from experiments.arms.reading import Arm, Made, arm_key, diverged, mixed, read, repeats
 from experiments.arms.reasons import Reason, blocking
-from experiments.arms.regret import Regret, hidden_size_rate, regret, ten_times
+from experiments.arms.regret import Regret, hidden_size_rate, regret, ten_times, ten_times_of
 from experiments.arms.tuning import Point, Tuned, tune
 
 __all__ = [
@@ -58,6 +58,8 @@ __all__ = [
     "read",
     "regret",
     "repeats",
+    "rule_cells",
     "ten_times",
+    "ten_times_of",
     "tune",
 ]

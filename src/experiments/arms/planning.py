@@ -71,6 +71,17 @@ def grid_step(rate: float) -> int:
     return round(math.log10(rate) * PER_DECADE)
 
 
+def rule_cells(arm: Arm | None, design: Design, rate: float) -> tuple[Cell, ...]:
+    """Return the runs that an arm lacks to know what a rule's rate costs, with all seeds.
+
+    They are at the two grid rates around it, between which its loss is interpolated.
+    """
+    at = math.log10(rate) * PER_DECADE
+    losses = _on_grid(arm, design)
+    steps = sorted({math.floor(at + 1e-3), math.ceil(at - 1e-3)})
+    return tuple(Cell(grid_rate(s), seed) for s in steps for seed in _lacking(losses, s, design))
+
+
 def first_grid(centre: float) -> tuple[int, int]:
     """Return the ends of a first grid of seven rates around one that is thought to be good.
 

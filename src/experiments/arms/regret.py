@@ -46,6 +46,14 @@ def ten_times(full_rate: float) -> float:
     return _LORA_FACTOR * full_rate
 
 
+def ten_times_of(reference: Tuned) -> float | None:
+    """Return ten times an arm's fitted optimum, or its best tried rate where nothing fits."""
+    if reference.best is None:
+        return None
+    found = reference.optimum
+    return ten_times(reference.best if found is None else found.estimate)
+
+
 def hidden_size_rate(hidden: int, family: str, method: Method = "lora") -> float:
     """Return 5e-5 · 10 · (2000 / hidden)^p, without the 10 for full fine-tuning.
 
