@@ -120,7 +120,4 @@ def _rule_rate(claim: Claim, reference: Tuned | None) -> float | None:
         full = claim.arm.get("lora.method") == "none"
         method: Literal["lora", "full"] = "full" if full else "lora"
         return arms.hidden_size_rate(int(claim.hidden or 0), str(claim.family), method)
-    if reference is None or reference.best is None:
-        return None
-    found = reference.optimum
-    return arms.ten_times(reference.best if found is None else found.estimate)
+    return None if reference is None else arms.ten_times_of(reference)
