@@ -37,6 +37,13 @@ def test_the_first_screen_is_the_two_commands_and_their_table() -> None:
     assert "tuned - base" in screen
 
 
+def test_the_verdicts_are_those_of_the_committed_claims() -> None:
+    written = (ROOT / "outputs" / "reports" / "claims" / "verdicts.md").read_text(encoding="utf-8")
+    shown = README.partition("<!-- verdicts -->\n")[2].partition("<!-- /verdicts -->")[0]
+    assert shown.strip() == written.strip()
+    assert "contradicted" in shown and "supported" in shown
+
+
 def test_every_make_target_that_is_named_exists() -> None:
     text = README + (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re.M))
@@ -49,7 +56,7 @@ def test_every_make_target_that_is_named_exists() -> None:
 
 def test_every_sweep_and_verb_that_is_named_exists(capsys: pytest.CaptureFixture[str]) -> None:
     everything = "\n".join(DOCUMENTS)
-    for name in re.findall(r"-m sweeps=([a-z_]+)", everything):
+    for name in re.findall(r"-m sweeps=([a-z_/]+)", everything):
         assert (ROOT / "sweeps" / f"{name}.yaml").is_file()
     with pytest.raises(SystemExit):
         main(["--help"])

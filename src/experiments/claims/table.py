@@ -33,8 +33,22 @@ def text(verdicts: Sequence[Verdict], width: int) -> str:
     return "\n\n".join([tables.aligned(grid(verdicts), width), "\n".join(notes)]) + "\n"
 
 
+def brief(verdicts: Sequence[Verdict]) -> str:
+    """Return the tested claims as a Markdown table of sentence, verdict and estimate."""
+    header = ["claim", "on the embedded bases", "estimate with 95 % interval", "claimed"]
+    rows = []
+    for one in verdicts:
+        if one.word != "not tested":
+            effect = one.effect
+            shown = ["-", "-"] if effect is None else [_number(effect), effect.allowed]
+            rows.append([f"{one.claim.number} {one.claim.sentence}", one.word, *shown])
+    rest = [one.claim.number for one in verdicts if one.word == "not tested"]
+    note = f"Not tested: {', '.join(rest)}." if rest else ""
+    return "\n\n".join(part for part in (tables.markdown(tables.Grid(header, rows)), note) if part)
+
+
 def write(verdicts: Sequence[Verdict], out: Path) -> list[Path]:
-    """Write README.md, claims.csv and claims.json into a folder and return their paths.
+    """Write the table as README.md, verdicts.md, claims.csv and claims.json; return their paths.
 
     Raises:
         RecordError: they cannot be written.
@@ -44,6 +58,7 @@ def write(verdicts: Sequence[Verdict], out: Path) -> list[Path]:
     data = [_data(one) for one in verdicts]
     content = {
         "README.md": _page(verdicts),
+        "verdicts.md": brief(verdicts) + "\n",
         "claims.csv": table.getvalue(),
         "claims.json": json.dumps(data, indent=1, ensure_ascii=False) + "\n",
     }
