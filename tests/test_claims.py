@@ -302,7 +302,12 @@ def test_the_table_says_what_is_missing_and_is_written_as_files(tmp_path: Path) 
     text = table.text(found, 200)
     assert "supported" in text and "C14 is not tested: it needs a cluster." in text
     files = table.write(found, tmp_path)
-    assert [file.name for file in files] == ["README.md", "verdicts.md", "claims.csv", "claims.json"]
+    assert [file.name for file in files] == [
+        "README.md",
+        "verdicts.md",
+        "claims.csv",
+        "claims.json",
+    ]
     data = json.loads((tmp_path / "claims.json").read_text())
     assert [one["word"] for one in data] == ["supported", "not tested"]
     before = [file.read_bytes() for file in files]
