@@ -117,3 +117,13 @@ def test_illegal_arms_are_all_named_and_none_is_started(cli: Cli, tmp_path: Path
     assert "lora.r is set with lora=none" in done.stderr
     assert "rates are chosen on the validation split, and there is none" in done.stderr
     assert not list(tmp_path.glob("**/run.json"))
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [{"arm": 2, "rate": 1e-3}, {"arm": 0, "rate": "twice"}, {"arm": 0}, {"arm": 0, "rate": 0}],
+)
+def test_a_rule_that_names_no_arm_or_no_rate_is_refused_in_one_sentence(rule: Any) -> None:
+    with pytest.raises(ConfigError, match=r"hydra\.sweeper\.rules: .* give arm \(0 to 1, "):
+        tuning.refuse_rules([rule], 2)
+    tuning.refuse_rules([{"arm": 1, "rate": "ten_times"}, {"arm": 0, "rate": 1e-3}], 2)
