@@ -17,6 +17,7 @@ from hydra_plugins import _experiments_jobs as jobs
 from hydra_plugins import _experiments_planned as planned
 from hydra_plugins import _experiments_space as grammar
 from hydra_plugins import _experiments_tuning as tuning
+from hydra_plugins import _experiments_tuning_refusals as refusals
 
 # A `setting` is what the sweeps of its folder share, and varies nothing.
 FILES = sorted(file for file in (ROOT / "sweeps").glob("**/*.yaml") if file.stem != "setting")
@@ -41,7 +42,7 @@ def checked(*words: str) -> list[RunConfig]:
         if "arms" in sweeper:
             written = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
             overrides = grammar.parse([*written, *master.hydra.overrides.task], loader)
-            tuning.refuse(sweeper, overrides)
+            refusals.refuse(sweeper, overrides)
             made = jobs.Jobs(HydraContext(loader, Callbacks()), master, Path("nowhere"))
             return [run for _, run in made.check_all(tuning.batch(overrides, sweeper.arms))]
     return [run for _, run in planned.read(words, ROOT / "conf").runs]

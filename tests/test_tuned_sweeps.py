@@ -12,6 +12,7 @@ from conftest import ROOT, SMOKE, Cli
 from experiments import arms, records
 from experiments.errors import ConfigError
 from hydra_plugins import _experiments_tuning as tuning
+from hydra_plugins import _experiments_tuning_refusals as refusals
 
 LINE = ("-m", "hydra/sweeper=tuned", "hydra.sweep.dir=out", *SMOKE, "eval.max_new_tokens=1")
 SEEDS = "hydra.sweeper.seeds=[0,43]"
@@ -95,7 +96,7 @@ KEYS: dict[str, Any] = {
 def test_a_key_without_a_meaning_is_refused(line: str, keys: dict[str, Any], sentence: str) -> None:
     parsed = OverridesParser.create().parse_overrides([line])
     with pytest.raises(ConfigError) as caught:
-        tuning.refuse(KEYS | keys, parsed)
+        refusals.refuse(KEYS | keys, parsed)
         tuning.batch(parsed, (KEYS | keys)["arms"])
     assert str(caught.value) == sentence
 
@@ -125,5 +126,5 @@ def test_illegal_arms_are_all_named_and_none_is_started(cli: Cli, tmp_path: Path
 )
 def test_a_rule_that_names_no_arm_or_no_rate_is_refused_in_one_sentence(rule: Any) -> None:
     with pytest.raises(ConfigError, match=r"hydra\.sweeper\.rules: .* give arm \(0 to 1, "):
-        tuning.refuse_rules([rule], 2)
-    tuning.refuse_rules([{"arm": 1, "rate": "ten_times"}, {"arm": 0, "rate": 1e-3}], 2)
+        refusals.refuse_rules([rule], 2)
+    refusals.refuse_rules([{"arm": 1, "rate": "ten_times"}, {"arm": 0, "rate": 1e-3}], 2)

@@ -15,7 +15,7 @@ from hydra.core.override_parser.types import Override
 from hydra.types import HydraContext
 from omegaconf import DictConfig
 
-from experiments import arms, config, metrics, provenance, records, report
+from experiments import arms, config, provenance, records, report
 from experiments.arms import Arm, Cell, Design, Made, planning, table
 from experiments.config import RunConfig
 from experiments.errors import ConfigError, ExperimentError, TrainingError
@@ -24,10 +24,11 @@ from experiments.records import Record
 from experiments.report import tables
 from experiments.sweeps import plan
 from hydra_plugins import _experiments_jobs as jobs
+from hydra_plugins import _experiments_tuning_refusals as refusals
+from hydra_plugins._experiments_tuning_refusals import RATE as _RATE
+from hydra_plugins._experiments_tuning_refusals import SEED as _SEED
 
 RESULTS = "tuning.json"
-TEN_TIMES = "ten_times"
-_RATE, _SEED = "trainer.learning_rate", "seed"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,11 +70,11 @@ class Tuning:
         Raises:
             ConfigError: a key has no meaning here, or an arm is illegal.
         """
-        refuse(self._given, overrides)
+        refusals.refuse(self._given, overrides)
         self.seeds = tuple(int(seed) for seed in self._given["seeds"] or planning.SEEDS)
         self._arms = self._checked(batch(overrides, self._given["arms"]))
         found = records.read_all(self._sweep_dir)
-        refuse_rules(self._given["rules"], len(self._arms))
+        refusals.refuse_rules(self._given["rules"], len(self._arms))
         self._number = 1 + max((r.job or 0 for r in found), default=-1)
         first = planning.REACH * 2 + 1
         least = len(self._arms) * (first + 3 * (len(self.seeds) - 1))
@@ -89,7 +90,7 @@ class Tuning:
         for overrides in batch:
             try:
                 _, run = self._jobs.check(overrides)
-                _refuse_without_validation(run)
+                refusals.refuse_without_validation(run)
                 arm = self._planned(len(found), overrides, run)
                 found.setdefault(arm.key, arm)
             except ExperimentError as error:
@@ -164,7 +165,7 @@ class Tuning:
         for rule in self._given["rules"] or ():
             if int(rule["arm"]) != planned.number:
                 continue
-            if rule["rate"] != TEN_TIMES:
+            if rule["rate"] != refusals.TEN_TIMES:
                 rate: float | None = float(rule["rate"])
             else:
                 rate = arms.ten_times_of(arms.tune(first, self.seeds)) if done and first else None
@@ -269,85 +270,3 @@ def _plain(tree: Mapping[str, Any]) -> dict[str, Any]:
     """Return a config as a record holds it."""
     plain: dict[str, Any] = json.loads(json.dumps(tree, default=str))
     return plain
-
-
-def refuse(given: Mapping[str, Any], overrides: Sequence[Override]) -> None:
-    """Refuse keys of the sweeper and overrides that have no meaning in a tuned sweep.
-
-    Raises:
-        ConfigError: naming the first one.
-    """
-    _refuse_keys(given)
-    _refuse_overrides(overrides, given)
-
-
-def _refuse_keys(given: Mapping[str, Any]) -> None:
-    seeds, rates = given["seeds"], given["rates"]
-    if seeds is not None and (not seeds or len(set(seeds)) < len(seeds)):
-        raise ConfigError(f"hydra.sweeper.seeds={list(seeds)}: give different seeds, 5 or more.")
-    if rates is not None and not (len(rates) == 2 and 0 < rates[0] < rates[1]):
-        raise ConfigError(
-            f"hydra.sweeper.rates={list(rates)}: give the two ends of the first grid, such as "
-            "[1e-3,3e-2], or leave it out for seven rates around each arm's own."
-        )
-    for key in ("furthest", "repeats"):
-        if int(given[key]) < 0:
-            raise ConfigError(f"hydra.sweeper.{key}={given[key]}: must be at least 0.")
-    if given["margin"] is not None and not given["margin"] > 0:
-        raise ConfigError(
-            f"hydra.sweeper.margin={given['margin']}: must be above 0, in the unit of "
-            f"{given['score']}; null = a twentieth of what the first arm gains over its base."
-        )
-    if metrics.direction(str(given["score"])) is None:
-        raise ConfigError(
-            f"hydra.sweeper.score={given['score']}: no metric declares its direction; name a "
-            "score of the test split such as loss/nll or calls/exact."
-        )
-
-
-def refuse_rules(rules: Sequence[Mapping[str, Any]] | None, arm_count: int) -> None:
-    """Refuse a rule that names no arm or no rate.
-
-    Raises:
-        ConfigError: naming the first one.
-    """
-    for rule in rules or ():
-        arm, rate = rule.get("arm"), rule.get("rate")
-        known = isinstance(arm, int) and 0 <= arm < arm_count and set(rule) == {"arm", "rate"}
-        number = isinstance(rate, int | float) and rate > 0
-        if not known or not (number or rate == TEN_TIMES):
-            raise ConfigError(
-                f"hydra.sweeper.rules: {dict(rule)}: give arm (0 to {arm_count - 1}, in the order "
-                f"of the arms) and rate, a number above 0 or {TEN_TIMES}, which is ten times the "
-                "best rate of arm 0."
-            )
-
-
-def _refuse_overrides(overrides: Sequence[Override], given: Mapping[str, Any]) -> None:
-    for override in overrides:
-        key, text = override.get_key_element(), override.input_line
-        if override.is_sweep_override() and not override.is_discrete_sweep():
-            raise ConfigError(
-                f"{text}: arms are listed, an interval has no list; name values, or search with "
-                "hydra/sweeper=optuna."
-            )
-        if key == _SEED:
-            raise ConfigError(
-                f"{text}: hydra/sweeper=tuned gives every arm the same seeds; list them in "
-                "hydra.sweeper.seeds."
-            )
-        if key == _RATE and (override.is_sweep_override() or given["rates"] is not None):
-            raise ConfigError(
-                f"{text}: hydra/sweeper=tuned chooses the rates; give one rate as the middle of "
-                "the first grid, or its ends in hydra.sweeper.rates, not both."
-            )
-
-
-def _refuse_without_validation(run: RunConfig) -> None:
-    data = run.data
-    rows = data.validation_rows if data.source == "toolworld" else data.validation_share
-    if not rows:
-        raise ConfigError(
-            "rates are chosen on the validation split, and there is none: set "
-            "data.validation_rows or data.validation_share above 0."
-        )
