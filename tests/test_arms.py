@@ -431,7 +431,7 @@ def test_the_table_groups_tied_arms_in_words_and_says_what_the_seeds_can_show() 
     assert [row[-1] for row in rows] == ["-", "tied", "worse"]
     assert any("lora=all_linear and lora=none are tied within" in n or
                "lora=none and lora=all_linear are tied within" in n for n in notes)  # fmt: skip
-    assert any("lora=attention is tied with none" in note for note in notes)
+    assert any("lora=attention is tied with no other arm" in note for note in notes)
     assert any("lora=attention: 5 seeds find a difference of" in note for note in notes)
     narrow = table.lines(found, margin=0.2)
     assert narrow[1][2][-1] == "undecided"

@@ -215,3 +215,19 @@ def test_a_mistake_in_a_claim_of_each_kind_is_one_sentence(
     tmp_path: Path, claim: Claim, changes: dict[str, Any], sentence: str
 ) -> None:
     assert f"one.yaml: {sentence}" in mistakes(tmp_path, claim, changes)
+
+
+@pytest.mark.parametrize("kind", ["rate_ratio", "rule_regret"])
+def test_an_arm_that_is_mixed_in_itself_gives_no_verdict_whatever_may_differ(kind: str) -> None:
+    claim = Claim(
+        number="C5", sentence="It is ten.", source="a paper", kind=kind, sweep="mine",
+        arm={"lora.method": "lora"}, reference={"lora.method": "none"}, low=5, high=20,
+        rule="ten_times", margin=0.05, may_differ=["mixed_data"],
+    )  # fmt: skip
+    made = [*cell("none", 1e-3), *cell("lora", 1e-2)]
+    assert not any("different rows" in text for text in verdict(claim, made).missing)
+    changed = next(one for one in made if one.config["lora"]["method"] == "lora")
+    changed.identity = changed.identity | {"data_fingerprint": "other"}
+    found = verdict(claim, made)
+    assert found.word == "undecided"
+    assert any("different rows" in text for text in found.missing)

@@ -156,9 +156,21 @@ def test_a_search_is_planned_by_its_values_and_its_number_of_trials(
     assert "for 30 runs" in said(capsys, "sweeps=search", *T4)
 
 
+def test_a_tuned_sweep_is_planned_arm_by_arm_with_all_its_rates_and_seeds(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    sweep = ["sweeps=lora_without_regret/full_and_ranks"]
+    found = planned.read([*sweep, "hydra.sweeper.repeats=2"], ROOT / "conf")
+    assert [run.lora.method for _, run in found.runs] == ["none"] + ["lora"] * 4
+    assert [run.lora.r for _, run in found.runs[1:]] == [64, 16, 4, 1]
+    assert (found.kind, found.total) == ("tuned", 5 * (7 + 3 * 4 + 2))
+    assert "for at least 95 runs of 5 arms" in said(capsys, *sweep, *T4)
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
+        (["sweeps=lora_without_regret/width", "seed=1,2"], "gives every arm the same seeds"),
         (["hardware=t5"], "hardware=t5: there is no such config file; did you mean 't4'?"),
         ([*T4, "trainer.precision=bf16"], "bfloat16 needs 8.0 or newer"),
         (["trainer.batch_size=6", "trainer.micro_batch_size=4"], "is not a multiple of"),

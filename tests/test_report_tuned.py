@@ -14,6 +14,7 @@ from experiments.errors import RecordError
 from experiments.records import Record
 from experiments.report import archive
 from experiments.report.arms import build
+from experiments.sweeps import plan
 
 FULL, LORA = ("lora=none",), ("lora=all_linear",)
 
@@ -134,3 +135,30 @@ def test_a_broken_archive_is_one_sentence(tmp_path: Path) -> None:
     file.write_bytes(gzip.compress(newer.encode()))
     with pytest.raises(RecordError, match="schema version 7"):
         archive.read_all(tmp_path)
+
+
+def test_the_margin_that_a_sweep_was_started_with_decides_in_its_report(tmp_path: Path) -> None:
+    tuned_sweep(tmp_path / "sweep")
+    plan.write(tmp_path / "sweep", plan.Plan("tuned", 38, score="loss/nll", margin=0.5))
+    report.write(tmp_path / "sweep", tmp_path / "out")
+    assert table_csv(tmp_path / "out")[2]["difference verdict"] == "tied"
+    report.write(tmp_path / "out", tmp_path / "again")
+    for name in ("README.md", "table.csv", "comparison.json"):
+        assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "out" / name).read_bytes()
+    plan.write(tmp_path / "sweep", plan.Plan("tuned", 38))
+    report.write(tmp_path / "sweep", tmp_path / "out")
+    assert table_csv(tmp_path / "out")[2]["difference verdict"] == "worse"
+    assert not (tmp_path / "out" / "comparison.json").exists()
+
+
+def test_a_sweep_that_compares_another_score_has_that_score_in_its_report(tmp_path: Path) -> None:
+    for record in tuned_sweep(tmp_path / "sweep"):
+        lora = "lora=all_linear" in record.overrides
+        record.scores["tuned"]["calls/exact"] = 0.9 if lora else 0.5 + record.config["seed"] / 1e6
+        records.write(record)
+    plan.write(tmp_path / "sweep", plan.Plan("tuned", 38, score="calls/exact", margin=0.1))
+    report.write(tmp_path / "sweep", tmp_path / "out")
+    lora = table_csv(tmp_path / "out")[2]
+    assert float(lora["difference"]) == pytest.approx(0.4, abs=0.05)
+    assert lora["difference verdict"] == "better"
+    assert "exact" in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")

@@ -190,7 +190,7 @@ def test_a_group_holds_only_arms_that_are_all_tied_with_each_other() -> None:
     assert groups == [["r=16", "r=8"], ["r=8", "r=4"], ["r=1"]]
     assert tie_words(groups, "0.01 nats") == (
         "r=16 and r=8 are tied within 0.01 nats; r=8 and r=4 are tied within 0.01 nats; "
-        "r=1 is tied with none."
+        "r=1 is tied with no other arm."
     )
 
 

@@ -23,11 +23,14 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from experiments import config
+from experiments.arms import planning
 from experiments.config import RunConfig
 from experiments.errors import ConfigError, ExperimentError
 from experiments.study import space as spaces
 from hydra_plugins import _experiments_jobs as jobs
 from hydra_plugins import _experiments_space as grammar
+from hydra_plugins import _experiments_tuning as tuning
+from hydra_plugins import _experiments_tuning_refusals as refusals
 
 _N_TRIALS = 20
 # Of a larger search each value is planned once, not each combination.
@@ -40,9 +43,10 @@ class Planned:
     """The runs of a command line."""
 
     kind: str
-    """`run`, `grid` or `search`."""
+    """`run`, `grid`, `search` or `tuned`."""
     runs: list[tuple[str, RunConfig]]
-    """What sets each run apart, and the run; of a search its cells, or one for each value."""
+    """What sets each run apart, and the run; of a search its cells, or one for each value; of a
+    tuned sweep its arms."""
     total: int
     """Runs that are to be made."""
 
@@ -73,6 +77,8 @@ def _read(words: Sequence[str]) -> Planned:
     overrides = grammar.parse([*written, *master.hydra.overrides.task], loader)
     if "n_trials" in sweeper:
         return _search(found, overrides, sweeper)
+    if "arms" in sweeper:
+        return _tuned(found, overrides, sweeper)
     if any(one.is_sweep_override() for one in overrides):
         return _grid(found, overrides)
     return Planned("run", [("", found.run([str(one.input_line) for one in overrides], set()))], 1)
@@ -144,6 +150,19 @@ def _search(found: _Composer, overrides: Sequence[Override], sweeper: DictConfig
     runs = _checked(found, [([*text, *fixed], set(space)) for text in texts])
     total = min(int(wanted), size or int(wanted)) * int(sweeper.get("seeds_per_trial") or 1)
     return Planned("search", runs, total)
+
+
+def _tuned(found: _Composer, overrides: Sequence[Override], sweeper: DictConfig) -> Planned:
+    """Return one run of each arm: its other rates and seeds take as long and as much memory."""
+    given = OmegaConf.to_container(sweeper, resolve=True)
+    assert isinstance(given, dict)
+    refusals.refuse({str(key): value for key, value in given.items()}, overrides)
+    listed = given["arms"]
+    own = {str(text).partition("=")[0] for arm in listed or () for text in arm}
+    varied = own | {one.get_key_element() for one in overrides if one.is_sweep_override()}
+    runs = _checked(found, [(arm, varied) for arm in tuning.batch(overrides, listed)])
+    seeds = len(given["seeds"] or planning.SEEDS)
+    return Planned("tuned", runs, len(runs) * planning.least_runs(seeds, int(given["repeats"])))
 
 
 def _one_by_one(space: spaces.Space) -> list[dict[str, Any]]:

@@ -77,7 +77,7 @@ class Tuning:
         refusals.refuse_rules(self._given["rules"], len(self._arms))
         self._number = 1 + max((r.job or 0 for r in found), default=-1)
         first = planning.REACH * 2 + 1
-        least = len(self._arms) * (first + 3 * (len(self.seeds) - 1))
+        least = len(self._arms) * planning.least_runs(len(self.seeds))
         say(
             f"{len(self._arms)} arms, at least {least} runs: {first} rates with seed "
             f"{self.seeds[0]} an arm, then {len(self.seeds)} seeds at the three rates around its "
@@ -206,7 +206,14 @@ class Tuning:
         for job in ready:
             self._run_ids[job.run_id] = None
         self.total = len(self._run_ids)
-        plan.write(self._sweep_dir, plan.Plan("tuned", self.total, list(self._run_ids)))
+        written = plan.Plan(
+            "tuned",
+            self.total,
+            list(self._run_ids),
+            score=str(self._given["score"]),
+            margin=self._given["margin"],
+        )
+        plan.write(self._sweep_dir, written)
 
     def run(
         self, launcher: Any, ready: Sequence[jobs.Job]

@@ -71,6 +71,19 @@ def grid_step(rate: float) -> int:
     return round(math.log10(rate) * PER_DECADE)
 
 
+def least_runs(seeds: int, repeats: int = 0) -> int:
+    """Return how many runs tuning one arm takes where its first grid needs no extension.
+
+    Args:
+        seeds: of the deciding rates.
+        repeats: of the best run, for the noise floor.
+
+    >>> least_runs(5)
+    19
+    """
+    return 2 * REACH + 1 + 3 * (seeds - 1) + repeats
+
+
 def rule_cells(arm: Arm | None, design: Design, rate: float) -> tuple[Cell, ...]:
     """Return the runs that an arm lacks to know what a rule's rate costs, with all seeds.
 

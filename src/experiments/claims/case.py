@@ -124,6 +124,14 @@ def allowed_range(first: float | None, last: float | None) -> str:
     return f"above {first:.3g}" if last is None else f"{first:.3g} to {last:.3g}"
 
 
-def counted(claim: Claim, reasons: Sequence[Reason]) -> tuple[Reason, ...]:
-    """Return the reasons without those that the claim permits, each once."""
-    return tuple(dict.fromkeys(r for r in reasons if r.code not in claim.may_differ))
+def counted(
+    claim: Claim, between: Sequence[Reason], own: Sequence[Reason] = ()
+) -> tuple[Reason, ...]:
+    """Return the reasons that count, each once.
+
+    Args:
+        claim: its `may_differ` permits arms to differ from each other, never within themselves.
+        between: what speaks against comparing the arms.
+        own: what speaks against an arm alone.
+    """
+    return tuple(dict.fromkeys([*own, *(r for r in between if r.code not in claim.may_differ)]))

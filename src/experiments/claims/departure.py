@@ -44,10 +44,9 @@ def judge(claim: Claim, found: Sequence[Record]) -> Judged:
     tuned = {number: arms.tune(arm) for number, arm in by.items()}
     reference = None if full is None else arms.tune(full)
     every = [one for one in (reference, *tuned.values()) if one is not None]
-    reasons = [*lacking, *more, *(r for one in every for r in one.reasons)]
-    reasons += arms.equal_tuning(every)
-    reasons += arms.mixed([made.record for one in every for made in one.arm.made])
-    counting = counted(claim, reasons)
+    own = [*lacking, *more, *(r for one in every for r in one.reasons)]
+    mixed = arms.mixed([made.record for one in every for made in one.arm.made])
+    counting = counted(claim, [*arms.equal_tuning(every), *mixed], own)
     base = Judged(reasons=counting, runs=sides.runs(every), seeds=sides.seeds(every))
     if reference is None or arms.blocking(counting):
         return base

@@ -43,18 +43,18 @@ def judge_ratio(claim: Claim, found: Sequence[Record]) -> Judged:
         return Judged(reasons=(*lacking, *more), runs=runs, seeds=seeds)
     reference, arm = tuned
     made = [one.record for side in tuned for one in side.arm.made]
-    reasons = [*arm.reasons, *reference.reasons, *arms.equal_tuning(tuned), *arms.mixed(made)]
+    between = [*arms.equal_tuning(tuned), *arms.mixed(made)]
+    reasons = counted(claim, between, [*arm.reasons, *reference.reasons])
     ratio = arms.rate_ratio(arm.losses(), reference.losses())
     if ratio is None:
         text = "one of the arms has no optimum between its rates"
-        reasons.append(Reason("flat_curve", text))
-        return Judged(reasons=counted(claim, reasons), runs=runs, seeds=seeds)
+        return Judged(reasons=(*reasons, Reason("flat_curve", text)), runs=runs, seeds=seeds)
     assert claim.low is not None and claim.high is not None, "load checks it"
     allowed = f"{claim.low:g} to {claim.high:g}"
     effect = Effect("ratio of best rates", ratio.estimate, ratio.low, ratio.high, allowed)
     word = inside(ratio.low, ratio.high, claim.low, claim.high)
     needed = _seeds_for_ratio(ratio, claim.low, claim.high)
-    return Judged(effect, word, counted(claim, reasons), runs, seeds, needed)
+    return Judged(effect, word, reasons, runs, seeds, needed)
 
 
 def _seeds_for_ratio(found: arms.Optimum, low: float, high: float) -> int | None:
@@ -85,7 +85,7 @@ def judge_regret(claim: Claim, found: Sequence[Record]) -> Judged:
             text = "the reference has no best rate that the rule could start from"
             reasons.append(Reason("flat_curve", text))
     if tuned is None or rate is None:
-        return Judged(reasons=counted(claim, reasons), runs=runs, seeds=seeds)
+        return Judged(reasons=counted(claim, (), reasons), runs=runs, seeds=seeds)
     return _regret(claim, tuned, rate, reasons, Judged(runs=runs, seeds=seeds))
 
 
@@ -98,7 +98,7 @@ def _regret(claim: Claim, tuned: Tuned, rate: float, reasons: list[Reason], base
     if 0 < found.seeds < claim.seeds:
         text = f"{found.seeds} of {claim.seeds} seeds were run around the rule's rate {rate:.3g}"
         reasons.append(Reason("few_seeds", text))
-    counting = counted(claim, reasons)
+    counting = counted(claim, (), reasons)
     if found.relative is None:
         return Judged(None, "undecided", counting, base.runs, base.seeds)
     if found.nats is None:

@@ -137,8 +137,7 @@ def _size(name: str, conf: Path) -> tuple[int, int]:
         return 0, len(cells)
     arms = len(cells) * len(sweeper.arms or [()])
     seeds = len(sweeper.seeds or planning.SEEDS)
-    first = 2 * planning.REACH + 1
-    return arms, arms * (first + 3 * (seeds - 1) + int(sweeper.repeats or 0))
+    return arms, arms * planning.least_runs(seeds, int(sweeper.repeats or 0))
 
 
 def _seconds(found: Sequence[Record]) -> float | None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from experiments import arms
 from experiments.arms import Reason
 from experiments.claims import sides
-from experiments.claims.case import Effect, Judged, allowed_range, counted, held
+from experiments.claims.case import Effect, Judged, allowed_range, held
 from experiments.claims.claim import Claim
 from experiments.records import Record
 
@@ -29,7 +29,7 @@ def judge(claim: Claim, found: Sequence[Record]) -> Judged:
     if arm is None:
         return Judged(reasons=lacking)
     tuned = arms.tune(arm)
-    runs, reasons = sides.runs([tuned]), counted(claim, tuned.reasons)
+    runs, reasons = sides.runs([tuned]), tuned.reasons
     logs = [_median_log_ratio(record) for record in runs]
     known = [value for value in logs if value is not None]
     if not known or len(known) < len(logs):

@@ -74,9 +74,9 @@ def _spread(claim: Claim, name: str, wanted: Mapping[str, Any], read: Sequence[A
     made = [one for arm in by.values() for one in arm.made]
     runs = tuple(one.record for one in made)
     curves = {n: {one.seed: _losses(one.record) for one in arm.made} for n, arm in by.items()}
-    reasons = [*lacking, *(r for arm in by.values() for r in arm.reasons), *arms.mixed(runs)]
-    reasons += [] if lacking else _uneven(claim, name, by, curves)
-    counting = counted(claim, reasons)
+    own = [*lacking, *(r for arm in by.values() for r in arm.reasons)]
+    own += [] if lacking else _uneven(claim, name, by, curves)
+    counting = counted(claim, list(arms.mixed(runs)), own)
     if arms.blocking(counting):
         return _Spread(runs, counting)
     known = {n: {s: own for s, own in side.items() if own} for n, side in curves.items()}

@@ -35,8 +35,9 @@ def render(found: Sequence[Named], *, kind: str, total: int, width: int | None =
 
     Args:
         found: the plans.
-        kind: `run`, `grid` or `search`.
-        total: runs that are to be made; a search makes other runs than those planned.
+        kind: `run`, `grid`, `search` or `tuned`.
+        total: runs that are to be made; a search makes other runs than those planned, and a tuned
+            sweep makes more of each arm, at least so many in all.
         width: characters of a line; None = the terminal's, or 170 where there is none.
     """
     import io
@@ -171,6 +172,9 @@ def _hours_sentence(found: Sequence[Named], kind: str, total: int) -> str:
     if kind == "search":
         low, high = total * min(known), total * max(known)
         return f"hours: {hours_text(low)} to {hours_text(high)} for {total} runs, {how}"
+    if kind == "tuned":
+        least = hours_text(total / len(known) * sum(known))
+        return f"hours: at least {least} for at least {total} runs of {len(known)} arms, {how}"
     return f"hours: {hours_text(sum(known))} for {total} run{'s' if total > 1 else ''}, {how}"
 
 

@@ -28,6 +28,7 @@ from experiments.report import (
     archive,
     arms,
     base_models,
+    comparing,
     dashboard_page,
     figures,
     files,
@@ -80,6 +81,8 @@ def write(path: Path, out: Path, not_begun: Sequence[Record] = ()) -> list[Path]
     """
     report = _build(path, not_begun)
     content = dict(files.record_files(report))
+    if report.tuning is not None:
+        content |= comparing.files(comparing.read(path))
     own = {name for name, _ in files.named(report)}
     files.refuse_strangers(out, own)
     content["runs.csv"] = files.runs_csv(report).encode()
@@ -91,6 +94,8 @@ def write(path: Path, out: Path, not_begun: Sequence[Record] = ()) -> list[Path]
     content["README.md"] = files.readme(report, [f for f in drawn if f.endswith(".png")]).encode()
     if not report.unreadable:
         (out / files.NOT_COUNTED).unlink(missing_ok=True)
+    if comparing.FILE_NAME not in content:
+        (out / comparing.FILE_NAME).unlink(missing_ok=True)
     for name, text in content.items():
         records.write_whole(out / name, text, advice="name another place with --out")
     for name in figures.NAMES:  # of an earlier state of the runs
@@ -145,4 +150,4 @@ def _build(path: Path, not_begun: Sequence[Record]) -> Report:
         )
     there = {record.run_id for record in found}
     found += [record for record in not_begun if record.run_id not in there]
-    return arms.build(found, [*files.not_counted(path), *broken])
+    return arms.build(found, [*files.not_counted(path), *broken], comparing.read(path))

@@ -9,6 +9,7 @@ from experiments import arms, config, records, statistics
 from experiments.arms import Tuned
 from experiments.records import Record
 from experiments.report import tuned
+from experiments.report.comparing import Comparison
 from experiments.report.scores import Kind, Run, bounds, dump, mean
 from experiments.statistics import Interval
 
@@ -80,13 +81,21 @@ class Report:
         return self.tuning.labels.get(arms.arm_key(run.record.config), self.arms[run.arm_key])
 
 
-def build(found: Iterable[Record], unreadable: list[str]) -> Report:
-    """Return the report of some records; `unreadable` names those that are broken."""
+def build(
+    found: Iterable[Record], unreadable: list[str], comparison: Comparison | None = None
+) -> Report:
+    """Return the report of some records.
+
+    Args:
+        found: the records.
+        unreadable: a sentence for each record that is broken.
+        comparison: how the arms of a tuned sweep are compared; None = as by default.
+    """
     every = list(found)
     runs, left_out = _select(every)
     labels, left = _arm_labels(runs), _unfinished(runs)
     report = Report(title(runs), runs, left_out, labels, [], _headline(runs), left, unreadable)
-    if (tuning := tuned.read(every)) is not None:
+    if (tuning := tuned.read(every, comparison or Comparison())) is not None:
         return _tuned_report(report, tuning)
     if (single := report.single) is not None:
         report.rows = _single_rows(single)

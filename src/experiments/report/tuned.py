@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from experiments import arms
 from experiments.arms import Arm, Contrast, Tuned, planning, table
-from experiments.arms.contrasts import TESTED_ON
 from experiments.records import Record
+from experiments.report.comparing import Comparison
 
 _ENOUGH = 4
 """Neighbouring rates that no grid has by chance: those of half decades leave every second out."""
@@ -55,17 +55,18 @@ class Tuning:
         return {label: rates for label, rates in found.items() if rates}
 
 
-def read(found: Iterable[Record]) -> Tuning | None:
+def read(found: Iterable[Record], comparison: Comparison) -> Tuning | None:
     """Return what a tuned sweep says; None where the records are not those of one."""
     kept = list(found)
     tried = arms.read(kept)
     if not tried or not any(map(_searched, tried)) or not all(map(_on_grid, tried)):
         return None
-    return of(kept, tried)
+    return of(kept, tried, comparison)
 
 
-def of(found: Sequence[Record], tried: Sequence[Arm], score: str = TESTED_ON) -> Tuning:
+def of(found: Sequence[Record], tried: Sequence[Arm], comparison: Comparison) -> Tuning:
     """Return the arms of some records at their best rates, compared within their groups."""
+    score = comparison.score
     floor = arms.repeats(found, score)
     tuned = [arms.tune(arm) for arm in tried]
     contrasts: dict[str, Contrast] = {}
@@ -73,13 +74,15 @@ def of(found: Sequence[Record], tried: Sequence[Arm], score: str = TESTED_ON) ->
     references = []
     for group in _groups(tuned):
         reference, *others = group
-        margin = arms.gain_margin(reference, score)
+        margin = comparison.margin
+        if margin is None:
+            margin = arms.gain_margin(reference, score)
         compared = [
             arms.contrast(reference, one, margin, score, arms.on_purpose(reference, one), floor)
             for one in others
         ]
         contrasts |= {one.arm.arm.key: one for one in arms.family(compared)}
-        notes |= dict.fromkeys(table.lines(group, score, None, floor)[2])
+        notes |= dict.fromkeys(table.lines(group, score, comparison.margin, floor)[2])
         references.append(Reference(reference, margin))
     return Tuning(tuned, score, references, contrasts, list(notes))
 

@@ -35,7 +35,7 @@ def tie_words(groups: Sequence[Sequence[str]], margin: str) -> str:
     """Say the groups in a sentence.
 
     >>> tie_words([["r=16", "r=4", "r=8"], ["r=1"]], "0.01 nats")
-    'r=16, r=4 and r=8 are tied within 0.01 nats; r=1 is tied with none.'
+    'r=16, r=4 and r=8 are tied within 0.01 nats; r=1 is tied with no other arm.'
 
     Args:
         groups: of `tied_groups`.
@@ -44,7 +44,7 @@ def tie_words(groups: Sequence[Sequence[str]], margin: str) -> str:
     parts = []
     for group in groups:
         if len(group) == 1:
-            parts.append(f"{group[0]} is tied with none")
+            parts.append(f"{group[0]} is tied with no other arm")
         else:
             names = f"{', '.join(group[:-1])} and {group[-1]}"
             parts.append(f"{names} are tied within {margin}")
