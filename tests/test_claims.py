@@ -314,6 +314,28 @@ def test_the_table_says_what_is_missing_and_is_written_as_files(tmp_path: Path) 
     assert [file.read_bytes() for file in table.write(found, tmp_path)] == before
 
 
+def test_own_runs_are_not_mixed_with_those_of_the_committed_report(tmp_path: Path) -> None:
+    claim = dataclasses.replace(TIED, sweep="mine")
+    for place, floor in (("mine", 0.5), ("reports/mine", 0.1)):
+        for at, one in enumerate(made("none", FULL, 1e-3, floor)):
+            one.run_id, one.folder = f"{at:03d}{len(place)}", tmp_path / place / str(at)
+            records.write(one)
+    [found] = claims.runs_of([claim], tmp_path).values()
+    assert len(found) == 19 and not any("reports" in str(r.folder) for r in found)
+    for one in found:
+        one.status = "failed"
+        records.write(one)
+    [found] = claims.runs_of([claim], tmp_path).values()
+    assert len(found) == 19 and all("reports" in str(r.folder) for r in found)
+
+
+def test_an_arm_of_an_earlier_version_without_a_key_that_is_null_is_the_same_arm() -> None:
+    made_now = made("none", FULL, 1e-3)
+    for one in made_now[::2]:
+        one.config["lora"] = one.config["lora"] | {"added_later": None}
+    assert len(arms.read(made_now)) == 1
+
+
 def test_the_command_prints_the_claims_it_was_asked_for(cli: Cli, tmp_path: Path) -> None:
     for at, one in enumerate([*made("none", FULL, 1e-3), *made("lora", FIRST, 1e-2)]):
         one.folder = tmp_path / "outputs" / "lora_without_regret" / "full_and_ranks" / str(at)

@@ -1,6 +1,8 @@
 """Composed text becomes one typed, checked and resolved run, or one clear sentence."""
 
 import dataclasses
+import hashlib
+import json
 import re
 from pathlib import Path
 
@@ -152,6 +154,15 @@ def test_the_identity_ignores_how_and_keeps_what() -> None:
     assert re.fullmatch(r"[0-9a-f]{12}", first)
     assert {config.run_id(load(text)) for text in same} == {first}
     assert len({config.run_id(load(text)) for text in other} | {first}) == len(other) + 1
+
+
+def test_a_key_that_a_later_version_adds_and_leaves_null_makes_no_other_run() -> None:
+    run = load()
+    known = config.canonical(run)
+    assert "plus_ratio" in known["lora"] and known["lora"]["plus_ratio"] is None
+    text = json.dumps(config.without_nulls(known), sort_keys=True, separators=(",", ":"))
+    assert "plus_ratio" not in text
+    assert config.run_id(run) == hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def test_a_value_counts_whether_set_or_resolved() -> None:

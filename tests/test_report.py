@@ -4,6 +4,7 @@ import csv
 import gzip
 import json
 import random
+import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -491,6 +492,26 @@ def test_records_of_other_runs_are_not_mixed_in(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match="6 records that the report would not contain"):
         report.write(tmp_path / "run", tmp_path / "out")
     assert contents(tmp_path / "out") == before
+
+
+def test_a_committed_report_may_be_replaced_and_one_that_git_does_not_have_may_not(
+    tmp_path: Path,
+) -> None:
+    def git(*arguments: str) -> None:
+        who = ("-c", "user.name=tests", "-c", "user.email=tests@example.org")
+        subprocess.run(["git", "-C", str(tmp_path), *who, *arguments], check=True)
+
+    two_arms(tmp_path / "sweep")
+    put(tmp_path / "run", record("alone"))
+    report.write(tmp_path / "sweep", tmp_path / "out")
+    git("init", "-q")
+    with pytest.raises(RecordError, match="or commit or remove that one"):
+        report.write(tmp_path / "run", tmp_path / "out")
+    git("add", "out")
+    git("commit", "-q", "-m", "the report")
+    report.write(tmp_path / "run", tmp_path / "out")
+    report.write(tmp_path / "run", tmp_path / "fresh")
+    assert contents(tmp_path / "out") == contents(tmp_path / "fresh")
 
 
 # --- records that are broken or not there yet ---

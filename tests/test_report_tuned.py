@@ -153,8 +153,10 @@ def test_the_margin_that_a_sweep_was_started_with_decides_in_its_report(tmp_path
 
 def test_a_sweep_that_compares_another_score_has_that_score_in_its_report(tmp_path: Path) -> None:
     for record in tuned_sweep(tmp_path / "sweep"):
-        lora = "lora=all_linear" in record.overrides
-        record.scores["tuned"]["calls/exact"] = 0.9 if lora else 0.5 + record.config["seed"] / 1e6
+        adapted = "lora=all_linear" in record.overrides
+        record.scores["tuned"]["calls/exact"] = (
+            0.9 if adapted else 0.5 + record.config["seed"] / 1e6
+        )
         records.write(record)
     plan.write(tmp_path / "sweep", plan.Plan("tuned", 38, score="calls/exact", margin=0.1))
     report.write(tmp_path / "sweep", tmp_path / "out")

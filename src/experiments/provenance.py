@@ -82,6 +82,13 @@ def of_run(device: str) -> dict[str, Any]:
     }
 
 
+def is_committed(folder: Path) -> bool:
+    """Whether git has all files of a folder as they are now."""
+    if not folder.is_dir() or not _git(folder, "ls-files", "--", "."):
+        return False
+    return _git(folder, "status", "--porcelain", "--ignored", "--", ".") == ""
+
+
 def differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
     """Name what differs between two identities.
 

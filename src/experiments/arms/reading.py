@@ -8,7 +8,7 @@ from typing import Any
 
 from experiments import statistics
 from experiments.arms.reasons import Code, Reason
-from experiments.config import EXECUTION_KEYS
+from experiments.config import EXECUTION_KEYS, without_nulls
 from experiments.records import Record
 from experiments.statistics import NoiseFloor
 
@@ -84,8 +84,11 @@ def read(found: Iterable[Record]) -> list[Arm]:
 
 
 def arm_key(config: Mapping[str, Any]) -> str:
-    """Return a text that runs of one arm share: the canonical config without seed and rate."""
-    return json.dumps(_without_rate(config), sort_keys=True, default=str)
+    """Return a text that runs of one arm share: the canonical config without seed and rate.
+
+    Nor are keys in it that are null: a version that adds such a key makes no other arm.
+    """
+    return json.dumps(without_nulls(_without_rate(config)), sort_keys=True, default=str)
 
 
 def repeats(found: Iterable[Record], score: str = TUNED_ON) -> NoiseFloor | None:

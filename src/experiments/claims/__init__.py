@@ -24,17 +24,26 @@ __all__ = ["Claim", "Verdict", "judge", "load", "measured_for", "runs_of"]
 
 
 def runs_of(claims: Sequence[Claim], outputs: Path) -> dict[str, list[Record]]:
-    """Return sweep -> its records: those of outputs/SWEEP and of its committed report.
+    """Return sweep -> its records: those of outputs/SWEEP, or of its committed report.
+
+    They are not mixed: another version or another machine makes other runs, and a report that
+    came with the project is of no use to someone who has their own.
 
     Raises:
         RecordError: a record is newer than this program.
     """
     sweeps = dict.fromkeys(claim.sweep for claim in claims if claim.sweep)
-    places = {name: (outputs / name, outputs / "reports" / name) for name in sweeps}
-    return {
-        name: [r for folder in folders for r in archive.read_all(folder)]
-        for name, folders in places.items()
-    }
+    return {name: _own(outputs / name) or _committed(outputs, name) for name in sweeps}
+
+
+def _own(folder: Path) -> list[Record]:
+    """Return the records of a sweep's folder; none where no run of it has ended yet."""
+    found = archive.read_all(folder)
+    return found if any(record.status == "finished" for record in found) else []
+
+
+def _committed(outputs: Path, name: str) -> list[Record]:
+    return archive.read_all(outputs / "reports" / name)
 
 
 def measured_for(claims: Sequence[Claim], outputs: Path) -> dict[str, dict[str, Any]]:

@@ -7,6 +7,7 @@ and the report all use it.
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -132,7 +133,22 @@ def canonical(run: RunConfig) -> dict[str, Any]:
     return tree
 
 
+def without_nulls(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a config without the keys that are null, at any depth."""
+    return {
+        key: without_nulls(value) if isinstance(value, Mapping) else value
+        for key, value in tree.items()
+        if value is not None
+    }
+
+
 def run_id(run: RunConfig) -> str:
-    """Return the first 12 hex digits of the sha256 of the canonical JSON of the run."""
-    text = json.dumps(canonical(run), sort_keys=True, separators=(",", ":"), default=str)
+    """Return the first 12 hex digits of the sha256 of the canonical JSON of the run.
+
+    Keys that are null are left out, so that a later version with one more key that is off by
+    default gives the same run the same id.
+    """
+    text = json.dumps(
+        without_nulls(canonical(run)), sort_keys=True, separators=(",", ":"), default=str
+    )
     return hashlib.sha256(text.encode()).hexdigest()[:12]

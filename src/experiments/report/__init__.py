@@ -77,7 +77,7 @@ def write(path: Path, out: Path, not_begun: Sequence[Record] = ()) -> list[Path]
 
     Raises:
         RecordError: there is no record or none that can be read, `out` holds records of other
-            runs, or it cannot be written.
+            runs that git does not have, or it cannot be written.
     """
     report = _build(path, not_begun)
     content = dict(files.record_files(report))
@@ -85,6 +85,7 @@ def write(path: Path, out: Path, not_begun: Sequence[Record] = ()) -> list[Path]
         content |= comparing.files(comparing.read(path))
     own = {name for name, _ in files.named(report)}
     files.refuse_strangers(out, own)
+    replaced = set(archive.there(out))
     content["runs.csv"] = files.runs_csv(report).encode()
     content["table.csv"] = files.table_csv(report).encode()
     drawn = dict(figures.draw(report))
@@ -102,7 +103,7 @@ def write(path: Path, out: Path, not_begun: Sequence[Record] = ()) -> list[Path]
         for ending in ("png", "svg"):
             if (file := f"figures/{name}.{ending}") not in content:
                 (out / file).unlink(missing_ok=True)
-    archive.remove_other_form(out, own, set(content))
+    archive.remove_other_form(out, own | replaced, set(content))
     return [out / name for name in content]
 
 

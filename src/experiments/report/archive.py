@@ -67,11 +67,11 @@ def there(out: Path) -> dict[str, Path]:
 
 
 def remove_other_form(out: Path, own: Iterable[str], written: set[str]) -> None:
-    """Remove the records of this report that are now held in the other form.
+    """Remove records that are now held in the other form, or that the report replaces.
 
     Args:
         out: a report's folder.
-        own: names of the report's records.
+        own: names of the records.
         written: the files of the report.
     """
     names = [f"{name}.{ending}" for name in own for ending in ("json", records.ITEMS_NAME)]

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import records
+from experiments import provenance, records
 from experiments.errors import RecordError
 from experiments.records import Record
 from experiments.report import archive, base_models, memory, sentences
@@ -46,17 +46,20 @@ def named(report: Report) -> list[tuple[str, Record]]:
 
 
 def refuse_strangers(out: Path, own: set[str]) -> None:
-    """Keep reports apart: from other reports, and from the runs that they are made of."""
+    """Keep reports apart: from other reports, and from the runs that they are made of.
+
+    A committed report may be replaced by another, as git still has it.
+    """
     if any(out.glob(records.FILE_NAME)) or any(out.glob(f"*/{records.FILE_NAME}")):
         raise RecordError(
             f"{out} is a folder of runs: write the report elsewhere, for example to "
             f"outputs/reports/{out.resolve().name}."
         )
     strangers = [name for name in archive.there(out) if name not in own]
-    if strangers:
+    if strangers and not provenance.is_committed(out):
         raise RecordError(
             f"{out / 'runs'} holds {counted(len(strangers), 'record')} that the report would not "
-            f"contain (first: {strangers[0]}): choose another folder, or remove that one."
+            f"contain (first: {strangers[0]}): choose another folder, or commit or remove that one."
         )
 
 
