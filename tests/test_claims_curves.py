@@ -75,8 +75,13 @@ def test_equal_starts_prove_nothing_where_the_control_starts_alike_or_is_not_the
     assert "losses of the first 6 steps are not all finite and logged" in cut.missing[0]
 
 
-def lines(leaves: Sequence[float], jitter: float = 1.0, bend: float = 0.0) -> list[Record]:
-    """Return full fine-tuning and three ranks that leave its line at so many steps."""
+def lines(
+    leaves: Sequence[float], jitter: float = 1.0, bend: float = 0.0, lag_steps: int = 0
+) -> list[Record]:
+    """Return full fine-tuning and three ranks that leave its line at so many steps.
+
+    Before, they are 0.5 above it for `lag_steps`.
+    """
     made = cell("none", 1e-3)
     for r in (1, 4, 16):
         made += cell("lora", lora={"r": r})
@@ -86,7 +91,7 @@ def lines(leaves: Sequence[float], jitter: float = 1.0, bend: float = 0.0) -> li
         at *= jitter ** math.sin(seed + (r or 0))
         one.curve = [
             {"step": k, "loss": 2 - 0.2 * math.log(k) + bend * math.log(k) ** 2
-             + 0.3 * math.log(max(1.0, k / at))}
+             + 0.3 * math.log(max(1.0, k / at)) + 0.5 * (r is not None and k <= lag_steps)}
             for k in range(1, 161)
         ]  # fmt: skip
     return made
@@ -105,6 +110,11 @@ def test_ranks_leave_the_line_in_their_order_or_not(
 ) -> None:
     found = verdict(DEPART, lines(leaves, jitter))
     assert found.word == word, (found.effect, found.missing)
+
+
+def test_a_lag_in_the_first_steps_is_no_departure() -> None:
+    found = verdict(DEPART, lines((12, 30, 70), 1.2, lag_steps=6))
+    assert found.word == "supported", (found.effect, found.missing)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,9 @@
 """`departure`: at which step arms of several sizes fall behind full fine-tuning.
 
-Compared are training losses at the best rates, paired by seed, as means over bins whose ends are
-a factor of the root of 2 apart. An arm departs at the first step of the first of two bins in a row
-in which it is more than the margin above the reference; one that never does departs after the end.
+Compared are training losses at the best rates, paired by seed, as means over bins whose ends are a
+factor of the root of 2 apart. An arm departs at the first step of the bin from which on it is more
+than the margin above the reference to the end, for two bins at least; one that never does departs
+after the end. That LoRA lags in its first steps, because B is 0, is no departure: it returns.
 The order of the departures is held against the order of the key: Spearman's rank correlation for
 each seed, and over seeds Page's test, exact and fit for so few and so discrete numbers (E. B. Page,
 "Ordered hypotheses for multiple treatments", JASA 58 (1963), by `scipy.stats.page_trend_test`).
@@ -134,11 +135,10 @@ def _binned(one: Tuned) -> tuple[list[int], dict[int, list[float]]]:
 def _departure(
     starts: Sequence[int], arm: Sequence[float], reference: Sequence[float], margin: float
 ) -> int | None:
-    above = [a - b > margin for a, b in zip(arm, reference, strict=True)]
-    for at in range(len(above) - IN_A_ROW + 1):
-        if all(above[at : at + IN_A_ROW]):
-            return starts[at]
-    return None
+    """Return the step from which on the arm stays above; None where it does not at the end."""
+    gaps = reversed([a - b for a, b in zip(arm, reference, strict=True)])
+    last = len(list(itertools.takewhile(lambda gap: gap > margin, gaps)))
+    return starts[-last] if last >= IN_A_ROW else None
 
 
 def _mean(curves: Mapping[int, Sequence[float]]) -> list[float]:
