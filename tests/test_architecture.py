@@ -55,6 +55,7 @@ FLOOR = {
     "claims": 6,
     "runs": 6,
     "launching": 7,
+    "capacity": 6,
     "mechanisms": 7,
     "verifying": 7,
     "pretraining_vocabulary": 5,

@@ -165,6 +165,14 @@ def test_a_measured_number_must_lie_in_the_range_with_all_its_values(
     assert bool(found.missing) == (word == "undecided")
 
 
+@pytest.mark.parametrize("value", [3e-14, 1e-3])
+def test_a_measured_number_that_is_only_a_lower_bound_has_no_verdict(value: float) -> None:
+    tree = {"values": {"difference": value}, "provenance": CLEAN}
+    assert verdict(MEASURED, [], tree | {"reasons": []}).word != "undecided"
+    found = verdict(MEASURED, [], tree | {"reasons": ["training is not at rest"]})
+    assert (found.word, found.missing) == ("undecided", ("training is not at rest",))
+
+
 def test_a_measured_number_is_read_from_its_file_or_the_line_that_makes_it_is_named(
     tmp_path: Path,
 ) -> None:

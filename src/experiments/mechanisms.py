@@ -1,12 +1,14 @@
-"""A mechanism's name in, `outputs/reports/measured/NAME.json` out: claims that need no seeds.
+"""A mechanism's name in, `outputs/reports/measured/NAME.json` out: claims that need no sweep.
 
     python -m experiments.mechanisms invariance
     python -m experiments.mechanisms flops
+    python -m experiments.mechanisms capacity
 
 `invariance` trains the embedded base with LoRA in float64 twice, the second time with alpha, the
 start of A and the rates of A and B changed together, and says by how much the losses differ.
 `flops` counts the floating-point operations of every shape of linear layer, forward and backward,
-and divides them by the formulas. Both take less than two minutes on one core.
+and divides them by the formulas. Both take less than two minutes on one core. `capacity` counts
+the bits of random facts that LoRA holds for each trained parameter, in about 20 minutes.
 """
 
 import argparse
@@ -25,7 +27,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
-from experiments import models, provenance, records
+from experiments import capacity, models, provenance, records
 
 BASE = "tiny"
 ROWS, WINDOW_TOKENS = 2, 32
@@ -107,7 +109,11 @@ def flops(rank: int = 16, tokens: int = 64) -> dict[str, Any]:
     }
 
 
-MECHANISMS: dict[str, Callable[[], dict[str, Any]]] = {"invariance": invariance, "flops": flops}
+MECHANISMS: dict[str, Callable[[], dict[str, Any]]] = {
+    "invariance": invariance,
+    "flops": flops,
+    "capacity": capacity.measure,
+}
 
 
 class Adam:
@@ -229,6 +235,8 @@ def main(arguments: list[str] | None = None) -> None:
     records.write_whole(path, text.encode(), advice="name another place with --out")
     for key, value in found["values"].items():
         print(f"{key}: {value}")
+    for reason in found.get("reasons", ()):
+        print(f"no verdict: {reason}")
     print(f"wrote {path} after {facts['seconds']} s")
 
 

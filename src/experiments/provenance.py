@@ -26,7 +26,7 @@ _WITHOUT_INFLUENCE = (
     *("pretrain.py", "pretraining_text.py", "runs/facts.py", "config/explaining.py"),
     *("scoring.py", "scoring_verb.py", "bfcl/files.py", "bfcl/export.py"),
     *("frozen.py", "launching", "planning", "study", "sweeps", "spectra.py"),
-    *("config/counting.py", "config/matching.py", "mechanisms.py"),
+    *("config/counting.py", "config/matching.py", "mechanisms.py", "capacity.py"),
 )
 _LIBRARIES = (
     *("torch", "transformers", "trl", "peft", "accelerate", "tokenizers", "bitsandbytes"),

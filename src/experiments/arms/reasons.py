@@ -24,6 +24,7 @@ Code = Literal[
     "same_numbers",
     "noise_floor",
     "no_arm",
+    "lower_bound",
     "gate",
 ]
 

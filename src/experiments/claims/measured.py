@@ -1,7 +1,8 @@
 """`measured`: numbers that a command has written, held against a range.
 
-Such a number is no mean over seeds: it is computed, exactly or up to rounding, and all its values
-must lie in the range.
+Such a number is no mean over seeds: it is computed, and all its values must lie in the range.
+Where the command itself says under `reasons` why a number is not what the claim speaks of, such as
+a training that is not at rest, there is no verdict.
 """
 
 import json
@@ -48,6 +49,7 @@ def judge(claim: Claim, tree: dict[str, Any]) -> Judged:
     if provenance.get("git_dirty", True) or not provenance.get("git_commit"):
         text = "it was measured with uncommitted changes: commit them and measure again"
         reasons = (Reason("dirty_tree", text),)
+    reasons += tuple(Reason("lower_bound", str(text)) for text in tree.get("reasons") or ())
     low, high = min(values), max(values)
     first, last = claim.low, claim.high
     worst = max(values, key=lambda v: _beyond(v, first, last))
