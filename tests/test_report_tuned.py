@@ -12,9 +12,9 @@ from experiments import arms, explain, records, report, verifying
 from experiments.arms import Design
 from experiments.errors import RecordError
 from experiments.records import Record
-from experiments.report import archive
+from experiments.report import archive, comparing
 from experiments.report.arms import build
-from experiments.sweeps import plan
+from experiments.report.comparing import Comparison
 
 FULL, LORA = ("lora=none",), ("lora=all_linear",)
 
@@ -137,15 +137,19 @@ def test_a_broken_archive_is_one_sentence(tmp_path: Path) -> None:
         archive.read_all(tmp_path)
 
 
+def compared(sweep: Path, comparison: Comparison) -> None:
+    (sweep / comparing.FILE_NAME).write_text(comparing.text(comparison), encoding="utf-8")
+
+
 def test_the_margin_that_a_sweep_was_started_with_decides_in_its_report(tmp_path: Path) -> None:
     tuned_sweep(tmp_path / "sweep")
-    plan.write(tmp_path / "sweep", plan.Plan("tuned", 38, score="loss/nll", margin=0.5))
+    compared(tmp_path / "sweep", Comparison(margin=0.5))
     report.write(tmp_path / "sweep", tmp_path / "out")
     assert table_csv(tmp_path / "out")[2]["difference verdict"] == "tied"
     report.write(tmp_path / "out", tmp_path / "again")
     for name in ("README.md", "table.csv", "comparison.json"):
         assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "out" / name).read_bytes()
-    plan.write(tmp_path / "sweep", plan.Plan("tuned", 38))
+    compared(tmp_path / "sweep", Comparison())
     report.write(tmp_path / "sweep", tmp_path / "out")
     assert table_csv(tmp_path / "out")[2]["difference verdict"] == "worse"
     assert not (tmp_path / "out" / "comparison.json").exists()
@@ -158,7 +162,7 @@ def test_a_sweep_that_compares_another_score_has_that_score_in_its_report(tmp_pa
             0.9 if adapted else 0.5 + record.config["seed"] / 1e6
         )
         records.write(record)
-    plan.write(tmp_path / "sweep", plan.Plan("tuned", 38, score="calls/exact", margin=0.1))
+    compared(tmp_path / "sweep", Comparison("calls/exact", 0.1))
     report.write(tmp_path / "sweep", tmp_path / "out")
     lora = table_csv(tmp_path / "out")[2]
     assert float(lora["difference"]) == pytest.approx(0.4, abs=0.05)

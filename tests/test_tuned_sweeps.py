@@ -31,6 +31,7 @@ def test_a_tuned_sweep_searches_decides_and_reuses_what_is_finished(
 ) -> None:
     (tmp_path / "text.txt").write_text("A short text that nobody is trained on.\n" * 40)
     line = (*LINE, SEEDS, "eval.held_out_text=text.txt", "hydra.sweeper.furthest=2")
+    line = (*line, "hydra.sweeper.margin=0.25")
     first = cli(*line)
     assert first.returncode == 0, first.stderr
     assert "1 arms, at least 10 runs" in first.stdout
@@ -44,6 +45,8 @@ def test_a_tuned_sweep_searches_decides_and_reuses_what_is_finished(
     tuned = arms.tune(arm, (0, 43))
     assert written[0]["best_rate"] == tuned.best
     assert [point["rate"] for point in written[0]["curve"]] == sorted(rates)
+    compared = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert compared == {"score": "loss/nll", "margin": 0.25}
     before = {record.folder.name: record.path.read_bytes() for record in made}
     again = cli(*line, "hydra.sweeper.repeats=1")
     assert again.returncode == 0, again.stderr

@@ -21,7 +21,8 @@ from experiments.config import RunConfig
 from experiments.errors import ConfigError, ExperimentError, TrainingError
 from experiments.progress import say
 from experiments.records import Record
-from experiments.report import tables
+from experiments.report import comparing, tables
+from experiments.report.comparing import Comparison
 from experiments.sweeps import plan
 from hydra_plugins import _experiments_jobs as jobs
 from hydra_plugins import _experiments_tuning_refusals as refusals
@@ -206,14 +207,9 @@ class Tuning:
         for job in ready:
             self._run_ids[job.run_id] = None
         self.total = len(self._run_ids)
-        written = plan.Plan(
-            "tuned",
-            self.total,
-            list(self._run_ids),
-            score=str(self._given["score"]),
-            margin=self._given["margin"],
-        )
-        plan.write(self._sweep_dir, written)
+        plan.write(self._sweep_dir, plan.Plan("tuned", self.total, list(self._run_ids)))
+        compared = Comparison(str(self._given["score"]), self._given["margin"])
+        plan.write_shared(self._sweep_dir, comparing.FILE_NAME, comparing.text(compared))
 
     def run(
         self, launcher: Any, ready: Sequence[jobs.Job]

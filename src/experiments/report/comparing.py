@@ -1,7 +1,7 @@
 """What the arms of a tuned sweep are compared by, where its file says so.
 
-A sweep keeps it in its plan (`hydra.sweeper.score` and `hydra.sweeper.margin`), a report in
-`comparison.json`, so that a report that is its own source comes out as it was.
+A sweep writes it (`hydra.sweeper.score` and `hydra.sweeper.margin`) into its folder, and a report
+keeps it, so that one that is its own source comes out as it was.
 """
 
 import dataclasses
@@ -12,7 +12,6 @@ from pathlib import Path
 
 from experiments.arms.contrasts import TESTED_ON
 from experiments.errors import RecordError
-from experiments.sweeps import plan
 
 FILE_NAME = "comparison.json"
 
@@ -34,8 +33,6 @@ def read(folder: Path) -> Comparison:
     Raises:
         RecordError: the file is not whole.
     """
-    if (planned := plan.read(folder)) is not None:
-        return Comparison(planned.score or TESTED_ON, planned.margin)
     file = folder / FILE_NAME
     if not file.is_file():
         return Comparison()
@@ -43,11 +40,17 @@ def read(folder: Path) -> Comparison:
         return Comparison(**json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise RecordError(
-            f"{file} is not whole ({error}): write the report again from the sweep's folder."
+            f"{file} is not whole ({error}): start the sweep again, which writes it, or write the "
+            "report again from the sweep's folder."
         ) from error
 
 
 def files(comparison: Comparison) -> Iterator[tuple[str, bytes]]:
     """Yield the file of a report that keeps it; none where it is the default."""
     if comparison != Comparison():
-        yield FILE_NAME, (json.dumps(dataclasses.asdict(comparison), indent=1) + "\n").encode()
+        yield FILE_NAME, text(comparison).encode()
+
+
+def text(comparison: Comparison) -> str:
+    """Return the content of the file."""
+    return json.dumps(dataclasses.asdict(comparison), indent=1) + "\n"

@@ -33,10 +33,6 @@ class Plan:
     run_ids: list[str] = field(default_factory=list)
     """The runs of a grid; a search finds its own."""
     seeds_per_trial: int = 1
-    score: str | None = None
-    """What arms of a tuned sweep are compared by; None = loss/nll."""
-    margin: float | None = None
-    """Their largest difference that does not matter; None = a share of what is gained."""
 
 
 class Folders:
