@@ -47,7 +47,11 @@ EXTENSIONS = 2
 
 @dataclass(frozen=True)
 class Plan:
-    """What is trained. The defaults take 20 minutes on one core."""
+    """What is trained.
+
+    A pass of the defaults takes 0.28 s a rank on one free core, so all of it 19 minutes, and 23
+    where every grid grows twice.
+    """
 
     base: str = "tiny_64"
     ranks: tuple[int, ...] = (1, 2, 3)
@@ -56,7 +60,7 @@ class Plan:
     rates: tuple[float, ...] = (5e-4, 1e-3, 2e-3)
     """Where the tuning of the first rank begins, a factor of 2 apart; that of the next rank begins
     around the best rate of the one before."""
-    passes: int = 100
+    passes: int = 150
     """Times that each fact is seen."""
     rows: int = 128
     """Facts a step."""
@@ -82,7 +86,7 @@ class Table:
     def bits(self) -> float:
         """Entropy of all values, given the keys."""
         count, tokens = self.facts_FT.shape
-        return count * (tokens - self.key_tokens) * math.log2(self.words)
+        return float(count * (tokens - self.key_tokens) * math.log2(self.words))
 
 
 @dataclass(frozen=True)
