@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from experiments import capacity
 from experiments.capacity import Plan, Training
 
-SMALL = Plan(ranks=(1, 2), seeds=(0,), passes=80, rows=32, asked=0.4)
+SMALL = Plan(ranks=(1, 2), seeds=(0,), passes=60, rows=64, asked=0.2)
 MADE = Training(
     rank=1, rate=1e-3, seed=0, passes=8, parameters=100, table_bits=600.0, bits=200.0,
     curve={2: 50.0, 6: 150.0, 8: 200.0}, seconds=1.0,
@@ -42,7 +43,7 @@ def test_a_uniform_guess_holds_nothing_and_a_wrong_certainty_less() -> None:
 
 def test_a_table_asks_for_its_bits_with_keys_that_differ_and_comes_from_its_seed() -> None:
     one, again, other = (capacity.table(SMALL, 10_000, seed) for seed in (0, 0, 1))
-    assert 4000 <= one.bits < 4000 + 16
+    assert 2000 <= one.bits < 2000 + 16
     keys = one.facts_FT[:, : SMALL.key_tokens]
     assert len(torch.unique(keys, dim=0)) == len(keys)
     assert torch.equal(one.facts_FT, again.facts_FT)
@@ -106,13 +107,33 @@ def test_a_number_that_is_no_capacity_says_why() -> None:
     assert len(capacity.reasons({1: math.nan}, grid, [MADE])) == 1
 
 
-def test_a_measurement_names_its_trainings_and_a_number_a_seed() -> None:
-    quick = dataclasses.replace(SMALL, passes=2, asked=0.1, seeds=(0, 1))
-    found = capacity.measure(quick)
-    assert len(found["values"]["bits_per_parameter"]) == 2
-    assert len(found["values"]["added_by_twice_the_passes"]) == 2
+def test_a_measurement_names_its_trainings_and_goes_on_where_it_was_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[tuple[int, float, int, int]] = []
+
+    def train(plan: Plan, rank: int, rate: float, seed: int, passes: int) -> Training:
+        made.append((rank, rate, seed, passes))
+        bits = 100.0 * rank * (1 + seed) * (1 - abs(rate - 1e-3)) - 100 / passes
+        return at(rate, bits, rank=rank, seed=seed, passes=passes, parameters=100 * rank,
+                  curve={passes - 1: bits, passes: bits})  # fmt: skip
+
+    monkeypatch.setattr(capacity, "train", train)
+    plan, kept = dataclasses.replace(SMALL, seeds=(0, 1)), tmp_path / "new" / "trainings.jsonl"
+    found = capacity.measure(plan, kept)
+    assert found["values"]["bits_per_parameter"] == pytest.approx([1.0, 2.0])
+    assert made[-4:] == [(1, 1e-3, 0, 60), (2, 1e-3, 0, 60), (1, 1e-3, 1, 60), (2, 1e-3, 1, 60)]
     assert [(run["rank"], run["seed"]) for run in found["trainings"]] == [
         (1, 0), (2, 0), (1, 1), (2, 1),
     ]  # fmt: skip
-    assert found["tuning"][0]["passes"] == 1
-    assert found["reasons"]  # two passes are no rest
+    assert {run["passes"] for run in found["tuning"]} == {30}
+    # Twice the passes: 100/30 - 100/60 of the 100 - 100/60 bits of rank 1, and of 200 at rank 2.
+    doubled = [1 - (size - 100 / 30) / (size - 100 / 60) for size in (100, 200)]
+    assert found["values"]["added_by_twice_the_passes"] == pytest.approx(doubled, rel=1e-6)
+    text, count = kept.read_text(encoding="utf-8"), len(made)
+    kept.write_text(text[:-20], encoding="utf-8")  # the last line was not finished
+    assert capacity.measure(plan, kept) == found
+    assert made[count:] == [(2, 1e-3, 1, 60)]
+    assert capacity.measure(plan, kept) == found and len(made) == count + 1
+    capacity.measure(dataclasses.replace(plan, rows=32), kept)
+    assert len(made) == 2 * count + 1  # another plan begins anew
