@@ -30,8 +30,8 @@ def test_a_tuned_sweep_searches_decides_and_reuses_what_is_finished(
     cli: Cli, tmp_path: Path
 ) -> None:
     (tmp_path / "text.txt").write_text("A short text that nobody is trained on.\n" * 40)
-    line = (*LINE, SEEDS, "eval.held_out_text=text.txt", "hydra.sweeper.furthest=2")
-    line = (*line, "hydra.sweeper.margin=0.25")
+    text = "eval.held_out_text=text.txt"
+    line = (*LINE, SEEDS, text, "hydra.sweeper.furthest=2", "hydra.sweeper.margin=0.25")
     first = cli(*line)
     assert first.returncode == 0, first.stderr
     assert "1 arms, at least 10 runs" in first.stdout
