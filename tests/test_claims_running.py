@@ -90,9 +90,16 @@ def test_a_step_that_fails_stops_no_other_and_is_named_at_the_end(
         running.refuse(problems)
 
 
-@pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("asked", "deaf"),
+    [
+        (signal.SIGINT, False),
+        (signal.SIGTERM, False),
+        (signal.SIGTERM, True),  # a shell starts its background jobs deaf to Ctrl-C
+    ],
+)
 def test_a_stop_is_passed_on_once_and_the_line_that_goes_on_is_said(
-    asked: signal.Signals, tmp_path: Path
+    asked: signal.Signals, deaf: bool, tmp_path: Path
 ) -> None:
     child = (
         "import pathlib, time\n"
@@ -101,7 +108,8 @@ def test_a_stop_is_passed_on_once_and_the_line_that_goes_on_is_said(
         "    raise SystemExit(130)\n"
     )
     program = (
-        "from experiments.claims import running; from pathlib import Path\n"
+        "from experiments.claims import running; from pathlib import Path; import signal\n"
+        f"if {deaf}: signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
         f"step = running.Step('s', (), ('-c', {child!r}))\n"
         "try:\n    running.run([step, step], Path('.'), 'the line')\n"
         "except KeyboardInterrupt:\n    raise SystemExit(130)\n"

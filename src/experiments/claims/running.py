@@ -233,11 +233,14 @@ def _child(command: Sequence[str]) -> int:
     """Run a command to its end and return its exit code.
 
     It is a session of its own, so that Ctrl-C reaches it once, through us, and we can wait until
-    it has written its records. One thread a process: two were slower on these small models.
+    it has written its records. It listens to Ctrl-C even where we were started deaf to it, as a
+    shell starts its background jobs. One thread a process: two were slower on these small models.
     """
     environment = {"OMP_NUM_THREADS": "1", **os.environ}
     with _asked_politely():
+        own = signal.signal(signal.SIGINT, signal.default_int_handler)  # a child inherits deafness
         child = subprocess.Popen(command, env=environment, start_new_session=True)
+        signal.signal(signal.SIGINT, own)
         while True:
             try:
                 return child.wait()
