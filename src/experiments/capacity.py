@@ -280,6 +280,11 @@ def reasons(
     for rank, grid in grids.items():
         if (at := best(grid)) in (min(grid), max(grid)):
             found.append(f"the best rate of rank {rank}, {at:g}, is on the edge of its grid")
+    if stuck := [run for run in runs if not run.bits > 0]:
+        found.append(
+            f"{len(stuck)} of {len(runs)} trainings learnt nothing (rank {stuck[0].rank}, seed "
+            f"{stuck[0].seed}): a slope over them is none"
+        )
     if (share := max(run.bits / run.table_bits for run in runs)) > FULL:
         found.append(f"{share:.0%} of a table is held: facts may be lacking, not room")
     return found
