@@ -165,6 +165,14 @@ def test_a_measured_number_must_lie_in_the_range_with_all_its_values(
     assert bool(found.missing) == (word == "undecided")
 
 
+def test_several_measured_numbers_are_a_range_and_no_interval() -> None:
+    tree = {"values": {"difference": [1e-12, 3e-14]}, "provenance": CLEAN}
+    effect = verdict(MEASURED, [], tree).effect
+    assert effect is not None
+    assert (effect.estimate, effect.low, effect.high) == (1e-12, None, None)
+    assert effect.name == "difference, the furthest of 2 values from 3e-14 to 1e-12"
+
+
 @pytest.mark.parametrize("value", [3e-14, 1e-3])
 def test_a_measured_number_that_is_only_a_lower_bound_has_no_verdict(value: float) -> None:
     tree = {"values": {"difference": value}, "provenance": CLEAN}

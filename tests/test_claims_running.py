@@ -72,6 +72,9 @@ def test_a_measurement_is_made_unless_it_is_there_from_this_commit(tmp_path: Pat
     assert plan(tmp_path, made) == ([] if commit else [step])
     file.write_text(json.dumps({"provenance": {"git_commit": "another"}}))
     assert plan(tmp_path, made) == [step]
+    assert "without invariance, of which no run is known" in running.text([step], 2, 200)
+    file.write_text(json.dumps({"provenance": {"git_commit": "another", "seconds": 1800.0}}))
+    assert "in 2 processes: about 0.5 hours." in running.text(plan(tmp_path, made), 2, 200)
 
 
 def test_a_sweep_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:

@@ -171,6 +171,11 @@ def test_a_tuned_sweep_is_planned_arm_by_arm_with_all_its_rates_and_seeds(
     ("words", "sentence"),
     [
         (["sweeps=lora_without_regret/width", "seed=1,2"], "gives every arm the same seeds"),
+        (["sweeps=lora_without_regret/width", "data.validation_rows=0"], "and there is none: set"),
+        (
+            ["sweeps=lora_without_regret/width", "hydra.sweeper.rules=[{arm: 9, rate: 1e-3}]"],
+            "give arm (0 to 5",
+        ),
         (["hardware=t5"], "hardware=t5: there is no such config file; did you mean 't4'?"),
         ([*T4, "trainer.precision=bf16"], "bfloat16 needs 8.0 or newer"),
         (["trainer.batch_size=6", "trainer.micro_batch_size=4"], "is not a multiple of"),

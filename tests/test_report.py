@@ -495,7 +495,7 @@ def test_records_of_other_runs_are_not_mixed_in(tmp_path: Path) -> None:
 
 
 def test_a_committed_report_may_be_replaced_and_one_that_git_does_not_have_may_not(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def git(*arguments: str) -> None:
         who = ("-c", "user.name=tests", "-c", "user.email=tests@example.org")
@@ -509,6 +509,17 @@ def test_a_committed_report_may_be_replaced_and_one_that_git_does_not_have_may_n
         report.write(tmp_path / "run", tmp_path / "out")
     git("add", "out")
     git("commit", "-q", "-m", "the report")
+    whole, written = records.write_whole, []
+
+    def killed_after_two(path: Path, content: bytes, **advice: Any) -> None:
+        written.append(path)
+        if len(written) == 3:
+            raise KeyboardInterrupt
+        whole(path, content, **advice)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(records, "write_whole", killed_after_two)
+        report.write(tmp_path / "run", tmp_path / "out")
     report.write(tmp_path / "run", tmp_path / "out")
     report.write(tmp_path / "run", tmp_path / "fresh")
     assert contents(tmp_path / "out") == contents(tmp_path / "fresh")

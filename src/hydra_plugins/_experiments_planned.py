@@ -161,6 +161,9 @@ def _tuned(found: _Composer, overrides: Sequence[Override], sweeper: DictConfig)
     own = {str(text).partition("=")[0] for arm in listed or () for text in arm}
     varied = own | {one.get_key_element() for one in overrides if one.is_sweep_override()}
     runs = _checked(found, [(arm, varied) for arm in tuning.batch(overrides, listed)])
+    for _, run in runs:
+        refusals.refuse_without_validation(run)
+    refusals.refuse_rules(given["rules"], len(runs))
     seeds = len(given["seeds"] or planning.SEEDS)
     return Planned("tuned", runs, len(runs) * planning.least_runs(seeds, int(given["repeats"])))
 

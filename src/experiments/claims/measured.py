@@ -54,9 +54,10 @@ def judge(claim: Claim, tree: dict[str, Any]) -> Judged:
     first, last = claim.low, claim.high
     worst = max(values, key=lambda v: _beyond(v, first, last))
     allowed = _allowed(first, last)
-    effect = Effect(str(claim.key), worst, low, high, allowed)
-    if low == high:
-        effect = Effect(str(claim.key), worst, None, None, allowed)
+    name = str(claim.key)
+    if low != high:  # not an interval: nothing says how other values would spread
+        name += f", the furthest of {len(values)} values from {low:.3g} to {high:.3g}"
+    effect = Effect(name, worst, None, None, allowed)
     word = inside(low, high, first, last)
     return Judged(effect, word, reasons, seeds=None, scope=str(tree.get("scope") or ""))
 

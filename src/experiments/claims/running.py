@@ -48,7 +48,7 @@ class Step:
     """Runs of the whole sweep; of a tuned one at least so many."""
     done: int = 0
     seconds: float | None = None
-    """Of a run, as records say; None where there is none."""
+    """Of a run, as records say, or of the measurement; None where there is none."""
 
     @property
     def left(self) -> int:
@@ -81,7 +81,9 @@ def plan(claims: Sequence[Claim], outputs: Path, root: Path, workers: int | None
             words = ["-m", "experiments.mechanisms", name]
             if outputs != Path("outputs"):
                 words += ["--out", str(outputs / _MEASURED)]
-            steps.append(Step(name, _numbers(tested, "measured", name), tuple(words)))
+            seconds = _measurement(outputs / _MEASURED / f"{name}.json").get("seconds")
+            numbers = _numbers(tested, "measured", name)
+            steps.append(Step(name, numbers, tuple(words), seconds=seconds))
     return steps
 
 
@@ -148,13 +150,18 @@ def _seconds(found: Sequence[Record]) -> float | None:
 
 def _is_measured(file: Path) -> bool:
     """Whether a measurement is there, whole, and made from the files that are committed now."""
+    made = _measurement(file)
+    now = provenance.of_run("cpu")
+    return bool(made.get("git_commit")) and made["git_commit"] == now["git_commit"]
+
+
+def _measurement(file: Path) -> dict[str, Any]:
+    """Return what made a measurement; empty where it is not there or not whole."""
     try:
         tree: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return False
-    made = tree.get("provenance") or {}
-    now = provenance.of_run("cpu")
-    return bool(made.get("git_commit")) and made["git_commit"] == now["git_commit"]
+        return {}
+    return tree.get("provenance") or {}
 
 
 def text(steps: Sequence[Step], workers: int | None, width: int) -> str:
@@ -188,7 +195,9 @@ def _line(step: Step, processes: int) -> list[str]:
 
 
 def _hours(step: Step, processes: int) -> float | None:
-    if step.folder is not None and not step.left:
+    if step.folder is None:
+        return None if step.seconds is None else step.seconds / 3600  # in one process
+    if not step.left:
         return 0.0
     return None if step.seconds is None else step.left * step.seconds / processes / 3600
 

@@ -85,7 +85,7 @@ def write(path: Path, out: Path, not_begun: Sequence[Record] = ()) -> list[Path]
         content |= comparing.files(comparing.read(path))
     own = {name for name, _ in files.named(report)}
     files.refuse_strangers(out, own)
-    replaced = set(archive.there(out))
+    strangers = set(archive.there(out)) - own
     content["runs.csv"] = files.runs_csv(report).encode()
     content["table.csv"] = files.table_csv(report).encode()
     drawn = dict(figures.draw(report))
@@ -93,6 +93,8 @@ def write(path: Path, out: Path, not_begun: Sequence[Record] = ()) -> list[Path]
     content["table.tex"] = latex.table_tex(report).encode()
     content["report.html"] = page.page(report, drawn).encode()
     content["README.md"] = files.readme(report, [f for f in drawn if f.endswith(".png")]).encode()
+    if strangers:  # first: what a kill leaves then is no mixture, and the next report goes on
+        archive.remove_other_form(out, strangers, set(content))
     if not report.unreadable:
         (out / files.NOT_COUNTED).unlink(missing_ok=True)
     if comparing.FILE_NAME not in content:
@@ -103,7 +105,7 @@ def write(path: Path, out: Path, not_begun: Sequence[Record] = ()) -> list[Path]
         for ending in ("png", "svg"):
             if (file := f"figures/{name}.{ending}") not in content:
                 (out / file).unlink(missing_ok=True)
-    archive.remove_other_form(out, own | replaced, set(content))
+    archive.remove_other_form(out, own, set(content))
     return [out / name for name in content]
 
 
