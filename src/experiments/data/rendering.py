@@ -17,9 +17,12 @@ from array import array
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any, Literal
 
+from experiments.answers import CallForm
+from experiments.data import call_forms
 from experiments.data.guarding import Guard
 from experiments.data.shaping import ToolsForm, tools_in_form
 from experiments.data.templates import (
@@ -124,6 +127,7 @@ class Renderer:
         """
         self._tokenizer = tokenizer
         self._template = ChatTemplate(tokenizer)
+        self.chat_template = tokenizer.chat_template
         self._ends: list[str] = tokenizer.convert_ids_to_tokens(end_ids)
         self._guard = Guard(tokenizer, ends=self._ends, header=self._template.header)
         self._keep = thinking == "keep"
@@ -142,6 +146,20 @@ class Renderer:
         """
         pieces = self._pieces(row)
         return [("".join(self._guard.parts(text)), trained) for text, trained in pieces]
+
+    def turns(self, row: Row) -> list[str]:
+        """Return the text of each assistant turn as `encode` tokenises it, without its end token.
+
+        Raises:
+            DataError: as `encode`.
+        """
+        return [self._without_end(text) for text, _ in self.pieces(row)[1::2]]
+
+    @cached_property
+    def call_form(self) -> CallForm | None:
+        """How the template writes calls; None if it writes none that can be read."""
+        own = getattr(self._tokenizer, "response_template", None)
+        return call_forms.find(self, own, self._ends)
 
     def prompt(self, row: Row) -> list[int]:
         """Return the token ids of a conversation that waits for the assistant's turn.
@@ -300,6 +318,9 @@ class Renderer:
             raise self._endless(row_id)
         index, token = min(ends)
         return index + len(token)
+
+    def _without_end(self, turn: str) -> str:
+        return next((turn.removesuffix(end) for end in self._ends if turn.endswith(end)), turn)
 
     def _endless(self, row_id: str) -> DataError:
         return DataError(

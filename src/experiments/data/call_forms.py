@@ -1,0 +1,159 @@
+"""A renderer -> the form in which its chat template writes calls (`answers.CallForm`).
+
+Calls made for it are rendered as training rows are, and looked for in what was written: what stands
+before, between and after them are the marks of the form. A form counts only if it reads all of
+these calls back. Nothing is known of any template by name.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, Protocol
+
+from experiments import answers
+from experiments.answers import CallForm
+from experiments.data.call_marks import FIRST, KEYS, SECOND, VALUES, A, B, Probes, candidates
+from experiments.errors import DataError
+
+Row = dict[str, Any]
+Call = dict[str, Any]
+_TEXT = "Probe text."
+
+
+class Renders(Protocol):
+    """What is needed of a renderer."""
+
+    chat_template: Any
+
+    def turns(self, row: Row) -> list[str]:
+        """Return the text of each assistant turn as it is trained, without its end token."""
+
+
+def find(
+    renderer: Renders, template: dict[str, Any] | None = None, ends: Sequence[str] = ()
+) -> CallForm | None:
+    """Return the form in which a template writes calls; None if it writes none that can be read.
+
+    Args:
+        renderer: with the template.
+        template: the tokenizer's own for reading answers (`response_template`), if it has one.
+        ends: the tokens that end a turn.
+    """
+    probes = _probe(renderer)
+    if probes is None:
+        return None
+    own = _from_template(template, ends, probes)
+    for form in [own] if own else candidates(probes):
+        if _reads(probes.one, form, [A]) and not _names_in_marks(form):
+            return _described(form, probes)
+    shipped = _from_template(_shipped(renderer.chat_template), ends, probes)
+    return _described(shipped, probes) if shipped else None
+
+
+def _described(form: CallForm, probes: Probes) -> CallForm:
+    """Add what the other probes show, and what a person calls the form."""
+    several = probes.two is not None and _reads(probes.two, form, [A, B])
+    beside = probes.beside is not None and _TEXT in probes.beside
+    form = replace(form, several=several, text=beside, example=probes.one.strip())
+    return answers.HERMES_TAGS if _is_hermes(form) else replace(form, name=_name(form))
+
+
+def _names_in_marks(form: CallForm) -> bool:
+    marks = form.start, form.before, form.between, form.after, form.end, form.name_end
+    return any(word in mark for mark in marks for word in (FIRST, SECOND, *KEYS, *VALUES))
+
+
+def _shipped(chat_template: Any) -> dict[str, Any] | None:
+    """Return the response template that TRL ships for a chat template, if it knows it."""
+    from trl.chat_template_utils import add_response_schema
+
+    try:
+        found = add_response_schema(SimpleNamespace(chat_template=chat_template))
+    except ValueError:  # it does not
+        return None
+    return getattr(found, "response_template", None)
+
+
+def tool(name: str) -> dict[str, Any]:
+    """Return the description of a tool that the probes call."""
+    text = {"type": "string", "description": "A text."}
+    parameters = {"type": "object", "properties": dict.fromkeys(KEYS, text), "required": []}
+    function = {"name": name, "description": "Takes texts.", "parameters": parameters}
+    return {"type": "function", "function": function}
+
+
+TOOLS = [tool(FIRST), tool(SECOND)]
+
+
+def _probe(renderer: Renders) -> Probes | None:
+    for system in (False, True):  # some templates write tools only into a system message
+        one = _rendered(renderer, [A], system=system)
+        if one is not None:
+            two = _rendered(renderer, [A, B], system=system)
+            return Probes(one, two, _rendered(renderer, [B], _TEXT, system=system))
+    return None
+
+
+def _rendered(renderer: Renders, calls: list[Call], text: str = "", *, system: bool) -> str | None:
+    """Return the turn that the template writes for calls; None where one of their names is lost."""
+    messages: list[dict[str, Any]] = [{"role": "system", "content": "Probe."}] if system else []
+    made = [{"type": "function", "id": f"probe000{i}", "function": c} for i, c in enumerate(calls)]
+    turn = {"role": "assistant", "content": text, "tool_calls": made}
+    messages += [{"role": "user", "content": "Probe?"}, turn]
+    try:
+        written = renderer.turns(
+            {"id": "probe", "source": "probe", "messages": messages, "tools": TOOLS}
+        )[-1]
+    except DataError:
+        return None
+    return written if all(call["name"] in written for call in calls) else None
+
+
+def _from_template(template: Any, ends: Sequence[str], probes: Probes) -> CallForm | None:
+    """Return the form of the tokenizer's own response template, if it reads the calls back."""
+    if not isinstance(template, dict):
+        return None
+    for ending in (*ends, ""):
+        form = CallForm("tokenizer_schema", "response_template", end=ending, template=template)
+        answer = answers.parse(probes.one, form, TOOLS)
+        if answers.same_value(answer.calls, [A]) and not answer.content:
+            return form
+    return None
+
+
+def _reads(text: str, form: CallForm, calls: list[Call]) -> bool:
+    answer = answers.parse(text, form, TOOLS)
+    return not answer.malformed and answers.same_value(answer.calls, calls)
+
+
+def _is_hermes(form: CallForm) -> bool:
+    """Whether it is the form of Hermes; blanks make no other, nor does what else is refused."""
+    hermes = answers.HERMES_TAGS
+    plain = replace(
+        form,
+        name=hermes.name,
+        start=form.start.strip(),
+        before=form.before.strip(),
+        between=form.between.strip(),
+        after=form.after.strip(),
+        end=form.end.strip(),
+        several=hermes.several,
+    )
+    return replace(plain, text=hermes.text, example=hermes.example) == hermes
+
+
+def _name(form: CallForm) -> str:
+    marks = form.start + form.before
+    bodies = {
+        "response_template": "tokenizer_schema",
+        "python": "python_list",
+        "arguments": "xml_parameters",
+    }
+    if form.body in bodies:
+        return bodies[form.body]
+    if "[TOOL_CALLS]" in marks:
+        return "mistral" if form.body == "json" else "mistral_args"
+    if form.body == "named_json":
+        return "named_json"
+    bare = f"json_{'list' if form.listed else form.arguments_key}"
+    return bare if form.bare else "tagged_json"
