@@ -19,7 +19,7 @@ demo: .venv/.installed ## fine-tune the embedded base with LoRA and print the ta
 	$(BIN)/python train.py
 
 claims: .venv/.installed ## make the runs of all claims and print the verdicts; goes on where it was stopped
-	$(BIN)/python -m experiments claims --run
+	$(BIN)/python -m experiments claims --run --write
 
 claims-quick: .venv/.installed ## the same for three claims that share a sweep: 15 minutes on two cores
 	$(BIN)/python -m experiments claims lora_equals_full ten_times_the_rate rate_independent_of_rank --run

@@ -336,7 +336,9 @@ def test_an_arm_of_an_earlier_version_without_a_key_that_is_null_is_the_same_arm
     assert len(arms.read(made_now)) == 1
 
 
-def test_the_command_prints_the_claims_it_was_asked_for(cli: Cli, tmp_path: Path) -> None:
+def test_the_command_prints_the_claims_named_and_writes_only_when_asked(
+    cli: Cli, tmp_path: Path
+) -> None:
     for at, one in enumerate([*made("none", FULL, 1e-3), *made("lora", FIRST, 1e-2)]):
         one.folder = tmp_path / "outputs" / "lora_without_regret" / "full_and_ranks" / str(at)
         if one.config["lora"]["method"] == "lora":
@@ -346,4 +348,12 @@ def test_the_command_prints_the_claims_it_was_asked_for(cli: Cli, tmp_path: Path
     assert done.returncode == 0, done.stderr
     assert "C1 lora_equals_full" in done.stdout and "supported" in done.stdout
     assert "C13 is not tested" in done.stdout and "C5" not in done.stdout
-    assert (tmp_path / "outputs" / "reports" / "claims" / "README.md").is_file()
+    assert not (tmp_path / "outputs" / "reports").exists()  # nothing is written unless asked for
+    done = cli("claims", "lora_equals_full", "--write", module=True)
+    assert done.returncode == 0, done.stderr
+    assert "C13 is not tested" not in done.stdout
+    written = (tmp_path / "outputs" / "reports" / "claims" / "README.md").read_text()
+    # The file is the table of all claims, whichever are printed.
+    assert all(one.id in written for one in claims.load(FOLDER))
+    cli("claims", "lora_equals_full", "--out", "elsewhere", module=True)
+    assert (tmp_path / "elsewhere" / "README.md").read_text() == written

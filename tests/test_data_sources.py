@@ -173,7 +173,9 @@ def test_distractors_and_a_unified_system_prompt_reach_the_rows() -> None:
     more = ("data.tools_shown=gold_plus_k", "data.distractors=0", "data.weights.json_output=0")
     prompt = ("data.system_prompt=unify", "data.unified_system_prompt=Be brief.")
     built = build(*small, *none, *more, *prompt)
-    for encoded in built.splits["test"]:
+    assert all(e.row["category"] != "json_output" for e in built.train)
+    asked = [e for e in built.splits["test"] if "schema" not in e.row]  # which keep their own
+    for encoded in asked:
         assert encoded.row["messages"][0] == {"role": "system", "content": "Be brief."}
         if encoded.row["category"] == "choice":
             assert len(encoded.row["tools"]) == 1

@@ -1,4 +1,8 @@
-"""The verb `claims` of `python -m experiments`: its options in, the table of verdicts out."""
+"""The verb `claims` of `python -m experiments`: its options in, the table of verdicts out.
+
+Nothing is written unless `--write` or `--out` asks for it, and what is written holds all claims:
+a table of a few would take the place of that of all.
+"""
 
 import argparse
 import os
@@ -25,7 +29,12 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="processes that share the runs of a sweep (default: one a GPU, or one a core)",
     )
     parser.add_argument("--outputs", type=Path, default=Path("outputs"), help="where sweeps are")
-    parser.add_argument("--out", type=Path, help="default: OUTPUTS/reports/claims")
+    parser.add_argument(
+        "--write", action="store_true", help="write the table of all claims, whichever are printed"
+    )
+    parser.add_argument(
+        "--out", type=Path, help="folder of the table, implies --write (OUTPUTS/reports/claims)"
+    )
     parser.set_defaults(verb=_claims)
 
 
@@ -42,10 +51,11 @@ def _claims(given: argparse.Namespace) -> None:
     shown = {claim.id for claim in chosen}
     # All claims are one family, whichever are shown.
     at_hand = runs_of(every, given.outputs), measured_for(every, given.outputs)
-    found = [v for v in verdicts.judge(every, *at_hand) if v.claim.id in shown]
-    print(table.text(found, report.line_width()))
-    for file in table.write(found, given.out or given.outputs / "reports" / "claims"):
-        print(f"wrote {file}")
+    found = verdicts.judge(every, *at_hand)
+    print(table.text([v for v in found if v.claim.id in shown], report.line_width()))
+    if given.write or given.out:
+        for file in table.write(found, given.out or given.outputs / "reports" / "claims"):
+            print(f"wrote {file}")
     running.refuse(problems)
 
 
@@ -61,6 +71,7 @@ def _run(given: argparse.Namespace, chosen: "Sequence[Claim]", root: Path) -> li
     if given.plan:
         return []
     options = ["--outputs", str(given.outputs)] if given.outputs != Path("outputs") else []
+    options += ["--write"] if given.write else []
     options += ["--out", str(given.out)] if given.out else []
     options += ["--workers", str(given.workers)] if given.workers else []
     words = ["python", "-m", "experiments", "claims", *given.ids, "--run", *options]

@@ -4,14 +4,24 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from experiments.config import DataConfig, EvalConfig, RunConfig
 from experiments.config.benchmarks import split_names
-from experiments.data import asking, cache, encoding, guard, identity, mixture, sources
+from experiments.data import (
+    asking,
+    cache,
+    encoding,
+    evaluation_rows,
+    guard,
+    identity,
+    mixture,
+    sources,
+)
 from experiments.data.encoding import EncodedSource
+from experiments.data.evaluation_rows import Evaluated
 from experiments.data.rendering import Encoded, Renderer
 from experiments.data.sources import Located
 from experiments.errors import DataError
@@ -24,11 +34,14 @@ class TrainData:
     """Everything a run reads."""
 
     splits: dict[str, list[Encoded]]
+    """The rows that the model can hold."""
     fingerprint: str
     """Hash of every token and label of every split, in order."""
     counts: dict[str, Any]
     """What was kept, rejected and dropped, by source and in all, for the record."""
     renderer: Renderer
+    evaluated: Evaluated = field(default_factory=Evaluated)
+    """The rows of all other splits, with those that the model cannot hold."""
 
     @property
     def train(self) -> list[Encoded]:
@@ -41,14 +54,29 @@ class TrainData:
         return self.splits.get("validation", [])
 
     def evaluated_splits(self, spec: EvalConfig) -> Iterator[tuple[str, list[Encoded]]]:
-        """Yield each split that is answered and has rows: the data's own, then the benchmarks'.
+        """Yield each split that is answered with those of its first rows that the model can hold.
 
-        A row of a benchmark may have no gold turn: then `trained` is empty, and it has no loss.
+        First the data's own, then the benchmarks'; of each as many as `eval.limit` says. A row of a
+        benchmark may have no gold turn: then `trained` is empty, and it has no loss. A split is
+        left out where it has no row at all.
         """
+        for split in self._asked_splits(spec):
+            yield split, self.evaluated.asked(split, spec.limit)
+
+    def evaluation_rows(self, spec: EvalConfig) -> dict[str, dict[str, Any]]:
+        """Return split -> the number of rows that decide or are answered, and their hash.
+
+        The hash is of the rows before they are shown to a model: records whose hashes are the same
+        were scored on the same rows, whatever the model, its template and its longest length.
+        """
+        known = self.evaluated
+        found = {split: known.rows(split, spec.limit) for split in self._asked_splits(spec)}
+        chooses = {"validation": known.rows("validation", None)} if self.validation else {}
+        return chooses | found
+
+    def _asked_splits(self, spec: EvalConfig) -> list[str]:
         asked = [split for name in spec.benchmarks for split in split_names(name).values()]
-        for split in (*spec.splits, *asked):
-            if rows := self.splits.get(split):
-                yield split, rows
+        return [s for s in (*spec.splits, *asked) if self.evaluated.digests.get(s)]
 
     def answer_budget(self, spec: EvalConfig, split: str) -> int:
         """Return the longest answer allowed to a split, in tokens: one for all the data's own."""
@@ -91,15 +119,15 @@ def build(
         for name, one in sources.locate_tests(spec).items()
     }
     counts: dict[str, Any] = _facts(found | tests) | {"max_length_tokens": limit}
-    splits = _mixed(found, spec, counts) if spec.source == "mixture" else _only(found).splits
+    splits = _mixed(found, spec, counts) if spec.source == "mixture" else dict(_only(found).splits)
     for name, source in tests.items():
-        evaluated = source.splits.get("test", [])
+        rows = source.splits.get("test", [])
         guard.refuse_overlap(
             [e.row for e in splits.get("train", [])],
-            [e.row for e in evaluated],
+            [e.row for e in rows],
             evaluation=f"data.test_sources.{name}",
         )
-        splits["test"] = splits.get("test", []) + evaluated
+        splits["test"] = splits.get("test", []) + rows
     splits.setdefault("train", [])
     if run.eval.benchmarks:
         documents = Renderer(tokenizer, end_ids, thinking=thinking, tools_form="as_given")
@@ -107,15 +135,18 @@ def build(
         asking.refuse_training_on(asked, splits["train"])
         splits |= asked.splits
         counts["benchmarks"] = asked.facts
+    evaluated = evaluation_rows.separate({k: v for k, v in splits.items() if k != "train"})
+    splits |= evaluated.splits
     if not may_be_empty:
         _check_trainable(splits, counts)
     counts |= {
+        "unheld": evaluated.reasons(),
         "rows": {split: len(members) for split, members in splits.items()},
         "tokens": {k: sum(len(e.ids) for e in v) for k, v in splits.items()},
         "trained_tokens": {k: sum(e.trained_tokens for e in v) for k, v in splits.items()},
         "categories": dict(Counter(str(e.row.get("category", "")) for e in splits["train"])),
     }
-    return TrainData(splits, _fingerprint(splits), counts, renderer)
+    return TrainData(splits, _fingerprint(splits, evaluated), counts, renderer, evaluated)
 
 
 @dataclass(frozen=True)
@@ -145,6 +176,7 @@ class _Maker:
             "files": located.files,
             "source": {k: v for k, v in source.items() if k not in ("sources", "test_sources")},
             "name": located.name,
+            "trained": located.trained,
             "shares": shares,
             "shown": {key: getattr(self.spec, key) for key in shown},
             "limit": self.limit,
@@ -185,26 +217,30 @@ def _facts(found: dict[str, EncodedSource]) -> dict[str, Any]:
 def _mixed(
     found: dict[str, EncodedSource], spec: DataConfig, counts: dict[str, Any]
 ) -> dict[str, list[Encoded]]:
-    """Leave near-duplicates to the earlier source and draw the training rows by weight."""
+    """Hold back the evaluation rows of all sources, and draw the training rows by weight.
+
+    Near-duplicates are left to the earlier source, among the held-back rows of all sources and
+    among the training rows of those with a weight; a training row with a near-duplicate among the
+    rows that are held back in another source is left out.
+    """
     by_row = {
         id(e.row): (split, e)
         for source in found.values()
         for split, rows in source.splits.items()
         for e in rows
     }
-    members = {
-        name: [e.row for rows in source.splits.values() for e in rows]
+    held = {
+        name: [e.row for split, rows in source.splits.items() if split != "train" for e in rows]
         for name, source in found.items()
     }
-    kept, duplicates = mixture.without_duplicates(members)
+    held, duplicates = mixture.without_duplicates(held)
     splits: dict[str, list[Encoded]] = {}
-    train: dict[str, list[Any]] = {name: [] for name in found}
-    for name, rows in kept.items():
-        for split, encoded in (by_row[id(row)] for row in rows):
-            if split == "train":
-                train[name].append(encoded.row)
-            else:
-                splits.setdefault(split, []).append(encoded)
+    for split, encoded in (by_row[id(row)] for rows in held.values() for row in rows):
+        splits.setdefault(split, []).append(encoded)
+    train = {
+        name: [e.row for e in source.splits.get("train", [])] for name, source in found.items()
+    }
+    train, leaks = mixture.without_held_back(train, held)
     unit: Any = spec.weight_by
     drawn = mixture.draw(
         train,
@@ -215,7 +251,8 @@ def _mixed(
         lengths=lambda rows: [_length(by_row[id(row)][1], spec.weight_by) for row in rows],
     )
     splits["train"] = [by_row[id(row)][1] for row in drawn.rows]
-    counts["mixture"] = drawn.record() | {"duplicates": duplicates}
+    counted = Counter(drawn.duplicates) + Counter(duplicates) + Counter(leaks)
+    counts["mixture"] = drawn.record() | {"duplicates": dict(counted)}
     return splits
 
 
@@ -254,8 +291,11 @@ def _check_trainable(splits: dict[str, list[Encoded]], counts: dict[str, Any]) -
     raise DataError("no row is left to train on: lower data.validation_share and data.test_share.")
 
 
-def _fingerprint(splits: dict[str, list[Encoded]]) -> str:
+def _fingerprint(splits: dict[str, list[Encoded]], evaluated: Evaluated) -> str:
     digest = hashlib.sha256()
+    for split, places in sorted(evaluated.unheld.items()):
+        contents = [(at, evaluated.digests[split][at]) for at in places]
+        digest.update(json.dumps([split, contents]).encode())
     for split, members in sorted(splits.items()):
         for encoded in members:
             digest.update(split.encode() + b"\0" + encoded.ids.tobytes())

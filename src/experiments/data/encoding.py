@@ -5,9 +5,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from experiments.config import DataConfig
-from experiments.data import identity, shaping
+from experiments.data import evaluation_rows, identity, shaping
 from experiments.data.rendering import Encoded, Renderer
 from experiments.data.sources import Row, SourceRows
+
+TOO_LONG, MASKED = "too long", "no trained token"
 
 
 @dataclass
@@ -20,7 +22,10 @@ class EncodedSource:
 
 
 def encode(source: SourceRows, spec: DataConfig, renderer: Renderer, limit: int) -> EncodedSource:
-    """Shape, render and mask the rows of a source; rows above `limit` tokens are dropped.
+    """Shape, render and mask the rows of a source.
+
+    A training row above `limit` tokens or without a trained token is dropped; an evaluation row is
+    kept without its tokens (see `evaluation_rows`), unless it has no answer to be held against.
 
     Raises:
         DataError: the chat template fails on a row.
@@ -30,11 +35,17 @@ def encode(source: SourceRows, spec: DataConfig, renderer: Renderer, limit: int)
     masked = 0
     for split, rows in source.splits.items():
         encoded = renderer.encode([shaped(row, spec) for row in rows])
-        fitting = [e for e in encoded if len(e.ids) <= limit]
-        too_long[split] = len(encoded) - len(fitting)
-        kept = [e for e in fitting if e.trained_tokens]
-        masked += len(fitting) - len(kept)
-        splits[split] = [replace(e, row=_slim(e.row, split)) for e in kept]
+        found = [(e, row, _lack(e, limit)) for e, row in zip(encoded, rows, strict=True)]
+        too_long[split] = sum(lack == TOO_LONG for _, _, lack in found)
+        masked += sum(lack == MASKED for _, _, lack in found)
+        if split == "train":
+            splits[split] = [_slim(e) for e, _, lack in found if lack is None]
+        else:
+            splits[split] = [
+                _asked(e, row, lack)
+                for e, row, lack in found
+                if lack is None or evaluation_rows.has_answer(row)
+            ]
     facts = {
         "rejected": dict(source.rejected),
         "examples": source.examples,
@@ -55,7 +66,21 @@ def shaped(row: Row, spec: DataConfig) -> Row:
     return shaping.with_system_prompt(row, mode, spec.unified_system_prompt or "")
 
 
-def _slim(row: Row, split: str) -> Row:
-    """Add the keys it is recognised by; a training row's text is in its tokens and nowhere else."""
-    kept = row if split != "train" else {k: row.get(k, "") for k in ("id", "source", "category")}
-    return {**kept, "keys": identity.keys(row)}
+def _lack(encoded: Encoded, limit: int) -> str | None:
+    """Say why a row is nothing to train on or to ask; None where it is whole."""
+    if len(encoded.ids) > limit:
+        return TOO_LONG
+    return None if encoded.trained_tokens else MASKED
+
+
+def _slim(encoded: Encoded) -> Encoded:
+    """Return a training row with the keys it is recognised by; its text is in its tokens only."""
+    kept = {k: encoded.row.get(k, "") for k in ("id", "source", "category")}
+    return replace(encoded, row={**kept, "keys": identity.keys(encoded.row)})
+
+
+def _asked(encoded: Encoded, canonical: Row, lack: str | None) -> Encoded:
+    """Return an evaluation row with its keys, without tokens where the model cannot hold it."""
+    keys = {**identity.keys(encoded.row), "content": evaluation_rows.digest(canonical)}
+    row = {**encoded.row, "keys": keys}
+    return replace(encoded, row=row) if lack is None else evaluation_rows.unheld(row, lack)

@@ -143,6 +143,20 @@ def describe_tokens(data: TrainData) -> list[str]:
     return lines
 
 
+def describe_left_out(counts: dict[str, Any]) -> list[str]:
+    """Return a line for each split with rows that the model cannot hold."""
+    lines = []
+    if dropped := counts["too_long"].get("train"):
+        lines.append(
+            f"dropped, longer than {counts['max_length_tokens']} tokens: train {dropped:,}"
+        )
+    for split, reasons in counts.get("unheld", {}).items():
+        why = ", ".join(f"{n:,} {reason}" for reason, n in reasons.items())
+        means = "have no loss" if split == "validation" else "count as unanswered"
+        lines.append(f"{split} rows that the model cannot hold and that {means}: {why}")
+    return lines
+
+
 def write_rows(rows: Iterable[Row], path: Path) -> int:
     """Write canonical rows, one JSON object a line; gzip where the name ends in .gz."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -149,6 +149,33 @@ def without_duplicates(
     return kept, dict(counts)
 
 
+def without_held_back(
+    train: Mapping[str, Sequence[Row]], held_back: Mapping[str, Sequence[Row]]
+) -> tuple[dict[str, list[Row]], dict[str, int]]:
+    """Remove each training row whose near-duplicate another source holds back; count them.
+
+    Within a source the split has seen to it. What is held back does not depend on the weights, so
+    it stays, and the training row goes.
+    """
+    owners: dict[str, list[str]] = {}
+    for name, rows in held_back.items():
+        for key in {identity.near_key(row) for row in rows} - {None}:
+            owners.setdefault(str(key), []).append(name)
+    kept: dict[str, list[Row]] = {}
+    counts: Counter[str] = Counter()
+    for name, rows in train.items():
+        kept[name] = []
+        for row in rows:
+            others = [
+                owner for owner in owners.get(identity.near_key(row) or "", ()) if owner != name
+            ]
+            if not others:
+                kept[name].append(row)
+            else:
+                counts[f"removed from {name}, held back in {others[0]}"] += 1
+    return kept, dict(counts)
+
+
 def subset(
     rows: Sequence[Row], *, fraction: float | None = None, limit: int | None = None, seed: int
 ) -> list[Row]:

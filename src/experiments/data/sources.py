@@ -4,6 +4,7 @@ Canonical rows are described in `formats`. Nothing is mended: a row is kept as i
 or rejected with one of `formats.REASONS`.
 """
 
+import hashlib
 import random
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -12,7 +13,7 @@ from typing import Any
 
 from experiments import toolworld
 from experiments.config import ColumnsConfig, DataConfig, SourceConfig
-from experiments.data import benchmarks, files, guard, hub, mixture
+from experiments.data import benchmarks, evaluation_rows, files, guard, hub, mixture
 from experiments.data.formats import Rejected, convert
 from experiments.errors import DataError
 
@@ -59,6 +60,8 @@ class Located:
     """File -> sha256 of its bytes."""
     commit: str | None = None
     """Commit of the hub's repository."""
+    trained: bool = True
+    """False for a source of weight 0: its held-back rows are asked, the others are not used."""
 
     @property
     def patterns(self) -> tuple[str, ...]:
@@ -71,17 +74,34 @@ class Located:
 def locate(spec: DataConfig) -> dict[str, Located]:
     """Find or fetch the sources of a data description, by name.
 
+    A source of a mixture whose weight is 0 is among them where rows of it are held back: weights
+    decide what is trained on, never what is asked.
+
     Raises:
         DataError: a file or dataset is missing or out of reach, or for evaluation only.
     """
     if spec.source != "mixture":
         named: dict[str, tuple[str, SourceConfig]] = {spec.label: ("data", spec)}
     else:
-        named = {n: (f"data.sources.{n}", one) for n, one in spec.sources.items() if one.weight}
+        named = {
+            n: (f"data.sources.{n}", one)
+            for n, one in spec.sources.items()
+            if one.weight or _holds_back(one, spec)
+        }
     for name, (_, one) in named.items():
         known_as = Path(one.path).name if one.path else name
         guard.refuse_evaluation_sets(known_as, one.hub_id, one.subset or one.files)
-    return {name: _locate(one, key, name) for name, (key, one) in named.items()}
+    mixes = spec.source == "mixture"
+    return {
+        name: replace(_locate(one, key, name), trained=not mixes or bool(one.weight))
+        for name, (key, one) in named.items()
+    }
+
+
+def _holds_back(source: SourceConfig, spec: DataConfig) -> bool:
+    if source.source == "toolworld":
+        return any(getattr(source, f"{split}_rows") for split in toolworld.SPLITS[1:])
+    return bool(spec.validation_share or spec.test_share)
 
 
 def locate_tests(spec: DataConfig) -> dict[str, Located]:
@@ -124,10 +144,13 @@ def read(located: Located, *, validation: float, test: float) -> SourceRows:
     """
     spec = located.spec
     if spec.source == "toolworld":
-        return _generate(spec)
-    found = _read_files(located)
-    rows = mixture.subset(found.splits["all"], limit=spec.limit, seed=spec.seed)
-    found.splits, found.held_back_twins = _split(rows, spec, (validation, test))
+        found = _generate(spec)
+    else:
+        found = _read_files(located)
+        held_back = (validation, test)
+        found.splits, found.held_back_twins = _split(found.splits["all"], spec, held_back)
+    if not located.trained:
+        found.splits.pop("train", None)
     return found
 
 
@@ -142,11 +165,17 @@ def read_all(spec: DataConfig) -> dict[str, SourceRows]:
 
 
 def _generate(spec: SourceConfig) -> SourceRows:
+    """Generate the rows of the tool world.
+
+    The weights are those of the training rows: in every other split each category that
+    `weights` names has an equal share, so that runs of other weights are asked the same rows.
+    """
     splits = {}
     for split in toolworld.SPLITS:
         count = getattr(spec, f"{split}_rows") or 0
+        weights = spec.weights if split == "train" else dict.fromkeys(spec.weights, 1.0)
         if count:
-            made = toolworld.rows(split, count, seed=spec.seed, weights=spec.weights)
+            made = toolworld.rows(split, count, seed=spec.seed, weights=weights)
             splits[split] = [dict(row) for row in made]
     return SourceRows(splits)
 
@@ -236,20 +265,36 @@ def _check_enough(found: SourceRows, place: str, key: str, allowed: float) -> No
 def _split(
     rows: list[Row], spec: SourceConfig, held_back: tuple[float, float]
 ) -> tuple[dict[str, list[Row]], int]:
-    """Hold rows back for validation and test, and thin the training rows to `fraction`.
+    """Hold rows back for validation and test, and thin the training rows.
 
-    The held-back rows are the same at every fraction. Returns the splits, and how many training
-    rows were left out because their prompt is held back too.
+    Which rows are held back follows from the content of the rows and `seed`, not from their places,
+    and is the same at every `fraction` and `limit`. Returns the splits, and how many training rows
+    were left out because their prompt is held back too.
     """
-    shuffled = list(rows)
-    random.Random(f"split {spec.seed}").shuffle(shuffled)
-    validation, test = (round(len(shuffled) * share) for share in held_back)
+    if held_back[1] == 1:  # a set for evaluation: the part of it that is asked
+        rows = mixture.subset(rows, fraction=spec.fraction, limit=spec.limit, seed=spec.seed)
+    drawn = [rows[i] for i in _order(rows, spec.seed)] if any(held_back) else _shuffled(rows, spec)
+    validation, test = (round(len(drawn) * share) for share in held_back)
     splits = {
-        "test": shuffled[:test],
-        "validation": shuffled[test : test + validation],
-        "train": shuffled[test + validation :],
+        "test": drawn[:test],
+        "validation": drawn[test : test + validation],
+        "train": drawn[test + validation :],
     }
     held = [row for split in ("test", "validation") for row in splits[split]]
     fresh, twins = guard.without_overlap(splits["train"], held)
-    splits["train"] = mixture.subset(fresh, fraction=spec.fraction, seed=spec.seed)
+    splits["train"] = mixture.subset(
+        fresh, fraction=spec.fraction, limit=spec.limit, seed=spec.seed
+    )
     return {split: members for split, members in splits.items() if members}, twins
+
+
+def _shuffled(rows: list[Row], spec: SourceConfig) -> list[Row]:
+    shuffled = list(rows)
+    random.Random(f"split {spec.seed}").shuffle(shuffled)
+    return shuffled
+
+
+def _order(rows: list[Row], seed: int) -> list[int]:
+    """Return the indices of rows in a random order that their content and the seed decide."""
+    ranks = [hashlib.sha256(f"split {seed} {evaluation_rows.digest(row)}".encode()) for row in rows]
+    return sorted(range(len(rows)), key=lambda i: ranks[i].digest())

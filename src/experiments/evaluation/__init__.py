@@ -13,7 +13,7 @@ from typing import Any
 from experiments import answers, budget, metrics, processes, schemas
 from experiments.config import EvalConfig
 from experiments.data import Encoded, TrainData
-from experiments.evaluation import held_out, progress_file, row_losses, shared
+from experiments.evaluation import held_out, progress_file, row_losses, shared, unanswered
 from experiments.evaluation.generation import Generated, Limits, generate
 from experiments.evaluation.held_out import Window
 from experiments.metrics import Item, bfcl_ast
@@ -69,7 +69,8 @@ def score(subject: Subject, data: TrainData, text: HeldOut | None = None) -> Sco
     for split, rows in data.evaluated_splits(subject.spec):
         budget = data.answer_budget(subject.spec, split)
         scores.facts["max_new_tokens"][split] = budget
-        _score_split(scores, subject, rows[: subject.spec.limit], split, budget)
+        unheld = data.evaluated.unanswered(split, subject.spec.limit)
+        _score_split(scores, subject, rows, split, budget, unheld)
     if text is not None:
         _score_text(scores, subject, text)
     return scores
@@ -127,7 +128,12 @@ def answer(
 
 
 def _score_split(
-    scores: Scores, subject: Subject, rows: Sequence[Encoded], split: str, new_tokens: int
+    scores: Scores,
+    subject: Subject,
+    rows: Sequence[Encoded],
+    split: str,
+    new_tokens: int,
+    unheld: Sequence[dict[str, Any]],
 ) -> None:
     prefix = "" if split == "test" else f"{split}/"
     losses = _losses(subject, rows)
@@ -160,6 +166,15 @@ def _score_split(
         scores.items.append(about | said | counted | {"parts": parts, "scores": own})
     scores.facts["stop_reasons"][split] = dict(Counter(one.stop_reason for one in given))
     scores.facts["defects"][split] = dict(defects)
+    about = {"model": subject.label, "split": split}
+    for failed in unanswered.items(unheld, modules, about):
+        scores.items.append(failed)
+        for key, value in failed["scores"].items():
+            per_key[f"{prefix}{key}"].append(value)
+            if failed["category"]:
+                per_key[f"{prefix}{key}/{failed['category']}"].append(value)
+    if unheld:
+        scores.facts.setdefault("unanswered", {})[split] = len(unheld)
     for key, values in per_key.items():
         scores.means[key] = sum(values) / len(values)
         scores.counts[key] = len(values)

@@ -126,7 +126,8 @@ class Attempt:
         record.identity = self.identity
         record.provenance |= provenance.of_run(self.base.precision.device_name)
         record.hardware = self.base.precision.facts()
-        record.data = self.data.counts
+        asked = self.data.evaluation_rows(self.run.eval)
+        record.data = self.data.counts | {"evaluation_rows": asked}
         record.model = {
             "source": self.base.source,
             "commit": self.base.commit,

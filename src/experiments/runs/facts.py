@@ -5,7 +5,7 @@ from typing import Any
 
 from experiments import processes, training
 from experiments.config import RunConfig
-from experiments.data import TrainData
+from experiments.data import TrainData, inspection
 from experiments.models import Base
 from experiments.progress import say
 
@@ -82,9 +82,8 @@ def print_loaded(base: Base, data: TrainData) -> None:
         f"  rows = {rows}; trained tokens {counts['trained_tokens'].get('train', 0):,} of "
         f"{counts['tokens'].get('train', 0):,}"
     )
-    if counts["too_long"]:
-        dropped = ", ".join(f"{split} {n:,}" for split, n in counts["too_long"].items())
-        say(f"  dropped, longer than {counts['max_length_tokens']} tokens: {dropped}")
+    for line in inspection.describe_left_out(counts):
+        say(f"  {line}")
     for name, source in counts["sources"].items():
         for reason, n in source["rejected"].items():
             say(f"  rejected from {name}, {reason}: {n:,}")
