@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from hydra.errors import HydraException
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -258,6 +259,53 @@ def test_all_illegal_values_are_reported_together() -> None:
 def test_a_key_added_with_plus_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"lora\.rank: `lora` has no key 'rank'; .*Allowed"):
         config.load(composed("+lora.rank=3"))
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("epochs=3", "epochs: there is no such key; set trainer.epochs instead."),
+        ("+epochs=3", "epochs: there is no such key; set trainer.epochs instead."),
+        ("limit=3", "limit: there is no such key; set data.limit or eval.limit instead."),
+        ("lora.rank=8", "lora.rank: `lora` has no key 'rank'; set lora.r instead. Allowed in"),
+        ("++trainer.lr=1", "trainer.lr: `trainer` has no key 'lr'; set trainer.learning_rate"),
+        ("model.epochs=3", "model.epochs: `model` has no key 'epochs'; set trainer.epochs instead"),
+        ("training.lr=3", "training.lr: there is no such key; set trainer.learning_rate instead."),
+        ("learning_rte=3", "learning_rte: there is no such key; set trainer.learning_rate inst"),
+        ("num-train-epochs=3", "num-train-epochs: there is no such key; set trainer.epochs inst"),
+        ("lora_alpha=3", "lora_alpha: there is no such key; set lora.alpha instead."),
+        ("per_device_train_batch_size=3", "set trainer.micro_batch_size instead."),
+        ("max_seq_length=3", "set trainer.max_length_tokens instead."),
+        ("warmup_ratio=3", "set trainer.warmup_share instead."),
+        ("dataset=x", "set data=NAME (a file of conf/data), or data=jsonl data.path=FILE instead"),
+        ("output_dir=x", "set hydra.run.dir=FOLDER instead."),
+    ],
+)
+def test_a_bare_or_foreign_key_names_the_key_that_is_meant(override: str, sentence: str) -> None:
+    with pytest.raises((ConfigError, HydraException)) as caught:
+        config.load(composed(override))
+    said = caught.value
+    assert sentence in (str(said) if isinstance(said, ConfigError) else config.explain(said))
+
+
+def test_every_suggested_key_is_one_that_a_run_has() -> None:
+    from experiments.config import naming
+
+    for name in naming.FOREIGN:
+        meant = naming.meant(name)
+        assert meant is not None
+        for key in re.findall(r"\b(?:trainer|lora|data|eval|model|tracker|hub)\.[\w.]+", meant):
+            group, leaf = key.split(".")[:2]
+            assert hasattr(getattr(load(), group), leaf), (name, key)
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["lora.extra={rank_pattern:{q_proj:4}}", "+lora.extra.rank_pattern.q_proj=4",
+     "lora.extra.rank_pattern={q_proj:4}", "++lora.extra={rank_pattern:{q_proj:4}}"],
+)  # fmt: skip
+def test_what_peft_takes_is_given_in_any_spelling(override: str) -> None:
+    assert load(override).lora.extra == {"rank_pattern": {"q_proj": 4}}
 
 
 def test_what_the_program_fills_cannot_be_set() -> None:

@@ -131,6 +131,21 @@ def test_a_planned_grid_is_the_grid_that_is_run(words: tuple[str, ...]) -> None:
     assert ids == [config.run_id(run) for run in composed_one_by_one(words)]
 
 
+def test_a_key_that_is_added_is_planned_with_each_of_its_values(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    line = ["lora=qv", "data=short", "+lora.extra.bias=none,all", "hardware=cpu"]
+    assert "+lora.extra.bias=none,all (2 runs)" in said(capsys, *line)
+    found = planned.read(line, ROOT / "conf")
+    assert [run.lora.extra for _, run in found.runs] == [{"bias": "none"}, {"bias": "all"}]
+
+
+def test_lists_are_shown_as_they_are_given(capsys: pytest.CaptureFixture[str]) -> None:
+    text = said(capsys, "data=short", "lora.target_modules=[q_proj],[q_proj,v_proj]")
+    assert "lora.target_modules=[q_proj] " in text
+    assert "lora.target_modules=[q_proj,v_proj] " in text
+
+
 def composed_one_by_one(words: tuple[str, ...]) -> list[RunConfig]:
     """Compose each job of a grid anew, as a sweeper does."""
     import itertools
@@ -183,6 +198,8 @@ def test_a_tuned_sweep_is_planned_arm_by_arm_with_all_its_rates_and_seeds(
         (["lora.r=interval(1,4)"], "a grid needs values, an interval has none"),
         (["plan.rows=0"], "plan.rows=0: must be at least 1"),
         (["plan.utilisation=2"], "plan.utilisation=2.0: must be above 0 and at most 1"),
+        (["epochs=3"], "epochs: there is no such key; set trainer.epochs instead"),
+        (["++lora.rank=4,8"], "lora.rank: `lora` has no key 'rank'; set lora.r instead"),
         (["plan.row=1"], "plan.row: `plan` has no key 'row'; did you mean 'rows'?"),
         (["lora.target_modules=[q_prj]"], "'q_prj' matches no linear layer of this model"),
         ([*T4, "plan.probe=true"], "describes a GPU and none is here"),

@@ -30,9 +30,12 @@ def track(steps: Iterable[T], total: int, label: str, unit: str) -> Iterator[T]:
         return
     if sys.stderr.isatty():
         from rich.console import Console
+        from rich.markup import escape
         from rich.progress import track as bar
 
-        yield from bar(steps, label, total=total, console=Console(stderr=True), transient=True)
+        yield from bar(
+            steps, escape(label), total=total, console=Console(stderr=True), transient=True
+        )
         return
     began = last = time.monotonic()
     for done, step in enumerate(steps):
@@ -50,7 +53,7 @@ def live() -> Iterator[Any]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-    columns = (BarColumn(20), MofNCompleteColumn(), TextColumn("{task.description}"))
+    columns = (BarColumn(20), MofNCompleteColumn(), TextColumn("{task.description}", markup=False))
     bars = Progress(*columns, console=Console(stderr=True))
     with bars:
         _live.append(bars)

@@ -123,6 +123,8 @@ class _Composer:
     def _is_plain_value(self, text: str, varied: set[str]) -> bool:
         """Whether an override sets a value that varies, and chooses no file and adds no key."""
         key = text.partition("=")[0]
+        if key.startswith(("+", "~")):
+            return False
         return key in varied and ("." in key or not self._loader.get_group_options(key))
 
 

@@ -93,6 +93,8 @@ class _SharedStore(ConfigStore):
 _store = ConfigStore.instance()
 _store.__class__ = _SharedStore
 _store.store(name="run_schema", node=RunConfig)
+for _group in ("lora", "trainer"):  # PEFT's and TRL's keys: checked once these are imported
+    OmegaConf.set_struct(_store.repo["run_schema.yaml"].node[_group].extra, False)
 
 
 def load(cfg: DictConfig) -> RunConfig:

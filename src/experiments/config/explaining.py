@@ -2,17 +2,18 @@
 
 import contextlib
 import dataclasses
+import difflib
 import errno
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
+from experiments.config import naming
 from experiments.config.schema import RunConfig
-from experiments.config.trainer import OWN_KEYS
 from experiments.errors import ExperimentError, OutOfBudget, did_you_mean
 
 # What a folder answers that is read-only, full or no folder; Hydra writes there before a run does.
@@ -20,11 +21,10 @@ _UNWRITABLE = (
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR),
     errno.EEXIST,
 )
-# What other programs call it -> the key here.
-_NAMED_OTHERWISE = OWN_KEYS | {
-    "load_in_4bit": "model.quantization=nf4",
-    "attn_implementation": "trainer.attention",
-}
+# How Hydra begins to say that a key is unknown.
+_MARKER = "Could not override '"
+# How near a misspelt key must be to one of its group to be taken for it, 0-1 (difflib).
+_NEAR = 0.6
 # EX_TEMPFAIL of sysexits.h: nothing is wrong, the same line goes on later.
 EXIT_OUT_OF_BUDGET = 75
 _TRACEBACK_WANTED = os.environ.get("HYDRA_FULL_ERROR") == "1"
@@ -42,25 +42,41 @@ def explain(error: Exception) -> str:
         return f"{group}={option}: there is no such config file; {there}."
     key = str(getattr(cause, "full_key", "") or "")
     if isinstance(cause, OmegaConfBaseException) and key:
-        return _explain_key(key, cause)
+        return _explain_key(key, cause, _asked(str(error), key))
     if text := _explain_group(str(error)):
         return text
     return " ".join(str(error).split()) + "."
 
 
-def _explain_key(key: str, cause: OmegaConfBaseException) -> str:
+def _explain_key(key: str, cause: OmegaConfBaseException, asked: str) -> str:
     if key.startswith("hydra.") or key == "hydra":
         return _explain_hydra_key(key, cause)
     parent, _, leaf = key.rpartition(".")
     fields = _fields_at(parent)
-    if leaf in _NAMED_OTHERWISE and leaf not in fields:
-        return f"{key}: there is no such key; set {_NAMED_OTHERWISE[leaf]} instead."
     if fields and leaf not in fields:
-        where = f"`{parent}`" if parent else "the run"
-        return f"{key}: {where} has no key '{leaf}'; {did_you_mean(leaf, fields)}."
+        return f"{asked}: {_no_key(asked, parent, leaf, fields)}."
     what = str(getattr(cause, "msg", cause)).splitlines()[0]
     wanted = str(fields.get(leaf, "another type")).replace("typing.", "")
     return f"{key}: {what}; expected {wanted}."
+
+
+def _asked(text: str, key: str) -> str:
+    """Return the whole key that was given, of which Hydra's error names the first unknown part."""
+    given = text.split(_MARKER, 1)[1].split("'", 1)[0] if _MARKER in text else key
+    return given if given.startswith(f"{key}.") else key
+
+
+def _no_key(asked: str, parent: str, leaf: str, fields: Iterable[str]) -> str:
+    """Say that there is no such key, and which one was meant if one can be told."""
+    own = difflib.get_close_matches(leaf, list(fields), n=1, cutoff=_NEAR)
+    instead = naming.meant(asked) or (None if own else naming.near(asked))
+    if instead is not None and not parent:
+        return f"there is no such key; set {instead} instead"
+    where = f"`{parent}`" if parent else "the run"
+    end = did_you_mean(leaf, fields)
+    if instead is not None:
+        end = f"set {instead} instead. Allowed in `{parent}`: {', '.join(fields)}"
+    return f"{where} has no key '{leaf}'; {end}"
 
 
 def _explain_hydra_key(key: str, cause: OmegaConfBaseException) -> str:
@@ -87,16 +103,13 @@ def _fields_at(path: str) -> dict[str, str]:
 
 def _explain_group(text: str) -> str:
     """Explain Hydra's "Could not override 'x'" for a name that is no group or top-level key."""
-    marker = "Could not override '"
-    if marker not in text:
+    if _MARKER not in text:
         return ""
-    key = text.split(marker, 1)[1].split("'", 1)[0]
+    key = text.split(_MARKER, 1)[1].split("'", 1)[0]
     if "." in key:
         return ""
-    if key in _NAMED_OTHERWISE:
-        return f"{key}: there is no such key; set {_NAMED_OTHERWISE[key]} instead."
     groups = [f.name for f in dataclasses.fields(RunConfig) if f.name != "resolved_from"]
-    return f"{key}: no such group or key; {did_you_mean(key, groups)}."
+    return f"{key}: {_no_key(key, '', key, groups)}."
 
 
 @contextlib.contextmanager

@@ -46,12 +46,13 @@ def render(found: Sequence[Named], *, kind: str, total: int, width: int | None =
     from rich.console import Console
 
     size = width or (None if sys.stdout.isatty() else _LOG_WIDTH)
-    console = Console(file=io.StringIO(), width=size, highlight=False, color_system=None)
+    plain: Any = {"highlight": False, "markup": False, "emoji": False, "color_system": None}
+    console = Console(file=io.StringIO(), width=size, **plain)
     with console.capture() as captured:
         for columns in (_COLUMNS,) if console.width >= _WIDE else (_OUTCOME, _PARTS):
             console.print(_table(found, columns))
         for line in _sentences(found, kind, total):
-            console.print(line, markup=False)
+            console.print(line)
     return captured.get().rstrip()
 
 
@@ -73,19 +74,23 @@ def _table(found: Sequence[Named], columns: Sequence[str]) -> Any:
 
 def _merged(found: Sequence[Named]) -> list[tuple[str, Estimate, int]]:
     """Return one line for runs that a plan cannot tell apart, such as seeds."""
-    lines: dict[str, tuple[Named, int]] = {}
+    lines: dict[str, list[Named]] = {}
     for one in found:
-        key = json.dumps(estimate.as_record(one.plan))
-        first, runs = lines.get(key, (one, 0))
-        lines[key] = (first, runs + 1)
-    return [(_common(one, runs), one.plan, runs) for one, runs in lines.values()]
+        lines.setdefault(json.dumps(estimate.as_record(one.plan)), []).append(one)
+    return [(_common(same), same[0].plan, len(same)) for same in lines.values()]
 
 
-def _common(one: Named, runs: int) -> str:
-    words = one.name.split()
-    if runs > 1:
-        words = [word for word in words if not word.startswith("seed=")]
-    run = one.plan.run
+def _common(same: Sequence[Named]) -> str:
+    """Return what sets the runs of one line apart from others: each key once, with its values."""
+    values: dict[str, list[str]] = {}
+    for one in same:
+        for word in one.name.split():
+            key, _, value = word.partition("=")
+            values.setdefault(key, []).append(value)
+    if len(same) > 1:
+        values.pop("seed", None)
+    run = same[0].plan.run
+    words = [f"{key}={','.join(dict.fromkeys(given))}" for key, given in values.items()]
     return " ".join(words) or f"{run.model.label} {run.lora.label}"
 
 

@@ -1,0 +1,179 @@
+"""A key that no run has -> the key that was meant, by its last part or by its name elsewhere."""
+
+import dataclasses
+import difflib
+import functools
+import typing
+from collections.abc import Iterator
+from typing import Any
+
+from experiments.config.schema import RunConfig
+from experiments.config.trainer import OWN_KEYS
+
+# How near a misspelt name must be to be named without its group, 0-1 (difflib).
+_NEAR = 0.75
+# Groups that hold defaults for keys of other groups: named only where no other group has the key.
+_DEFAULTS = ("model.recipe.", "model.geometry.", "hardware.", "plan.")
+_MODEL = "model=NAME (a file of conf/model), or model=local model.path=FOLDER"
+_DATA = "data=NAME (a file of conf/data), or data=jsonl data.path=FILE"
+_BATCH = (
+    "trainer.batch_size (rows per step) and trainer.micro_batch_size (rows per pass), whose "
+    "quotient is accumulated,"
+)
+# What TRL, transformers, PEFT, axolotl, Unsloth and LLaMA-Factory call it -> the key here.
+FOREIGN: dict[str, str] = {
+    **OWN_KEYS,
+    **dict.fromkeys(("lr", "learningrate", "peak_lr"), "trainer.learning_rate"),
+    **dict.fromkeys(
+        ("num_train_epochs", "num_epochs", "n_epochs", "train_epochs", "max_epochs"),
+        "trainer.epochs",
+    ),
+    **dict.fromkeys(("steps", "num_steps", "max_train_steps", "train_steps"), "trainer.max_steps"),
+    **dict.fromkeys(("train_batch_size", "global_batch_size", "bs"), "trainer.batch_size"),
+    **dict.fromkeys(
+        ("per_device_train_batch_size", "per_gpu_train_batch_size"), "trainer.micro_batch_size"
+    ),
+    **dict.fromkeys(
+        (
+            "gradient_accumulation_steps",
+            "gradient_accumulation",
+            "grad_accum",
+            "accumulation_steps",
+        ),
+        _BATCH,
+    ),
+    **dict.fromkeys(
+        ("per_device_eval_batch_size", "per_gpu_eval_batch_size", "eval_batch_size"),
+        "eval.batch_size",
+    ),
+    **dict.fromkeys(
+        ("max_seq_length", "max_seq_len", "max_length", "cutoff_len", "sequence_len"),
+        "trainer.max_length_tokens",
+    ),
+    **dict.fromkeys(("warmup", "warmup_ratio"), "trainer.warmup_share"),
+    **dict.fromkeys(("scheduler", "lr_scheduler", "schedule"), "trainer.lr_schedule"),
+    **dict.fromkeys(("optim_type", "optimiser"), "trainer.optimizer"),
+    **dict.fromkeys(("gradient_clipping", "clip_grad_norm", "grad_clip"), "trainer.max_grad_norm"),
+    **dict.fromkeys(("dtype", "torch_dtype", "mixed_precision"), "trainer.precision"),
+    **dict.fromkeys(
+        ("attn_implementation", "flash_attention", "flash_attn", "flash_attention_2"),
+        "trainer.attention",
+    ),
+    "use_gradient_checkpointing": "trainer.gradient_checkpointing",
+    "sample_packing": "trainer.packing",
+    **dict.fromkeys(("rank", "lora_r", "lora_rank", "lora_dim"), "lora.r"),
+    "lora_alpha": "lora.alpha",
+    "lora_dropout": "lora.dropout",
+    **dict.fromkeys(
+        ("lora_target_modules", "lora_target", "lora_modules", "lora_target_linear", "targets"),
+        "lora.target_modules",
+    ),
+    "init_lora_weights": "lora.init",
+    **dict.fromkeys(("dora", "use_dora", "lora_use_dora"), "lora.use_dora"),
+    **dict.fromkeys(("rslora", "lora_use_rslora"), "lora.use_rslora"),
+    **dict.fromkeys(("loraplus_lr_ratio", "loraplus_ratio"), "lora.plus_ratio"),
+    **dict.fromkeys(("peft", "peft_config", "peft_method"), "lora=NAME (a file of conf/lora)"),
+    **{
+        name: f"lora.extra.{name}"
+        for name in (
+            *("bias", "modules_to_save", "rank_pattern", "alpha_pattern", "exclude_modules"),
+            *("layers_to_transform", "layers_pattern", "target_parameters"),
+        )
+    },
+    **dict.fromkeys(("lora_bias",), "lora.extra.bias"),
+    **dict.fromkeys(("lora_modules_to_save",), "lora.extra.modules_to_save"),
+    **{
+        name: f"trainer.extra.{name}"
+        for name in (
+            *("neftune_noise_alpha", "label_smoothing_factor", "group_by_length"),
+            *("adam_beta1", "adam_beta2", "adam_epsilon", "dataloader_num_workers"),
+        )
+    },
+    **dict.fromkeys(
+        (
+            *("model_name_or_path", "model_name", "model_id", "base_model", "pretrained_model"),
+            *("model_path", "pretrained_model_name_or_path", "hf_model"),
+        ),
+        _MODEL,
+    ),
+    **dict.fromkeys(("load_in_4bit", "qlora", "load_in_8bit"), "model.quantization=nf4"),
+    **dict.fromkeys(("adapter_name_or_path", "adapter_path", "lora_model_dir"), "model.adapter"),
+    **dict.fromkeys(
+        (
+            *("dataset", "datasets", "dataset_name", "dataset_path", "dataset_id"),
+            *("data_path", "data_file", "data_files", "train_file", "train_data"),
+        ),
+        _DATA,
+    ),
+    **dict.fromkeys(("max_samples", "max_train_samples", "num_samples"), "data.limit"),
+    **dict.fromkeys(
+        ("val_size", "val_set_size", "eval_split", "validation_split"), "data.validation_share"
+    ),
+    **dict.fromkeys(("test_size", "test_split_ratio"), "data.test_share"),
+    **dict.fromkeys(("system", "default_system"), "data.unified_system_prompt"),
+    **dict.fromkeys(("enable_thinking",), "data.thinking"),
+    **dict.fromkeys(("output_dir", "out_dir", "save_dir", "outdir"), "hydra.run.dir=FOLDER"),
+    **dict.fromkeys(("report_to", "logger", "use_wandb"), "tracker=NAME (a file of conf/tracker)"),
+    **dict.fromkeys(("wandb_project", "project_name"), "tracker.project"),
+    **dict.fromkeys(("run_name", "experiment_name"), "name"),
+    **dict.fromkeys(("random_seed", "random_state", "data_seed"), "seed"),
+    "resume_from_checkpoint": "resume=true, which is the default and goes on by the same command,",
+    **dict.fromkeys(("device", "device_map", "gpu"), "hardware=NAME (a file of conf/hardware)"),
+    "push_to_hub": "hub.push",
+    **dict.fromkeys(("hub_model_id", "hub_repo"), "hub.repo"),
+    "hub_private_repo": "hub.private",
+    **dict.fromkeys(("max_hours", "time_limit"), "budget.hours"),
+}
+"""Name elsewhere -> what to set here."""
+
+
+def meant(key: str) -> str | None:
+    """Return what to set instead of a key that no run has; None if its name means nothing here.
+
+    >>> meant("epochs"), meant("lora.rank"), meant("limit"), meant("qqq")
+    ('trainer.epochs', 'lora.r', 'data.limit or eval.limit', None)
+    """
+    leaf = _leaf(key)
+    own = [path for path in _by_leaf().get(leaf, ()) if path != key]
+    return _listed(own) if own else FOREIGN.get(leaf)
+
+
+def near(key: str) -> str | None:
+    """Return what to set instead of a misspelt key; None if no name is near.
+
+    >>> near("learning_rte"), near("lora.rnak"), near("qqq")
+    ('trainer.learning_rate', 'lora.r', None)
+    """
+    known = [*_by_leaf(), *FOREIGN]
+    found = difflib.get_close_matches(_leaf(key), known, n=1, cutoff=_NEAR)
+    return meant(found[0]) if found else None
+
+
+def _leaf(key: str) -> str:
+    return key.rpartition(".")[2].lower().replace("-", "_")
+
+
+def _listed(paths: list[str]) -> str:
+    first = [path for path in paths if not path.startswith(_DEFAULTS)] or paths
+    return " or ".join(first)
+
+
+@functools.cache
+def _by_leaf() -> dict[str, list[str]]:
+    """Return the last part of each dotted key -> the keys that end so, `trainer` first."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(_paths(RunConfig), key=lambda text: not text.startswith("trainer.")):
+        leaf = path.rpartition(".")[2]
+        if leaf not in ("label", "resolved_from"):
+            found.setdefault(leaf, []).append(path)
+    return found
+
+
+def _paths(owner: Any, prefix: str = "") -> Iterator[str]:
+    types = typing.get_type_hints(owner)
+    for field in dataclasses.fields(owner):
+        inner = types[field.name]
+        if dataclasses.is_dataclass(inner):
+            yield from _paths(inner, f"{prefix}{field.name}.")
+        elif prefix:
+            yield prefix + field.name
