@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -261,11 +262,11 @@ def _merge(given: argparse.Namespace) -> None:
 
 def _generate(given: argparse.Namespace) -> None:
     tools = _read_tools(given.tools)
-    from experiments import evaluation, runs
+    from experiments import answers, evaluation, runs
     from experiments.config import EvalConfig
     from experiments.data import Renderer
 
-    base, _ = runs.load_run(given.run)
+    base, record = runs.load_run(given.run)
     messages = [{"role": "system", "content": given.system}] if given.system else []
     messages.append({"role": "user", "content": given.prompt})
     row = {"id": "prompt", "messages": messages, "tools": tools}
@@ -278,6 +279,11 @@ def _generate(given: argparse.Namespace) -> None:
     tuned = evaluation.Subject(base.model, base, "tuned", EvalConfig())
     [answered] = evaluation.answer(tuned, [ids], "prompt", given.max_new_tokens)
     print(answered.text)
+    read = answers.parse(answered.text, answers.from_facts(record.data.get("call_form")), tools)
+    for call in read.calls:
+        print(f"call {call['name']}: {json.dumps(call['arguments'], ensure_ascii=False)}")
+    if read.malformed:
+        print(f"not a whole answer: {', '.join(read.defects)}")
 
 
 def _export(given: argparse.Namespace) -> None:
@@ -286,7 +292,7 @@ def _export(given: argparse.Namespace) -> None:
     print(*scoring.export_run(given.run, given.out), sep="\n")
 
 
-def _read_tools(path: Path | None) -> list[object]:
+def _read_tools(path: Path | None) -> list[Any]:
     if path is None:
         return []
     try:

@@ -28,6 +28,7 @@ __all__ = [
     "gold_calls",
     "load_json",
     "load_literal",
+    "offered",
     "parse",
     "parse_tolerant",
     "same_value",
@@ -91,3 +92,10 @@ def tool_names(row: dict[str, Any]) -> list[str]:
     """Return the names of the tools a row offers, in their order."""
     functions = [tool.get("function", tool) for tool in row.get("tools") or []]
     return [str(function.get("name", "")) for function in functions]
+
+
+def offered(row: dict[str, Any]) -> list[dict[str, Any]] | None:
+    """Return the tools of a row for `parse`: none, or None where the row may show them as text."""
+    tools = list(row.get("tools") or [])
+    wants_calls = bool(row.get("expects")) or bool(gold_calls(row))
+    return tools or (None if wants_calls else [])

@@ -166,8 +166,8 @@ def _is_of(value: Any, types: set[str]) -> bool:
 def _parameters(tools: Tools, name: str) -> dict[str, set[str]]:
     """Return the types of a tool's parameters, where its schema says them."""
     for tool in tools or ():
-        function = tool.get("function", tool)
-        if function.get("name") == name:
+        function = tool.get("function", tool) if isinstance(tool, dict) else None
+        if isinstance(function, dict) and function.get("name") == name:
             schema = function.get("parameters")
             properties = schema.get("properties") if isinstance(schema, dict) else None
             known = properties.items() if isinstance(properties, dict) else ()

@@ -66,10 +66,22 @@ class CallForm:
         """Whether nothing but the calls themselves tells them from text."""
         return not (self.start + self.before).strip()
 
+    def __str__(self) -> str:
+        """Return it as a person reads it: its name, and a call in it on one line."""
+        call = " ".join(self.example.split())
+        return f"{self.name}: {call}" if call else self.name
+
     def facts(self) -> dict[str, Any]:
         """Return it as a record holds it: what differs from the defaults."""
         empty = asdict(CallForm(self.name))
         return {"name": self.name} | {k: v for k, v in asdict(self).items() if v != empty[k]}
+
+
+def said(facts: dict[str, Any] | None) -> str:
+    """Return the line of a run's header on the form that its record holds."""
+    if not facts:
+        return "calls are not written by the chat template; answers are read in Hermes' tags"
+    return f"calls are written as {from_facts(facts)}"
 
 
 def from_facts(facts: dict[str, Any] | None) -> CallForm:

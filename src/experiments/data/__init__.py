@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from experiments.answers import HERMES_TAGS, CallForm
 from experiments.config import DataConfig, EvalConfig, RunConfig
 from experiments.config.benchmarks import split_names
 from experiments.data import (
@@ -42,6 +43,11 @@ class TrainData:
     renderer: Renderer
     evaluated: Evaluated = field(default_factory=Evaluated)
     """The rows of all other splits, with those that the model cannot hold."""
+
+    @property
+    def call_form(self) -> CallForm:
+        """How the chat template writes calls; Hermes' tags where it writes none."""
+        return self.renderer.call_form or HERMES_TAGS
 
     @property
     def train(self) -> list[Encoded]:
@@ -146,6 +152,8 @@ def build(
         "trained_tokens": {k: sum(e.trained_tokens for e in v) for k, v in splits.items()},
         "categories": dict(Counter(str(e.row.get("category", "")) for e in splits["train"])),
     }
+    form = renderer.call_form
+    counts["call_form"] = form and form.facts()
     return TrainData(splits, _fingerprint(splits, evaluated), counts, renderer, evaluated)
 
 

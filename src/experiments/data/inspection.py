@@ -11,6 +11,7 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
+from experiments.answers import forms
 from experiments.data import TrainData, sources
 from experiments.data.benchmarks import Benchmark
 from experiments.data.rendering import Encoded
@@ -114,7 +115,7 @@ def _system(row: Row) -> str:
 
 def describe_tokens(data: TrainData) -> list[str]:
     """Return lines on the lengths of the rendered rows and on the tokens that are trained."""
-    lines = []
+    lines = [forms.said(data.counts["call_form"])]
     too_long = dict(data.counts["too_long"])
     for facts in data.counts.get("benchmarks", {}).values():
         too_long |= facts["too_long"]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments import answers, budget, metrics, processes, schemas
+from experiments.answers import CallForm
 from experiments.config import EvalConfig
 from experiments.data import Encoded, TrainData
 from experiments.evaluation import held_out, progress_file, row_losses, shared, unanswered
@@ -67,10 +68,9 @@ def score(subject: Subject, data: TrainData, text: HeldOut | None = None) -> Sco
         made = _losses(subject, data.validation)
         _add_losses(scores, "validation/", data.validation, made)
     for split, rows in data.evaluated_splits(subject.spec):
-        budget = data.answer_budget(subject.spec, split)
-        scores.facts["max_new_tokens"][split] = budget
+        scores.facts["max_new_tokens"][split] = data.answer_budget(subject.spec, split)
         unheld = data.evaluated.unanswered(split, subject.spec.limit)
-        _score_split(scores, subject, rows, split, budget, unheld)
+        _score_split(scores, subject, rows, split, unheld, data.call_form)
     if text is not None:
         _score_text(scores, subject, text)
     return scores
@@ -132,20 +132,21 @@ def _score_split(
     subject: Subject,
     rows: Sequence[Encoded],
     split: str,
-    new_tokens: int,
     unheld: Sequence[dict[str, Any]],
+    form: CallForm,
 ) -> None:
     prefix = "" if split == "test" else f"{split}/"
     losses = _losses(subject, rows)
     _add_losses(scores, prefix, rows, losses)
     prompts = [e.prompt_ids for e in rows]
-    given = answer(subject, prompts, split, new_tokens, scores.facts["notes"])
+    budget, notes = scores.facts["max_new_tokens"][split], scores.facts["notes"]
+    given = answer(subject, prompts, split, budget, notes)
     modules = {name: metrics.load(name) for name in [*subject.spec.metrics, "generation"]}
     per_key: dict[str, list[float]] = defaultdict(list)
     defects: Counter[str] = Counter()
     for encoded, one, parts in zip(rows, given, losses, strict=True):
-        parsed = answers.parse(one.text)
-        item = Item(encoded.row, parsed, one.stopped, one.new_tokens, one.text)
+        parsed = answers.parse(one.text, form, answers.offered(encoded.row))
+        item = Item(encoded.row, parsed, one.stopped, one.new_tokens, one.text, form)
         own = {
             f"{name}/{key}": value
             for name, module in modules.items()

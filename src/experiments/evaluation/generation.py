@@ -259,7 +259,9 @@ class _Writer:
 
     def _answer(self, ids: list[int], reason: str) -> Generated:
         said = ids[:-1] if reason == "end_token" else ids
-        text = self.base.tokenizer.decode(said, skip_special_tokens=False)
+        text = self.base.tokenizer.decode(
+            said, skip_special_tokens=False, clean_up_tokenization_spaces=False
+        )
         return Generated(text, len(ids), reason)
 
     def _with_half_the_rows(self) -> None:

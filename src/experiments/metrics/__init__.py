@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from experiments.answers import Answer, parse_tolerant, tool_names
+from experiments.answers import HERMES_TAGS, Answer, CallForm, offered, parse_tolerant, tool_names
 from experiments.errors import ConfigError, did_you_mean
 
 
@@ -31,11 +31,14 @@ class Item:
     new_tokens: int
     text: str = ""
     """The answer as it was generated, without its end token."""
+    form: CallForm = HERMES_TAGS
+    """How the model's template writes calls."""
 
     @functools.cached_property
     def tolerant(self) -> Answer:
         """The answer as a forgiving program would read it."""
-        return parse_tolerant(self.text, tool_names(self.row))
+        names = tool_names(self.row)
+        return parse_tolerant(self.text, names, self.form, offered(self.row))
 
 
 def names() -> list[str]:

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 from experiments import processes, training
+from experiments.answers import forms
 from experiments.config import RunConfig
 from experiments.data import TrainData, inspection
 from experiments.models import Base
@@ -77,6 +78,7 @@ def print_loaded(base: Base, data: TrainData) -> None:
         say(f"  {key.replace('_', ' ')} = {getattr(base.precision, key)}  ({reason})")
     for note in base.notes:
         say(f"  note: {note}")
+    say(f"  {forms.said(counts['call_form'])}")
     rows = ", ".join(f"{split} {n:,}" for split, n in counts["rows"].items())
     say(
         f"  rows = {rows}; trained tokens {counts['trained_tokens'].get('train', 0):,} of "
