@@ -129,6 +129,7 @@ def _data(given: argparse.Namespace) -> None:
         inspection.show_messages(inspection.all_rows(found), given.show)
         for one in asked:
             inspection.show_messages(one.rows, min(given.show, 1))
+        lines += inspection.describe_unused(found)
         print(*lines, f"tokens are not counted: {error}", sep="\n")
         return
     found.clear()  # large sets would be in memory twice

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from experiments.config import chat_templates
 from experiments.config.checks import one_of
 from experiments.config.geometry import GeometryConfig
 
@@ -51,7 +52,7 @@ class ModelConfig:
     trust_remote_code: bool = False
     """Run Python code that comes with the model. Off unless you trust its author."""
     chat_template: str | None = None
-    """A jinja file instead of the model's own template."""
+    """Instead of the model's own template: a name in `data/chat_templates`, or a jinja file."""
     recipe: RecipeConfig = field(default_factory=RecipeConfig)
     geometry: GeometryConfig = field(default_factory=GeometryConfig)
     """The shape that a plan counts with; no part of the run's identity."""
@@ -69,4 +70,6 @@ class ModelConfig:
             yield from one_of("model.quantization", self.quantization, QUANTIZATIONS)
         if self.revision is not None and self.hub_id is None:
             yield "model.revision is given without model.hub_id: only a hub model has revisions"
+        if self.chat_template is not None and chat_templates.located(self.chat_template) is None:
+            yield chat_templates.missing(self.chat_template)
         yield from self.geometry.problems()

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from experiments.data import (
     identity,
     mixture,
     sources,
+    tally,
 )
 from experiments.data.encoding import EncodedSource
 from experiments.data.evaluation_rows import Evaluated
@@ -28,6 +29,10 @@ from experiments.data.sources import Located
 from experiments.errors import DataError
 
 __all__ = ["Encoded", "Renderer", "TrainData", "build"]
+
+
+# What sources count and the run sums up.
+_COUNTED = ("rejected", "too_long", "template_refused", "not_trained")
 
 
 @dataclass
@@ -106,18 +111,18 @@ def build(
         tokenizer: with the chat template that is used.
         end_ids: tokens that end an assistant turn.
         positions: longest sequence of the model, in tokens.
-        may_be_empty: whether it is all right that nothing would be trained.
+        may_be_empty: the rows are only looked at: nothing need be trained, all may be refused.
 
     Raises:
         DataError: the data are missing or unreadable, overlap with an evaluation set, or nothing
-            would be trained.
+            would be trained; the chat template leaves out what rows have, or refuses too many.
     """
     spec = run.data
     limit = min(run.trainer.max_length_tokens or positions, positions)
     thinking: Any = spec.thinking
     form: Any = spec.tools_form
     renderer = Renderer(tokenizer, end_ids, thinking=thinking, tools_form=form)
-    maker = _Maker(spec, renderer, limit, _vocabulary(tokenizer, end_ids))
+    maker = _Maker(spec, renderer, limit, _vocabulary(tokenizer, end_ids), may_be_empty)
     shares = {"validation": spec.validation_share or 0.0, "test": spec.test_share or 0.0}
     found = {name: maker.make(one, shares) for name, one in sources.locate(spec).items()}
     tests = {
@@ -165,14 +170,28 @@ class _Maker:
     renderer: Renderer
     limit: int
     vocabulary: str
+    inspecting: bool
+    """Whether rows are only looked at, so that a run's limits do not stop it."""
 
     def make(self, located: Located, shares: dict[str, float]) -> EncodedSource:
         def build() -> EncodedSource:
             rows = sources.read(located, **shares)
             return encoding.encode(rows, self.spec, self.renderer, self.limit)
 
-        if self.spec.cache is None or located.place is None:  # made anew as fast as it is read
-            return build()
+        # Generated rows are made anew as fast as they are read.
+        kept = self.spec.cache is not None and located.place is not None
+        source = self._cached(located, shares, build) if kept else build()
+        where, key = str(located.place or located.name), f"{located.key}.max_reject_share"
+        share = located.spec.max_reject_share
+        if stops := tally.too_many_refused(source.facts, share, where, key):
+            if not self.inspecting:
+                raise DataError(stops)
+            source.facts["too_many_refused"] = stops
+        return source
+
+    def _cached(
+        self, located: Located, shares: dict[str, float], build: Callable[[], EncodedSource]
+    ) -> EncodedSource:
         source = asdict(located.spec)
         for key in ("label", "path", "weight"):
             source.pop(key)
@@ -190,7 +209,7 @@ class _Maker:
             "limit": self.limit,
             "vocabulary": self.vocabulary,
         }
-        return cache.cached(Path(self.spec.cache), parts, build)[0]
+        return cache.cached(Path(self.spec.cache or ""), parts, build)[0]
 
 
 def _vocabulary(tokenizer: Any, end_ids: list[int]) -> str:
@@ -207,15 +226,13 @@ def _only(found: dict[str, EncodedSource]) -> EncodedSource:
 
 def _facts(found: dict[str, EncodedSource]) -> dict[str, Any]:
     """Sum up what was left out, and keep it by source."""
-    rejected: Counter[str] = Counter()
-    too_long: Counter[str] = Counter()
+    counted: dict[str, Counter[str]] = {key: Counter() for key in _COUNTED}
     for source in found.values():
-        rejected.update(source.facts["rejected"])
-        too_long.update(source.facts["too_long"])
+        for key, counter in counted.items():
+            counter.update(source.facts[key])
     files = [source.facts["files"] for source in found.values()]
     return {
-        "rejected": dict(rejected),
-        "too_long": dict(too_long),
+        **{key: dict(counter) for key, counter in counted.items()},
         "fully_masked": sum(source.facts["fully_masked"] for source in found.values()),
         "files": {name: digest for one in files for name, digest in one.items()},
         "sources": {name: source.facts for name, source in found.items()},
@@ -275,15 +292,22 @@ def _check_trainable(splits: dict[str, list[Encoded]], counts: dict[str, Any]) -
         return
     masked, too_long = counts["fully_masked"], sum(counts["too_long"].values())
     if masked:
+        why = ", ".join(f"{reason} ({n:,})" for reason, n in counts["not_trained"].items())
         raise DataError(
-            f"every token of all {masked} fitting rows is masked: the rows hold no assistant turn "
-            "with text or calls; check data.columns and the chat template."
+            f"every token of all {masked} fitting rows is masked: {why or 'no turn has text'}; "
+            "check data.columns, the flags of the turns and the chat template."
         )
     if too_long:
         limit = counts["max_length_tokens"]
         raise DataError(
             f"no row is left to train on: {too_long} rows are longer than {limit} tokens; "
             "raise trainer.max_length_tokens or use a model with more positions."
+        )
+    if counts["template_refused"]:
+        refused = sum(counts["template_refused"].values())
+        raise DataError(
+            f"no row is left to train on: the chat template refuses {refused}; {tally.remedy()}, "
+            "or look at them with python -m experiments data."
         )
     if counts["rejected"]:
         raise DataError(

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from experiments.config import RunConfig
-from experiments.data import benchmarks, guard
+from experiments.data import benchmarks, guard, tally
 from experiments.data.benchmarks import Benchmark
 from experiments.data.formats import bfcl
 from experiments.data.rendering import Encoded, Renderer
+from experiments.data.tally import Tally
 from experiments.errors import DataError
 
 Row = dict[str, Any]
@@ -28,7 +29,7 @@ class Asked:
     splits: dict[str, list[Encoded]] = field(default_factory=dict)
     """Split -> rows, in the order of `eval.benchmarks` and of the files."""
     facts: dict[str, Any] = field(default_factory=dict)
-    """Benchmark -> rows and too_long by split, rejected, examples, files, commit."""
+    """Benchmark -> rows, too_long, template_refused by split, rejected, examples, files, commit."""
 
 
 def answer_budget(rows: Iterable[Encoded], configured: int | None) -> int:
@@ -67,12 +68,17 @@ def ask(run: RunConfig, renderer: Renderer, documents: Renderer, positions: int)
     raw = run.data.tools_form == "bfcl_raw"
     for name in run.eval.benchmarks:
         found = read(run, name)
-        too_long = {}
+        too_long, left = {}, {}
         for split, rows in found.splits.items():
             shown = documents if raw and name.startswith("bfcl_") else renderer
-            encoded = _encoded(rows, shown, as_documents=shown is documents)
+            left[split] = Tally()
+            encoded = _encoded(rows, shown, left[split], as_documents=shown is documents)
             asked.splits[split] = _with_room(encoded, run.eval.max_new_tokens, positions)
-            too_long[split] = len(rows) - len(asked.splits[split])
+            too_long[split] = len(encoded) - len(asked.splits[split])
+        counted = tally.facts(left, found.rows, found.examples)
+        where, key = f"eval.benchmarks={name}", "data.max_reject_share"
+        if stops := tally.too_many_refused(counted, run.data.max_reject_share, where, key):
+            raise DataError(stops)
         kept = {split: len(asked.splits[split]) for split in found.splits}
         if not any(kept.values()):
             raise DataError(
@@ -80,7 +86,7 @@ def ask(run: RunConfig, renderer: Renderer, documents: Renderer, positions: int)
                 f"answer in the model's {positions} positions; use a model with more, lower "
                 "eval.max_new_tokens, or take it out."
             )
-        asked.facts[name] = {"rows": kept, "too_long": too_long, **_facts(found)}
+        asked.facts[name] = {"rows": kept, "too_long": too_long, **_facts(found), **counted}
     return asked
 
 
@@ -116,16 +122,17 @@ def _with_published_names(row: Row) -> Row:
     return row | {"tools": [{"function": {"name": d["name"]}} for d in row["bfcl"]["function"]]}
 
 
-def _encoded(rows: list[Row], renderer: Renderer, *, as_documents: bool) -> list[Encoded]:
+def _encoded(
+    rows: list[Row], renderer: Renderer, left: Tally, *, as_documents: bool
+) -> list[Encoded]:
     """Render rows, those without a gold turn as prompts, in their order."""
     shown = [row | {"tools": bfcl.raw_documents(row)} if as_documents else row for row in rows]
-    answered = [row["messages"][-1]["role"] == "assistant" for row in rows]
-    with_gold = iter(renderer.encode([r for r, gold in zip(shown, answered, strict=True) if gold]))
-    without = iter(
-        renderer.encode_prompts([r for r, gold in zip(shown, answered, strict=True) if not gold])
-    )
-    encoded = [next(with_gold) if gold else next(without) for gold in answered]
-    return [replace(e, row=row) for e, row in zip(encoded, rows, strict=True)]
+    places = {id(one): place for place, one in enumerate(shown)}
+    gold = [row for row in shown if row["messages"][-1]["role"] == "assistant"]
+    without = [row for row in shown if row["messages"][-1]["role"] != "assistant"]
+    encoded = renderer.encode(gold, left) + renderer.encode_prompts(without, left)
+    encoded.sort(key=lambda one: places[id(one.row)])
+    return [replace(e, row=rows[places[id(e.row)]]) for e in encoded]
 
 
 def _with_room(rows: list[Encoded], configured: int | None, positions: int) -> list[Encoded]:
@@ -138,7 +145,6 @@ def _with_room(rows: list[Encoded], configured: int | None, positions: int) -> l
 def _facts(found: Benchmark) -> dict[str, Any]:
     return {
         "rejected": dict(found.rejected),
-        "examples": found.examples,
         "files": found.files,
         "commit": found.commit,
     }

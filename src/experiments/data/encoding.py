@@ -1,15 +1,18 @@
 """The rows of a source -> its rendered and masked rows by split, with what was left out counted."""
 
+from array import array
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any
 
 from experiments.config import DataConfig
-from experiments.data import evaluation_rows, identity, shaping
+from experiments.data import evaluation_rows, identity, shaping, tally
 from experiments.data.rendering import Encoded, Renderer
 from experiments.data.sources import Row, SourceRows
+from experiments.data.tally import Tally
 
 TOO_LONG, MASKED = "too long", "no trained token"
+REFUSED = "refused by the chat template"
 
 
 @dataclass
@@ -18,24 +21,28 @@ class EncodedSource:
 
     splits: dict[str, list[Encoded]]
     facts: dict[str, Any]
-    """What the record says of it: rejected, too_long, fully_masked, files, commit."""
+    """What the record says of it: rejected, template_refused, not_trained, too_long, files, ..."""
 
 
 def encode(source: SourceRows, spec: DataConfig, renderer: Renderer, limit: int) -> EncodedSource:
     """Shape, render and mask the rows of a source.
 
-    A training row above `limit` tokens or without a trained token is dropped; an evaluation row is
-    kept without its tokens (see `evaluation_rows`), unless it has no answer to be held against.
+    A training row that is above `limit` tokens, has no trained token or is refused by the chat
+    template is dropped and counted; an evaluation row is kept without its tokens (see
+    `evaluation_rows`), unless it has no answer to be held against.
 
     Raises:
-        DataError: the chat template fails on a row.
+        DataError: the chat template leaves out what rows have.
     """
     splits: dict[str, list[Encoded]] = {}
     too_long: Counter[str] = Counter()
+    tallies = {}
     masked = 0
     for split, rows in source.splits.items():
-        encoded = renderer.encode([shaped(row, spec) for row in rows])
-        found = [(e, row, _lack(e, limit)) for e, row in zip(encoded, rows, strict=True)]
+        tallies[split] = Tally()
+        shown = [shaped(row, spec) for row in rows]
+        encoded = _rendered(shown, renderer, tallies[split], limit)
+        found = [(e, row, lack) for (e, lack), row in zip(encoded, rows, strict=True)]
         too_long[split] = sum(lack == TOO_LONG for _, _, lack in found)
         masked += sum(lack == MASKED for _, _, lack in found)
         if split == "train":
@@ -48,22 +55,37 @@ def encode(source: SourceRows, spec: DataConfig, renderer: Renderer, limit: int)
             ]
     facts = {
         "rejected": dict(source.rejected),
-        "examples": source.examples,
         "too_long": {split: n for split, n in too_long.items() if n},
         "fully_masked": masked,
         "held_back_twins": source.held_back_twins,
+        "unused_columns": dict(source.unused_columns),
         "files": source.files,
         "commit": source.commit,
+        **tally.facts(tallies, source.rows, source.examples),
     }
+    facts["not_trained"] = dict(source.not_trained + Counter(facts["not_trained"]))
     return EncodedSource(splits, facts)
 
 
 def shaped(row: Row, spec: DataConfig) -> Row:
-    """Return a row with the system prompt and the tools that the run shows."""
+    """Return a row with the system prompt and the tools that the run shows, up to its last gold."""
+    row = shaping.up_to_the_last_trained_turn(row)
     if spec.tools_shown == "gold_plus_k":
         row = shaping.with_tools_shown(row, spec.distractors or 0, seed=spec.seed)
     mode: Any = spec.system_prompt
     return shaping.with_system_prompt(row, mode, spec.unified_system_prompt or "")
+
+
+def _rendered(
+    rows: list[Row], renderer: Renderer, left: Tally, limit: int
+) -> list[tuple[Encoded, str | None]]:
+    """Return each row, without tokens where the template refuses it, with what it lacks."""
+    encoded = {id(e.row): e for e in renderer.encode(rows, left)}
+    empty = ((Encoded(row, array("i"), (), 0), REFUSED) for row in rows)
+    return [
+        (encoded[id(row)], _lack(encoded[id(row)], limit)) if id(row) in encoded else refused
+        for row, refused in zip(rows, empty, strict=True)
+    ]
 
 
 def _lack(encoded: Encoded, limit: int) -> str | None:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from experiments.answers import forms
-from experiments.data import TrainData, sources
+from experiments.data import TrainData, sources, tally
 from experiments.data.benchmarks import Benchmark
 from experiments.data.rendering import Encoded
 from experiments.data.sources import Row, SourceRows
@@ -75,6 +75,16 @@ def describe(found: dict[str, SourceRows]) -> list[str]:
     return lines
 
 
+def describe_unused(found: dict[str, SourceRows]) -> list[str]:
+    """Return lines on what the formats leave out, where no template tells what else is."""
+    return [
+        line
+        for name, source in found.items()
+        for line in tally.lines(name, vars(source))
+        if source.not_trained or source.unused_columns
+    ]
+
+
 def describe_benchmark(found: Benchmark) -> list[str]:
     """Return lines on what a benchmark of the run holds and what was rejected, with examples."""
     rows, rejected = found.rows, found.rejected.total()
@@ -130,6 +140,8 @@ def describe_tokens(data: TrainData) -> list[str]:
             f"{lengths.max():,}; trained {trained:,} of {lengths.sum():,} tokens; dropped as too "
             f"long {too_long.get(split, 0):,}, truncated 0"
         )
+    for name, facts in (data.counts["sources"] | data.counts.get("benchmarks", {})).items():
+        lines += tally.lines(name, facts)
     limit = data.counts["max_length_tokens"]
     if limit < sys.maxsize:
         lines.append(f"limit {limit:,} tokens: a longer row is dropped, never cut")

@@ -23,6 +23,22 @@ _SCHEMAS_BY_NAME = ("properties", "$defs", "definitions", "patternProperties")
 _SCHEMAS = ("items", "additionalProperties", "not", "contains")
 
 
+def up_to_the_last_trained_turn(row: Row) -> Row:
+    """Return the row without what follows its last turn that is to be trained.
+
+    The last turn is what a row is scored on, and one that is flagged as not to be trained is no
+    gold answer. A row whose every turn is flagged is returned as it is.
+    """
+    trained = [
+        i
+        for i, message in enumerate(row["messages"])
+        if message["role"] == "assistant" and message.get("train", True)
+    ]
+    if not trained or trained[-1] == len(row["messages"]) - 1:
+        return row
+    return {**row, "messages": row["messages"][: trained[-1] + 1]}
+
+
 def with_system_prompt(row: Row, mode: SystemPrompt, text: str = "") -> Row:
     """Return the row with its own system messages, with one given text, or with none.
 

@@ -36,6 +36,10 @@ class SourceRows:
     """File -> sha256 of its bytes."""
     commit: str | None = None
     """Commit of the hub's repository."""
+    not_trained: Counter[str] = field(default_factory=Counter)
+    """Reason -> number of turns or rows that are read, but not trained."""
+    unused_columns: Counter[str] = field(default_factory=Counter)
+    """Column that no format reads -> number of rows that hold something there."""
     held_back_twins: int = 0
     """Training rows left out because the same prompt is in a held-back split."""
 

@@ -16,8 +16,18 @@ _LEADING_THINK = re.compile(r"\s*<think>(.*?)</think>\n*", re.DOTALL)
 # The names under which messages carry thinking; the same as in transformers' templates.
 _THINKING_KEYS = ("reasoning_content", "thinking", "reasoning")
 _ASKED: list[Message] = [{"role": "user", "content": "ASKED"}]
+_DAY = {"%d": "26", "%b": "Jul", "%B": "July", "%m": "07", "%Y": "2024", "%y": "24", "%A": "Friday"}
 # A shorter header, or one that is a mere word, is no mark that a turn could be found by.
 _SHORTEST_HEADER = 4
+# Templates that print the day of the call get the one that Llama's fall back on: otherwise rows
+# would be other tokens every day, and a model would be asked with another day than it learned.
+_DATE = "".join(
+    [
+        "{% macro strftime_now(format) -%}{{ format",
+        *(f" | replace('{code}', '{text}')" for code, text in _DAY.items()),
+        " }}{%- endmacro %}{{ '' }}",
+    ]
+)
 
 
 class ChatTemplate:
@@ -33,9 +43,19 @@ class ChatTemplate:
             Exception: whatever the template raises; it is a program.
         """
         rendered = self._tokenizer.apply_chat_template(
-            messages, tools=tools or None, add_generation_prompt=prompt, tokenize=False
+            messages,
+            tools=tools or None,
+            add_generation_prompt=prompt,
+            tokenize=False,
+            chat_template=self._dated,
         )
         return str(rendered)
+
+    @cached_property
+    def _dated(self) -> str | None:
+        """The template with a fixed day; None where it is used as it is."""
+        own = self._tokenizer.chat_template
+        return _DATE + own if isinstance(own, str) and "strftime_now" in own else None
 
     @cached_property
     def header(self) -> str:
@@ -67,12 +87,18 @@ class ChatTemplate:
                 text = self.render([*_ASKED, {"role": "assistant", **answer}], [])
             except Exception:
                 continue
-            turn = text.partition(self.header)[2] if self.header else ""
-            before, thought, rest = turn.partition("THOUGHT")
+            before, thought, rest = self._answered(text).partition("THOUGHT")
             after, answered, _ = rest.partition("ANSWER")
             if thought and answered and "<think>" in before and "</think>" in after:
                 return before, after
         return None
+
+    def _answered(self, text: str) -> str:
+        """Return the answer to `_ASKED` in a rendered text; "" where no prompt precedes it."""
+        if self.header:
+            return text.partition(self.header)[2]
+        waiting = without_open_thinking(self.render(_ASKED, [], prompt=True))
+        return text.removeprefix(waiting) if text.startswith(waiting) else ""
 
 
 def without_open_thinking(prompt: str) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
-from experiments.config import ModelConfig, RunConfig
+from experiments.config import ModelConfig, RunConfig, chat_templates
 from experiments.errors import ConfigError, did_you_mean
 from experiments.models import weights
 from experiments.models.precision import Precision, choose_precision
@@ -36,6 +36,7 @@ _PACKAGE = Path(__file__).parent.parent
 BASES = _PACKAGE / "bases"
 PLAIN_TEMPLATE = _PACKAGE / "data" / "plain.jinja"
 _CONNECT_SECONDS = 3
+_ASKED = {"role": "user", "content": "ASKED"}
 
 
 @dataclass
@@ -230,15 +231,16 @@ def _load_tokenizer(spec: ModelConfig, folder: Path) -> tuple[Any, list[str]]:
         tokenizer.pad_token = tokenizer.eos_token
         notes.append("no pad token: the end-of-text token pads (it is masked everywhere)")
     if spec.chat_template is not None:
-        template = Path(spec.chat_template).expanduser()
-        if not template.is_file():
-            raise ConfigError(f"model.chat_template={spec.chat_template}: there is no such file.")
+        template = chat_templates.located(spec.chat_template)
+        if template is None:
+            raise ConfigError(f"{chat_templates.missing(spec.chat_template)}.")
         tokenizer.chat_template = template.read_text(encoding="utf-8")
+        notes.append(f"chat template: {spec.chat_template}, instead of the model's own")
     elif tokenizer.chat_template is None:
         tokenizer.chat_template = PLAIN_TEMPLATE.read_text(encoding="utf-8")
         notes.append(
             "no chat template: plain `User:` / `Assistant:` lines are used, an answer ends with "
-            f"{tokenizer.eos_token}; name a template with model.chat_template=FILE.jinja"
+            f"{tokenizer.eos_token}; name a template with model.chat_template=NAME or FILE.jinja"
         )
     return tokenizer, notes
 
@@ -250,4 +252,24 @@ def _end_ids(configured: Any, tokenizer: Any) -> list[int]:
     for token in ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>"):
         if token in tokenizer.get_vocab():
             known.append(tokenizer.convert_tokens_to_ids(token))
+    known += _written_ends(tokenizer)
     return list(dict.fromkeys(int(i) for i in known if i is not None))
+
+
+def _written_ends(tokenizer: Any) -> list[int | None]:
+    """Return the special tokens that the chat template writes after an answer and after a call."""
+    function = {"name": "CALLED", "arguments": {"KEY": "VALUE"}}
+    call = {"role": "assistant", "content": "", "tool_calls": [{"function": function}]}
+    talks = ({"role": "assistant", "content": "ANSWER"}, "ANSWER"), (call, "VALUE")
+    return [_written_end(tokenizer, turn, last) for turn, last in talks]
+
+
+def _written_end(tokenizer: Any, turn: dict[str, Any], last: str) -> int | None:
+    try:
+        text = str(tokenizer.apply_chat_template([_ASKED, turn], tokenize=False))
+    except Exception:  # a template is a program; the first row that is rendered names the reason
+        return None
+    _, written, behind = text.rpartition(last)
+    found = {str(t): i for i, t in tokenizer.added_tokens_decoder.items() if t.special}
+    ends = [token for token in found if written and behind.rstrip().endswith(token)]
+    return found[max(ends, key=len)] if ends else None

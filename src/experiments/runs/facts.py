@@ -6,7 +6,7 @@ from typing import Any
 from experiments import processes, training
 from experiments.answers import forms
 from experiments.config import RunConfig
-from experiments.data import TrainData, inspection
+from experiments.data import TrainData, inspection, tally
 from experiments.models import Base
 from experiments.progress import say
 
@@ -60,7 +60,12 @@ def of_error(error: Exception) -> dict[str, Any]:
 
 def print_loaded(base: Base, data: TrainData) -> None:
     """Print what is known once model and data are loaded."""
-    counts = data.counts
+    _print_base(base)
+    _print_rows(data.counts)
+    _print_sources(data.counts)
+
+
+def _print_base(base: Base) -> None:
     say(
         f"  base = {base.source}, {base.parameters:,} parameters, {base.positions} positions, "
         f"sha256 {base.sha256}" + (f", commit {base.commit}" if base.commit else "")
@@ -78,6 +83,9 @@ def print_loaded(base: Base, data: TrainData) -> None:
         say(f"  {key.replace('_', ' ')} = {getattr(base.precision, key)}  ({reason})")
     for note in base.notes:
         say(f"  note: {note}")
+
+
+def _print_rows(counts: dict[str, Any]) -> None:
     say(f"  {forms.said(counts['call_form'])}")
     rows = ", ".join(f"{split} {n:,}" for split, n in counts["rows"].items())
     say(
@@ -86,15 +94,22 @@ def print_loaded(base: Base, data: TrainData) -> None:
     )
     for line in inspection.describe_left_out(counts):
         say(f"  {line}")
+    for name, share in counts.get("mixture", {}).get("shares", {}).items():
+        say(f"  mixture: {name} {share['share_drawn']:.1%}, {share['epochs']:.2f} epochs")
+
+
+def _print_sources(counts: dict[str, Any]) -> None:
     for name, source in counts["sources"].items():
         for reason, n in source["rejected"].items():
             say(f"  rejected from {name}, {reason}: {n:,}")
             for example in source["examples"][reason]:
                 say(f"    {example}")
+        for line in tally.lines(name, source):
+            say(f"  {line}")
     for name, asked in counts.get("benchmarks", {}).items():
         say(
             f"  benchmark {name}: {sum(asked['rows'].values()):,} rows, too long "
             f"{sum(asked['too_long'].values()):,}, rejected {sum(asked['rejected'].values()):,}"
         )
-    for name, share in counts.get("mixture", {}).get("shares", {}).items():
-        say(f"  mixture: {name} {share['share_drawn']:.1%}, {share['epochs']:.2f} epochs")
+        for line in tally.lines(name, asked):
+            say(f"  {line}")

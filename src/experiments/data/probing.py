@@ -1,0 +1,173 @@
+"""What a chat template carries: found by rendering conversations whose every text is a mark.
+
+A template may leave out tools, calls or results without a word, and then a model would be trained
+on silence. So the first row of each kind gets a twin: the same turns, each text, name, argument and
+result replaced by a mark that is looked for where it must stand. How the template wants calls to be
+given is found the same way.
+"""
+
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from experiments.data.conversation import CallShape, Conversation, Message, shaped
+from experiments.data.shaping import ToolsForm, tools_in_form
+from experiments.data.spans import Span
+from experiments.data.tally import TEXT_BESIDE_CALLS
+
+TOOLS = "the tools"
+PARAMETERS = "the parameters of the tools"
+CALLS = "calls"
+ARGUMENTS = "the arguments of calls"
+PARALLEL = "all but one of a turn's calls"
+TEXTS = "the assistant's text"
+_CONTEXT = {"system": "the system message", "user": "user messages", "tool": "the results of tools"}
+_NAME, _OTHER, _PARAMETER = "tool0z", "tool1z", "parameter0z"
+RenderMessages = Callable[[list[Message], list[Any]], str]
+
+
+def twin(conversation: Conversation, form: ToolsForm, shape: CallShape) -> Conversation:
+    """Return the conversation with marks for its texts; turns, calls and ids stay as they are."""
+    messages = [_marked(m, i, shape) for i, m in enumerate(conversation.messages)]
+    tools = _tools(form) if conversation.tools else []
+    return Conversation(conversation.id, messages, tools)
+
+
+def lost(marked: Conversation, whole: str, spans: list[Span]) -> frozenset[str]:
+    """Return what the template left out of a twin: the constants of this module and of `tally`.
+
+    Args:
+        marked: the twin.
+        whole: its rendered text.
+        spans: of the turns of the assistant.
+    """
+    said = {
+        i: whole[span.start : span.text_end] for i, span in zip(marked.turns, spans, strict=True)
+    }
+    edges = [0, *(edge for span in spans for edge in (span.start, span.text_end)), len(whole)]
+    context = "\n".join(whole[a:b] for a, b in zip(edges[::2], edges[1::2], strict=True))
+    missing = set(_lost_tools(context)) if marked.tools else set()
+    for i, message in enumerate(marked.messages):
+        if message["role"] == "assistant":
+            missing |= set(_lost_of_turn(message, said[i]))
+        elif message["content"] and message["content"] not in context:
+            missing.add(_CONTEXT.get(message["role"], f"messages of the role {message['role']}"))
+    return frozenset(missing)
+
+
+def call_shape(render: RenderMessages, form: ToolsForm) -> CallShape:
+    """Find out how a template wants calls: the first way that loses no call, else an object.
+
+    Args:
+        render: renders messages and tools.
+        form: of the tools.
+    """
+    shapes = [CallShape(arguments_as_text=as_text) for as_text in (False, True)]
+    written = (s for s in shapes if _writes_calls(_attempt(render, form, s, _ids("abcdefgh"))))
+    shape = next(written, shapes[0])
+    reads, any_id = _reads_ids(render, form, shape)
+    return CallShape(shape.arguments_as_text, reads, any_id)
+
+
+def _reads_ids(render: RenderMessages, form: ToolsForm, shape: CallShape) -> tuple[bool, bool]:
+    """Return whether a template writes or demands ids, and whether it takes long ones."""
+    with_ids = _attempt(render, form, shape, _ids("abcdefgh"))
+    reads = with_ids is not None and with_ids != _attempt(render, form, shape, None)
+    return reads, not reads or _attempt(
+        render, form, shape, _ids("call_abcdefghijklmn")
+    ) is not None
+
+
+def _ids(beginning: str) -> Iterator[str]:
+    return (f"{beginning}{number}" for number in itertools.count())
+
+
+def _attempt(
+    render: RenderMessages, form: ToolsForm, shape: CallShape, ids: Iterator[str] | None
+) -> str | None:
+    """Render a question, a call and its result, or without the result; None where both fail."""
+    call: Message = {"role": "assistant", "content": "", "tool_calls": [{"function": {}}]}
+    result: Message = {"role": "tool", "name": _NAME, "content": "RESULT2Z"}
+    if ids is not None:
+        called = next(ids)
+        call["tool_calls"][0]["id"] = result["tool_call_id"] = called
+    asked: list[Message] = [{"role": "user", "content": "USER0Z"}, _marked(call, 1, shape)]
+    for messages in ([*asked, result], asked):
+        try:
+            return render(messages, _tools(form))
+        except Exception:  # a template is a program; the row that is rendered next names the reason
+            continue
+    return None
+
+
+def _writes_calls(text: str | None) -> bool:
+    return text is not None and all(mark in text for mark in (_NAME, "key1z0z", "VALUE1Z0Z"))
+
+
+def _marked(message: Message, index: int, shape: CallShape) -> Message:
+    """Return a message with marks that hold its index."""
+    marked = dict(message)
+    if message["content"].strip():
+        marked["content"] = f"{message['role'].upper()}{index}Z"
+    if message["role"] == "tool":
+        marked["name"] = _NAME
+    if message.get("tool_calls"):
+        marked["tool_calls"] = [
+            call | {"type": "function", "function": _call(index, number)}
+            for number, call in enumerate(message["tool_calls"])
+        ]
+    return shaped(marked, shape)
+
+
+def _call(index: int, number: int) -> dict[str, Any]:
+    return {"name": _NAME, "arguments": {f"key{index}z{number}z": f"VALUE{index}Z{number}Z"}}
+
+
+def _tools(form: ToolsForm) -> list[Any]:
+    """Return a tool that is called and one that never is, so that it stands in no call."""
+    schema = {
+        "type": "object",
+        "properties": {_PARAMETER: {"type": "string", "description": "a text"}},
+        "required": [_PARAMETER],
+    }
+    tools = [
+        {
+            "type": "function",
+            "function": {"name": name, "description": "does a thing", "parameters": schema},
+        }
+        for name in (_NAME, _OTHER)
+    ]
+    # Documents that are given as they are have BFCL's form.
+    return tools_in_form(tools, "bfcl_raw" if form == "as_given" else form)
+
+
+def _lost_tools(context: str) -> Iterator[str]:
+    if _OTHER not in context:
+        yield TOOLS
+    elif _PARAMETER not in context:
+        yield PARAMETERS
+
+
+def _lost_of_turn(message: Message, said: str) -> Iterator[str]:
+    calls = message.get("tool_calls") or []
+    if message["content"] and message["content"] not in said:
+        yield TEXT_BESIDE_CALLS if calls else TEXTS
+    if not calls:
+        return
+    if _NAME not in said:
+        yield CALLS
+        return
+    whole = [all(mark in said for mark in _marks(call)) for call in calls]
+    if not whole[0]:
+        yield ARGUMENTS
+    elif not all(whole) or said.count(_NAME) < len(calls):
+        yield PARALLEL
+
+
+def _marks(call: dict[str, Any]) -> tuple[str, str]:
+    arguments = call["function"]["arguments"]
+    if isinstance(arguments, str):
+        arguments = json.loads(arguments)
+    [(key, value)] = arguments.items()
+    return key, value
