@@ -173,7 +173,12 @@ def test_an_edited_trainer_is_named_and_the_run_made_beside_the_old_one(tmp_path
     assert "changed since" not in finish(tmp_path, *line, PYTHONPATH=str(source))
     with (source / "experiments" / "training" / "trainer.py").open("a") as file:
         file.write("# a line of the trainer\n")
-    ends_beside(tmp_path, line, "code_sha256", PYTHONPATH=str(source))
+    assert "changed since" not in finish(tmp_path, *line, PYTHONPATH=str(source))
+    steps = source / "experiments" / "training" / "steps.py"
+    text = steps.read_text()
+    assert "_POOL_BATCHES = 8" in text
+    steps.write_text(text.replace("_POOL_BATCHES = 8", "_POOL_BATCHES = 4"))
+    ends_beside(tmp_path, line, "training_code", PYTHONPATH=str(source))
 
 
 def test_an_edited_sweep_leaves_the_folders_of_other_runs_as_they_are(tmp_path: Path) -> None:

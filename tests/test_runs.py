@@ -46,7 +46,7 @@ def test_a_run_ends_with_a_record_of_everything(finished: Record) -> None:
                     "generation/stopped", "loss/nll", "validation/loss/nll"):  # fmt: skip
             assert key in record.scores[label], key
     assert record.scores["tuned"]["loss/nll"] < record.scores["base"]["loss/nll"]
-    assert set(record.identity) >= {"data_fingerprint", "base_sha256", "precision", "code_sha256"}
+    assert set(record.identity) >= {"data_fingerprint", "base_sha256", "precision", "training_code"}
     assert record.memory["peak_rss_bytes"] > 10**8
     assert record.timing["train_seconds"] > 0
     assert record.objective["name"] == "validation/loss/nll"

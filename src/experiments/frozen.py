@@ -84,16 +84,17 @@ def changed_code(sweep_dir: Path) -> list[str]:
     """
     stored = _read(sweep_dir / FOLDER / _CODE)
     on_disk = provenance.code_identity.__wrapped__()  # the cached one is that of the imports
-    return [] if stored is None else provenance.differences(stored, _code(on_disk))
+    if stored is None:
+        return []
+    now = _code(on_disk)
+    # A metric that was added since is used by none of the sweep's runs.
+    known = stored.get("scoring_code") or {}
+    now["scoring_code"] = {k: v for k, v in now["scoring_code"].items() if k in known}
+    return provenance.differences(stored, now)
 
 
-def code_is_unchanged(sweep_dir: Path) -> bool:
-    """Whether the code on disk still is that of the sweep's start."""
-    return not changed_code(sweep_dir)
-
-
-def _code(sha256: str) -> dict[str, Any]:
-    return {"code_sha256": sha256, "libraries": provenance.libraries()}
+def _code(identity: dict[str, Any]) -> dict[str, Any]:
+    return {**identity, "libraries": provenance.libraries()}
 
 
 def _file(sweep_dir: Path, overrides: Sequence[str]) -> Path:

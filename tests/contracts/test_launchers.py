@@ -1,6 +1,7 @@
 """One contract for every launcher: Hydra's own suite, and what a sweep must be able to rely on."""
 
 import itertools
+import json
 import os
 import signal
 import subprocess
@@ -282,10 +283,11 @@ def test_code_that_changed_since_the_start_is_not_run(
 ) -> None:
     frozen.write_code(tmp_path / "sweep")
     [file] = (tmp_path / "sweep" / frozen.FOLDER).glob("code.json")
-    file.write_text('{"code_sha256": "another", "libraries": {}}')
+    code = json.loads(file.read_text()) | {"training_code": "another", "libraries": {}}
+    file.write_text(json.dumps(code))
     [result] = launch(name, overrides, lambda cfg: 1, seeds=1)
     assert isinstance(error(result), RecordError)
-    assert "code_sha256, libraries changed since the sweep began" in str(error(result))
+    assert "training_code, libraries changed since the sweep began" in str(error(result))
 
 
 @every_other_process

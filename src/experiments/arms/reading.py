@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from experiments import statistics
+from experiments import provenance, statistics
 from experiments.arms.reasons import Code, Reason
 from experiments.config import EXECUTION_KEYS, without_nulls
 from experiments.records import Record
@@ -19,7 +19,7 @@ DIVERGED_ABOVE = 1.0
 
 _IDENTITY: dict[Code, tuple[str, ...]] = {
     "mixed_data": ("data_fingerprint",),
-    "mixed_code": ("code_sha256",),
+    "mixed_code": ("code_sha256", *provenance.KEYS),
     "mixed_base": ("base_sha256", "adapter_sha256"),
     "mixed_environment": ("libraries", "precision", "device_class"),
 }

@@ -12,7 +12,10 @@ from experiments.report.tables import is_flat, main_scores
 from experiments.report.tuned import Tuning
 
 _IDENTITY = {
-    "code_sha256": (),
+    "code_sha256": (),  # of records made before the code had parts
+    "training_code": (),
+    "evaluation_code": (),
+    "scoring_code": ("eval.metrics",),
     "libraries": (),
     "device_class": (),
     "precision": ("trainer.precision",),

@@ -81,7 +81,7 @@ class Attempt:
             "base_sha256": self.base.sha256,
             "adapter_sha256": adapters.fingerprint(run.model.adapter),
             **precision.computes_in,
-            "code_sha256": provenance.code_identity(),
+            **provenance.of_metrics(provenance.code_identity(), [*run.eval.metrics, "generation"]),
             "libraries": provenance.libraries(),
         }
         self._read_held_out_text()

@@ -3,8 +3,6 @@
 Two runs give the same numbers only if their identities agree; provenance is for people.
 """
 
-import functools
-import hashlib
 import importlib.metadata
 import os
 import platform
@@ -15,40 +13,25 @@ from pathlib import Path
 from typing import Any
 
 from experiments import processes
+from experiments.provenance.parts import KEYS, SOURCE, code_identity, of_metrics
 
-SOURCE = Path(__file__).parent
+__all__ = [
+    "KEYS",
+    "SOURCE",
+    "code_identity",
+    "command",
+    "differences",
+    "is_committed",
+    "libraries",
+    "of_metrics",
+    "of_run",
+]
 
-# Modules and folders that cannot change a score: editing them must not void finished runs.
-_WITHOUT_INFLUENCE = (
-    *("__main__.py", "report", "statistics", "tracking.py", "progress.py", "arms", "claims"),
-    *("budget.py", "handover", "config/runtime.py", "config/tokens.py", "config/planning.py"),
-    *("plan_scoring.py", "dashboard.py", "explain", "verifying.py", "provenance.py"),
-    *("pretrain.py", "pretraining_text.py", "runs/facts.py", "config/explaining.py"),
-    *("scoring.py", "scoring_verb.py", "bfcl/files.py", "bfcl/export.py"),
-    *("frozen.py", "launching", "planning", "study", "sweeps", "spectra.py"),
-    *("config/counting.py", "config/matching.py", "mechanisms.py", "capacity.py"),
-)
+
 _LIBRARIES = (
     *("torch", "transformers", "trl", "peft", "accelerate", "tokenizers", "bitsandbytes"),
     *("numpy", "datasets", "jsonschema"),
 )
-
-
-@functools.cache
-def code_identity(source: Path = SOURCE) -> str:
-    """Return a hash of the source files that can change a result.
-
-    It is taken once a process, because what a process has imported does not change any more.
-    """
-    digest = hashlib.sha256()
-    for file in sorted(source.rglob("*")):
-        relative = file.relative_to(source).as_posix()
-        if {relative, relative.split("/")[0]} & set(_WITHOUT_INFLUENCE):
-            continue
-        if file.suffix not in (".py", ".jinja"):
-            continue
-        digest.update(relative.encode() + b"\0" + file.read_bytes() + b"\0")
-    return digest.hexdigest()[:16]
 
 
 def libraries() -> dict[str, str]:
