@@ -421,15 +421,17 @@ def test_report_is_not_written_among_the_runs(tmp_path: Path) -> None:
         report.write(tmp_path / "sweep", tmp_path / "sweep")
 
 
-def test_arms_with_other_data_are_warned_about_and_have_their_own_base(tmp_path: Path) -> None:
+def test_arms_with_other_data_have_no_difference_and_their_own_base(tmp_path: Path) -> None:
     for job, name in enumerate(("mixed", "calls")):
         tree = record(name, job=job, overrides=[f"data={name}"])
         tree["config"] = config() | {"data": {"label": name}}
+        tree["identity"] |= {"data_fingerprint": name}
         put(tmp_path / str(job), tree)
     text = report.summarise(tmp_path)
     assert "base (untuned) model=tiny data=mixed" in text
     assert "base (untuned) model=tiny data=calls" in text
-    assert "Warning: the arms differ in their data" in text
+    assert "other rows" in text and "reference" in text
+    assert "No difference to data=mixed is given for data=calls: records of an earlier" in text
     assert "data_fingerprint" not in text
 
 

@@ -78,11 +78,12 @@ def test_status_counts_what_is_done_and_what_is_left(tmp_path: Path) -> None:
     write(tmp_path / "4", "e", "running")
     write(tmp_path / "9", "another sweep's")
     found = status.read(tmp_path)
-    assert found.counts == {"finished": 2, "failed": 1, "pruned": 1, "interrupted": 1}
+    own = {"finished": 2, "failed": 1, "pruned": 1, "interrupted": 1, "not begun": 2}
+    assert found.counts == own  # 7 in all
     assert (found.to_do, found.hours_left, found.settled) == (4, 4.0, 3)
     assert str(found) == (
-        "2 finished, 1 failed, 1 pruned, 1 interrupted, 4 to do, about 4.0 h left, best so far "
-        "validation/loss/nll 0.4 in 1 (seed=1 lora=qv)"
+        "2 finished, 1 failed, 1 pruned, 1 interrupted, 2 not begun (4 of 7 to do), about 4.0 h "
+        "left, best so far validation/loss/nll 0.4 in 1 (seed=1 lora=qv)"
     )
     with FileLock(tmp_path / "4" / ".lock"):
         assert status.read(tmp_path).counts["running"] == 1

@@ -14,7 +14,7 @@ from hydra.core.override_parser.types import Override
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
-from experiments import handover, statistics
+from experiments import arms, handover, records, statistics
 from experiments.errors import ConfigError, ExperimentError
 from experiments.progress import say
 from experiments.runs import objectives
@@ -254,6 +254,11 @@ class Search:
             RecordError: the folder cannot be written.
         """
         found = self._study.results()
+        finished = [r for r in records.read_all(self._sweep_dir) if r.status == "finished"]
+        apart = [arms.other_rows(finished, name) for name in found["objectives"]]
+        if reason := next(filter(None, apart), None):
+            found = {k: v for k, v in found.items() if not k.startswith(("best_", "solutions"))}
+            say(f"no trial is the best one: {reason.text}")
         text = yaml.safe_dump(found, sort_keys=False, allow_unicode=True)
         plan.write_shared(self._sweep_dir, RESULTS, text)
         counts = ", ".join(f"{n} {name}" for name, n in found["trials"].items()) or "none"

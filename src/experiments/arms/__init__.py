@@ -26,6 +26,7 @@ from experiments.arms.planning import Cell, Design, first_grid, grid_rate, next_
 from experiments.arms.reading import Arm, Made, arm_key, diverged, mixed, read, repeats
 from experiments.arms.reasons import Reason, blocking
 from experiments.arms.regret import Regret, hidden_size_rate, regret, ten_times, ten_times_of
+from experiments.arms.same_rows import other_rows
 from experiments.arms.tuning import Point, Tuned, tune
 
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "next_cells",
     "on_purpose",
     "optimum",
+    "other_rows",
     "rate_ratio",
     "read",
     "regret",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from experiments import metrics, statistics
 from experiments.arms.reading import mixed
 from experiments.arms.reasons import Reason, blocking
+from experiments.arms.same_rows import other_rows
 from experiments.arms.tuning import Tuned
 from experiments.statistics import Comparison, Direction, Finding, NoiseFloor
 
@@ -77,6 +78,8 @@ def contrast(
     made = [one.record for side in (reference, arm) for one in side.arm.made]
     # Within an arm nothing may differ, whatever is compared.
     reasons += [reason for reason in mixed(made) if reason.code not in may_differ]
+    decides = [one.record for side in (reference, arm) for one in side.runs.values()]
+    reasons += [found for found in [other_rows(decides, score)] if found is not None]
     comparison = None
     if not seeds:
         reasons.append(Reason("no_score", f"no seed has {score} in both arms at their best rates"))

@@ -14,6 +14,7 @@ Code = Literal[
     "coarse_grid",
     "unequal_tuning",
     "mixed_data",
+    "other_rows",
     "mixed_code",
     "mixed_base",
     "mixed_environment",

@@ -31,6 +31,8 @@ class Row:
     """Of a tuned sweep: the arm with its rates; `runs` are those at its best one."""
     finding: str | None = None
     """Of a tuned sweep: what may be said of the difference."""
+    other_rows: str | None = None
+    """Why there is no difference: it and the first arm were scored on different rows."""
 
     @property
     def seeds(self) -> list[int]:
@@ -235,8 +237,14 @@ def _arm_rows(runs: Sequence[Run], labels: dict[str, str], headline: str | None)
         own = [run for run in runs if run.finished and run.arm_key == key]
         if own:
             rows.append(_row(label, own, "tuned"))
+    if headline is None:
+        return rows
     for row in rows[1:]:
-        row.difference = _difference(rows[0], row, headline) if headline else None
+        both = [run.record for run in (*rows[0].runs, *row.runs)]
+        if (reason := arms.other_rows(both, headline)) is not None:
+            row.other_rows = reason.text
+        else:
+            row.difference = _difference(rows[0], row, headline)
     return rows
 
 

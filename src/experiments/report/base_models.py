@@ -101,7 +101,8 @@ def _main(bases: Sequence[_Base]) -> Grid:
     for base in bases:
         for kind in (kind for kind in _KINDS if base.of(kind)):
             shown = [cell_text(_interval(base.of(kind), kind, key)) for key in keys]
-            lines.append([*_named(base, kind), *shown, *_cost(base, kind), _remarks(base, kind)])
+            remarks = _remarks(base, kind, bases)
+            lines.append([*_named(base, kind), *shown, *_cost(base, kind), remarks])
     return Grid(header, lines)
 
 
@@ -133,9 +134,16 @@ def _cost(base: _Base, kind: Kind) -> list[str]:
     ]
 
 
-def _remarks(base: _Base, kind: Kind) -> str:
+def _remarks(base: _Base, kind: Kind, bases: Sequence[_Base]) -> str:
+    """Return what speaks against a row, and how many test rows the model could not hold."""
     codes = [] if kind == "base" else [reason.code for reason in base.tuned.reasons]
-    return ", ".join(code.replace("_", " ") for code in dict.fromkeys(codes)) or "-"
+    said = [code.replace("_", " ") for code in dict.fromkeys(codes)]
+    both = [one.of(way)[0].record for one in (bases[0], base) for way in _KINDS if one.of(way)]
+    if arms.other_rows(both, "calls/exact") is not None:
+        said.append(f"other test rows than {bases[0].label}")
+    lost = base.of(kind)[0].record.evaluation.get(kind, {}).get("unanswered") or {}
+    said += [f"{n} rows of {split} do not fit and count as wrong" for split, n in lost.items()]
+    return ", ".join(said) or "-"
 
 
 def _count(parameters: Any) -> str:

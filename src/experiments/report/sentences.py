@@ -130,7 +130,18 @@ def _sweep_captions(report: Report) -> Iterator[str]:
             "seed, with its 95 % Student t interval; not separable: the interval contains 0. "
             "Each arm is compared on its own, without a correction for the number of arms."
         )
+    yield from _other_rows(tuned)
     yield from _unequal(tuned)
+
+
+def _other_rows(tuned: Sequence[Row]) -> Iterator[str]:
+    """Say which arms have no difference, and may not be ranked, because of their rows."""
+    reasons: dict[str, list[str]] = {}
+    for row in tuned:
+        if row.other_rows is not None:
+            reasons.setdefault(row.other_rows, []).append(row.label)
+    for reason, labels in reasons.items():
+        yield f"No difference to {tuned[0].label} is given for {_listed(labels)}: {reason}."
 
 
 def _tuned(tuning: Tuning) -> Iterator[str]:
@@ -160,8 +171,6 @@ def _warnings(runs: Sequence[Run]) -> Iterator[str]:
             f"Warning: the runs do not share one {', '.join(found)}: a difference between them "
             "may come from that."
         )
-    if len({dump(record.config.get("data")) for record in finished}) > 1:
-        yield "Warning: the arms differ in their data, and each was scored on its own test rows."
     dirty = sum(bool(record.provenance.get("git_dirty")) for record in finished)
     if dirty:
         yield f"Warning: made from a dirty tree: {dirty} of {counted(len(finished), 'run')}."

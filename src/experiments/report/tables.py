@@ -201,7 +201,7 @@ def _seeds(row: Row) -> str:
 
 def _compared(row: Row, key: str) -> str:
     if row.difference is None:
-        return "-"
+        return "-" if row.other_rows is None else "other rows"
     return f"{cell_text(row.difference, '+')} {verdict(row.difference, key)}"
 
 

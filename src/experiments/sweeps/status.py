@@ -15,7 +15,7 @@ from experiments.sweeps import plan
 _SKEW = timedelta(seconds=30)
 _DIVERGED = "diverged"
 _SETTLED = (*records.SETTLED, _DIVERGED)
-_ORDER = ("finished", *records.STATUSES, _DIVERGED)
+_ORDER = ("finished", *records.STATUSES, _DIVERGED, records.NOT_BEGUN)
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,9 @@ class Status:
     """How far a sweep is."""
 
     counts: dict[str, int]
-    """Status -> runs; a `running` one whose process is gone counts as interrupted, and one of a
-    tuned sweep that failed because its loss was not finite as diverged: its rate was tried."""
+    """Status -> runs, which add up to all runs of the sweep: `not begun` have no record. A
+    `running` one whose process is gone counts as interrupted, and one of a tuned sweep that failed
+    because its loss was not finite as diverged: its rate was tried."""
     to_do: int
     """Runs that are not settled and not running."""
     hours_left: float | None
@@ -42,7 +43,12 @@ class Status:
     def __str__(self) -> str:
         """Say it in a line."""
         parts = [f"{n} {name}" for name, n in self.counts.items()]
-        parts.append(f"{self.to_do} to do")
+        # Interrupted, failed and not begun ones are to do, so they are not counted beside them.
+        whole = sum(self.counts.values())
+        if self.to_do:
+            parts[-1] += f" ({self.to_do} of {whole} to do)"
+        else:
+            parts.append("0 to do")
         if self.hours_left:
             parts.append(f"about {_duration(self.hours_left)} left")
         if self.best is not None:
@@ -67,8 +73,9 @@ def read(sweep_dir: Path) -> Status:
     tunes = planned is not None and planned.kind == "tuned"
     states = Counter(_DIVERGED if tunes and arms.diverged(r) else _state(r) for r in runs)
     total = planned.total if planned is not None else len(runs)
+    states[records.NOT_BEGUN] = max(0, total - len(runs))
     settled = sum(states[name] for name in _SETTLED)
-    to_do = max(0, total - settled - states["running"])
+    to_do = states.total() - settled - states["running"]
     seconds = [r.timing["total_seconds"] for r in runs if _timed(r)]
     left, leader = None, best(runs)
     if seconds and to_do + states["running"]:
@@ -80,7 +87,7 @@ def read(sweep_dir: Path) -> Status:
         left,
         leader,
         describe(leader, runs) if leader else "",
-        tuple(_notes(sweep_dir, found)),
+        (*_notes(sweep_dir, found), *filter(None, [_scored_apart(runs)])),
     )
 
 
@@ -107,14 +114,28 @@ def lives(record: Record) -> bool:
 
 
 def best(runs: Sequence[Record]) -> Record | None:
-    """Return the finished run with the best objective; None where they share no objective."""
-    done = [r for r in runs if r.status == "finished" and r.objective.get("value") is not None]
+    """Return the finished run with the best objective.
+
+    None where they share no objective or were scored on different rows.
+    """
+    done = _with_objective(runs)
     names = {(r.objective["name"], r.objective.get("direction")) for r in done}
-    if len(names) != 1:
+    if len(names) != 1 or _scored_apart(runs) is not None:
         return None
     [(name, way)] = names
     sign = 1 if (way or metrics.direction(name)) == "minimize" else -1
     return min(done, key=lambda r: sign * float(r.objective["value"]))
+
+
+def _with_objective(runs: Sequence[Record]) -> list[Record]:
+    return [r for r in runs if r.status == "finished" and r.objective.get("value") is not None]
+
+
+def _scored_apart(runs: Sequence[Record]) -> str | None:
+    """Say why the objectives of the finished runs are no comparison; None where they are one."""
+    done = _with_objective(runs)
+    reason = arms.other_rows(done, str(done[0].objective["name"])) if done else None
+    return None if reason is None else f"no run is the best one: {reason.text}."
 
 
 def describe(record: Record, runs: Sequence[Record]) -> str:
