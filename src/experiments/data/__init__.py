@@ -5,6 +5,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from experiments.data import (
     guard,
     identity,
     mixture,
+    round_trip,
     sources,
     tally,
 )
@@ -144,8 +146,14 @@ def build(
         documents = Renderer(tokenizer, end_ids, thinking=thinking, tools_form="as_given")
         asked = asking.ask(run, renderer, documents, positions)
         asking.refuse_training_on(asked, splits["train"])
+        proof = round_trip.prove(
+            {name: [e.row for e in rows] for name, rows in asked.splits.items()},
+            renderer,
+            spec.max_reject_share,
+        )
         splits |= asked.splits
         counts["benchmarks"] = asked.facts
+        counts["benchmark_calls_read_back"] = proof.facts()
     evaluated = evaluation_rows.separate({k: v for k, v in splits.items() if k != "train"})
     splits |= evaluated.splits
     if not may_be_empty:
@@ -176,7 +184,11 @@ class _Maker:
     def make(self, located: Located, shares: dict[str, float]) -> EncodedSource:
         def build() -> EncodedSource:
             rows = sources.read(located, **shares)
-            return encoding.encode(rows, self.spec, self.renderer, self.limit)
+            shaped, share = partial(encoding.shaped, spec=self.spec), located.spec.max_reject_share
+            proof = round_trip.prove(rows.splits, self.renderer, share, shaped)
+            encoded = encoding.encode(rows, self.spec, self.renderer, self.limit)
+            encoded.facts["calls_read_back"] = proof.facts()
+            return encoded
 
         # Generated rows are made anew as fast as they are read.
         kept = self.spec.cache is not None and located.place is not None

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from experiments.answers import forms
-from experiments.data import TrainData, sources, tally
+from experiments.data import TrainData, round_trip, sources, tally
 from experiments.data.benchmarks import Benchmark
 from experiments.data.rendering import Encoded
 from experiments.data.sources import Row, SourceRows
@@ -125,7 +125,7 @@ def _system(row: Row) -> str:
 
 def describe_tokens(data: TrainData) -> list[str]:
     """Return lines on the lengths of the rendered rows and on the tokens that are trained."""
-    lines = [forms.said(data.counts["call_form"])]
+    lines = [forms.said(data.counts["call_form"]), *round_trip.said(data.counts)]
     too_long = dict(data.counts["too_long"])
     for facts in data.counts.get("benchmarks", {}).values():
         too_long |= facts["too_long"]
@@ -157,8 +157,8 @@ def describe_tokens(data: TrainData) -> list[str]:
 
 
 def describe_left_out(counts: dict[str, Any]) -> list[str]:
-    """Return a line for each split with rows that the model cannot hold."""
-    lines = []
+    """Return lines on rows that the model cannot hold or whose calls cannot be read back."""
+    lines = round_trip.said(counts)
     if dropped := counts["too_long"].get("train"):
         lines.append(
             f"dropped, longer than {counts['max_length_tokens']} tokens: train {dropped:,}"

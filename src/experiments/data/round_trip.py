@@ -1,0 +1,172 @@
+"""Calls of rows, written by the chat template and read back: they must be the calls of the rows.
+
+Otherwise an answer that is right would be scored as wrong. Rows of each kind are tried, not all of
+them: forms in JSON lose nothing, so that the first row that differs stops the run. A form that
+writes values as text can lose single ones (the text "7" and the number 7 look alike); there all
+evaluation rows are tried, and only a share of them above `data.max_reject_share` stops the run.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from experiments import answers
+from experiments.answers import CallForm, same_value
+from experiments.data.rendering import Renderer
+from experiments.errors import DataError
+
+Row = dict[str, Any]
+Call = dict[str, Any]
+OF_A_KIND = 20
+"""Rows that are tried of each category and shape of calls."""
+_LOSSY = ("arguments", "python", "response_template")
+_LONGEST = 60  # characters of a value in a sentence
+_REMEDY = (
+    "set model.chat_template to a template that writes calls in full, for example in the tags of "
+    "Qwen and Hermes, or leave such rows out"
+)
+
+
+@dataclass
+class Proof:
+    """What came of it."""
+
+    tried: int = 0
+    differ: Counter[str] = field(default_factory=Counter)
+    """Split -> rows whose calls are not read back as they are."""
+    example: str = ""
+    """The first of them, as a sentence."""
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a record says of it."""
+        found: dict[str, Any] = {"tried": self.tried, "differ": dict(self.differ)}
+        return found | ({"example": self.example} if self.example else {})
+
+
+def prove(
+    splits: Mapping[str, Sequence[Row]],
+    renderer: Renderer,
+    share: float,
+    shaped: Callable[[Row], Row] = lambda row: row,
+) -> Proof:
+    """Write calls of rows and read them back.
+
+    Args:
+        splits: split -> rows.
+        renderer: with the chat template.
+        share: of the rows that may differ where the form can lose values, 0 to 1.
+        shaped: returns a row as it is shown to the model.
+
+    Raises:
+        DataError: calls of a row are not read back, or the template writes none that can be read.
+    """
+    proof, seen = Proof(), Counter[Any]()
+    for split in sorted(splits, key=lambda name: name == "train"):
+        every = split != "train" and _is_lossy(renderer)
+        for row in _chosen(splits[split], seen, None if every else OF_A_KIND):
+            differs = _differs(shaped(row), renderer)
+            proof.tried += differs is not None
+            if differs:
+                proof.differ[split] += 1
+                proof.example = proof.example or differs
+                if not _is_lossy(renderer):
+                    raise DataError(f"{differs}; {_REMEDY}.")
+    if proof.differ.total() > share * proof.tried:
+        raise DataError(
+            f"{proof.example}; so it is with {proof.differ.total()} of {proof.tried} rows; "
+            f"{_REMEDY}."
+        )
+    return proof
+
+
+def said(counts: Mapping[str, Any]) -> list[str]:
+    """Return lines on rows whose calls are not read back, of each source and of the benchmarks.
+
+    Args:
+        counts: of the data of a run, as its record holds them.
+    """
+    found = {name: source.get("calls_read_back") for name, source in counts["sources"].items()}
+    found["benchmarks"] = counts.get("benchmark_calls_read_back")
+    return [
+        f"{name}: calls that are not read back as they are, so that no answer to them is exact: "
+        f"{', '.join(f'{split} {n:,}' for split, n in facts['differ'].items())} of "
+        f"{facts['tried']:,} rows tried, such as {facts['example']}"
+        for name, facts in found.items()
+        if facts and facts["differ"]
+    ]
+
+
+def _is_lossy(renderer: Renderer) -> bool:
+    form = renderer.call_form
+    return form is not None and (form.body in _LOSSY or form.as_python)
+
+
+def _chosen(rows: Iterable[Row], seen: Counter[Any], most: int | None) -> Iterator[Row]:
+    """Yield rows with calls, at most so many of each kind."""
+    for row in rows:
+        calls = [m for m in row["messages"] if m["role"] == "assistant" and m.get("tool_calls")]
+        if not calls:
+            continue
+        kind = (row.get("category"), *_kind(calls[-1]))
+        seen[kind] += 1
+        if most is None or seen[kind] <= most:
+            yield row
+
+
+def _kind(message: Row) -> tuple[bool, ...]:
+    """Tell turns apart: several calls, text beside them, a call without arguments, nested ones."""
+    arguments = [call["function"]["arguments"] for call in message["tool_calls"]]
+    nested = any(isinstance(value, dict | list) for one in arguments for value in one.values())
+    text = bool((message.get("content") or "").strip())
+    return len(arguments) > 1, text, not all(arguments), nested
+
+
+def _differs(row: Row, renderer: Renderer) -> str | None:
+    """Say what is not read back, "" if nothing; None where the template refuses the row."""
+    try:
+        turns = renderer.turns(row)
+    except DataError:  # counted or refused where rows are rendered
+        return None
+    form = renderer.call_form
+    said = [message for message in row["messages"] if message["role"] == "assistant"]
+    for message, turn in zip(said, turns, strict=False):
+        gold = [_plain(call["function"]) for call in message.get("tool_calls") or []]
+        if not gold:
+            continue
+        if form is None:
+            return f"row {row['id']}: the chat template writes its calls in no form that is known"
+        if why := _difference(gold, turn, form, row):
+            return f"row {row['id']}: {why}, so that a right answer would count as wrong"
+    return ""
+
+
+def _plain(call: Call) -> Call:
+    return {"name": call["name"], "arguments": call["arguments"]}
+
+
+def _difference(gold: list[Call], turn: str, form: CallForm, row: Row) -> str:
+    answer = answers.parse(turn, form, row.get("tools") or None)
+    if answer.malformed:
+        return f"its calls cannot be read as the chat template writes them ({answer.defects[0]})"
+    if len(answer.calls) != len(gold):
+        return f"of its {len(gold)} calls the chat template writes {len(answer.calls)}"
+    for wanted, found in zip(gold, answer.calls, strict=True):
+        if wanted["name"] != found["name"]:
+            return f"the call of {wanted['name']} is read back as one of {found['name'][:_LONGEST]}"
+        if why := _other_argument(wanted, found):
+            return why
+    return ""
+
+
+def _other_argument(wanted: Call, found: Call) -> str:
+    own, read = wanted["arguments"], found["arguments"]
+    for key in {**own, **read}:
+        if key not in own or key not in read or not same_value(own[key], read[key]):
+            given, got = _shown(own, key), _shown(read, key)
+            return f"argument {key} of {wanted['name']}, {given}, is read back as {got}"
+    return ""
+
+
+def _shown(arguments: dict[str, Any], key: str) -> str:
+    return repr(arguments[key])[:_LONGEST] if key in arguments else "nothing"
