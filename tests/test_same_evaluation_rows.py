@@ -166,3 +166,37 @@ def test_the_default_mixture_of_categories_is_asked_what_it_was() -> None:
     built = build(load("data.train_rows=9", "data.cache=null"))
     made = toolworld.rows("test", 540, seed=1, weights=dict.fromkeys(toolworld.CATEGORIES, 1.0))
     assert [e.row["id"] for e in built.splits["test"]] == [row["id"] for row in made]
+
+
+def test_a_mixture_that_uses_little_of_a_source_warns_with_numbers_and_keys(tmp_path: Path) -> None:
+    files = {"mine": rows(20, "mine"), "other": rows(822, "other")}
+    named = []
+    for weight, (name, members) in enumerate(files.items(), 1):
+        path = write(tmp_path / f"{name}.jsonl", members)
+        key = f"data.sources.{name}"
+        named += [f"+data@{key}=jsonl", f"{key}.path={path}", f"{key}.weight={weight}"]
+    shares = ("data.validation_share=0", "data.test_share=0", "data.cache=null")
+    [text] = build(load("data=mixture", *named, *shares)).counts["warnings"]
+    assert text == (
+        "the mixture trains on 40 of the 822 rows of other (5%): the 20 rows of mine "
+        "(data.sources.mine.weight=1) are used up at its share and no row is repeated; set "
+        "data.total to repeat them (data.total=1233 takes each row of other once), or change "
+        "data.sources.other.weight=2"
+    )
+    [text] = build(load("data=mixture", *named, *shares, "data.total=1233")).counts["warnings"]
+    assert text.startswith("the mixture repeats the 20 rows of mine 20.6 times (data.total=1233)")
+
+
+def test_a_split_of_few_rows_warns_and_names_its_key(tmp_path: Path) -> None:
+    path = write(tmp_path / "rows.jsonl", rows(20))
+    shares = ("data.validation_share=0.01", "data.test_share=0.1", "data.cache=null")
+    found = build(load("data=jsonl", f"data.path={path}", *shares)).counts["warnings"]
+    assert [text.split(":")[0] for text in found] == [
+        "the validation split has 0 rows, and a score of fewer than 20 says little",
+        "the test split has 2 rows, and a score of fewer than 20 says little",
+    ]
+    assert "raise data.validation_share=0.01" in found[0]
+    assert "raise data.test_share=0.1" in found[1]
+    enough = write(tmp_path / "more.jsonl", rows(300))
+    built = build(load("data=jsonl", f"data.path={enough}", *shares, "data.validation_share=0.1"))
+    assert built.counts["warnings"] == []

@@ -73,9 +73,11 @@ class SourceConfig:
     """How a row is written; null = by its columns: messages, conversations or prompt/completion."""
     columns: ColumnsConfig = field(default_factory=ColumnsConfig)
     weight: float | None = None
-    """In a mixture: this source's share in proportion, counted in `data.weight_by`."""
+    """In a mixture: this source's share of the training rows in proportion, counted in
+    `data.weight_by`. 0 trains on none of them; its held-back rows are asked all the same."""
     weights: dict[str, float] = field(default_factory=dict)
-    """Share of each toolworld category, in proportion; a category not named has weight 0."""
+    """Share of each toolworld category among the training rows, in proportion. The categories that
+    are named have equal shares of all other splits, whatever their weight; the rest has none."""
     train_rows: int | None = None
     """Rows generated for training (toolworld)."""
     validation_rows: int | None = None
@@ -87,9 +89,11 @@ class SourceConfig:
     unseen_tools_rows: int | None = None
     """Rows generated with tools that training never shows (toolworld)."""
     limit: int | None = None
-    """Use at most this many rows, drawn with `seed`; a smaller limit is inside a larger one."""
+    """Train on at most this many rows, drawn with `seed`; a smaller limit is inside a larger one.
+    The held-back rows stay the same. Of one of `data.test_sources`: ask at most this many."""
     fraction: float | None = None
-    """Use this share of the rows, 0-1, drawn with `seed`; 0.1 is inside 0.3."""
+    """Train on this share of the rows, 0-1, drawn with `seed`; 0.1 is inside 0.3. The held-back
+    rows stay the same. Of one of `data.test_sources`: ask this share."""
     max_reject_share: float = 0.2
     """Stop if more than this share of the rows cannot be read as conversations."""
     seed: int = 0
@@ -153,7 +157,9 @@ class DataConfig(SourceConfig):
     weight_by: str = "rows"
     """What weights are shares of: `rows`, `tokens` or `trained_tokens` of the training rows."""
     total: int | None = None
-    """Size of the mixture's training split in `weight_by`; null = all without repeating a row."""
+    """Size of the mixture's training split, in the unit of `weight_by`; smaller sources are
+    repeated to fill their share. null = no row is repeated: the mixture ends where the first source
+    is used up, so weights 1 and 2 on 20 and 822 rows train on 20 and 40."""
     test_sources: dict[str, SourceConfig] = field(default_factory=dict)
     """Sets for evaluation only; training rows that occur in them are refused."""
     validation_share: float | None = None

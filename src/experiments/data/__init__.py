@@ -20,6 +20,7 @@ from experiments.data import (
     guard,
     identity,
     mixture,
+    remarks,
     round_trip,
     sources,
     tally,
@@ -160,6 +161,7 @@ def build(
         _check_trainable(splits, counts)
     counts |= {
         "unheld": evaluated.reasons(),
+        "warnings": remarks.on_rows(spec, counts, evaluated),
         "rows": {split: len(members) for split, members in splits.items()},
         "tokens": {k: sum(len(e.ids) for e in v) for k, v in splits.items()},
         "trained_tokens": {k: sum(e.trained_tokens for e in v) for k, v in splits.items()},
@@ -256,9 +258,8 @@ def _mixed(
 ) -> dict[str, list[Encoded]]:
     """Hold back the evaluation rows of all sources, and draw the training rows by weight.
 
-    Near-duplicates are left to the earlier source, among the held-back rows of all sources and
-    among the training rows of those with a weight; a training row with a near-duplicate among the
-    rows that are held back in another source is left out.
+    Near-duplicates are left to the earlier source, among held-back rows and among training rows; a
+    training row with a near-duplicate among the held-back rows of another source is left out.
     """
     by_row = {
         id(e.row): (split, e)

@@ -157,7 +157,7 @@ def describe_tokens(data: TrainData) -> list[str]:
 
 
 def describe_left_out(counts: dict[str, Any]) -> list[str]:
-    """Return lines on rows that the model cannot hold or whose calls cannot be read back."""
+    """Return lines on rows that are left out or whose calls cannot be read back, and warnings."""
     lines = round_trip.said(counts)
     if dropped := counts["too_long"].get("train"):
         lines.append(
@@ -167,7 +167,7 @@ def describe_left_out(counts: dict[str, Any]) -> list[str]:
         why = ", ".join(f"{n:,} {reason}" for reason, n in reasons.items())
         means = "have no loss" if split == "validation" else "count as unanswered"
         lines.append(f"{split} rows that the model cannot hold and that {means}: {why}")
-    return lines
+    return lines + [f"warning: {text}" for text in counts.get("warnings", ())]
 
 
 def write_rows(rows: Iterable[Row], path: Path) -> int:

@@ -1,0 +1,86 @@
+"""Counts of a run's rows -> warnings: a mixture that wastes or repeats rows, a split of too few."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from experiments.config import DataConfig
+from experiments.data.evaluation_rows import Evaluated
+
+# Below: the user named a source and most of it is not used.
+_LEAST_USED = 0.5
+# Rows repeated up to about four times train nearly as well as new ones, beyond that less and less
+# (Muennighoff et al., Scaling Data-Constrained Language Models, arXiv 2305.16264).
+_MOST_EPOCHS = 4.0
+# The 95 % Wilson interval of a share of 20 rows is up to 0.4 wide.
+_FEWEST_ROWS = 20
+_HELD_BACK = ("validation", "test")
+
+
+def on_rows(spec: DataConfig, counts: Mapping[str, Any], evaluated: Evaluated) -> list[str]:
+    """Return the warnings on the rows of a run."""
+    mixed = on_mixture(spec, counts["mixture"]["shares"]) if "mixture" in counts else ()
+    return [*mixed, *on_splits(spec, {k: len(v) for k, v in evaluated.digests.items()})]
+
+
+def on_mixture(spec: DataConfig, shares: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Yield a warning for each source of which little is used, or much is repeated.
+
+    Args:
+        spec: of the mixture.
+        shares: name of a source -> its `mixture.Share`, as a record holds it.
+    """
+    used_up = max(shares, key=lambda name: shares[name]["epochs"])
+    for name, share in shares.items():
+        drawn, available = share["rows_drawn"], share["rows_available"]
+        if share["epochs"] < _LEAST_USED:
+            yield (
+                f"the mixture trains on {drawn:,} of the {available:,} rows of {name} "
+                f"({share['epochs']:.0%}): {_why(spec, shares, name, used_up)}"
+            )
+        elif share["epochs"] > _MOST_EPOCHS:
+            yield (
+                f"the mixture repeats the {available:,} rows of {name} {share['epochs']:.1f} times "
+                f"(data.total={spec.total}), and beyond {_MOST_EPOCHS:.0f} times repeats "
+                f"add little: lower data.total or data.sources.{name}.weight"
+            )
+
+
+def _why(spec: DataConfig, shares: Mapping[str, Mapping[str, Any]], name: str, used_up: str) -> str:
+    if spec.total is not None:
+        return f"data.total={spec.total} takes no more of it; raise it, or its weight"
+    weight, other = spec.sources[name].weight, spec.sources[used_up].weight
+    more = ""
+    if spec.weight_by == "rows":
+        whole = round(shares[name]["rows_available"] / shares[name]["share_asked"])
+        more = f" (data.total={whole} takes each row of {name} once)"
+    return (
+        f"the {shares[used_up]['rows_available']:,} rows of {used_up} "
+        f"(data.sources.{used_up}.weight={other:g}) are used up at its share and no row is "
+        f"repeated; set data.total to repeat them{more}, or change "
+        f"data.sources.{name}.weight={weight:g}"
+    )
+
+
+def on_splits(spec: DataConfig, rows: Mapping[str, int]) -> Iterator[str]:
+    """Yield a warning for each held-back split that was asked for and has few rows.
+
+    Args:
+        spec: the data.
+        rows: split -> its rows, those that the model cannot hold among them.
+    """
+    for split in _HELD_BACK:
+        count = rows.get(split, 0)
+        wanted = bool(getattr(spec, f"{split}_share")) or count > 0
+        if wanted and count < _FEWEST_ROWS:
+            yield (
+                f"the {split} split has {count} rows, and a score of fewer than {_FEWEST_ROWS} "
+                f"says little: raise {_key(spec, split)}"
+            )
+
+
+def _key(spec: DataConfig, split: str) -> str:
+    if spec.source == "toolworld":
+        return f"data.{split}_rows={getattr(spec, f'{split}_rows')}"
+    share = getattr(spec, f"{split}_share")
+    named = f"data.{split}_share={'null' if share is None else format(share, 'g')}"
+    return named + (" or use more rows" if share else "")
