@@ -59,6 +59,7 @@ def encode(source: SourceRows, spec: DataConfig, renderer: Renderer, limit: int)
         "fully_masked": masked,
         "held_back_twins": source.held_back_twins,
         "unused_columns": dict(source.unused_columns),
+        "completions_like_calls": source.completions_like_calls,
         "files": source.files,
         "commit": source.commit,
         **tally.facts(tallies, source.rows, source.examples),

@@ -14,7 +14,7 @@ from typing import Any
 from experiments import toolworld
 from experiments.config import ColumnsConfig, DataConfig, SourceConfig
 from experiments.data import benchmarks, evaluation_rows, files, guard, hub, mixture
-from experiments.data.formats import Rejected, convert
+from experiments.data.formats import Rejected, columns, convert
 from experiments.errors import DataError
 
 Row = dict[str, Any]
@@ -40,6 +40,8 @@ class SourceRows:
     """Reason -> number of turns or rows that are read, but not trained."""
     unused_columns: Counter[str] = field(default_factory=Counter)
     """Column that no format reads -> number of rows that hold something there."""
+    completions_like_calls: int = 0
+    """Rows whose completion is the text of a call, which is trained and scored as text."""
     held_back_twins: int = 0
     """Training rows left out because the same prompt is in a held-back split."""
 
@@ -192,13 +194,18 @@ def _read_files(located: Located) -> SourceRows:
     for position, raw in files.read_rows(located.place, located.patterns):
         where = position.rpartition("/")[2]  # ids and records never hold a path of this machine
         named = _renamed(raw, spec.columns)
+        layout = spec.format or _detected(named)
+        if unused := columns.unused(layout, named):
+            found.unused_columns.update(unused)
         try:
-            row = convert(spec.format or _detected(named), named, where.replace(", ", ":"))
+            row = convert(layout, named, where.replace(", ", ":"), found.not_trained)
         except Rejected as rejected:
             _note_rejection(found, where, raw, rejected)
         else:
             row["source"] = raw.get("source") or located.name
             found.splits["all"].append(row)
+            if layout == "prompt_completion":
+                found.completions_like_calls += columns.like_call(row)
     _check_enough(found, str(located.place), located.key, spec.max_reject_share)
     return found
 
@@ -224,13 +231,17 @@ def _locate(spec: SourceConfig, key: str, name: str) -> Located:
     return replace(wanted, place=place, files=digests, commit=commit)
 
 
-def _renamed(raw: Row, columns: ColumnsConfig) -> Row:
+def _renamed(raw: Row, own_names: ColumnsConfig) -> Row:
     """Return the row with the user's column names replaced by the usual ones."""
     names = {"prompt", "completion", "messages", "tools", "id"}
-    own = {name: getattr(columns, name) for name in names if getattr(columns, name)}
+    own = {name: getattr(own_names, name) for name in names if getattr(own_names, name)}
     if not own:
         return raw
-    renamed = {k: v for k, v in raw.items() if k not in own}
+    taken = {*own, *own.values()}
+    if own.get("prompt") == "instruction":  # Alpaca's, whose `input` belongs to it
+        del own["prompt"]
+        taken -= {"instruction"}
+    renamed = {k: v for k, v in raw.items() if k not in taken}
     return renamed | {name: raw[column] for name, column in own.items() if column in raw}
 
 
@@ -240,10 +251,13 @@ def _detected(raw: Row) -> str:
         return "messages"
     if "conversations" in raw:
         return "sharegpt"
-    return "prompt_completion" if {"prompt", "completion"} & set(raw) else "messages"
+    return "prompt_completion" if {"prompt", "completion", "instruction"} & set(raw) else "messages"
 
 
 def _note_rejection(found: SourceRows, where: str, raw: Row, rejected: Rejected) -> None:
+    if rejected.reason == "not_trained":
+        found.not_trained[f"rows left out: {rejected.detail}"] += 1
+        return
     found.rejected[rejected.reason] += 1
     shown = found.examples.setdefault(rejected.reason, [])
     if len(shown) < EXAMPLES_PER_REASON:

@@ -124,6 +124,11 @@ def lines(name: str, found: Mapping[str, Any]) -> list[str]:
     if unused := found.get("unused_columns"):
         columns = ", ".join(f"{column} ({n:,} rows)" for column, n in unused.items())
         said.append(f"{name}: columns that are not used: {columns}")
+    if texts := found.get("completions_like_calls"):
+        said.append(
+            f"{name}: {texts:,} completions look like calls and are trained and scored as text; "
+            "to have them as calls, write messages with tool_calls"
+        )
     if stops := found.get("too_many_refused"):
         said.append(f"a run stops here: {stops}")
     return said or [f"{name}: every turn of the assistant is trained"]

@@ -37,13 +37,37 @@ def of_value(value: Any) -> Row:
         raise Rejected("malformed_call", f"no object: {excerpt(value)}")
     name, arguments = function.get("name"), function.get("arguments")
     if isinstance(arguments, str):
-        try:
-            arguments = literals.parse(arguments)
-        except ValueError as error:
-            raise Rejected("malformed_call", f"{error}: {excerpt(arguments)}") from None
+        arguments = parsed(arguments)
     if not isinstance(name, str) or not name:
         raise Rejected("malformed_call", f"no name: {excerpt(value)}")
     return _call(name, arguments)
+
+
+def parsed(value: Any) -> Any:
+    """Return the value, read where it is the text of one.
+
+    Raises:
+        Rejected: malformed_call.
+    """
+    if not isinstance(value, str):
+        return value
+    try:
+        return literals.parse(value)
+    except ValueError as error:
+        raise Rejected("malformed_call", f"{error}: {excerpt(value)}") from None
+
+
+def with_id(call: Row, given: Any) -> Row:
+    """Return the call with its id; an id that is null or empty is none.
+
+    Raises:
+        Rejected: malformed_call.
+    """
+    if given is None or given == "":
+        return call
+    if not isinstance(given, str | int):
+        raise Rejected("malformed_call", f"the id of a call is {excerpt(given)}")
+    return {"id": str(given), **call}
 
 
 def _call(name: str, arguments: Any) -> Row:

@@ -15,6 +15,7 @@ card. v1, togethercomputer's formatted copy and lilacai's ShareGPT copy: layout 
 against the hub.
 """
 
+import itertools
 import re
 from collections.abc import Iterable
 
@@ -44,7 +45,7 @@ def v2(raw: Row) -> tuple[list[Row], Toolset]:
     """Convert `system` and `chat`."""
     system, toolset = lead_in(turns.text(turns.column(raw, "system"), "column system"))
     chat = turns.text(turns.column(raw, "chat"), "column chat")
-    return turns.finished(conversation(system, _cut(chat)), toolset), toolset
+    return conversation(system, _cut(chat)), toolset
 
 
 def v1(raw: Row) -> tuple[list[Row], Toolset]:
@@ -57,7 +58,7 @@ def v1(raw: Row) -> tuple[list[Row], Toolset]:
     if first is None:
         raise Rejected("unknown_layout", f"no turn in {excerpt(whole)}")
     system, toolset = lead_in(whole[: first.start()])
-    return turns.finished(conversation(system, _cut(whole[first.start() :])), toolset), toolset
+    return conversation(system, _cut(whole[first.start() :])), toolset
 
 
 def sharegpt(raw: Row) -> tuple[list[Row], Toolset]:
@@ -93,7 +94,7 @@ def _spoken(raw: Row, name: str) -> tuple[list[Row], Toolset]:
     beside = raw.get("tools") or raw.get("function_description")
     if beside:
         toolset = tools.read(beside)
-    return turns.finished(conversation(system, said), toolset), toolset
+    return conversation(system, said), toolset
 
 
 @tools.remembered
@@ -113,32 +114,33 @@ def lead_in(text: str) -> tuple[str, Toolset]:
     return "", tools.of_list(found)
 
 
-def _cut(chat: str) -> Iterable[tuple[str, str]]:
+def _cut(chat: str) -> Iterable[tuple[str, str, bool | None]]:
     before, *parts = _TURN.split(chat)
     if before.strip():
         raise Rejected("unknown_layout", f"text before the first turn: {excerpt(before)}")
-    return zip(parts[::2], parts[1::2], strict=True)
+    return zip(parts[::2], parts[1::2], itertools.repeat(None))
 
 
-def conversation(system: str, said: Iterable[tuple[str, str]]) -> list[Row]:
-    """Return the messages of turns as (speaker, text), in Glaive's syntax of calls.
+def conversation(system: str, said: Iterable[tuple[str, str, bool | None]]) -> list[Row]:
+    """Return the messages of turns as (speaker, text, trained), in Glaive's syntax.
 
     Raises:
         Rejected: unknown_role, malformed_call.
     """
     made: list[Row] = [{"role": "system", "content": system}] if system else []
-    for speaker, content in said:
+    for speaker, content, trained in said:
         role = _ROLES.get(speaker)
         text = content.replace(END, "").strip() if END in content else content.strip()
         if role == "assistant":
             # The speaker's name is now and then repeated inside his turn.
             parts = [part for part in text.split("ASSISTANT:") if part.strip()]
-            made += [assistant(part) for part in parts or [""]]
+            made += [turns.marked(assistant(part), trained) for part in parts or [""]]
         elif role == "tool":
             made.append(turns.result(text.removeprefix("FUNCTION RESPONSE:").strip()))
         elif role == "call":
             call = calls.glaive(text.removeprefix(_CALL))
-            made.append({"role": "assistant", "content": "", "tool_calls": [call]})
+            message = turns.assistant("", [call])
+            made.append(turns.marked(message, trained))
         elif role is None:
             raise Rejected("unknown_role", f"{speaker!r} is none of {', '.join(_ROLES)}")
         else:

@@ -32,7 +32,7 @@ def convert(raw: Row) -> tuple[list[Row], Toolset]:
     """Convert `conversations` and, where it is not empty, `tools`."""
     toolset = tools.read(raw.get("tools"))
     made: list[Row] = []
-    for speaker, said in turns.spoken(raw, "conversations"):
+    for speaker, said, trained in turns.spoken(raw, "conversations"):
         role, text = _ROLES.get(speaker), said.replace(_END, "")
         if role is None:
             raise Rejected("unknown_role", f"{speaker!r} is none of {', '.join(_ROLES)}")
@@ -41,12 +41,12 @@ def convert(raw: Row) -> tuple[list[Row], Toolset]:
             toolset = toolset if toolset.tools else offered
             made += [{"role": role, "content": text.strip()}] if stays else []
         elif role == "assistant":
-            made.append(assistant(text))
+            made.append(turns.marked(assistant(text), trained))
         elif role == "tool":
             made += results(text)
         else:
             made.append({"role": role, "content": text.strip()})
-    return turns.finished(made, toolset), toolset
+    return made, toolset
 
 
 @tools.remembered

@@ -30,9 +30,9 @@ def convert(raw: Row) -> tuple[list[Row], Toolset]:
     return hermes.convert({"conversations": raw["messages"]})
 
 
-def _check_plain(system: str, said: list[tuple[str, str]]) -> None:
+def _check_plain(system: str, said: list[tuple[str, str, bool | None]]) -> None:
     if _TRACES.search(system):
         raise Rejected("unknown_layout", "the system text offers tools in no style that is known")
-    for speaker, text in said:
+    for speaker, text, _ in said:
         if speaker == "assistant" and _BRACKET_CALL.fullmatch(text):
             raise Rejected("unknown_layout", f"a call, and no tools: {excerpt(text)}")

@@ -1,23 +1,27 @@
 """A user's own rows -> messages and tools: `messages` + `tools`, or `prompt` + `completion`.
 
-The first is the form of OpenAI and TRL: roles system, user, assistant and tool; `tool_calls` with
-arguments as an object or as the text of one; `tools` as a list or as the text of one.
+The first is the form of OpenAI, Anthropic and TRL: roles system or developer, user, assistant and
+tool or function; content as text or in parts; `tool_calls` (or `function_call`) with arguments as
+an object or as the text of one; `tools` (or `functions`) as a list or as the text of one; `system`
+as a column of its own. The second is also Alpaca's `instruction`, `input`, `output` and `history`.
 """
 
 import json
 from typing import Any
 
-from experiments.data.formats import calls, tools, turns
+from experiments.data.formats import calls, flags, parts, tools, turns
 from experiments.data.formats.rejection import Rejected, Row, excerpt
 from experiments.data.formats.tools import Toolset
 
 ROLES = ("system", "user", "assistant", "tool")
+_OTHER_ROLES = {"developer": "system", "function": "tool"}
+_THOUGHTS = ("reasoning_content", "thinking", "reasoning")
 
 
 def convert(raw: Row) -> tuple[list[Row], Toolset]:
-    """Convert `messages` and `tools`."""
-    toolset = tools.read(raw.get("tools"))
-    return turns.finished(conversation(listed(raw)), toolset), toolset
+    """Convert `messages`, `tools` or `functions`, and `system`."""
+    toolset = tools.offered(raw)
+    return turns.with_system(raw, conversation(listed(raw))), toolset
 
 
 def listed(raw: Row) -> list[Row]:
@@ -41,52 +45,113 @@ def conversation(given: list[Row]) -> list[Row]:
     """Return messages with the fields of the canonical row only, calls in the one form.
 
     Raises:
-        Rejected: unknown_role, not_text, malformed_call, tool_result_without_call.
+        Rejected: unknown_role, unknown_part, not_text, malformed_call, malformed_flag,
+            text_after_call, tool_result_without_call.
     """
     made: list[Row] = []
-    called: dict[str, str] = {}
     for turn in given:
-        role, content = turn.get("role"), turn.get("content")
+        role = turn.get("role")
+        role = _OTHER_ROLES.get(role, role) if isinstance(role, str) else role
         if role not in ROLES:
             raise Rejected("unknown_role", f"{role!r} is none of {', '.join(ROLES)}")
-        content = "" if content is None else turns.text(content, f"content of the {role}")
-        if role == "assistant":
-            made.append(_assistant(turn, content, called))
-        elif role == "tool":
-            made.append(turns.result(content, _name(turn, called)))
+        content, trained = turn.get("content"), flags.trained(turn)
+        if isinstance(content, list):
+            read = parts.read(content, role)
         else:
-            made.append({"role": role, "content": content})
+            text = "" if content is None else turns.text(content, f"content of the {role}")
+            read = parts.Parts(text)
+        if role == "assistant":
+            made.append(turns.marked(_assistant(turn, read), trained))
+        elif role == "tool":
+            made.append(_result(turn, read))
+        else:
+            made += read.results
+            if read.text or not read.results:
+                made.append(turns.asked({"role": role, "content": read.text}, trained))
     return made
 
 
-def _assistant(turn: Row, content: str, called: dict[str, str]) -> Row:
-    """Return an assistant's message, and note the ids of its calls in `called`."""
-    given = turn.get("tool_calls") or []
-    if not isinstance(given, list) or turn.get("function_call"):
-        raise Rejected("malformed_call", "calls must be a list in tool_calls")
-    found = [calls.of_value(call) for call in given]
-    for call, read in zip(given, found, strict=True):
-        if isinstance(call.get("id"), str):
-            called[call["id"]] = read["function"]["name"]
-    message = turns.assistant(content, found)
-    thought = turn.get("reasoning_content")
-    if thought is not None and turns.text(thought, "reasoning_content").strip():
+def _assistant(turn: Row, read: parts.Parts) -> Row:
+    """Return an assistant's message of what its content holds and what stands beside it."""
+    called = _called(turn)
+    if called and read.calls:
+        raise Rejected("malformed_call", "calls in the content and beside it; keep one of them")
+    message = turns.assistant(read.text, called or read.calls)
+    thoughts = {"content": read.thought} if read.thought.strip() else {}
+    for name in _THOUGHTS:
+        if turn.get(name) is not None and turns.text(turn[name], name).strip():
+            thoughts[name] = turn[name]
+    if len(set(thoughts.values())) > 1:
+        raise Rejected("malformed_turns", f"different thoughts in {' and '.join(thoughts)}")
+    for thought in thoughts.values():
         message["reasoning_content"] = thought
     return message
 
 
-def _name(turn: Row, called: dict[str, str]) -> str:
-    """Return the name a tool result says it has, itself or by the id of its call."""
-    name: Any = turn.get("name")
-    if name is None:
-        name = called.get(str(turn.get("tool_call_id")), "")
-    return turns.text(name, "name of a tool")
+def _called(turn: Row) -> list[Row]:
+    """Return the calls of `tool_calls` or of OpenAI's older `function_call`."""
+    given, older = turn.get("tool_calls") or [], turn.get("function_call")
+    if not isinstance(given, list) or (given and older):
+        raise Rejected("malformed_call", "calls must be a list in tool_calls")
+    if older:
+        return [calls.of_value(calls.parsed(older))]
+    return [calls.with_id(calls.of_value(call), call.get("id")) for call in given]
+
+
+def _result(turn: Row, read: parts.Parts) -> Row:
+    """Return the message of a tool, with the id and the name it says it has."""
+    if read.results:
+        raise Rejected("unknown_part", "a tool_result in the content of a tool")
+    name = turn.get("name")
+    message = turns.result(read.text, "" if name is None else turns.text(name, "name of a tool"))
+    own: Any = turn.get("tool_call_id")
+    return message if own is None or own == "" else message | {"tool_call_id": str(own)}
 
 
 def prompt_completion(raw: Row) -> tuple[list[Row], Toolset]:
-    """Convert the texts `prompt` and `completion`; a `tools` column may stand beside them."""
-    toolset = tools.read(raw.get("tools"))
-    asked = turns.text(turns.column(raw, "prompt"), "column prompt")
-    answered = turns.text(turns.column(raw, "completion"), "column completion")
-    said = [{"role": "user", "content": asked}, turns.assistant(answered)]
-    return turns.finished(said, toolset), toolset
+    """Convert `prompt` and `completion`, or `instruction`, `input` and `output`.
+
+    Texts, or lists of messages as TRL takes them, of which the completion alone is trained.
+    `history` (a list of pairs), `system` and `tools` may stand beside them.
+    """
+    toolset = tools.offered(raw)
+    asked = turns.column(raw, "prompt", "instruction")
+    answered = turns.column(raw, "completion", "output")
+    if isinstance(asked, list) and isinstance(answered, list):
+        return turns.with_system(raw, _listed_pair(asked, answered)), toolset
+    asked = turns.text(asked, "column prompt")
+    beside = None if raw.get("prompt") is not None else raw.get("input")
+    if beside is not None and turns.text(beside, "column input").strip():
+        asked = f"{asked}\n{beside}"
+    said = turns.assistant(turns.text(answered, "column completion"))
+    return turns.with_system(raw, [*_history(raw), _user(asked), said]), toolset
+
+
+def _user(text: str) -> Row:
+    return {"role": "user", "content": text}
+
+
+def _listed_pair(asked: list[Any], answered: list[Any]) -> list[Row]:
+    if not all(isinstance(turn, dict) for turn in (*asked, *answered)):
+        raise Rejected("malformed_turns", f"no list of objects: {excerpt(asked)}")
+    before = conversation(asked)
+    for message in before:
+        if message["role"] == "assistant":
+            message["train"] = False
+    return [*before, *conversation(answered)]
+
+
+def _history(raw: Row) -> list[Row]:
+    """Return the earlier turns of LLaMA-Factory's `history`, a list of (asked, answered)."""
+    pairs = raw.get("history")
+    if pairs is None or pairs == "":
+        return []
+    if not isinstance(pairs, list) or not all(
+        isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs
+    ):
+        raise Rejected("malformed_turns", f"history is no list of pairs: {excerpt(pairs)}")
+    made: list[Row] = []
+    for asked, answered in pairs:
+        made.append(_user(turns.text(asked, "history")))
+        made.append(turns.assistant(turns.text(answered, "history")))
+    return made

@@ -23,6 +23,13 @@ _NAMES = {
 }
 _OF_ITEMS = {"list", "set", "sequence", "iterable"}
 _BRANCHES = {"anyOf", "oneOf", "allOf"}
+# Keywords whose value is a schema or a map of schemas: beside `"type": "object"` they are
+# keywords, and the first of these, which no parameter is named, are so anywhere.
+_OF_OBJECTS = {
+    *("additionalProperties", "patternProperties", "unevaluatedProperties", "propertyNames"),
+    *("dependentRequired", "dependentSchemas"),
+}
+_OF_SCHEMAS = _OF_OBJECTS | {"if", "then", "else", "not", "definitions", "dependencies"}
 _GENERIC = re.compile(r"(?:typing\.)?(\w+)\s*\[(.*)\]", re.DOTALL)
 _OPTIONAL = re.compile(r",\s*(?:optional|default\b.*)$", re.IGNORECASE | re.DOTALL)
 
@@ -53,8 +60,9 @@ def _keywords(parameters: Row) -> list[str]:
     return [
         key
         for key, value in parameters.items()
-        if (is_schema and not isinstance(value, dict))
+        if (is_schema and (not isinstance(value, dict) or key in _OF_SCHEMAS))
         or (key in _BRANCHES | {"required"} and isinstance(value, list))
+        or (key in _OF_OBJECTS and (isinstance(value, bool | dict)))
         or key.startswith("$")
     ]
 
@@ -77,7 +85,7 @@ def _node(node: Any) -> Row:
             out[key] = _node(value)
         elif key in _BRANCHES and isinstance(value, list):
             out[key] = [_node(v) if isinstance(v, dict) else v for v in value]
-        elif value is not None or key == "default":
+        elif value is not None or key in ("default", "const"):
             out[key] = value
     return out
 

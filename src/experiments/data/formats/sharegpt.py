@@ -1,9 +1,10 @@
 """ShareGPT rows in LLaMA-Factory's dialect -> messages and tools; also Salesforce/APIGen-MT-5k.
 
-Columns: `conversations` of {from, value}, `tools` (a list or the text of one), `system`. Roles:
-human, gpt, system, function_call (one object or a list), observation or tool; any other is an
-error. Source of the grammar: hiyouga/LLaMA-Factory data/README.md and its glaive_toolcall_en rows.
-APIGen-MT has the same columns by its card; layout not verified against the hub.
+Columns: `conversations` of {from, value, perhaps a mark of `flags`}, `tools` (a list or the text
+of one) and `system`. Roles: human, gpt, system, function_call (one object or a list), observation
+or tool; any other is an error. Source of the grammar: hiyouga/LLaMA-Factory data/README.md and its
+glaive_toolcall_en rows. APIGen-MT has the same columns by its card; layout not verified against
+the hub.
 """
 
 from experiments.data.formats import calls, tools, turns
@@ -16,26 +17,23 @@ _RESULTS = ("observation", "tool")
 
 def convert(raw: Row) -> tuple[list[Row], Toolset]:
     """Convert `conversations`, `tools` and `system`."""
-    toolset = tools.read(raw.get("tools"))
+    toolset = tools.offered(raw)
     made: list[Row] = []
-    system = raw.get("system")
-    if system is not None and turns.text(system, "column system").strip():
-        made.append({"role": "system", "content": system})
-    for speaker, said in turns.spoken(raw, "conversations"):
+    for speaker, said, trained in turns.spoken(raw, "conversations"):
         if speaker == "gpt":
-            made.append(turns.assistant(said))
+            made.append(turns.marked(turns.assistant(said), trained))
         elif speaker == "function_call":
-            made.append(_calling(said))
+            made.append(turns.marked(_calling(said), trained))
         elif speaker in _RESULTS:
             made.append(turns.result(said))
         elif speaker in _ROLES:
-            made.append({"role": _ROLES[speaker], "content": said})
+            made.append(turns.asked({"role": _ROLES[speaker], "content": said}, trained))
         else:
             raise Rejected(
                 "unknown_role",
                 f"{speaker!r} is none of human, gpt, system, function_call, observation, tool",
             )
-    return turns.finished(made, toolset), toolset
+    return turns.with_system(raw, made), toolset
 
 
 def _calling(said: str) -> Row:

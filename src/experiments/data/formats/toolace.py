@@ -42,15 +42,17 @@ def convert(raw: Row) -> tuple[list[Row], Toolset]:
     return conversation(text, turns.spoken(raw, "conversations"))
 
 
-def conversation(text: str, said: Iterable[tuple[str, str]]) -> tuple[list[Row], Toolset]:
-    """Convert a system text and turns as (speaker, text).
+def conversation(
+    text: str, said: Iterable[tuple[str, str, bool | None]]
+) -> tuple[list[Row], Toolset]:
+    """Convert a system text and turns as (speaker, text, whether it is trained).
 
     Raises:
         Rejected: unknown_role and what reading tools, calls and the audit raise.
     """
     stays, toolset, names = system(text)
     made: list[Row] = [{"role": "system", "content": text.strip()}] if stays else []
-    for speaker, content in said:
+    for speaker, content, trained in said:
         if speaker == "tool":
             made += results(content)
         elif speaker not in _ROLES:
@@ -58,8 +60,8 @@ def conversation(text: str, said: Iterable[tuple[str, str]]) -> tuple[list[Row],
         elif _ROLES[speaker] == "user":
             made.append({"role": "user", "content": content.strip()})
         else:
-            made.append(assistant(content, names))
-    return turns.finished(made, toolset), toolset
+            made.append(turns.marked(assistant(content, names), trained))
+    return made, toolset
 
 
 @tools.remembered

@@ -1,6 +1,7 @@
 """A dataset's list of tools -> tools as `{"type": "function", "function": ...}`, and signatures."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -11,6 +12,18 @@ from experiments.data.formats.rejection import Rejected, Row, excerpt
 
 # Longer texts are read again each time, so that the memory of it stays small.
 _REMEMBERED_LENGTH = 20_000
+# Where published formats put the schema: OpenAI, MCP, Anthropic, LangChain, Gemini.
+_SCHEMAS = (
+    *("parameters", "inputSchema", "input_schema", "args_schema"),
+    *("parametersJsonSchema", "parameters_json_schema"),
+)
+_LOOKS_LIKE_SCHEMA = re.compile("param|schema|^arg|^input|propert", re.IGNORECASE)
+_OF_RESULTS = re.compile("output|result|response|return", re.IGNORECASE)
+# Keywords that may allow arguments beside `properties`; an empty schema allows any.
+_OPEN = (
+    *("additionalProperties", "patternProperties", "unevaluatedProperties", "$ref", "$dynamicRef"),
+    *("anyOf", "oneOf", "allOf", "if", "not", "dependentSchemas"),
+)
 Read = TypeVar("Read")
 Rename = Callable[[str], str]
 
@@ -59,6 +72,20 @@ def read(value: Any, *, flat: bool = False) -> Toolset:
     if isinstance(value, str):
         return _flat_text(value) if flat else _plain_text(value)
     return of_list([] if value is None else value, flat=flat)
+
+
+def offered(raw: Row) -> Toolset:
+    """Read the tools of a row, from its column `tools` or OpenAI's older `functions`.
+
+    Raises:
+        Rejected: see `read`; malformed_tools where both hold tools.
+    """
+    toolset, older = read(raw.get("tools")), raw.get("functions")
+    if older is None or not (named := read(older)).tools:
+        return toolset
+    if toolset.tools and toolset.tools != named.tools:
+        raise Rejected("malformed_tools", "the columns tools and functions differ; keep one")
+    return named
 
 
 @remembered
@@ -123,10 +150,7 @@ def of_list(value: Any, *, flat: bool = False, rename: Rename | None = None) -> 
 def _signature(parameters: Row) -> Signature:
     required = parameters.get("required")
     names = [n for n in required if isinstance(n, str)] if isinstance(required, list) else []
-    open_ended = any(
-        parameters.get(key)
-        for key in ("additionalProperties", "patternProperties", "$ref", "anyOf", "oneOf", "allOf")
-    )
+    open_ended = any(parameters.get(key) not in (None, False, []) for key in _OPEN)
     known = None if open_ended else frozenset([*parameters["properties"], *names])
     return Signature(tuple(names), known)
 
@@ -137,15 +161,13 @@ def _tool(item: Any, flat: bool, rename: Rename | None) -> Row:
             item = literals.parse(item)
         except ValueError as error:
             raise Rejected("malformed_tools", f"{error}: {excerpt(item)}") from None
-    function = (item.get("function") or item) if isinstance(item, dict) else None
+    function = _unwrapped(item) if isinstance(item, dict) else None
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
         raise Rejected("malformed_tools", f"a tool without a name: {excerpt(item)}")
     name, description = function["name"], function.get("description")
     if not name.strip() or not (description is None or isinstance(description, str)):
         raise Rejected("malformed_tools", f"no name or no text as description: {excerpt(item)}")
-    parameters = function.get("parameters") or {}
-    if not isinstance(parameters, dict):
-        raise Rejected("malformed_tools", f"the parameters of {name!r} are no object")
+    parameters = _parameters(function, name)
     beside = function.get("required")
     schema = schemas.flat if flat else schemas.plain
     described = {
@@ -154,3 +176,37 @@ def _tool(item: Any, flat: bool, rename: Rename | None) -> Row:
         "parameters": schema(parameters, beside if isinstance(beside, list) else None),
     }
     return {"type": "function", "function": described}
+
+
+def _unwrapped(item: Row) -> Any:
+    """Return what names the tool: OpenAI's `function`, Bedrock's `toolSpec`, or the item."""
+    return item.get("function") or item.get("toolSpec") or item
+
+
+def _parameters(function: Row, name: str) -> Row:
+    """Return the schema of a tool's arguments, wherever a published format puts it."""
+    given = {key: function[key] for key in _SCHEMAS if function.get(key) not in (None, "")}
+    if len({json.dumps(value) for value in given.values()}) > 1:
+        raise Rejected("malformed_tools", f"{name!r} has different {' and '.join(given)}")
+    for key, value in given.items():
+        found = value
+        if isinstance(found, str):
+            found = _text_of(found, key, name)
+        if key == "inputSchema" and isinstance(found, dict) and set(found) == {"json"}:
+            found = found["json"]  # Bedrock's wrapper
+        if not isinstance(found, dict):
+            raise Rejected("malformed_tools", f"the {key} of {name!r} are no object")
+        return found
+    for key, value in function.items():
+        of_arguments = _LOOKS_LIKE_SCHEMA.search(key) and not _OF_RESULTS.search(key)
+        if of_arguments and value and isinstance(value, dict | list):
+            known = ", ".join(_SCHEMAS)
+            raise Rejected("malformed_tools", f"{key!r} of {name!r} is none of {known}")
+    return {}
+
+
+def _text_of(text: str, key: str, name: str) -> Any:
+    try:
+        return literals.parse(text)
+    except ValueError:
+        raise Rejected("malformed_tools", f"the {key} of {name!r} are no object") from None

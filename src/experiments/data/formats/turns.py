@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from experiments.data.formats import literals
+from experiments.data.formats import flags, literals
 from experiments.data.formats.rejection import Rejected, Row, excerpt
 from experiments.data.formats.tools import Signature, Toolset
 
@@ -45,15 +45,17 @@ def column(raw: Row, *names: str) -> Any:
     raise Rejected("missing_column", f"no column '{wanted}', or nothing in it; the row has {has}")
 
 
-def spoken(raw: Row, *names: str) -> Iterable[tuple[str, str]]:
-    """Yield (role, text) of each turn, from `from`/`value` or `role`/`content`.
+def spoken(raw: Row, *names: str) -> Iterable[tuple[str, str, bool | None]]:
+    """Yield (role, text, whether it is trained) of each turn.
+
+    A turn is `from`/`value` or `role`/`content`, and may have a mark of `flags`.
 
     Args:
         raw: the row.
         *names: columns that may hold the turns.
 
     Raises:
-        Rejected: missing_column, malformed_turns, not_text.
+        Rejected: missing_column, malformed_turns, not_text, malformed_flag.
     """
     turns = column(raw, *names)
     if not isinstance(turns, list):
@@ -63,7 +65,7 @@ def spoken(raw: Row, *names: str) -> Iterable[tuple[str, str]]:
             raise Rejected("malformed_turns", f"no object: {excerpt(turn)}")
         by = turn.get("role") if turn.get("from") is None else turn["from"]
         said = turn.get("content") if turn.get("value") is None else turn["value"]
-        yield str(by), text(said, f"a turn by {by!r}")
+        yield str(by), text(said, f"a turn by {by!r}"), flags.trained(turn)
 
 
 def assistant(content: str, tool_calls: list[Row] | None = None) -> Row:
@@ -80,18 +82,35 @@ def assistant(content: str, tool_calls: list[Row] | None = None) -> Row:
     return message
 
 
+def marked(message: Row, trained: bool | None) -> Row:
+    """Return an assistant's message with `"train": False` where it is not to be trained."""
+    return message | {"train": False} if trained is False else message
+
+
+def asked(message: Row, trained: bool | None) -> Row:
+    """Return another's message; `"train": True` notes that it is marked, for the counts."""
+    return message | {"train": True} if trained else message
+
+
 def result(content: str, name: str = "") -> Row:
     """Return a tool's message; without a name, `finished` names it after the call it answers."""
     return {"role": "tool", "name": name, "content": content}
 
 
 def merged(messages: Iterable[Row]) -> list[Row]:
-    """Join the assistant's turns that follow each other; texts are joined by a line break."""
+    """Join the assistant's turns that follow each other; texts are joined by a line break.
+
+    A turn that is trained is never joined with one that is not.
+    """
     joined: list[Row] = []
-    for role, group in itertools.groupby(messages, key=lambda message: message["role"]):
+    for (role, _), group in itertools.groupby(messages, key=_kind):
         first, *more = group
         joined += [_one(first, more)] if more and role == "assistant" else [first, *more]
     return joined
+
+
+def _kind(message: Row) -> tuple[str, bool]:
+    return message["role"], message.get("train", True)
 
 
 def _one(first: Row, more: list[Row]) -> Row:
@@ -105,19 +124,55 @@ def _one(first: Row, more: list[Row]) -> Row:
     return whole | ({"tool_calls": called} if called else {})
 
 
-def finished(messages: Iterable[Row], toolset: Toolset) -> list[Row]:
-    """Merge, name, audit, and cut what follows the last assistant turn: nothing is trained there.
+def with_system(raw: Row, messages: list[Row]) -> list[Row]:
+    """Put the column `system` before the messages.
 
     Raises:
-        Rejected: the row breaks a rule of the audit.
+        Rejected: not_text; malformed_turns where the messages begin with another system text.
+    """
+    said = raw.get("system")
+    if said is None or not text(said, "column system").strip():
+        return messages
+    if messages and messages[0]["role"] == "system":
+        if messages[0]["content"].strip() == said.strip():
+            return messages
+        raise Rejected("malformed_turns", "another system text in the column system; keep one")
+    return [{"role": "system", "content": said}, *messages]
+
+
+def finished(messages: Iterable[Row], toolset: Toolset) -> list[Row]:
+    """Merge, name, audit, and cut what follows the last trained turn.
+
+    Raises:
+        Rejected: the row breaks a rule of the audit, or none of its turns is trained.
     """
     whole = merged(messages)
     audit(whole, toolset)
-    while whole and whole[-1]["role"] != "assistant":
-        whole.pop()
+    if any("tool_call_id" in message for message in whole):
+        whole = _in_order(whole)
+    answered = False
+    while whole and not (whole[-1]["role"] == "assistant" and whole[-1].get("train", True)):
+        answered |= whole.pop()["role"] == "assistant"
+    if answered and not whole:
+        raise Rejected("not_trained", "each answer is marked as not to be trained")
     if not whole:
         raise Rejected("no_assistant_turn", "nobody answers")
     return whole
+
+
+def _in_order(messages: list[Row]) -> list[Row]:
+    """Put the results of a turn that name their calls by id in the order of the calls."""
+    ordered: list[Row] = []
+    places: dict[str, int] = {}
+    for role, group in itertools.groupby(messages, key=lambda message: message["role"]):
+        run = list(group)
+        if role == "assistant":
+            calls = run[-1].get("tool_calls") or []
+            places = {call["id"]: n for n, call in enumerate(calls) if "id" in call}
+        elif role == "tool" and all(result.get("tool_call_id") in places for result in run):
+            run.sort(key=lambda result: places[result["tool_call_id"]])
+        ordered += run
+    return ordered
 
 
 def audit(messages: list[Row], toolset: Toolset) -> None:
@@ -128,7 +183,7 @@ def audit(messages: list[Row], toolset: Toolset) -> None:
             reasons of calls, and those of texts that cannot be tokenised.
     """
     user_spoke = False
-    waiting: list[str] = []
+    waiting: list[Row] = []
     for message in messages:
         role, content = message["role"], message["content"]
         if reason := literals.text_fault(content):
@@ -148,19 +203,32 @@ def audit(messages: list[Row], toolset: Toolset) -> None:
                 raise Rejected("call_before_user", excerpt(called[0]["function"]["name"]))
             for call in called:
                 _check_call(call["function"], toolset.signatures)
-            waiting = [call["function"]["name"] for call in called]
+            waiting = list(called)
+            _check_ids(called)
 
 
-def _answered(message: Row, waiting: list[str]) -> str:
-    """Return the name of the call a tool result answers, and take it off the waiting ones."""
-    name = message.get("name") or (waiting[0] if waiting else None)
-    if name not in waiting:
-        raise Rejected(
-            "tool_result_without_call",
-            f"calls without a result before it: {waiting}; its name: {message.get('name')!r}",
-        )
-    waiting.remove(name)
-    return str(name)
+def _check_ids(called: list[Row]) -> None:
+    ids = [call["id"] for call in called if "id" in call]
+    if len(set(ids)) < len(ids):
+        raise Rejected("malformed_call", f"two calls of a turn have one id: {excerpt(ids)}")
+
+
+def _answered(message: Row, waiting: list[Row]) -> str:
+    """Return the name of the call a tool result answers, and take it off the waiting ones.
+
+    The call is found by the id of the result; without one by its name, else by its place.
+    """
+    own, name = message.get("tool_call_id"), message.get("name")
+    for call in waiting:
+        called: str = call["function"]["name"]
+        if (own is None or call.get("id") == own) and (not name or name == called):
+            waiting.remove(call)
+            return called
+    open_calls = [(call["function"]["name"], call.get("id")) for call in waiting]
+    raise Rejected(
+        "tool_result_without_call",
+        f"calls without a result before it: {open_calls[:4]}; its name: {name!r}, its id: {own!r}",
+    )
 
 
 def _check_said(message: Row) -> None:

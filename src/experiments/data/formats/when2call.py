@@ -29,7 +29,7 @@ def convert(raw: Row) -> tuple[list[Row], Toolset]:
         if message["role"] == "assistant" and "<TOOLCALL>" in message["content"]:
             content, found = calls.tagged(message["content"], "TOOLCALL")
             message |= {"content": content, "tool_calls": found}
-    return turns.finished(made, toolset), toolset
+    return made, toolset
 
 
 def question(raw: Row, row_id: str) -> Row:

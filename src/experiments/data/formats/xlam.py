@@ -21,4 +21,4 @@ def convert(raw: Row) -> tuple[list[Row], Toolset]:
         raise Rejected("empty_turn", "no answers")
     found = calls.literal(answers) if isinstance(answers, str) else calls.of_list(answers)
     said = [{"role": "user", "content": query}, turns.assistant("", found)]
-    return turns.finished(said, toolset), toolset
+    return said, toolset

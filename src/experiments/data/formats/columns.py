@@ -1,0 +1,63 @@
+"""The columns of a row that its format reads, those it does not, and completions that are calls."""
+
+import re
+from functools import lru_cache
+
+from experiments.data.formats.rejection import Row
+
+# Of each format: what it reads. What says where a row is from is no training text.
+_ABOUT = {
+    *("id", "source", "category", "schema", "expects", "uuid", "idx", "index", "split", "dataset"),
+    *("weight", "train", "trainable", "do_train", "parallel_tool_calls", "tool_choice"),
+    *("function_call", "bfcl"),
+}
+_MESSAGES = {"messages", "tools", "functions", "system"}
+_READ = {
+    "glaive_v2": {"system", "chat"},
+    "glaive_v2_formatted": {*_MESSAGES, "conversations", "chat", "function_description"},
+    "glaive_v2_sharegpt": {"conversations", "tools", "function_description"},
+    "xlam": {"query", "answers", "tools"},
+    "hermes": {"conversations", "tools"},
+    "mcp_agent": {"messages"},
+    "toolace": {"system", "conversations"},
+    "when2call": {"messages", "tools", "chosen_response", "rejected_response"},
+    "apigen_mt": {"conversations", "tools", "functions", "system"},
+    "sharegpt": {"conversations", "tools", "functions", "system"},
+    "messages": _MESSAGES,
+    "prompt_completion": {
+        *("prompt", "completion", "instruction", "input", "output", "history"),
+        *("tools", "functions", "system"),
+    },
+}
+_CALL = re.compile(
+    r"""\s*+(?:<tool_?call>|<functioncall>|\[TOOL_CALLS\]|\[\s*+[\w.]++\([^\n]*+\Z)""",
+    re.IGNORECASE,
+)
+_NAME = re.compile(r'"(?:name|function)"\s*+:')
+_ARGUMENTS = re.compile(r'"(?:arguments|parameters)"\s*+:')
+
+
+def unused(layout: str, raw: Row) -> list[str]:
+    """Return the columns that have a value and are not read."""
+    if layout == "glaive_v1":  # the one column of text has any name
+        return []
+    if layout == "prompt_completion" and raw.get("prompt") is not None:
+        over = ("instruction", "input", *(("output",) if raw.get("completion") is not None else ()))
+    else:
+        over = ()
+    names = [*(name for name in over if name in raw), *_others(layout, tuple(raw))]
+    return [name for name in names if raw[name] not in (None, "", [], {})]
+
+
+@lru_cache(maxsize=1024)
+def _others(layout: str, names: tuple[str, ...]) -> tuple[str, ...]:
+    read = _READ[layout] | _ABOUT
+    return tuple(name for name in names if name not in read)
+
+
+def like_call(row: Row) -> bool:
+    """Return whether the answer of a row is the text of a call."""
+    text = row["messages"][-1]["content"]
+    if text.lstrip()[:1] in ("{", "[") and _NAME.search(text) and _ARGUMENTS.search(text):
+        return True
+    return _CALL.match(text) is not None

@@ -1,0 +1,74 @@
+"""Content in parts (OpenAI, Anthropic) -> text, thoughts, calls and results.
+
+Text parts are joined as they stand. Anthropic's `tool_use` is a call, its `tool_result` a tool's
+message, `thinking` the reasoning. Any other part (an image, a sound) rejects the row by its type.
+Source: Anthropic's and OpenAI's reference of the messages they take.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from experiments.data.formats import calls
+from experiments.data.formats.rejection import Rejected, Row, excerpt
+
+_TEXTS = ("text", "input_text", "output_text")
+
+
+@dataclass
+class Parts:
+    """What the content of one message holds."""
+
+    text: str = ""
+    thought: str = ""
+    calls: list[Row] = field(default_factory=list)
+    results: list[Row] = field(default_factory=list)
+
+
+def read(content: list[Any], role: str) -> Parts:
+    """Read the parts of a message by `role`.
+
+    Raises:
+        Rejected: not_text, unknown_part, malformed_call, text_after_call,
+            tool_result_without_call.
+    """
+    found = Parts()
+    for part in content:
+        _add(found, part, role)
+    return found
+
+
+def _add(found: Parts, part: Any, role: str) -> None:
+    given = {"type": "text", "text": part} if isinstance(part, str) else part
+    kind = given.get("type") if isinstance(given, dict) else None
+    if kind in _TEXTS:
+        said = _text(given.get("text"))
+        if found.calls and said.strip():
+            raise Rejected("text_after_call", f"after a tool_use: {excerpt(said)}")
+        found.text += said
+    elif kind == "thinking" and role == "assistant":
+        thought = given.get("thinking")
+        found.thought += read(thought, role).text if isinstance(thought, list) else _text(thought)
+    elif kind == "tool_use" and role == "assistant":
+        call = calls.of_value({"name": given.get("name"), "arguments": given.get("input")})
+        found.calls.append(calls.with_id(call, given.get("id")))
+    elif kind == "tool_result" and role in ("user", "tool"):
+        if found.text.strip():
+            raise Rejected("tool_result_without_call", f"text before it: {excerpt(found.text)}")
+        found.results.append(_result(given))
+    else:
+        raise Rejected("unknown_part", f"{kind!r} in the content of the {role}: {excerpt(part)}")
+
+
+def _result(given: Row) -> Row:
+    content = given.get("content")
+    said = read(content, "tool").text if isinstance(content, list) else _text(content or "")
+    message: Row = {"role": "tool", "name": "", "content": said}
+    if given.get("tool_use_id"):
+        message["tool_call_id"] = str(given["tool_use_id"])
+    return message
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise Rejected("not_text", f"a part of a content is {excerpt(value)}")
+    return value
