@@ -6,6 +6,7 @@ python train.py -m lora=all_linear,qv seed=0,1,2
 
 import sys
 from contextlib import nullcontext
+from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -14,7 +15,7 @@ from omegaconf import DictConfig
 
 from experiments import config
 from experiments.errors import ConfigError
-from experiments.launching import placement, roles
+from experiments.launching import placement, roles, unbegun
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
@@ -25,11 +26,12 @@ def main(cfg: DictConfig) -> float | list[float] | None:
     with nullcontext() if many else config.one_sentence_errors():  # a sweeper collects its errors
         if not many and job.sweeper.params:
             raise ConfigError("sweeps=... describes many runs: add -m (--multirun).")
-        run = config.load(cfg)  # typed and checked before torch is imported
-        placement.see_one_gpu()
-        from experiments import runs
+        with nullcontext() if many else unbegun.run(Path(job.runtime.output_dir)):
+            run = config.load(cfg)  # typed and checked before torch is imported
+            placement.see_one_gpu()
+            from experiments import runs
 
-        return runs.run_one(run, runs.place(job)).answer
+            return runs.run_one(run, runs.place(job)).answer
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ SOURCE = ROOT / "src" / "experiments"
 FLOOR = {
     "errors": 0,
     "out_of_memory": 0,
+    "disk": 1,
     "processes": 0,
     "toolworld_vocabulary": 0,
     "toolworld": 1,

@@ -12,8 +12,9 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from experiments import config, dashboard, explain, scoring_verb
+from experiments import config, dashboard, disk, explain, scoring_verb
 from experiments.claims import verb as claims_verb
+from experiments.config import inputs
 from experiments.errors import ConfigError, ExperimentError
 from experiments.handover import verb
 
@@ -29,8 +30,9 @@ def main(arguments: list[str] | None = None) -> int:
     if rest:
         given.overrides += rest
     try:
-        given.verb(given)
-        sys.stdout.flush()
+        with disk.one_sentence(getattr(given, "out", None) or Path()):
+            given.verb(given)
+            sys.stdout.flush()
     except ExperimentError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -110,6 +112,7 @@ def _parser() -> argparse.ArgumentParser:
 def _data(given: argparse.Namespace) -> None:
     with config.one_sentence_errors():
         run = config.load(_compose(given.overrides))
+        inputs.check_data(run)
     from experiments import data, models
     from experiments.data import asking, inspection, sources
 
@@ -256,8 +259,9 @@ def _merge(given: argparse.Namespace) -> None:
             "base's full-precision weights, so answers differ a little from those that were scored"
         )
     model = base.model.merge_and_unload() if record.adapter["modules"] else base.model
-    model.save_pretrained(given.out, safe_serialization=True)
-    base.tokenizer.save_pretrained(given.out)
+    with disk.whole_folder(given.out) as partial:
+        model.save_pretrained(partial, safe_serialization=True)
+        base.tokenizer.save_pretrained(partial)
     print(f"wrote {given.out}: load it with AutoModelForCausalLM.from_pretrained")
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from experiments import disk
 from experiments.config import LoraConfig, RunConfig
 from experiments.errors import AdapterError, ConfigError, did_you_mean
 
@@ -205,14 +206,19 @@ def save(model: Any, tokenizer: Any, folder: Path, *, base_source: str, card: st
 
     A fully fine-tuned model is written as a whole model.
     """
-    model.save_pretrained(folder, safe_serialization=True)
-    tokenizer.save_pretrained(folder)
-    config = folder / "adapter_config.json"
-    if config.is_file():
-        tree = json.loads(config.read_text(encoding="utf-8"))
-        tree["base_model_name_or_path"] = base_source
-        # A set has no order: sort, so that equal runs write equal bytes.
-        if isinstance(tree.get("target_modules"), list):
-            tree["target_modules"] = sorted(tree["target_modules"])
-        config.write_text(json.dumps(tree, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    (folder / "README.md").write_text(card, encoding="utf-8")
+    with disk.whole_folder(folder) as partial:
+        model.save_pretrained(partial, safe_serialization=True)
+        tokenizer.save_pretrained(partial)
+        _name_base(partial / "adapter_config.json", base_source)
+        (partial / "README.md").write_text(card, encoding="utf-8")
+
+
+def _name_base(config: Path, base_source: str) -> None:
+    """Name the base in an adapter's config, if there is one, and sort what has no order."""
+    if not config.is_file():
+        return
+    tree = json.loads(config.read_text(encoding="utf-8"))
+    tree["base_model_name_or_path"] = base_source
+    if isinstance(tree.get("target_modules"), list):  # equal runs write equal bytes
+        tree["target_modules"] = sorted(tree["target_modules"])
+    config.write_text(json.dumps(tree, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -6,16 +6,16 @@ an identity: data, base weights, precision, device class and the code and librar
 """
 
 import dataclasses
-import errno
 import gzip
 import json
-import os
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from experiments import disk
+from experiments.config.inputs import beside
 from experiments.errors import RecordError
 
 SCHEMA_VERSION = 1
@@ -71,6 +71,9 @@ class Record:
         return self.folder / FILE_NAME
 
 
+write_whole = disk.write_whole
+
+
 def write(record: Record) -> None:
     """Write the record whole: to a file beside it, then renamed over it.
 
@@ -99,38 +102,6 @@ def write_items(record: Record, items: Iterable[dict[str, Any]]) -> None:
     )
 
 
-_RUN_ADVICE = (
-    "choose another folder with hydra.run.dir=DIR, then run the same command; it goes on from the "
-    "last checkpoint"
-)
-
-
-def write_whole(path: Path, content: bytes, *, advice: str = _RUN_ADVICE) -> None:
-    """Write a file so that a reader sees the old content or the new one, never a part.
-
-    Args:
-        path: the file.
-        content: its bytes.
-        advice: what to do beside making room, if it cannot be written.
-
-    Raises:
-        RecordError: the disk is full or the folder cannot be written.
-    """
-    partial = path.with_name(path.name + ".partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno()) if partial.is_file() else None
-        partial.replace(path)
-    except OSError as error:
-        reason = "the disk is full" if error.errno == errno.ENOSPC else error.strerror
-        raise RecordError(
-            f"{path} could not be written ({reason}): make room or {advice}."
-        ) from error
-
-
 def read(path: Path) -> Record:
     """Read one `run.json`.
 
@@ -138,6 +109,10 @@ def read(path: Path) -> Record:
         BrokenRecord: the file is not JSON or is truncated.
         RecordError: it has a newer schema.
     """
+    if not path.parent.is_dir():
+        raise BrokenRecord(
+            f"there is no run in {path.parent}: there is no such folder; {beside(path.parent)}."
+        )
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
         version = tree["schema_version"]

@@ -49,11 +49,8 @@ class _Sweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> list[Any]:
         """Run the sweep, print the table of all its runs, and fail if any run failed."""
-        from experiments import budget
-        from experiments.errors import ConfigError, TrainingError
-        from experiments.sweeps import watching
-        from hydra_plugins import _experiments_jobs as jobs
-        from hydra_plugins import _experiments_runtime as runtime
+        from experiments.errors import ConfigError
+        from experiments.launching import unbegun
         from hydra_plugins import _experiments_space as space
 
         rate = self.max_failure_rate
@@ -64,9 +61,19 @@ class _Sweeper(Sweeper):
             )
         written = [f"{key}={value}" for key, value in (self.params or {}).items()]
         overrides = space.parse([*written, *arguments], self._context.config_loader)
-        jobs.open_folder(self._sweep_dir, self._master)
         self._failed: dict[str, str] = {}
         self._done = 0
+        with unbegun.sweep(self._sweep_dir):
+            return self._make(overrides)
+
+    def _make(self, overrides: Sequence[Override]) -> list[Any]:
+        from experiments import budget
+        from experiments.errors import TrainingError
+        from experiments.sweeps import watching
+        from hydra_plugins import _experiments_jobs as jobs
+        from hydra_plugins import _experiments_runtime as runtime
+
+        jobs.open_folder(self._sweep_dir, self._master)
         with budget.ending(runtime.ends_at(overrides, self._master)):
             try:
                 with watching.watching(self._sweep_dir):

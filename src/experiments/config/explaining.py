@@ -7,20 +7,19 @@ import errno
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
+from experiments import disk
 from experiments.config import naming
 from experiments.config.schema import RunConfig
 from experiments.errors import ExperimentError, OutOfBudget, did_you_mean
 
 # What a folder answers that is read-only, full or no folder; Hydra writes there before a run does.
-_UNWRITABLE = (
-    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR),
-    errno.EEXIST,
-)
+_UNWRITABLE = (*(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, *disk.FULL),)
 # How Hydra begins to say that a key is unknown.
 _MARKER = "Could not override '"
 # How near a misspelt key must be to one of its group to be taken for it, 0-1 (difflib).
@@ -123,7 +122,8 @@ def one_sentence_errors() -> Iterator[None]:
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
-        yield
+        with disk.one_sentence(Path("outputs")):
+            yield
     except OutOfBudget as stop:
         print(stop, flush=True)
         sys.exit(EXIT_OUT_OF_BUDGET)

@@ -18,6 +18,7 @@ from filelock import FileLock
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from experiments import disk
 from experiments.data.encoding import EncodedSource
 from experiments.data.rendering import Encoded
 from experiments.progress import say
@@ -76,8 +77,12 @@ def _save(source: EncodedSource, path: Path, described: str) -> None:
         "sums": _sums(tensors),
     }
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    save_file(tensors, temporary, metadata=facts)
-    temporary.replace(path)
+    try:
+        with disk.one_sentence(path):
+            save_file(tensors, temporary, metadata=facts)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _sums(tensors: dict[str, np.ndarray[Any, Any]]) -> str:

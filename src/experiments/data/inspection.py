@@ -11,6 +11,7 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
+from experiments import disk
 from experiments.answers import forms
 from experiments.data import TrainData, round_trip, sources, tally
 from experiments.data.benchmarks import Benchmark
@@ -172,12 +173,10 @@ def describe_left_out(counts: dict[str, Any]) -> list[str]:
 
 def write_rows(rows: Iterable[Row], path: Path) -> int:
     """Write canonical rows, one JSON object a line; gzip where the name ends in .gz."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     lines = [json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows]
-    if path.suffix == ".gz":
-        path.write_bytes(gzip.compress("".join(lines).encode()))
-    else:
-        path.write_text("".join(lines), encoding="utf-8")
+    content = "".join(lines).encode()
+    packed = gzip.compress(content) if path.suffix == ".gz" else content
+    disk.write_whole(path, packed, advice="name another file")
     return len(lines)
 
 

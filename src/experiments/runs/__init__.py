@@ -24,7 +24,7 @@ from experiments import (
     report,
     training,
 )
-from experiments.config import RunConfig
+from experiments.config import RunConfig, inputs
 from experiments.errors import ConfigError, Pruned, RecordError, TrainingError
 from experiments.progress import say
 from experiments.records import Record
@@ -93,10 +93,12 @@ def check(run: RunConfig) -> None:
     """Check what needs the libraries but neither model nor data.
 
     Raises:
-        ConfigError: a key of `lora.extra` or `trainer.extra`, a metric or an objective is unknown.
+        ConfigError: a file or folder is not there, or a key of `lora.extra` or `trainer.extra`, a
+            metric or an objective is unknown.
     """
     if refused := processes.unsupported():
         raise ConfigError(f"{refused}.")
+    inputs.check(run)
     batch, micro = run.trainer.batch_size, run.trainer.micro_batch_size
     assert batch and micro, "config.load resolves these"
     training.fitting(batch, micro, processes.here().count)
@@ -139,11 +141,13 @@ def run_one(run: RunConfig, job: Job) -> Outcome:
     if ends_at is None and run.budget.hours is not None:
         ends_at = job.began + 3600 * run.budget.hours
     with budget.ending(ends_at), folders.claimed(job, run_id):
-        facts.print_header(run, run_id)
         if run.resume_from is not None and job.number is None:
             handover.take_run(run, run_id, job.folder, beside=job.find_siblings)
         earlier = folders.earlier(run, run_id, job)
-        if earlier is not None and earlier.status in records.SETTLED:
+        settled = earlier is not None and earlier.status in records.SETTLED
+        if not settled or job.number is None:  # of a sweep's reused run one line is enough
+            facts.print_header(run, run_id)
+        if earlier is not None and settled:
             return _reuse_or_repeat(run, run_id, job, earlier)
         if earlier is not None and earlier.status == "oom" and not run.retry_oom:
             raise TrainingError(
@@ -165,7 +169,8 @@ def _reuse_or_repeat(run: RunConfig, run_id: str, job: Job, earlier: Record) -> 
         raise Pruned(f"pruned before in {earlier.folder} (rerun=true trains it again).")
     if not changed:
         say(f"finished before in {earlier.folder}; its record is used (rerun=true trains it again)")
-        say(report.summarise(earlier.folder))
+        if job.number is None:  # the table of a sweep stands at its end
+            say(report.summarise(earlier.folder))
         handover.push_finished(run, earlier)
         return Outcome(earlier, reused=True, objectives=job.objectives)
     say(

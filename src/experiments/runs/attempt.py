@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from experiments import budget, config, handover, processes, provenance, records, report
+from experiments import budget, config, disk, handover, processes, provenance, records, report
 from experiments.config import RunConfig
 from experiments.errors import ConfigError, OutOfBudget, Pruned, RecordError
 from experiments.progress import say
@@ -40,6 +40,7 @@ class Attempt:
             self._start_record()
             try:
                 self.prepare()
+                facts.print_loaded(self.base, self.data)
                 self._adopt_or_leave_checkpoints()
                 following.bring(self.run, self.job, self.folder, self.identity)
                 self._train_and_score()
@@ -48,6 +49,8 @@ class Attempt:
                 self._apply_retention()
             except KeyboardInterrupt:
                 self._break_off("interrupted", None)
+                if self.job.number is None:
+                    facts.print_how_to_go_on(self.folder)
                 raise
             except OutOfBudget as stop:
                 self._close("interrupted", stop)
@@ -59,7 +62,10 @@ class Attempt:
                 self._apply_retention()
                 raise
             except Exception as error:  # the one place: a failed run becomes a record
-                self._break_off("oom" if memory.is_out_of_memory(error) else "failed", error)
+                said = disk.explained(error, self.folder)
+                self._break_off("oom" if memory.is_out_of_memory(error) else "failed", said)
+                if said is not error:
+                    raise said from error
                 raise
         say(report.summarise(self.folder))
         return self.record
@@ -86,7 +92,6 @@ class Attempt:
         }
         self._read_held_out_text()
         self.load_seconds = time.monotonic() - began
-        facts.print_loaded(self.base, self.data)
         self._prepared = True
 
     def _read_held_out_text(self) -> None:

@@ -1,9 +1,10 @@
 """What a run prints before it trains: every derived value with its reason."""
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
-from experiments import processes, training
+from experiments import processes, provenance, training
 from experiments.answers import forms
 from experiments.config import RunConfig
 from experiments.data import TrainData, inspection, tally
@@ -56,6 +57,14 @@ def of_error(error: Exception) -> dict[str, Any]:
     said = {"type": type(error).__name__, "message": str(error)}
     where = {"process": place.rank} if place.count > 1 else {}
     return said | {"step": getattr(error, "step", None)} | where
+
+
+def print_how_to_go_on(folder: Path) -> None:
+    """Print from where the same command goes on, and the command."""
+    found = training.newest_checkpoint(folder)
+    anew = "begins its training anew, because there is no checkpoint yet"
+    start = f"goes on from {found.name}" if found else anew
+    say(f"interrupted; the same command {start}:\n  {provenance.command()}")
 
 
 def print_loaded(base: Base, data: TrainData) -> None:

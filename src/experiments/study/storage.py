@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from experiments import disk
 from experiments.errors import ConfigError
 
 FILE_NAME = "study.db"
@@ -92,6 +93,8 @@ def reachable(url: str) -> Iterator[None]:
             f"{_DRIVERS.get(driver, f'pip install {driver}')}."
         ) from error
     except (SQLAlchemyError, StorageInternalError, OSError, RuntimeError) as error:
+        if disk.is_full(error):
+            raise disk.explained(error, Path(url.removeprefix("sqlite:///"))) from error
         raise ConfigError(
             f"hydra.sweeper.storage={shown(url)} cannot be used ({_reason(error)}): start or name "
             "the database, or leave it out for a file in the sweep's folder."

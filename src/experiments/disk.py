@@ -1,0 +1,123 @@
+"""Files that are written whole or not at all, and a full disk as one sentence."""
+
+import contextlib
+import errno
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from experiments.errors import ExperimentError, RecordError
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What the system answers where a disk, a quota or the allowed size of a file is full."""
+# What libraries say instead, with no number of the system: safetensors, SQLite, torch.save.
+_SAID = re.compile(
+    r"no space left on device|disk quota exceeded|file too large|database or disk is full"
+    r"|pytorchstreamwriter failed writing|inline_container.*unexpected pos",
+    re.IGNORECASE | re.DOTALL,
+)
+_RUN_ADVICE = (
+    "choose another folder with hydra.run.dir=DIR, then run the same command; it goes on from the "
+    "last checkpoint"
+)
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Whether an error, or what caused it, says that a disk is full.
+
+    >>> is_full(OSError(28, "No space left on device")), is_full(OSError(2, "No such file"))
+    (True, False)
+    """
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in FULL:
+            return True
+        if _SAID.search(str(error)) and not isinstance(error, ExperimentError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def explained(error: Exception, place: Path) -> Exception:
+    """Return an error as one sentence where it says that a disk is full; else the error itself.
+
+    Args:
+        error: anything that a library raised.
+        place: the folder that was written to.
+    """
+    if isinstance(error, ExperimentError) or not is_full(error):
+        return error
+    named = getattr(error, "filename", None)
+    where = Path(str(named)) if named else place
+    return RecordError(
+        f"the disk is full: {where} could not be written ({free(where)}); free space, then run the "
+        "same command: it goes on from what was saved whole."
+    )
+
+
+def free(place: Path) -> str:
+    """Return how much room there is for a path that may not exist yet, as text."""
+    there = next((p for p in (place, *place.absolute().parents) if p.is_dir()), Path("/"))
+    return f"{shutil.disk_usage(there).free / 1e6:,.0f} MB free in {there}"
+
+
+@contextlib.contextmanager
+def one_sentence(place: Path) -> Iterator[None]:
+    """Turn a full disk into one sentence; every other error passes.
+
+    Raises:
+        RecordError: the disk is full.
+    """
+    try:
+        yield
+    except Exception as error:
+        said = explained(error, place)
+        if said is error:
+            raise
+        raise said from error
+
+
+@contextlib.contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """Yield a folder to write into, which takes the place of `folder` once all is written."""
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        yield partial
+        if folder.exists():
+            shutil.rmtree(folder)
+        partial.replace(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def write_whole(path: Path, content: bytes, *, advice: str = _RUN_ADVICE) -> None:
+    """Write a file so that a reader sees the old content or the new one, never a part.
+
+    Args:
+        path: the file.
+        content: its bytes.
+        advice: what to do beside making room, if it cannot be written.
+
+    Raises:
+        RecordError: the disk is full or the folder cannot be written.
+    """
+    partial = path.with_name(path.name + ".partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno()) if partial.is_file() else None
+        partial.replace(path)
+    except OSError as error:
+        if partial.is_file():
+            with contextlib.suppress(OSError):
+                partial.unlink()
+        reason = error.strerror
+        if error.errno in FULL:
+            reason = f"the disk is full, {free(path.parent)}"
+        raise RecordError(
+            f"{path} could not be written ({reason}): make room or {advice}."
+        ) from error
