@@ -84,6 +84,7 @@ def small(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_training_that_fills_the_disk_goes_on_once_there_is_room(small: Path) -> None:
     script = f"""
         mkdir small && mount -t tmpfs -o size=3m none small
