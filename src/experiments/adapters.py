@@ -17,7 +17,12 @@ from experiments.errors import AdapterError, ConfigError, did_you_mean
 
 # Fields of peft.LoraConfig that this project's own keys set.
 _OWNED = {"r", "lora_alpha", "lora_dropout", "target_modules", "use_dora", "use_rslora"}
-_OWNED |= {"init_lora_weights", "task_type"}
+_OWNED |= {"init_lora_weights", "task_type", "fan_in_fan_out"}
+# Names that PEFT 0.21 (`_MOE_TARGET_MODULE_MAPPING`) takes for a model's stacked experts, also when
+# a dense layer or a shared expert has them: it would adapt all experts, at twice the rank.
+_TAKEN_FOR_EXPERTS = frozenset({"gate", "w1", "w2", "w3", "gate_proj", "up_proj", "down_proj"})
+# Last parts of the names of layers that choose experts.
+_ROUTERS = frozenset({"gate", "router", "shared_expert_gate"})
 
 
 @dataclass(frozen=True)
@@ -103,35 +108,145 @@ def _new_adapter(lora: LoraConfig, model: Any) -> Any:
     import peft
 
     assert lora.r is not None and lora.alpha is not None, "config.load resolves both"
-    _check_targets(lora.target_modules, model)
+    check_targets(lora, model)
+    targets = lora.target_modules
+    linear = _all_linear(model)
+    if targets == "all-linear" and (_stacked_experts(model) or len(linear) < _every_linear(model)):
+        targets = linear
     config = peft.LoraConfig(
         task_type="CAUSAL_LM",
         r=lora.r,
         lora_alpha=int(lora.alpha) if lora.alpha == int(lora.alpha) else lora.alpha,
         lora_dropout=lora.dropout,
-        target_modules=lora.target_modules,
+        target_modules=targets,
+        fan_in_fan_out=_has_transposed(model),
         use_dora=lora.use_dora,
         use_rslora=lora.use_rslora,
         init_lora_weights=True if lora.init == "default" else lora.init,
         **lora.extra,
     )
-    return peft.get_peft_model(model, config)
+    try:
+        return peft.get_peft_model(model, config)
+    except ValueError as error:
+        text = str(error).splitlines()[0]
+        raise AdapterError(f"lora: PEFT refuses this adapter on this model: {text}") from error
 
 
-def _check_targets(targets: str | list[str], model: Any) -> None:
-    """Every single name must match; a partial match is the silent failure this prevents."""
-    import torch
+def check_targets(lora: LoraConfig, model: Any) -> None:
+    """Every single name must match; a partial match is the silent failure this prevents.
 
-    if targets == "all-linear":
+    Raises:
+        AdapterError: a name matches no linear layer of the part that reads text.
+    """
+    if lora.method == "none":
         return
-    linear = [n for n, m in model.named_modules() if isinstance(m, torch.nn.Linear)]
-    for target in targets:
-        if not any(name == target or name.endswith("." + target) for name in linear):
+    linear = _linear_layers(model)
+    if not _adaptable(linear):
+        raise AdapterError("lora: this model has no linear layer that could be adapted.")
+    if lora.target_modules == "all-linear":
+        return
+    stacked = bool(_stacked_experts(model))
+    if stacked:
+        linear = [n for n in linear if n.rpartition(".")[2] not in _TAKEN_FOR_EXPERTS]
+    head = model.get_output_embeddings()
+    names = [*linear, *(n for n, m in model.named_modules() if m is head)]
+    for target in lora.target_modules:
+        if not any(name == target or name.endswith("." + target) for name in names):
             leaves = sorted({name.rpartition(".")[2] for name in linear})
             raise AdapterError(
-                f"lora.target_modules: '{target}' matches no linear layer of this model, so the "
-                f"run would train fewer modules than it says; {did_you_mean(target, leaves)}."
+                f"lora.target_modules: '{target}' matches no linear layer of this model"
+                f"{' that can be told from its experts' if stacked else ''}, so the "
+                f"run would train fewer modules than it says; {did_you_mean(target, leaves)}"
+                f"{_about_experts(model)}."
             )
+
+
+def _linear_layers(model: Any) -> list[str]:
+    """Return the linear layers that text passes through, without the head."""
+    import torch
+    from transformers.pytorch_utils import Conv1D
+
+    text, head = _text_part(model), model.get_output_embeddings()
+    inside = {id(module) for module in text.modules()}
+    return [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, (torch.nn.Linear, Conv1D))
+        and id(module) in inside
+        and module is not head
+    ]
+
+
+def _text_part(model: Any) -> Any:
+    """Return the decoder of a model of several parts; the model itself where it has one part."""
+    if model.config.get_text_config() is model.config:
+        return model
+    return model.get_decoder()
+
+
+def _adaptable(linear: list[str]) -> list[str]:
+    """Leave out experts and routers, which are adapted only when they are named."""
+    return [n for n in linear if not set(n.split(".")) & {"experts", *_ROUTERS}]
+
+
+def _every_linear(model: Any) -> int:
+    """Count all linear layers but the head, those of other parts than the text's too."""
+    import torch
+    from transformers.pytorch_utils import Conv1D
+
+    layers = {id(m) for m in model.modules() if isinstance(m, (torch.nn.Linear, Conv1D))}
+    return len(layers - {id(model.get_output_embeddings())})
+
+
+def _all_linear(model: Any) -> list[str]:
+    """Return the full names that `all-linear` stands for.
+
+    In a model of stacked experts these are the attention's: PEFT cannot tell the others by name.
+    """
+    names = _adaptable(_linear_layers(model))
+    if not _stacked_experts(model):
+        return names
+    return [name for name in names if name.rpartition(".")[2] not in _TAKEN_FOR_EXPERTS]
+
+
+def _stacked_experts(model: Any) -> list[str]:
+    """Return the ends of the names of expert weights that are stacked in one parameter."""
+    found = (n for n, p in model.named_parameters() if p.dim() == 3 and "experts" in n.split("."))
+    return sorted({".".join(name.split(".")[-3:]) for name in found})
+
+
+def _about_experts(model: Any) -> str:
+    stacked = _stacked_experts(model)
+    if not stacked:
+        return ""
+    return (
+        "; its experts are stacked parameters, which are adapted by "
+        f"lora.extra.target_parameters=[{','.join(stacked)}]"
+    )
+
+
+def left_out(model: Any) -> list[str]:
+    """Return what of a model with experts got no adapter, for people."""
+    routers = {
+        n.rpartition(".")[2] for n, _ in model.named_modules() if n.rpartition(".")[2] in _ROUTERS
+    }
+    names = {n for n, _ in model.named_modules() if n.rpartition(".")[2] == "experts"}
+    adapted = [n.split(".") for n, m in model.named_modules() if hasattr(m, "lora_A")]
+    if not names or any("experts" in parts for parts in adapted):
+        return []
+    dense = {
+        n.rpartition(".")[2]
+        for n in _linear_layers(model.get_base_model())
+        if n.rpartition(".")[2] in _TAKEN_FOR_EXPERTS - _ROUTERS
+    }
+    return ["experts", *sorted(routers | dense)]
+
+
+def _has_transposed(model: Any) -> bool:
+    """Tell whether the linear layers are GPT-2's, with weights of shape (inputs, outputs)."""
+    from transformers.pytorch_utils import Conv1D
+
+    return any(isinstance(module, Conv1D) for module in model.modules())
 
 
 def _refuse_adapter_on_head(model: Any) -> None:

@@ -17,7 +17,8 @@ from urllib.parse import urlparse
 
 from experiments.config import ModelConfig, RunConfig, chat_templates
 from experiments.errors import ConfigError, did_you_mean
-from experiments.models import weights
+from experiments.models import shape, weights
+from experiments.models.layers import refuse_wrong_targets
 from experiments.models.precision import Precision, choose_precision
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "find",
     "load",
     "load_vocabulary",
+    "refuse_wrong_targets",
 ]
 
 _PACKAGE = Path(__file__).parent.parent
@@ -84,6 +86,7 @@ def load(run: RunConfig, precision: Precision) -> Base:
     _silence_transformers()
     model = weights.read(run, folder, precision)
     tokenizer, notes = _load_tokenizer(spec, folder)
+    shape.refuse_ids_beyond_embedding(model, tokenizer)
     model.to(precision.device).eval()
     if precision.name == "fp16":
         weights.refuse_overflow(model, tokenizer)
@@ -96,7 +99,7 @@ def load(run: RunConfig, precision: Precision) -> Base:
         source=spec.hub_id or spec.embedded or str(spec.path),
         commit=commit,
         parameters=model.num_parameters(),
-        positions=int(getattr(model.config, "max_position_embeddings", 2048)),
+        positions=shape.positions(model.config, notes),
         end_ids=_end_ids(getattr(model.generation_config, "eos_token_id", None), tokenizer),
         notes=notes,
     )
@@ -119,7 +122,8 @@ def load_vocabulary(spec: ModelConfig) -> Vocabulary:
     described = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
     generation = folder / "generation_config.json"
     eos = GenerationConfig.from_pretrained(folder).eos_token_id if generation.is_file() else None
-    positions = described.get("max_position_embeddings")
+    text = described.get("text_config") or described
+    positions = next((text[name] for name in shape.POSITIONS if text.get(name)), None)
     return Vocabulary(tokenizer, _end_ids(eos, tokenizer), positions, notes)
 
 

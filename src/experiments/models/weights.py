@@ -13,6 +13,7 @@ from typing import Any
 
 from experiments.config import RunConfig
 from experiments.errors import ConfigError
+from experiments.models import shape
 from experiments.models.precision import Precision
 
 
@@ -30,6 +31,7 @@ def read(run: RunConfig, folder: Path, precision: Precision) -> Any:
             "loaded and are refused; convert the weights to safetensors."
         )
     _refuse_quantized_files(folder)
+    _refuse_states(run, folder)
     dtype = _dtype(run, precision)
     options = {} if precision.quantization is None else _four_bits(dtype, precision.device)
     try:
@@ -49,6 +51,18 @@ def read(run: RunConfig, folder: Path, precision: Precision) -> Any:
     if precision.quantization is not None:
         _keep_gradients_on_a_cpu(model)
     return model
+
+
+def _refuse_states(run: RunConfig, folder: Path) -> None:
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(
+            folder, trust_remote_code=run.model.trust_remote_code, local_files_only=True
+        )
+    except (ValueError, OSError, KeyError):
+        return  # reading the model says what is wrong with it
+    shape.refuse_states(config)
 
 
 def refuse_overflow(model: Any, tokenizer: Any) -> None:

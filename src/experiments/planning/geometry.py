@@ -12,6 +12,18 @@ from experiments.config import ModelConfig
 from experiments.config.geometry import Geometry
 from experiments.errors import ConfigError
 
+# Other names of a field: those of transformers' `attribute_map`s and of older configs.
+_OTHER_NAMES = {
+    "hidden_size": ("n_embd", "d_model"),
+    "intermediate_size": ("n_inner", "ffn_dim", "ffn_hidden_size", "d_ff"),
+    "num_hidden_layers": ("n_layer", "n_layers", "num_layers"),
+    "num_attention_heads": ("n_head", "n_heads", "num_heads"),
+    "max_position_embeddings": (
+        *("n_positions", "n_ctx", "max_sequence_length", "max_seq_len", "seq_length"),
+    ),
+}
+# Architectures whose MLP is four times as wide as the rest where config.json does not say.
+_FOUR_TIMES = ("gpt2", "gpt_bigcode", "gptj", "codegen", "gpt_neo", "bloom", "falcon", "mpt")
 _FIELDS = {
     "architecture": "model_type",
     "hidden_size": "hidden_size",
@@ -58,8 +70,39 @@ def read(file: Path) -> Geometry:
         raise ConfigError(f"{file} cannot be read as JSON: {error}.") from error
     if not isinstance(tree, dict):
         raise ConfigError(f"{file} is no JSON object: a model's config.json is needed.")
+    tree = _named_as_now(_text_part(tree, file))
     given = {name: _field(tree, key, file) for name, key in _FIELDS.items()}
     return Geometry(**given, **_optional_fields(tree, given))
+
+
+def _text_part(tree: dict[str, Any], file: Path) -> dict[str, Any]:
+    """Return the text model's config of a model of several parts, with its class's defaults."""
+    inner = tree.get("text_config")
+    if not isinstance(inner, dict):
+        return tree
+    if all(key in inner for key in _FIELDS.values()):
+        return inner
+    from transformers import AutoConfig
+
+    try:
+        whole = AutoConfig.from_pretrained(file.parent, local_files_only=True)
+    except (ValueError, OSError, KeyError):
+        return inner
+    return dict(whole.get_text_config().to_dict())
+
+
+def _named_as_now(tree: dict[str, Any]) -> dict[str, Any]:
+    found = dict(tree)
+    for key, others in _OTHER_NAMES.items():
+        if found.get(key) is None:
+            value = next((tree[name] for name in others if tree.get(name)), None)
+            if value is not None:
+                found[key] = value
+    hidden = found.get("hidden_size")
+    wide = found.get("intermediate_size") is not None
+    if not wide and isinstance(hidden, int) and tree.get("model_type") in _FOUR_TIMES:
+        found["intermediate_size"] = 4 * hidden
+    return found
 
 
 def _field(tree: dict[str, Any], key: str, file: Path) -> Any:

@@ -124,6 +124,14 @@ def check(run: RunConfig) -> None:
         training.check_extra(run.trainer)
 
 
+def _refuse_wrong_targets(run: RunConfig) -> None:
+    """Refuse target modules that a model on this disk does not have, before anything is loaded."""
+    if run.model.hub_id is None and run.model.adapter is None and run.trainer.max_steps != 0:
+        from experiments import models
+
+        models.refuse_wrong_targets(run.lora, models.find(run.model)[0])
+
+
 def run_one(run: RunConfig, job: Job) -> Outcome:
     """Make one run, or return the finished record that already answers it.
 
@@ -135,6 +143,7 @@ def run_one(run: RunConfig, job: Job) -> Outcome:
         KeyboardInterrupt: the record then says `interrupted`.
     """
     check(run)
+    _refuse_wrong_targets(run)
     following.meet()
     run_id = config.run_id(run)
     ends_at = budget.ends_at()  # a sweep has set it for all its runs

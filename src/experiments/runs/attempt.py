@@ -90,6 +90,8 @@ class Attempt:
             **provenance.of_metrics(provenance.code_identity(), [*run.eval.metrics, "generation"]),
             "libraries": provenance.libraries(),
         }
+        if run.trainer.max_steps != 0 and run.model.adapter is None:
+            adapters.check_targets(run.lora, self.base.model)
         self._read_held_out_text()
         self.load_seconds = time.monotonic() - began
         self._prepared = True
@@ -167,6 +169,8 @@ class Attempt:
                 "modules": attached.modules,
             }
             facts.print_adapter(record.adapter, base.parameters)
+            if run.lora.method != "none" and (without := adapters.left_out(model)):
+                say(f"  no adapter on {', '.join(without)} (adapted only when named)")
             self._train(model)
             record.adapter |= spectra.of_trained(model)
         elif run.model.adapter is not None:

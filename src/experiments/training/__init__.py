@@ -10,6 +10,7 @@ from pathlib import Path
 from experiments import processes
 from experiments.errors import ConfigError
 from experiments.progress import say
+from experiments.training import untouched
 from experiments.training.arguments import check_extra
 from experiments.training.checkpoints import CHECKPOINTS, load_weights, newest_checkpoint, state_of
 from experiments.training.curves import curve
@@ -61,7 +62,8 @@ def fit(task: Task) -> Fit:
     if newest is not None:
         say(f"continuing from {newest.name} of {steps.steps} steps")
     try:
-        trainer.train(resume_from_checkpoint=str(newest) if newest else None)
+        with untouched.config_of(task.model):
+            trainer.train(resume_from_checkpoint=str(newest) if newest else None)
     finally:
         leave_autocast(task.model)
     state = trainer.state

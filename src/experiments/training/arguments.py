@@ -96,5 +96,6 @@ def arguments(task: Task, steps: StepPlan) -> Any:
         load_best_model_at_end=best,
         metric_for_best_model="eval_loss" if best else None,
         greater_is_better=False if best else None,
-        **trainer.extra,
+        # The loss is that of the tokens; experts are balanced only where it is asked for.
+        **{"router_aux_loss_coef": 0.0, **trainer.extra},
     )

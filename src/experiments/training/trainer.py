@@ -7,7 +7,7 @@ from experiments import processes
 from experiments.data import Encoded
 from experiments.metrics import loss
 from experiments.progress import say
-from experiments.training import half_precision, packing, two_rates
+from experiments.training import half_precision, packing, two_rates, untouched
 from experiments.training.arguments import arguments
 from experiments.training.clock import clock
 from experiments.training.curves import curve, line
@@ -23,15 +23,16 @@ def build(task: Task, steps: StepPlan, rows: int) -> Any:
     validation = task.data.validation
     exact = half_precision.trained_values(task.model)
     by_the_clock = clock(task)
-    trainer = _trainer_class(task, steps, rows)(
-        model=task.model,
-        args=arguments(task, steps),
-        train_dataset=_dataset(task.data.train),
-        eval_dataset=_dataset(validation) if validation else None,
-        data_collator=packing.collate if task.run.trainer.packing else None,
-        processing_class=task.base.tokenizer,
-        callbacks=[_progress(task.log, steps.steps), by_the_clock],
-    )
+    with untouched.config_of(task.model):
+        trainer = _trainer_class(task, steps, rows)(
+            model=task.model,
+            args=arguments(task, steps),
+            train_dataset=_dataset(task.data.train),
+            eval_dataset=_dataset(validation) if validation else None,
+            data_collator=packing.collate if task.run.trainer.packing else None,
+            processing_class=task.base.tokenizer,
+            callbacks=[_progress(task.log, steps.steps), by_the_clock],
+        )
     by_the_clock.trainer = trainer
     trainer.remove_callback(PrinterCallback)
     half_precision.settle(trainer, exact)

@@ -1,0 +1,68 @@
+"""A loaded model and its tokenizer: longest sequence, and token ids that the embedding holds."""
+
+from typing import Any
+
+from experiments.errors import ConfigError
+
+POSITIONS = (
+    *("max_position_embeddings", "n_positions", "n_ctx", "max_sequence_length"),
+    *("max_seq_len", "seq_length"),
+)
+_NO_LIMIT = 2048
+
+
+def positions(config: Any, notes: list[str]) -> int:
+    """Return the longest sequence in tokens, of the text part of a config of several parts."""
+    text = config.get_text_config()
+    for name in POSITIONS:
+        value = getattr(text, name, None)
+        if isinstance(value, int) and value > 0:
+            return value
+    notes.append(
+        f"config.json names no longest sequence ({text.model_type}): {_NO_LIMIT} tokens are "
+        "taken; longer rows are dropped"
+    )
+    return _NO_LIMIT
+
+
+def refuse_ids_beyond_embedding(model: Any, tokenizer: Any) -> None:
+    """Refuse a tokenizer that writes tokens for which the model has no embedding.
+
+    Tokens that nothing here writes, such as the placeholder of an image, may lie beyond it.
+
+    Raises:
+        ConfigError: naming the tokens.
+    """
+    rows = model.get_input_embeddings().weight.shape[0]
+    template = tokenizer.chat_template
+    template = template if isinstance(template, str) else ""
+    own = {tokenizer.pad_token, tokenizer.eos_token, tokenizer.bos_token}
+    vocabulary = tokenizer.get_vocab()
+    beyond = sorted(
+        (index, token)
+        for token, index in vocabulary.items()
+        if index >= rows and (token in own or token in template)
+    )
+    if beyond:
+        named = ", ".join(f"'{token}' (id {index})" for index, token in beyond[:3])
+        raise ConfigError(
+            f"{model.name_or_path}: the tokenizer writes {named}, but the model's embedding has "
+            f"{rows} rows (ids 0 to {rows - 1}): set tokens that it holds in "
+            "tokenizer_config.json, such as the end-of-text token for padding, or resize the "
+            "model's embedding and save it again."
+        )
+
+
+def refuse_states(config: Any) -> None:
+    """Refuse models without attention, whose answers cannot be continued from keys and values.
+
+    Raises:
+        ConfigError: naming the kind of model.
+    """
+    text = config.get_text_config()
+    if getattr(text, "num_attention_heads", None) is None or "mamba" in text.model_type:
+        raise ConfigError(
+            f"model type '{text.model_type}' has no attention (or carries a state beside it), "
+            "and its answers cannot be scored in batches here: choose a model with attention "
+            "layers in model.hub_id or model.path."
+        )
