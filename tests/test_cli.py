@@ -81,12 +81,22 @@ def test_a_mistake_is_one_sentence_and_a_non_zero_exit(
 
 def test_a_failed_run_leaves_a_record_that_says_why(cli: Cli, tmp_path: Path) -> None:
     done = cli(
-        *SMOKE, "lora.target_modules=[q_proj,v_prj]", "eval.base=false", "hydra.run.dir=here"
+        *SMOKE, "lora.target_modules=[q_proj,lm_head]", "eval.base=false", "hydra.run.dir=here"
     )
     assert done.returncode == 1
     record = records.read(tmp_path / "here" / "run.json")
     assert record.status == "failed"
     assert record.error is not None and record.error["type"] == "AdapterError"
+
+
+def test_a_wrong_target_module_is_refused_before_anything_is_loaded(
+    cli: Cli, tmp_path: Path
+) -> None:
+    done = cli(*SMOKE, "lora.target_modules=[q_proj,v_prj]", "hydra.run.dir=here")
+    assert done.returncode == 1
+    assert "'v_prj' matches no linear layer" in done.stderr
+    assert "Allowed: " in done.stderr or "did you mean 'v_proj'?" in done.stderr
+    assert not (tmp_path / "here" / "run.json").exists()
 
 
 def test_a_sweep_with_an_illegal_job_starts_none_and_names_all(cli: Cli, tmp_path: Path) -> None:

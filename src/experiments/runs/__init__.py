@@ -143,7 +143,8 @@ def run_one(run: RunConfig, job: Job) -> Outcome:
         KeyboardInterrupt: the record then says `interrupted`.
     """
     check(run)
-    _refuse_wrong_targets(run)
+    if job.number is None:  # a sweep keeps a record of each of its runs
+        _refuse_wrong_targets(run)
     following.meet()
     run_id = config.run_id(run)
     ends_at = budget.ends_at()  # a sweep has set it for all its runs
