@@ -231,9 +231,7 @@ def test_a_row_without_a_gold_turn_is_a_prompt_that_ends_where_the_answer_begins
     assert encoded[0].row["expects"] == "call"
     assert encoded[0].row["bfcl"]["ground_truth"] is None
     eval_spec = load(*named("bfcl_live_relevance", path=place)).eval
-    assert (
-        built.answer_budget(eval_spec, "bfcl_live_relevance") == 256
-    )  # no gold answer tells how long prose is
+    assert built.answer_budget(eval_spec, "bfcl_live_relevance") == 512
 
 
 def test_what_cannot_be_asked_is_rejected_with_its_reason_and_counted(tmp_path: Path) -> None:

@@ -269,13 +269,17 @@ def _generate(given: argparse.Namespace) -> None:
     tools = _read_tools(given.tools)
     from experiments import answers, evaluation, runs
     from experiments.config import EvalConfig
-    from experiments.data import Renderer
+    from experiments.data import Renderer, thinking
 
     base, record = runs.load_run(given.run)
+    asked = record.evaluation.get("tuned", {}).get("asked", {}).get("thinking", "as_data")
+    mode = thinking.mode(base.tokenizer, asked)
     messages = [{"role": "system", "content": given.system}] if given.system else []
     messages.append({"role": "user", "content": given.prompt})
     row = {"id": "prompt", "messages": messages, "tools": tools}
-    ids = Renderer(base.tokenizer, base.end_ids).prompt(row)
+    renderer = Renderer(base.tokenizer, base.end_ids, mode=mode)
+    [encoded] = renderer.with_own_prompts(renderer.encode_prompts([row]), [row])
+    ids = encoded.asked_ids(own=mode.asked == "on")
     if len(ids) >= base.positions:
         raise ConfigError(
             f"--prompt and --tools take {len(ids)} tokens, the model has {base.positions} "

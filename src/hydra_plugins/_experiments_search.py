@@ -255,7 +255,7 @@ class Search:
         """
         found = self._study.results()
         finished = [r for r in records.read_all(self._sweep_dir) if r.status == "finished"]
-        apart = [arms.other_rows(finished, name) for name in found["objectives"]]
+        apart = [arms.apart(finished, name) for name in found["objectives"]]
         if reason := next(filter(None, apart), None):
             found = {k: v for k, v in found.items() if not k.startswith(("best_", "solutions"))}
             say(f"no trial is the best one: {reason.text}")

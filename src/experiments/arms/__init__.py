@@ -6,13 +6,15 @@ validation split, over a log grid, the same way for every arm, and its final num
 the test split at the chosen rate.
 
 In the order of the flow: `reading` (records to arms), `planning` (which runs an arm still needs),
-`tuning` (the chosen rate, and why it may not be trusted), `curves` (the optimum between grid
+`tuning` (the chosen rate, and why it may not be trusted), `comparable` (whether scores may be
+compared at all), `curves` (the optimum between grid
 points), `regret` (what another rate or a rule of thumb costs), `contrasts` (arm against arm),
 `table` (lines of text).
 
 Every function is pure; what cannot be said is a `Reason` in the result, not an exception.
 """
 
+from experiments.arms.comparable import apart, asked, other_mode
 from experiments.arms.contrasts import (
     Contrast,
     contrast,
@@ -40,7 +42,9 @@ __all__ = [
     "Reason",
     "Regret",
     "Tuned",
+    "apart",
     "arm_key",
+    "asked",
     "blocking",
     "contrast",
     "diverged",
@@ -55,6 +59,7 @@ __all__ = [
     "next_cells",
     "on_purpose",
     "optimum",
+    "other_mode",
     "other_rows",
     "rate_ratio",
     "read",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from experiments import provenance, statistics
+from experiments.arms.comparable import other_mode
 from experiments.arms.reasons import Code, Reason
 from experiments.config import EXECUTION_KEYS, without_nulls
 from experiments.records import Record
@@ -127,6 +128,8 @@ def mixed(made: Sequence[Record]) -> Iterator[Reason]:
                 f"the runs were made with {len(seen)} different {words[code]}: make the older "
                 "ones again with the same line",
             )
+    if (reason := other_mode(made)) is not None:
+        yield reason
 
 
 def _without_rate(config: Mapping[str, Any]) -> dict[str, Any]:

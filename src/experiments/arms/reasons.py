@@ -18,6 +18,7 @@ Code = Literal[
     "mixed_code",
     "mixed_base",
     "mixed_environment",
+    "mixed_thinking",
     "dirty_tree",
     "no_score",
     "flat_curve",

@@ -20,6 +20,17 @@ def problems(run: RunConfig) -> Iterator[str]:
     """Yield a sentence for each pair of values that do not go together."""
     yield from _precision(run)
     yield from _attention(run)
+    if run.eval.thinking == "off" and run.data.thinking == "keep":
+        yield (
+            "eval.thinking=off with data.thinking=keep: what the rows think would be trained and "
+            "never asked for; use eval.thinking=on or as_data, or data.thinking=drop"
+        )
+    if run.eval.thinking_tokens is not None and run.eval.max_new_tokens is not None:
+        yield (
+            f"eval.thinking_tokens={run.eval.thinking_tokens} with eval.max_new_tokens="
+            f"{run.eval.max_new_tokens}: the longest answer is given as a whole; leave one of "
+            "them out"
+        )
     if run.model.quantization is not None:
         yield from _quantization(run)
 

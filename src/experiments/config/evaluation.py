@@ -8,6 +8,7 @@ from experiments.config.checks import at_least, one_of
 
 SPLITS = ("test", "unseen_values", "unseen_tools")
 DIRECTIONS = ("minimize", "maximize")
+THINKING = ("off", "on", "as_data")
 
 
 @dataclass
@@ -33,8 +34,16 @@ class EvalConfig:
     batch_size: int | None = None
     """Answers that are written at a time; null = as memory allows, at most 128 on a CPU and 256 on
     a GPU. The answers do not depend on it."""
+    thinking: str | None = None
+    """How models are asked: `off`, by the switch of the chat template (`enable_thinking=false` and
+    the like), an empty thinking block then stands untrained before the answers that are trained;
+    `on`, by the template's own thinking prompt; `as_data`, as training rows are rendered; null =
+    `off` where the template has a switch and the rows' thinking is not kept, else `as_data`."""
     max_new_tokens: int | None = None
-    """Longest answer; null = 1.25 x the longest gold answer of the test splits."""
+    """Longest answer, its thinking included; null = 512 tokens, or twice the longest gold answer of
+    the test splits where that is more, and with thinking on `thinking_tokens` beside it."""
+    thinking_tokens: int | None = None
+    """What thinking may take with `thinking=on`; null = 2,048 tokens."""
     limit: int | None = None
     """Answer at most this many rows of each split; null = all."""
     held_out_text: str | None = None
@@ -50,7 +59,14 @@ class EvalConfig:
         for split in self.splits:
             yield from one_of("eval.splits", split, SPLITS)
         yield from benchmarks.problems(self.benchmarks, self.path)
-        for key in ("batch_size", "max_new_tokens", "limit"):
+        for key in ("batch_size", "max_new_tokens", "thinking_tokens", "limit"):
             yield from at_least(f"eval.{key}", getattr(self, key), 1)
+        if self.thinking is not None:
+            yield from one_of("eval.thinking", self.thinking, THINKING)
+        if self.thinking_tokens is not None and self.thinking != "on":
+            yield (
+                f"eval.thinking_tokens={self.thinking_tokens} is used with eval.thinking=on alone: "
+                "set that, or leave it out"
+            )
         if self.direction is not None:
             yield from one_of("eval.direction", self.direction, DIRECTIONS)

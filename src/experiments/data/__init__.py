@@ -25,10 +25,12 @@ from experiments.data import (
     sources,
     tally,
 )
+from experiments.data import thinking as thinking_modes
 from experiments.data.encoding import EncodedSource
 from experiments.data.evaluation_rows import Evaluated
 from experiments.data.rendering import Encoded, Renderer
 from experiments.data.sources import Located
+from experiments.data.thinking import Mode
 from experiments.errors import DataError
 
 __all__ = ["Encoded", "Renderer", "TrainData", "build"]
@@ -96,7 +98,12 @@ class TrainData:
         """Return the longest answer allowed to a split, in tokens: one for all the data's own."""
         splits = spec.splits if split in spec.splits else [split]
         rows = (encoded for one in splits for encoded in self.splits.get(one, []))
-        return asking.answer_budget(rows, spec.max_new_tokens)
+        return asking.answer_budget(rows, spec, thinks=self.mode.asked == "on")
+
+    @property
+    def mode(self) -> Mode:
+        """How models are asked for their answers."""
+        return self.renderer.mode
 
 
 def build(
@@ -119,12 +126,15 @@ def build(
     Raises:
         DataError: the data are missing or unreadable, overlap with an evaluation set, or nothing
             would be trained; the chat template leaves out what rows have, or refuses too many.
+        ConfigError: `eval.thinking` asks for what the chat template does not have.
     """
     spec = run.data
     limit = min(run.trainer.max_length_tokens or positions, positions)
     thinking: Any = spec.thinking
     form: Any = spec.tools_form
-    renderer = Renderer(tokenizer, end_ids, thinking=thinking, tools_form=form)
+    asked_for: Any = run.eval.thinking
+    mode = thinking_modes.mode(tokenizer, asked_for, keeps=thinking == "keep")
+    renderer = Renderer(tokenizer, end_ids, thinking=thinking, tools_form=form, mode=mode)
     maker = _Maker(spec, renderer, limit, _vocabulary(tokenizer, end_ids), may_be_empty)
     shares = {"validation": spec.validation_share or 0.0, "test": spec.test_share or 0.0}
     found = {name: maker.make(one, shares) for name, one in sources.locate(spec).items()}
@@ -143,8 +153,13 @@ def build(
         )
         splits["test"] = splits.get("test", []) + rows
     splits.setdefault("train", [])
+    for split in (name for name in run.eval.splits if name in splits):
+        answered = splits[split]
+        splits[split] = renderer.with_own_prompts(answered, [e.row for e in answered])
     if run.eval.benchmarks:
-        documents = Renderer(tokenizer, end_ids, thinking=thinking, tools_form="as_given")
+        documents = Renderer(
+            tokenizer, end_ids, thinking=thinking, tools_form="as_given", mode=mode
+        )
         asked = asking.ask(run, renderer, documents, positions)
         asking.refuse_training_on(asked, splits["train"])
         proof = round_trip.prove(
@@ -222,6 +237,7 @@ class _Maker:
             "shown": {key: getattr(self.spec, key) for key in shown},
             "limit": self.limit,
             "vocabulary": self.vocabulary,
+            "mode": self.renderer.mode.facts(),
         }
         return cache.cached(Path(self.spec.cache or ""), parts, build)[0]
 

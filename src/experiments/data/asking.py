@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from experiments.config import RunConfig
+from experiments.config import EvalConfig, RunConfig
 from experiments.data import benchmarks, guard, tally
 from experiments.data.benchmarks import Benchmark
 from experiments.data.formats import bfcl
@@ -20,6 +20,10 @@ from experiments.errors import DataError
 Row = dict[str, Any]
 # A refusal in a sentence or two, where no gold answer tells how long one is.
 _PROSE_TOKENS = 256
+# An untuned model writes prose around its calls and calls more than is asked for: a budget that
+# follows from the gold answers alone would cut it off and flatter what was trained on them.
+ANSWER_TOKENS = 512
+THINKING_TOKENS = 2048
 
 
 @dataclass
@@ -32,11 +36,26 @@ class Asked:
     """Benchmark -> rows, too_long, template_refused by split, rejected, examples, files, commit."""
 
 
-def answer_budget(rows: Iterable[Encoded], configured: int | None) -> int:
-    """Return the longest answer allowed, in tokens.
+def answer_budget(rows: Iterable[Encoded], spec: EvalConfig, *, thinks: bool) -> int:
+    """Return the longest answer allowed, in tokens, thinking included.
 
     Args:
-        rows: the rows that are answered.
+        rows: the rows that are answered; a gold answer of theirs raises the budget, none lowers it.
+        spec: with `max_new_tokens` the budget itself.
+        thinks: whether models are asked with thinking on.
+    """
+    if spec.max_new_tokens is not None:
+        return spec.max_new_tokens
+    longest = max((encoded.answer_tokens for encoded in rows), default=0)
+    beside = (spec.thinking_tokens or THINKING_TOKENS) if thinks else 0
+    return max(ANSWER_TOKENS, 2 * longest) + beside
+
+
+def _room(rows: Iterable[Encoded], configured: int | None) -> int:
+    """Return the tokens that a row must leave in the model's positions for its answer.
+
+    Args:
+        rows: those of a benchmark's split.
         configured: `eval.max_new_tokens`; None: 1.25 x the longest gold answer, and at least 256
             where a row has none.
     """
@@ -132,14 +151,15 @@ def _encoded(
     without = [row for row in shown if row["messages"][-1]["role"] != "assistant"]
     encoded = renderer.encode(gold, left) + renderer.encode_prompts(without, left)
     encoded.sort(key=lambda one: places[id(one.row)])
+    encoded = renderer.with_own_prompts(encoded, [one.row for one in encoded])
     return [replace(e, row=rows[places[id(e.row)]]) for e in encoded]
 
 
 def _with_room(rows: list[Encoded], configured: int | None, positions: int) -> list[Encoded]:
-    """Return the rows whose prompt and the answer budget of all of them fit the model."""
+    """Return the rows whose prompt leaves the model room for the answers of all of them."""
     whole = [e for e in rows if len(e.ids) <= positions]
-    budget = answer_budget(whole, configured)
-    return [e for e in whole if e.prompt_length + budget <= positions]
+    room = _room(whole, configured)
+    return [e for e in whole if len(e.asked_ids(own=True)) + room <= positions]
 
 
 def _facts(found: Benchmark) -> dict[str, Any]:

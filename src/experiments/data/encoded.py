@@ -16,6 +16,8 @@ class Encoded:
     """Where trained tokens lie: (first, behind the last), in order."""
     prompt_length: int
     """Number of tokens before the last assistant turn."""
+    own_prompt: "array[int] | None" = None
+    """The template's own prompt for that turn, where it is not what the row's tokens begin with."""
 
     @property
     def input_ids(self) -> list[int]:
@@ -34,6 +36,12 @@ class Encoded:
     def prompt_ids(self) -> list[int]:
         """Everything before the last assistant turn's first token."""
         return self.ids[: self.prompt_length].tolist()
+
+    def asked_ids(self, *, own: bool) -> list[int]:
+        """Return what a model is asked with: the template's own prompt, or training's."""
+        if own and self.own_prompt is not None:
+            return self.own_prompt.tolist()
+        return self.prompt_ids
 
     @property
     def trained_tokens(self) -> int:

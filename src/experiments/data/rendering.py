@@ -10,9 +10,12 @@ turns with their end-of-turn token, nothing else, whether or not the template ma
 Thinking: Qwen3's template opens the last turn with an empty `<think></think>`, drops the thinking
 of earlier turns, and TRL's variant of it (`qwen3_training`) writes and trains an empty block in
 every turn and the line break after it. Here a turn has a thinking block where its row has one and
-thinking is kept, in every turn alike, and nowhere else; the line break is not trained.
+thinking is kept, in every turn alike; the line break is not trained. Where models are asked with
+thinking off (`thinking.Mode`), every other turn stands after the empty block that the template's
+prompt then ends with, as in Qwen's own rows without thinking; the block is not trained.
 """
 
+from array import array
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -26,9 +29,10 @@ from experiments.data.conversation import CallShape, Conversation, shaped, with_
 from experiments.data.encoded import Encoded, joined
 from experiments.data.guarding import Guard
 from experiments.data.shaping import ToolsForm, tools_in_form
-from experiments.data.spans import TurnFinder, answer
+from experiments.data.spans import TurnFinder, answer_after
 from experiments.data.tally import RowRefused, Tally
 from experiments.data.templates import ChatTemplate, split_thinking
+from experiments.data.thinking import AS_DATA, Mode
 from experiments.data.tokenising import PieceTokenizer
 from experiments.errors import DataError
 
@@ -52,6 +56,7 @@ class Renderer:
         *,
         thinking: Thinking = "drop",
         tools_form: ToolsForm = "openai",
+        mode: Mode = AS_DATA,
     ) -> None:
         """Learn the template.
 
@@ -61,8 +66,11 @@ class Renderer:
             thinking: whether the thinking of a row is rendered and trained, or left out.
             tools_form: how tools are given to the template; `as_given` also escapes what is not
                 ASCII in them.
+            mode: how models are asked for their answers, which decides what stands before a turn
+                without thinking.
         """
-        self._template = ChatTemplate(tokenizer)
+        self.mode = mode
+        self._template = ChatTemplate(tokenizer, mode.variables)
         self.chat_template = tokenizer.chat_template
         self._response_template = getattr(tokenizer, "response_template", None)
         self._ends: list[str] = tokenizer.convert_ids_to_tokens(end_ids)
@@ -135,6 +143,26 @@ class Renderer:
             for e in self.encode([answered[id(row)] for row in rows], left)
         ]
 
+    def with_own_prompts(self, encoded: list[Encoded], rows: Sequence[Row]) -> list[Encoded]:
+        """Add the template's own prompt to rows that training goes by in other words.
+
+        Args:
+            encoded: what became of the rows.
+            rows: the same rows as they were given to `encode` or `encode_prompts`.
+        """
+        if not self.mode.own_prompts:
+            return encoded
+        prompts = self._tokenizer.ids([self._own_prompt(row) for row in rows])
+        return [
+            e if own == e.prompt_ids else replace(e, own_prompt=array("i", own))
+            for e, own in zip(encoded, prompts, strict=True)
+        ]
+
+    def _own_prompt(self, row: Row) -> str:
+        safe = self._safe(row)
+        answered = safe.messages[-1]["role"] == "assistant"
+        return self._render(safe, len(safe.messages) - answered, prompt=True)
+
     def encode(self, rows: Sequence[Row], left: Tally | None = None) -> list[Encoded]:
         """Tokenise rows whose last message is the assistant's.
 
@@ -182,15 +210,15 @@ class Renderer:
         pieces = []
         at = 0
         for i, span in zip(safe.turns, spans, strict=True):
-            said = answer(whole, span)
+            before, said = answer_after(self.mode.block, whole, span)
             reason = self._untrained(safe, i, said[: len(said) - (span.end - span.text_end)])
             if reason is not None:
                 left.leave(reason, safe.id)
             elif left_out and _is_beside_calls(safe.messages[i]):
                 left.leave(tally.TEXT_BESIDE_CALLS, safe.id)
             if i in safe.thoughts:
-                said = self._thinking(safe.thoughts[i], safe.id) + said
-            pieces += [(whole[at : span.start], False), (said, reason is None)]
+                before, said = "", self._thinking(safe.thoughts[i], safe.id) + said
+            pieces += [(whole[at : span.start] + before, False), (said, reason is None)]
             at = span.end
         return pieces
 

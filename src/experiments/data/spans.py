@@ -120,3 +120,14 @@ class TurnFinder:
 def answer(whole: str, span: Span) -> str:
     """Return a turn with its end token, without an empty thinking block at its beginning."""
     return whole[after_empty_thinking(whole, span.start) : span.end]
+
+
+def answer_after(block: str, whole: str, span: Span) -> tuple[str, str]:
+    """Return the empty thinking block that a turn is given ("" for none), and the turn after it.
+
+    A block that the template writes itself is cut off with its own line breaks, so that the turn is
+    what the template writes after its prompt.
+    """
+    if block and whole.startswith(block, span.start):
+        return block, whole[span.start + len(block) : span.end]
+    return block, answer(whole, span)

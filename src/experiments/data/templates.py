@@ -33,8 +33,10 @@ _DATE = "".join(
 class ChatTemplate:
     """The chat template of a tokenizer."""
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Any, variables: dict[str, Any] | None = None) -> None:
+        """Take a tokenizer with its template, and what the template is given in every call."""
         self._tokenizer = tokenizer
+        self._variables = variables or {}
 
     def render(self, messages: list[Message], tools: list[Any], *, prompt: bool = False) -> str:
         """Render a conversation, with the generation prompt if asked for.
@@ -48,6 +50,7 @@ class ChatTemplate:
             add_generation_prompt=prompt,
             tokenize=False,
             chat_template=self._dated,
+            **self._variables,
         )
         return str(rendered)
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from experiments import answers, budget, metrics, processes, schemas
-from experiments.answers import CallForm
 from experiments.config import EvalConfig
 from experiments.data import Encoded, TrainData
 from experiments.evaluation import held_out, progress_file, row_losses, shared, unanswered
@@ -64,13 +63,14 @@ class HeldOut:
 def score(subject: Subject, data: TrainData, text: HeldOut | None = None) -> Scores:
     """Score one model on every split that is there, and on the held-out text."""
     scores = Scores(facts={"max_new_tokens": {}, "stop_reasons": {}, "defects": {}, "notes": []})
+    scores.facts["asked"] = data.mode.facts()
     if data.validation:
         made = _losses(subject, data.validation)
         _add_losses(scores, "validation/", data.validation, made)
     for split, rows in data.evaluated_splits(subject.spec):
         scores.facts["max_new_tokens"][split] = data.answer_budget(subject.spec, split)
         unheld = data.evaluated.unanswered(split, subject.spec.limit)
-        _score_split(scores, subject, rows, split, unheld, data.call_form)
+        _score_split(scores, subject, rows, split, unheld, data)
     if text is not None:
         _score_text(scores, subject, text)
     return scores
@@ -133,38 +133,40 @@ def _score_split(
     rows: Sequence[Encoded],
     split: str,
     unheld: Sequence[dict[str, Any]],
-    form: CallForm,
+    data: TrainData,
 ) -> None:
     prefix = "" if split == "test" else f"{split}/"
     losses = _losses(subject, rows)
     _add_losses(scores, prefix, rows, losses)
-    prompts = [e.prompt_ids for e in rows]
+    own = data.mode.asked == "on" or subject.label == "base"
+    prompts = [e.asked_ids(own=own) for e in rows]
     budget, notes = scores.facts["max_new_tokens"][split], scores.facts["notes"]
     given = answer(subject, prompts, split, budget, notes)
     modules = {name: metrics.load(name) for name in [*subject.spec.metrics, "generation"]}
     per_key: dict[str, list[float]] = defaultdict(list)
     defects: Counter[str] = Counter()
     for encoded, one, parts in zip(rows, given, losses, strict=True):
-        parsed = answers.parse(one.text, form, answers.offered(encoded.row))
-        item = Item(encoded.row, parsed, one.stopped, one.new_tokens, one.text, form)
-        own = {
+        said = data.mode.opened + one.text  # thinking that the prompt begins may end in the answer
+        parsed = answers.parse(said, data.call_form, answers.offered(encoded.row))
+        item = Item(encoded.row, parsed, one.stopped, one.new_tokens, said, data.call_form)
+        scored = {
             f"{name}/{key}": value
             for name, module in modules.items()
             for key, value in module.score(item).items()
         }
         category = encoded.row.get("category")
-        for key, value in own.items():
+        for key, value in scored.items():
             per_key[f"{prefix}{key}"].append(value)
             if category:
                 per_key[f"{prefix}{key}/{category}"].append(value)
         found = [*dict.fromkeys([*parsed.defects, *item.tolerant.defects]), *_broken_schemas(item)]
         defects.update(found)
         about = {"model": subject.label, "split": split, "id": encoded.row["id"]}
-        said = {"category": category, "text": one.text, "stop_reason": one.stop_reason}
+        shown = {"category": category, "text": said, "stop_reason": one.stop_reason}
         if "bfcl" in encoded.row:
             about["error_type"] = bfcl_ast.error_type(item)
         counted = {"stopped": one.stopped, "new_tokens": one.new_tokens, "defects": found}
-        scores.items.append(about | said | counted | {"parts": parts, "scores": own})
+        scores.items.append(about | shown | counted | {"parts": parts, "scores": scored})
     scores.facts["stop_reasons"][split] = dict(Counter(one.stop_reason for one in given))
     scores.facts["defects"][split] = dict(defects)
     about = {"model": subject.label, "split": split}

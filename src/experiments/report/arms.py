@@ -7,6 +7,7 @@ from typing import Any
 
 from experiments import arms, config, records, statistics
 from experiments.arms import Tuned
+from experiments.arms.reasons import Reason
 from experiments.records import Record
 from experiments.report import tuned
 from experiments.report.comparing import Comparison
@@ -31,8 +32,9 @@ class Row:
     """Of a tuned sweep: the arm with its rates; `runs` are those at its best one."""
     finding: str | None = None
     """Of a tuned sweep: what may be said of the difference."""
-    other_rows: str | None = None
-    """Why there is no difference: it and the first arm were scored on different rows."""
+    apart: Reason | None = None
+    """Why there is no difference: it and the first arm were scored on different rows, or asked in
+    different modes of `eval.thinking`."""
 
     @property
     def seeds(self) -> list[int]:
@@ -223,10 +225,13 @@ def _base_rows(runs: Sequence[Run]) -> list[Row]:
         if run.finished and run.record.scores.get("base"):
             what = [run.record.config.get(key) for key in ("model", "data", "eval")]
             first.setdefault(dump(what), run)
+    ways = {arms.asked(run.record, "base") for run in first.values()} - {None}
     rows = []
     for run in first.values():
         names = " ".join(_labels(run).split()[:2])
         label = "base (untuned)" + (f" {names}" if len(first) > 1 else "")
+        if len(ways) > 1 and (way := arms.asked(run.record, "base")) is not None:
+            label += f" thinking={way}"
         rows.append(_row(label, [run], "base"))
     return rows
 
@@ -241,8 +246,8 @@ def _arm_rows(runs: Sequence[Run], labels: dict[str, str], headline: str | None)
         return rows
     for row in rows[1:]:
         both = [run.record for run in (*rows[0].runs, *row.runs)]
-        if (reason := arms.other_rows(both, headline)) is not None:
-            row.other_rows = reason.text
+        if (reason := arms.apart(both, headline)) is not None:
+            row.apart = reason
         else:
             row.difference = _difference(rows[0], row, headline)
     return rows

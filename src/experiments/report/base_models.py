@@ -69,7 +69,10 @@ def sections(report: Report) -> list[tuple[str, Grid]]:
     bases = _bases(report)
     if len(bases) < 2:
         return []
-    found = [(_CAPTION, _main(bases))]
+    shown = [run.record for base in bases for kind in _KINDS for run in base.of(kind)]
+    reason = arms.other_mode(shown)
+    apart = f" The lines stand apart: {reason.text}." if reason else ""
+    found = [(_CAPTION + apart, _main(bases))]
     if (categories := _categories(bases)) is not None:
         found.append(("Base models by category of the test split:", categories))
     return [*found, _published()]
@@ -96,13 +99,20 @@ def _main(bases: Sequence[_Base]) -> Grid:
     there = {k for b in bases for kind in _KINDS for run in b.of(kind) for k in _scores(run, kind)}
     keys = [key for key in SHOWN if key in there]
     header = ["base model", "parameters", "trained", "best rate", "seeds"]
-    header += [*map(heading, keys), "train seconds", "peak memory (GB)", "remarks"]
+    says = any(_thinking(base, kind) for base in bases for kind in _KINDS)
+    header += [
+        *(["thinking"] if says else []),
+        *map(heading, keys),
+        "train seconds",
+        "peak memory (GB)",
+        "remarks",
+    ]
     lines = []
     for base in bases:
         for kind in (kind for kind in _KINDS if base.of(kind)):
             shown = [cell_text(_interval(base.of(kind), kind, key)) for key in keys]
-            remarks = _remarks(base, kind, bases)
-            lines.append([*_named(base, kind), *shown, *_cost(base, kind), remarks])
+            named = [*_named(base, kind), *([_thinking(base, kind) or "-"] if says else [])]
+            lines.append([*named, *shown, *_cost(base, kind), _remarks(base, kind, bases)])
     return Grid(header, lines)
 
 
@@ -119,6 +129,13 @@ def _named(base: _Base, kind: Kind) -> list[str]:
     best = base.tuned.best
     rate = "-" if best is None else f"{best:.3g}"
     return [f"{base.label}, tuned", parameters, trained, rate, str(len(base.runs))]
+
+
+def _thinking(base: _Base, kind: Kind) -> str | None:
+    """Return the mode that a model was asked in, None where its record does not say."""
+    facts = base.of(kind)[0].record.evaluation.get(kind) if base.of(kind) else None
+    how = (facts or {}).get("asked")
+    return None if how is None else str(how["thinking"])
 
 
 def _cost(base: _Base, kind: Kind) -> list[str]:

@@ -27,6 +27,7 @@ COLUMNS = {
     "json_output/values": "JSON values",
     "calls/malformed": "malformed",
     "generation/stopped": "stopped",
+    "generation/cut_off": "cut off",
     "loss/nll": "NLL per token",
     "loss/bits_per_byte": "bits per byte",
     "validation/loss/nll": "validation NLL",

@@ -6,6 +6,7 @@ from typing import Any
 
 from experiments import arms, records
 from experiments.records import Record
+from experiments.report import answering
 from experiments.report.arms import Report, Row
 from experiments.report.scores import COLUMNS, Run, dump
 from experiments.report.tables import is_flat, main_scores
@@ -32,6 +33,7 @@ def write(report: Report) -> Iterator[str]:
         yield _single_caption(report.rows)
     elif report.rows:
         yield from _sweep_captions(report)
+    yield from answering.write([run.record for run in report.runs if run.finished])
     yield from _warnings(report.runs)
     tried = [run for run in report.runs if report.tuning and arms.diverged(run.record)]
     if report.single is None:
@@ -130,16 +132,16 @@ def _sweep_captions(report: Report) -> Iterator[str]:
             "seed, with its 95 % Student t interval; not separable: the interval contains 0. "
             "Each arm is compared on its own, without a correction for the number of arms."
         )
-    yield from _other_rows(tuned)
+    yield from _apart(tuned)
     yield from _unequal(tuned)
 
 
-def _other_rows(tuned: Sequence[Row]) -> Iterator[str]:
-    """Say which arms have no difference, and may not be ranked, because of their rows."""
+def _apart(tuned: Sequence[Row]) -> Iterator[str]:
+    """Say which arms have no difference, and may not be ranked, because of how they were asked."""
     reasons: dict[str, list[str]] = {}
     for row in tuned:
-        if row.other_rows is not None:
-            reasons.setdefault(row.other_rows, []).append(row.label)
+        if row.apart is not None:
+            reasons.setdefault(row.apart.text, []).append(row.label)
     for reason, labels in reasons.items():
         yield f"No difference to {tuned[0].label} is given for {_listed(labels)}: {reason}."
 

@@ -19,8 +19,15 @@ class Grid:
 
 
 def main_scores(rows: Sequence[Row]) -> dict[str, str]:
-    """Return the main scores that any row has; the validation loss only where no test loss is."""
+    """Return the main scores that any row has.
+
+    The validation loss only where no test loss is; `stopped` only where a record of an older
+    version does not have its complement, the share of answers that were cut off.
+    """
     there = {key for row in rows for key in row.scores}
+    answered = [row for row in rows if "generation/stopped" in row.scores]
+    if answered and all("generation/cut_off" in row.scores for row in answered):
+        there.discard("generation/stopped")
     if "loss/nll" in there:
         there.discard("validation/loss/nll")
     return {key: heading(key) for key in COLUMNS if key in there}
@@ -201,7 +208,9 @@ def _seeds(row: Row) -> str:
 
 def _compared(row: Row, key: str) -> str:
     if row.difference is None:
-        return "-" if row.other_rows is None else "other rows"
+        if row.apart is None:
+            return "-"
+        return "other mode" if row.apart.code == "mixed_thinking" else "other rows"
     return f"{cell_text(row.difference, '+')} {verdict(row.difference, key)}"
 
 

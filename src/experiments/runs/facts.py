@@ -70,6 +70,7 @@ def print_how_to_go_on(folder: Path) -> None:
 def print_loaded(base: Base, data: TrainData) -> None:
     """Print what is known once model and data are loaded."""
     _print_base(base)
+    say(f"  thinking in answers = {data.mode}")
     _print_rows(data.counts)
     _print_sources(data.counts)
 

@@ -116,7 +116,7 @@ def lives(record: Record) -> bool:
 def best(runs: Sequence[Record]) -> Record | None:
     """Return the finished run with the best objective.
 
-    None where they share no objective or were scored on different rows.
+    None where they share no objective, were scored on different rows or asked in different modes.
     """
     done = _with_objective(runs)
     names = {(r.objective["name"], r.objective.get("direction")) for r in done}
@@ -134,7 +134,7 @@ def _with_objective(runs: Sequence[Record]) -> list[Record]:
 def _scored_apart(runs: Sequence[Record]) -> str | None:
     """Say why the objectives of the finished runs are no comparison; None where they are one."""
     done = _with_objective(runs)
-    reason = arms.other_rows(done, str(done[0].objective["name"])) if done else None
+    reason = arms.apart(done, str(done[0].objective["name"])) if done else None
     return None if reason is None else f"no run is the best one: {reason.text}."
 
 

@@ -1,0 +1,235 @@
+"""A chat template's own switch for thinking -> how prompts are written and answers are read.
+
+Templates name their switch differently (`enable_thinking`, `thinking`, `reasoning_effort`), so it
+is found by trying: a variable of the template whose name speaks of thinking, and whose two values
+write different prompts. What the template then writes before an answer, such as Qwen3's empty
+`<think></think>`, is the prompt; no family of models is known by name.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
+
+from experiments.data.templates import ChatTemplate
+from experiments.errors import ConfigError
+
+Asked = Literal["off", "on", "as_data"]
+
+_NAMES = re.compile(r"think|reason", re.IGNORECASE)
+# Turned round: their true is off.
+_NEGATED = re.compile(r"^(no|disable|skip|without|hide)_|_(off|disabled)$", re.IGNORECASE)
+_EFFORTS = ("high", "medium", "low")
+_CLOSED = re.compile(r"<think>\s*</think>\s*")
+_OPENED = re.compile(r"<think>\s*")
+_QUESTION = [{"role": "user", "content": "ASKED"}]
+_ANSWERED = [*_QUESTION, {"role": "assistant", "content": "ANSWER"}]
+
+
+@dataclass(frozen=True)
+class Switch:
+    """A variable of a template, with the values that turn thinking off and on."""
+
+    name: str
+    off: Any
+    on: Any
+
+    def variables(self, asked: Asked) -> dict[str, Any]:
+        """Return what the template is given."""
+        return {} if asked == "as_data" else {self.name: getattr(self, asked)}
+
+
+@dataclass(frozen=True)
+class Mode:
+    """How models are asked for their answers."""
+
+    asked: Asked = "as_data"
+    switch: Switch | None = None
+    """None: the template has none."""
+    block: str = ""
+    """With `off`: the empty thinking block that the template writes before an answer."""
+    opened: str = ""
+    """With `on`: the beginning of thinking that the template's prompt ends with."""
+    note: str = ""
+    """Why it is this mode where none was asked for, or what does not follow from it."""
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """What the template is given beside messages and tools."""
+        return {} if self.switch is None else self.switch.variables(self.asked)
+
+    @property
+    def own_prompts(self) -> bool:
+        """Whether the template's own prompt may differ from the text that training goes by."""
+        return self.asked == "on" or bool(self.variables)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a record says of it."""
+        given = [f"{name}={_shown(value)}" for name, value in self.variables.items()]
+        return {
+            "thinking": self.asked,
+            "switch": self.switch.name if self.switch else None,
+            "given": given[0] if given else None,
+            "prompt_ends_with": self.block or self.opened or None,
+        }
+
+    def __str__(self) -> str:
+        """Say it in a line."""
+        given = self.facts()["given"]
+        return self.asked + (f"  ({given})" if given else f"  ({self.note})" if self.note else "")
+
+
+AS_DATA = Mode()
+
+
+def mode(tokenizer: Any, wanted: Asked | None, *, keeps: bool = False) -> Mode:
+    """Return how models with a tokenizer's template are asked.
+
+    Args:
+        tokenizer: with its chat template.
+        wanted: `eval.thinking`; None: off where the template has a switch for it and the rows'
+            thinking is not trained, else as the rows are rendered.
+        keeps: whether the rows' thinking is trained (`data.thinking=keep`).
+
+    Raises:
+        ConfigError: thinking is to be on, and the template knows none that answers can be read by;
+            or off, and the template does not write the answers of its rows after that prompt.
+    """
+    switch = _switch(tokenizer)
+    if wanted == "on":
+        return _on(tokenizer, switch)
+    if wanted == "as_data" or (wanted is None and keeps):
+        note = "the rows' thinking is kept" if wanted is None else ""
+        return Mode("as_data", switch, note=note)
+    found = _off(tokenizer, switch, wanted)
+    if found is not None:
+        return found
+    note = "the template has no switch for thinking"
+    if switch is not None:
+        note = (
+            f"answers of the rows do not begin as the template's prompt with {switch.name} off does"
+        )
+    elif _tail(tokenizer, {}).rstrip().endswith("<think>"):
+        note = (
+            "the template has no switch for thinking and always begins it, which is left out here: "
+            "eval.thinking=on asks as its authors do"
+        )
+    return Mode(wanted or "as_data", None, note=note)
+
+
+def _off(tokenizer: Any, switch: Switch | None, wanted: Asked | None) -> Mode | None:
+    if switch is None:
+        return None
+    tail = _tail(tokenizer, switch.variables("off"))
+    found = Mode("off", switch, block=tail)
+    if _answers_after(tokenizer, found):
+        return found
+    if wanted == "off":
+        raise ConfigError(
+            f"eval.thinking=off: with {found.facts()['given']} the chat template does not write "
+            "the answers of its rows as its prompt begins them; use eval.thinking=as_data or "
+            "another model.chat_template."
+        )
+    return None
+
+
+def _on(tokenizer: Any, switch: Switch | None) -> Mode:
+    found = Mode("on", switch)
+    tail = _tail(tokenizer, found.variables)
+    opened = bool(_OPENED.fullmatch(tail))
+    template = _text(tokenizer)
+    if switch is None and not opened:
+        raise ConfigError(
+            "eval.thinking=on: the chat template of this model has no switch for thinking and does "
+            "not begin it itself; use eval.thinking=off or as_data, or a model that thinks."
+        )
+    if "</think>" not in template:
+        raise ConfigError(
+            "eval.thinking=on: this model's thinking does not stand between <think> and </think> "
+            "in its chat template, so it could not be told from the answer; use eval.thinking=off "
+            "or as_data."
+        )
+    return Mode("on", switch, opened=tail if opened else "")
+
+
+def _switch(tokenizer: Any) -> Switch | None:
+    """Return the first variable whose two values write different prompts."""
+    for switch in _candidates(_text(tokenizer)):
+        prompts = [_prompt(tokenizer, switch.variables(asked)) for asked in ("off", "on")]
+        if None not in prompts and prompts[0] != prompts[1]:
+            return switch
+    return None
+
+
+def _candidates(template: str) -> Iterator[Switch]:
+    names, texts = _read(template)
+    for name in sorted(filter(_NAMES.search, names), key=lambda n: ("enable" not in n, n)):
+        if "effort" not in name:
+            turned = bool(_NEGATED.search(name))
+            yield Switch(name, turned, not turned)
+        elif "none" in texts:  # else the word would only be printed
+            efforts = [effort for effort in _EFFORTS if effort in texts]
+            yield from (Switch(name, "none", effort) for effort in efforts[:1])
+
+
+@cache
+def _read(template: str) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the variables that a template is given, and the texts that stand in its code."""
+    from jinja2 import TemplateError, meta, nodes
+    from transformers.utils.chat_template_utils import _compile_jinja_template
+
+    try:
+        tree = _compile_jinja_template(template).environment.parse(template)
+        names = meta.find_undeclared_variables(tree)
+    except TemplateError:  # the first row that is rendered names the reason
+        return frozenset(), frozenset()
+    texts = {text for const in tree.find_all(nodes.Const) for text in _texts(const.value)}
+    return frozenset(names), frozenset(texts)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield the texts of a constant, which may be a list of them."""
+    if isinstance(value, (list, tuple)):
+        for one in value:
+            yield from _texts(one)
+    elif isinstance(value, str):
+        yield value
+
+
+def _text(tokenizer: Any) -> str:
+    """Return the template that conversations are rendered with; some files hold several."""
+    try:
+        return str(tokenizer.get_chat_template())
+    except ValueError:  # there is none: the first row says so
+        return ""
+
+
+def _prompt(tokenizer: Any, variables: dict[str, Any]) -> str | None:
+    try:
+        return ChatTemplate(tokenizer, variables).render(_QUESTION, [], prompt=True)
+    except Exception:  # a template is a program: it may raise anything at a value it does not take
+        return None
+
+
+def _tail(tokenizer: Any, variables: dict[str, Any]) -> str:
+    """Return the thinking block, empty or begun, that the template's prompt ends with."""
+    prompt = _prompt(tokenizer, variables) or ""
+    template = ChatTemplate(tokenizer, variables)
+    return prompt.rpartition(template.header)[2] if template.header else ""
+
+
+def _answers_after(tokenizer: Any, asked: Mode) -> bool:
+    """Whether the template writes an answer after its prompt, an empty block aside."""
+    if asked.block and not _CLOSED.fullmatch(asked.block):
+        return False
+    prompt = _prompt(tokenizer, asked.variables)
+    try:
+        whole = ChatTemplate(tokenizer, asked.variables).render(_ANSWERED, [])
+    except Exception:
+        return False
+    return prompt is not None and whole.startswith(prompt.removesuffix(asked.block))
+
+
+def _shown(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
