@@ -1,6 +1,7 @@
 """What a user types: help at once, one sentence for a mistake, a table at the end."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -79,6 +80,63 @@ def test_a_mistake_is_one_sentence_and_a_non_zero_exit(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["data=jsonl", "data.path=rosw.jsonl"],
+         "data.path=rosw.jsonl: there is no such file or folder (looked in "),
+        (["model=local", "model.path=modle"], "model.path=modle: there is no such folder "),
+        (["model.adapter=nowhere"], "model.adapter=nowhere: there is no such folder "),
+        (["model.adapter=model"], "model.adapter=model: the folder has no adapter_config.json; "),
+        (["eval.held_out_text=text.txt"], "eval.held_out_text=text.txt: there is no such file "),
+        (["eval.held_out_text=model"], "eval.held_out_text=model: this is a folder, and a file"),
+        (["eval.benchmarks=[nestful]", "eval.path=sets"], "eval.path=sets: there is no such file"),
+        (["resume_from=earlier"], "resume_from=earlier: there is no such folder "),
+    ],
+)  # fmt: skip
+def test_what_is_not_there_is_refused_with_what_is_near_and_nothing_stays(
+    cli: Cli, tmp_path: Path, arguments: list[str], sentence: str
+) -> None:
+    (tmp_path / "rows.jsonl").write_text("{}\n")
+    (tmp_path / "model").mkdir()
+    done = cli(*arguments, "tracker=none")
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert line.startswith(f"error: {sentence}")
+    if "rosw" in line or "modle" in line:
+        assert "did you mean rows.jsonl?" in line or "did you mean model?" in line
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "rows.jsonl"]
+
+
+def test_a_sweep_names_all_that_is_not_there_and_leaves_no_folder(cli: Cli, tmp_path: Path) -> None:
+    done = cli("-m", "data=jsonl", "data.path=a.jsonl,b.jsonl", "tracker=none")
+    assert done.returncode == 1
+    assert "2 of 2 jobs are illegal, none was started" in done.stderr
+    for name in ("a.jsonl", "b.jsonl"):
+        assert f"data.path={name}: there is no such file or folder" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_interrupted_run_says_how_it_goes_on(tmp_path: Path) -> None:
+    command = [
+        *(sys.executable, str(ROOT / "train.py"), *SMOKE, "trainer.max_steps=200"),
+        *("trainer.save_every_steps=1", "eval.base=false", "hydra.run.dir=here"),
+    ]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=environment(), text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("step    3/"):
+            break
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "interrupted; the same command goes on from checkpoint-" in said
+    assert "  python train.py trainer=smoke eval=smoke " in said
+
+
 def test_a_failed_run_leaves_a_record_that_says_why(cli: Cli, tmp_path: Path) -> None:
     done = cli(
         *SMOKE, "lora.target_modules=[q_proj,lm_head]", "eval.base=false", "hydra.run.dir=here"
@@ -123,6 +181,7 @@ def test_a_multirun_prints_one_row_per_arm_and_resumes_by_the_same_line(
     second = cli(*line)
     assert second.returncode == 0, second.stderr
     assert second.stdout.count("finished before in") == 4
+    assert "rows per step" not in second.stdout and "base = " not in second.stdout
     assert {p: p.stat().st_mtime_ns for p in sweep.glob("*/run.json")} == before
     reported = cli("report", str(sweep), "--out", "report", module=True)
     assert reported.returncode == 0, reported.stderr
