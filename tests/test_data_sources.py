@@ -291,3 +291,35 @@ def test_every_source_of_a_description_has_the_same_fields_as_the_config() -> No
     assert list(load("data=mixed_hub").data.sources) == [
         *("glaive_v2", "xlam_60k", "hermes_v1", "builtin_restraint")
     ]
+
+
+def test_the_columns_of_alpaca_are_read_and_others_are_named_once(tmp_path: Path) -> None:
+    members = [
+        {"instruction": f"Say {i}", "input": "now", "output": f"{i}!", "topic": "x", "empty": ""}
+        for i in range(4)
+    ]
+    path = write(tmp_path / "own.jsonl", members)
+    for own in ((), ("data.columns.prompt=instruction", "data.columns.completion=output")):
+        spec = load("data=jsonl", f"data.path={path}", *NO_HOLD, *own).data
+        [found] = sources.read_all(spec).values()
+        assert {row["messages"][0]["content"] for row in found.rows} == {
+            f"Say {i}\nnow" for i in range(4)
+        }
+        assert found.unused_columns == {"topic": 4}
+
+
+def test_completions_that_look_like_calls_are_counted(tmp_path: Path) -> None:
+    calls = ['{"name": "f", "arguments": {}}', "<tool_call>{}", "[f(x=1)]", "{sic}", "[1] says"]
+    members = [{"prompt": f"say {i}", "completion": text} for i, text in enumerate(calls)]
+    path = write(tmp_path / "own.jsonl", members)
+    spec = load("data=jsonl", f"data.path={path}", *NO_HOLD, "data.max_reject_share=1").data
+    [found] = sources.read_all(spec).values()
+    assert found.completions_like_calls + found.rejected.total() == 3
+
+
+def test_rows_marked_as_not_to_be_trained_are_left_out_and_counted(tmp_path: Path) -> None:
+    path = write(tmp_path / "own.jsonl", [row | {"weight": i % 2} for i, row in enumerate(rows(4))])
+    spec = load("data=jsonl", f"data.path={path}", *NO_HOLD).data
+    [found] = sources.read_all(spec).values()
+    assert (len(found.rows), found.rejected.total()) == (2, 0)
+    assert list(found.not_trained.values()) == [2]

@@ -165,7 +165,6 @@ def test_several_calls_in_one_turn_are_answered_in_their_order() -> None:
         ("ASSISTANT: One.", "ASSISTANT: Two."),
         (f"ASSISTANT: One. {END} ASSISTANT: Two.",),
         ("ASSISTANT: ASSISTANT: One.\nASSISTANT: Two.",),
-        ("ASSISTANT: One. ASSISTANT: Two.",),
         ("ASSISTANT:", "ASSISTANT: One.", "ASSISTANT: Two."),
     ],
 )

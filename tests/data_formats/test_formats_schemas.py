@@ -73,7 +73,7 @@ VALUE = st.sampled_from([{}, {"type": "string"}, {"const": None}, {"type": ["str
     properties=st.dictionaries(NAMES, VALUE),
     required=st.lists(NAMES, unique=True, max_size=2),
     more=st.sampled_from([None, False, True, {}]),
-    arguments=st.dictionaries(NAMES, st.none(), max_size=4),
+    arguments=st.dictionaries(NAMES, st.just(1), max_size=4),
     key=st.sampled_from(["parameters", "inputSchema", "input_schema"]),
 )
 def test_a_call_is_accepted_if_and_only_if_its_names_are_legal(
@@ -93,3 +93,13 @@ def test_a_call_is_accepted_if_and_only_if_its_names_are_legal(
         assert not legal, rejected
     else:
         assert legal
+
+
+def test_no_additional_properties_holds_beside_branches() -> None:
+    schema = {
+        "properties": {"a": {}},
+        "anyOf": [{"required": ["a"]}],
+        "additionalProperties": False,
+    }
+    with pytest.raises(Rejected, match="unknown_argument"):
+        row({"name": "f", "parameters": schema}, {"b": 1})

@@ -88,8 +88,9 @@ def convert(name: str, raw: Row, row_id: str, left_out: Counter[str] | None = No
         conversation = turns.finished(made, toolset)
     except RecursionError:
         raise Rejected("too_deep", "a value is nested too deeply to be read") from None
-    if left_out is not None:
-        left_out.update(_left_out(made))
+    counted = _left_out(made)
+    if left_out is not None and counted:
+        left_out.update(counted)
     own_id, source = raw.get("id"), raw.get("source")
     row: Row = {
         "id": str(own_id) if isinstance(own_id, str | int) and own_id != "" else row_id,
@@ -106,9 +107,9 @@ def convert(name: str, raw: Row, row_id: str, left_out: Counter[str] | None = No
     return row
 
 
-def _left_out(made: list[Row]) -> Counter[str]:
+def _left_out(made: list[Row]) -> dict[str, int]:
     """Count the turns of a conversation that are not trained, though they could be."""
-    found: Counter[str] = Counter()
+    found: dict[str, int] = {}
     if asked := [message for message in made if message.get("train")]:
         found[ASKED] = len(asked)
         for message in asked:

@@ -23,6 +23,8 @@ _QUOTED = {
 # Up to the first bracket, quote, comma or equal sign, which must be the opening of a call.
 _BRACKET_NAME = re.compile(r"""\s*+([^\[\](){}"'=,\n]+)\(""")
 _NEXT = re.compile(r"\s*+(,?)")
+# So many tags may stand in the strings of one call: each takes a reading of all before it.
+_MOST_QUOTED_TAGS = 8
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
 
 
@@ -103,16 +105,30 @@ def tagged(text: str, tag: str) -> tuple[str, list[Row]]:
     Raises:
         Rejected: malformed_call for a tag that is not closed, text_after_call.
     """
-    before, *rest = text.split(f"<{tag}>")
+    opening, closing_tag = f"<{tag}>", f"</{tag}>"
+    before, opened, rest = text.partition(opening)
     found: list[Row] = []
-    for part in rest:
-        payload, closed, after = part.partition(f"</{tag}>")
-        if not closed:
-            raise Rejected("malformed_call", f"<{tag}> is not closed: {excerpt(payload)}")
+    while opened:
+        read, rest = _until(rest, closing_tag)
+        found += read
+        after, opened, rest = rest.partition(opening)
         if after.strip():
-            raise Rejected("text_after_call", f"after </{tag}>: {excerpt(after.strip())}")
-        found += literal(payload)
+            raise Rejected("text_after_call", f"after {closing_tag}: {excerpt(after.strip())}")
     return before.strip(), found
+
+
+def _until(text: str, closing_tag: str) -> tuple[list[Row], str]:
+    """Read the calls up to a closing tag; one inside a string of theirs does not close them."""
+    at, first = -1, None
+    for _ in range(_MOST_QUOTED_TAGS):
+        at = text.find(closing_tag, at + 1)
+        if at < 0:
+            break
+        try:
+            return literal(text[:at]), text[at + len(closing_tag) :]
+        except Rejected as error:
+            first = first or error
+    raise first or Rejected("malformed_call", f"no {closing_tag}, not closed: {excerpt(text)}")
 
 
 def glaive(text: str) -> Row:
@@ -129,6 +145,22 @@ def glaive(text: str) -> Row:
             raise Rejected("malformed_call", f"several calls in one: {excerpt(text)}")
         return call
     return _call(match[1], _glaive_arguments(match[2]))
+
+
+def glaive_all(payloads: list[str], tag: str) -> list[Row]:
+    """Read calls from a text cut at each tag; a tag inside a string of a call is text."""
+    found: list[Row] = []
+    while payloads:
+        for many in range(1, min(len(payloads), _MOST_QUOTED_TAGS) + 1):
+            try:
+                found.append(glaive(tag.join(payloads[:many])))
+            except Rejected:
+                continue
+            payloads = payloads[many:]
+            break
+        else:
+            found.append(glaive(payloads[0]))  # raises what is wrong with the shortest
+    return found
 
 
 def _glaive_arguments(text: str) -> Any:

@@ -30,7 +30,10 @@ _TURN = re.compile(
     r"(?:^[ \t\r]*|<\|endoftext\|>\s*+)(USER|ASSISTANT|FUNCTION RESPONSE|FUNCTION CALL):",
     re.MULTILINE,
 )
-_LEAD_IN = re.compile(r"access to (?:the following|external) functions|no access to|<functioncall>")
+_REPEATED = re.compile(r"^[ \t\r]*ASSISTANT:", re.MULTILINE)
+# After the end of a sentence the mark may begin a turn or be quoted.
+_UNCLEAR = re.compile(r"[.!?][\"')]?[ \t]+(?:ASSISTANT|USER|FUNCTION RESPONSE):(?=\s)")
+_LEAD_IN = re.compile(r"access to (?:the following|external) functions|<functioncall>")
 _ROLES = {
     **dict.fromkeys(("USER", "user", "human"), "user"),
     **dict.fromkeys(("ASSISTANT", "assistant", "gpt"), "assistant"),
@@ -133,7 +136,9 @@ def conversation(system: str, said: Iterable[tuple[str, str, bool | None]]) -> l
         text = content.replace(END, "").strip() if END in content else content.strip()
         if role == "assistant":
             # The speaker's name is now and then repeated inside his turn.
-            parts = [part for part in text.split("ASSISTANT:") if part.strip()]
+            if unclear := _UNCLEAR.search(text):
+                raise Rejected("leftover_marker", f"mid-line: {excerpt(unclear[0])}")
+            parts = [part for part in _REPEATED.split(text) if part.strip()]
             made += [turns.marked(assistant(part), trained) for part in parts or [""]]
         elif role == "tool":
             made.append(turns.result(text.removeprefix("FUNCTION RESPONSE:").strip()))
@@ -151,4 +156,4 @@ def conversation(system: str, said: Iterable[tuple[str, str, bool | None]]) -> l
 def assistant(text: str) -> Row:
     """Return an assistant's message: the text before the first `<functioncall>`, and the calls."""
     before, *payloads = text.split(_CALL)
-    return turns.assistant(before.strip(), [calls.glaive(payload) for payload in payloads])
+    return turns.assistant(before.strip(), calls.glaive_all(payloads, _CALL))

@@ -9,19 +9,19 @@ as a column of its own. The second is also Alpaca's `instruction`, `input`, `out
 import json
 from typing import Any
 
-from experiments.data.formats import calls, flags, parts, tools, turns
+from experiments.data.formats import calls, filling, flags, parts, tools, turns
 from experiments.data.formats.rejection import Rejected, Row, excerpt
 from experiments.data.formats.tools import Toolset
 
 ROLES = ("system", "user", "assistant", "tool")
 _OTHER_ROLES = {"developer": "system", "function": "tool"}
-_THOUGHTS = ("reasoning_content", "thinking", "reasoning")
+_THOUGHTS = frozenset(("reasoning_content", "thinking", "reasoning"))
 
 
 def convert(raw: Row) -> tuple[list[Row], Toolset]:
     """Convert `messages`, `tools` or `functions`, and `system`."""
     toolset = tools.offered(raw)
-    return turns.with_system(raw, conversation(listed(raw))), toolset
+    return turns.with_system(raw, conversation(listed(raw), toolset)), toolset
 
 
 def listed(raw: Row) -> list[Row]:
@@ -41,8 +41,12 @@ def listed(raw: Row) -> list[Row]:
     return value
 
 
-def conversation(given: list[Row]) -> list[Row]:
+def conversation(given: list[Row], toolset: Toolset = tools.NONE) -> list[Row]:
     """Return messages with the fields of the canonical row only, calls in the one form.
+
+    Args:
+        given: the messages.
+        toolset: tells which nulls among arguments are Arrow's.
 
     Raises:
         Rejected: unknown_role, unknown_part, not_text, malformed_call, malformed_flag,
@@ -51,9 +55,10 @@ def conversation(given: list[Row]) -> list[Row]:
     made: list[Row] = []
     for turn in given:
         role = turn.get("role")
-        role = _OTHER_ROLES.get(role, role) if isinstance(role, str) else role
         if role not in ROLES:
-            raise Rejected("unknown_role", f"{role!r} is none of {', '.join(ROLES)}")
+            role = _OTHER_ROLES.get(role) if isinstance(role, str) else None
+        if role is None:
+            raise Rejected("unknown_role", f"{turn.get('role')!r} is none of {', '.join(ROLES)}")
         content, trained = turn.get("content"), flags.trained(turn)
         if isinstance(content, list):
             read = parts.read(content, role)
@@ -61,7 +66,7 @@ def conversation(given: list[Row]) -> list[Row]:
             text = "" if content is None else turns.text(content, f"content of the {role}")
             read = parts.Parts(text)
         if role == "assistant":
-            made.append(turns.marked(_assistant(turn, read), trained))
+            made.append(turns.marked(_assistant(turn, read, toolset), trained))
         elif role == "tool":
             made.append(_result(turn, read))
         else:
@@ -71,31 +76,51 @@ def conversation(given: list[Row]) -> list[Row]:
     return made
 
 
-def _assistant(turn: Row, read: parts.Parts) -> Row:
+def _assistant(turn: Row, read: parts.Parts, toolset: Toolset) -> Row:
     """Return an assistant's message of what its content holds and what stands beside it."""
-    called = _called(turn)
+    called = _called(turn, toolset)
     if called and read.calls:
         raise Rejected("malformed_call", "calls in the content and beside it; keep one of them")
-    message = turns.assistant(read.text, called or read.calls)
+    message = turns.assistant(read.text, called or list(read.calls))
     thoughts = {"content": read.thought} if read.thought.strip() else {}
-    for name in _THOUGHTS:
+    for name in _THOUGHTS.intersection(turn):
         if turn.get(name) is not None and turns.text(turn[name], name).strip():
             thoughts[name] = turn[name]
     if len(set(thoughts.values())) > 1:
-        raise Rejected("malformed_turns", f"different thoughts in {' and '.join(thoughts)}")
+        raise Rejected("malformed_turns", f"different thoughts in {' and '.join(sorted(thoughts))}")
     for thought in thoughts.values():
         message["reasoning_content"] = thought
     return message
 
 
-def _called(turn: Row) -> list[Row]:
+def _called(turn: Row, toolset: Toolset) -> list[Row]:
     """Return the calls of `tool_calls` or of OpenAI's older `function_call`."""
     given, older = turn.get("tool_calls") or [], turn.get("function_call")
     if not isinstance(given, list) or (given and older):
         raise Rejected("malformed_call", "calls must be a list in tool_calls")
     if older:
-        return [calls.of_value(calls.parsed(older))]
-    return [calls.with_id(calls.of_value(call), call.get("id")) for call in given]
+        return [_as_object(calls.of_value(calls.parsed(older)), older, toolset)]
+    return [
+        calls.with_id(_as_object(calls.of_value(call), call, toolset), call.get("id"))
+        for call in given
+    ]
+
+
+def _as_object(call: Row, given: Any, toolset: Toolset) -> Row:
+    """Return a call without Arrow's nulls, where its arguments are an object and no text."""
+    arguments = call["function"]["arguments"]
+    if None not in arguments.values() or isinstance(given, str):
+        return call
+    if isinstance((given.get("function") or given).get("arguments"), str):
+        return call
+    for tool in toolset.tools:
+        if tool["function"]["name"] == call["function"]["name"]:
+            schema = tool["function"]["parameters"]
+            if not filling.is_filled(arguments, schema):
+                return call
+            kept = filling.removed(arguments, schema)
+            return call | {"function": call["function"] | {"arguments": kept}}
+    return call
 
 
 def _result(turn: Row, read: parts.Parts) -> Row:

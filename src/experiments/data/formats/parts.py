@@ -5,7 +5,8 @@ message, `thinking` the reasoning. Any other part (an image, a sound) rejects th
 Source: Anthropic's and OpenAI's reference of the messages they take.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from experiments.data.formats import calls
@@ -14,14 +15,14 @@ from experiments.data.formats.rejection import Rejected, Row, excerpt
 _TEXTS = ("text", "input_text", "output_text")
 
 
-@dataclass
+@dataclass(slots=True)
 class Parts:
     """What the content of one message holds."""
 
     text: str = ""
     thought: str = ""
-    calls: list[Row] = field(default_factory=list)
-    results: list[Row] = field(default_factory=list)
+    calls: Sequence[Row] = ()
+    results: Sequence[Row] = ()
 
 
 def read(content: list[Any], role: str) -> Parts:
@@ -50,11 +51,11 @@ def _add(found: Parts, part: Any, role: str) -> None:
         found.thought += read(thought, role).text if isinstance(thought, list) else _text(thought)
     elif kind == "tool_use" and role == "assistant":
         call = calls.of_value({"name": given.get("name"), "arguments": given.get("input")})
-        found.calls.append(calls.with_id(call, given.get("id")))
+        found.calls = [*found.calls, calls.with_id(call, given.get("id"))]
     elif kind == "tool_result" and role in ("user", "tool"):
         if found.text.strip():
             raise Rejected("tool_result_without_call", f"text before it: {excerpt(found.text)}")
-        found.results.append(_result(given))
+        found.results = [*found.results, _result(given)]
     else:
         raise Rejected("unknown_part", f"{kind!r} in the content of the {role}: {excerpt(part)}")
 

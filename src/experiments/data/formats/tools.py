@@ -17,13 +17,17 @@ _SCHEMAS = (
     *("parameters", "inputSchema", "input_schema", "args_schema"),
     *("parametersJsonSchema", "parameters_json_schema"),
 )
+_NAMES_OF_SCHEMAS = frozenset(_SCHEMAS)
 _LOOKS_LIKE_SCHEMA = re.compile("param|schema|^arg|^input|propert", re.IGNORECASE)
 _OF_RESULTS = re.compile("output|result|response|return", re.IGNORECASE)
 # Keywords that may allow arguments beside `properties`; an empty schema allows any.
-_OPEN = (
-    *("additionalProperties", "patternProperties", "unevaluatedProperties", "$ref", "$dynamicRef"),
-    *("anyOf", "oneOf", "allOf", "if", "not", "dependentSchemas"),
+_OPEN = frozenset(
+    (
+        *("additionalProperties", "patternProperties", "unevaluatedProperties"),
+        *("$ref", "$dynamicRef", "anyOf", "oneOf", "allOf", "if", "not", "dependentSchemas"),
+    )
 )
+_OPEN_IF_CLOSED = frozenset(("patternProperties",))
 Read = TypeVar("Read")
 Rename = Callable[[str], str]
 
@@ -150,7 +154,11 @@ def of_list(value: Any, *, flat: bool = False, rename: Rename | None = None) -> 
 def _signature(parameters: Row) -> Signature:
     required = parameters.get("required")
     names = [n for n in required if isinstance(n, str)] if isinstance(required, list) else []
-    open_ended = any(parameters.get(key) not in (None, False, []) for key in _OPEN)
+    closed = parameters.get("additionalProperties") is False
+    allowing = _OPEN_IF_CLOSED if closed else _OPEN
+    open_ended = not allowing.isdisjoint(parameters) and any(
+        parameters.get(key) not in (None, False, []) for key in allowing
+    )
     known = None if open_ended else frozenset([*parameters["properties"], *names])
     return Signature(tuple(names), known)
 
@@ -185,9 +193,10 @@ def _unwrapped(item: Row) -> Any:
 
 def _parameters(function: Row, name: str) -> Row:
     """Return the schema of a tool's arguments, wherever a published format puts it."""
-    given = {key: function[key] for key in _SCHEMAS if function.get(key) not in (None, "")}
-    if len({json.dumps(value) for value in given.values()}) > 1:
-        raise Rejected("malformed_tools", f"{name!r} has different {' and '.join(given)}")
+    named = _NAMES_OF_SCHEMAS.intersection(function)
+    given = {key: function[key] for key in named if function[key] not in (None, "")}
+    if len(given) > 1 and len({json.dumps(value) for value in given.values()}) > 1:
+        raise Rejected("malformed_tools", f"{name!r} has different {' and '.join(sorted(given))}")
     for key, value in given.items():
         found = value
         if isinstance(found, str):

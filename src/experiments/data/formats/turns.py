@@ -204,7 +204,8 @@ def audit(messages: list[Row], toolset: Toolset) -> None:
             for call in called:
                 _check_call(call["function"], toolset.signatures)
             waiting = list(called)
-            _check_ids(called)
+            if len(called) > 1:
+                _check_ids(called)
 
 
 def _check_ids(called: list[Row]) -> None:

@@ -1,0 +1,71 @@
+"""Arguments with the nulls that Arrow fills in -> the arguments as they were.
+
+A table has one set of columns: where the arguments of calls are objects, each call gets the keys
+of all others, with null. Arguments that have a null under a name that their tool does not know are
+filled: there, each null that the schema neither requires nor allows is left out. In any other
+arguments a null is a label and stays.
+"""
+
+from typing import Any
+
+from experiments.data.formats.rejection import Row
+
+_ANY_OF = ("anyOf", "oneOf")
+_SAYS_TYPES = ("type", "enum", "const", "$ref", "allOf", *_ANY_OF)
+
+
+def is_filled(arguments: Row, schema: Row) -> bool:
+    """Return whether arguments have nulls under names that the schema rules out."""
+    known = schema.get("properties") or {}
+    return any(
+        item is None and key not in known and not _is_label(key, schema)
+        for key, item in arguments.items()
+    )
+
+
+def removed(value: Any, schema: Any) -> Any:
+    """Return arguments, or a part of them, without the nulls that their schema rules out.
+
+    Args:
+        value: the arguments; not changed.
+        schema: the JSON schema of the value.
+    """
+    if not isinstance(schema, dict):
+        return value
+    if isinstance(value, list):
+        return [removed(item, schema.get("items")) for item in value]
+    properties = schema.get("properties")
+    if not isinstance(value, dict) or not isinstance(properties, dict):
+        return value
+    return {
+        key: removed(item, properties.get(key))
+        for key, item in value.items()
+        if item is not None or _is_label(key, schema)
+    }
+
+
+def _is_label(key: str, schema: Row) -> bool:
+    """Return whether null is a value of its own for this key."""
+    if key in (schema.get("required") or []):
+        return True
+    if key in schema["properties"]:
+        return _allows_null(schema["properties"][key])
+    more = schema.get("additionalProperties")
+    if more is None:
+        return any(schema.get(word) for word in ("patternProperties", "allOf", "$ref", *_ANY_OF))
+    return _allows_null(more)
+
+
+def _allows_null(schema: Any) -> bool:
+    if not isinstance(schema, dict):
+        return bool(schema)
+    untyped = not any(word in schema for word in _SAYS_TYPES)
+    if untyped or schema.get("nullable") or schema.get("default", False) is None:
+        return True
+    if "type" in schema:
+        kinds = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+        return "null" in kinds
+    if "enum" in schema or "const" in schema:
+        return None in [*(schema.get("enum") or []), schema.get("const", False)]
+    branches = [one for word in _ANY_OF for one in schema.get(word) or []]
+    return not branches or any(map(_allows_null, branches))
