@@ -146,13 +146,13 @@ def test_a_test_row_that_is_too_long_stays_a_row_of_its_split() -> None:
 
 
 def test_a_row_that_a_model_cannot_hold_fails_every_score_that_applies_to_it() -> None:
-    from experiments import metrics
-    from experiments.evaluation import unanswered
+    from experiments.answers.forms import HERMES_TAGS
+    from experiments.evaluation import item_scores, unanswered
 
-    names = ("calls", "plan_graph", "restraint", "json_output", "bfcl_ast", "generation")
-    modules = {name: metrics.load(name) for name in names}
+    names = ("calls", "plan_graph", "restraint", "json_output", "bfcl_ast")
     split = [{**e.row, "unheld": "too long"} for e in build(load(*SMALL)).splits["test"]]
-    items = list(unanswered.items(split, modules, {"model": "base", "split": "test"}))
+    items = list(unanswered.items(split, {"model": "base", "split": "test"}))
+    item_scores.score(items, split, names, HERMES_TAGS)
     assert len(items) == 36
     for row, item in zip(split, items, strict=True):
         assert set(item["scores"].values()) == {0.0}

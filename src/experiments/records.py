@@ -28,6 +28,8 @@ SETTLED = ("finished", "pruned")
 """A run that is not trained again."""
 FILE_NAME = "run.json"
 ITEMS_NAME = "items.jsonl.gz"
+ROWS_NAME = "rows.jsonl.gz"
+"""The test rows that the items answer: with them a metric can be computed later."""
 
 
 class BrokenRecord(RecordError):
@@ -95,11 +97,22 @@ def write_items(record: Record, items: Iterable[dict[str, Any]]) -> None:
     Raises:
         RecordError: the disk is full or the folder cannot be written.
     """
-    lines = "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in items)
-    # mtime=0: the same items give the same bytes.
-    write_whole(
-        record.folder / ITEMS_NAME, gzip.compress(lines.encode("utf-8", "replace"), mtime=0)
-    )
+    _write_lines(record.folder / ITEMS_NAME, items, "replace")
+
+
+def write_rows(record: Record, rows: Iterable[dict[str, Any]]) -> None:
+    """Write the test rows that were asked beside the record, each `{"split": ..., "row": ...}`.
+
+    Raises:
+        RecordError: the disk is full or the folder cannot be written.
+    """
+    _write_lines(record.folder / ROWS_NAME, rows, "surrogatepass")
+
+
+def _write_lines(file: Path, trees: Iterable[dict[str, Any]], errors: str) -> None:
+    lines = "".join(json.dumps(tree, ensure_ascii=False) + "\n" for tree in trees)
+    # mtime=0: the same content gives the same bytes.
+    write_whole(file, gzip.compress(lines.encode("utf-8", errors), mtime=0))
 
 
 def read(path: Path) -> Record:
@@ -192,14 +205,28 @@ def items(record: Record) -> list[dict[str, Any]]:
     """Return the per-item results of a record; empty if they are not there."""
     for file in (record.folder / ITEMS_NAME, record.folder / f"{record.run_id}.{ITEMS_NAME}"):
         if file.is_file():
-            try:
-                with gzip.open(file, "rt", encoding="utf-8") as lines:
-                    return [json.loads(line) for line in lines]
-            except (OSError, EOFError, ValueError, zlib.error) as error:
-                raise RecordError(
-                    f"{file} is not whole ({error}): move its folder away to make the run again."
-                ) from error
+            return _lines(file)
     return []
+
+
+def rows(record: Record) -> list[dict[str, Any]]:
+    """Return the test rows that a run was asked; empty if they are not there.
+
+    Raises:
+        RecordError: the file is damaged.
+    """
+    file = record.folder / ROWS_NAME
+    return _lines(file) if file.is_file() else []
+
+
+def _lines(file: Path) -> list[dict[str, Any]]:
+    try:
+        with gzip.open(file, "rt", encoding="utf-8", errors="surrogatepass") as lines:
+            return [json.loads(line) for line in lines]
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise RecordError(
+            f"{file} is not whole ({error}): move its folder away to make the run again."
+        ) from error
 
 
 def siblings(parent: Path, run_id: str) -> Iterator[Record]:

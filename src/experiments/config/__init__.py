@@ -148,9 +148,11 @@ def run_id(run: RunConfig) -> str:
     """Return the first 12 hex digits of the sha256 of the canonical JSON of the run.
 
     Keys that are null are left out, so that a later version with one more key that is off by
-    default gives the same run the same id.
+    default gives the same run the same id. Nor does it matter which metrics read the answers:
+    one that is added is computed from those that a finished run has kept.
     """
-    text = json.dumps(
-        without_nulls(canonical(run)), sort_keys=True, separators=(",", ":"), default=str
-    )
+    tree = canonical(run)
+    if tree["eval"]["metrics"]:  # answers are scored: by what is no other training
+        tree["eval"]["metrics"] = EvalConfig().metrics
+    text = json.dumps(without_nulls(tree), sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -5,18 +5,24 @@ metrics read that answer; the loss is a token mean over the same rows.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from experiments import answers, budget, metrics, processes, schemas
+from experiments import budget, processes
 from experiments.config import EvalConfig
 from experiments.data import Encoded, TrainData
-from experiments.evaluation import held_out, progress_file, row_losses, shared, unanswered
+from experiments.evaluation import (
+    held_out,
+    item_scores,
+    progress_file,
+    row_losses,
+    shared,
+    unanswered,
+)
 from experiments.evaluation.generation import Generated, Limits, generate
 from experiments.evaluation.held_out import Window
-from experiments.metrics import Item, bfcl_ast
 from experiments.models import Base
 from experiments.progress import track
 
@@ -33,6 +39,8 @@ class Scores:
     """Score key -> number of items (for a loss tokens or bytes) behind the mean."""
     items: list[dict[str, Any]] = field(default_factory=list)
     """One plain dict per row and split."""
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    """`split` and `row` of each item of a split, in the same order."""
     facts: dict[str, Any] = field(default_factory=dict)
     """How the answers came about: limits, stop reasons, defects by split, what was adapted."""
 
@@ -142,53 +150,32 @@ def _score_split(
     prompts = [e.asked_ids(own=own) for e in rows]
     budget, notes = scores.facts["max_new_tokens"][split], scores.facts["notes"]
     given = answer(subject, prompts, split, budget, notes)
-    modules = {name: metrics.load(name) for name in [*subject.spec.metrics, "generation"]}
-    per_key: dict[str, list[float]] = defaultdict(list)
-    defects: Counter[str] = Counter()
-    for encoded, one, parts in zip(rows, given, losses, strict=True):
-        said = data.mode.opened + one.text  # thinking that the prompt begins may end in the answer
-        parsed = answers.parse(said, data.call_form, answers.offered(encoded.row))
-        item = Item(encoded.row, parsed, one.stopped, one.new_tokens, said, data.call_form)
-        scored = {
-            f"{name}/{key}": value
-            for name, module in modules.items()
-            for key, value in module.score(item).items()
-        }
-        category = encoded.row.get("category")
-        for key, value in scored.items():
-            per_key[f"{prefix}{key}"].append(value)
-            if category:
-                per_key[f"{prefix}{key}/{category}"].append(value)
-        found = [*dict.fromkeys([*parsed.defects, *item.tolerant.defects]), *_broken_schemas(item)]
-        defects.update(found)
-        about = {"model": subject.label, "split": split, "id": encoded.row["id"]}
-        shown = {"category": category, "text": said, "stop_reason": one.stop_reason}
-        if "bfcl" in encoded.row:
-            about["error_type"] = bfcl_ast.error_type(item)
-        counted = {"stopped": one.stopped, "new_tokens": one.new_tokens, "defects": found}
-        scores.items.append(about | shown | counted | {"parts": parts, "scores": scored})
-    scores.facts["stop_reasons"][split] = dict(Counter(one.stop_reason for one in given))
-    scores.facts["defects"][split] = dict(defects)
     about = {"model": subject.label, "split": split}
-    for failed in unanswered.items(unheld, modules, about):
-        scores.items.append(failed)
-        for key, value in failed["scores"].items():
-            per_key[f"{prefix}{key}"].append(value)
-            if failed["category"]:
-                per_key[f"{prefix}{key}/{failed['category']}"].append(value)
+    items = [
+        # Thinking that the prompt begins may end in the answer.
+        about | _kept(encoded, one, parts, data.mode.opened + one.text)
+        for encoded, one, parts in zip(rows, given, losses, strict=True)
+    ]
+    items += unanswered.items(unheld, about)
+    asked = [*(encoded.row for encoded in rows), *unheld]
+    made = item_scores.score(items, asked, subject.spec.metrics, data.call_form)
+    scores.means |= made.means
+    scores.counts |= made.counts
+    scores.items += items
+    scores.rows += [{"split": split, "row": row} for row in asked]
+    scores.facts["stop_reasons"][split] = dict(Counter(one.stop_reason for one in given))
+    scores.facts["defects"][split] = made.defects
     if unheld:
         scores.facts.setdefault("unanswered", {})[split] = len(unheld)
-    for key, values in per_key.items():
-        scores.means[key] = sum(values) / len(values)
-        scores.counts[key] = len(values)
 
 
-def _broken_schemas(item: Item) -> Iterator[str]:
-    """Name a schema under which nothing can be valid."""
-    own = [item.row["schema"]] if "schema" in item.row else []
-    functions = [tool.get("function", tool) for tool in item.row.get("tools") or []]
-    if any(schemas.problem(s) for s in [*own, *(f.get("parameters") or {} for f in functions)]):
-        yield "broken schema"
+def _kept(
+    encoded: Encoded, one: Generated, parts: row_losses.Parts, text: str
+) -> dict[str, Any]:
+    """Return what is kept of an answer, from which every metric can be computed."""
+    said = {"id": encoded.row["id"], "category": encoded.row.get("category"), "text": text}
+    ended = {"stop_reason": one.stop_reason, "stopped": one.stopped, "new_tokens": one.new_tokens}
+    return said | ended | {"defects": [], "parts": parts}
 
 
 def _losses(subject: Subject, rows: Sequence[Encoded]) -> list[row_losses.Parts]:

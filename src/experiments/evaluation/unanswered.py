@@ -12,23 +12,20 @@ from experiments import answers
 from experiments.metrics import Item
 
 
-def items(
-    rows: Iterable[dict[str, Any]], modules: Mapping[str, ModuleType], about: dict[str, Any]
-) -> Iterator[dict[str, Any]]:
-    """Yield an item for each row, without a text, and with 0 in the scores that apply to it.
+def items(rows: Iterable[dict[str, Any]], about: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield an item for each row, without a text.
 
     Args:
         rows: with `unheld`, the reason, which stands where an answer has why it stopped.
-        modules: name of a metric -> the metric.
         about: what all items hold, such as the model and the split.
     """
     for row in rows:
         said = {"id": row["id"], "category": row.get("category"), "stop_reason": row["unheld"]}
         empty = {"text": "", "stopped": False, "new_tokens": 0, "defects": [], "parts": {}}
-        yield about | said | empty | {"scores": _failed(row, modules)}
+        yield about | said | empty
 
 
-def _failed(row: dict[str, Any], modules: Mapping[str, ModuleType]) -> dict[str, float]:
+def failed(row: dict[str, Any], modules: Mapping[str, ModuleType]) -> dict[str, float]:
     """Return 0 for the scores that an empty answer would have, where more is better."""
     item = Item(row, answers.parse(""), False, 0)
     return {

@@ -15,7 +15,9 @@ from experiments.report.scores import Kind, Run
 
 _IDENTITY_OF_DATA = "data_fingerprint"
 # What says where a record came from rather than what made its numbers.
-_NOT_COMPARED = ("command", "rerun", "base_scores_from")
+_NOT_COMPARED = (
+    *("command", "rerun", "base_scores_from", "inputs_sha256", "scored_at", "trained_in"),
+)
 
 
 @dataclass(frozen=True)

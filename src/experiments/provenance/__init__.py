@@ -20,6 +20,7 @@ __all__ = [
     "SOURCE",
     "code_identity",
     "command",
+    "cpu",
     "differences",
     "is_committed",
     "libraries",
@@ -49,14 +50,20 @@ def of_run(device: str) -> dict[str, Any]:
     """Return where and from what a run was made; no user name, host name or environment."""
     root = SOURCE.parent.parent
     # A report that was just written makes nothing.
-    status = _git(root, "status", "--porcelain", "--", ".", ":!outputs/reports")
+    # Nor do files that git does not have, beside code that could be imported.
+    changed = _git(
+        root, "status", "--porcelain", "--untracked-files=no", "--", ".", ":!outputs/reports"
+    )
+    code = ("src/*.py", "src/*.jinja", "train.py")
+    added = _git(root, "ls-files", "--others", "--exclude-standard", "--", *code)
+    status = None if changed is None else changed + (added or "")
     return {
         "git_commit": _git(root, "rev-parse", "HEAD"),
         "git_dirty": None if status is None else bool(status),
         "command": command(),
         "python": platform.python_version(),
         "platform": platform.platform(terse=True),
-        "cpu": _cpu(),
+        "cpu": cpu(),
         "cpu_count": os.cpu_count(),
         "threads": _threads(),
         "processes": processes.here().count,
@@ -110,7 +117,8 @@ def _git(root: Path, *arguments: str) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def _cpu() -> str:
+def cpu() -> str:
+    """Return the name of the processor."""
     info = Path("/proc/cpuinfo")
     if info.is_file():
         for line in info.read_text(encoding="utf-8").splitlines():

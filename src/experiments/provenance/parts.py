@@ -27,7 +27,7 @@ _EVALUATION = (
     *("evaluation.row_losses.parts", "evaluation.held_out.read", "evaluation.held_out.windows"),
     "evaluation.held_out.losses",
 )
-_SCORING = ("metrics.{}.score", "metrics.Item", "answers.parse")
+_SCORING = ("metrics.{}.score", "metrics.Item", "evaluation.item_scores.score")
 _METRICS = "metrics"
 
 # They print, log, store and stop: none of them changes a number.

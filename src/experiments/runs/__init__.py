@@ -19,7 +19,6 @@ from experiments import (
     handover,
     metrics,
     processes,
-    provenance,
     records,
     report,
     training,
@@ -36,6 +35,10 @@ from experiments.study import specs
 from experiments.study.reporting import Trial
 
 __all__ = ["Job", "Outcome", "check", "follow", "load_run", "place", "run_one"]
+
+
+# What decides about scores alone: the training stays as it is.
+_AFTER_TRAINING = ("evaluation_code", "scoring_code", "held_out_sha256")
 
 
 @dataclass(frozen=True)
@@ -172,9 +175,20 @@ def run_one(run: RunConfig, job: Job) -> Outcome:
 
 def _reuse_or_repeat(run: RunConfig, run_id: str, job: Job, earlier: Record) -> Outcome:
     """Reuse a settled record if all that makes its numbers is unchanged; else run beside it."""
+    from experiments.runs import reuse
+
     attempt = Attempt(run, run_id, job, earlier.folder, earlier)
-    attempt.prepare()
-    changed = provenance.differences(earlier.identity, attempt.identity)
+    if reuse.is_older(earlier):
+        changed, why = ["code"], "it was made by an older version of the code"
+    else:
+        if earlier.provenance.get(reuse.INPUTS) == reuse.inputs(run):
+            changed = reuse.changed(earlier, earlier.identity | reuse.code(run))
+        else:
+            attempt.prepare()
+            changed = reuse.changed(earlier, attempt.identity)
+        if changed == ["scoring_code"] and reuse.rescored(run, earlier):
+            changed = []
+        why = f"{', '.join(changed)} changed since"
     if not changed and earlier.status == "pruned":
         raise Pruned(f"pruned before in {earlier.folder} (rerun=true trains it again).")
     if not changed:
@@ -183,12 +197,16 @@ def _reuse_or_repeat(run: RunConfig, run_id: str, job: Job, earlier: Record) -> 
             say(report.summarise(earlier.folder))
         handover.push_finished(run, earlier)
         return Outcome(earlier, reused=True, objectives=job.objectives)
-    say(
-        f"{earlier.status} before in {earlier.folder}, but {', '.join(changed)} changed since: "
-        "run again beside it"
-    )
-    attempt.folder = folders.free_folder(job, run_id)
     attempt.earlier = None
+    again = "run again beside it"
+    if set(changed) <= set(_AFTER_TRAINING) and earlier.status == "finished":
+        if reuse.has_adapter(earlier):
+            attempt.trained = earlier
+            again = "its adapter is scored again beside it"
+        else:
+            again += ", since no adapter was kept that could be scored (trainer.keep=adapter)"
+    say(f"{earlier.status} before in {earlier.folder}, but {why}: {again}")
+    attempt.folder = folders.free_folder(job, run_id)
     return Outcome(attempt.make(), objectives=job.objectives)
 
 

@@ -33,6 +33,8 @@ class Attempt:
         self.began = time.monotonic()
         self.record = Record(run_id=run_id, name=run.name, job=job.number)
         self._prepared = False
+        self.trained: Record | None = None
+        """A finished run of the same training, whose adapter is scored instead of a new one."""
 
     def make(self) -> Record:
         """Run to a finished record; any way out leaves a record with its status."""
@@ -75,7 +77,7 @@ class Attempt:
         if self._prepared:
             return
         from experiments import adapters, models
-        from experiments.runs import kept
+        from experiments.runs import kept, reuse
 
         began = time.monotonic()
         run = self.run
@@ -87,7 +89,7 @@ class Attempt:
             "base_sha256": self.base.sha256,
             "adapter_sha256": adapters.fingerprint(run.model.adapter),
             **precision.computes_in,
-            **provenance.of_metrics(provenance.code_identity(), [*run.eval.metrics, "generation"]),
+            **reuse.code(run),
             "libraries": provenance.libraries(),
         }
         if run.trainer.max_steps != 0 and run.model.adapter is None:
@@ -119,10 +121,13 @@ class Attempt:
     def _adopt_or_leave_checkpoints(self) -> None:
         """Go on from checkpoints only if they were made by the same code from the same data."""
         from experiments import training
+        from experiments.runs import reuse
 
         record = self.record
         folder = self.folder / training.CHECKPOINTS
         changed = provenance.differences(record.identity, self.identity) if record.identity else []
+        # What is scored, and how, is no part of a checkpoint.
+        changed = [name for name in changed if name not in ("evaluation_code", "scoring_code")]
         if changed and folder.exists():
             aside = folder.with_name(f"{folder.name}_before_{datetime.now(UTC):%Y%m%dT%H%M%S}")
             folder.rename(aside)
@@ -132,6 +137,7 @@ class Attempt:
             )
         record.identity = self.identity
         record.provenance |= provenance.of_run(self.base.precision.device_name)
+        record.provenance[reuse.INPUTS] = reuse.inputs(self.run)
         record.hardware = self.base.precision.facts()
         asked = self.data.evaluation_rows(self.run.eval)
         record.data = self.data.counts | {"evaluation_rows": asked}
@@ -150,6 +156,7 @@ class Attempt:
         run, record, base = self.run, self.record, self.base
         trains = run.trainer.max_steps != 0
         self.items: list[dict[str, Any]] = []
+        self.rows: list[dict[str, Any]] = []
         self.held_out = None
         if self.windows:
             nll = evaluation.held_out.losses(base.model, self.windows)
@@ -159,7 +166,9 @@ class Attempt:
         if "base" in record.scores:
             objectives.refuse_unknown(run.eval, self.job, record.scores["base"])
         model = base.model
-        if trains:
+        if self.trained is not None:
+            model = self._trained_before(self.trained)
+        elif trains:
             attached = adapters.attach(run, model)
             processes.tell(following.Adapt())
             model = attached.model
@@ -192,6 +201,17 @@ class Attempt:
             )
         self._keep = training.CHECKPOINTS
 
+    def _trained_before(self, trained: Record) -> Any:
+        """Return the model with the adapter of a finished run, and note what that run was."""
+        from experiments import adapters
+
+        record = self.record
+        record.adapter, record.curve = trained.adapter, trained.curve
+        record.plan, record.memory = trained.plan, trained.memory
+        record.timing["train_seconds"] = trained.timing.get("train_seconds", 0.0)
+        record.provenance["trained_in"] = trained.folder.name
+        return adapters.load(str(trained.folder / "adapter"), self.base.model)
+
     def _score_base(self) -> None:
         """Score the untuned base, or take its scores from a finished run beside this one."""
         twin = self._twin()
@@ -201,6 +221,7 @@ class Attempt:
             self.record.evaluation["base"] = twin.evaluation.get("base", {})
             self.record.provenance["base_scores_from"] = f"{twin.run_id} in {twin.folder.name}"
             self.items += [i for i in records.items(twin) if i["model"] == "base"]
+            self.rows = records.rows(twin)
             say(f"  base scores are those of {twin.folder} (same base, data, code and evaluation)")
             return
         began = time.monotonic()
@@ -221,7 +242,8 @@ class Attempt:
     def _scored_the_same_base(self, other: Record) -> bool:
         if other.status != "finished" or "base" not in other.scores:
             return False
-        changed = set(provenance.differences(other.identity, self.identity)) - {"adapter_sha256"}
+        changed = set(provenance.differences(other.identity, self.identity))
+        changed -= {"adapter_sha256", "training_code"}
         same_questions = other.config["eval"] == self.record.config["eval"]
         return not changed and same_questions and bool(records.items(other))
 
@@ -236,6 +258,7 @@ class Attempt:
         self.record.counts[label] = scores.counts
         self.record.evaluation[label] = scores.facts | {"thinking": self.run.data.thinking}
         self.items += scores.items
+        self.rows = scores.rows
 
     def _train(self, model: Any) -> None:
         from experiments import training
@@ -308,6 +331,7 @@ class Attempt:
         record.objective = objectives.value(self.run.eval, scores)
         memory.note_peak(record.memory)
         record.timing["load_seconds"] = self.load_seconds
+        records.write_rows(record, self.rows)
         records.write_items(record, self.items)
         self._close("finished", None)
 

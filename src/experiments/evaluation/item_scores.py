@@ -1,0 +1,87 @@
+"""Kept answers and the rows they answer -> the scores of each metric; no model is needed.
+
+A run is scored here when its answers have just been written, and again from its items when a
+metric was added or changed since.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+from experiments import answers, metrics, schemas
+from experiments.answers import CallForm
+from experiments.evaluation import unanswered
+from experiments.metrics import Item
+
+ALWAYS = ("generation",)
+"""Metrics that are there whatever `eval.metrics` names."""
+
+
+@dataclass
+class SplitScores:
+    """The scores of one model on one split."""
+
+    means: dict[str, float] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+    defects: dict[str, int] = field(default_factory=dict)
+    """What was wrong with answers that a model gave -> how many."""
+
+
+def score(
+    items: Sequence[dict[str, Any]],
+    rows: Sequence[dict[str, Any]],
+    names: Sequence[str],
+    form: CallForm,
+) -> SplitScores:
+    """Score the answers of one model to one split, and write each answer's scores into its item.
+
+    Args:
+        items: of each answer `split`, `category`, `text`, `stopped` and `new_tokens`.
+        rows: what each item answers, in the same order; with `unheld` where it has no answer.
+        names: files of `experiments/metrics/`.
+        form: how the model writes calls.
+
+    Raises:
+        ConfigError: there is no such metric.
+    """
+    modules = {name: metrics.load(name) for name in dict.fromkeys([*names, *ALWAYS])}
+    values: dict[str, list[float]] = defaultdict(list)
+    defects: Counter[str] = Counter()
+    for item, row in zip(items, rows, strict=True):
+        if "unheld" in row:
+            item["scores"] = unanswered.failed(row, modules)
+        else:
+            item.update(_scored(item, row, modules, form))
+            defects.update(item["defects"])
+        prefix = "" if item["split"] == "test" else f"{item['split']}/"
+        for key, value in item["scores"].items():
+            values[f"{prefix}{key}"].append(value)
+            if item["category"]:
+                values[f"{prefix}{key}/{item['category']}"].append(value)
+    means = {key: sum(own) / len(own) for key, own in values.items()}
+    return SplitScores(means, {key: len(own) for key, own in values.items()}, dict(defects))
+
+
+def _scored(
+    kept: Mapping[str, Any], row: dict[str, Any], modules: Mapping[str, ModuleType], form: CallForm
+) -> dict[str, Any]:
+    parsed = answers.parse(kept["text"], form, answers.offered(row))
+    item = Item(row, parsed, kept["stopped"], kept["new_tokens"], kept["text"], form)
+    own = {
+        f"{name}/{key}": value
+        for name, module in modules.items()
+        for key, value in module.score(item).items()
+    }
+    found = [*dict.fromkeys([*parsed.defects, *item.tolerant.defects]), *_broken_schemas(item)]
+    said = {"error_type": metrics.load("bfcl_ast").error_type(item)} if "bfcl" in row else {}
+    return said | {"defects": found, "scores": own}
+
+
+def _broken_schemas(item: Item) -> Iterator[str]:
+    """Name a schema under which nothing can be valid."""
+    own = [item.row["schema"]] if "schema" in item.row else []
+    functions = [tool.get("function", tool) for tool in item.row.get("tools") or []]
+    if any(schemas.problem(s) for s in [*own, *(f.get("parameters") or {} for f in functions)]):
+        yield "broken schema"

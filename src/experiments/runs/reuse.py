@@ -1,0 +1,162 @@
+"""Whether a finished run still answers a command, and what of it can be used if not wholly.
+
+What decides a run's numbers is compared without loading a model: its files, the code, the
+libraries and the machine. Only where one of them changed, or where no such hash was kept, the
+model and the rows are loaded to see whether that matters.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from experiments import adapters, models, processes, provenance, records
+from experiments.answers import forms
+from experiments.config import RunConfig
+from experiments.data import benchmarks, sources
+from experiments.evaluation import held_out, item_scores
+from experiments.models import weights
+from experiments.progress import say
+from experiments.records import Record
+from experiments.runs import objectives
+
+INPUTS = "inputs_sha256"
+"""Where a record's provenance keeps the hash of all that was read."""
+_GPUS = Path("/proc/driver/nvidia/gpus")
+
+
+def code(run: RunConfig) -> dict[str, Any]:
+    """Return the identity of the code that this run uses."""
+    asked = [*run.eval.metrics, *item_scores.ALWAYS]
+    return provenance.of_metrics(provenance.code_identity(), asked)
+
+
+def inputs(run: RunConfig) -> str:
+    """Hash all that decides a run's numbers beside its config and its metrics' code.
+
+    Raises:
+        ConfigError: the model is not there.
+        DataError: a data file is not there.
+    """
+    located = [*sources.locate(run.data).items(), *sources.locate_tests(run.data).items()]
+    asked = [f for one in run.eval.benchmarks for f in benchmarks.located_files(one, run.eval.path)]
+    text = held_out.read(run)
+    read = {
+        "model": _model(run),
+        "adapter": adapters.fingerprint(run.model.adapter),
+        "rows": [(name, one.files, one.commit) for name, one in located],
+        "benchmarks": [_sha256(file) for file in asked],
+        "held_out": text and text.sha256,
+        "machine": _machine(run),
+        "code": {k: v for k, v in code(run).items() if k != "scoring_code"},
+        "libraries": provenance.libraries(),
+    }
+    return hashlib.sha256(json.dumps(read, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _model(run: RunConfig) -> list[str]:
+    folder, commit = models.find(run.model)
+    files = sorted(f for f in folder.iterdir() if f.suffix in (".json", ".jinja", ".txt", ".model"))
+    if run.model.chat_template:
+        files.append(Path(run.model.chat_template).expanduser())
+    hashes = [f"{file.name} {_sha256(file)}" for file in files if file.is_file()]
+    return [weights.identity(folder, run.model.quantization), str(commit), *hashes]
+
+
+def _machine(run: RunConfig) -> dict[str, Any]:
+    """Return what the choice of device and precision follows from."""
+    gpus = sorted(_GPUS.glob("*/information"))
+    return {
+        "hardware": dataclasses.asdict(run.hardware),
+        "visible_gpus": os.environ.get("CUDA_VISIBLE_DEVICES"),
+        "gpus": [file.read_text("utf-8", "replace").partition("IRQ")[0] for file in gpus],
+        "machine": [platform.system(), platform.machine(), provenance.cpu()],
+        "processes": processes.here().count,
+    }
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def changed(earlier: Record, identity: dict[str, Any]) -> list[str]:
+    """Name what changed since a record was made, of metrics only those that are asked for now."""
+    before = dict(earlier.identity)
+    asked = identity["scoring_code"]
+    if isinstance(scored := before.get("scoring_code"), dict):
+        before["scoring_code"] = {k: v for k, v in scored.items() if k in asked}
+    return provenance.differences(before, identity)
+
+
+def is_older(earlier: Record) -> bool:
+    """Whether a record was made before the code had parts, so that nothing can be compared."""
+    return not set(provenance.KEYS) <= set(earlier.identity)
+
+
+def rescored(run: RunConfig, earlier: Record) -> bool:
+    """Compute the metrics that are asked for from a finished run's kept answers; False without any.
+
+    Metrics that the record has besides stay in it.
+    """
+    rows, items = records.rows(earlier), records.items(earlier)
+    if earlier.status != "finished" or not rows:
+        return False
+    known = provenance.code_identity()["scoring_code"]
+    before = [name for name in earlier.identity.get("scoring_code", {}) if name in known]
+    names = list(dict.fromkeys([*run.eval.metrics, *before]))
+    names = [name for name in names if name not in item_scores.ALWAYS]
+    labels = [label for label in ("base", "tuned") if label in earlier.scores]
+    for label in labels:
+        own = [item for item in items if item["model"] == label and "text" in item]
+        if len(own) != len(rows):
+            return False
+    for label in labels:
+        own = [item for item in items if item["model"] == label and "text" in item]
+        _score(earlier, label, list(zip(own, rows, strict=True)), names)
+    new = [name for name in run.eval.metrics if name not in before]
+    earlier.config["eval"]["metrics"] = [*earlier.config["eval"]["metrics"], *new]
+    earlier.identity = provenance.of_metrics(
+        earlier.identity | {"scoring_code": known}, [*names, *item_scores.ALWAYS]
+    )
+    scores = earlier.scores.get("tuned") or earlier.scores.get("base") or {}
+    earlier.objective = objectives.value(run.eval, scores)
+    earlier.provenance["scored_at"] = datetime.now(UTC).isoformat(timespec="seconds")
+    records.write_items(earlier, items)
+    records.write(earlier)
+    say(f"{earlier.folder}: scored again from its kept answers: {', '.join(names)}")
+    return True
+
+
+def _score(record: Record, label: str, kept: Sequence[Any], names: Sequence[str]) -> None:
+    """Replace the scores of one model that come from its answers."""
+    form = forms.from_facts(record.data.get("call_form"))
+    means, counts = dict(record.scores[label]), dict(record.counts[label])
+    replaced = {*names, *item_scores.ALWAYS}
+    for key in list(means):
+        if replaced & set(key.split("/")[:2]):
+            del means[key], counts[key]
+    for split in dict.fromkeys(asked["split"] for _, asked in kept):
+        own = [(item, asked["row"]) for item, asked in kept if asked["split"] == split]
+        items, rows = [item for item, _ in own], [row for _, row in own]
+        made = item_scores.score(items, rows, names, form)
+        means |= made.means
+        counts |= made.counts
+        record.evaluation[label].setdefault("defects", {})[split] = made.defects
+    record.scores[label], record.counts[label] = means, counts
+
+
+def has_adapter(earlier: Record) -> bool:
+    """Whether a finished run's adapter is there, so that its training need not be made again."""
+    return (
+        earlier.status == "finished"
+        and bool(earlier.adapter.get("modules"))
+        and bool(earlier.curve)
+        and (earlier.folder / "adapter" / "adapter_config.json").is_file()
+        and processes.here().count == 1
+    )
