@@ -169,9 +169,7 @@ def _score_split(
         scores.facts.setdefault("unanswered", {})[split] = len(unheld)
 
 
-def _kept(
-    encoded: Encoded, one: Generated, parts: row_losses.Parts, text: str
-) -> dict[str, Any]:
+def _kept(encoded: Encoded, one: Generated, parts: row_losses.Parts, text: str) -> dict[str, Any]:
     """Return what is kept of an answer, from which every metric can be computed."""
     said = {"id": encoded.row["id"], "category": encoded.row.get("category"), "text": text}
     ended = {"stop_reason": one.stop_reason, "stopped": one.stopped, "new_tokens": one.new_tokens}

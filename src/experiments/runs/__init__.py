@@ -186,6 +186,8 @@ def _reuse_or_repeat(run: RunConfig, run_id: str, job: Job, earlier: Record) -> 
         else:
             attempt.prepare()
             changed = reuse.changed(earlier, attempt.identity)
+        if earlier.status == "pruned":  # it was stopped before it was scored
+            changed = [name for name in changed if name not in _AFTER_TRAINING]
         if changed == ["scoring_code"] and reuse.rescored(run, earlier):
             changed = []
         why = f"{', '.join(changed)} changed since"
