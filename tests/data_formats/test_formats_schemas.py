@@ -103,3 +103,65 @@ def test_no_additional_properties_holds_beside_branches() -> None:
     }
     with pytest.raises(Rejected, match="unknown_argument"):
         row({"name": "f", "parameters": schema}, {"b": 1})
+
+
+def tool_row(parameters: Any, arguments: dict[str, Any]) -> dict[str, Any]:
+    call = {"type": "function", "function": {"name": "f", "arguments": arguments}}
+    return {
+        "messages": [
+            {"role": "user", "content": "Do it."},
+            {"role": "assistant", "content": "", "tool_calls": [call]},
+        ],
+        "tools": [{"type": "function", "function": {"name": "f", "parameters": parameters}}],
+    }
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"$ref": "#/$defs/Place", "$defs": {"Place": {"type": "object", "required": ["city"]}}},
+        {"type": "object", "allOf": [{"required": ["city"]}, {"required": ["day"]}]},
+    ],
+)
+def test_what_a_reference_or_a_part_of_allof_requires_is_required(parameters: Any) -> None:
+    assert convert("messages", tool_row(parameters, {"city": "Oslo", "day": 1}), "r")
+    with pytest.raises(Rejected, match="missing_required_argument"):
+        convert("messages", tool_row(parameters, {"day": 1}), "r")
+
+
+def test_references_in_a_circle_end() -> None:
+    circle = {"$ref": "#/$defs/A", "$defs": {"A": {"$ref": "#/$defs/A", "required": ["city"]}}}
+    assert convert("messages", tool_row(circle, {"city": "Oslo"}), "r")
+
+
+def test_a_schema_that_only_counts_properties_leaves_their_names_open() -> None:
+    counted = {"type": "object", "minProperties": 1, "description": "Any keys."}
+    row = convert("messages", tool_row(counted, {"city": "Oslo"}), "r")
+    assert row["tools"][0]["function"]["parameters"]["properties"] == {}
+
+
+def test_words_about_a_schema_are_no_parameters_but_types_written_as_text_are() -> None:
+    told = {"title": "Weather", "description": "Where.", "city": {"type": "string"}}
+    typed = {"title": "str", "description": "string, optional"}
+    names = [
+        set(
+            convert("messages", tool_row(p, {}), "r")["tools"][0]["function"]["parameters"][
+                "properties"
+            ]
+        )
+        for p in (told, typed)
+    ]
+    assert names == [{"city"}, {"title", "description"}]
+
+
+def test_properties_that_are_a_list_are_malformed() -> None:
+    listed = {"type": "object", "properties": [{"name": "city", "type": "string"}]}
+    with pytest.raises(Rejected, match="the properties of 'f'"):
+        convert("messages", tool_row(listed, {}), "r")
+
+
+def test_geminis_function_declarations_are_read() -> None:
+    row = tool_row({}, {"city": "Oslo"})
+    schema = {"type": "object", "properties": {"city": {"type": "string"}}}
+    row["tools"] = [{"functionDeclarations": [{"name": "f", "parameters": schema}]}]
+    assert convert("messages", row, "r")["tools"][0]["function"]["name"] == "f"

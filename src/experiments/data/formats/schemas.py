@@ -30,6 +30,8 @@ _OF_OBJECTS = {
     *("dependentRequired", "dependentSchemas"),
 }
 _OF_SCHEMAS = _OF_OBJECTS | {"if", "then", "else", "not", "definitions", "dependencies"}
+_OF_TEXT = {"title", "description", "$comment"}
+_OF_NUMBERS = {"minProperties", "maxProperties"}
 _GENERIC = re.compile(r"(?:typing\.)?(\w+)\s*\[(.*)\]", re.DOTALL)
 _OPTIONAL = re.compile(r",\s*(?:optional|default\b.*)$", re.IGNORECASE | re.DOTALL)
 
@@ -63,8 +65,16 @@ def _keywords(parameters: Row) -> list[str]:
         if (is_schema and (not isinstance(value, dict) or key in _OF_SCHEMAS))
         or (key in _BRANCHES | {"required"} and isinstance(value, list))
         or (key in _OF_OBJECTS and (isinstance(value, bool | dict)))
+        or (key in _OF_NUMBERS and isinstance(value, int))
+        or (key in _OF_TEXT and isinstance(value, str) and not _is_type(value))
         or key.startswith("$")
     ]
+
+
+def _is_type(text: str) -> bool:
+    """Whether a text is a type, as in `{"title": "str", "year": "int, optional"}`."""
+    word = re.match(r"(?:typing\.)?(\w*)", text.strip().lower())
+    return word is not None and word[1] in {*_NAMES, *_OF_ITEMS, "optional", "union", "any"}
 
 
 def _node(node: Any) -> Row:

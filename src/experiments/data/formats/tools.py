@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -25,8 +25,11 @@ _OPEN = frozenset(
     (
         *("additionalProperties", "patternProperties", "unevaluatedProperties"),
         *("$ref", "$dynamicRef", "anyOf", "oneOf", "allOf", "if", "not", "dependentSchemas"),
+        *("minProperties", "propertyNames"),
     )
 )
+# References may form a circle.
+_DEEPEST_REFERENCE = 8
 _OPEN_IF_CLOSED = frozenset(("patternProperties",))
 Read = TypeVar("Read")
 Rename = Callable[[str], str]
@@ -137,7 +140,7 @@ def of_list(value: Any, *, flat: bool = False, rename: Rename | None = None) -> 
     if not isinstance(value, list):
         raise Rejected("malformed_tools", f"no list: {excerpt(value)}")
     kept: dict[str, Row] = {}
-    for item in value:
+    for item in _declared(value):
         tool = _tool(item, flat, rename)
         name = tool["function"]["name"]
         if name not in kept:
@@ -151,9 +154,20 @@ def of_list(value: Any, *, flat: bool = False, rename: Rename | None = None) -> 
     return Toolset(tools, {n: _signature(t["function"]["parameters"]) for n, t in kept.items()})
 
 
+def _declared(items: list[Any]) -> Iterator[Any]:
+    """Yield the tools of a list, and those inside Gemini's `functionDeclarations`."""
+    for item in items:
+        inside = None
+        if isinstance(item, dict) and "name" not in item:
+            inside = item.get("functionDeclarations") or item.get("function_declarations")
+        if isinstance(inside, list):
+            yield from inside
+        else:
+            yield item
+
+
 def _signature(parameters: Row) -> Signature:
-    required = parameters.get("required")
-    names = [n for n in required if isinstance(n, str)] if isinstance(required, list) else []
+    names = list(dict.fromkeys(_required(parameters, parameters, _DEEPEST_REFERENCE)))
     closed = parameters.get("additionalProperties") is False
     allowing = _OPEN_IF_CLOSED if closed else _OPEN
     open_ended = not allowing.isdisjoint(parameters) and any(
@@ -161,6 +175,29 @@ def _signature(parameters: Row) -> Signature:
     )
     known = None if open_ended else frozenset([*parameters["properties"], *names])
     return Signature(tuple(names), known)
+
+
+def _required(schema: Any, root: Row, depth: int) -> Iterator[str]:
+    """Yield the names that a schema demands itself, through `$ref`, or in each of its `allOf`."""
+    if not isinstance(schema, dict) or depth == 0:
+        return
+    required = schema.get("required")
+    if isinstance(required, list):
+        yield from (name for name in required if isinstance(name, str))
+    reference, parts = schema.get("$ref"), schema.get("allOf")
+    if isinstance(reference, str):
+        yield from _required(_referred(reference, root), root, depth - 1)
+    for part in parts if isinstance(parts, list) else []:
+        yield from _required(part, root, depth - 1)
+
+
+def _referred(reference: str, root: Row) -> Any:
+    """Return what a reference such as `#/$defs/Place` points to; None where it is not inside."""
+    found: Any = root if reference.startswith("#/") else None
+    for step in reference[2:].split("/"):
+        key = step.replace("~1", "/").replace("~0", "~")
+        found = found.get(key) if isinstance(found, dict) else None
+    return found
 
 
 def _tool(item: Any, flat: bool, rename: Rename | None) -> Row:
@@ -205,6 +242,8 @@ def _parameters(function: Row, name: str) -> Row:
             found = found["json"]  # Bedrock's wrapper
         if not isinstance(found, dict):
             raise Rejected("malformed_tools", f"the {key} of {name!r} are no object")
+        if isinstance(found.get("properties"), list | str):
+            raise Rejected("malformed_tools", f"the properties of {name!r} are no object")
         return found
     for key, value in function.items():
         of_arguments = _LOOKS_LIKE_SCHEMA.search(key) and not _OF_RESULTS.search(key)
