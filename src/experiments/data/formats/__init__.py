@@ -41,7 +41,7 @@ __all__ = [
     "convert",
 ]
 
-CONVERTER_VERSION = 2
+CONVERTER_VERSION = 3
 """Raised with every change that converts any row differently; part of the key of a cache."""
 
 ASKED = "turns of a user or system marked to be trained (only answers are)"

@@ -8,6 +8,7 @@ arguments a null is a label and stays.
 
 from typing import Any
 
+from experiments.data.formats import names
 from experiments.data.formats.rejection import Row
 
 _ANY_OF = ("anyOf", "oneOf")
@@ -50,6 +51,11 @@ def _is_label(key: str, schema: Row) -> bool:
         return True
     if key in schema["properties"]:
         return _allows_null(schema["properties"][key])
+    patterns = schema.get("patternProperties")
+    if isinstance(patterns, dict):
+        matching = [one for pattern, one in patterns.items() if names.matches(pattern, key)]
+        if matching:
+            return all(map(_allows_null, matching))
     more = schema.get("additionalProperties")
     if more is None:
         return any(schema.get(word) for word in ("patternProperties", "allOf", "$ref", *_ANY_OF))

@@ -30,6 +30,15 @@ _OF_OBJECTS = {
     *("dependentRequired", "dependentSchemas"),
 }
 _OF_SCHEMAS = _OF_OBJECTS | {"if", "then", "else", "not", "definitions", "dependencies"}
+_MAPS_OF_SCHEMAS = {
+    *("properties", "patternProperties", "dependentSchemas", "$defs", "definitions"),
+}
+_SCHEMAS = {
+    *("items", "additionalProperties", "unevaluatedProperties", "propertyNames", "contains"),
+    *("if", "then", "else", "not", "unevaluatedItems"),
+}
+_LISTS_OF_SCHEMAS = {*_BRANCHES, "prefixItems"}
+_OF_VALUES = {"default", "const"}
 _OF_TEXT = {"title", "description", "$comment"}
 _OF_NUMBERS = {"minProperties", "maxProperties"}
 _GENERIC = re.compile(r"(?:typing\.)?(\w+)\s*\[(.*)\]", re.DOTALL)
@@ -49,7 +58,9 @@ def plain(parameters: Row, beside: list[Any] | None = None) -> Row:
         keywords = _keywords(parameters)
         inside = {k: v for k, v in parameters.items() if k not in keywords and v is not None}
         out = {"type": "object", "properties": {k: _node(v) for k, v in inside.items()}}
-        out |= {k: parameters[k] for k in keywords if k not in ("type", "properties")}
+        for key in keywords:
+            if key not in ("type", "properties"):
+                _keep(out, key, parameters[key])
     if beside is not None and "required" not in out:
         out["required"] = beside
     return out
@@ -57,18 +68,31 @@ def plain(parameters: Row, beside: list[Any] | None = None) -> Row:
 
 def _keywords(parameters: Row) -> list[str]:
     """Tell the keywords of a JSON schema from parameters, in a map without `properties`."""
+    sure = [key for key, value in parameters.items() if _is_keyword(key, value)]
     kind = parameters.get("type")
-    is_schema = isinstance(kind, str) and _NAMES.get(kind.strip().lower()) == "object"
+    kinds = kind if isinstance(kind, list) else [kind]
+    typed = any(isinstance(k, str) and _NAMES.get(k.strip().lower()) == "object" for k in kinds)
+    if not typed and not sure:
+        return []
     return [
         key
         for key, value in parameters.items()
-        if (is_schema and (not isinstance(value, dict) or key in _OF_SCHEMAS))
-        or (key in _BRANCHES | {"required"} and isinstance(value, list))
+        if key in sure
+        or (isinstance(value, bool | dict) and key in _OF_SCHEMAS)
+        or (typed and not isinstance(value, dict))
+        or (typed and key in _OF_VALUES and "type" not in value)
+    ]
+
+
+def _is_keyword(key: str, value: Any) -> bool:
+    """Return whether this can be nothing but a keyword, whatever stands beside it."""
+    return (
+        (key in _BRANCHES | {"required", "enum"} and isinstance(value, list))
         or (key in _OF_OBJECTS and (isinstance(value, bool | dict)))
         or (key in _OF_NUMBERS and isinstance(value, int))
         or (key in _OF_TEXT and isinstance(value, str) and not _is_type(value))
         or key.startswith("$")
-    ]
+    )
 
 
 def _is_type(text: str) -> bool:
@@ -83,21 +107,29 @@ def _node(node: Any) -> Row:
     Keys without a value are dropped: Arrow adds them where rows differ, and a template would
     print them. `default` may be null for good.
     """
+    if isinstance(node, bool):  # a template asks a schema for its type
+        return {} if node else {"not": {}}
     if not isinstance(node, dict):
-        return {} if isinstance(node, bool) else python_type(str(node))[0]
+        return python_type(str(node))[0]
     out: Row = {}
     for key, value in node.items():
         if key == "type" and isinstance(value, str):
             out |= {"type": value} if value in JSON_TYPES else python_type(value)[0]
-        elif key == "properties" and isinstance(value, dict):
-            out[key] = {k: _node(v) for k, v in value.items() if v is not None}
-        elif key == "items" and isinstance(value, dict):
-            out[key] = _node(value)
-        elif key in _BRANCHES and isinstance(value, list):
-            out[key] = [_node(v) if isinstance(v, dict) else v for v in value]
-        elif value is not None or key in ("default", "const"):
-            out[key] = value
+        else:
+            _keep(out, key, value)
     return out
+
+
+def _keep(out: Row, key: str, value: Any) -> None:
+    """Put a keyword of a schema into another, the schemas in its value brought to JSON's types."""
+    if key in _MAPS_OF_SCHEMAS and isinstance(value, dict):
+        out[key] = {k: _node(v) for k, v in value.items() if v is not None}
+    elif key in _SCHEMAS and isinstance(value, dict):
+        out[key] = _node(value)
+    elif key in _LISTS_OF_SCHEMAS and isinstance(value, list):
+        out[key] = [_node(v) if isinstance(v, dict) else v for v in value]
+    elif value is not None or key in _OF_VALUES:
+        out[key] = value
 
 
 def flat(parameters: Row, beside: list[Any] | None = None) -> Row:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, TypeVar
 
-from experiments.data.formats import literals, schemas
+from experiments.data.formats import literals, names, schemas
 from experiments.data.formats.rejection import Rejected, Row, excerpt
 
 # Longer texts are read again each time, so that the memory of it stays small.
@@ -25,11 +25,9 @@ _OPEN = frozenset(
     (
         *("additionalProperties", "patternProperties", "unevaluatedProperties"),
         *("$ref", "$dynamicRef", "anyOf", "oneOf", "allOf", "if", "not", "dependentSchemas"),
-        *("minProperties", "propertyNames"),
+        *("minProperties", "propertyNames", "enum", "const"),
     )
 )
-# References may form a circle.
-_DEEPEST_REFERENCE = 8
 _OPEN_IF_CLOSED = frozenset(("patternProperties",))
 Read = TypeVar("Read")
 Rename = Callable[[str], str]
@@ -42,6 +40,8 @@ class Signature:
     required: tuple[str, ...]
     known: frozenset[str] | None
     """The arguments it may have; None where the schema leaves that open."""
+    of_names: names.Names | None = None
+    """What keywords such as `anyOf` say of the arguments; None where the schema has none."""
 
 
 @dataclass(frozen=True)
@@ -167,37 +167,15 @@ def _declared(items: list[Any]) -> Iterator[Any]:
 
 
 def _signature(parameters: Row) -> Signature:
-    names = list(dict.fromkeys(_required(parameters, parameters, _DEEPEST_REFERENCE)))
-    closed = parameters.get("additionalProperties") is False
+    listed = parameters.get("required")
+    needed = [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
+    properties = parameters["properties"]
+    closed = parameters.get("additionalProperties") in (False, {"not": {}})
     allowing = _OPEN_IF_CLOSED if closed else _OPEN
-    open_ended = not allowing.isdisjoint(parameters) and any(
-        parameters.get(key) not in (None, False, []) for key in allowing
-    )
-    known = None if open_ended else frozenset([*parameters["properties"], *names])
-    return Signature(tuple(names), known)
-
-
-def _required(schema: Any, root: Row, depth: int) -> Iterator[str]:
-    """Yield the names that a schema demands itself, through `$ref`, or in each of its `allOf`."""
-    if not isinstance(schema, dict) or depth == 0:
-        return
-    required = schema.get("required")
-    if isinstance(required, list):
-        yield from (name for name in required if isinstance(name, str))
-    reference, parts = schema.get("$ref"), schema.get("allOf")
-    if isinstance(reference, str):
-        yield from _required(_referred(reference, root), root, depth - 1)
-    for part in parts if isinstance(parts, list) else []:
-        yield from _required(part, root, depth - 1)
-
-
-def _referred(reference: str, root: Row) -> Any:
-    """Return what a reference such as `#/$defs/Place` points to; None where it is not inside."""
-    found: Any = root if reference.startswith("#/") else None
-    for step in reference[2:].split("/"):
-        key = step.replace("~1", "/").replace("~0", "~")
-        found = found.get(key) if isinstance(found, dict) else None
-    return found
+    is_open = any(parameters.get(key) not in (None, False, []) for key in allowing)
+    known = None if is_open else frozenset(properties if closed else [*properties, *needed])
+    says_more = not names.KEYWORDS.isdisjoint(parameters) or {"not": {}} in properties.values()
+    return Signature(tuple(needed), known, names.Names(parameters) if says_more else None)
 
 
 def _tool(item: Any, flat: bool, rename: Rename | None) -> Row:

@@ -255,5 +255,7 @@ def _check_call(function: Row, signatures: dict[str, Signature]) -> None:
     if signature.known is not None and not signature.known.issuperset(arguments):
         extra = sorted(set(arguments) - signature.known)
         raise Rejected("unknown_argument", f"{name} has no {extra[0]!r}")
+    if signature.of_names is not None and (found := signature.of_names.fault([*arguments])):
+        raise Rejected(found[0], f"{name}: {found[1]}")
     if reason := literals.fault(arguments):
         raise Rejected(reason, f"in the arguments of {name}")
