@@ -30,8 +30,9 @@ def main(cfg: DictConfig) -> float | list[float] | None:
             run = config.load(cfg)  # typed and checked before torch is imported
             placement.see_one_gpu()
             from experiments import runs
+            from experiments.launching import hydra_job
 
-            return runs.run_one(run, runs.place(job)).answer
+            return runs.run_one(run, hydra_job.from_hydra(job)).answer
 
 
 if __name__ == "__main__":

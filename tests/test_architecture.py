@@ -18,7 +18,7 @@ FLOOR = {
     "disk": 1,
     "processes": 0,
     "toolworld_vocabulary": 0,
-    "toolworld": 1,
+    "toolworld": 2.5,
     "progress": 1,
     "token_loss": 1,
     "model_loss": 2,

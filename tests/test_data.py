@@ -9,6 +9,7 @@ import pytest
 from conftest import load
 from experiments import data, models
 from experiments.config import RunConfig
+from experiments.config.categories import CATEGORIES
 from experiments.data import Encoded, Renderer, sources
 from experiments.errors import DataError
 from experiments.models import Base
@@ -61,7 +62,7 @@ def test_the_prompt_of_a_test_row_is_the_beginning_of_its_training_tokens(
 ) -> None:
     from experiments import toolworld
 
-    weights = dict.fromkeys(toolworld.CATEGORIES, 1.0)
+    weights = dict.fromkeys(CATEGORIES, 1.0)
     for row in toolworld.rows("test", 27, seed=0, weights=weights):
         whole: dict[str, Any] = dict(row)
         [encoded] = renderer.encode([whole])

@@ -9,6 +9,7 @@ import pytest
 from conftest import load
 from experiments import data, models
 from experiments.config import RunConfig
+from experiments.config.categories import CATEGORIES
 
 SMALL = (
     *("data.train_rows=90", "data.validation_rows=18", "data.test_rows=36"),
@@ -164,7 +165,7 @@ def test_the_default_mixture_of_categories_is_asked_what_it_was() -> None:
     from experiments import toolworld
 
     built = build(load("data.train_rows=9", "data.cache=null"))
-    made = toolworld.rows("test", 540, seed=1, weights=dict.fromkeys(toolworld.CATEGORIES, 1.0))
+    made = toolworld.rows("test", 540, seed=1, weights=dict.fromkeys(CATEGORIES, 1.0))
     assert [e.row["id"] for e in built.splits["test"]] == [row["id"] for row in made]
 
 

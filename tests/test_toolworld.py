@@ -11,7 +11,8 @@ import jsonschema
 import pytest
 
 from experiments import pretraining_text
-from experiments.toolworld import CATEGORIES, SPLITS, Row, conversation, rows
+from experiments.config.categories import CATEGORIES
+from experiments.toolworld import SPLITS, Row, conversation, rows
 from experiments.toolworld_vocabulary import QUESTIONS, TOOLS, UNSEEN_TOOLS, WORLD
 
 REFERENCES = ("$1", "$2")

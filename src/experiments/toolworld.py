@@ -17,6 +17,7 @@ import random
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, NotRequired, TypedDict
 
+from experiments.config.categories import CATEGORIES
 from experiments.toolworld_vocabulary import (
     UNSEEN_TOOLS_WORLD,
     UNSEEN_VALUES_WORLD,
@@ -27,17 +28,6 @@ from experiments.toolworld_vocabulary import (
     World,
 )
 
-CATEGORIES = (
-    "single",
-    "choice",
-    "parallel",
-    "plan",
-    "missing_argument",
-    "irrelevant",
-    "json_output",
-    "safety",
-    "mcp",
-)
 SPLITS = ("train", "validation", "test", "unseen_values", "unseen_tools")
 MCP_SYSTEM = "An MCP server is connected. Call tools/list, then tools/call."
 PLAN_SYSTEM = "Write all calls at once; $1 is the result of call 1."

@@ -19,6 +19,7 @@ import pytest
 
 from conftest import SHARED, environment
 from experiments import models, toolworld
+from experiments.config.categories import CATEGORIES
 from experiments.data import Renderer
 
 ROWS, REPEATS = 4_000, 3
@@ -55,7 +56,7 @@ def generated() -> list[Row]:
             " ".join(draw.choices(words, k=12)).capitalize() + "." for _ in range(count)
         )
 
-    weights = dict.fromkeys(toolworld.CATEGORIES, 1.0)
+    weights = dict.fromkeys(CATEGORIES, 1.0)
     rows: list[Row] = [dict(row) for row in toolworld.rows("train", ROWS, seed=0, weights=weights)]
     for row in rows:
         talk = [{"role": "system", "content": sentences(2)}]

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from experiments import metrics, toolworld
 from experiments.answers import parse
+from experiments.config.categories import CATEGORIES
 from experiments.errors import ConfigError
 from experiments.metrics import Item
 
 NAMES = metrics.names()
 ROWS: list[dict[str, Any]] = [
-    dict(row)
-    for row in toolworld.rows("test", 27, seed=0, weights=dict.fromkeys(toolworld.CATEGORIES, 1.0))
+    dict(row) for row in toolworld.rows("test", 27, seed=0, weights=dict.fromkeys(CATEGORIES, 1.0))
 ]
 
 

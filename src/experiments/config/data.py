@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from experiments.config.categories import CATEGORIES
 from experiments.config.checks import at_least, one_of, share
-from experiments.toolworld import CATEGORIES
 
 SOURCES = ("toolworld", "file", "hub", "mixture")
 FORMATS = (

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra.types import RunMode
-
 from experiments import (
     budget,
     config,
@@ -31,10 +29,8 @@ from experiments.runs import facts, folders, following
 from experiments.runs.attempt import Attempt
 from experiments.runs.folders import Job
 from experiments.runs.following import follow
-from experiments.study import specs
-from experiments.study.reporting import Trial
 
-__all__ = ["Job", "Outcome", "check", "follow", "load_run", "place", "run_one"]
+__all__ = ["Job", "Outcome", "check", "follow", "load_run", "run_one"]
 
 
 # What decides about scores alone: the training stays as it is.
@@ -63,33 +59,6 @@ class Outcome:
             return self.objective
         scores = self.record.scores.get("tuned") or self.record.scores.get("base") or {}
         return [float(scores[name]) for name in self.objectives]
-
-
-def place(hydra: Any) -> Job:
-    """Return where Hydra wants a run and what it is part of, from the config's `hydra` node."""
-    many = hydra.mode == RunMode.MULTIRUN
-    named = any(text.startswith("hydra.run.dir=") for text in hydra.overrides.hydra)
-    folder, sweeper = Path(hydra.runtime.output_dir), hydra.sweeper
-    trial = None
-    if many and sweeper.get("trial") is not None:
-        sweep_dir = Path(hydra.runtime.cwd) / hydra.sweep.dir
-        spec = sweeper.get("pruner")
-        trial = Trial(
-            sweep_dir,
-            int(sweeper.trial),
-            sweeper.get("study_name") or sweep_dir.resolve().name,
-            sweeper.get("storage"),
-            specs.pruner(spec and dict(spec)),
-        )
-    return Job(
-        folder,
-        find_siblings=many or not named,
-        number=hydra.job.num if many else None,
-        overrides=tuple(hydra.overrides.task),
-        objectives=tuple(sweeper.get("objectives") or ()) if many else (),
-        trial=trial,
-        began=budget.process_began(),
-    )
 
 
 def check(run: RunConfig) -> None:

@@ -266,9 +266,10 @@ class Attempt:
 
         run, record = self.run, self.record
         steps = training.plan(run.trainer, len(self.data.train))
-        if self.job.trial is not None and self.job.trial.pruner and not self.data.validation:
+        rule = self.job.stop_rule
+        if rule is not None and rule.pruner_name and not self.data.validation:
             raise ConfigError(
-                f"hydra/sweeper/pruner={self.job.trial.pruner.name} compares validation losses, "
+                f"hydra/sweeper/pruner={rule.pruner_name} compares validation losses, "
                 "and there are no validation rows: set data.validation_rows or "
                 "data.validation_share above 0, or leave the pruner out."
             )
@@ -288,8 +289,7 @@ class Attempt:
         stopped: list[tuple[int, float]] = []
 
         def report_loss(step: int, value: float, rows: Sequence[float]) -> bool:
-            trial = self.job.trial
-            if trial is None or not trial.report(step, value, rows) or step >= steps.steps:
+            if rule is None or not rule.report(step, value, rows) or step >= steps.steps:
                 return False  # at its last step a run is finished
             stopped.append((step, value))
             return True
@@ -306,8 +306,8 @@ class Attempt:
             with planned_memory.watched(record.memory, run, self.data, self.base, model):
                 fit = following.together(task)
         finally:
-            if self.job.trial is not None:
-                self.job.trial.close()
+            if rule is not None:
+                rule.close()
         record.curve = fit.curve
         record.plan["selected_step"] = fit.selected_step
         record.plan["skipped_steps"] = fit.skipped_steps

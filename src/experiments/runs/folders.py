@@ -7,14 +7,33 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from experiments import records
 from experiments.config import RunConfig
 from experiments.errors import RecordError
 from experiments.progress import say
 from experiments.records import Record
-from experiments.study.reporting import Trial
+
+
+class StopRule(Protocol):
+    """What may stop a run before its last step, from the validation losses that it reports."""
+
+    @property
+    def pruner_name(self) -> str | None:
+        """The pruner's name in `hydra/sweeper/pruner`; none = the run is never stopped."""
+
+    def report(self, step: int, value: float, rows: Sequence[float]) -> bool:
+        """Take the validation loss of a step; true = stop the run.
+
+        Args:
+            step: optimiser steps done.
+            value: validation loss, nats per trained token; smaller is better.
+            rows: the same for each validation row, shape (n,).
+        """
+
+    def close(self) -> None:
+        """Release connections; the rule may be used again."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +48,8 @@ class Job:
     overrides: Sequence[str] = ()
     objectives: Sequence[str] = ()
     """The scores that a search wants back; none = the run's own objective."""
-    trial: Trial | None = None
-    """The trial of a search that this run belongs to."""
+    stop_rule: StopRule | None = None
+    """Stops the run early; set for a trial of a search."""
     began: float = field(default_factory=time.time)
     """When the run's budget began, in seconds since the epoch; a sweep has one for all its runs."""
 

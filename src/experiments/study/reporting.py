@@ -28,6 +28,11 @@ class Trial:
     pruner: specs.Pruner | None = None
     _open: Any = field(default=None, init=False, repr=False)
 
+    @property
+    def pruner_name(self) -> str | None:
+        """The name of the pruner that may stop this trial, if there is one."""
+        return None if self.pruner is None else self.pruner.name
+
     def report(self, step: int, value: float, rows: Sequence[float]) -> bool:
         """Store the validation loss of a step and return whether the run is to be stopped.
 

@@ -1,0 +1,13 @@
+"""What a generated row can ask for: the keys of `data.weights`."""
+
+CATEGORIES = (
+    "single",
+    "choice",
+    "parallel",
+    "plan",
+    "missing_argument",
+    "irrelevant",
+    "json_output",
+    "safety",
+    "mcp",
+)
