@@ -29,10 +29,9 @@ def main(cfg: DictConfig) -> float | list[float] | None:
         with nullcontext() if many else unbegun.run(Path(job.runtime.output_dir)):
             run = config.load(cfg)  # typed and checked before torch is imported
             placement.see_one_gpu()
-            from experiments import runs
             from experiments.launching import hydra_job
 
-            return runs.run_one(run, hydra_job.from_hydra(job)).answer
+            return hydra_job.run_one(run, job).answer
 
 
 if __name__ == "__main__":

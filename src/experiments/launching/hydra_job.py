@@ -5,10 +5,16 @@ from typing import Any
 
 from hydra.types import RunMode
 
-from experiments import budget
-from experiments.runs.folders import Job
+from experiments import budget, runs
+from experiments.config import RunConfig
+from experiments.runs import Job, Outcome
 from experiments.study import specs
 from experiments.study.reporting import Trial
+
+
+def run_one(run: RunConfig, hydra: Any) -> Outcome:
+    """Make the run of a job; see `runs.run_one` for what it raises."""
+    return runs.run_one(run, from_hydra(hydra))
 
 
 def from_hydra(hydra: Any) -> Job:
