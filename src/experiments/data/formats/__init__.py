@@ -28,6 +28,7 @@ from experiments.data.formats import (
     when2call,
     xlam,
 )
+from experiments.data.formats.messages import NULLS
 from experiments.data.formats.rejection import MEANINGS, REASONS, Rejected, Row
 from experiments.data.formats.tools import Toolset
 
@@ -35,6 +36,7 @@ __all__ = [
     "CONVERTER_VERSION",
     "FORMATS",
     "MEANINGS",
+    "NULLS",
     "REASONS",
     "Rejected",
     "Row",
@@ -85,10 +87,11 @@ def convert(name: str, raw: Row, row_id: str, left_out: Counter[str] | None = No
         if not flags.row_trained(raw):
             raise Rejected("not_trained", "the row is marked as not to be trained")
         made, toolset = converter(raw)
+        nulls = sum(message.pop(NULLS) for message in made if NULLS in message)
         conversation = turns.finished(made, toolset)
     except RecursionError:
         raise Rejected("too_deep", "a value is nested too deeply to be read") from None
-    counted = _left_out(made)
+    counted = _left_out(made) | ({NULLS: nulls} if nulls else {})
     if left_out is not None and counted:
         left_out.update(counted)
     own_id, source = raw.get("id"), raw.get("source")

@@ -3,6 +3,7 @@
 import re
 from functools import lru_cache
 
+from experiments.data.formats import message_keys
 from experiments.data.formats.rejection import Row
 
 # Of each format: what it reads. What says where a row is from is no training text.
@@ -38,7 +39,7 @@ _ARGUMENTS = re.compile(r'"(?:arguments|parameters)"\s*+:')
 
 
 def unused(layout: str, raw: Row) -> list[str]:
-    """Return the columns that have a value and are not read."""
+    """Return the columns, and the keys of messages, that hold something and are not read."""
     if layout == "glaive_v1":  # the one column of text has any name
         return []
     if layout == "prompt_completion" and raw.get("prompt") is not None:
@@ -46,7 +47,12 @@ def unused(layout: str, raw: Row) -> list[str]:
     else:
         over = ()
     names = [*(name for name in over if name in raw), *_others(layout, tuple(raw))]
-    return [name for name in names if raw[name] not in (None, "", [], {})]
+    whole = [name for name in names if raw[name] not in (None, "", [], {})]
+    return whole + [name for name in message_keys.unused(layout, raw) if _column(name) not in whole]
+
+
+def _column(name: str) -> str:
+    return name.partition("[")[0].partition(".")[0]
 
 
 @lru_cache(maxsize=1024)

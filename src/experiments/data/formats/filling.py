@@ -45,6 +45,13 @@ def removed(value: Any, schema: Any) -> Any:
     }
 
 
+def nulls(value: Any) -> int:
+    """Return how many nulls a value holds."""
+    if isinstance(value, dict | list):
+        return sum(map(nulls, value.values() if isinstance(value, dict) else value))
+    return value is None
+
+
 def _is_label(key: str, schema: Row) -> bool:
     """Return whether null is a value of its own for this key."""
     if key in (schema.get("required") or []):

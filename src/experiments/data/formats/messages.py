@@ -6,16 +6,16 @@ an object or as the text of one; `tools` (or `functions`) as a list or as the te
 as a column of its own. The second is also Alpaca's `instruction`, `input`, `output` and `history`.
 """
 
-import json
 from typing import Any
 
-from experiments.data.formats import calls, filling, flags, parts, tools, turns
+from experiments.data.formats import calls, filling, flags, message_keys, parts, tools, turns
 from experiments.data.formats.rejection import Rejected, Row, excerpt
 from experiments.data.formats.tools import Toolset
 
 ROLES = ("system", "user", "assistant", "tool")
+NULLS = "nulls that a table filled into the arguments of calls"
+"""The key under which a message notes how many were removed, for the counts."""
 _OTHER_ROLES = {"developer": "system", "function": "tool"}
-_THOUGHTS = frozenset(("reasoning_content", "thinking", "reasoning"))
 
 
 def convert(raw: Row) -> tuple[list[Row], Toolset]:
@@ -33,7 +33,7 @@ def listed(raw: Row) -> list[Row]:
     value = turns.column(raw, "messages")
     if isinstance(value, str):
         try:
-            value = json.loads(value)
+            value = message_keys.parsed(value)
         except ValueError as error:
             raise Rejected("malformed_turns", f"{error}: {excerpt(value)}") from None
     if not isinstance(value, list) or not all(isinstance(turn, dict) for turn in value):
@@ -81,9 +81,12 @@ def _assistant(turn: Row, read: parts.Parts, toolset: Toolset) -> Row:
     called = _called(turn, toolset)
     if called and read.calls:
         raise Rejected("malformed_call", "calls in the content and beside it; keep one of them")
+    nulls = sum(call.pop(NULLS) for call in called if NULLS in call)
     message = turns.assistant(read.text, called or list(read.calls))
+    if nulls:
+        message[NULLS] = nulls
     thoughts = {"content": read.thought} if read.thought.strip() else {}
-    for name in _THOUGHTS.intersection(turn):
+    for name in message_keys.THOUGHTS.intersection(turn):
         if turn.get(name) is not None and turns.text(turn[name], name).strip():
             thoughts[name] = turn[name]
     if len(set(thoughts.values())) > 1:
@@ -119,7 +122,8 @@ def _as_object(call: Row, given: Any, toolset: Toolset) -> Row:
             if not filling.is_filled(arguments, schema):
                 return call
             kept = filling.removed(arguments, schema)
-            return call | {"function": call["function"] | {"arguments": kept}}
+            nulls = filling.nulls(arguments) - filling.nulls(kept)
+            return call | {"function": call["function"] | {"arguments": kept}, NULLS: nulls}
     return call
 
 
