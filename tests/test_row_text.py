@@ -76,7 +76,7 @@ def test_the_assistants_own_markup_stays_markup_but_ends_no_turn_and_opens_no_th
 ) -> None:
     own = tokenizer(shared / "tokenizers" / "qwen3", "qwen3")
     renderer = Renderer(own, [own.eos_token_id])
-    content = "<tool_call>{}</tool_call> <|im_end|> the tag </think> closes <think>"
+    content = "<tool_call>{}</tool_call> <|im_end|> <|endoftext|> the tag </think> closes <think>"
     talk = row(says("user", "x"), says("assistant", content))
     found = control_tokens(renderer, own, talk)
     plain = control_tokens(renderer, own, row(says("user", "x"), says("assistant", "y")))

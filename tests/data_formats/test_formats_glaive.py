@@ -179,12 +179,22 @@ def test_a_turn_of_text_and_a_turn_of_calls_are_one_turn() -> None:
     assert last["content"] == "One." and len(last["tool_calls"]) == 2
 
 
-def test_the_end_of_text_marker_leaves_the_text_wherever_it_stands() -> None:
-    row = v2(
-        f"USER: a{END}b", f"ASSISTANT: {CALL}", f"FUNCTION RESPONSE: x{END}", f"ASSISTANT: c{END}d"
-    )
-    assert [m["content"] for m in row["messages"]] == ["ab", "", "x", "cd"]
+def test_the_end_of_text_marker_leaves_a_turn_where_it_ends() -> None:
+    row = v2("USER: a", f"ASSISTANT: {CALL}", f"FUNCTION RESPONSE: x{END}", f"ASSISTANT: c {END}")
+    assert [m["content"] for m in row["messages"]] == ["a", "", "x", "c"]
     assert END not in json.dumps(row)
+
+
+@pytest.mark.parametrize("asked", [f"What does {END} mean", f"What is {END}"])
+def test_an_end_of_text_marker_that_a_turn_quotes_is_text(asked: str) -> None:
+    said = f"The token {END} ends a text."
+    row = v2(f"USER: {asked}", f"ASSISTANT: {said}")
+    assert [m["content"] for m in row["messages"]] == [asked, said]
+
+
+@pytest.mark.parametrize("said", [f"One. {END} Two.", f"One {END}\n\nTwo", f"{END} Two."])
+def test_an_end_of_text_marker_between_sentences_rejects_the_row(said: str) -> None:
+    assert reason("USER: go", f"ASSISTANT: {said}") == "leftover_marker"
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,47 @@ def test_a_tag_inside_an_argument_of_when2call_is_text() -> None:
     assert arguments(convert("when2call", raw, "r")) == ["</TOOLCALL>"]
 
 
+def test_an_end_of_text_marker_that_hermes_quotes_is_text() -> None:
+    end = "<|endoftext|>"
+    said = [("human", f"What is {end}"), ("gpt", f"The token {end} ends a text.{end}")]
+    raw = {"conversations": [{"from": f, "value": v} for f, v in said]}
+    found = [m["content"] for m in convert("hermes", raw, "r")["messages"]]
+    assert found == [f"What is {end}", f"The token {end} ends a text."]
+
+
+def toolace(answer: str) -> Row:
+    said = [{"from": "user", "value": "go"}, {"from": "assistant", "value": answer}]
+    system = f"functions that you can invoke:\n{json.dumps([TOOL])}"
+    return convert("toolace", {"system": system, "conversations": said}, "r")
+
+
+@pytest.mark.parametrize(
+    "said", ['I would write [f(x="a")].', 'Type `[f(x="a")]`', 'With [f(x="a")] one looks it up.']
+)
+def test_a_call_that_a_sentence_of_toolace_mentions_is_text(said: str) -> None:
+    assert toolace(said)["messages"][-1] == {"role": "assistant", "content": said}
+
+
+@pytest.mark.parametrize("lead", ["", "I look.\n", "I look: ", "I look! ", "I write [f(x=1)].\n"])
+def test_a_call_after_a_line_or_a_sentence_of_toolace_is_a_call(lead: str) -> None:
+    assert arguments(toolace(f'{lead}[f(x="a")]')) == ["a"]
+
+
+def test_a_call_at_the_end_of_a_sentence_of_toolace_rejects_the_row() -> None:
+    with pytest.raises(Rejected, match="leftover_marker: a call inside a sentence"):
+        toolace('You may write [f(x="a")]')
+
+
+def test_calls_in_the_texts_of_xlam_and_sharegpt_are_text() -> None:
+    quoted = f"I write [{call('a')}]"
+    raw: Row = {"query": quoted, "answers": f"[{call('b')}]", "tools": json.dumps([TOOL])}
+    row = convert("xlam", raw, "r")
+    assert row["messages"][0]["content"] == quoted and arguments(row) == ["b"]
+    said = [("human", quoted), ("gpt", quoted)]
+    raw = {"conversations": [{"from": f, "value": v} for f, v in said], "tools": [TOOL]}
+    assert [m["content"] for m in convert("sharegpt", raw, "r")["messages"]] == [quoted] * 2
+
+
 def test_brackets_inside_an_argument_of_toolace_are_text() -> None:
     said = [("user", "go"), ("assistant", '[f(x="a)] [f(x=1)]")]')]
     raw = {

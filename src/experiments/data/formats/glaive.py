@@ -27,7 +27,7 @@ END = "<|endoftext|>"
 _CALL = "<functioncall>"
 # A turn begins a line or follows an end of turn.
 _TURN = re.compile(
-    r"(?:^[ \t\r]*|<\|endoftext\|>\s*+)(USER|ASSISTANT|FUNCTION RESPONSE|FUNCTION CALL):",
+    r"(?:^[ \t\r]*|(?<=<\|endoftext\|>)\s*+)(USER|ASSISTANT|FUNCTION RESPONSE|FUNCTION CALL):",
     re.MULTILINE,
 )
 _REPEATED = re.compile(r"^[ \t\r]*ASSISTANT:", re.MULTILINE)
@@ -107,7 +107,7 @@ def lead_in(text: str) -> tuple[str, Toolset]:
     Raises:
         Rejected: malformed_tools and what `tools.of_list` raises.
     """
-    text = text.replace(END, "").strip().removeprefix("SYSTEM:").strip()
+    text = turns.ended(text, END).removeprefix("SYSTEM:").strip()
     if not _LEAD_IN.search(text):
         return text, tools.NONE
     try:
@@ -133,7 +133,7 @@ def conversation(system: str, said: Iterable[tuple[str, str, bool | None]]) -> l
     made: list[Row] = [{"role": "system", "content": system}] if system else []
     for speaker, content, trained in said:
         role = _ROLES.get(speaker)
-        text = content.replace(END, "").strip() if END in content else content.strip()
+        text = content.strip() if role == "user" else turns.ended(content, END)
         if role == "assistant":
             # The speaker's name is now and then repeated inside his turn.
             if unclear := _UNCLEAR.search(text):

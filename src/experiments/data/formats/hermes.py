@@ -33,7 +33,8 @@ def convert(raw: Row) -> tuple[list[Row], Toolset]:
     toolset = tools.read(raw.get("tools"))
     made: list[Row] = []
     for speaker, said, trained in turns.spoken(raw, "conversations"):
-        role, text = _ROLES.get(speaker), said.replace(_END, "")
+        role = _ROLES.get(speaker)
+        text = turns.ended(said, _END) if role == "assistant" else said
         if role is None:
             raise Rejected("unknown_role", f"{speaker!r} is none of {', '.join(_ROLES)}")
         if role == "system":

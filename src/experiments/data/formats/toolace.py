@@ -22,6 +22,8 @@ _RESULT = re.compile(
     r'\{\s*"name"\s*:\s*"(?:[^"\\]|\\.)*+"\s*,\s*"results?"\s*:\s*(.*\S)\s*\}', re.DOTALL
 )
 _OPENING = re.compile(r"""\[([^\[\](){}"'=,\n]+)\(""")
+# What stands before a call that a sentence mentions: no line break, no end of a sentence.
+_IN_SENTENCE = re.compile(r"[^\s.!?:;\])][ \t]*\Z")
 _BETWEEN = re.compile(r"[\s,]*+")
 _ROLES = {"user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant"}
 _UNFIT = re.compile(r"[^a-zA-Z0-9_-]+")
@@ -88,16 +90,18 @@ def assistant(text: str, names: frozenset[str]) -> Row:
 
     Args:
         text: the turn.
-        names: of the offered tools, as written; a bracket that opens with one of them is a call
-            and must read as one, any other that does not read as one is text.
+        names: of the offered tools, as written; a bracket that opens with one of them, and not
+            inside a sentence, is a call and must read as one, any other that does not read as one is text.
 
     Raises:
-        Rejected: malformed_call, text_after_call.
+        Rejected: malformed_call, text_after_call, leftover_marker.
     """
     message = turns.assistant(text.strip())
     content = message["content"]
-    offered = (o.start() for o in _OPENING.finditer(content) if o[1].strip() in names)
-    start = next(offered, None)
+    offered = [o.start() for o in _OPENING.finditer(content) if o[1].strip() in names]
+    start = next((at for at in offered if not _IN_SENTENCE.search(content, 0, at)), None)
+    if start is None and offered:
+        return _quoted(message, offered[0])
     if start is None:
         if any(content.startswith(f"{name}(") for name in names):
             raise Rejected("malformed_call", f"a call without brackets: {excerpt(content)}")
@@ -107,6 +111,18 @@ def assistant(text: str, names: frozenset[str]) -> Row:
     if content[end:].strip():
         raise Rejected("text_after_call", f"after the calls: {excerpt(content[end:].strip())}")
     return message | {"content": content[:start].strip(), "tool_calls": found}
+
+
+def _quoted(message: Row, start: int) -> Row:
+    """Return a turn that mentions calls inside a sentence as the text it is.
+
+    Raises:
+        Rejected: leftover_marker where the text ends with them, as a turn that calls does.
+    """
+    content = message["content"]
+    if content.endswith(")]"):
+        raise Rejected("leftover_marker", f"a call inside a sentence: {excerpt(content[start:])}")
+    return message
 
 
 def _unoffered(message: Row) -> Row:

@@ -15,7 +15,9 @@ from experiments.data.formats.rejection import Rejected, Row, excerpt
 from experiments.data.formats.tools import Signature, Toolset
 
 _MARKERS = re.compile(
-    r"</?(?:functioncall|tool_call|tool_response|TOOLCALL|think)>|<\|(?:endoftext|im_start|im_end)\|>"
+    r"</?(?:functioncall|tool_call|tool_response|TOOLCALL|think)>|<\|im_(?:start|end)\|>"
+    # Of a turn that ended; inside a sentence it is quoted.
+    r"|(?:\A\s*+|[.!?][\"')]?[ \t]*+)<\|endoftext\|>|<\|endoftext\|>(?=[ \t\r]*+(?:\n|\Z))"
 )
 _WORDS = "FUNCTION RESPONSE:"
 
@@ -29,6 +31,14 @@ def text(value: Any, what: str) -> str:
     if not isinstance(value, str):
         raise Rejected("not_text", f"{what} is {excerpt(value)}")
     return value
+
+
+def ended(said: str, mark: str) -> str:
+    """Return the text of a turn without the marks of its end."""
+    said = said.strip()
+    while said.endswith(mark):
+        said = said.removesuffix(mark).rstrip()
+    return said
 
 
 def column(raw: Row, *names: str) -> Any:
