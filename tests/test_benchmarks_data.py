@@ -333,7 +333,9 @@ def test_a_training_mixture_with_rows_of_a_benchmark_is_refused(tmp_path: Path) 
     assert len(build(*given, *named("bfcl_simple_python", path=place)).train) == 15
 
 
-def test_rows_without_room_for_an_answer_are_dropped_and_counted_apart(tmp_path: Path) -> None:
+def test_rows_without_room_for_an_answer_count_as_unanswered_and_are_counted_apart(
+    tmp_path: Path,
+) -> None:
     place = folder(tmp_path, 3)
     long = question(1, "Draw " + "a square " * 600)
     write(place / "BFCL_v4_simple_python.json", [question(0), long, question(2)])
@@ -343,6 +345,14 @@ def test_rows_without_room_for_an_answer_are_dropped_and_counted_apart(tmp_path:
     assert facts["rows"] == {"bfcl_simple_python": 2}
     assert facts["too_long"] == {"bfcl_simple_python": 1}
     assert "bfcl_simple_python" not in built.counts["too_long"]
+    assert [e.row["id"] for e in built.splits["bfcl_simple_python"]] == [
+        "simple_python_0",
+        "simple_python_2",
+    ]
+    [lost] = built.evaluated.unanswered("bfcl_simple_python", None)
+    assert (lost["id"], lost["unheld"]) == ("simple_python_1", "too long")
+    assert built.counts["unheld"]["bfcl_simple_python"] == {"too long": 1}
+    assert built.evaluated.rows("bfcl_simple_python", None)["rows"] == 3
     with pytest.raises(DataError, match="none of its 3 rows leaves room for an answer"):
         build(*more, "eval.max_new_tokens=1000")
 

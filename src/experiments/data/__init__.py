@@ -163,7 +163,7 @@ def build(
         asked = asking.ask(run, renderer, documents, positions)
         asking.refuse_training_on(asked, splits["train"])
         proof = round_trip.prove(
-            {name: [e.row for e in rows] for name, rows in asked.splits.items()},
+            {s: [e.row for e in rows if e.ids] for s, rows in asked.splits.items()},
             renderer,
             spec.max_reject_share,
         )

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from experiments.config import EvalConfig, RunConfig
-from experiments.data import benchmarks, guard, tally
+from experiments.data import benchmarks, evaluation_rows, guard, tally
 from experiments.data.benchmarks import Benchmark
+from experiments.data.encoding import TOO_LONG
 from experiments.data.formats import bfcl
 from experiments.data.rendering import Encoded, Renderer
 from experiments.data.tally import Tally
@@ -31,9 +32,11 @@ class Asked:
     """What the benchmarks of a run ask."""
 
     splits: dict[str, list[Encoded]] = field(default_factory=dict)
-    """Split -> rows, in the order of `eval.benchmarks` and of the files."""
+    """Split -> rows, in the order of `eval.benchmarks` and of the files; also those that the model
+    cannot hold, without tokens (see `evaluation_rows`)."""
     facts: dict[str, Any] = field(default_factory=dict)
-    """Benchmark -> rows, too_long, template_refused by split, rejected, examples, files, commit."""
+    """Benchmark -> rows that are answered, too_long, template_refused by split, rejected,
+    examples, files, commit."""
 
 
 def answer_budget(rows: Iterable[Encoded], spec: EvalConfig, *, thinks: bool) -> int:
@@ -87,18 +90,19 @@ def ask(run: RunConfig, renderer: Renderer, documents: Renderer, positions: int)
     raw = run.data.tools_form == "bfcl_raw"
     for name in run.eval.benchmarks:
         found = read(run, name)
-        too_long, left = {}, {}
+        too_long, kept, left = {}, {}, {}
         for split, rows in found.splits.items():
             shown = documents if raw and name.startswith("bfcl_") else renderer
             left[split] = Tally()
             encoded = _encoded(rows, shown, left[split], as_documents=shown is documents)
-            asked.splits[split] = _with_room(encoded, run.eval.max_new_tokens, positions)
-            too_long[split] = len(encoded) - len(asked.splits[split])
+            held = _with_room(encoded, run.eval.max_new_tokens, positions)
+            asked.splits[split] = _all(rows, encoded, held)
+            too_long[split] = len(encoded) - len(held)
+            kept[split] = len(held)
         counted = tally.facts(left, found.rows, found.examples)
         where, key = f"eval.benchmarks={name}", "data.max_reject_share"
         if stops := tally.too_many_refused(counted, run.data.max_reject_share, where, key):
             raise DataError(stops)
-        kept = {split: len(asked.splits[split]) for split in found.splits}
         if not any(kept.values()):
             raise DataError(
                 f"eval.benchmarks={name}: none of its {len(found.rows)} rows leaves room for an "
@@ -160,6 +164,17 @@ def _with_room(rows: list[Encoded], configured: int | None, positions: int) -> l
     whole = [e for e in rows if len(e.ids) <= positions]
     room = _room(whole, configured)
     return [e for e in whole if len(e.asked_ids(own=True)) + room <= positions]
+
+
+def _all(rows: list[Row], encoded: list[Encoded], held: list[Encoded]) -> list[Encoded]:
+    """Return every row in its order, without tokens where the model cannot hold it."""
+    rendered = {id(e.row) for e in encoded}
+    whole = {id(e.row): e for e in held}
+    return [
+        whole.get(id(row))
+        or evaluation_rows.unheld(row, TOO_LONG if id(row) in rendered else tally.REFUSED)
+        for row in rows
+    ]
 
 
 def _facts(found: Benchmark) -> dict[str, Any]:

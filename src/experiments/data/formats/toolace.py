@@ -91,7 +91,7 @@ def assistant(text: str, names: frozenset[str]) -> Row:
     Args:
         text: the turn.
         names: of the offered tools, as written; a bracket that opens with one of them, and not
-            inside a sentence, is a call and must read as one, any other that does not read as one is text.
+            inside a sentence, is a call and must read as one; any other that does not is text.
 
     Raises:
         Rejected: malformed_call, text_after_call, leftover_marker.
