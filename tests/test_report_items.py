@@ -31,10 +31,18 @@ def item(row: int, exact: float, *, model: str = "tuned", split: str = "test") -
     }
 
 
-def put(folder: Path, items: list[Any], *, data: str = "da7a", status: str = "finished") -> Path:
+def put(
+    folder: Path,
+    items: list[Any],
+    *,
+    data: str = "da7a",
+    status: str = "finished",
+    more: Any = None,
+) -> Path:
     folder.mkdir(parents=True)
     tree = {"schema_version": 1, "run_id": folder.name, "status": status, "overrides": ["seed=1"]}
     tree["identity"] = {"data_fingerprint": data}
+    tree |= more or {}
     (folder / "run.json").write_text(json.dumps(tree), encoding="utf-8")
     if items:
         lines = "".join(json.dumps(entry) + "\n" for entry in items)
@@ -49,6 +57,18 @@ def run(folder: Path, exact: str, **given: Any) -> Path:
 
 def cells(text: str, score: str) -> list[str]:
     return next(line.split() for line in text.splitlines() if line.split()[:1] == [score])
+
+
+def test_the_mode_of_thinking_and_the_form_of_calls_are_named(tmp_path: Path) -> None:
+    asked = {"thinking": "off", "switch": "enable_thinking", "given": "enable_thinking=false"}
+    scored: Any = {"evaluation": {"tuned": {"asked": asked}}}
+    scored["data"] = {"call_form": {"name": "json", "example": '{"name": "f"}'}}
+    older: Any = {"evaluation": {"tuned": {"rows": 3}}, "data": {}}
+    a, b = run(tmp_path / "a", "110", more=scored), run(tmp_path / "b", "100", more=older)
+    text = report.items.describe(report.items.join(a, b), 300)
+    shown = 'thinking in answers: off (enable_thinking=false); calls are written as json: {"name"'
+    assert f"A: {shown}" in text
+    assert "B: thinking in answers: as_data (no mode is recorded); calls are written as" in text
 
 
 def test_items_are_counted_by_who_solves_them_with_mcnemars_p(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from experiments import report
 from experiments.explain.comparison import Explained, Side
 from experiments.explain.outcome import Curve, Score
 from experiments.explain.trees import ABSENT, Part, Row
+from experiments.report import answering
 from experiments.report.scores import COLUMNS
 from experiments.report.sentences import counted
 from experiments.report.tables import cell_text
@@ -24,6 +25,8 @@ def show(found: Explained, console: Console | None = None) -> None:
     to = console or Console(width=report.line_width(), highlight=False, markup=False, emoji=False)
     for name, side in (("A", found.a), ("B", found.b)):
         to.print(f"{name}: {_describe(side)}")
+        if how := answering.of_run(side.run.record, side.kind):
+            to.print(f"{name}: {how}")
     for part in found.parts:
         _show_part(part, to)
     _show_scores(found, to)

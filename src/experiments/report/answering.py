@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from experiments.answers import forms
 from experiments.records import Record
 
 _MANY = 0.01
@@ -42,6 +43,25 @@ def write(finished: Sequence[Record]) -> Iterator[str]:
             f"and are scored as they stand: raise eval.max_new_tokens above {longest:,}, or look "
             "at those answers."
         )
+
+
+def of_run(record: Record, kind: str) -> str | None:
+    """Return the line on how the answers of one model of a run were asked for and are read.
+
+    None where it gave no answers.
+    """
+    facts = record.evaluation.get(kind)
+    if not facts:
+        return None
+    way = _way(facts["asked"]) if "asked" in facts else "as_data (no mode is recorded)"
+    return f"thinking in answers: {way}; {forms.said(_form(record))}"
+
+
+def _form(record: Record) -> dict[str, Any] | None:
+    """Return the form of calls that a record holds; one without the key is older than forms."""
+    if "call_form" in record.data:
+        return record.data["call_form"] or None
+    return forms.HERMES_TAGS.facts()
 
 
 def _asked(every: Sequence[dict[str, Any]]) -> str:

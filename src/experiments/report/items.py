@@ -16,7 +16,7 @@ from typing import Any
 from experiments import records, statistics
 from experiments.errors import RecordError
 from experiments.records import Record
-from experiments.report import archive, tables
+from experiments.report import answering, archive, tables
 from experiments.report.scores import Kind, direction
 
 _READING = (
@@ -195,6 +195,8 @@ def _facts(joined: Join) -> Iterator[str]:
         words = " ".join(side.record.overrides)
         run = f"run {side.record.run_id}{status}" + (f"; {words}" if words else "")
         yield f"{name}: {side.kind} model of {side.path} ({run})"
+        if how := answering.of_run(side.record, side.kind):
+            yield f"{name}: {how}"
     yield f"{len(joined.shared):,} items are in both runs."
     for name, side, other in (("A", joined.a, joined.b), ("B", joined.b, joined.a)):
         alone = [key for key in side.items if key not in other.items]
