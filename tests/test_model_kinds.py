@@ -124,7 +124,7 @@ def test_a_plan_reads_nested_and_older_configs(make: Any, layers_: int, tmp_path
 @pytest.mark.parametrize("name", ["Mamba", "Mamba2"])
 def test_models_that_carry_a_state_are_refused_by_what_they_are(name: str) -> None:
     with pytest.raises(ConfigError, match="has no attention"):
-        shape.refuse_states(getattr(transformers, f"{name}Config")())
+        shape.refuse_other_kinds(getattr(transformers, f"{name}Config")())
 
 
 def test_wrong_targets_are_refused_from_the_headers_of_the_weight_files(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def keep(pool: Pool, places: list[int]) -> Any:
     import torch
 
     kept = torch.tensor(places, device=pool.mask_BL.device)
-    pool.cache.batch_select_indices(kept)
+    pool.cache.reorder_cache(kept)  # unlike batch_select_indices, states of other kinds have it too
     pool.mask_BL, pool.position_B1 = pool.mask_BL[kept], pool.position_B1[kept]
     pool.indices = [pool.indices[place] for place in places]
     return kept

@@ -17,7 +17,7 @@ from urllib.parse import urlparse
 
 from experiments.config import ModelConfig, RunConfig, chat_templates
 from experiments.errors import ConfigError, did_you_mean
-from experiments.models import shape, weights
+from experiments.models import behaviour, shape, weights
 from experiments.models.layers import refuse_wrong_targets
 from experiments.models.precision import Precision, choose_precision
 
@@ -84,12 +84,13 @@ def load(run: RunConfig, precision: Precision) -> Base:
     spec = run.model
     folder, commit = find(spec)
     _silence_transformers()
-    model = weights.read(run, folder, precision)
+    model, precision = weights.read(run, folder, precision)
     tokenizer, notes = _load_tokenizer(spec, folder)
     shape.refuse_ids_beyond_embedding(model, tokenizer)
     model.to(precision.device).eval()
     if precision.name == "fp16":
         weights.refuse_overflow(model, tokenizer)
+    behaviour.refuse_unscorable(model, tokenizer)
     model.config.use_cache = True
     base = Base(
         model=model,

@@ -99,6 +99,37 @@ def choose_precision(run: RunConfig) -> Precision:
     )
 
 
+def with_kernels_of(precision: Precision, run: RunConfig, described: Any) -> Precision:
+    """Return how a run computes with a model, which may not know all kernels of attention.
+
+    `eager` takes the place of a default that the model does not know; one that was asked for is
+    refused.
+
+    Args:
+        precision: what the machine and the run's config say.
+        run: the run.
+        described: the model's config of transformers, or None where it cannot be read.
+
+    Raises:
+        ConfigError: the model does not know `trainer.attention`.
+    """
+    from transformers import AutoModelForCausalLM
+
+    made_by = AutoModelForCausalLM._model_mapping.get(type(described), None)
+    wanted = precision.attention
+    known = {"sdpa": "_supports_sdpa", "flash_attention_2": "_supports_flash_attn"}
+    if made_by is None or wanted not in known or getattr(made_by, known[wanted], True):
+        return precision
+    if not run.resolved_from["trainer.attention"].startswith("hardware="):
+        raise ConfigError(
+            f"trainer.attention={wanted}: transformers has no such kernels for models of type "
+            f"'{described.model_type}'; use trainer.attention=eager, or leave it out."
+        )
+    why = f"transformers has no {wanted} kernels for models of type '{described.model_type}'"
+    reasons = precision.reasons | {"attention": why}
+    return dataclasses.replace(precision, attention="eager", reasons=reasons)
+
+
 def _refuse_missing_libraries(run: RunConfig) -> None:
     """Say before anything heavy is imported which library a choice would need."""
     wanted = [

@@ -9,6 +9,7 @@ POSITIONS = (
     *("max_seq_len", "seq_length"),
 )
 _NO_LIMIT = 2048
+_WITHOUT_ATTENTION = ("rwkv", "xlstm")
 
 
 def positions(config: Any, notes: list[str]) -> int:
@@ -53,16 +54,39 @@ def refuse_ids_beyond_embedding(model: Any, tokenizer: Any) -> None:
         )
 
 
-def refuse_states(config: Any) -> None:
-    """Refuse models without attention, whose answers cannot be continued from keys and values.
+def refuse_other_kinds(config: Any) -> None:
+    """Refuse models that read two texts, and models without attention.
+
+    Args:
+        config: the model's config of transformers.
 
     Raises:
         ConfigError: naming the kind of model.
     """
     text = config.get_text_config()
-    if getattr(text, "num_attention_heads", None) is None or "mamba" in text.model_type:
+    attends = getattr(text, "num_attention_heads", None) is not None
+    refuse_kind(text.model_type, attends=attends, reads_two=bool(config.is_encoder_decoder))
+
+
+def refuse_kind(model_type: str, *, attends: bool = True, reads_two: bool = False) -> None:
+    """Refuse a type of model whose losses or answers would mean nothing here.
+
+    Args:
+        model_type: as config.json names it.
+        attends: whether the config has heads of attention, as far as it was read.
+        reads_two: whether it is an encoder with a decoder.
+
+    Raises:
+        ConfigError: naming the type.
+    """
+    if reads_two:
         raise ConfigError(
-            f"model type '{text.model_type}' has no attention (or carries a state beside it), "
-            "and its answers cannot be scored in batches here: choose a model with attention "
-            "layers in model.hub_id or model.path."
+            f"model type '{model_type}' is an encoder with a decoder, and what is trained and "
+            "scored here is one text that is continued: choose a causal language model in "
+            "model.hub_id or model.path."
+        )
+    if not attends or "mamba" in model_type or model_type in _WITHOUT_ATTENTION:
+        raise ConfigError(
+            f"model type '{model_type}' has no attention, and its answers cannot be scored in "
+            "batches here: choose a model with attention layers in model.hub_id or model.path."
         )

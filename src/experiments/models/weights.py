@@ -14,11 +14,11 @@ from typing import Any
 from experiments.config import RunConfig
 from experiments.errors import ConfigError
 from experiments.models import shape
-from experiments.models.precision import Precision
+from experiments.models.precision import Precision, with_kernels_of
 
 
-def read(run: RunConfig, folder: Path, precision: Precision) -> Any:
-    """Return the causal language model of a folder.
+def read(run: RunConfig, folder: Path, precision: Precision) -> tuple[Any, Precision]:
+    """Return the causal language model of a folder, and how it computes.
 
     Raises:
         ConfigError: the folder's weights cannot be read, or not in the wanted form.
@@ -31,7 +31,10 @@ def read(run: RunConfig, folder: Path, precision: Precision) -> Any:
             "loaded and are refused; convert the weights to safetensors."
         )
     _refuse_quantized_files(folder)
-    _refuse_states(run, folder)
+    described = _described(run, folder)
+    if described is not None:
+        shape.refuse_other_kinds(described)
+    precision = with_kernels_of(precision, run, described)
     dtype = _dtype(run, precision)
     options = {} if precision.quantization is None else _four_bits(dtype, precision.device)
     try:
@@ -50,19 +53,19 @@ def read(run: RunConfig, folder: Path, precision: Precision) -> Any:
         ) from error
     if precision.quantization is not None:
         _keep_gradients_on_a_cpu(model)
-    return model
+    return model, precision
 
 
-def _refuse_states(run: RunConfig, folder: Path) -> None:
+def _described(run: RunConfig, folder: Path) -> Any:
+    """Return the model's config; None where loading the model will say what is wrong with it."""
     from transformers import AutoConfig
 
     try:
-        config = AutoConfig.from_pretrained(
+        return AutoConfig.from_pretrained(
             folder, trust_remote_code=run.model.trust_remote_code, local_files_only=True
         )
     except (ValueError, OSError, KeyError):
-        return  # reading the model says what is wrong with it
-    shape.refuse_states(config)
+        return None
 
 
 def refuse_overflow(model: Any, tokenizer: Any) -> None:

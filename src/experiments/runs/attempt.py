@@ -88,7 +88,7 @@ class Attempt:
             "data_fingerprint": self.data.fingerprint,
             "base_sha256": self.base.sha256,
             "adapter_sha256": adapters.fingerprint(run.model.adapter),
-            **precision.computes_in,
+            **self.base.precision.computes_in,
             **reuse.code(run),
             "libraries": provenance.libraries(),
         }
@@ -178,8 +178,8 @@ class Attempt:
                 "modules": attached.modules,
             }
             facts.print_adapter(record.adapter, base.parameters)
-            if run.lora.method != "none" and (without := adapters.left_out(model)):
-                say(f"  no adapter on {', '.join(without)} (adapted only when named)")
+            if run.lora.method != "none":
+                facts.print_left_out(attached.idle, adapters.left_out(model))
             self._train(model)
             record.adapter |= spectra.of_trained(model)
         elif run.model.adapter is not None:

@@ -1,6 +1,7 @@
 """What a run prints before it trains: every derived value with its reason."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,14 @@ def print_adapter(adapter: dict[str, Any], parameters: int) -> None:
     trained = adapter["trainable_parameters"]
     found = ", ".join(f"{name} x {n}" for name, n in adapter["modules"].items()) or "all"
     say(f"  trainable = {trained:,} parameters ({trained / parameters:.2%}): {found}")
+
+
+def print_left_out(idle: Sequence[str], experts: Sequence[str]) -> None:
+    """Print which layers got no adapter, and why."""
+    if idle:
+        say(f"  no adapter on {', '.join(idle)} (the model reads their weights past an adapter)")
+    if experts:
+        say(f"  no adapter on {', '.join(experts)} (adapted only when named)")
 
 
 def rows_per_step(run: RunConfig) -> str:

@@ -120,7 +120,8 @@ def _base_key(run: RunConfig, precision: Precision) -> Any:
     template = run.model.chat_template
     files = sorted(path for path in folder.iterdir() if path.is_file())
     files += [Path(template).expanduser()] if template else []
-    return described, [_stamp(path) for path in files], precision.computes_in
+    wanted = precision.computes_in, run.resolved_from["trainer.attention"]
+    return described, [_stamp(path) for path in files], wanted
 
 
 def _stamp(path: Path) -> tuple[str, int, int]:

@@ -12,17 +12,26 @@ from pathlib import Path
 from typing import Any
 
 from experiments import disk
+from experiments.adapters import targets
+from experiments.adapters.targets import check_targets, left_out
 from experiments.config import LoraConfig, RunConfig
 from experiments.errors import AdapterError, ConfigError, did_you_mean
+
+__all__ = [
+    "Attached",
+    "adapted_modules",
+    "attach",
+    "check_extra",
+    "check_targets",
+    "fingerprint",
+    "left_out",
+    "load",
+    "save",
+]
 
 # Fields of peft.LoraConfig that this project's own keys set.
 _OWNED = {"r", "lora_alpha", "lora_dropout", "target_modules", "use_dora", "use_rslora"}
 _OWNED |= {"init_lora_weights", "task_type", "fan_in_fan_out"}
-# Names that PEFT 0.21 (`_MOE_TARGET_MODULE_MAPPING`) takes for a model's stacked experts, also when
-# a dense layer or a shared expert has them: it would adapt all experts, at twice the rank.
-_TAKEN_FOR_EXPERTS = frozenset({"gate", "w1", "w2", "w3", "gate_proj", "up_proj", "down_proj"})
-# Last parts of the names of layers that choose experts.
-_ROUTERS = frozenset({"gate", "router", "shared_expert_gate"})
 
 
 @dataclass(frozen=True)
@@ -33,6 +42,8 @@ class Attached:
     trainable_parameters: int
     modules: dict[str, int]
     """Module name (last part) -> how many of them got an adapter; empty for full fine-tuning."""
+    idle: tuple[str, ...] = ()
+    """Names (last part) of layers that `all-linear` left out: an adapter would not be trained."""
 
 
 def check_extra(lora: LoraConfig) -> None:
@@ -64,6 +75,7 @@ def attach(run: RunConfig, model: Any) -> Attached:
     from transformers import set_seed
 
     set_seed(run.seed)
+    idle: set[str] = set()
     if run.model.adapter is not None:
         attached = load(run.model.adapter, model, trainable=True)
         _check_same_shape(run, attached)
@@ -71,11 +83,13 @@ def attach(run: RunConfig, model: Any) -> Attached:
         model.requires_grad_(True)
         attached = model
     else:
+        if run.lora.target_modules == "all-linear":
+            idle = {name.rpartition(".")[2] for name in targets.idle_layers(model)}
         attached = _new_adapter(run.lora, model)
     _refuse_adapter_on_head(attached)
     _train_in_fp32(attached)
     trainable = sum(p.numel() for p in attached.parameters() if p.requires_grad)
-    return Attached(attached, trainable, adapted_modules(attached))
+    return Attached(attached, trainable, adapted_modules(attached), tuple(sorted(idle)))
 
 
 def _train_in_fp32(model: Any) -> None:
@@ -109,16 +123,15 @@ def _new_adapter(lora: LoraConfig, model: Any) -> Any:
 
     assert lora.r is not None and lora.alpha is not None, "config.load resolves both"
     check_targets(lora, model)
-    targets = lora.target_modules
-    linear = _all_linear(model)
-    if targets == "all-linear" and (_stacked_experts(model) or len(linear) < _every_linear(model)):
-        targets = linear
+    names = lora.target_modules
+    if names == "all-linear":
+        names = targets.all_linear(model)
     config = peft.LoraConfig(
         task_type="CAUSAL_LM",
         r=lora.r,
         lora_alpha=int(lora.alpha) if lora.alpha == int(lora.alpha) else lora.alpha,
         lora_dropout=lora.dropout,
-        target_modules=targets,
+        target_modules=names,
         fan_in_fan_out=_has_transposed(model),
         use_dora=lora.use_dora,
         use_rslora=lora.use_rslora,
@@ -130,116 +143,6 @@ def _new_adapter(lora: LoraConfig, model: Any) -> Any:
     except ValueError as error:
         text = str(error).splitlines()[0]
         raise AdapterError(f"lora: PEFT refuses this adapter on this model: {text}") from error
-
-
-def check_targets(lora: LoraConfig, model: Any) -> None:
-    """Every single name must match; a partial match is the silent failure this prevents.
-
-    Raises:
-        AdapterError: a name matches no linear layer of the part that reads text.
-    """
-    if lora.method == "none":
-        return
-    linear = _linear_layers(model)
-    if not _adaptable(linear):
-        raise AdapterError("lora: this model has no linear layer that could be adapted.")
-    if lora.target_modules == "all-linear":
-        return
-    stacked = bool(_stacked_experts(model))
-    if stacked:
-        linear = [n for n in linear if n.rpartition(".")[2] not in _TAKEN_FOR_EXPERTS]
-    head = model.get_output_embeddings()
-    names = [*linear, *(n for n, m in model.named_modules() if m is head)]
-    for target in lora.target_modules:
-        if not any(name == target or name.endswith("." + target) for name in names):
-            leaves = sorted({name.rpartition(".")[2] for name in linear})
-            raise AdapterError(
-                f"lora.target_modules: '{target}' matches no linear layer of this model"
-                f"{' that can be told from its experts' if stacked else ''}, so the "
-                f"run would train fewer modules than it says; {did_you_mean(target, leaves)}"
-                f"{_about_experts(model)}."
-            )
-
-
-def _linear_layers(model: Any) -> list[str]:
-    """Return the linear layers that text passes through, without the head."""
-    import torch
-    from transformers.pytorch_utils import Conv1D
-
-    text, head = _text_part(model), model.get_output_embeddings()
-    inside = {id(module) for module in text.modules()}
-    return [
-        name
-        for name, module in model.named_modules()
-        if isinstance(module, (torch.nn.Linear, Conv1D))
-        and id(module) in inside
-        and module is not head
-    ]
-
-
-def _text_part(model: Any) -> Any:
-    """Return the decoder of a model of several parts; the model itself where it has one part."""
-    if model.config.get_text_config() is model.config:
-        return model
-    return model.get_decoder()
-
-
-def _adaptable(linear: list[str]) -> list[str]:
-    """Leave out experts and routers, which are adapted only when they are named."""
-    return [n for n in linear if not set(n.split(".")) & {"experts", *_ROUTERS}]
-
-
-def _every_linear(model: Any) -> int:
-    """Count all linear layers but the head, those of other parts than the text's too."""
-    import torch
-    from transformers.pytorch_utils import Conv1D
-
-    layers = {id(m) for m in model.modules() if isinstance(m, (torch.nn.Linear, Conv1D))}
-    return len(layers - {id(model.get_output_embeddings())})
-
-
-def _all_linear(model: Any) -> list[str]:
-    """Return the full names that `all-linear` stands for.
-
-    In a model of stacked experts these are the attention's: PEFT cannot tell the others by name.
-    """
-    names = _adaptable(_linear_layers(model))
-    if not _stacked_experts(model):
-        return names
-    return [name for name in names if name.rpartition(".")[2] not in _TAKEN_FOR_EXPERTS]
-
-
-def _stacked_experts(model: Any) -> list[str]:
-    """Return the ends of the names of expert weights that are stacked in one parameter."""
-    found = (n for n, p in model.named_parameters() if p.dim() == 3 and "experts" in n.split("."))
-    return sorted({".".join(name.split(".")[-3:]) for name in found})
-
-
-def _about_experts(model: Any) -> str:
-    stacked = _stacked_experts(model)
-    if not stacked:
-        return ""
-    return (
-        "; its experts are stacked parameters, which are adapted by "
-        f"lora.extra.target_parameters=[{','.join(stacked)}]"
-    )
-
-
-def left_out(model: Any) -> list[str]:
-    """Return what of a model with experts got no adapter, for people."""
-    routers = {
-        n.rpartition(".")[2] for n, _ in model.named_modules() if n.rpartition(".")[2] in _ROUTERS
-    }
-    names = {n for n, _ in model.named_modules() if n.rpartition(".")[2] == "experts"}
-    adapted = [n.split(".") for n, m in model.named_modules() if hasattr(m, "lora_A")]
-    if not names or any("experts" in parts for parts in adapted):
-        return []
-    dense = {
-        n.rpartition(".")[2]
-        for n in _linear_layers(model.get_base_model())
-        if n.rpartition(".")[2] in _TAKEN_FOR_EXPERTS - _ROUTERS
-    }
-    return ["experts", *sorted(routers | dense)]
 
 
 def _has_transposed(model: Any) -> bool:

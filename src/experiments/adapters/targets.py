@@ -1,0 +1,189 @@
+"""Names of target modules -> the layers of a model that can be adapted and are trained.
+
+Left out of `all-linear` are experts, their routers, the parts of a model that text does not pass
+through, and layers whose weight the model reads without calling them: an adapter on those would
+never be trained.
+"""
+
+from typing import Any
+
+from experiments.config import LoraConfig
+from experiments.errors import AdapterError, did_you_mean
+
+# Names that PEFT 0.21 (`_MOE_TARGET_MODULE_MAPPING`) takes for a model's stacked experts, also when
+# a dense layer or a shared expert has them: it would adapt all experts, at twice the rank.
+_TAKEN_FOR_EXPERTS = frozenset({"gate", "w1", "w2", "w3", "gate_proj", "up_proj", "down_proj"})
+# Last parts of the names of layers that choose experts.
+_ROUTERS = frozenset({"gate", "router", "shared_expert_gate"})
+# Tokens of the pass that shows which layers are called.
+_TOKENS = 8
+
+
+def check_targets(lora: LoraConfig, model: Any) -> None:
+    """Every single name must match; a partial match is the silent failure this prevents.
+
+    Raises:
+        AdapterError: a name matches no linear layer of the part that reads text.
+    """
+    if lora.method == "none":
+        return
+    idle = idle_layers(model)
+    linear = [name for name in _linear_layers(model) if name not in idle]
+    if not _adaptable(linear):
+        raise AdapterError("lora: this model has no linear layer that could be adapted.")
+    if lora.target_modules == "all-linear":
+        return
+    stacked = bool(_stacked_experts(model))
+    if stacked:
+        linear = [n for n in linear if n.rpartition(".")[2] not in _TAKEN_FOR_EXPERTS]
+    head = model.get_output_embeddings()
+    names = [*linear, *(n for n, m in model.named_modules() if m is head)]
+    for target in lora.target_modules:
+        leaves = sorted({name.rpartition(".")[2] for name in linear})
+        if passed := [name for name in sorted(idle) if _ends(name, target)]:
+            raise AdapterError(
+                f"lora.target_modules: '{target}' names {passed[0]}, whose weight this model reads "
+                "without calling the layer, so an adapter on it would not be trained; "
+                f"allowed: {', '.join(leaves)}."
+            )
+        if not any(_ends(name, target) for name in names):
+            raise AdapterError(
+                f"lora.target_modules: '{target}' matches no linear layer of this model"
+                f"{' that can be told from its experts' if stacked else ''}, so the "
+                f"run would train fewer modules than it says; {did_you_mean(target, leaves)}"
+                f"{_about_experts(model)}."
+            )
+
+
+def _ends(name: str, target: str) -> bool:
+    return name == target or name.endswith("." + target)
+
+
+def _linear_layers(model: Any) -> list[str]:
+    """Return the linear layers that text passes through, without the head."""
+    import torch
+    from transformers.pytorch_utils import Conv1D
+
+    text, head = _text_part(model), model.get_output_embeddings()
+    inside = {id(module) for module in text.modules()}
+    return [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, (torch.nn.Linear, Conv1D))
+        and id(module) in inside
+        and module is not head
+    ]
+
+
+def _text_part(model: Any) -> Any:
+    """Return the decoder of a model of several parts; the model itself where it has one part."""
+    if model.config.get_text_config() is model.config:
+        return model
+    return model.get_decoder()
+
+
+def _adaptable(linear: list[str]) -> list[str]:
+    """Leave out experts and routers, which are adapted only when they are named."""
+    return [n for n in linear if not set(n.split(".")) & {"experts", *_ROUTERS}]
+
+
+def _every_linear(model: Any) -> int:
+    """Count all linear layers but the head, those of other parts than the text's too."""
+    import torch
+    from transformers.pytorch_utils import Conv1D
+
+    layers = {id(m) for m in model.modules() if isinstance(m, (torch.nn.Linear, Conv1D))}
+    return len(layers - {id(model.get_output_embeddings())})
+
+
+def all_linear(model: Any) -> list[str] | str:
+    """Return what `all-linear` stands for: full names, or PEFT's word where it means the same.
+
+    In a model of stacked experts these are the attention's: PEFT cannot tell the others by name.
+    """
+    idle = idle_layers(model)
+    names = [name for name in _adaptable(_linear_layers(model)) if name not in idle]
+    if _stacked_experts(model):
+        return [name for name in names if name.rpartition(".")[2] not in _TAKEN_FOR_EXPERTS]
+    return names if len(names) < _every_linear(model) else "all-linear"
+
+
+def idle_layers(model: Any) -> set[str]:
+    """Return the linear layers whose adapter would have no part in a training pass.
+
+    The layers behind a state-space model's scan are among them on every device, as its kernels on
+    GPUs read their weights; else a layer is idle if no layer of its kind is called.
+    """
+    linear, called = _linear_layers(model), _called(model)
+    kinds = {name: _kind(model, name) for name in linear}
+    used = {kinds[name] for name in linear if name in called}
+    return {n for n in linear if kinds[n] not in used or _is_behind_a_scan(model, n)}
+
+
+def _kind(model: Any, name: str) -> tuple[type, str]:
+    """Return the class of the module that holds a layer, and what it calls the layer."""
+    parent, _, leaf = name.rpartition(".")
+    return type(model.get_submodule(parent)), leaf
+
+
+def _is_behind_a_scan(model: Any, name: str) -> bool:
+    parent, _, leaf = name.rpartition(".")
+    holder = model.get_submodule(parent)
+    return leaf == "out_proj" and hasattr(holder, "A_log") and hasattr(holder, "D")
+
+
+def _called(model: Any) -> set[str]:
+    """Return the linear layers that a training pass over a few tokens calls."""
+    import torch
+
+    called: set[str] = set()
+    handles = [
+        model.get_submodule(name).register_forward_pre_hook(lambda *_, name=name: called.add(name))
+        for name in _linear_layers(model)
+    ]
+    was_training, device = model.training, model.device
+    ids_1L = (
+        torch.arange(1, _TOKENS + 1, device=device)[None]
+        % model.get_input_embeddings().weight.shape[0]
+    )
+    try:
+        with torch.no_grad(), torch.random.fork_rng([device] if device.type == "cuda" else []):
+            model.train()(input_ids=ids_1L, attention_mask=torch.ones_like(ids_1L), use_cache=False)
+    finally:
+        model.train(was_training)
+        for handle in handles:
+            handle.remove()
+    return called
+
+
+def _stacked_experts(model: Any) -> list[str]:
+    """Return the ends of the names of expert weights that are stacked in one parameter."""
+    found = (n for n, p in model.named_parameters() if p.dim() == 3 and "experts" in n.split("."))
+    return sorted({".".join(name.split(".")[-3:]) for name in found})
+
+
+def _about_experts(model: Any) -> str:
+    stacked = _stacked_experts(model)
+    if not stacked:
+        return ""
+    return (
+        "; its experts are stacked parameters, which are adapted by "
+        f"lora.extra.target_parameters=[{','.join(stacked)}]"
+    )
+
+
+def left_out(model: Any) -> list[str]:
+    """Return what of a model with experts got no adapter, for people."""
+    routers = {
+        n.rpartition(".")[2] for n, _ in model.named_modules() if n.rpartition(".")[2] in _ROUTERS
+    }
+    names = {n for n, _ in model.named_modules() if n.rpartition(".")[2] == "experts"}
+    adapted = [n.split(".") for n, m in model.named_modules() if hasattr(m, "lora_A")]
+    if not names or any("experts" in parts for parts in adapted):
+        return []
+    dense = {
+        n.rpartition(".")[2]
+        for n in _linear_layers(model.get_base_model())
+        if n.rpartition(".")[2] in _TAKEN_FOR_EXPERTS - _ROUTERS
+    }
+    return ["experts", *sorted(routers | dense)]

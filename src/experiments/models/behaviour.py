@@ -1,0 +1,102 @@
+"""What every run relies on in a model's forward pass, tried on one sentence as it is loaded.
+
+Scores are made of next-token predictions and of answers that are written in batches, from kept
+keys and values. Both are compared here with the plain pass over the whole sentence, so a model of
+any kind is either scored right or refused before anything is computed.
+"""
+
+from typing import Any
+
+from experiments.errors import ConfigError
+from experiments.out_of_memory import is_out_of_memory
+
+_TEXT = "The weather in Oslo is fine today."
+# Largest mean difference between logits that should be equal, in their standard deviations: in
+# half precision a near tie may send a token to other experts; unrelated logits differ by 1.1.
+_AGREES, _AGREES_HALF = 0.01, 0.5
+# Largest difference of a single logit that later tokens may make, which is rounding alone.
+_CAUSAL, _CAUSAL_HALF = 1e-3, 0.1
+_PADDING = 3
+
+
+def refuse_unscorable(model: Any, tokenizer: Any) -> None:
+    """Refuse a model that is not causal, or that cannot continue padded rows from a cache.
+
+    Raises:
+        ConfigError: naming the kind of model and what it cannot do.
+    """
+    import torch
+
+    ids = list(tokenizer(_TEXT, add_special_tokens=False).input_ids)
+    if len(set(ids)) < 2:
+        return  # a tokenizer without these letters
+    try:
+        with torch.inference_mode():
+            problem = _problem(model, ids, tokenizer.pad_token_id or 0)
+    except Exception as error:  # a model's own code may raise anything
+        if is_out_of_memory(error):
+            raise
+        problem = f"cannot continue answers in batches here ({str(error).splitlines()[0][:200]})"
+    if problem is not None:
+        raise ConfigError(
+            f"{model.name_or_path}: a model of type '{model.config.model_type}' {problem}; choose "
+            "another causal language model in model.hub_id or model.path."
+        )
+
+
+def _problem(model: Any, ids: list[int], pad: int) -> str | None:
+    """Return what the model cannot do, as the rest of a sentence. L tokens, V vocabulary."""
+    import torch
+
+    whole_LV, half = _logits(model, ids), len(ids) // 2
+    exact = whole_LV.dtype in (torch.float32, torch.float64)
+    scale = float(whole_LV.float().std())
+    changed_LV = _logits(model, ids[:half] + ids[:1] * (len(ids) - half))
+    limit = scale * (_CAUSAL if exact else _CAUSAL_HALF)
+    if _apart(whole_LV[:half], changed_LV[:half]).max() > limit:
+        return "predicts a token from those behind it, so its losses would mean nothing"
+    limit = scale * (_AGREES if exact else _AGREES_HALF)
+    for place, found_V in zip((-2, -1), _answered(model, ids, pad), strict=True):
+        if _apart(whole_LV[place], found_V).mean() > limit:
+            return "answers otherwise in a batch than alone, so its scores would mean nothing"
+    return None
+
+
+def _logits(model: Any, ids: list[int]) -> Any:
+    import torch
+
+    ids_1L = torch.tensor([ids], device=model.device)
+    read = model(input_ids=ids_1L, attention_mask=torch.ones_like(ids_1L), use_cache=False)
+    return read.logits[0]
+
+
+def _answered(model: Any, ids: list[int], pad: int) -> tuple[Any, Any]:
+    """Return the logits of the last two tokens as answers are written.
+
+    That is padded, beside another row that ends and leaves, and from a cache.
+    """
+    import torch
+    from transformers import DynamicCache
+
+    rows = [[pad] * _PADDING + ids[:-1], [*ids[:_PADDING], *ids[:-1]]]
+    rows_2L = torch.tensor(rows, device=model.device)
+    mask_2L = torch.ones_like(rows_2L)
+    mask_2L[0, :_PADDING] = 0
+    position_2L = (mask_2L.cumsum(1) - 1).clamp(min=0)
+    cache = DynamicCache(config=model.config)
+    options = {"past_key_values": cache, "use_cache": True, "logits_to_keep": 1}
+    first = model(
+        input_ids=rows_2L, attention_mask=mask_2L, position_ids=position_2L, **options
+    ).logits[0, -1]
+    cache.reorder_cache(torch.tensor([0], device=model.device))
+    last = model(
+        input_ids=torch.tensor([ids[-1:]], device=model.device),
+        attention_mask=torch.nn.functional.pad(mask_2L[:1], (0, 1), value=1),
+        position_ids=position_2L[:1, -1:] + 1,
+        **options,
+    ).logits[0, -1]
+    return first, last
+
+
+def _apart(one: Any, other: Any) -> Any:
+    return (one.float() - other.float()).abs()
