@@ -337,3 +337,37 @@ def test_every_field_that_is_not_obvious_is_documented() -> None:
         assert re.search(rf'^    {name}: .*\n    """', source, re.M), name
     assert dataclasses.is_dataclass(config.RunConfig)
     assert Path(ROOT / "conf").is_dir()
+
+
+def test_a_smoke_run_generates_only_what_it_uses() -> None:
+    data = load("trainer=smoke", "eval=smoke").data
+    assert (data.train_rows, data.validation_rows, data.test_rows) == (16, 9, 9)
+    plain = load().data
+    assert (data.unseen_values_rows, data.weights) == (plain.unseen_values_rows, plain.weights)
+
+
+@pytest.mark.parametrize(
+    ("given", "train", "validation", "test"),
+    [
+        (["data.train_rows=27", "data.test_rows=270"], 27, 9, 270),
+        (["eval.limit=50", "eval.loss_rows=null"], 16, 90, 50),
+        (["data=short", "eval.limit=null"], 16, 9, 540),
+    ],
+)
+def test_what_is_given_beside_a_smoke_run_is_used(
+    given: list[str], train: int, validation: int, test: int
+) -> None:
+    data = load("trainer=smoke", "eval=smoke", *given).data
+    assert (data.train_rows, data.validation_rows, data.test_rows) == (train, validation, test)
+
+
+@pytest.mark.parametrize("data", ["jsonl", "mixture", "glaive_v2"])
+def test_a_smoke_run_reads_the_rows_of_files_as_every_run(data: str) -> None:
+    given = [f"data={data}", *NEEDED.get(f"data/{data}", [])]
+    assert load("trainer=smoke", "eval=smoke", *given).data == load(*given).data
+
+
+def test_only_a_smoke_run_has_keys_of_its_own_in_its_id() -> None:
+    assert config.canonical(load())["eval"]["loss_rows"] is None
+    assert config.run_id(load()) == config.run_id(load("eval.loss_rows=null"))
+    assert config.run_id(load()) != config.run_id(load("eval.loss_rows=9"))

@@ -225,3 +225,15 @@ def test_nothing_that_fits_is_an_error(tmp_path: Path, base: Base) -> None:
     run = from_file(path, "trainer.max_length_tokens=16", "data.test_share=0")
     with pytest.raises(DataError, match="3 rows are longer than 16 tokens"):
         build(base, run)
+
+
+def test_losses_are_taken_of_as_many_validation_rows_as_asked(base: Base) -> None:
+    words = ("data=short", "data.train_rows=18", "data.validation_rows=18", "data.test_rows=9")
+    every, some = (build(base, load(*words, *more)) for more in ([], ["eval.loss_rows=5"]))
+    assert [e.row["id"] for e in some.validation] == [e.row["id"] for e in every.validation][:5]
+    assert some.counts["rows"]["train"] == every.counts["rows"]["train"]
+    assert some.fingerprint != every.fingerprint
+    asked = [b.evaluation_rows(load(*words, *more).eval) for b, more in
+             ((every, []), (some, ["eval.loss_rows=5"]))]  # fmt: skip
+    assert [rows["validation"]["rows"] for rows in asked] == [18, 5]
+    assert asked[0]["test"] == asked[1]["test"]

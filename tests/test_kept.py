@@ -1,13 +1,15 @@
 """What is kept between the runs of a process changes no number of any of them."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from conftest import SMOKE, load
+from conftest import SMOKE, environment, load
 from experiments import models, runs
 from experiments.records import Record
 from experiments.runs import Job, kept
@@ -105,3 +107,34 @@ def test_rows_are_read_again_when_a_benchmark_is_named_or_its_file_changes(tmp_p
         assert len(rows.splits.get("bfcl_live_relevance", [])) == len(asked)
         fingerprints.append(rows.fingerprint)
     assert len(set(fingerprints)) == 3
+
+
+PAUSED = """
+import gc
+from experiments.runs import libraries
+
+try:
+    with libraries.imported_once():
+        assert not gc.isenabled()
+        raise OSError
+except OSError:
+    print("failed", gc.isenabled(), gc.get_freeze_count())
+for _ in range(2):
+    with libraries.imported_once():
+        import torch
+    print("imported", gc.isenabled(), gc.get_freeze_count())
+"""
+
+
+def test_libraries_are_imported_without_the_collector_and_models_are_left_to_it() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PAUSED],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    failed, first, second = (line.split() for line in done.stdout.splitlines())
+    assert failed == ["failed", "True", "0"]
+    assert first[1] == "True" and int(first[2]) > 10_000
+    assert second == first

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binomtest, t
 
 from experiments.statistics import (
     Interval,
@@ -38,6 +39,22 @@ def test_wilson_interval_is_the_published_formula() -> None:
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
     assert ends(proportion_interval(8, 10)) == pytest.approx((centre - half, centre + half))
+
+
+@pytest.mark.parametrize("confidence", [0.9, 0.95, 0.99])
+def test_intervals_are_those_of_scipy_stats_to_the_last_bit(confidence: float) -> None:
+    for n in range(1, 40):
+        for successes in range(n + 1):
+            wanted = binomtest(successes, n).proportion_ci(confidence, method="wilson")
+            found = proportion_interval(successes, n, confidence)
+            assert ends(found) == (
+                min(wanted.low, successes / n),
+                max(wanted.high, successes / n),
+            )
+        values = [float(i % 7) for i in range(n + 1)]
+        low, high = ends(mean_interval(values, confidence))
+        error = float(np.std(values, ddof=1)) / math.sqrt(n + 1)
+        assert (high - low) / 2 == pytest.approx(t.ppf((1 + confidence) / 2, n) * error)
 
 
 def test_same_input_gives_the_same_interval() -> None:

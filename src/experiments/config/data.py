@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from omegaconf import OmegaConf
+
 from experiments.config.categories import CATEGORIES
 from experiments.config.checks import at_least, one_of, share
 
@@ -36,6 +38,19 @@ _GENERATED = (
     *("unseen_values_rows", "unseen_tools_rows"),
 )
 _READ = ("format", "hub_id", "revision", "subset", "files", "path", "limit", "fraction")
+
+
+def _if_generated(*counts: int | None, _parent_: Any) -> int | None:
+    """Return the first count that is set; None where rows are not generated, but read.
+
+    `${if_generated:16}` in a file of another group sets `data.train_rows` of whatever generated
+    data are chosen, and is no mistake beside data of files.
+    """
+    known = [count for count in counts if count is not None]
+    return known[0] if known and _parent_.source == "toolworld" else None
+
+
+OmegaConf.register_new_resolver("if_generated", _if_generated, replace=True)
 
 
 @dataclass

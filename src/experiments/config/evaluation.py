@@ -46,6 +46,9 @@ class EvalConfig:
     """What thinking may take with `thinking=on`; null = 2,048 tokens."""
     limit: int | None = None
     """Answer at most this many rows of each split; null = all."""
+    loss_rows: int | None = None
+    """Take the loss of at most this many validation rows, and of as many windows of the held-out
+    text; null = all."""
     held_out_text: str | None = None
     """A text file (or JSON lines with a column text) whose loss shows what was forgotten;
     null = the embedded base's own, none for other models."""
@@ -59,7 +62,7 @@ class EvalConfig:
         for split in self.splits:
             yield from one_of("eval.splits", split, SPLITS)
         yield from benchmarks.problems(self.benchmarks, self.path)
-        for key in ("batch_size", "max_new_tokens", "thinking_tokens", "limit"):
+        for key in ("batch_size", "max_new_tokens", "thinking_tokens", "limit", "loss_rows"):
             yield from at_least(f"eval.{key}", getattr(self, key), 1)
         if self.thinking is not None:
             yield from one_of("eval.thinking", self.thinking, THINKING)

@@ -87,7 +87,9 @@ class TrainData:
         """
         known = self.evaluated
         found = {split: known.rows(split, spec.limit) for split in self._asked_splits(spec)}
-        chooses = {"validation": known.rows("validation", None)} if self.validation else {}
+        chooses = (
+            {"validation": known.rows("validation", spec.loss_rows)} if self.validation else {}
+        )
         return chooses | found
 
     def _asked_splits(self, spec: EvalConfig) -> list[str]:
@@ -172,6 +174,8 @@ def build(
         counts["benchmark_calls_read_back"] = proof.facts()
     evaluated = evaluation_rows.separate({k: v for k, v in splits.items() if k != "train"})
     splits |= evaluated.splits
+    if "validation" in splits:
+        splits["validation"] = evaluated.asked("validation", run.eval.loss_rows)
     if not may_be_empty:
         _check_trainable(splits, counts)
     counts |= {

@@ -83,7 +83,7 @@ def load(run: RunConfig, precision: Precision) -> Base:
     """
     spec = run.model
     folder, commit = find(spec)
-    _silence_transformers()
+    silence_libraries()
     model, precision = weights.read(run, folder, precision)
     tokenizer, notes = _load_tokenizer(spec, folder)
     shape.refuse_ids_beyond_embedding(model, tokenizer)
@@ -117,7 +117,7 @@ def load_vocabulary(spec: ModelConfig) -> Vocabulary:
 
     path = Path(spec.path).expanduser() if spec.path else None
     folder = path if path and (path / "tokenizer.json").is_file() else find(spec)[0]
-    _silence_transformers()
+    silence_libraries()
     tokenizer, notes = _load_tokenizer(spec, folder)
     config = folder / "config.json"
     described = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
@@ -128,7 +128,7 @@ def load_vocabulary(spec: ModelConfig) -> Vocabulary:
     return Vocabulary(tokenizer, _end_ids(eos, tokenizer), positions, notes)
 
 
-def _silence_transformers() -> None:
+def silence_libraries() -> None:
     """Keep progress bars of a second's work and notes meant for library authors out of the log."""
     import transformers
 

@@ -14,7 +14,7 @@ from experiments.config import RunConfig
 from experiments.errors import ConfigError, OutOfBudget, Pruned, RecordError
 from experiments.progress import say
 from experiments.records import Record
-from experiments.runs import facts, folders, following, memory, objectives
+from experiments.runs import facts, folders, following, libraries, memory, objectives
 from experiments.runs.folders import Job
 from experiments.tracking import Tracker
 
@@ -82,7 +82,9 @@ class Attempt:
         began = time.monotonic()
         run = self.run
         models.find(run.model)  # a model that is not there is said before torch is imported
-        precision = models.choose_precision(run)
+        with libraries.imported_once():
+            precision = models.choose_precision(run)
+            libraries.import_all(trains=run.trainer.max_steps != 0)
         self.base, self.data = kept.load(run, precision, keep=self.job.number is not None)
         self.identity = {
             "data_fingerprint": self.data.fingerprint,
@@ -102,7 +104,8 @@ class Attempt:
         from experiments.evaluation import held_out
 
         text = held_out.read(self.run)
-        self.windows = held_out.windows(text, self.base) if text else []
+        found = held_out.windows(text, self.base) if text else []
+        self.windows = found[: self.run.eval.loss_rows]
         if text is not None:
             self.identity["held_out_sha256"] = text.sha256
 

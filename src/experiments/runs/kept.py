@@ -142,7 +142,7 @@ def _data_key(run: RunConfig, base: Base) -> Any:
         (base.sha256, base.tokenizer.chat_template, base.end_ids, base.positions),
         run.trainer.max_length_tokens,
         (asked.benchmarks, asked.path, asked.max_new_tokens, [_stamp(file) for file in files]),
-        (asked.splits, asked.thinking),
+        (asked.splits, asked.thinking, asked.loss_rows),
     )
 
 

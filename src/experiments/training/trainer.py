@@ -75,6 +75,9 @@ def _trainer_class(task: Task, steps: StepPlan, rows: int) -> Any:
         def _get_train_sampler(self, train_dataset: Any = None) -> Any:
             return Ordered()
 
+        def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+            """Write no card of TRL's beside each checkpoint: an adapter has one of ours."""
+
         def create_optimizer(self, model: Any = None) -> Any:
             is_new, ratio = self.optimizer is None, task.run.lora.plus_ratio
             optimizer = super().create_optimizer(model)
