@@ -24,9 +24,10 @@ claims: .venv/.installed ## make the runs of all claims and print the verdicts; 
 claims-quick: .venv/.installed ## the same for three claims that share a sweep: 15 minutes on two cores
 	$(BIN)/python -m experiments claims lora_equals_full ten_times_the_rate rate_independent_of_rank --run
 
-check: .venv/.installed ## format, lint and types
+check: .venv/.installed ## format, lint, order of imports and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/mypy
 
 format: .venv/.installed ## put the code into the house's format

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 
 from experiments import config
 from experiments.errors import ConfigError
-from experiments.launching import placement, roles, unbegun
+from experiments.sweeps.launching import roles, unbegun
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
@@ -28,10 +28,9 @@ def main(cfg: DictConfig) -> float | list[float] | None:
             raise ConfigError("sweeps=... describes many runs: add -m (--multirun).")
         with nullcontext() if many else unbegun.run(Path(job.runtime.output_dir)):
             run = config.load(cfg)  # typed and checked before torch is imported
-            placement.see_one_gpu()
-            from experiments.launching import hydra_job
+            from experiments.sweeps.hydra.job import run_one
 
-            return hydra_job.run_one(run, job).answer
+            return run_one(run, job).answer
 
 
 if __name__ == "__main__":

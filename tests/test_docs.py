@@ -6,7 +6,7 @@ import shlex
 import pytest
 
 from conftest import ROOT
-from experiments import __main__ as command_line
+from experiments.cli import main as command_line
 
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 LINES = [
@@ -27,5 +27,5 @@ def test_the_pages_name_the_verbs() -> None:
 def test_every_verb_line_is_accepted(line: str) -> None:
     words = shlex.split(line, comments=True)[3:]
     given, rest = command_line._parser().parse_known_args(words)
-    assert callable(given.verb)
+    assert callable(given.command)
     assert not rest or hasattr(given, "overrides"), rest

@@ -11,8 +11,8 @@ import pytest
 from nbclient import NotebookClient
 
 from conftest import ROOT, environment
-from experiments.__main__ import main
-from hub_server import TOKEN
+from experiments.cli.main import main
+from support.hub_server import TOKEN
 
 NOTEBOOK = ROOT / "notebooks" / "t4_quickstart.ipynb"
 

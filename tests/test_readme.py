@@ -8,7 +8,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from conftest import ROOT, load
-from experiments.__main__ import main
+from experiments.cli.main import main
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = [README, *(p.read_text(encoding="utf-8") for p in sorted((ROOT / "docs").glob("*.md")))]

@@ -6,7 +6,7 @@ import shlex
 import pytest
 
 from conftest import ROOT, load
-from experiments.__main__ import main
+from experiments.cli.main import main
 
 PAGE = (ROOT / "docs" / "runtimes.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```\n(.*?)^```", PAGE, re.S | re.M)

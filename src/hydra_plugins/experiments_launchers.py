@@ -17,13 +17,13 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from experiments import processes
 from experiments.errors import ConfigError
-from experiments.launching import settings
+from experiments.runtime import distributed
+from experiments.sweeps.launching import settings
 
 if TYPE_CHECKING:
-    from experiments.launching.dispatch import Place
-    from experiments.launching.jobs import Program
+    from experiments.sweeps.launching.dispatch import Place
+    from experiments.sweeps.launching.jobs import Program
 
 
 class _Launcher(Launcher):
@@ -45,10 +45,10 @@ class _Launcher(Launcher):
     ) -> None:
         """Check the settings before anything is composed."""
         self._parts = (hydra_context, task_function, config)
-        if processes.here().count > 1 and not self.keeps_processes:
+        if distributed.here().count > 1 and not self.keeps_processes:
             raise ConfigError(
                 f"{type(self).__name__} starts processes of its own, and this is one of "
-                f"{processes.here().count} of a launch: leave hydra/launcher out, or start the "
+                f"{distributed.here().count} of a launch: leave hydra/launcher out, or start the "
                 "line with python instead of accelerate launch."
             )
         self.check()
@@ -72,8 +72,8 @@ class _Launcher(Launcher):
         self, job_overrides: Sequence[Sequence[str]], numbers: Sequence[int]
     ) -> Sequence[JobReturn]:
         """Run jobs that have numbers of their own, the first ones first."""
-        from experiments.launching import dispatch, jobs
         from experiments.runs import folders
+        from experiments.sweeps.launching import dispatch, jobs
 
         program = jobs.Program(*self._parts)
         made = jobs.compose(program, job_overrides, numbers)
@@ -90,7 +90,7 @@ class OneProcessLauncher(_Launcher):
 
     def place(self, program: "Program", n_jobs: int) -> "Place":
         """Return this process."""
-        from experiments.launching.here import Here
+        from experiments.sweeps.launching.here import Here
 
         return Here(program)
 
@@ -105,7 +105,7 @@ class JoblibLauncher(_Launcher):
 
     def place(self, program: "Program", n_jobs: int) -> "Place":
         """Return a place with as many processes as were asked for."""
-        from experiments.launching.processes import Processes
+        from experiments.sweeps.launching.processes import Processes
 
         return Processes(program, self.settings, n_jobs)
 
@@ -117,13 +117,13 @@ class SubmititLauncher(_Launcher):
         """Check the settings and that submitit and Slurm are there."""
         self.settings = settings.Submitit(**self.given)
         settings.check(self.settings)
-        from experiments.launching import slurm
+        from experiments.sweeps.launching import slurm
 
         slurm.check(self.settings)
 
     def place(self, program: "Program", n_jobs: int) -> "Place":
         """Return the cluster."""
-        from experiments.launching.slurm import Slurm
+        from experiments.sweeps.launching.slurm import Slurm
 
         return Slurm(program, self.settings)
 
@@ -135,13 +135,13 @@ class RayLauncher(_Launcher):
         """Check the settings and that Ray is there."""
         self.settings = settings.Ray(**self.given)
         settings.check(self.settings)
-        from experiments.launching import cluster
+        from experiments.sweeps.launching import cluster
 
         cluster.check()
 
     def place(self, program: "Program", n_jobs: int) -> "Place":
         """Return the cluster."""
-        from experiments.launching.cluster import Cluster
+        from experiments.sweeps.launching.cluster import Cluster
 
         return Cluster(program, self.settings)
 

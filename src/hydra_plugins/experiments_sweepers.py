@@ -20,7 +20,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
-from experiments.study import specs
+from experiments.sweeps.study import specs
 
 
 class _Sweeper(Sweeper):
@@ -50,8 +50,8 @@ class _Sweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> list[Any]:
         """Run the sweep, print the table of all its runs, and fail if any run failed."""
         from experiments.errors import ConfigError
-        from experiments.launching import unbegun
-        from hydra_plugins import _experiments_space as space
+        from experiments.sweeps.hydra import space
+        from experiments.sweeps.launching import unbegun
 
         rate = self.max_failure_rate
         if rate is not None and not 0 <= rate <= 1:
@@ -67,11 +67,10 @@ class _Sweeper(Sweeper):
             return self._make(overrides)
 
     def _make(self, overrides: Sequence[Override]) -> list[Any]:
-        from experiments import budget
         from experiments.errors import TrainingError
+        from experiments.runtime import budget
         from experiments.sweeps import watching
-        from hydra_plugins import _experiments_jobs as jobs
-        from hydra_plugins import _experiments_runtime as runtime
+        from experiments.sweeps.hydra import jobs, runtime
 
         jobs.open_folder(self._sweep_dir, self._master)
         with budget.ending(runtime.ends_at(overrides, self._master)):
@@ -94,14 +93,14 @@ class _Sweeper(Sweeper):
 
     def _summary(self) -> str:
         """Return what is printed at the end, however the sweep ends."""
-        from experiments import report
+        from experiments import reports
         from experiments.sweeps import plan
 
-        return report.summarise(self._sweep_dir, plan.not_begun(self._sweep_dir))
+        return reports.summarise(self._sweep_dir, plan.not_begun(self._sweep_dir))
 
     def _run_asked(self, found: Any) -> list[Any]:
         """Run what a search or a tuning asks for until it asks for nothing; write what it found."""
-        from experiments import budget
+        from experiments.runtime import budget
 
         answers = []
         while not budget.is_spent() and (asked := found.ask()):
@@ -138,10 +137,12 @@ class CheckedSweeper(_Sweeper):
         self.max_failure_rate = max_failure_rate
 
     def _run(self, overrides: Sequence[Override]) -> list[Any]:
-        from experiments import budget, config, handover
+        from experiments import config
         from experiments.errors import ConfigError
+        from experiments.records import hub
+        from experiments.runtime import budget
         from experiments.sweeps import plan
-        from hydra_plugins import _experiments_jobs as jobs
+        from experiments.sweeps.hydra import jobs
 
         for override in overrides:
             if override.is_sweep_override() and not override.is_discrete_sweep():
@@ -154,7 +155,7 @@ class CheckedSweeper(_Sweeper):
         checked = made.check_all(batch)
         ids = {config.run_id(run): config.canonical(run) for _, run in checked}
         if checked and (source := checked[0][1].resume_from) is not None:
-            handover.take_sweep(source, self._sweep_dir, ids)
+            hub.take_sweep(source, self._sweep_dir, ids)
         ready = [made.place(n, batch[n], *one) for n, one in enumerate(checked)]
         plan.write(self._sweep_dir, plan.Plan("grid", len(ids), list(ids)))
         if budget.ends_at() is not None:
@@ -179,7 +180,7 @@ class CheckedSweeper(_Sweeper):
 
 
 class OptunaSweeper(_Sweeper):
-    """A search; see `experiments.study` for what a study promises."""
+    """A search; see `experiments.sweeps.study` for what a study promises."""
 
     def __init__(self, **given: Any) -> None:
         self.params = given["params"]
@@ -187,7 +188,7 @@ class OptunaSweeper(_Sweeper):
         self.given = given
 
     def _run(self, overrides: Sequence[Override]) -> list[Any]:
-        from hydra_plugins import _experiments_search as search
+        from experiments.sweeps.hydra import search
 
         found = search.Search(self.given, self._context, self._master, self._sweep_dir)
         with found.open(overrides):
@@ -195,7 +196,7 @@ class OptunaSweeper(_Sweeper):
 
 
 class TunedSweeper(_Sweeper):
-    """A grid of arms, each at its own learning rate; see `experiments.arms`."""
+    """A grid of arms, each at its own learning rate; see `experiments.analysis.arms`."""
 
     def __init__(self, **given: Any) -> None:
         self.params = given["params"]
@@ -204,7 +205,7 @@ class TunedSweeper(_Sweeper):
         self._tuning: Any = None
 
     def _run(self, overrides: Sequence[Override]) -> list[Any]:
-        from hydra_plugins import _experiments_tuning as tuning
+        from experiments.sweeps.hydra import tuning
 
         found = tuning.Tuning(self.given, self._context, self._master, self._sweep_dir)
         found.open(overrides)

@@ -14,7 +14,7 @@ import torch
 from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile
 
-from experiments.token_loss import IGNORED, Head, token_nll
+from experiments.models.linear_cross_entropy import IGNORED, Head, token_nll
 
 pytestmark = pytest.mark.timeout(1800)
 VOCABULARY, HIDDEN, LENGTH = 151_936, 1_024, 1_024

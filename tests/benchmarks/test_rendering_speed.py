@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 
 from conftest import SHARED, environment
-from experiments import models, toolworld
+from experiments import models
 from experiments.config.categories import CATEGORIES
-from experiments.data import Renderer
+from experiments.data import Renderer, toolworld
 
 ROWS, REPEATS = 4_000, 3
 Row = dict[str, Any]

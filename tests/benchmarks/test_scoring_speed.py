@@ -3,8 +3,9 @@
 import time
 from pathlib import Path
 
-from experiments import bfcl, scoring
-from experiments.scoring import BfclFiles
+from experiments.analysis import bfcl_scores
+from experiments.analysis.bfcl_scores import BfclFiles
+from experiments.toolcalls import bfcl
 
 
 def test_print_the_seconds_of_scoring_3475_items(shared: Path, tmp_path: Path) -> None:
@@ -21,6 +22,6 @@ def test_print_the_seconds_of_scoring_3475_items(shared: Path, tmp_path: Path) -
                 file,
                 "fc",
             )
-            scoring.score_bfcl(given, tmp_path / name)
+            bfcl_scores.score_bfcl(given, tmp_path / name)
             n += len((tmp_path / name).read_text(encoding="utf-8").splitlines())
     print(f"\n{n:,} items of BFCL read and scored in {time.perf_counter() - began:.2f} s")

@@ -3,9 +3,10 @@
 import time
 from collections.abc import Callable
 
-from chats import generated_alone
 from conftest import SMOKE, load
-from experiments import data, evaluation, models
+from experiments import data, models
+from experiments.evaluation import scoring
+from support.chats import generated_alone
 
 
 def seconds(work: Callable[[], object], repeats: int = 3) -> float:
@@ -23,10 +24,10 @@ def test_print_batched_generation_against_one_prompt_at_a_time() -> None:
     base = models.load(run, models.choose_precision(run))
     built = data.build(run, base.tokenizer, end_ids=base.end_ids, positions=base.positions)
     prompts = [e.prompt_ids for e in built.splits["test"]]
-    subject = evaluation.Subject(base.model, base, "base", run.eval)
-    together = seconds(lambda: evaluation.answer(subject, prompts, "batched", 75))
+    subject = scoring.Subject(base.model, base, "base", run.eval)
+    together = seconds(lambda: scoring.answer(subject, prompts, "batched", 75))
     alone = seconds(lambda: [generated_alone(base, p, 75) for p in prompts], repeats=2)
-    same = [one.text for one in evaluation.answer(subject, prompts, "batched", 75)] == [
+    same = [one.text for one in scoring.answer(subject, prompts, "batched", 75)] == [
         generated_alone(base, p, 75)[0] for p in prompts
     ]
     print(

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from call_templates import SHIPPED, TEMPLATES
-from chats import call, row, says, tokenizer
 from experiments import models
-from experiments.answers import CallForm, from_facts, parse, parse_tolerant, same_value
 from experiments.data import Renderer
+from experiments.toolcalls.parser import CallForm, from_facts, parse, parse_tolerant, same_value
+from support.call_templates import SHIPPED, TEMPLATES
+from support.chats import call, row, says, tokenizer
 
 ENDS = ["<|im_end|>", "<|eot_id|>", "<|call|>", "<|return|>", "<turn|>", "<|tool_response>"]
 TYPES: dict[str, Any] = {

@@ -1,23 +1,23 @@
 """What chat templates carry: the package's own, and those of the families that users bring.
 
-The files in `tests/data/chat_templates` have the shape of the public ones; TRL ships many more.
+The files in `tests/fixtures/chat_templates` have the shape of the public ones; TRL ships many more.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from chats import call, row, says, template_text
-from experiments import models
-from experiments.answers import parse
+from conftest import ROOT
 from experiments.config import chat_templates
 from experiments.data import Renderer
 from experiments.data.tally import TEXT_BESIDE_CALLS, Tally
 from experiments.errors import DataError
+from experiments.models import loading
+from experiments.toolcalls.parser import parse
+from support.chats import call, row, says, template_text
 
-WRITTEN = Path(__file__).parent.parent / "data" / "chat_templates"
+WRITTEN = ROOT / "tests" / "fixtures" / "chat_templates"
 CHATML = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 PHI = ("<|endoftext|>", "<s>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>")
 GEMMA = ("<eos>", "<bos>", "<start_of_turn>", "<end_of_turn>")
@@ -74,7 +74,7 @@ def tokenizer(template: Any, tokens: tuple[str, ...]) -> Any:
 
 def renderer(template: Any, tokens: tuple[str, ...], **options: Any) -> Renderer:
     own = tokenizer(template, tokens)
-    return Renderer(own, models._end_ids(None, own), **options)
+    return Renderer(own, loading._end_ids(None, own), **options)
 
 
 def outcome(of: Renderer, kind: str) -> str:

@@ -21,13 +21,17 @@ from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.test_utils.launcher_common_tests import LauncherTestSuite
 from hydra.types import HydraContext, RunMode
+from hydra.version import VersionBase
 from omegaconf import DictConfig, open_dict
+from packaging.version import Version
 
-import slurm
 from conftest import ROOT, SMOKE, environment
-from experiments import budget, frozen, records
+from experiments import records
 from experiments.errors import OutOfBudget, RecordError, TrainingError
 from experiments.records import Record
+from experiments.runtime import budget
+from experiments.sweeps import snapshot
+from support import slurm
 
 pytestmark = pytest.mark.xdist_group("clusters")  # one Slurm, one Ray
 Launch = Callable[..., list[JobReturn]]
@@ -79,6 +83,15 @@ def its_cluster(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 class TestHydrasOwnSuite(LauncherTestSuite):
     """Hydra's contract of a launcher."""
 
+    @pytest.fixture(autouse=True)
+    def without_version_base(self) -> Iterator[None]:
+        """Give an application that names no version_base its defaults, whatever ran before."""
+        base = VersionBase.instance()
+        before = base.getbase()
+        base.version_base = Version("1.1")
+        yield
+        base.version_base = before
+
 
 @pytest.fixture
 def launch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Launch]:
@@ -106,7 +119,7 @@ def launch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Launch]:
             for job in jobs:
                 made = loader.load_sweep_config(config, job)
                 freeze(made)
-                frozen.write(tmp_path / "sweep", job, made)
+                snapshot.write(tmp_path / "sweep", job, made)
         return list(launcher.launch(jobs, initial_job_idx=0))
 
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
@@ -201,8 +214,8 @@ def test_no_job_begins_after_one_that_ran_out_of_time_and_all_know_when_it_is_ov
     def task(cfg: DictConfig) -> Any:
         import time
 
-        from experiments import budget
         from experiments.errors import OutOfBudget
+        from experiments.runtime import budget
 
         if cfg.seed == 1:
             raise OutOfBudget(f"stopped, the end was {budget.ends_at()}")
@@ -281,8 +294,8 @@ def test_an_error_that_cannot_travel_becomes_a_sentence(
 def test_code_that_changed_since_the_start_is_not_run(
     launch: Launch, tmp_path: Path, name: str, overrides: list[str]
 ) -> None:
-    frozen.write_code(tmp_path / "sweep")
-    [file] = (tmp_path / "sweep" / frozen.FOLDER).glob("code.json")
+    snapshot.write_code(tmp_path / "sweep")
+    [file] = (tmp_path / "sweep" / snapshot.FOLDER).glob("code.json")
     code = json.loads(file.read_text()) | {"training_code": "another", "libraries": {}}
     file.write_text(json.dumps(code))
     [result] = launch(name, overrides, lambda cfg: 1, seeds=1)
@@ -302,7 +315,7 @@ def test_threads_are_shared_out_before_torch_is_there(
 
         return *before, torch.get_num_threads()
 
-    from experiments.launching import placement
+    from experiments.runtime import placement
 
     share = max(1, placement.cores() // 2) if name == "joblib" else 1
     [result, _] = launch(name, overrides, task, seeds=2)

@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments import metrics, toolworld
-from experiments.answers import parse
 from experiments.config.categories import CATEGORIES
+from experiments.data import toolworld
 from experiments.errors import ConfigError
-from experiments.metrics import Item
+from experiments.evaluation import metrics
+from experiments.evaluation.metrics import Item
+from experiments.toolcalls.parser import parse
 
 NAMES = metrics.names()
 ROWS: list[dict[str, Any]] = [

@@ -17,14 +17,14 @@ import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from conftest import load
-from experiments import adapters, model_loss, training
 from experiments import models as bases
+from experiments import training
 from experiments.config import RunConfig
 from experiments.data import Encoded, TrainData
 from experiments.errors import AdapterError, ConfigError
 from experiments.evaluation import generation
-from experiments.metrics import loss
-from experiments.models import Base
+from experiments.evaluation.metrics import loss
+from experiments.models import Base, adapters, causal_lm_loss
 
 VOCABULARY = 96
 TOKENS: dict[str, Any] = {
@@ -216,7 +216,7 @@ def check_targets(family: str, base: Base) -> None:
 
 def one_step(model: Any) -> float:
     """Take a step with the loss that the trainer takes; return it, in nats per trained token."""
-    measure = model_loss.of(model)
+    measure = causal_lm_loss.of(model)
     model.train()
     parts = []
     for row in rows():

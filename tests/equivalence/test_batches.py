@@ -41,7 +41,7 @@ def test_how_a_batch_is_cut_does_not_change_the_losses(
 
 def test_the_loss_is_a_token_mean_whatever_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     from experiments import data, models
-    from experiments.metrics import loss
+    from experiments.evaluation.metrics import loss
 
     run = load(*SMOKE, "hardware=cpu")
     base = models.load(run, models.choose_precision(run))

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from chats import generated_alone
 from conftest import SMOKE, load
-from experiments import data, evaluation, models
-from experiments.evaluation import generation
+from experiments import data, models
+from experiments.evaluation import generation, scoring
 from experiments.evaluation.generation import Generated, Limits
 from experiments.models import Base
+from support.chats import generated_alone
 
 TOKENS = 40
 
@@ -124,14 +124,14 @@ def test_out_of_memory_halves_the_rows_and_changes_no_answer(
 def test_what_memory_made_an_evaluation_do_is_told(
     base: Base, prompts: list[list[int]], small_memory: list[int]
 ) -> None:
-    subject = evaluation.Subject(base.model, base, "base", load(*SMOKE).eval)
+    subject = scoring.Subject(base.model, base, "base", load(*SMOKE).eval)
     notes: list[str] = []
-    evaluation.answer(subject, prompts[:20], "test", 4, notes)
+    scoring.answer(subject, prompts[:20], "test", 4, notes)
     assert notes[-1].startswith("test: out of memory while answering")
 
 
 def test_out_of_memory_halves_the_batches_of_the_loss(base: Base, small_memory: list[int]) -> None:
-    from experiments.metrics import loss
+    from experiments.evaluation.metrics import loss
 
     run = load(*SMOKE, "hardware=cpu", "data.train_rows=40")
     rows = data.build(run, base.tokenizer, end_ids=base.end_ids, positions=base.positions).train
@@ -145,7 +145,7 @@ def test_an_interrupted_evaluation_asks_only_what_is_left(
     base: Base, prompts: list[list[int]], alone: list[tuple[str, int]], tmp_path: Path
 ) -> None:
     run = load(*SMOKE, "hardware=cpu", "eval.batch_size=8")
-    subject = evaluation.Subject(base.model, base, "base", run.eval, tmp_path)
+    subject = scoring.Subject(base.model, base, "base", run.eval, tmp_path)
     calls: list[int] = []
 
     def stop(_: Any, __: Any, kwargs: dict[str, Any]) -> None:
@@ -155,7 +155,7 @@ def test_an_interrupted_evaluation_asks_only_what_is_left(
 
     hook = base.model.register_forward_pre_hook(stop, with_kwargs=True)
     with pytest.raises(KeyboardInterrupt):
-        evaluation.answer(subject, prompts, "test", TOKENS)
+        scoring.answer(subject, prompts, "test", TOKENS)
     [file] = (tmp_path / "answers").iterdir()
     kept = len(file.read_text().splitlines()) - 1
     assert 0 < kept < len(prompts)
@@ -170,7 +170,7 @@ def test_an_interrupted_evaluation_asks_only_what_is_left(
         ),
         with_kwargs=True,
     )
-    answers = evaluation.answer(subject, prompts, "test", TOKENS)
+    answers = scoring.answer(subject, prompts, "test", TOKENS)
     hook.remove()
     assert plain(answers) == alone
     assert sum(read) == len(prompts) - kept

@@ -16,7 +16,7 @@ from conftest import SMOKE, load
 from experiments import models, runs
 from experiments.data import Encoded
 from experiments.errors import ConfigError
-from experiments.metrics import loss
+from experiments.evaluation.metrics import loss
 from experiments.records import Record
 from experiments.runs import Job
 from experiments.training import packing

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from experiments import token_loss
 from experiments.errors import DataError
-from experiments.token_loss import Head
+from experiments.models import linear_cross_entropy
+from experiments.models.linear_cross_entropy import Head
 
 TOKENS, HIDDEN, VOCABULARY = 40, 12, 57
 # Sums of some fifty terms in another order.
@@ -62,7 +62,7 @@ def plain(one: Case) -> torch.Tensor:
 
 
 def ours(one: Case, tile_logits: int = 100) -> torch.Tensor:
-    return token_loss.token_nll(one.hidden, one.head, one.labels, tile_logits=tile_logits)
+    return linear_cross_entropy.token_nll(one.hidden, one.head, one.labels, tile_logits=tile_logits)
 
 
 def gradients(one: Case, of: Callable[[Case], torch.Tensor]) -> list[torch.Tensor]:
@@ -101,7 +101,7 @@ def test_the_derivative_is_that_of_the_value() -> None:
 
     def value(hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
         head = dataclasses.replace(one.head, weight_VH=weight, bias_V=bias)
-        return token_loss.token_nll(hidden, head, one.labels, tile_logits=150)
+        return linear_cross_entropy.token_nll(hidden, head, one.labels, tile_logits=150)
 
     assert torch.autograd.gradcheck(value, one.leaves())
 
@@ -118,7 +118,7 @@ def test_the_size_of_a_tile_does_not_matter(tile_logits: int) -> None:
 def test_more_tokens_than_a_block_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     one = case(share=1.0, bias=True)
     whole = [ours(one), *gradients(one, ours)]
-    monkeypatch.setattr(token_loss, "_BLOCK_TOKENS", 7)
+    monkeypatch.setattr(linear_cross_entropy, "_BLOCK_TOKENS", 7)
     for mine, theirs in zip([ours(one), *gradients(one, ours)], whole, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-11, atol=1e-11)
 
@@ -178,7 +178,7 @@ def test_a_well_predicted_token_keeps_its_gradient_in_half_precision() -> None:
     hidden = torch.eye(3, 4).bfloat16().requires_grad_()
     head = Head((8 * torch.eye(5, 4)).bfloat16())
     labels = torch.arange(3)
-    mine = token_loss.token_nll(hidden, head, labels, tile_logits=6).sum()
+    mine = linear_cross_entropy.token_nll(hidden, head, labels, tile_logits=6).sum()
     exact = hidden.detach().double().requires_grad_()
     logits = exact @ head.weight_VH.double().T
     theirs = functional.cross_entropy(logits, labels, reduction="sum")

@@ -1,36 +1,22 @@
-"""Composed text in, one typed, checked and resolved run out; nothing heavy is imported here.
-
-``load`` is the one way from text to types: the command line, the sweeper's pre-flight, the tests
-and the report all use it.
-"""
-
-import dataclasses
-import hashlib
-import json
-from collections.abc import Mapping
-from typing import Any
-
-from hydra.core.config_store import ConfigStore
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+"""Composed text in, one typed, checked and resolved run out; nothing heavy is imported here."""
 
 from experiments.config.data import FORMATS, ColumnsConfig, DataConfig, SourceConfig
 from experiments.config.evaluation import EvalConfig
 from experiments.config.explaining import explain, one_sentence_errors
 from experiments.config.geometry import GeometryConfig
 from experiments.config.leaves import leaves
+from experiments.config.loading import EXECUTION_KEYS, canonical, load, run_id, without_nulls
 from experiments.config.lora import LoraConfig
 from experiments.config.machine import HardwareConfig
 from experiments.config.model import ModelConfig
 from experiments.config.planning import PlanConfig
-from experiments.config.resolution import resolve
 from experiments.config.runtime import BudgetConfig, HubConfig, hub_source, is_repo
 from experiments.config.schema import RunConfig
-from experiments.config.tokens import holds_token, refuse_in_arguments, refuse_in_values
+from experiments.config.tokens import holds_token, refuse_in_arguments
 from experiments.config.trainer import TrainerConfig
-from experiments.errors import ConfigError
 
 __all__ = [
+    "EXECUTION_KEYS",
     "FORMATS",
     "BudgetConfig",
     "ColumnsConfig",
@@ -55,104 +41,5 @@ __all__ = [
     "one_sentence_errors",
     "refuse_in_arguments",
     "run_id",
+    "without_nulls",
 ]
-
-# These say how to execute a run, not what it is: they may change without changing its identity.
-EXECUTION_KEYS = (
-    "name",
-    "rerun",
-    "resume",
-    "resume_from",
-    "retry_oom",
-    "tracker",
-    "budget",
-    "hub",
-    "plan",
-    "resolved_from",
-    "trainer.keep",
-    "trainer.save_every_minutes",
-    "data.cache",
-    # What a card is. What follows from it stands in `trainer`, and the device in the identity.
-    "hardware.label",
-    "hardware.compute_capability",
-    "hardware.memory_gib",
-    "hardware.peak_tflops",
-)
-
-
-class _SharedStore(ConfigStore):
-    """Hydra copies the whole store for each of the 85 look-ups of `--help` (1.2 s with our schema).
-
-    Nothing writes to it after the imports, and `load` hands out copies, so it is shared instead.
-    """
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> "ConfigStore":
-        return self
-
-
-_store = ConfigStore.instance()
-_store.__class__ = _SharedStore
-_store.store(name="run_schema", node=RunConfig)
-for _group in ("lora", "trainer"):  # PEFT's and TRL's keys: checked once these are imported
-    OmegaConf.set_struct(_store.repo["run_schema.yaml"].node[_group].extra, False)
-
-
-def load(cfg: DictConfig) -> RunConfig:
-    """Turn a composed config into a checked run with every null resolved.
-
-    Raises:
-        ConfigError: a key is unknown, a value has the wrong type or is out of range; all
-            out-of-range values are named in one message.
-    """
-    if cfg.get("resolved_from"):
-        raise ConfigError("resolved_from is written by the program: remove it from the config.")
-    try:
-        # As plain data: a typed node keeps keys that were added to it with `+key=value`.
-        plain = OmegaConf.to_container(cfg, resolve=True)
-        refuse_in_values(plain)
-        merged = OmegaConf.merge(OmegaConf.structured(RunConfig), plain)
-        run = OmegaConf.to_object(merged)
-    except OmegaConfBaseException as error:
-        raise ConfigError(explain(error)) from error
-    assert isinstance(run, RunConfig)
-    return resolve(run)
-
-
-def canonical(run: RunConfig) -> dict[str, Any]:
-    """Return the resolved run as plain data without the keys that only say how to execute it.
-
-    The recipe is left out as well: what it decided stands in `trainer` and `lora`. So are the
-    geometry, which describes the weights that the run names, and `lora.match_params`, which
-    became a rank.
-    """
-    tree = dataclasses.asdict(run)
-    for key in (*EXECUTION_KEYS, "sweeps", "model.recipe", "model.geometry", "lora.match_params"):
-        *parents, leaf = key.split(".")
-        branch = tree
-        for parent in parents:
-            branch = branch[parent]
-        del branch[leaf]
-    return tree
-
-
-def without_nulls(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a config without the keys that are null, at any depth."""
-    return {
-        key: without_nulls(value) if isinstance(value, Mapping) else value
-        for key, value in tree.items()
-        if value is not None
-    }
-
-
-def run_id(run: RunConfig) -> str:
-    """Return the first 12 hex digits of the sha256 of the canonical JSON of the run.
-
-    Keys that are null are left out, so that a later version with one more key that is off by
-    default gives the same run the same id. Nor does it matter which metrics read the answers:
-    one that is added is computed from those that a finished run has kept.
-    """
-    tree = canonical(run)
-    if tree["eval"]["metrics"]:  # answers are scored: by what is no other training
-        tree["eval"]["metrics"] = EvalConfig().metrics
-    text = json.dumps(without_nulls(tree), sort_keys=True, separators=(",", ":"), default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -13,10 +13,10 @@ from typing import Any
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from experiments import disk
 from experiments.config import naming
 from experiments.config.schema import RunConfig
 from experiments.errors import ExperimentError, OutOfBudget, did_you_mean
+from experiments.runtime import disk
 
 # What a folder answers that is read-only, full or no folder; Hydra writes there before a run does.
 _UNWRITABLE = (*(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, *disk.FULL),)

@@ -17,10 +17,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from experiments import toolworld
 from experiments.config.benchmarks import BFCL_CATEGORIES, split_names
-from experiments.data import files, hub
-from experiments.data.formats import Rejected, bfcl, convert, nestful, when2call
+from experiments.data import files, hub, toolworld
+from experiments.data.formats import bfcl, nestful, when2call
+from experiments.data.formats.convert import convert
+from experiments.data.formats.rejection import Rejected
 from experiments.errors import DataError
 
 Row = dict[str, Any]

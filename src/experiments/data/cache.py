@@ -18,10 +18,10 @@ from filelock import FileLock
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from experiments import disk
 from experiments.data.encoding import EncodedSource
 from experiments.data.rendering import Encoded
-from experiments.progress import say
+from experiments.runtime import disk
+from experiments.runtime.progress import say
 
 _CODE = Path(__file__).parent
 

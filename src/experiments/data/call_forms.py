@@ -10,10 +10,10 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, Protocol
 
-from experiments import answers
-from experiments.answers import CallForm
 from experiments.data.call_marks import FIRST, KEYS, SECOND, VALUES, A, B, Probes, candidates
 from experiments.errors import DataError
+from experiments.toolcalls import parser
+from experiments.toolcalls.parser import CallForm
 
 Row = dict[str, Any]
 Call = dict[str, Any]
@@ -55,7 +55,7 @@ def _described(form: CallForm, probes: Probes) -> CallForm:
     several = probes.two is not None and _reads(probes.two, form, [A, B])
     beside = probes.beside is not None and _TEXT in probes.beside
     form = replace(form, several=several, text=beside, example=probes.one.strip())
-    return answers.HERMES_TAGS if _is_hermes(form) else replace(form, name=_name(form))
+    return parser.HERMES_TAGS if _is_hermes(form) else replace(form, name=_name(form))
 
 
 def _names_in_marks(form: CallForm) -> bool:
@@ -115,20 +115,20 @@ def _from_template(template: Any, ends: Sequence[str], probes: Probes) -> CallFo
         return None
     for ending in (*ends, ""):
         form = CallForm("tokenizer_schema", "response_template", end=ending, template=template)
-        answer = answers.parse(probes.one, form, TOOLS)
-        if answers.same_value(answer.calls, [A]) and not answer.content:
+        answer = parser.parse(probes.one, form, TOOLS)
+        if parser.same_value(answer.calls, [A]) and not answer.content:
             return form
     return None
 
 
 def _reads(text: str, form: CallForm, calls: list[Call]) -> bool:
-    answer = answers.parse(text, form, TOOLS)
-    return not answer.malformed and answers.same_value(answer.calls, calls)
+    answer = parser.parse(text, form, TOOLS)
+    return not answer.malformed and parser.same_value(answer.calls, calls)
 
 
 def _is_hermes(form: CallForm) -> bool:
     """Whether it is the form of Hermes; blanks make no other, nor does what else is refused."""
-    hermes = answers.HERMES_TAGS
+    hermes = parser.HERMES_TAGS
     plain = replace(
         form,
         name=hermes.name,

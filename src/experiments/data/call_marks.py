@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import Any
 
-from experiments.answers import CallForm
-from experiments.answers.values import load_literal, read_json
+from experiments.toolcalls.parser import CallForm
+from experiments.toolcalls.parser.values import load_literal, read_json
 
 Call = dict[str, Any]
 FIRST, SECOND = "probe_first", "probe_second"

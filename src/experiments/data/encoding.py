@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from experiments.config import DataConfig
-from experiments.data import evaluation_rows, identity, shaping, tally
+from experiments.data import augmentation, evaluation_rows, identity, tally
 from experiments.data.rendering import Encoded, Renderer
 from experiments.data.sources import Row, SourceRows
 from experiments.data.tally import Tally
@@ -70,11 +70,11 @@ def encode(source: SourceRows, spec: DataConfig, renderer: Renderer, limit: int)
 
 def shaped(row: Row, spec: DataConfig) -> Row:
     """Return a row with the system prompt and the tools that the run shows, up to its last gold."""
-    row = shaping.up_to_the_last_trained_turn(row)
+    row = augmentation.up_to_the_last_trained_turn(row)
     if spec.tools_shown == "gold_plus_k":
-        row = shaping.with_tools_shown(row, spec.distractors or 0, seed=spec.seed)
+        row = augmentation.with_tools_shown(row, spec.distractors or 0, seed=spec.seed)
     mode: Any = spec.system_prompt
-    return shaping.with_system_prompt(row, mode, spec.unified_system_prompt or "")
+    return augmentation.with_system_prompt(row, mode, spec.unified_system_prompt or "")
 
 
 def _rendered(

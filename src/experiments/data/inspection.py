@@ -11,13 +11,14 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
-from experiments import disk
-from experiments.answers import forms
-from experiments.data import TrainData, round_trip, sources, tally
+from experiments.data import round_trip, sources, tally
 from experiments.data.benchmarks import Benchmark
+from experiments.data.building import TrainData
 from experiments.data.rendering import Encoded
 from experiments.data.sources import Row, SourceRows
-from experiments.progress import say
+from experiments.runtime import disk
+from experiments.runtime.progress import say
+from experiments.toolcalls.parser import forms
 
 # Around trained text where there are no colours; neither occurs in JSON or in a template.
 OPEN, CLOSE = "\u27e6", "\u27e7"

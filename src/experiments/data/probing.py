@@ -11,8 +11,8 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from experiments.data.augmentation import ToolsForm, tools_in_form
 from experiments.data.conversation import CallShape, Conversation, Message, shaped
-from experiments.data.shaping import ToolsForm, tools_in_form
 from experiments.data.spans import Span
 from experiments.data.tally import TEXT_BESIDE_CALLS
 

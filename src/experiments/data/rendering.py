@@ -23,18 +23,18 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any, Literal
 
-from experiments.answers import CallForm
 from experiments.data import call_forms, probing, tally
+from experiments.data.augmentation import ToolsForm, tools_in_form
 from experiments.data.conversation import CallShape, Conversation, shaped, with_ids
 from experiments.data.encoded import Encoded, joined
-from experiments.data.guarding import Guard
-from experiments.data.shaping import ToolsForm, tools_in_form
 from experiments.data.spans import TurnFinder, answer_after
+from experiments.data.special_token_escaping import Guard
 from experiments.data.tally import RowRefused, Tally
 from experiments.data.templates import ChatTemplate, split_thinking
 from experiments.data.thinking import AS_DATA, Mode
 from experiments.data.tokenising import PieceTokenizer
 from experiments.errors import DataError
+from experiments.toolcalls.parser import CallForm
 
 __all__ = ["Encoded", "Renderer", "Thinking"]
 

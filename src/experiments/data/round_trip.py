@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from experiments import answers
-from experiments.answers import CallForm, same_value
 from experiments.data.rendering import Renderer
 from experiments.errors import DataError
+from experiments.toolcalls import parser
+from experiments.toolcalls.parser import CallForm, same_value
 
 Row = dict[str, Any]
 Call = dict[str, Any]
@@ -146,7 +146,7 @@ def _plain(call: Call) -> Call:
 
 
 def _difference(gold: list[Call], turn: str, form: CallForm, row: Row) -> str:
-    answer = answers.parse(turn, form, row.get("tools") or None)
+    answer = parser.parse(turn, form, row.get("tools") or None)
     if answer.malformed:
         return f"its calls cannot be read as the chat template writes them ({answer.defects[0]})"
     if len(answer.calls) != len(gold):

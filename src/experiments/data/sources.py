@@ -11,10 +11,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from experiments import toolworld
 from experiments.config import ColumnsConfig, DataConfig, SourceConfig
-from experiments.data import benchmarks, evaluation_rows, files, guard, hub, mixture
-from experiments.data.formats import Rejected, columns, convert
+from experiments.data import (
+    benchmarks,
+    decontamination,
+    evaluation_rows,
+    files,
+    hub,
+    mixture,
+    toolworld,
+)
+from experiments.data.formats import columns
+from experiments.data.formats.convert import convert
+from experiments.data.formats.rejection import Rejected
 from experiments.errors import DataError
 
 Row = dict[str, Any]
@@ -96,7 +105,7 @@ def locate(spec: DataConfig) -> dict[str, Located]:
         }
     for name, (_, one) in named.items():
         known_as = Path(one.path).name if one.path else name
-        guard.refuse_evaluation_sets(known_as, one.hub_id, one.subset or one.files)
+        decontamination.refuse_evaluation_sets(known_as, one.hub_id, one.subset or one.files)
     mixes = spec.source == "mixture"
     return {
         name: replace(_locate(one, key, name), trained=not mixes or bool(one.weight))
@@ -299,7 +308,7 @@ def _split(
         "train": drawn[test + validation :],
     }
     held = [row for split in ("test", "validation") for row in splits[split]]
-    fresh, twins = guard.without_overlap(splits["train"], held)
+    fresh, twins = decontamination.without_overlap(splits["train"], held)
     splits["train"] = mixture.subset(
         fresh, fraction=spec.fraction, limit=spec.limit, seed=spec.seed
     )

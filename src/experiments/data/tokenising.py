@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from experiments.data.guarding import Guard
+from experiments.data.special_token_escaping import Guard
 
 
 class PieceTokenizer:

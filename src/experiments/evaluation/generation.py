@@ -19,8 +19,8 @@ from typing import Any
 
 from experiments.evaluation.pool import Pool, append, is_plain, keep
 from experiments.models import Base
-from experiments.out_of_memory import is_out_of_memory
-from experiments.progress import say
+from experiments.runtime.out_of_memory import is_out_of_memory
+from experiments.runtime.progress import say
 
 # `make bench` prints what these give against one prompt at a time.
 CHUNK_ROWS = 32

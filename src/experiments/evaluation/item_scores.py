@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
-from experiments import answers, metrics, schemas
-from experiments.answers import CallForm
-from experiments.evaluation import unanswered
-from experiments.metrics import Item
+from experiments.evaluation import metrics, unanswered
+from experiments.evaluation.metrics import Item
+from experiments.toolcalls import parser, schemas
+from experiments.toolcalls.parser import CallForm
 
 ALWAYS = ("generation",)
 """Metrics that are there whatever `eval.metrics` names."""
@@ -67,7 +67,7 @@ def score(
 def _scored(
     kept: Mapping[str, Any], row: dict[str, Any], modules: Mapping[str, ModuleType], form: CallForm
 ) -> dict[str, Any]:
-    parsed = answers.parse(kept["text"], form, answers.offered(row))
+    parsed = parser.parse(kept["text"], form, parser.offered(row))
     item = Item(row, parsed, kept["stopped"], kept["new_tokens"], kept["text"], form)
     own = {
         f"{name}/{key}": value

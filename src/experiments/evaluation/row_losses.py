@@ -8,8 +8,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from experiments import token_classes
 from experiments.data import Encoded
+from experiments.toolcalls import token_classes
 
 Parts = dict[str, tuple[float, float]]
 """Score key -> (sum, weight) of one row."""

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments import processes
 from experiments.evaluation.generation import Generated, Limits, generate
+from experiments.evaluation.metrics import loss
+from experiments.evaluation.metrics.loss import Encoded
 from experiments.evaluation.progress_file import ProgressFile
-from experiments.metrics import loss
-from experiments.metrics.loss import Encoded
 from experiments.models import Base
+from experiments.runtime import distributed
 
 
 @dataclass(frozen=True)
@@ -51,15 +51,15 @@ class Answer:
 def token_losses(model: Any, rows: Sequence[Encoded]) -> list[list[float]]:
     """Return for each row the NLL of each trained token, in nats, as `loss.token_losses` does."""
     order = Measure([Tokens(row.input_ids, row.labels) for row in rows])
-    with processes.at_work():
-        processes.tell(order)
+    with distributed.at_work():
+        distributed.tell(order)
         return measured(model, order)
 
 
 def measured(model: Any, order: Measure) -> list[list[float]]:
     """Do this process's part; return the losses of all rows."""
     rows = order.rows
-    return processes.divided(
+    return distributed.divided(
         [len(row.input_ids) for row in rows],
         lambda mine: loss.token_losses(model, [rows[i] for i in mine]),
     )
@@ -76,8 +76,8 @@ def answers(
         order: the prompts.
         shown: called for each answer of this process as it ends.
     """
-    with processes.at_work():
-        processes.tell(order)
+    with distributed.at_work():
+        distributed.tell(order)
         return answered(model, base, order, shown)
 
 
@@ -88,7 +88,7 @@ def answered(
     notes: list[str] = []
     file = None
     if order.file is not None:
-        file = ProgressFile(own_file(order.file, processes.here().rank), order.key)
+        file = ProgressFile(own_file(order.file, distributed.here().rank), order.key)
 
     def work(mine: list[int]) -> list[Generated]:
         made: dict[int, Generated] = {}
@@ -104,11 +104,11 @@ def answered(
         return [made[place] for place in range(len(mine))]
 
     try:
-        found = processes.divided([len(prompt) for prompt in order.prompts], work)
+        found = distributed.divided([len(prompt) for prompt in order.prompts], work)
     finally:
         if file is not None:
             file.close()
-    return found, [note for theirs in processes.everyone(notes) for note in theirs]
+    return found, [note for theirs in distributed.everyone(notes) for note in theirs]
 
 
 def own_file(file: Path, rank: int) -> Path:

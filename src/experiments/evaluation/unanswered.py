@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
-from experiments import answers
-from experiments.metrics import Item
+from experiments.evaluation.metrics import Item
+from experiments.toolcalls import parser
 
 
 def items(rows: Iterable[dict[str, Any]], about: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -27,7 +27,7 @@ def items(rows: Iterable[dict[str, Any]], about: dict[str, Any]) -> Iterator[dic
 
 def failed(row: dict[str, Any], modules: Mapping[str, ModuleType]) -> dict[str, float]:
     """Return 0 for the scores that an empty answer would have, where more is better."""
-    item = Item(row, answers.parse(""), False, 0)
+    item = Item(row, parser.parse(""), False, 0)
     return {
         f"{name}/{key}": 0.0
         for name, module in modules.items()

@@ -45,7 +45,8 @@ def run_here(plan: Estimate) -> Probe:
         ConfigError: the plan is for a device that is not here, or trains nothing.
     """
     _refuse_absent_device(plan)
-    from experiments import adapters, models
+    from experiments import models
+    from experiments.models import adapters
     from experiments.planning import few_steps
 
     run = _short(plan)

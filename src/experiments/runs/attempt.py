@@ -9,14 +9,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from experiments import budget, config, disk, handover, processes, provenance, records, report
+from experiments import config, records, reports
 from experiments.config import RunConfig
 from experiments.errors import ConfigError, OutOfBudget, Pruned, RecordError
-from experiments.progress import say
-from experiments.records import Record
-from experiments.runs import facts, folders, following, libraries, memory, objectives
+from experiments.records import Record, hub, provenance
+from experiments.records.tracking import Tracker
+from experiments.runs import folders, following, libraries, memory, objectives, summary
 from experiments.runs.folders import Job
-from experiments.tracking import Tracker
+from experiments.runtime import budget, disk, distributed
+from experiments.runtime.progress import say
 
 
 class Attempt:
@@ -42,21 +43,21 @@ class Attempt:
             self._start_record()
             try:
                 self.prepare()
-                facts.print_loaded(self.base, self.data)
+                summary.print_loaded(self.base, self.data)
                 self._adopt_or_leave_checkpoints()
                 following.bring(self.run, self.job, self.folder, self.identity)
                 self._train_and_score()
                 self._finish()
-                handover.push_finished(self.run, self.record)
+                hub.push_finished(self.run, self.record)
                 self._apply_retention()
             except KeyboardInterrupt:
                 self._break_off("interrupted", None)
                 if self.job.number is None:
-                    facts.print_how_to_go_on(self.folder)
+                    summary.print_how_to_go_on(self.folder)
                 raise
             except OutOfBudget as stop:
                 self._close("interrupted", stop)
-                handover.push_interrupted(self.run, self.record)
+                hub.push_interrupted(self.run, self.record)
                 raise
             except Pruned as stop:
                 say(f"  {stop}")
@@ -69,15 +70,16 @@ class Attempt:
                 if said is not error:
                     raise said from error
                 raise
-        say(report.summarise(self.folder))
+        say(reports.summarise(self.folder))
         return self.record
 
     def prepare(self) -> None:
         """Load model and data and know what the numbers will depend on."""
         if self._prepared:
             return
-        from experiments import adapters, models
-        from experiments.runs import kept, reuse
+        from experiments import models
+        from experiments.models import adapters
+        from experiments.runs import model_cache, reuse
 
         began = time.monotonic()
         run = self.run
@@ -85,7 +87,7 @@ class Attempt:
         with libraries.imported_once():
             precision = models.choose_precision(run)
             libraries.import_all(trains=run.trainer.max_steps != 0)
-        self.base, self.data = kept.load(run, precision, keep=self.job.number is not None)
+        self.base, self.data = model_cache.load(run, precision, keep=self.job.number is not None)
         self.identity = {
             "data_fingerprint": self.data.fingerprint,
             "base_sha256": self.base.sha256,
@@ -154,7 +156,9 @@ class Attempt:
         records.write(record)
 
     def _train_and_score(self) -> None:
-        from experiments import adapters, evaluation, spectra, training
+        from experiments import training
+        from experiments.evaluation import scoring
+        from experiments.models import adapters, spectra
 
         run, record, base = self.run, self.record, self.base
         trains = run.trainer.max_steps != 0
@@ -162,8 +166,8 @@ class Attempt:
         self.rows: list[dict[str, Any]] = []
         self.held_out = None
         if self.windows:
-            nll = evaluation.held_out.losses(base.model, self.windows)
-            self.held_out = evaluation.HeldOut(self.windows, nll)
+            nll = scoring.held_out.losses(base.model, self.windows)
+            self.held_out = scoring.HeldOut(self.windows, nll)
         if run.eval.base:
             self._score_base()
         if "base" in record.scores:
@@ -173,21 +177,21 @@ class Attempt:
             model = self._trained_before(self.trained)
         elif trains:
             attached = adapters.attach(run, model)
-            processes.tell(following.Adapt())
+            distributed.tell(following.Adapt())
             model = attached.model
             record.adapter = {
                 "trainable_parameters": attached.trainable_parameters,
                 "scale": None if run.lora.method == "none" else run.lora.scale,
                 "modules": attached.modules,
             }
-            facts.print_adapter(record.adapter, base.parameters)
+            summary.print_adapter(record.adapter, base.parameters)
             if run.lora.method != "none":
-                facts.print_left_out(attached.idle, adapters.left_out(model))
+                summary.print_left_out(attached.idle, adapters.left_out(model))
             self._train(model)
             record.adapter |= spectra.of_trained(model)
         elif run.model.adapter is not None:
             model = adapters.load(run.model.adapter, model)
-            processes.tell(following.Adapt())
+            distributed.tell(following.Adapt())
             record.adapter = {
                 "trainable_parameters": 0,
                 "scale": None,
@@ -198,7 +202,7 @@ class Attempt:
             self._score(model, "tuned")
             record.timing["evaluate_seconds"] = time.monotonic() - began
         if trains:
-            card = report.model_card(record)
+            card = reports.model_card(record)
             adapters.save(
                 model, base.tokenizer, self.folder / "adapter", base_source=base.source, card=card
             )
@@ -206,7 +210,7 @@ class Attempt:
 
     def _trained_before(self, trained: Record) -> Any:
         """Return the model with the adapter of a finished run, and note what that run was."""
-        from experiments import adapters
+        from experiments.models import adapters
 
         record = self.record
         record.adapter, record.curve = trained.adapter, trained.curve
@@ -252,11 +256,11 @@ class Attempt:
 
     def _score(self, model: Any, label: str) -> None:
         """Score a model on everything that the run asks, and keep the scores and items."""
-        from experiments import evaluation
+        from experiments.evaluation import scoring
 
         spec = self.run.eval
-        subject = evaluation.Subject(model, self.base, label, spec, self.folder)
-        scores = evaluation.score(subject, self.data, self.held_out)
+        subject = scoring.Subject(model, self.base, label, spec, self.folder)
+        scores = scoring.score(subject, self.data, self.held_out)
         self.record.scores[label] = scores.means
         self.record.counts[label] = scores.counts
         self.record.evaluation[label] = scores.facts | {"thinking": self.run.data.thinking}
@@ -301,7 +305,7 @@ class Attempt:
             *(run, model, self.base, self.data, self.folder),
             report=report_loss,
             log=tracker.log,
-            saved=lambda checkpoint: handover.push_checkpoint(run, record, checkpoint),
+            saved=lambda checkpoint: hub.push_checkpoint(run, record, checkpoint),
         )
         record.plan["out_of_memory"] = task.adapted
         budget.check("the run stopped before training went on")
@@ -353,7 +357,7 @@ class Attempt:
         record.finished_at = _now()
         record.timing["total_seconds"] = time.monotonic() - self.began
         if error is not None:
-            record.error = facts.of_error(error)
+            record.error = summary.of_error(error)
         if (tracker := getattr(self, "tracker", None)) is not None:
             final = record.scores.get("tuned", {}) if status == "finished" else {}
             main = {k: v for k, v in final.items() if k.count("/") == 1 or k.endswith("/exact")}

@@ -12,8 +12,8 @@ from typing import Any, Protocol
 from experiments import records
 from experiments.config import RunConfig
 from experiments.errors import RecordError
-from experiments.progress import say
 from experiments.records import Record
+from experiments.runtime.progress import say
 
 
 class StopRule(Protocol):

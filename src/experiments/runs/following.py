@@ -17,13 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments import processes, records
+from experiments import records
 from experiments.config import RunConfig
 from experiments.errors import ConfigError, OutOfBudget, RecordError, TrainingError
-from experiments.progress import say
 from experiments.records import Record
-from experiments.runs import facts, memory
+from experiments.runs import memory, summary
 from experiments.runs.folders import Job
+from experiments.runtime import distributed
+from experiments.runtime.progress import say
 
 if TYPE_CHECKING:
     from experiments.training import Fit, Task
@@ -59,17 +60,17 @@ def meet() -> None:
         SystemExit: an earlier run left them in the middle of a step; a sweep that went on would
             only spend its runs, each on the same failure.
     """
-    if processes.launched_alone():
+    if distributed.launched_alone():
         say(
             "accelerate launch --cpu starts one process, whatever --num_processes says: several "
             "on a CPU need --multi_gpu in place of --cpu"
         )
-    if processes.scattered():
+    if distributed.scattered():
         sys.exit(
             "error: a run of this sweep failed in one process while the others worked on it: "
             "start the same line again, it goes on with the rest."
         )
-    processes.join()
+    distributed.join()
 
 
 def bring(run: RunConfig, job: Job, folder: Path, identity: dict[str, Any]) -> None:
@@ -78,12 +79,12 @@ def bring(run: RunConfig, job: Job, folder: Path, identity: dict[str, Any]) -> N
     Raises:
         ConfigError: they found another model or other rows, or there are not enough GPUs.
     """
-    if processes.here().count == 1:
+    if distributed.here().count == 1:
         return
     _refuse_shared_gpus(identity["device_class"])
-    with processes.at_work():
-        processes.tell(Load(run, job.number is not None, folder))
-        found = processes.everyone(_seen(identity))
+    with distributed.at_work():
+        distributed.tell(Load(run, job.number is not None, folder))
+        found = distributed.everyone(_seen(identity))
     if any(other != found[0] for other in found):
         raise ConfigError(
             f"the processes of this run see different models or rows ({found}): give every "
@@ -98,7 +99,7 @@ def _seen(identity: dict[str, Any]) -> tuple[str, str]:
 def _refuse_shared_gpus(device: str) -> None:
     import torch
 
-    wanted = processes.here().local_count
+    wanted = distributed.here().local_count
     if device == "cuda" and wanted > torch.cuda.device_count():
         raise ConfigError(
             f"{wanted} processes on {torch.cuda.device_count()} GPUs: launch one process a GPU, or "
@@ -115,8 +116,8 @@ def together(task: "Task") -> "Fit":
     """
     from experiments import training
 
-    with processes.at_work(TrainingError, ConfigError, OutOfBudget):
-        processes.tell(Train())
+    with distributed.at_work(TrainingError, ConfigError, OutOfBudget):
+        distributed.tell(Train())
         return training.fit(task)
 
 
@@ -126,16 +127,16 @@ def verdict(record: Record, status: str, error: Exception | None) -> tuple[str, 
     The launcher stops all processes where one has ended, which looks like Ctrl-C, and a connection
     that breaks is no cause.
     """
-    if processes.here().count == 1:
+    if distributed.here().count == 1:
         return status, error
-    if processes.scattered():
+    if distributed.scattered():
         time.sleep(_SECONDS_TO_DIE)
     told = _told(record.path)
     if told is not None:
         said = told.error or {}
         who = f"process {said['process']} of this run failed"
         return told.status, TrainingError(f"{who}: {said['type']}: {said['message']}")
-    if processes.lost():
+    if distributed.lost():
         return "failed", TrainingError(
             "another process of this run ended without a word (killed, or out of memory): look at "
             "the system's log, then start the same line again; it goes on from the last checkpoint."
@@ -157,7 +158,7 @@ def follow() -> None:
     warnings.simplefilter("ignore")  # the leader says it all
     logging.disable(logging.WARNING)
     with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
-        processes.join()
+        distributed.join()
         # Ctrl-C is the leader's to answer: it ends the step and the record, and its end ends us.
         for asked in (signal.SIGINT, signal.SIGTERM):
             signal.signal(asked, signal.SIG_IGN)
@@ -165,12 +166,12 @@ def follow() -> None:
         while (order := _next_order()) is not None:
             with _Watched(follower):
                 follower.do(order)
-        processes.leave()
+        distributed.leave()
 
 
 def _next_order() -> Any:
     try:
-        return processes.hear()
+        return distributed.hear()
     except RuntimeError:  # the leader is gone, and has said why
         sys.exit(1)
 
@@ -198,17 +199,17 @@ class _Follower:
 
     def _load(self, order: Load) -> None:
         from experiments import models
-        from experiments.runs import kept
+        from experiments.runs import model_cache
 
         self.run, self.folder = order.run, order.folder
         precision = models.choose_precision(self.run)
-        self.base, self.data = kept.load(self.run, precision, keep=order.keep)
+        self.base, self.data = model_cache.load(self.run, precision, keep=order.keep)
         self.model = self.base.model
         found = {"base_sha256": self.base.sha256, "data_fingerprint": self.data.fingerprint}
-        processes.everyone(_seen(found))
+        distributed.everyone(_seen(found))
 
     def _adapt(self) -> None:
-        from experiments import adapters
+        from experiments.models import adapters
 
         if self.run.trainer.max_steps != 0:
             self.model = adapters.attach(self.run, self.model).model
@@ -253,8 +254,8 @@ def _write_down(folder: Path | None, error: Exception) -> None:
     if folder is None or not (folder / records.FILE_NAME).is_file():
         return
     record = records.read(folder / records.FILE_NAME)
-    if record.status != "running" or processes.lost():
+    if record.status != "running" or distributed.lost():
         sys.exit(1)  # another process ended the run, and has said so or never can
     record.status = "oom" if memory.is_out_of_memory(error) else "failed"
-    record.error = facts.of_error(error)
+    record.error = summary.of_error(error)
     records.write(record)

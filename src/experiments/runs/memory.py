@@ -3,7 +3,7 @@
 import resource
 import sys
 
-from experiments.out_of_memory import is_out_of_memory
+from experiments.runtime.out_of_memory import is_out_of_memory
 
 __all__ = ["is_out_of_memory", "note_peak", "peak"]
 

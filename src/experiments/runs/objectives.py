@@ -3,9 +3,9 @@
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from experiments import metrics
 from experiments.config import EvalConfig
 from experiments.errors import ConfigError, did_you_mean
+from experiments.evaluation import metrics
 from experiments.runs.folders import Job
 
 DEFAULT = "validation/loss/nll"

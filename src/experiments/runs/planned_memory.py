@@ -10,7 +10,7 @@ from experiments.data import TrainData
 from experiments.errors import ExperimentError
 from experiments.models import Base
 from experiments.planning import estimate, memory, resident
-from experiments.progress import say
+from experiments.runtime.progress import say
 
 _SECONDS_BETWEEN_LOOKS = 0.05
 PREDICTED, MEASURED = "train_predicted_bytes", "train_peak_bytes"

@@ -15,15 +15,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from experiments import adapters, models, processes, provenance, records
-from experiments.answers import forms
+from experiments import models, records
 from experiments.config import RunConfig
 from experiments.data import benchmarks, sources
 from experiments.evaluation import held_out, item_scores
-from experiments.models import weights
-from experiments.progress import say
-from experiments.records import Record
+from experiments.models import adapters, weights
+from experiments.records import Record, provenance
 from experiments.runs import objectives
+from experiments.runtime import distributed
+from experiments.runtime.progress import say
+from experiments.toolcalls.parser import forms
 
 INPUTS = "inputs_sha256"
 """Where a record's provenance keeps the hash of all that was read."""
@@ -76,7 +77,7 @@ def _machine(run: RunConfig) -> dict[str, Any]:
         "visible_gpus": os.environ.get("CUDA_VISIBLE_DEVICES"),
         "gpus": [file.read_text("utf-8", "replace").partition("IRQ")[0] for file in gpus],
         "machine": [platform.system(), platform.machine(), provenance.cpu()],
-        "processes": processes.here().count,
+        "processes": distributed.here().count,
     }
 
 
@@ -158,5 +159,5 @@ def has_adapter(earlier: Record) -> bool:
         and bool(earlier.adapter.get("modules"))
         and bool(earlier.curve)
         and (earlier.folder / "adapter" / "adapter_config.json").is_file()
-        and processes.here().count == 1
+        and distributed.here().count == 1
     )

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from experiments import config, frozen, records
+from experiments import config, records
 from experiments.errors import RecordError
-from experiments.progress import say
 from experiments.records import Record
+from experiments.runtime.progress import say
+from experiments.sweeps import snapshot
 
 FILE_NAME = ".sweep.json"
 _LOCK = ".sweep.lock"
@@ -136,7 +137,7 @@ def not_begun(sweep_dir: Path) -> list[Record]:
     there = {record.run_id for record in records.read_all(sweep_dir)}
     missing = set(planned.run_ids) - there
     found = {}
-    for kept in frozen.read_all(sweep_dir) if missing else []:
+    for kept in snapshot.read_all(sweep_dir) if missing else []:
         hydra = kept.pop("hydra")
         run = config.load(kept)
         run_id = config.run_id(run)

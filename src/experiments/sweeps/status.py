@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from experiments import arms, metrics, records
+from experiments import records
+from experiments.analysis import arms
 from experiments.errors import RecordError
+from experiments.evaluation import metrics
 from experiments.records import Record
 from experiments.sweeps import plan
 

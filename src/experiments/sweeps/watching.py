@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from experiments import progress
 from experiments.errors import RecordError
-from experiments.progress import say
+from experiments.runtime import progress
+from experiments.runtime.progress import say
 from experiments.sweeps import plan, status
 
 # Seconds between two looks: a record is read in a millisecond, a run takes seconds to hours.

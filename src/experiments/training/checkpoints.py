@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from experiments import whole
-from experiments.progress import say
+from experiments.records import integrity
+from experiments.runtime.progress import say
 
 CHECKPOINTS = "checkpoints"
 
@@ -14,7 +14,7 @@ def newest_checkpoint(folder: Path) -> Path | None:
     """Return the last whole checkpoint of a run's folder; one that is cut off is named."""
     found = []
     for path in (folder / CHECKPOINTS).glob("checkpoint-*"):
-        if problem := whole.checkpoint_problem(path):
+        if problem := integrity.checkpoint_problem(path):
             say(f"  not used: {path.name} ({problem})")
             continue
         found.append((state_of(path)["global_step"], path))

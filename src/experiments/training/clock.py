@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from experiments import budget, processes
 from experiments.errors import OutOfBudget
+from experiments.runtime import budget, distributed
 from experiments.training.task import Task
 
 # A step must fit this often into what is left: the next one, and saving, which is counted too.
@@ -41,7 +41,7 @@ def clock(task: Task) -> Any:
             is_last = state.global_step >= state.max_steps
             old = minutes is not None and now - self.saved >= 60 * minutes
             ends = not is_last and budget.is_spent(_STEPS_LEFT * self.longest)
-            old, self.ends = processes.agreed((old, ends))  # their clocks may differ
+            old, self.ends = distributed.agreed((old, ends))  # their clocks may differ
             if old or self.ends:
                 control.should_save = True
 
@@ -51,7 +51,7 @@ def clock(task: Task) -> Any:
             if state.is_world_process_zero:
                 _keep_partial_log(self.trainer, checkpoint)
                 task.saved(checkpoint)
-            processes.everyone(None)  # nobody goes on before the checkpoint is whole
+            distributed.everyone(None)  # nobody goes on before the checkpoint is whole
             if self.ends:
                 stop = OutOfBudget(
                     budget.sentence(

@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from experiments.progress import say
+from experiments.runtime.progress import say
 
 _SKIPPED = "skipped_step"
 # Where accelerate keeps the forward pass that it wraps.

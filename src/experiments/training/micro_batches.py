@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from experiments.errors import TrainingError
-from experiments.out_of_memory import is_out_of_memory, release
-from experiments.progress import say
+from experiments.runtime.out_of_memory import is_out_of_memory, release
+from experiments.runtime.progress import say
 
 Batch = dict[str, Any]
 """What the collator made of some rows: tensors of shape (B, L)."""

@@ -5,7 +5,7 @@ from typing import Any
 
 from experiments.config import RunConfig
 from experiments.errors import TrainingError
-from experiments.progress import say
+from experiments.runtime.progress import say
 from experiments.training.micro_batches import MicroBatches
 from experiments.training.task import Task
 
@@ -63,9 +63,9 @@ def choose_loss(trainer: Any) -> None:
     """Let a trainer compute our loss, unless `trainer.extra` asks for another one of TRL's."""
     if trainer.args.loss_type != "nll" or trainer.args.label_smoothing_factor != 0:
         return
-    from experiments import model_loss
+    from experiments.models import causal_lm_loss
 
-    trainer.measure = model_loss.of(trainer.model)
+    trainer.measure = causal_lm_loss.of(trainer.model)
     if trainer.measure.reason is not None:
         say(f"  the loss is computed from whole logits: {trainer.measure.reason}")
     # Whatever the model's own loss can do: ours is normalised over the whole step.

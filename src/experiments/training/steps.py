@@ -4,9 +4,9 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from experiments import processes
 from experiments.config import TrainerConfig
 from experiments.errors import ConfigError
+from experiments.runtime import distributed as processes
 
 # Batches that are cut from one pool sorted by length: padding shrinks, batches stay mixed.
 _POOL_BATCHES = 8

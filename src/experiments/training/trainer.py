@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from experiments import processes
 from experiments.data import Encoded
-from experiments.metrics import loss
-from experiments.progress import say
-from experiments.training import half_precision, packing, two_rates, untouched
+from experiments.evaluation.metrics import loss
+from experiments.runtime import distributed
+from experiments.runtime.progress import say
+from experiments.training import half_precision, loraplus, packing, untouched
 from experiments.training.arguments import arguments
 from experiments.training.clock import clock
 from experiments.training.curves import curve, line
@@ -44,7 +44,7 @@ def build(task: Task, steps: StepPlan, rows: int) -> Any:
             task.base.precision.name,
             trainer.compute_loss_context_manager,
         )
-    if processes.here().count > 1:
+    if distributed.here().count > 1:
         trainer.add_callback(_one_decision())  # the last one: it sees what the others decided
         _draw_own_dropout(task.run.seed)
     return trainer
@@ -82,7 +82,7 @@ def _trainer_class(task: Task, steps: StepPlan, rows: int) -> Any:
             is_new, ratio = self.optimizer is None, task.run.lora.plus_ratio
             optimizer = super().create_optimizer(model)
             if is_new and ratio is not None:
-                two_rates.raise_rate_of_b(optimizer, self.model if model is None else model, ratio)
+                loraplus.raise_rate_of_b(optimizer, self.model if model is None else model, ratio)
             return optimizer
 
         def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
@@ -95,7 +95,7 @@ def _trainer_class(task: Task, steps: StepPlan, rows: int) -> Any:
                 self.measured = (step, nll)
                 super(SFTTrainer, self).log({"eval_loss": nll})
                 stop = task.report(step, nll, [total / max(1, n) for total, n in parts])
-                if processes.agreed(stop):
+                if distributed.agreed(stop):
                     self.control.should_training_stop = True
             return {"eval_loss": self.measured[1]}
 
@@ -105,7 +105,7 @@ def _trainer_class(task: Task, steps: StepPlan, rows: int) -> Any:
 def _token_nll(model: Any, rows: Sequence[Encoded]) -> list[loss.Part]:
     """Measure the rows, each process its part of them."""
     lengths = [len(row.ids) for row in rows]
-    return processes.divided(lengths, lambda mine: loss.token_nll(model, [rows[i] for i in mine]))
+    return distributed.divided(lengths, lambda mine: loss.token_nll(model, [rows[i] for i in mine]))
 
 
 def _progress(log: Log, steps: int) -> Any:
@@ -131,7 +131,7 @@ def _one_decision() -> Any:
 
     class OneDecision(TrainerCallback):  # type: ignore[misc]
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
-            vars(control).update(processes.agreed(dict(vars(control))))
+            vars(control).update(distributed.agreed(dict(vars(control))))
             return control
 
     return OneDecision()
@@ -141,7 +141,7 @@ def _draw_own_dropout(seed: int) -> None:
     """Let no two processes drop the same units: their rows differ, their seed does not."""
     import torch
 
-    rank = processes.here().rank
+    rank = distributed.here().rank
     if rank:
         torch.manual_seed(seed + rank)
 

@@ -1,0 +1,1 @@
+"""Statistics, tuned arms and the verdicts on claims; reads records, runs nothing."""

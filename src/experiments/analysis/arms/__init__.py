@@ -1,0 +1,85 @@
+"""Records in, arms with tuned learning rates out: what an ablation may compare.
+
+An arm is a config with its learning rate tuned. Methods want different rates, so a comparison at
+one shared rate compares how well that rate suits each; an arm's rate is therefore chosen on the
+validation split, over a log grid, the same way for every arm, and its final numbers are those of
+the test split at the chosen rate.
+
+In the order of the flow: `reading` (records to arms), `planning` (which runs an arm still needs),
+`tuning` (the chosen rate, and why it may not be trusted), `comparable` (whether scores may be
+compared at all), `curves` (the optimum between grid
+points), `regret` (what another rate or a rule of thumb costs), `contrasts` (arm against arm),
+`table` (lines of text).
+
+Every function is pure; what cannot be said is a `Reason` in the result, not an exception.
+"""
+
+from experiments.analysis.arms.comparable import apart, asked, other_mode
+from experiments.analysis.arms.contrasts import (
+    Contrast,
+    contrast,
+    equal_tuning,
+    family,
+    gain_margin,
+    on_purpose,
+)
+from experiments.analysis.arms.curves import Optimum, left_out_optima, optimum, rate_ratio
+from experiments.analysis.arms.planning import (
+    Cell,
+    Design,
+    first_grid,
+    grid_rate,
+    next_cells,
+    rule_cells,
+)
+from experiments.analysis.arms.reading import Arm, Made, arm_key, diverged, mixed, read, repeats
+from experiments.analysis.arms.reasons import Reason, blocking
+from experiments.analysis.arms.regret import (
+    Regret,
+    hidden_size_rate,
+    regret,
+    ten_times,
+    ten_times_of,
+)
+from experiments.analysis.arms.same_rows import other_rows
+from experiments.analysis.arms.tuning import Point, Tuned, tune
+
+__all__ = [
+    "Arm",
+    "Cell",
+    "Contrast",
+    "Design",
+    "Made",
+    "Optimum",
+    "Point",
+    "Reason",
+    "Regret",
+    "Tuned",
+    "apart",
+    "arm_key",
+    "asked",
+    "blocking",
+    "contrast",
+    "diverged",
+    "equal_tuning",
+    "family",
+    "first_grid",
+    "gain_margin",
+    "grid_rate",
+    "hidden_size_rate",
+    "left_out_optima",
+    "mixed",
+    "next_cells",
+    "on_purpose",
+    "optimum",
+    "other_mode",
+    "other_rows",
+    "rate_ratio",
+    "read",
+    "regret",
+    "repeats",
+    "rule_cells",
+    "ten_times",
+    "ten_times_of",
+    "tune",
+]

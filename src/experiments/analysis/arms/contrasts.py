@@ -1,0 +1,164 @@
+"""Two tuned arms in, what may be said of their difference out."""
+
+import dataclasses
+import math
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+from experiments.analysis import statistics
+from experiments.analysis.arms.reading import mixed
+from experiments.analysis.arms.reasons import Reason, blocking
+from experiments.analysis.arms.same_rows import other_rows
+from experiments.analysis.arms.tuning import Tuned
+from experiments.analysis.statistics import Comparison, Direction, Finding, NoiseFloor
+from experiments.evaluation import metrics
+
+TESTED_ON = "loss/nll"
+"""The final numbers: loss on the test split, in nats per trained token."""
+GAIN_SHARE = 0.05
+"""The margin: differences below this share of what full fine-tuning gains do not matter."""
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """An arm against a reference, each at its own best rate."""
+
+    reference: Tuned
+    arm: Tuned
+    score: str
+    comparison: Comparison | None
+    """None where the two share no seed, or no margin is known."""
+    reasons: tuple[Reason, ...]
+
+    @property
+    def finding(self) -> Finding:
+        """What may be said; `undecided` where a reason blocks every verdict."""
+        if self.comparison is None or blocking(self.reasons):
+            return "undecided"
+        return self.comparison.finding
+
+
+def gain_margin(full: Tuned, score: str = TESTED_ON, share: float = GAIN_SHARE) -> float | None:
+    """Return the margin that is a share of what the reference gains over the untuned base.
+
+    A share of the loss itself would call everything equal where training moves the loss little.
+
+    Returns:
+        In the unit of the score; None where the base was not scored or nothing was gained.
+    """
+    base, final = full.arm.base.get(score), full.final(score)
+    if base is None or not final or not math.isfinite(base):
+        return None
+    mean = math.fsum(final.values()) / len(final)
+    gained = base - mean if _direction(score) == "minimize" else mean - base
+    return share * gained if gained > 0 else None
+
+
+def contrast(
+    reference: Tuned,
+    arm: Tuned,
+    margin: float | None,
+    score: str = TESTED_ON,
+    may_differ: Collection[str] = (),
+    floor: NoiseFloor | None = None,
+) -> Contrast:
+    """Compare an arm with a reference by the seeds that both have at their best rates.
+
+    Args:
+        reference: a tuned arm.
+        arm: another one.
+        margin: the largest difference that does not matter, in the score's unit.
+        score: of the tuned model; `loss/nll` is that of the test split.
+        may_differ: reasons between the two that do not count here, such as `mixed_data` where
+            data are compared.
+        floor: of the score, where it was measured; a difference within twice of it is none.
+    """
+    a, b = reference.final(score), arm.final(score)
+    seeds = sorted(set(a) & set(b))
+    reasons = [*reference.reasons, *arm.reasons, *equal_tuning([reference, arm])]
+    made = [one.record for side in (reference, arm) for one in side.arm.made]
+    # Within an arm nothing may differ, whatever is compared.
+    reasons += [reason for reason in mixed(made) if reason.code not in may_differ]
+    decides = [one.record for side in (reference, arm) for one in side.runs.values()]
+    reasons += [found for found in [other_rows(decides, score)] if found is not None]
+    comparison = None
+    if not seeds:
+        reasons.append(Reason("no_score", f"no seed has {score} in both arms at their best rates"))
+    elif margin is None:
+        text = f"no margin for {score}: the untuned base was not scored, or nothing was gained"
+        reasons.append(Reason("no_score", text))
+    else:
+        values = [a[s] for s in seeds], [b[s] for s in seeds]
+        comparison = statistics.compare(*values, margin, _direction(score))
+        reasons += [*_same_numbers(*values), *_in_the_noise(comparison, floor)]
+    return Contrast(reference, arm, score, comparison, tuple(dict.fromkeys(reasons)))
+
+
+def on_purpose(reference: Tuned, arm: Tuned) -> set[str]:
+    """Return the reasons that follow from what the two configs set differently.
+
+    An arm of other data has other rows, and one of another base other weights: that is what is
+    compared, where a change of files or code behind the same config would be a mistake.
+    """
+    one, other = reference.arm.config, arm.arm.config
+    codes: set[str] = set()
+    if one.get("data") != other.get("data"):
+        codes.add("mixed_data")
+    if one.get("model") != other.get("model"):
+        codes |= {"mixed_base", "mixed_data"}  # another tokenizer makes other rows
+        quantized = [(tree.get("model") or {}).get("quantization") for tree in (one, other)]
+        codes |= {"mixed_environment"} if quantized[0] != quantized[1] else set()
+    return codes
+
+
+def family(contrasts: Sequence[Contrast]) -> list[Contrast]:
+    """Return the contrasts of one table with p values adjusted by Holm for their number."""
+    found = [one.comparison for one in contrasts if one.comparison is not None]
+    adjusted = iter(statistics.in_family(found))
+    return [
+        one if one.comparison is None else dataclasses.replace(one, comparison=next(adjusted))
+        for one in contrasts
+    ]
+
+
+def equal_tuning(tuned: Sequence[Tuned]) -> list[Reason]:
+    """Return why the arms of a table were not tuned alike; nothing where they were.
+
+    Tuned alike are arms with the same number of rates within three grid steps of their optimum
+    and the same seeds at the rates that decide. Where a grid had to be extended does not matter.
+    """
+    reasons = []
+    chosen = [one for one in tuned if one.best is not None]
+    if len({len(one.near) for one in chosen}) > 1:
+        text = ", ".join(f"{len(one.near)} for {one.arm.label}" for one in chosen)
+        reasons.append(
+            Reason(
+                "unequal_tuning",
+                f"the numbers of rates within three steps of the best are not the same: {text}",
+            )
+        )
+    if len({one.seeds for one in chosen}) > 1:
+        text = "; ".join(f"{one.arm.label}: {', '.join(map(str, one.seeds))}" for one in chosen)
+        reasons.append(Reason("unequal_seeds", f"the arms were decided by other seeds ({text})"))
+    return reasons
+
+
+def _in_the_noise(comparison: Comparison, floor: NoiseFloor | None) -> Iterator[Reason]:
+    gap = comparison.difference.estimate
+    if floor is not None and comparison.finding in ("better", "worse") and floor.covers(gap):
+        yield Reason(
+            "noise_floor",
+            f"the difference {gap:.3g} is within twice the noise floor {floor.deviation:.3g}, by "
+            f"which {floor.cells} repeated runs differ from themselves",
+        )
+
+
+def _same_numbers(a: Sequence[float], b: Sequence[float]) -> Iterator[Reason]:
+    gaps = [y - x for x, y in zip(a, b, strict=True)]
+    if len(gaps) > 1 and max(gaps) - min(gaps) < statistics.ROUNDING:
+        text = "all seeds differ by the same number, from which nothing follows"
+        yield Reason("same_numbers", text)
+
+
+def _direction(score: str) -> Direction:
+    return "maximize" if metrics.direction(score) == "maximize" else "minimize"

@@ -1,0 +1,204 @@
+"""Records in, arms out: runs that share everything but seed and learning rate belong together."""
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from experiments.analysis import statistics
+from experiments.analysis.arms.comparable import other_mode
+from experiments.analysis.arms.reasons import Code, Reason
+from experiments.analysis.statistics import NoiseFloor
+from experiments.config.loading import EXECUTION_KEYS, without_nulls
+from experiments.records import Record, provenance
+
+TUNED_ON = "validation/loss/nll"
+"""The score that rates are chosen by, in nats per trained token; it never sees the test split."""
+DIVERGED_ABOVE = 1.0
+"""Nats above the base's loss at which a run counts as diverged."""
+
+_IDENTITY: dict[Code, tuple[str, ...]] = {
+    "mixed_data": ("data_fingerprint",),
+    "mixed_code": ("code_sha256", *provenance.KEYS),
+    "mixed_base": ("base_sha256", "adapter_sha256"),
+    "mixed_environment": ("libraries", "precision", "device_class"),
+}
+
+
+@dataclass(frozen=True)
+class Made:
+    """One run of an arm that came to an end."""
+
+    rate: float
+    seed: int
+    loss: float | None
+    """Validation loss in nats per token; None where the run diverged."""
+    scores: Mapping[str, float]
+    """All scores of the tuned model; empty where the run diverged before it was scored."""
+    record: Record = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """The runs of one config at several rates and seeds."""
+
+    key: str
+    label: str
+    config: Mapping[str, Any] = field(compare=False, repr=False)
+    """The canonical config without seed and learning rate."""
+    made: tuple[Made, ...]
+    """One a cell (rate and seed), by rate, then seed."""
+    base: Mapping[str, float] = field(compare=False, repr=False)
+    """Scores of the untuned base, empty where no run measured them."""
+    reasons: tuple[Reason, ...] = ()
+    """What is wrong with the records as such."""
+
+    @property
+    def rates(self) -> list[float]:
+        """Every rate that was tried, from low to high."""
+        return sorted({one.rate for one in self.made})
+
+    def losses(self, rate: float) -> dict[int, float]:
+        """Return seed -> validation loss at a rate, infinite where the run diverged."""
+        found = {one.seed: one.loss for one in self.made if one.rate == rate}
+        return {seed: math.inf if loss is None else loss for seed, loss in found.items()}
+
+    def at(self, rate: float) -> dict[int, Made]:
+        """Return seed -> run at a rate."""
+        return {one.seed: one for one in self.made if one.rate == rate}
+
+
+def read(found: Iterable[Record]) -> list[Arm]:
+    """Return the arms of some records, in the order of their first run.
+
+    Counted are finished runs and those whose loss stopped being finite: a rate at which training
+    diverges has been tried. Of several records of one cell the newest finished one counts.
+    """
+    groups: dict[str, list[Record]] = {}
+    for record in found:
+        if (record.config.get("trainer") or {}).get("learning_rate") is not None:
+            groups.setdefault(arm_key(record.config), []).append(record)
+    labels = _labels({key: group[0] for key, group in groups.items()})
+    bases = _bases([record for group in groups.values() for record in group])
+    return [_arm(key, labels[key], group, bases) for key, group in groups.items()]
+
+
+def arm_key(config: Mapping[str, Any]) -> str:
+    """Return a text that runs of one arm share: the canonical config without seed and rate.
+
+    Nor are keys in it that are null: a version that adds such a key makes no other arm.
+    """
+    return json.dumps(without_nulls(_without_rate(config)), sort_keys=True, default=str)
+
+
+def repeats(found: Iterable[Record], score: str = TUNED_ON) -> NoiseFloor | None:
+    """Return the noise floor of a score, from runs that were made again (`rerun=true`).
+
+    A cell is one run_id made by one code from one set of data on one kind of device. A record that
+    is given twice, from a sweep and from its report, is one run. None where nothing was repeated.
+    """
+    cells: dict[str, dict[str, float]] = {}
+    for record in found:
+        value = record.scores.get("tuned", {}).get(score)
+        if record.status == "finished" and value is not None and math.isfinite(value):
+            cell = json.dumps([record.run_id, record.identity], sort_keys=True, default=str)
+            cells.setdefault(cell, {})[record.started_at] = value
+    return statistics.noise_floor([list(own.values()) for own in cells.values()])
+
+
+def diverged(record: Record) -> bool:
+    """Whether a run ended because its loss was not finite: a rate that was tried."""
+    return record.status == "failed" and (record.error or {}).get("step") is not None
+
+
+def mixed(made: Sequence[Record]) -> Iterator[Reason]:
+    """Yield a reason for each part of the identity that is not the same in all records."""
+    words = {
+        "mixed_data": "rows of data",
+        "mixed_code": "code",
+        "mixed_base": "weights of the base",
+        "mixed_environment": "libraries, precision or kind of device",
+    }
+    for code, keys in _IDENTITY.items():
+        seen = {json.dumps([r.identity.get(key) for key in keys], sort_keys=True) for r in made}
+        if len(seen) > 1:
+            yield Reason(
+                code,
+                f"the runs were made with {len(seen)} different {words[code]}: make the older "
+                "ones again with the same line",
+            )
+    if (reason := other_mode(made)) is not None:
+        yield reason
+
+
+def _without_rate(config: Mapping[str, Any]) -> dict[str, Any]:
+    tree = {key: value for key, value in config.items() if key != "seed"}
+    tree["trainer"] = {k: v for k, v in tree["trainer"].items() if k != "learning_rate"}
+    return tree
+
+
+def _arm(key: str, label: str, group: Sequence[Record], bases: Mapping[str, Any]) -> Arm:
+    base = bases.get(_measured_on(group[0]), {})
+    cells: dict[tuple[float, int], Made] = {}
+    for record in sorted(group, key=lambda r: (r.status == "finished", r.started_at)):
+        if (one := _made(record, base)) is not None:
+            cells[one.rate, one.seed] = one
+    made = tuple(cells[cell] for cell in sorted(cells))
+    reasons = list(mixed([one.record for one in made]))
+    dirty = sum(bool(one.record.provenance.get("git_dirty")) for one in made)
+    if dirty:
+        reasons.append(
+            Reason(
+                "dirty_tree",
+                f"{dirty} of {len(made)} runs were made with uncommitted changes: commit them and "
+                "make the runs again",
+            )
+        )
+    return Arm(key, label, _without_rate(group[0].config), made, base, tuple(reasons))
+
+
+def _made(record: Record, base: Mapping[str, float]) -> Made | None:
+    rate = float(record.config["trainer"]["learning_rate"])
+    seed = int(record.config.get("seed") or 0)
+    if diverged(record):
+        return Made(rate, seed, None, {}, record)  # its loss was not finite
+    scores = record.scores.get("tuned", {})
+    loss = scores.get(TUNED_ON)
+    if record.status != "finished" or loss is None:
+        return None
+    limit = base.get(TUNED_ON, math.inf) + DIVERGED_ABOVE
+    return Made(rate, seed, loss if math.isfinite(loss) and loss <= limit else None, scores, record)
+
+
+def _measured_on(record: Record) -> str:
+    parts = [record.config.get(key) for key in ("model", "data", "eval")]
+    return json.dumps(parts, sort_keys=True, default=str)
+
+
+def _bases(found: Sequence[Record]) -> dict[str, dict[str, float]]:
+    """Return (model, data, evaluation) -> scores of the untuned base, where a run has them."""
+    return {
+        _measured_on(r): r.scores["base"]
+        for r in found
+        if r.status == "finished" and r.scores.get("base")
+    }
+
+
+def _labels(first: Mapping[str, Record]) -> dict[str, str]:
+    """Name each arm by the overrides that are not the same in all of them."""
+    given = {key: _described(record) for key, record in first.items()}
+    names = dict.fromkeys(name for own in given.values() for name in own)
+    varying = [n for n in names if len({own.get(n) for own in given.values()}) > 1]
+    labels: dict[str, str] = {}
+    for key, own in given.items():
+        label = " ".join(f"{name}={own[name]}" for name in varying if name in own) or "defaults"
+        taken = list(labels.values()).count(label)
+        labels[key] = f"{label} ({taken + 1})" if taken else label
+    return labels
+
+
+def _described(record: Record) -> dict[str, str]:
+    hidden = ("seed", "sweeps", "trainer.learning_rate", *EXECUTION_KEYS)
+    pairs = (text.lstrip("+").partition("=")[::2] for text in record.overrides)
+    return {k: v for k, v in pairs if not any(k == h or k.startswith(f"{h}.") for h in hidden)}

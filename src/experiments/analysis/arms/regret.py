@@ -1,0 +1,114 @@
+"""A tuned arm and another learning rate in, what that rate costs out.
+
+Regret is measured on the validation split, where the rate was chosen. Between two tried rates the
+loss is interpolated linearly in log10 of the rate, which lies above a convex curve, so the regret
+of a rule is over-estimated by a little; outside the tried rates it is not known.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from experiments.analysis import statistics
+from experiments.analysis.arms.reasons import Reason
+from experiments.analysis.arms.tuning import Tuned
+from experiments.analysis.statistics import Interval
+
+Method = Literal["lora", "full"]
+
+EXPONENTS = {"llama": 0.781, "qwen": 0.0775}
+"""Of the hidden-size formula, by family of model."""
+_BASE_RATE, _HIDDEN, _LORA_FACTOR = 5e-5, 2000, 10.0
+
+
+@dataclass(frozen=True)
+class Regret:
+    """What training at another rate than the best one costs."""
+
+    rate: float
+    nats: Interval | None
+    """Loss there minus loss at the best rate, paired by seed; None where it is not known."""
+    relative: float | None
+    """The same over the loss at the best rate; infinite where runs diverge."""
+    interpolated: bool
+    reasons: tuple[Reason, ...] = ()
+    seeds: int = 0
+    """Seeds that were run both there and at the best rate."""
+
+
+def ten_times(full_rate: float) -> float:
+    """Return the rate for LoRA by the rule of thumb, ten times that of full fine-tuning.
+
+    J. Schulman et al., "LoRA Without Regret" (2025), doi 10.64434/tml.20250929, section "LoRA
+    hyperparameters"; the rule is stated for alpha = 32, a constant rate and B = 0 at the start.
+    """
+    return _LORA_FACTOR * full_rate
+
+
+def ten_times_of(reference: Tuned) -> float | None:
+    """Return ten times an arm's fitted optimum, or its best tried rate where nothing fits."""
+    if reference.best is None:
+        return None
+    found = reference.optimum
+    return ten_times(reference.best if found is None else found.estimate)
+
+
+def hidden_size_rate(hidden: int, family: str, method: Method = "lora") -> float:
+    """Return 5e-5 · 10 · (2000 / hidden)^p, without the 10 for full fine-tuning.
+
+    The form is printed in "LoRA Without Regret"; its numbers are those of `get_lr` in
+    thinking-machines-lab/tinker-cookbook, `hyperparam_utils.py`, at 9dfcc3a2.
+
+    >>> f"{hidden_size_rate(1024, 'qwen'):.3g}"
+    '0.000527'
+
+    Args:
+        hidden: width of the model, in units.
+        family: `llama` or `qwen`; the formula has no exponent for others.
+        method: `lora` or `full`.
+
+    Raises:
+        ValueError: an unknown family, or a width below 1.
+    """
+    if family not in EXPONENTS or hidden < 1:
+        raise ValueError(f"hidden={hidden}, family={family}: at least 1, and one of {EXPONENTS}")
+    factor = _LORA_FACTOR if method == "lora" else 1.0
+    return float(_BASE_RATE * factor * (_HIDDEN / hidden) ** EXPONENTS[family])
+
+
+def regret(tuned: Tuned, rate: float) -> Regret:
+    """Return what a rate costs against the arm's best one, over the seeds that both have."""
+    if tuned.best is None:
+        return Regret(rate, None, None, False, tuned.reasons)
+    losses = {point.rate: point.losses for point in tuned.curve}
+    best, there = losses[tuned.best], _at(losses, rate)
+    if there is None:
+        low, high = min(losses), max(losses)
+        text = f"the rate {rate:.3g} is outside the tried rates {low:.3g} to {high:.3g}"
+        return Regret(rate, None, None, False, (Reason("outside_grid", text),))
+    interpolated = rate not in losses
+    seeds = sorted(set(best) & set(there))
+    if not seeds:
+        text = f"no seed was run both at {tuned.best:.3g} and around {rate:.3g}"
+        return Regret(rate, None, None, interpolated, (Reason("unequal_seeds", text),))
+    if not all(math.isfinite(there[seed]) for seed in seeds):
+        return Regret(rate, None, math.inf, interpolated, seeds=len(seeds))
+    reference = [best[seed] for seed in seeds]
+    nats = statistics.paired_difference(reference, [there[seed] for seed in seeds])
+    relative = nats.estimate / (math.fsum(reference) / len(reference))
+    return Regret(rate, nats, relative, interpolated, seeds=len(seeds))
+
+
+def _at(losses: Mapping[float, Mapping[int, float]], rate: float) -> dict[int, float] | None:
+    """Return seed -> loss at a rate, interpolated between its neighbours; None outside of them."""
+    if rate in losses:
+        return dict(losses[rate])
+    below = max((r for r in losses if r < rate), default=None)
+    above = min((r for r in losses if r > rate), default=None)
+    if below is None or above is None:
+        return None
+    share = math.log10(rate / below) / math.log10(above / below)
+    ends = losses[below], losses[above]
+    shared = set(ends[0]) & set(ends[1])
+    return {seed: (1 - share) * ends[0][seed] + share * ends[1][seed] for seed in sorted(shared)}

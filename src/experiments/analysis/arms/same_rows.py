@@ -1,0 +1,90 @@
+"""Records in, whether they were scored on the same rows out: only then are they compared."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from experiments.analysis.arms.reasons import Reason
+from experiments.config.loading import without_nulls
+from experiments.records import Record
+
+# Keys of `data` that change what is trained on or how a row is shown, not which rows are asked.
+_NOT_ASKED = (
+    *("cache", "train_rows", "fraction", "total", "weight_by", "weight", "thinking"),
+    *("system_prompt", "unified_system_prompt", "tools_form", "tools_shown", "distractors"),
+)
+_OWN_TEXT = "forgetting"
+
+
+def other_rows(found: Sequence[Record], score: str) -> Reason | None:
+    """Return why a score of some records is of different rows; None where it is of the same.
+
+    Records say which rows were asked (`data.evaluation_rows`). Older ones do not: they are taken to
+    be of the same rows where their data have one fingerprint or one description.
+
+    Args:
+        found: of the arms that would be compared.
+        score: such as `calls/exact`, which is of the test split, or `validation/loss/nll`.
+    """
+    if score.startswith(_OWN_TEXT):
+        return None
+    asked = [record.data.get("evaluation_rows") for record in found]
+    known = [rows for rows in asked if rows is not None]
+    if len(known) < len(found):
+        return _by_description(found)
+    split = _split_of(score, known)
+    each = {_dump(rows.get(split)): rows.get(split) for rows in known}
+    if len(each) <= 1:
+        return None
+    said = "; ".join(sorted(_said(rows) for rows in each.values()))
+    return Reason(
+        "other_rows",
+        f"the rows of the {split} split are not the same ({said}): give all arms the same data "
+        "files, data.seed, shares or numbers of held-back rows and eval.limit",
+    )
+
+
+def _split_of(score: str, known: Sequence[Mapping[str, Any]]) -> str:
+    first = score.partition("/")[0]
+    return first if any(first in rows for rows in known) or first == "validation" else "test"
+
+
+def _said(rows: Mapping[str, Any] | None) -> str:
+    return "none" if rows is None else f"{rows['rows']} rows with the hash {rows['sha256'][:8]}"
+
+
+def _by_description(found: Sequence[Record]) -> Reason | None:
+    prints = {_dump(record.identity.get("data_fingerprint")) for record in found}
+    if len(prints) <= 1 or len({_dump(_described(record)) for record in found}) <= 1:
+        return None
+    return Reason(
+        "other_rows",
+        "records of an earlier version do not say which rows were asked, and the data of these are "
+        "described differently: make their runs again to compare them",
+    )
+
+
+def _described(record: Record) -> Any:
+    """Return what a record's config says of its evaluation rows, and the files they are from."""
+    asked = record.config.get("eval") or {}
+    data = record.config.get("data") or {}
+    own = {key: asked.get(key) for key in ("splits", "benchmarks", "limit")}
+    return without_nulls(_kept(data)), own, record.data.get("files")
+
+
+def _kept(data: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(_parts(data))
+
+
+def _parts(data: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, value in data.items():
+        if key in ("sources", "test_sources"):
+            yield key, {name: _kept(one) for name, one in (value or {}).items()}
+            if key == "sources":  # a source of weight 0 was left out, its test rows with it
+                yield "named", [name for name, one in (value or {}).items() if one.get("weight")]
+        elif key not in _NOT_ASKED:
+            yield key, value
+
+
+def _dump(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, default=str)

@@ -1,0 +1,179 @@
+"""Tuned arms in, the lines of a table out: rate, optimum, final score, difference, finding."""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from experiments.analysis import statistics
+from experiments.analysis.arms.contrasts import (
+    TESTED_ON,
+    Contrast,
+    contrast,
+    family,
+    gain_margin,
+    on_purpose,
+)
+from experiments.analysis.arms.planning import PER_DECADE
+from experiments.analysis.arms.reasons import Reason, blocking
+from experiments.analysis.arms.regret import regret
+from experiments.analysis.arms.tuning import Tuned
+from experiments.analysis.statistics import Interval, NoiseFloor
+from experiments.evaluation import metrics
+
+HEADER = ("arm", "rates", "seeds", "best rate", "optimum", TESTED_ON, "difference", "it is")
+
+
+def lines(
+    tuned: Sequence[Tuned],
+    score: str = TESTED_ON,
+    margin: float | None = None,
+    floor: NoiseFloor | None = None,
+) -> tuple[list[str], list[list[str]], list[str]]:
+    """Return the header, a row per arm, and the sentences below the table.
+
+    Args:
+        tuned: the arms; the first one is the reference.
+        score: of the tuned model.
+        margin: as in `contrast`; None = a twentieth of what the first arm gains over its base.
+        floor: as in `contrast`.
+    """
+    header = [*HEADER[:5], score, *HEADER[6:]]
+    if not tuned:
+        return header, [], []
+    reference, *others = tuned
+    margin = gain_margin(reference, score) if margin is None else margin
+    found = family(
+        [
+            contrast(reference, arm, margin, score, on_purpose(reference, arm), floor)
+            for arm in others
+        ]
+    )
+    rows = [[*_own(reference, score), "reference", "-"]]
+    notes = [_note(reference.arm.label, reason) for reason in reference.reasons]
+    for one in found:
+        compared = one.comparison
+        gap = "-" if compared is None else _interval(compared.difference, "+")
+        rows.append([*_own(one.arm, score), gap, one.finding])
+        known = set(reference.reasons)
+        notes += [_note(one.arm.arm.label, r) for r in one.reasons if r not in known]
+    if margin is not None and found:
+        notes = [_explained(margin), *_groups(tuned, score, margin), *_power(found), *notes]
+    if floor is not None:
+        notes.append(
+            f"Noise floor of {score}: {floor.deviation:.2g} (standard deviation of a run around "
+            f"its cell; {floor.runs} runs of {floor.cells} cells)."
+        )
+    return header, rows, list(dict.fromkeys(notes))
+
+
+def _groups(tuned: Sequence[Tuned], score: str, margin: float) -> Iterator[str]:
+    """Say which arms are tied with which, best first; nothing where none is."""
+    scored = [one for one in tuned if one.final(score)]
+    best_first = -1 if metrics.direction(score) == "maximize" else 1
+    scored.sort(key=lambda one: best_first * statistics.mean_interval(_final(one, score)).estimate)
+    ties = [
+        (a.arm.label, b.arm.label)
+        for a, b in itertools.combinations(scored, 2)
+        if contrast(a, b, margin, score, on_purpose(a, b)).finding == "tied"
+    ]
+    if ties:
+        groups = statistics.tied_groups([one.arm.label for one in scored], ties)
+        words = statistics.tie_words(groups, f"{margin:.3g}")
+        yield f"Each arm against each, best first: {words}"
+
+
+def _power(contrasts: Sequence[Contrast]) -> Iterator[str]:
+    """Say what the seeds of each comparison can show, and how many would decide it."""
+    for one in contrasts:
+        compared = one.comparison
+        if compared is None or compared.difference.n < 2 or blocking(one.reasons):
+            continue
+        n, spread = compared.difference.n, compared.deviation
+        smallest = statistics.detectable_effect(spread, n)
+        sentence = f"{one.arm.arm.label}: {n} seeds find a difference of {smallest:.2g} in 80 %"
+        if one.finding == "undecided":
+            gap, margin = compared.difference.estimate, compared.margin
+            needed = statistics.seeds_to_decide(gap, spread, margin)
+            most = f"more than {statistics.MOST_SEEDS}"
+            about = most if needed is None else f"about {max(needed, n + 1)}"
+            sentence += f"; {about} in all would decide"
+        yield sentence + "."
+
+
+def _final(tuned: Tuned, score: str) -> list[float]:
+    return list(tuned.final(score).values())
+
+
+def as_data(tuned: Tuned) -> dict[str, Any]:
+    """Return a tuned arm as plain data for a file: rates in order, losses by seed."""
+    found = tuned.optimum
+    return {
+        "arm": tuned.arm.label,
+        "best_rate": tuned.best,
+        "optimum": None if found is None else dataclasses.asdict(found),
+        "seeds": list(tuned.seeds),
+        "near": list(tuned.near),
+        "curve": [
+            {
+                "rate": p.rate,
+                "losses": {str(s): _number(v) for s, v in sorted(p.losses.items())},
+                "regret": _regret(tuned, p.rate),
+            }
+            for p in tuned.curve
+        ],
+        "runs": {str(seed): made.record.run_id for seed, made in tuned.runs.items()},
+        "reasons": [dataclasses.asdict(reason) for reason in tuned.reasons],
+    }
+
+
+def _regret(tuned: Tuned, rate: float) -> dict[str, Any]:
+    """Return what a rate costs against the best one: a share of the loss, and nats by seed."""
+    found = regret(tuned, rate)
+    relative = None if found.relative is None else _number(found.relative)
+    return {
+        "relative": relative,
+        "nats": None if found.nats is None else dataclasses.asdict(found.nats),
+    }
+
+
+def _number(value: float) -> float | None:
+    """Return a loss, None where the run diverged: JSON has no infinity."""
+    return value if math.isfinite(value) else None
+
+
+def _explained(margin: float) -> str:
+    return (
+        f"Paired by seed, 95 % Student t intervals, p adjusted by Holm for the arms of the table; "
+        f"better or worse: not 0 and beyond {margin:.3g}; tied: two one-sided tests reject both "
+        f"ends of ±{margin:.3g}. Rates were chosen on validation, a factor "
+        f"{10 ** (1 / PER_DECADE):.2f} apart."
+    )
+
+
+def _own(tuned: Tuned, score: str) -> list[str]:
+    final = _final(tuned, score)
+    best = "-" if tuned.best is None else f"{tuned.best:.3g}"
+    shown = _interval(statistics.mean_interval(final)) if final else "-"
+    rates = f"{len(tuned.curve)} ({len(tuned.near)} near)"
+    return [tuned.arm.label, rates, str(len(tuned.runs)), best, _optimum(tuned), shown]
+
+
+def _optimum(tuned: Tuned) -> str:
+    found = tuned.optimum
+    if found is None:
+        return "-"
+    ends = ["?" if end is None else f"{end:.3g}" for end in (found.low, found.high)]
+    return f"{found.estimate:.3g} [{', '.join(ends)}]"
+
+
+def _interval(found: Interval, sign: str = "") -> str:
+    text = f"{found.estimate:{sign}.4f}"
+    if found.low is None or found.high is None:
+        return text
+    return f"{text} [{found.low:.4f}, {found.high:.4f}]"
+
+
+def _note(label: str, reason: Reason) -> str:
+    return f"{label}: {reason.text}."

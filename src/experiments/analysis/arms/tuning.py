@@ -1,0 +1,157 @@
+"""An arm in, its chosen learning rate out, with every reason not to trust it."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from experiments.analysis.arms.curves import Optimum, optimum
+from experiments.analysis.arms.planning import PER_DECADE, REACH
+from experiments.analysis.arms.reading import Arm, Made
+from experiments.analysis.arms.reasons import Reason
+
+ENOUGH_SEEDS = 5
+_TOLERANCE = 1.02
+"""Rates are written in three digits, so neighbours are a factor of 1.77 to 1.79 apart."""
+_STEP = 10 ** (1 / PER_DECADE) * _TOLERANCE
+
+
+@dataclass(frozen=True)
+class Point:
+    """A rate of an arm's curve."""
+
+    rate: float
+    losses: Mapping[int, float]
+    """Seed -> validation loss in nats per token, infinite where the run diverged."""
+
+    @property
+    def mean(self) -> float:
+        """The mean loss; infinite if one of the runs diverged."""
+        return _mean(self.losses)
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """An arm at its best learning rate."""
+
+    arm: Arm
+    seeds: tuple[int, ...]
+    """The seeds that decide, at the best rate and its neighbours."""
+    curve: tuple[Point, ...]
+    """Every rate that was tried, from low to high."""
+    best: float | None
+    """The tried rate with the lowest mean validation loss over the deciding seeds."""
+    optimum: Optimum | None
+    near: tuple[float, ...]
+    """The tried rates within three grid steps of the best one."""
+    reasons: tuple[Reason, ...]
+
+    @property
+    def runs(self) -> dict[int, Made]:
+        """Seed -> run at the best rate, of the deciding seeds."""
+        found = {} if self.best is None else self.arm.at(self.best)
+        return {seed: found[seed] for seed in self.seeds if seed in found}
+
+    def final(self, score: str) -> dict[int, float]:
+        """Return seed -> a score at the best rate; the runs that have none are left out."""
+        found = {seed: made.scores.get(score) for seed, made in self.runs.items()}
+        return {s: v for s, v in found.items() if v is not None and math.isfinite(v)}
+
+    def losses(self) -> dict[float, Mapping[int, float]]:
+        """Return rate -> seed -> validation loss where every deciding seed was run."""
+        own = {point.rate: point.losses for point in self.curve}
+        return {rate: by for rate, by in own.items() if set(self.seeds) <= set(by)}
+
+
+def tune(arm: Arm, seeds: Sequence[int] | None = None, fit_seed: int = 0) -> Tuned:
+    """Choose an arm's learning rate on validation and say what speaks against trusting it.
+
+    Args:
+        arm: its runs.
+        seeds: those that every deciding rate must have; None = as many as any rate has.
+        fit_seed: seed of the bootstrap of the optimum.
+    """
+    curve = tuple(Point(rate, arm.losses(rate)) for rate in arm.rates)
+    most = max((len(point.losses) for point in curve), default=0)
+    widest = [set(point.losses) for point in curve if len(point.losses) == most]
+    expected = set(seeds) if seeds is not None else set().union(*widest)
+    full = [p for p in curve if expected and expected <= set(p.losses)]
+    finite = [p for p in full if math.isfinite(_mean(_of(p.losses, expected)))]
+    best = min(finite, key=lambda p: _mean(_of(p.losses, expected)), default=None)
+    chosen = best.rate if best else None
+    deciding = tuple(sorted(expected))
+    fitted = {p.rate: _of(p.losses, expected) for p in full}
+    found = optimum(fitted, fit_seed) if best else None
+    near = tuple(p.rate for p in curve if chosen and _steps(p.rate, chosen) <= REACH)
+    reasons = [*arm.reasons, *_problems(curve, chosen, expected)]
+    if chosen is not None and found is None:
+        text = f"no parabola with a lowest point fits around {chosen:.3g}"
+        reasons.append(Reason("flat_curve", text, blocks=False))
+    return Tuned(arm, deciding, curve, chosen, found, near, tuple(reasons))
+
+
+def _problems(curve: Sequence[Point], best: float | None, expected: set[int]) -> Iterator[Reason]:
+    if not curve:
+        yield Reason("missing_cells", "no run of the arm is finished")
+        return
+    if all(math.isinf(loss) for point in curve for loss in point.losses.values()):
+        yield Reason("all_diverged", f"all runs diverged, the lowest rate is {curve[0].rate:.3g}")
+        return
+    if len(expected) == 1:
+        yield Reason("one_seed", f"every rate has one seed ({min(expected)}) only")
+    elif len(expected) < ENOUGH_SEEDS:
+        text = f"{len(expected)} seeds decide, {ENOUGH_SEEDS} are wanted"
+        yield Reason("few_seeds", text, blocks=False)
+    if best is None:
+        yield from _missing(curve, expected)
+        return
+    yield from _around_best([point.rate for point in curve], curve, best, expected)
+
+
+def _around_best(
+    rates: Sequence[float], curve: Sequence[Point], best: float, expected: set[int]
+) -> Iterator[Reason]:
+    at = rates.index(best)
+    if at in (0, len(rates) - 1):
+        side = "lowest" if at == 0 else "highest"
+        yield Reason("edge_optimum", f"the best rate {best:.3g} is the {side} that was tried")
+    neighbours = curve[max(0, at - 1) : at + 2]
+    far = [p.rate for p in neighbours if max(p.rate / best, best / p.rate) > _STEP]
+    if far:
+        yield Reason(
+            "coarse_grid",
+            f"the neighbours of the best rate {best:.3g} are more than a factor "
+            f"{10 ** (1 / PER_DECADE):.2f} away: {_list(far)}",
+        )
+    yield from _missing(neighbours, expected)
+
+
+def _missing(points: Sequence[Point], expected: set[int]) -> Iterator[Reason]:
+    """Say which cells are not there: seeds that differ, or cells of a plan that were not made."""
+    lacking = {p.rate: sorted(expected - set(p.losses)) for p in points}
+    cells = [f"{rate:.3g} with seed {s}" for rate, seeds in lacking.items() for s in seeds]
+    if cells:
+        yield Reason("missing_cells", f"not finished: {_list(cells)}")
+    seen = {frozenset(p.losses) for p in points}
+    if len(seen) > 1:
+        counts = ", ".join(f"{len(p.losses)} at {p.rate:.3g}" for p in points)
+        yield Reason("unequal_seeds", f"the seeds around the best rate are not the same ({counts})",
+                     blocks=bool(cells))  # fmt: skip
+
+
+def _of(losses: Mapping[int, float], seeds: set[int]) -> dict[int, float]:
+    return {seed: losses[seed] for seed in sorted(seeds)}
+
+
+def _mean(losses: Mapping[int, float]) -> float:
+    values = list(losses.values())
+    return math.fsum(values) / len(values) if all(map(math.isfinite, values)) else math.inf
+
+
+def _steps(one: float, other: float) -> float:
+    return abs(math.log10(one / other)) * PER_DECADE - 0.1
+
+
+def _list(values: Sequence[float | str], most: int = 6) -> str:
+    texts = [value if isinstance(value, str) else f"{value:.3g}" for value in values]
+    more = f" and {len(texts) - most} more" if len(texts) > most else ""
+    return ", ".join(texts[:most]) + more

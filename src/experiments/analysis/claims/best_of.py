@@ -1,0 +1,67 @@
+"""`best_of`: whether both arms are best at a low value of a key, by resampling the seeds."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from experiments.analysis import arms
+from experiments.analysis.arms import Reason
+from experiments.analysis.claims import sides
+from experiments.analysis.claims.case import Effect, Judged, Word
+from experiments.analysis.claims.claim import Claim
+from experiments.analysis.claims.sides import Sides
+from experiments.evaluation import metrics
+from experiments.records import Record
+
+RESAMPLES = 10_000
+SHARE = 0.95
+
+
+def problems(claim: Claim) -> Iterator[str]:
+    """Yield a sentence for each value that has no meaning."""
+    yield from sides.problems(claim, 2)
+    numbers = [n for n in claim.numbers or claim.values if isinstance(n, int | float)]
+    if claim.at_most is None or not any(n <= claim.at_most for n in numbers):
+        yield f"at_most={claim.at_most}: the largest of the values that may be the best one"
+    elif all(n <= claim.at_most for n in numbers):
+        yield f"at_most={claim.at_most}: no value is above it, so nothing would contradict"
+    if metrics.direction(claim.score) is None:
+        yield f"score={claim.score}: no metric declares its direction"
+
+
+def judge(claim: Claim, found: Sequence[Record]) -> Judged:
+    """Count in how many resamples of the seeds both arms are best at a low enough value."""
+    both = sides.both(claim, found)
+    base = Judged(reasons=both.reasons, runs=sides.runs(both.tuned), seeds=sides.seeds(both.tuned))
+    if arms.blocking(both.reasons):
+        return base
+    share = _share(claim, both)
+    if share is None:
+        text = f"not every seed has {claim.score} at every value of {claim.along}"
+        return replace(base, reasons=(*both.reasons, Reason("no_score", text)))
+    word: Word = "supported" if share >= SHARE else "undecided"
+    word = "contradicted" if share <= 1 - SHARE else word
+    effect = Effect(
+        f"share of resamples with both best at {claim.along} <= {claim.at_most:g}",
+        share,
+        None,
+        None,
+        f"at least {SHARE:g}",
+    )
+    return replace(base, effect=effect, word=word)
+
+
+def _share(claim: Claim, both: Sides) -> float | None:
+    import numpy as np
+
+    numbers = sorted(both.arm)
+    sign = -1.0 if metrics.direction(claim.score) == "maximize" else 1.0
+    low = np.asarray(numbers) <= claim.at_most
+    good, seeds = np.ones(RESAMPLES, dtype=bool), next(iter(both.arm.values())).seeds
+    drawn = np.random.default_rng(0).integers(0, len(seeds), (RESAMPLES, len(seeds)))
+    for side in (both.arm, both.reference):
+        finals = [side[n].final(claim.score) for n in numbers]
+        if any(set(final) != set(seeds) for final in finals):
+            return None
+        table = np.asarray([[sign * final[seed] for final in finals] for seed in seeds])
+        good &= low[table[drawn].mean(axis=1).argmin(axis=1)]
+    return float(good.mean())

@@ -1,0 +1,87 @@
+"""Files of claims/ in, checked claims out."""
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from experiments.analysis.claims.claim import Claim
+from experiments.analysis.claims.gates import GATES
+from experiments.analysis.claims.kinds import KINDS
+from experiments.config.checks import at_least, one_of
+from experiments.errors import ConfigError, did_you_mean
+
+
+def problems(claim: Claim) -> Iterator[str]:
+    """Yield a sentence for each value of a claim that has no meaning."""
+    for key in ("number", "sentence", "source"):
+        if not getattr(claim, key):
+            yield f"{key} is missing"
+    if claim.not_tested is not None:
+        return
+    yield from one_of("kind", claim.kind, tuple(KINDS))
+    if claim.kind not in KINDS:
+        return
+    kind = KINDS[claim.kind]
+    if kind.needs_sweep and not claim.sweep:
+        yield "sweep is missing: name the file of sweeps/ that makes the runs, or not_tested"
+    without = not kind.needs_reference or claim.rule == "hidden_size"
+    if kind.needs_sweep and (not claim.arm or not (claim.reference or without)):
+        yield "arm and reference must name what the arms of the sweep have, such as lora.r: 16"
+    for gate in claim.gates:
+        yield from one_of("gates", gate, tuple(GATES))
+    yield from at_least("seeds", claim.seeds, 2)
+    yield from kind.problems(claim)
+
+
+def load(folder: Path, ids: Sequence[str] = ()) -> list[Claim]:
+    """Read the claims of a folder, in the order of their numbers.
+
+    Args:
+        folder: claims.
+        ids: names of files; none = all of them.
+
+    Raises:
+        ConfigError: there is no such claim, or one that has a mistake; all mistakes are named.
+    """
+    there = {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    if not there:
+        raise ConfigError(f"there is no claim in {folder}: run it in the project's folder.")
+    for name in ids:
+        if name not in there:
+            raise ConfigError(f"claim {name}: {did_you_mean(name, there)}.")
+    found = [_read(there[name]) for name in ids or there]
+    wrong = [f"{c.id}.yaml: {text}" for c in found for text in problems(c)]
+    if wrong:
+        raise ConfigError(f"{folder} has mistakes:\n  " + "\n  ".join(wrong))
+    return sorted(found, key=lambda claim: (_order(claim.number), claim.id))
+
+
+def _read(path: Path) -> Claim:
+    content = path.read_bytes()
+    try:
+        tree = OmegaConf.create(content.decode())
+        given = [str(key) for key in tree] if OmegaConf.is_dict(tree) else []
+        own = {f.name for f in dataclasses.fields(Claim)} - {"id", "sha256"}
+        for key in given:
+            if key not in own:
+                raise ConfigError(f"{path}: {key}: {did_you_mean(key, sorted(own))}.")
+        claim = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Claim), tree))
+    except (OmegaConfBaseException, YAMLError, UnicodeDecodeError, ValueError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        at = getattr(error, "full_key", None)
+        what = " ".join(str(getattr(error, "msg", error)).split())
+        raise ConfigError(f"{path}: {f'{at}: ' if at else ''}{what}; see Claim.") from error
+    assert isinstance(claim, Claim)
+    claim.id, claim.sha256 = path.stem, hashlib.sha256(content).hexdigest()[:12]
+    return claim
+
+
+def _order(number: str) -> tuple[int, str]:
+    digits = "".join(c for c in number if c.isdigit())
+    return int(digits or 0), number

@@ -1,0 +1,79 @@
+"""`measured`: numbers that a command has written, held against a range.
+
+Such a number is no mean over seeds: it is computed, and all its values must lie in the range.
+Where the command itself says under `reasons` why a number is not what the claim speaks of, such as
+a training that is not at rest, there is no verdict.
+"""
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from experiments.analysis.arms import Reason
+from experiments.analysis.claims.case import Effect, Judged, allowed_range, inside
+from experiments.analysis.claims.claim import Claim
+
+FOLDER = Path("reports") / "measured"
+
+
+def problems(claim: Claim) -> Iterator[str]:
+    """Yield a sentence for each value that has no meaning."""
+    if not claim.measured or not claim.key:
+        yield "measured and key: name a file of outputs/reports/measured and one of its values"
+    if claim.low is None and claim.high is None:
+        yield "low and high are missing: the ends of what the claim allows"
+    elif claim.low is not None and claim.high is not None and not claim.low <= claim.high:
+        yield f"low={claim.low} and high={claim.high}: low must be the lower"
+
+
+def read(name: str, outputs: Path) -> dict[str, Any]:
+    """Return what was measured under a name; empty where it is not there or not whole."""
+    try:
+        tree = json.loads((outputs / FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return tree if isinstance(tree, dict) else {}
+
+
+def judge(claim: Claim, tree: dict[str, Any]) -> Judged:
+    """Hold every value under the claim's key against the range."""
+    values = _numbers((tree.get("values") or {}).get(claim.key))
+    if not values:
+        line = f"python -m experiments.calibration.numerical_checks {claim.measured}"
+        text = f"{FOLDER / str(claim.measured)}.json has no number {claim.key}: {line}"
+        return Judged(reasons=(Reason("no_score", text),), seeds=None)
+    reasons: tuple[Reason, ...] = ()
+    provenance = tree.get("provenance") or {}
+    if provenance.get("git_dirty", True) or not provenance.get("git_commit"):
+        text = "it was measured with uncommitted changes: commit them and measure again"
+        reasons = (Reason("dirty_tree", text),)
+    reasons += tuple(Reason("lower_bound", str(text)) for text in tree.get("reasons") or ())
+    low, high = min(values), max(values)
+    first, last = claim.low, claim.high
+    worst = max(values, key=lambda v: _beyond(v, first, last))
+    allowed = _allowed(first, last)
+    name = str(claim.key)
+    if low != high:  # not an interval: nothing says how other values would spread
+        name += f", the furthest of {len(values)} values from {low:.3g} to {high:.3g}"
+    effect = Effect(name, worst, None, None, allowed)
+    word = inside(low, high, first, last)
+    return Judged(effect, word, reasons, seeds=None, scope=str(tree.get("scope") or ""))
+
+
+def _beyond(value: float, first: float | None, last: float | None) -> float:
+    """Return how far a value is outside the range; below 0 inside of it."""
+    return max(-math.inf if first is None else first - value,
+               -math.inf if last is None else value - last)  # fmt: skip
+
+
+def _allowed(first: float | None, last: float | None) -> str:
+    return f"{first:.6g}" if first is not None and first == last else allowed_range(first, last)
+
+
+def _numbers(found: Any) -> list[float]:
+    """Return the numbers that are there, none if one of them is no finite number."""
+    values = found if isinstance(found, list) else [found]
+    good = [isinstance(v, int | float) and math.isfinite(v) for v in values]
+    return [float(v) for v in values] if all(good) else []

@@ -1,0 +1,63 @@
+"""`spectra`: how large B has become beside A, by the largest singular value of each.
+
+The modules of one run are trained together and are not independent; what is held against the
+range is therefore one number a seed, the median over modules of the log of the ratio.
+"""
+
+import math
+import statistics as moments
+from collections.abc import Iterator, Sequence
+
+from experiments.analysis import arms
+from experiments.analysis.arms import Reason
+from experiments.analysis.claims import sides
+from experiments.analysis.claims.case import Effect, Judged, allowed_range, held
+from experiments.analysis.claims.claim import Claim
+from experiments.records import Record
+
+
+def problems(claim: Claim) -> Iterator[str]:
+    """Yield a sentence for each value that has no meaning."""
+    ends = [end for end in (claim.low, claim.high) if end is not None]
+    if not ends or min(ends) <= 0 or (len(ends) == 2 and ends[0] >= ends[1]):
+        yield f"low={claim.low} and high={claim.high}: the ends of the allowed ratios, above 0"
+
+
+def judge(claim: Claim, found: Sequence[Record]) -> Judged:
+    """Hold the ratio of B to A at the end of training against the range."""
+    arm, lacking = sides.one(claim, "arm", claim.arm, arms.read(found))
+    if arm is None:
+        return Judged(reasons=lacking)
+    tuned = arms.tune(arm)
+    runs, reasons = sides.runs([tuned]), tuned.reasons
+    logs = [_median_log_ratio(record) for record in runs]
+    known = [value for value in logs if value is not None]
+    if not known or len(known) < len(logs):
+        text = f"{len(logs) - len(known)} of {len(logs)} records have no spectra of A and B"
+        reasons = (*reasons, Reason("no_score", f"{text}: make these runs again"))
+        return Judged(reasons=reasons, runs=runs, seeds=len(runs))
+    low, high = (None if end is None else math.log(end) for end in (claim.low, claim.high))
+    seen = held(known, low, high)
+    number = seen.interval
+    effect = Effect(
+        "median over modules of |B| / |A| (spectral norms)",
+        math.exp(number.estimate),
+        None if number.low is None else math.exp(number.low),
+        None if number.high is None else math.exp(number.high),
+        allowed_range(claim.low, claim.high),
+    )
+    return Judged(effect, seen.word, (*reasons, *seen.reasons), runs, len(runs), seen.needed,
+                  seen.p, seen.p is not None)  # fmt: skip
+
+
+def _median_log_ratio(record: Record) -> float | None:
+    spectra = record.adapter.get("spectra")
+    if not isinstance(spectra, dict) or not spectra:
+        return None
+    logs = []
+    for pair in spectra.values():
+        if not isinstance(pair, list) or len(pair) != 2 or not all(pair):
+            return None  # a matrix is 0, or not finite, and has no log of its norm
+        a, b = pair
+        logs.append(math.log(b / a))
+    return moments.median(logs)

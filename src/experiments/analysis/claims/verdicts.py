@@ -1,0 +1,128 @@
+"""Claims and records in, verdicts out: one word each, the effect behind it, and what is missing."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from experiments.analysis import arms, statistics
+from experiments.analysis.arms import Reason
+from experiments.analysis.claims import gates
+from experiments.analysis.claims.case import ALPHA, Effect, Judged, Word
+from experiments.analysis.claims.claim import Claim
+from experiments.analysis.claims.gates import Gate
+from experiments.analysis.claims.kinds import KINDS
+from experiments.records import Record
+
+_TINY = 100_000_000
+"""Models with fewer parameters show that an effect exists, not that the claim holds."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the records say of a claim."""
+
+    claim: Claim
+    word: Word
+    effect: Effect | None = None
+    seeds: int = 0
+    scope: str = ""
+    gates: tuple[Gate, ...] = ()
+    missing: tuple[str, ...] = ()
+    """Sentences: why there is no verdict, and what would give one."""
+    seeds_to_decide: int | None = None
+    """Seeds in all that would probably decide; None where that is not known or not needed."""
+    p_adjusted: float | None = None
+    """p of a difference, adjusted by Holm over all claims; None where there is no such test."""
+
+
+def judge(
+    claims: Sequence[Claim],
+    found: Mapping[str, Sequence[Record]],
+    measured: Mapping[str, dict[str, Any]] | None = None,
+) -> list[Verdict]:
+    """Judge claims as one family: p values of differences are adjusted by Holm over all of them.
+
+    Args:
+        claims: all claims of a table, whether or not each is shown.
+        found: sweep -> its records; a sweep that is not there has none.
+        measured: name -> what a command has measured.
+    """
+    judged = []
+    for claim in claims:
+        if claim.not_tested is not None:
+            judged.append(Judged())
+        elif KINDS[claim.kind].needs_sweep:
+            judged.append(KINDS[claim.kind].judge(claim, found.get(claim.sweep or "", ())))
+        else:
+            judged.append(
+                KINDS[claim.kind].judge(claim, (measured or {}).get(str(claim.measured), {}))
+            )
+    adjusted = iter(statistics.holm([one.p for one in judged if one.p is not None]))
+    p_values = [None if one.p is None else next(adjusted) for one in judged]
+    return [_verdict(*each) for each in zip(claims, judged, p_values, strict=True)]
+
+
+def _verdict(claim: Claim, judged: Judged, p: float | None) -> Verdict:
+    if claim.not_tested is not None:
+        return Verdict(claim, "not tested", missing=(claim.not_tested,))
+    checked = gates.check(claim.gates, judged.runs) if judged.effect or judged.runs else []
+    reasons = [*judged.reasons, *_few_seeds(claim, judged)]
+    reasons += [Reason("gate", f"gate {g.name}: {g.text}") for g in checked if not g.passed]
+    blocked = arms.blocking(reasons)
+    fallen = judged.rests_on_p and p is not None and p >= ALPHA and judged.word != "undecided"
+    word: Word = "undecided" if blocked or fallen else judged.word
+    undecided, needed = word == "undecided", judged.needed
+    missing = [reason.text for reason in blocked]
+    if fallen and not blocked:
+        missing.append(f"p is {p:.2g} after Holm's adjustment for the number of claims")
+    if undecided and needed is not None and not blocked:
+        missing.append(f"about {needed} seeds in all would decide")
+    elif undecided and not (blocked or fallen):
+        missing.append(_undecidable(judged))
+    scope = judged.scope or _scope(judged.runs)
+    return Verdict(claim, word, judged.effect, judged.seeds or 0, scope, tuple(checked),
+                   tuple(missing), needed if undecided else None, p)  # fmt: skip
+
+
+def _undecidable(judged: Judged) -> str:
+    effect = judged.effect
+    if judged.seeds is None:
+        return "some of the values lie inside of what is allowed and some outside"
+    if effect is not None and effect.low is None and effect.high is None:
+        return "it lies between what would support and what would contradict; more seeds move it"
+    if effect is not None and (effect.low is None or effect.high is None):
+        return "the interval is open: resampled optima leave the fitted rates; more seeds narrow it"
+    most = statistics.MOST_SEEDS
+    return f"more than {most} seeds would be needed, as the effect is at the margin"
+
+
+def _few_seeds(claim: Claim, judged: Judged) -> list[Reason]:
+    if judged.seeds is None or not judged.runs or judged.seeds >= claim.seeds:
+        return []
+    text = f"{judged.seeds} seeds at the best rates, {claim.seeds} are needed"
+    return [Reason("few_seeds", text)]
+
+
+def _scope(runs: Sequence[Record]) -> str:
+    """Say what the verdict holds for; a small model on a CPU shows a mechanism, not the claim."""
+    if not runs:
+        return ""
+    first = runs[0]
+    model = first.config.get("model") or {}
+    tiny = int(first.model.get("parameters") or 0) < _TINY or bool(model.get("embedded"))
+    batches = _each(runs, lambda r: (r.config.get("trainer") or {}).get("batch_size"))
+    parts = [
+        *(["mechanism (tiny model)"] if tiny else []),
+        _each(runs, lambda r: (r.config.get("model") or {}).get("label")),
+        f"{_each(runs, lambda r: r.plan.get('steps'))} steps of {batches} rows",
+        f"{_each(runs, lambda r: (r.config.get('trainer') or {}).get('lr_schedule'))} rate",
+        f"{first.identity.get('precision')} on {first.identity.get('device_class')}",
+    ]
+    return ", ".join(parts)
+
+
+def _each(runs: Sequence[Record], read: Any) -> str:
+    """Return the values that the runs have, from low to high, such as `8/32/80`."""
+    seen = list(dict.fromkeys(read(run) for run in runs))
+    numbers = all(isinstance(value, int | float) for value in seen)
+    return "/".join(map(str, sorted(seen) if numbers else seen))

@@ -1,0 +1,341 @@
+"""Train small models of real shapes, measure their memory, and hold the predictions against it.
+
+    python -m experiments.calibration.planning_measurements
+
+On a CPU the models have 2 to 4 layers and every tensor is followed by `live_tensors`; the resident
+memory of the process stands beside it. With a GPU the same command trains whole models of random
+weights under a cap of 15 GiB and reads CUDA's own statistics. Training is the project's own: its
+adapters, its trainer, its loss. The report is written to outputs/reports/memory.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from experiments import config
+from experiments.config import GeometryConfig, RunConfig
+from experiments.config.geometry import Geometry
+from experiments.planning import estimate, memory
+from experiments.runtime.progress import say
+
+REPORT = Path("outputs/reports/memory")
+TOLERANCE = 0.10
+"""Largest share by which a prediction may miss."""
+_STEPS = 2  # the second has the optimizer's states
+_GPU_CAP_GIB = 15
+_GIB, _MB = 2**30, 10**6
+
+
+@dataclass(frozen=True)
+class Case:
+    """A training to measure."""
+
+    model: str
+    layers: int
+    vocabulary: int
+    lora: str
+    rows: int
+    length: int
+    trained_share: float = 0.3
+    r: int = 16
+    checkpointing: bool = False
+    precision: str = "fp32"
+    accumulation: int = 1
+
+    @property
+    def name(self) -> str:
+        """What sets it apart, in words."""
+        rank = "" if self.lora == "none" else f" r={self.r}"
+        again = " checkpointing" if self.checkpointing else ""
+        passes = f" x {self.accumulation}" if self.accumulation > 1 else ""
+        return (
+            f"{self.model} {self.layers} layers, {self.vocabulary:,} tokens, {self.lora}{rank}, "
+            f"{self.rows} x {self.length}{passes}, {self.trained_share:.0%} trained, "
+            f"{self.precision}{again}"
+        )
+
+
+SMALL, BIG = "qwen3_0_6b", "qwen3_1_7b"
+CASES = (
+    Case(SMALL, 4, 32_768, "all_linear", 2, 512),
+    Case(SMALL, 4, 32_768, "all_linear", 2, 512, checkpointing=True),
+    Case(SMALL, 4, 32_768, "all_linear", 1, 1024, r=64, trained_share=0.15),
+    Case(SMALL, 2, 151_936, "all_linear", 4, 256, trained_share=1.0),
+    Case(SMALL, 4, 32_768, "qv", 4, 256),
+    Case(SMALL, 3, 32_768, "qv", 2, 512, checkpointing=True, r=4),
+    Case(SMALL, 2, 32_768, "none", 2, 256),
+    Case(SMALL, 2, 32_768, "none", 4, 256, checkpointing=True),
+    Case(SMALL, 3, 8_192, "none", 1, 512, accumulation=2),
+    Case(SMALL, 4, 32_768, "mlp", 2, 384, accumulation=2),
+    Case(SMALL, 2, 32_768, "dora", 2, 256),
+    Case(SMALL, 4, 32_768, "all_linear", 2, 512, precision="bf16"),
+    Case(BIG, 2, 32_768, "all_linear", 2, 512),
+    Case(BIG, 2, 32_768, "all_linear", 2, 512, checkpointing=True),
+    Case(BIG, 2, 151_936, "qv", 1, 512, r=1),
+    Case(BIG, 2, 32_768, "attention", 4, 192, r=64, trained_share=0.15),
+    Case(BIG, 2, 8_192, "none", 1, 256),
+    Case(BIG, 2, 32_768, "all_linear", 2, 256, checkpointing=True, precision="bf16"),
+)
+_GPU_CASES = tuple(
+    Case(model, 28, 151_936, lora, 4, 512, checkpointing=again, precision=precision)
+    for model in (SMALL, BIG)
+    for lora in ("all_linear", "qv", "none")
+    for again in (True, False)
+    for precision in ("fp16",)
+    if not (model == BIG and lora == "none")
+)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a training took."""
+
+    case: Case
+    measured_bytes: int
+    """Of all tensors at once."""
+    resident_bytes: int
+    """Model and growth of the process's resident memory; on a GPU what its allocator reserved."""
+    fullest_operation: str
+    trainable_parameters: int
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A training beside its prediction, which is made anew each time."""
+
+    measured: Measured
+    predicted_bytes: float
+    moment: str
+    trainable_parameters: int
+
+    @property
+    def error(self) -> float:
+        """By what share the prediction misses; above 0 it is too high."""
+        return self.predicted_bytes / self.measured.measured_bytes - 1
+
+    def __str__(self) -> str:
+        """Return it as a line."""
+        one = self.measured
+        return (
+            f"{one.case.name}: predicted {self.predicted_bytes / _MB:,.0f} MB, measured "
+            f"{one.measured_bytes / _MB:,.0f} MB ({self.error:+.1%}), resident "
+            f"{one.resident_bytes / _MB:,.0f} MB, fullest in {one.fullest_operation}"
+        )
+
+
+def compare(measured: Measured, device: str) -> Compared:
+    """Hold a measured training against its prediction."""
+    run = run_of(measured.case, device)
+    # A hub model that nothing here has cached: its geometry, cut to few layers, is all there is.
+    model = dataclasses.replace(run.model, hub_id="nobody/nothing", revision=None)
+    plan = estimate.of(dataclasses.replace(run, model=model))
+    context = 0 if device == "cpu" else memory.CUDA_CONTEXT_BYTES
+    return Compared(
+        measured, plan.memory.total - context, plan.memory.moment, plan.counts.trainable
+    )
+
+
+def run_of(case: Case, device: str) -> RunConfig:
+    """Return the config of a case."""
+    from hydra import compose, initialize_config_dir
+
+    root = Path(os.environ.get("EXPERIMENTS_ROOT", ".")).resolve()
+    words = [
+        f"model={case.model}",
+        f"model.geometry.layers={case.layers}",
+        f"model.geometry.vocabulary={case.vocabulary}",
+        f"lora={case.lora}",
+        "tracker=none",
+        "hardware=auto",
+        f"hardware.device={device}",
+        f"trainer.precision={case.precision}",
+        f"trainer.gradient_checkpointing={str(case.checkpointing).lower()}",
+        f"trainer.batch_size={case.rows * case.accumulation}",
+        f"trainer.micro_batch_size={case.rows}",
+        f"trainer.max_length_tokens={case.length}",
+        f"trainer.max_steps={_STEPS}",
+        f"plan.rows={_STEPS * case.rows * case.accumulation}",
+        f"plan.tokens_per_row={case.length}",
+        f"plan.longest_row_tokens={case.length}",
+        f"plan.trained_share={case.trained_share}",
+        *([] if case.lora == "none" else [f"lora.r={case.r}"]),
+    ]
+    with initialize_config_dir(str(root / "conf"), version_base="1.3"):
+        return config.load(compose("config", words))
+
+
+def random_model(spec: GeometryConfig | Geometry, dtype: Any) -> Any:
+    """Return a model of a shape with random weights."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    described = AutoConfig.for_model(
+        spec.architecture,
+        hidden_size=spec.hidden_size,
+        intermediate_size=spec.intermediate_size,
+        num_hidden_layers=spec.layers,
+        num_attention_heads=spec.heads,
+        num_key_value_heads=spec.kv_heads,
+        head_dim=spec.head_dim,
+        vocab_size=spec.vocabulary,
+        tie_word_embeddings=spec.tied_embeddings,
+        max_position_embeddings=spec.positions,
+    )
+    return AutoModelForCausalLM.from_config(described, dtype=dtype, attn_implementation="sdpa")
+
+
+def measure(case: Case, device: str = "cpu") -> Measured:
+    """Train two steps of a case and return what they took."""
+    import torch
+    from transformers import set_seed
+
+    from experiments.models import adapters
+    from experiments.planning import few_steps
+
+    run = run_of(case, device)
+    set_seed(0)
+    half = {"bf16": torch.bfloat16, "fp16": torch.float16}
+    dtype = torch.float32 if run.lora.method == "none" else half.get(case.precision, torch.float32)
+    model = random_model(run.model.geometry, dtype).to(device)
+    base = _base(model, run)
+    attached = adapters.attach(run, model)
+    taken = few_steps.train(run, attached.model, base)
+    return Measured(
+        case=case,
+        measured_bytes=taken.peak_bytes,
+        resident_bytes=taken.resident_bytes,
+        fullest_operation=taken.operation,
+        trainable_parameters=attached.trainable_parameters,
+    )
+
+
+def _base(model: Any, run: RunConfig) -> Any:
+    from experiments import models
+
+    spec = config.ModelConfig(label="tiny", embedded="tiny")
+    vocabulary = models.load_vocabulary(spec)
+    return models.Base(
+        model=model,
+        tokenizer=vocabulary.tokenizer,
+        precision=models.choose_precision(run),
+        sha256="",
+        source="random weights",
+        commit=None,
+        parameters=sum(p.numel() for p in model.parameters()),
+        positions=int(run.model.geometry.positions or 0),
+        end_ids=vocabulary.end_ids,
+        notes=[],
+    )
+
+
+def keep(found: Measured, machine: str, device: str, folder: Path) -> Path:
+    """Add a measured training to its machine's record and write the page anew."""
+    folder.mkdir(parents=True, exist_ok=True)
+    name = "".join(c if c.isalnum() else "_" for c in machine.lower()).strip("_")
+    file = folder / f"{name}.json"
+    tree = json.loads(file.read_text("utf-8")) if file.is_file() else {"measured": []}
+    mine = dataclasses.asdict(found)
+    others = [one for one in tree["measured"] if one["case"] != mine["case"]]
+    order = [dataclasses.asdict(case) for case in (*CASES, *_GPU_CASES)]
+    every = sorted([*others, mine], key=lambda one: order.index(one["case"]))
+    tree = {"machine": machine, "device": device, "libraries": _libraries(), "measured": every}
+    file.write_text(json.dumps(tree, indent=1) + "\n", encoding="utf-8")
+    path = folder / "README.md"
+    path.write_text(page(folder), encoding="utf-8")
+    return path
+
+
+def page(folder: Path) -> str:
+    """Return the page about every machine whose record is in a folder."""
+    trees = [json.loads(file.read_text("utf-8")) for file in sorted(folder.glob("*.json"))]
+    return "\n\n".join([_HEAD, *(_section(tree, comparisons(tree)) for tree in trees)]) + "\n"
+
+
+def comparisons(tree: dict[str, Any]) -> list[Compared]:
+    """Return every training of a machine's record beside its prediction."""
+    return [
+        compare(Measured(**one | {"case": Case(**one["case"])}), tree["device"])
+        for one in tree["measured"]
+    ]
+
+
+_HEAD = f"""# Predicted and measured memory
+
+`python -m experiments.calibration.planning_measurements` makes this page: it trains \
+models of real shapes and random weights for two steps with the project's own trainer, and holds \
+the prediction of `python -m experiments plan` against the most memory that was held.
+A prediction should miss by at most {TOLERANCE:.0%}.
+On a CPU, measured is the sum of all living tensors, followed operation by operation; resident is \
+the weights and the growth of the process's resident memory, which includes what kernels and the \
+allocator take beside tensors.
+Only the machines below have been measured: what is not here is predicted."""
+
+
+def _section(tree: dict[str, Any], found: Sequence[Compared]) -> str:
+    worst = max(found, key=lambda one: abs(one.error))
+    lines = [
+        f"## {tree['machine']}",
+        f"{len(found)} configurations; worst error {worst.error:+.1%} "
+        f"({worst.measured.case.name}).",
+        f"Libraries: {', '.join(f'{k} {v}' for k, v in tree['libraries'].items())}.",
+    ]
+    table = [
+        "| configuration | predicted MB | measured MB | error | resident MB | fullest moment |",
+        "| :--- | ---: | ---: | ---: | ---: | :--- |",
+    ]
+    for one in found:
+        took = one.measured
+        table.append(
+            f"| {took.case.name} | {one.predicted_bytes / _MB:,.0f} | "
+            f"{took.measured_bytes / _MB:,.0f} | {one.error:+.1%} | "
+            f"{took.resident_bytes / _MB:,.0f} | {one.moment} |"
+        )
+    return "\n\n".join(lines) + "\n\n" + "\n".join(table)
+
+
+def _libraries() -> dict[str, str]:
+    import importlib.metadata
+
+    names = ("torch", "transformers", "trl", "peft")
+    return {name: importlib.metadata.version(name) for name in names}
+
+
+def _machine() -> tuple[str, str]:
+    """Return the device class and the machine's name, without its host name."""
+    import torch
+
+    if torch.cuda.is_available():
+        total = torch.cuda.get_device_properties(0).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(1.0, _GPU_CAP_GIB * _GIB / total))
+        return "cuda", f"{torch.cuda.get_device_name()} capped at {_GPU_CAP_GIB} GiB"
+    return "cpu", f"CPU {platform.machine()} {os.cpu_count()} cores"
+
+
+def main(words: list[str] | None = None) -> int:
+    """Measure every case, print each error, write the report; 1 if one misses by too much."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=REPORT, help=f"default: {REPORT}")
+    parser.add_argument("--only", type=int, nargs="*", help="numbers of cases, from 0")
+    given = parser.parse_args(words)
+    device, machine = _machine()
+    cases = CASES if device == "cpu" else _GPU_CASES
+    found = []
+    for case in [cases[i] for i in given.only] if given.only else cases:
+        measured = measure(case, device)
+        found.append(compare(measured, device))
+        say(str(found[-1]))
+        path = keep(measured, machine, device, given.out)
+    worst = max(found, key=lambda one: abs(one.error))
+    say(f"{len(found)} configurations, worst error {worst.error:+.1%}: {worst.measured.case.name}")
+    say(f"wrote {path}")
+    return int(abs(worst.error) > TOLERANCE)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,438 @@
+"""A seed in, the folder of an embedded base out: text, tokenizer, pretraining, files.
+
+The bases that ship in `bases/` were made by this recipe, with no outside data, so that
+the demo runs offline and everybody can rebuild the weights:
+
+    python -m experiments.calibration.pretrain --out src/experiments/models/bases/tiny
+    python -m experiments.calibration.pretrain --base tiny_256 --out FOLDER
+
+The same seed and steps give the same bytes on one machine with one thread count.
+"""
+
+import argparse
+import hashlib
+import itertools
+import json
+import math
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch.nn import functional
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
+
+from experiments.calibration import pretraining_text
+
+SEED = 0
+VOCABULARY_SIZE = 2048
+MAX_TOKENS = 1024
+WINDOW_TOKENS = 384
+WINDOWS_PER_STEP = 8
+PROMPT_WEIGHT = 0.1
+LEARNING_RATE = 5e-3
+WARMUP_STEPS = 50
+TOKENIZER_DOCUMENTS = 12_000
+HELD_OUT_DOCUMENTS = 64
+THREADS = 2
+"""tiny was made with two threads, the other bases with one."""
+
+HEAD_DIM = 32
+
+
+@dataclass(frozen=True)
+class Base:
+    """The shape of an embedded base and how long it is pretrained."""
+
+    architecture: str
+    """`qwen3` or `llama`."""
+    width: int
+    """Hidden size; the MLP is three times as wide, heads have 32 numbers, two share a key."""
+    steps: int
+    """Of 3,072 tokens each."""
+
+
+# The three widths differ in nothing but their width, so that a rule about widths can be tested.
+BASES = {
+    "tiny": Base("qwen3", 128, 8000),
+    "tiny_llama": Base("llama", 128, 1000),
+    "tiny_64": Base("qwen3", 64, 1000),
+    "tiny_128": Base("qwen3", 128, 1000),
+    "tiny_256": Base("qwen3", 256, 1000),
+}
+STEPS = BASES["tiny"].steps
+
+END_OF_TEXT = "<|endoftext|>"
+SPECIAL_TOKENS = (END_OF_TEXT, "<|im_start|>", "<|im_end|>")
+TAG_TOKENS = (
+    "<tool_call>",
+    "</tool_call>",
+    "<tool_response>",
+    "</tool_response>",
+    "<tools>",
+    "</tools>",
+)
+
+# Pieces the text is cut into before byte pairs are merged, first match first. The frequent
+# parts of a JSON schema may become one token each, digits stay single, and a word never takes a
+# space with it, so that it has the same tokens in a sentence as in JSON or in a tool's name, and
+# can be found and copied token by token.
+_PIECES = (
+    r'": \{"type": "(?:string|integer|number|boolean)"',
+    r'", "(?:parameters|inputSchema)": \{"type": "object", "properties": \{"',
+    r'\{"type": "object", "properties": \{"',
+    r'(?:"\])?\}+, "required": \["',
+    r', "enum": \["|, "format": "date"',
+    r'\{"name": "|", "description": "|", "arguments": \{"',
+    r"[a-z]+",
+    r"[A-Z][a-z]*",
+    r"[0-9]",
+    r"[^A-Za-z0-9\s]+(?: [^A-Za-z0-9\s]+)*",
+    r"\s",
+)
+
+# ChatML as in Qwen3, with a shorter tool instruction and no thinking block. Every assistant
+# turn begins with the generation prompt, so a longer conversation only appends text.
+CHAT_TEMPLATE = """\
+{%- set system = messages[0].content if messages[0].role == 'system' else '' %}
+{%- if tools or system %}
+    {{- '<|im_start|>system\\n' + system }}
+    {%- if tools %}
+        {{- '\\n' if system else '' }}
+        {{- 'INTRODUCTION\\n<tools>\\n' }}
+        {%- for tool in tools %}
+            {{- (tool.function if tool.function is defined else tool) | tojson }}
+            {{- '\\n' }}
+        {%- endfor %}
+        {{- '</tools>' }}
+    {%- endif %}
+    {{- '<|im_end|>\\n' }}
+{%- endif %}
+{%- for message in messages %}
+    {%- if message.role == 'tool' %}
+        {%- if loop.first or messages[loop.index0 - 1].role != 'tool' %}
+            {{- '<|im_start|>user\\n' }}
+        {%- else %}
+            {{- '\\n' }}
+        {%- endif %}
+        {{- '<tool_response>\\n' + message.content + '\\n</tool_response>' }}
+        {%- if loop.last or messages[loop.index0 + 1].role != 'tool' %}
+            {{- '<|im_end|>\\n' }}
+        {%- endif %}
+    {%- elif message.role != 'system' %}
+        {{- '<|im_start|>' + message.role + '\\n' + (message.content or '') }}
+        {%- for call in message.tool_calls or [] %}
+            {%- set function = call.function if call.function is defined else call %}
+            {{- '\\n' if message.content or not loop.first else '' }}
+            {{- '<tool_call>\\n{"name": "' + function.name + '", "arguments": ' }}
+            {%- if function.arguments is string %}
+                {{- function.arguments }}
+            {%- else %}
+                {{- function.arguments | tojson }}
+            {%- endif %}
+            {{- '}\\n</tool_call>' }}
+        {%- endfor %}
+        {{- '<|im_end|>\\n' }}
+    {%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<|im_start|>assistant\\n' }}
+{%- endif %}
+""".replace("INTRODUCTION", pretraining_text.TOOLS_INTRODUCTION)
+
+
+_CLASSES: dict[str, tuple[Any, Any]] = {
+    "qwen3": (Qwen3Config, Qwen3ForCausalLM),
+    "llama": (LlamaConfig, LlamaForCausalLM),
+}
+
+
+def train_tokenizer(seed: int = SEED) -> Tokenizer:
+    """Train the byte-level BPE of the base on the first documents of the pretraining text."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex("|".join(_PIECES)), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY_SIZE - len(TAG_TOKENS),
+        special_tokens=list(SPECIAL_TOKENS),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    documents = pretraining_text.documents(random.Random(f"tokenizer/{seed}"))
+    texts = itertools.islice(documents, TOKENIZER_DOCUMENTS)
+    tokenizer.train_from_iterator((_without_tokens(text) for text in texts), trainer)
+    tokenizer.add_tokens([AddedToken(tag, special=False, normalized=False) for tag in TAG_TOKENS])
+    return tokenizer
+
+
+def _without_tokens(text: str) -> str:
+    """Cut the control tokens out, so that no byte pair is spent on them."""
+    for token in (*SPECIAL_TOKENS, *TAG_TOKENS):
+        text = text.replace(token, "")
+    return text
+
+
+def windows(tokenizer: Tokenizer, seed: int) -> Iterator[tuple[list[int], list[float]]]:
+    """Yield windows filled with whole documents: token ids and the loss weight of each token.
+
+    The rest of a window is end-of-text tokens of weight zero.
+    """
+    documents = pretraining_text.documents(random.Random(f"text/{seed}"))
+    end = SPECIAL_TOKENS.index(END_OF_TEXT)  # the trainer numbers them in this order
+    opening: list[int] = tokenizer.encode("<|im_start|>assistant\n").ids
+    while True:
+        encoded = tokenizer.encode_batch(list(itertools.islice(documents, 512)))
+        lengths_first = sorted((code.ids for code in encoded), key=len, reverse=True)
+        filled: list[tuple[list[int], list[float]]] = []
+        for ids in lengths_first:  # first fit decreasing
+            if len(ids) >= WINDOW_TOKENS:
+                continue
+            space = WINDOW_TOKENS - len(ids) - 1
+            window = next((w for w in filled if len(w[0]) <= space), None)
+            if window is None:
+                filled.append(window := ([], []))
+            window[0].extend([*ids, end])
+            window[1].extend([*_loss_weights(ids, opening), 1.0])
+        random.Random(len(filled)).shuffle(filled)
+        for ids, weights in filled:
+            padding = WINDOW_TOKENS - len(ids)
+            yield ids + [end] * padding, weights + [0.0] * padding
+
+
+def _loss_weights(ids: list[int], opening: list[int]) -> list[float]:
+    """Weigh the assistant's turns of a chat with 1 and its other tokens with little.
+
+    Those are mostly invented words that nothing can predict, so their gradient is noise.
+    """
+    start, end = opening[0], opening[0] + 1  # the order of SPECIAL_TOKENS
+    if start not in ids:
+        return [1.0] * len(ids)
+    weights, inside = [], False
+    for index, token in enumerate(ids):
+        weights.append(1.0 if inside else PROMPT_WEIGHT)
+        if inside:
+            inside = token != end
+        else:
+            inside = ids[max(0, index + 1 - len(opening)) : index + 1] == opening
+    return weights
+
+
+def new_model(tokenizer: Tokenizer, base: Base = BASES["tiny"]) -> PreTrainedModel:
+    """Return the untrained base."""
+    config_of, model_of = _CLASSES[base.architecture]
+    config = config_of(
+        vocab_size=tokenizer.get_vocab_size(),
+        hidden_size=base.width,
+        intermediate_size=3 * base.width,
+        num_hidden_layers=4,
+        num_attention_heads=base.width // HEAD_DIM,
+        num_key_value_heads=base.width // (2 * HEAD_DIM),
+        head_dim=HEAD_DIM,
+        max_position_embeddings=MAX_TOKENS,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.token_to_id("<|im_end|>"),
+        pad_token_id=tokenizer.token_to_id(END_OF_TEXT),
+        use_cache=False,
+    )
+    model: PreTrainedModel = model_of(config)
+    return model
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum steps made orthogonal: Jordan 2024, https://kellerjordan.github.io/posts/muon.
+
+    Written here in fp32, because torch.optim.Muon iterates in bfloat16, for which many CPUs have
+    no instructions.
+    """
+
+    def __init__(self, matrices: list[torch.nn.Parameter], lr: float, momentum: float = 0.95):
+        super().__init__(matrices, {"lr": lr, "momentum": momentum})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Take one step."""
+        for group in self.param_groups:
+            by_shape: dict[tuple[int, int], list[tuple[torch.Tensor, torch.Tensor]]] = {}
+            for matrix in group["params"]:
+                state = self.state[matrix]
+                mean = state.setdefault("mean", torch.zeros_like(matrix))
+                mean.lerp_(matrix.grad, 1 - group["momentum"])
+                update = matrix.grad.lerp(mean, group["momentum"])
+                wide = (
+                    (matrix, update) if matrix.shape[0] <= matrix.shape[1] else (matrix.T, update.T)
+                )
+                by_shape.setdefault(tuple(wide[0].shape), []).append(wide)
+            for (rows, columns), pairs in by_shape.items():
+                updates = _orthogonal(torch.stack([update for _, update in pairs]))
+                scale = 0.2 * max(rows, columns) ** 0.5  # as large as an AdamW step
+                for (matrix, _), update in zip(pairs, updates, strict=True):
+                    matrix.mul_(1 - 0.1 * group["lr"]).add_(update, alpha=-group["lr"] * scale)
+
+
+def _orthogonal(updates_NRC: torch.Tensor) -> torch.Tensor:
+    """Bring the singular values of N matrices near 1 by five Newton-Schulz steps (ibid.)."""
+    x_NRC: torch.Tensor = updates_NRC / (updates_NRC.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    for _ in range(5):
+        gram_NRR = x_NRC @ x_NRC.mT
+        x_NRC = 3.4445 * x_NRC + (-4.775 * gram_NRR + 2.0315 * gram_NRR @ gram_NRR) @ x_NRC
+    return x_NRC
+
+
+def _optimizers(model: PreTrainedModel) -> list[torch.optim.Optimizer]:
+    named = list(model.named_parameters())
+    matrices = [p for name, p in named if p.ndim == 2 and "embed" not in name]
+    others = [p for name, p in named if p.ndim != 2 or "embed" in name]
+    adamw = torch.optim.AdamW(others, lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.0)
+    return [Muon(matrices, lr=LEARNING_RATE), adamw]
+
+
+def _schedule(step: int, steps: int) -> float:
+    warmup = min(1.0, (step + 1) / min(WARMUP_STEPS, steps))
+    return LEARNING_RATE * warmup * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / steps)))
+
+
+def pretrain(
+    tokenizer: Tokenizer,
+    *,
+    seed: int = SEED,
+    steps: int | None = None,
+    base: Base = BASES["tiny"],
+) -> PreTrainedModel:
+    """Train a new model for some steps on the pretraining text and print the progress."""
+    torch.manual_seed(seed)
+    torch.set_flush_denormal(True)  # numbers near 0 cost many times the time of others
+    try:
+        model = new_model(tokenizer, base).train()
+        return _pretrain(model, tokenizer, seed, base.steps if steps is None else steps)
+    finally:
+        torch.set_flush_denormal(False)  # it holds for the whole process
+
+
+def _pretrain(
+    model: PreTrainedModel, tokenizer: Tokenizer, seed: int, steps: int
+) -> PreTrainedModel:
+    optimizers = _optimizers(model)
+    stream = windows(tokenizer, seed)
+    start = time.monotonic()
+    for step in range(steps):
+        ids, weights = zip(*itertools.islice(stream, WINDOWS_PER_STEP), strict=True)
+        batch = torch.tensor(ids), torch.tensor(weights)
+        loss = _train_step(model, optimizers, batch, _schedule(step, steps))
+        if step % 50 == 0 or step == steps - 1:
+            seconds = time.monotonic() - start
+            speed = (step + 1) * WINDOWS_PER_STEP * WINDOW_TOKENS / seconds
+            left = seconds / (step + 1) * (steps - step - 1)
+            rate = f"{speed:,.0f} tokens/s  {left:.0f} s left"
+            print(f"step {step + 1}/{steps}  loss {loss:.3f}  {rate}", flush=True)
+    model.eval()
+    return model
+
+
+def _train_step(
+    model: PreTrainedModel,
+    optimizers: list[torch.optim.Optimizer],
+    batch: tuple[torch.Tensor, torch.Tensor],
+    rate: float,
+) -> float:
+    """Take one step on B windows of L token ids and loss weights; return the weighted loss."""
+    for group in (group for optimizer in optimizers for group in optimizer.param_groups):
+        group["lr"] = rate
+    ids_BL, weights_BL = batch
+    logits_BLV = model(input_ids=ids_BL).logits[:, :-1]
+    losses = functional.cross_entropy(
+        logits_BLV.flatten(0, 1), ids_BL[:, 1:].flatten(), reduction="none"
+    )
+    weights = weights_BL[:, 1:].flatten()
+    loss = (losses * weights).sum() / weights.sum()
+    torch.autograd.backward(loss)
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    for optimizer in optimizers:
+        optimizer.step()
+        optimizer.zero_grad()
+    return loss.item()
+
+
+def write_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
+    """Write the tokenizer with its chat template in the layout of a hub repository."""
+    wrapped = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        eos_token="<|im_end|>",
+        pad_token=END_OF_TEXT,
+        model_max_length=MAX_TOKENS,
+        clean_up_tokenization_spaces=False,
+    )
+    wrapped.chat_template = CHAT_TEMPLATE
+    wrapped.save_pretrained(folder)
+
+
+def write(model: PreTrainedModel, tokenizer: Tokenizer, folder: Path) -> None:
+    """Write the base in the layout of a hub repository, weights in half precision."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_tokenizer(tokenizer, folder)
+    model.config.use_cache = True
+    model.generation_config.use_cache = True
+    model.generation_config.eos_token_id = model.config.eos_token_id
+    model.generation_config.pad_token_id = model.config.pad_token_id
+    model.half().save_pretrained(folder)
+
+
+def write_held_out(folder: Path, seed: int = SEED) -> None:
+    """Write documents of the same distribution that no window was made of, to measure forgetting.
+
+    They come from a random stream of their own; a short drill may occur in both by chance.
+    """
+    documents = pretraining_text.documents(random.Random(f"held out/{seed}"))
+    lines = [json.dumps({"text": text}) for text in itertools.islice(documents, HELD_OUT_DOCUMENTS)]
+    (folder / "held_out.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the recipe from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0] if __doc__ else "")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write the base to")
+    parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--base", choices=BASES, default="tiny", help="which of the bases")
+    parser.add_argument("--steps", type=int, help="3,072 tokens each; default: the base's own")
+    parser.add_argument("--threads", type=int, default=THREADS, help="CPU threads")
+    parser.add_argument(
+        "--held-out-only", action="store_true", help="write only the text that shows forgetting"
+    )
+    options = parser.parse_args(arguments)
+    if options.held_out_only:
+        write_held_out(options.out, options.seed)
+        return
+    torch.set_num_threads(options.threads)
+    tokenizer = train_tokenizer(options.seed)
+    base = BASES[options.base]
+    steps = base.steps if options.steps is None else options.steps
+    model = pretrain(tokenizer, seed=options.seed, steps=steps, base=base)
+    write(model, tokenizer, options.out)
+    write_held_out(options.out, options.seed)
+    weights = (options.out / "model.safetensors").read_bytes()
+    summary = {
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "tokens": steps * WINDOWS_PER_STEP * WINDOW_TOKENS,
+        "weights_sha256": hashlib.sha256(weights).hexdigest(),
+    }
+    print(json.dumps(summary))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,372 @@
+"""A random generator in, the documents that the embedded base is pretrained on out.
+
+The base must bring the skills that a LoRA then bends to one exact behaviour: chat turns,
+JSON, schemas, picking a tool, and above all copying values it has never seen. So half of the
+text are toolworld-like conversations about invented tools and invented values, with calls
+written in several styles of which the exact one is rare, and the rest drills copying,
+look-ups and plain sentences.
+"""
+
+import json
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+from experiments.calibration.pretraining_vocabulary import (
+    ADJECTIVES,
+    CODAS,
+    NOUNS,
+    ONSETS,
+    PARAMETERS,
+    SMALL,
+    TOPICS,
+    VERBS,
+    VOWELS,
+)
+from experiments.data import toolworld
+from experiments.data.toolworld_vocabulary import (
+    MONTHS,
+    NUMBER_WORDS,
+    TOOLS,
+    UNSEEN_TOOLS,
+    Pool,
+    Record,
+    Tool,
+    World,
+)
+
+TOOLS_INTRODUCTION = "You may call these tools:"
+
+# Share of each way to write a call. The exact chat format is rare on purpose: it is what the
+# adapters learn, and the untuned base must stay well below them.
+CALL_STYLES = {"exact": 0.2, "python": 0.4, "object": 0.32, "lines": 0.08}
+_CATEGORY_WEIGHTS = {
+    "single": 2.0,
+    "choice": 3.0,
+    "parallel": 2.0,
+    "plan": 2.5,
+    "missing_argument": 1.0,
+    "irrelevant": 1.0,
+    "json_output": 1.5,
+    "safety": 0.4,
+    "mcp": 2.0,
+}
+
+_SESSION_CATEGORIES = ("choice", "choice", "choice", "parallel", "parallel", "missing_argument")
+_ENGLISH = list(dict.fromkeys(VERBS + NOUNS + ADJECTIVES + PARAMETERS + SMALL + TOPICS))
+_KINDS = (
+    ["city", "person", "item", "text", "title", "id", "int", "enum"] * 3
+    + ["phone", "float", "bool"] * 2
+    + ["date", "time"]
+)
+_RESERVED_TOOLS = frozenset(tool.name for tool in TOOLS + UNSEEN_TOOLS)
+
+
+def documents(rng: random.Random) -> Iterator[str]:
+    """Yield documents without end; the same generator state gives the same text."""
+    kinds = list(_DOCUMENTS)
+    while True:
+        world = random_world(rng)
+        for _ in range(6):
+            kind = rng.choices(kinds, [_DOCUMENTS[kind] for kind in kinds])[0]
+            yield kind(world, rng)
+
+
+def _word(rng: random.Random) -> str:
+    """Invent a word: syllables, or the head of one English word and the tail of another.
+
+    The second kind brings nearly every token of the vocabulary into every role; a base that
+    saw only syllables could copy only syllables.
+    """
+    if rng.random() < 0.5:
+        head, tail = rng.choice(_ENGLISH), rng.choice(_ENGLISH)
+        return head[: rng.randint(1, 4)] + tail[-rng.randint(2, 5) :]
+    return "".join(
+        rng.choice(ONSETS) + rng.choice(VOWELS) + rng.choice(CODAS)
+        for _ in range(rng.choice((1, 2, 2, 2, 3)))
+    )
+
+
+def _common_or_invented(common: list[str], rng: random.Random, invented: float) -> str:
+    source = _ENGLISH if rng.random() < 0.4 else common
+    return _word(rng) if rng.random() < invented else rng.choice(source)
+
+
+def _names(count: int, rng: random.Random) -> list[str]:
+    """Return up to `count` different argument names; a set would depend on the hash seed."""
+    return list(dict.fromkeys(_common_or_invented(PARAMETERS, rng, 0.25) for _ in range(count)))
+
+
+def random_world(rng: random.Random) -> World:
+    """Invent tools, records and a pool of values; no toolworld tool is ever among them."""
+    tools: dict[str, Tool] = {}
+    while len(tools) < 6:
+        # A plan hands a result to a parameter that takes text, so two tools must have one.
+        tool = _random_tool(rng, first_kind="city" if len(tools) < 2 else None)
+        if tool.name not in _RESERVED_TOOLS:
+            tools[tool.name] = tool
+    records = tuple(_random_record(rng) for _ in range(3))
+    capital = [_word(rng).capitalize() for _ in range(24)]
+    items = [_common_or_invented(NOUNS, rng, 0.5) for _ in range(12)]
+    pool = Pool(
+        cities=tuple(capital[:8]),
+        first_names=tuple(capital[8:16]),
+        last_names=tuple(capital[16:]),
+        items=tuple(items),
+        verbs=tuple(_common_or_invented(VERBS, rng, 0.3) for _ in range(8)),
+        letters="ABCDEFGHIJKLMNOPQRSTUVWXYZ",
+        residues=(0, 1, 2, 3),
+    )
+    harms = ("Hurt {person}", "Rob a shop in {city}", "Lie to {person}", "Cheat {person}")
+    questions = (("What is a {item}", ""), ("Sing about {city}", ""), ("Greet {person}", ""))
+    return World(tuple(tools.values()), records, pool, harms, questions)
+
+
+def _random_kind(rng: random.Random) -> str:
+    kind = rng.choice(_KINDS)
+    if kind == "enum":
+        options = {_common_or_invented(ADJECTIVES + NOUNS, rng, 0.2) for _ in range(3)}
+        return "|".join(sorted(options)) if len(options) > 1 else "low|high"
+    return kind
+
+
+def _random_tool(rng: random.Random, *, first_kind: str | None) -> Tool:
+    verb = _common_or_invented(VERBS, rng, 0.08)
+    noun = _common_or_invented(NOUNS, rng, 0.08)
+    names = _names(rng.randint(1, 3), rng)
+    parameters, clauses = {}, {}
+    for position, name in enumerate(names):
+        kind = first_kind if first_kind and position == 0 else _random_kind(rng)
+        optional = position > 0 and rng.random() < 0.4
+        parameters[name] = kind + ("?" if optional else "")
+        clauses[name] = _random_clauses(name, kind, rng)
+    article, small = rng.choice(("a", "the", "my")), rng.choice(SMALL)
+    other_verb, other = rng.choice((verb, rng.choice(_ENGLISH))), rng.choice(_ENGLISH)
+    requests = (
+        f"{verb.capitalize()} {article} {noun}",
+        f"{other_verb.capitalize()} {article} {noun}",
+        f"{verb.capitalize()} the {other}",
+        f"I {rng.choice(('want', 'need', 'would like'))} to {verb} {article} {noun}",
+        f"{rng.choice(('Can you', 'Please', 'We must'))} {other_verb} {rng.choice((noun, other))}",
+        f"{rng.choice(('Do', 'Start', 'Where is', 'What about', 'How is'))} the {noun}",
+    )
+    description = rng.choice(
+        (
+            f"{other_verb.capitalize()} {article} {noun} {small} the {other}",
+            f"{other_verb.capitalize()} {article} {noun} {other}",
+            f"The {noun} to {other_verb} {small} {other}",
+        )
+    )
+    middle = rng.choice(("", "", "", f"{small}_", f"{other}_"))
+    return Tool(f"{verb}_{middle}{noun}", description, parameters, requests, clauses)
+
+
+def _random_clauses(name: str, kind: str, rng: random.Random) -> str:
+    if kind == "bool":
+        word = rng.choice((name, rng.choice(NOUNS)))
+        return rng.choice((f" with {word}/ without {word}", f", {word}/, no {word}", " on/ off"))
+    small = rng.choice(SMALL)
+    quoted = '"{}"' if kind == "text" else "{}"
+    return "/".join(
+        rng.sample(
+            (f" {small} {quoted}", f", {name} {quoted}", f" with {name} {quoted}", f" {quoted}"), 2
+        )
+    )
+
+
+def _random_record(rng: random.Random) -> Record:
+    names = _names(rng.randint(2, 4), rng)
+    fields = {name: _random_kind(rng) for name in names}
+    parts = [
+        f"{rng.choice(NOUNS)} {{{name}:yes/no}}" if kind == "bool" else _record_part(name, rng)
+        for name, kind in fields.items()
+    ]
+    return Record(fields, (f"{', '.join(parts)}.", f"{' and '.join(reversed(parts))}."))
+
+
+def _record_part(name: str, rng: random.Random) -> str:
+    slot = "{" + name + "}"
+    forms = (f"the {name} is {slot}", f"{name}: {slot}", f"{rng.choice(SMALL)} {slot}")
+    return rng.choice(forms)
+
+
+def render_chat(
+    messages: list[dict[str, Any]], tools: list[dict[str, Any]], style: str = "exact"
+) -> str:
+    """Render a conversation as the chat template does, with calls in one of `CALL_STYLES`.
+
+    With the style `exact` the text is what the template of the base gives.
+    """
+    system = messages[0]["content"] if messages[0]["role"] == "system" else ""
+    if tools:
+        listed = "\n".join(json.dumps(tool["function"]) for tool in tools)
+        lead = f"{system}\n" if system else ""
+        system = f"{lead}{TOOLS_INTRODUCTION}\n<tools>\n{listed}\n</tools>"
+    text = f"<|im_start|>system\n{system}<|im_end|>\n" if system else ""
+    for message in messages:
+        if message["role"] == "system":
+            continue
+        role, content = message["role"], message["content"]
+        if role == "tool":
+            role, content = "user", f"<tool_response>\n{content}\n</tool_response>"
+        calls = message.get("tool_calls", [])
+        written = "\n".join(_CALL_WRITERS[style](call["function"]) for call in calls)
+        text += f"<|im_start|>{role}\n{content}{written}<|im_end|>\n"
+    return text
+
+
+def _exact_call(call: dict[str, Any]) -> str:
+    return f"<tool_call>\n{json.dumps(call)}\n</tool_call>"
+
+
+def _python_call(call: dict[str, Any]) -> str:
+    arguments = ", ".join(f"{key}={json.dumps(value)}" for key, value in call["arguments"].items())
+    return f"<tool_call>\n{call['name']}({arguments})\n</tool_call>"
+
+
+def _object_call(call: dict[str, Any]) -> str:
+    return json.dumps({"tool": call["name"], "input": call["arguments"]})
+
+
+def _lines_call(call: dict[str, Any]) -> str:
+    lines = [f"{key}: {json.dumps(value)}" for key, value in call["arguments"].items()]
+    return "\n".join([f"Call {call['name']}", *lines])
+
+
+_CALL_WRITERS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "exact": _exact_call,
+    "python": _python_call,
+    "object": _object_call,
+    "lines": _lines_call,
+}
+
+
+def _chat(world: World, rng: random.Random) -> str:
+    category = rng.choices(list(_CATEGORY_WEIGHTS), list(_CATEGORY_WEIGHTS.values()))[0]
+    row = toolworld.conversation(category, world, rng)
+    if category in ("missing_argument", "irrelevant", "safety"):
+        row["messages"][-1]["content"] = _reworded(row, rng)
+    return render_chat(row["messages"], row["tools"], _style(rng))
+
+
+def _session(world: World, rng: random.Random) -> str:
+    """Ask several things of the same tools: three times the calls per token of a short chat."""
+    tools = tuple(rng.sample(world.tools, rng.randint(2, 3)))
+    world = replace(world, tools=tools)
+    if rng.random() < 0.25:
+        return _mcp_session(replace(world, tools=tools[:2]), rng)
+    return _exchanges(world, rng.randint(2, 3), rng)
+
+
+def _mcp_session(world: World, rng: random.Random) -> str:
+    """Call several times after one tools/list."""
+    messages = toolworld.conversation("mcp", world, rng)["messages"]
+    for _ in range(rng.randint(1, 2)):
+        user, answer = toolworld.conversation("choice", world, rng)["messages"]
+        call = answer["tool_calls"][0]["function"]
+        answer["tool_calls"] = [{"function": {"name": "tools/call", "arguments": call}}]
+        messages += [user, answer]
+    return render_chat(messages, [], _style(rng))
+
+
+def _style(rng: random.Random) -> str:
+    return rng.choices(list(CALL_STYLES), list(CALL_STYLES.values()))[0]
+
+
+def _matching(world: World, rng: random.Random) -> str:
+    """Choose among tools without parameters, over and over."""
+    tools = rng.sample(world.tools, rng.randint(3, 6))
+    bare = tuple(replace(tool, parameters={}, clauses={}) for tool in tools)
+    return _exchanges(replace(world, tools=bare), rng.randint(4, 6), rng, "choice")
+
+
+def _exchanges(world: World, count: int, rng: random.Random, category: str | None = None) -> str:
+    messages = []
+    for _ in range(count):
+        drawn = category or rng.choice(_SESSION_CATEGORIES)
+        row = toolworld.conversation(drawn, world, rng)
+        if drawn == "missing_argument":
+            row["messages"][-1]["content"] = _reworded(row, rng)
+        messages += row["messages"]
+    tools = [{"function": toolworld.function_schema(tool)} for tool in world.tools]
+    return render_chat(messages, tools, _style(rng))
+
+
+def _reworded(row: toolworld.Row, rng: random.Random) -> str:
+    """Answer a turn without a call in other words than the toolworld's."""
+    if row["category"] == "missing_argument":
+        name = row["messages"][-1]["content"].split()[1]
+        return rng.choice((f"Please tell me the {name}.", f"The {name} is missing.", f"{name}?"))
+    if row["category"] == "irrelevant":
+        return rng.choice(("That is not possible here.", "No tool fits.", "None of these."))
+    return rng.choice(("No.", "I will not do that.", "That would be wrong."))
+
+
+def _repetition(world: World, rng: random.Random) -> str:
+    """Say a list of invented words and numbers, then say it again."""
+    words = [_any_value(world, rng) for _ in range(rng.randint(3, 9))]
+    again = rng.choice(("Again: ", "Copy: ", "Once more: ", ""))
+    start, stop = rng.choice((("[", "]"), ("", "."), ('"', '"')))
+    text = start + ", ".join(words) + stop
+    return f"{text}\n{again}{text}\n{again}{text}"
+
+
+def _any_value(world: World, rng: random.Random) -> str:
+    kind = rng.choice(("city", "person", "item", "text", "title", "id", "int", "float", "phone"))
+    return str(toolworld.draw_value(kind, world.pool, rng)[1])
+
+
+def _lookup(world: World, rng: random.Random) -> str:
+    """State facts, then ask for some of them."""
+    relation = _common_or_invented(PARAMETERS, rng, 0.3)
+    keys = list(dict.fromkeys(_any_value(world, rng) for _ in range(rng.randint(2, 6))))
+    facts = {key: _any_value(world, rng) for key in keys}
+    form = rng.choice(("The {} of {} is {}.", "{} of {}: {}", "{2} is the {0} of {1}."))
+    lines = [form.format(relation, key, value) for key, value in facts.items()]
+    asked = rng.sample(keys, min(3, len(keys)))
+    lines += [f"What is the {relation} of {key}? {json.dumps(facts[key])}" for key in asked]
+    return "\n".join(lines)
+
+
+def _record_json(world: World, rng: random.Random) -> str:
+    """A sentence and its values as JSON."""
+    text, value = toolworld.state(rng.choice(world.records), world.pool, rng)
+    return f"{text}\n{json.dumps(value)}"
+
+
+def _sentences(world: World, rng: random.Random) -> str:
+    return " ".join(_sentence(world, rng) for _ in range(rng.randint(3, 8)))
+
+
+def _sentence(world: World, rng: random.Random) -> str:
+    noun, other, verb = rng.choice(NOUNS), rng.choice(NOUNS), rng.choice(VERBS)
+    city, person = rng.choice(world.pool.cities), rng.choice(world.pool.first_names)
+    small, adjective = rng.choice(SMALL), rng.choice(ADJECTIVES)
+    number, month = rng.choice(NUMBER_WORDS), rng.choice(MONTHS)
+    one, two, three = rng.sample(TOPICS, 3)
+    forms = (
+        f"The {adjective} {noun} is {small} the {other}.",
+        f"I want to {verb} the {noun} in {city}.",
+        f"{person} will {verb} {number} {noun}s in {month}.",
+        f"Can you {verb} my {noun} {small} {person}, please?",
+        f"We need a {adjective} {noun} for {person}, thanks.",
+        f"Tell {person} how much the {noun} is.",
+        f"{person} does not {verb} it without the {noun}.",
+        f"What is the {noun} of {person}? It is {adjective}.",
+        f"{one.capitalize()} the {two}, {three} {number}!",
+        f"The {one} {small} {city}, and my {two}: {three} it {small} {noun}?",
+        f"{one}, {two} or {three}",
+    )
+    return rng.choice(forms)
+
+
+_DOCUMENTS: dict[Callable[[World, random.Random], str], float] = {
+    _chat: 0.45,
+    _session: 0.25,
+    _matching: 0.12,
+    _repetition: 0.07,
+    _lookup: 0.07,
+    _record_json: 0.06,
+    _sentences: 0.05,
+}

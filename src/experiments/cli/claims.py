@@ -1,0 +1,81 @@
+"""`claims` of `python -m experiments`: its options in, the table of verdicts out.
+
+Nothing is written unless `--write` or `--out` asks for it, and what is written holds all claims:
+a table of a few would take the place of that of all.
+"""
+
+import argparse
+import os
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from experiments.errors import ConfigError
+
+if TYPE_CHECKING:
+    from experiments.analysis.claims.claim import Claim
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Give the parser the options of the command."""
+    parser.add_argument("ids", nargs="*", help="files of claims (default: all)")
+    parser.add_argument("--run", action="store_true", help="first make the runs that they need")
+    parser.add_argument("--plan", action="store_true", help="say what --run would make, and stop")
+    parser.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="processes that share the runs of a sweep (default: one a GPU, or one a core)",
+    )
+    parser.add_argument("--outputs", type=Path, default=Path("outputs"), help="where sweeps are")
+    parser.add_argument(
+        "--write", action="store_true", help="write the table of all claims, whichever are printed"
+    )
+    parser.add_argument(
+        "--out", type=Path, help="folder of the table, implies --write (OUTPUTS/reports/claims)"
+    )
+    parser.set_defaults(command=_claims)
+
+
+def _claims(given: argparse.Namespace) -> None:
+    from experiments import reports
+    from experiments.analysis.claims import files, verdicts
+    from experiments.analysis.claims.evidence import measured_for, runs_of
+    from experiments.reports import claims_table
+    from experiments.sweeps import claims_runner
+
+    root = Path(os.environ.get("EXPERIMENTS_ROOT", ".")).resolve()
+    every = files.load(root / "claims")
+    chosen = files.load(root / "claims", given.ids)
+    problems = _run(given, chosen, root) if given.run or given.plan else []
+    if given.plan:
+        return
+    shown = {claim.id for claim in chosen}
+    # All claims are one family, whichever are shown.
+    at_hand = runs_of(every, given.outputs), measured_for(every, given.outputs)
+    found = verdicts.judge(every, *at_hand)
+    print(claims_table.text([v for v in found if v.claim.id in shown], reports.line_width()))
+    if given.write or given.out:
+        for file in claims_table.write(found, given.out or given.outputs / "reports" / "claims"):
+            print(f"wrote {file}")
+    claims_runner.refuse(problems)
+
+
+def _run(given: argparse.Namespace, chosen: "Sequence[Claim]", root: Path) -> list[str]:
+    """Say what the claims need and, unless only that was asked for, make it."""
+    from experiments import reports
+    from experiments.sweeps import claims_runner
+
+    if given.workers is not None and given.workers < 1:
+        raise ConfigError(f"--workers {given.workers}: give 1 or more; 1 starts no other process.")
+    steps = claims_runner.plan(chosen, given.outputs, root, given.workers)
+    print(claims_runner.text(steps, given.workers, reports.line_width()), flush=True)
+    if given.plan:
+        return []
+    options = ["--outputs", str(given.outputs)] if given.outputs != Path("outputs") else []
+    options += ["--write"] if given.write else []
+    options += ["--out", str(given.out)] if given.out else []
+    options += ["--workers", str(given.workers)] if given.workers else []
+    words = ["python", "-m", "experiments", "claims", *given.ids, "--run", *options]
+    return claims_runner.run(steps, given.outputs, shlex.join(words))

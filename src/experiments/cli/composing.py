@@ -1,0 +1,31 @@
+"""Overrides -> the config that the same overrides give to train.py."""
+
+import os
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from experiments.errors import ConfigError
+
+
+def compose(overrides: list[str]) -> DictConfig:
+    """Compose the config that the same words give to train.py."""
+    from hydra import compose, initialize_config_dir
+
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        return compose("config", overrides)
+
+
+def config_folder() -> Path:
+    """Return the folder of the config files.
+
+    Raises:
+        ConfigError: there is none in the project's folder.
+    """
+    root = Path(os.environ.get("EXPERIMENTS_ROOT", ".")).resolve()
+    folder = root / "conf"
+    if not (folder / "config.yaml").is_file():
+        raise ConfigError(
+            f"there is no conf/config.yaml in {root}: run it in the project's folder."
+        )
+    return folder

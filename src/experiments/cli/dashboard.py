@@ -1,0 +1,34 @@
+"""`dashboard`: curves, scores and reports in the browser."""
+
+import argparse
+import contextlib
+import threading
+import webbrowser
+
+from experiments.errors import ConfigError
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Describe the command's arguments."""
+    parser.add_argument(
+        "what",
+        nargs="?",
+        help="a sweep's folder or name, or a trackio project; default: the only project",
+    )
+    parser.add_argument("--no-browser", action="store_true", help="print the address only")
+    parser.add_argument("--port", type=int, help="default: the first free one from 7860 on")
+    parser.set_defaults(command=_run)
+
+
+def _run(given: argparse.Namespace) -> None:
+    from experiments.reports.dashboard import Dashboard, find
+
+    if given.port is not None and not 1 <= given.port <= 65535:
+        raise ConfigError(f"--port {given.port}: a port is a number from 1 to 65535.")
+    with Dashboard(find(given.what), given.port) as dashboard:
+        print(f"dashboard of {dashboard.view.project}: {dashboard.url}", flush=True)
+        print("the address lets its reader rename and delete runs; Ctrl-C ends it", flush=True)
+        if not given.no_browser:
+            webbrowser.open(dashboard.url)
+        with contextlib.suppress(KeyboardInterrupt):
+            threading.Event().wait()

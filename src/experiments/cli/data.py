@@ -1,0 +1,61 @@
+"""`data`: what a data description holds and what is trained."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from experiments import config
+from experiments.cli.composing import compose
+from experiments.config import inputs
+from experiments.errors import ConfigError
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Describe the command's arguments."""
+    parser.add_argument("overrides", nargs="*", help="as for train.py: data=glaive_v2 model=tiny")
+    parser.add_argument("--show", type=int, default=3, help="conversations to print (default 3)")
+    parser.add_argument("--out", type=Path, help="write the canonical rows to FILE.jsonl")
+    parser.add_argument("--rejects", type=Path, help="write the rejected rows to FILE.jsonl")
+    parser.set_defaults(command=_run)
+
+
+def _run(given: argparse.Namespace) -> None:
+    with config.one_sentence_errors():
+        run = config.load(compose(given.overrides))
+        inputs.check_data(run)
+    from experiments import data, models
+    from experiments.data import benchmark_prompts, inspection, sources
+
+    asked = [benchmark_prompts.read(run, name) for name in run.eval.benchmarks]
+    found = sources.read_all(run.data)
+    for path, rows in (
+        (given.out, inspection.all_rows(found)),
+        (given.rejects, [reject for source in found.values() for reject in source.rejects]),
+    ):
+        if path is not None:
+            print(f"wrote {inspection.write_rows(rows, path):,} rows to {path}")
+    lines = inspection.describe(found)
+    lines += [line for one in asked for line in inspection.describe_benchmark(one)]
+    try:
+        vocabulary = models.load_vocabulary(run.model)
+    except ConfigError as error:
+        inspection.show_messages(inspection.all_rows(found), given.show)
+        for one in asked:
+            inspection.show_messages(one.rows, min(given.show, 1))
+        lines += inspection.describe_unused(found)
+        print(*lines, f"tokens are not counted: {error}", sep="\n")
+        return
+    found.clear()  # large sets would be in memory twice
+    positions = vocabulary.positions or sys.maxsize
+    built = data.build(
+        run,
+        vocabulary.tokenizer,
+        end_ids=vocabulary.end_ids,
+        positions=positions,
+        may_be_empty=True,
+    )
+    inspection.show_rows(built.train, vocabulary.tokenizer, given.show)
+    for name in run.eval.benchmarks:
+        first, *_ = built.counts["benchmarks"][name]["rows"]
+        inspection.show_rows(built.splits[first], vocabulary.tokenizer, min(given.show, 1))
+    print(*lines, *inspection.describe_tokens(built), sep="\n")

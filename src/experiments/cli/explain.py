@@ -1,0 +1,22 @@
+"""`explain`: what differs between two runs, read from their records alone."""
+
+import argparse
+from pathlib import Path
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Describe the command's arguments."""
+    for name in ("a", "b"):
+        parser.add_argument(
+            name,
+            type=Path,
+            metavar=name.upper(),
+            help="a run's folder, or its record in a report (outputs/reports/NAME/runs/ID.json)",
+        )
+    parser.set_defaults(command=_run)
+
+
+def _run(given: argparse.Namespace) -> None:
+    from experiments.reports.explain import comparison, showing
+
+    showing.show(comparison.explain(given.a, given.b))

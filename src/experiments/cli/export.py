@@ -1,0 +1,17 @@
+"""`export`: a run's answers to BFCL in BFCL's layout."""
+
+import argparse
+from pathlib import Path
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Describe the command's arguments."""
+    parser.add_argument("run", type=Path, help="a finished run's folder")
+    parser.add_argument("--out", type=Path, required=True, help="a new folder")
+    parser.set_defaults(command=_run)
+
+
+def _run(given: argparse.Namespace) -> None:
+    from experiments.analysis import bfcl_scores
+
+    print(*bfcl_scores.export_run(given.run, given.out), sep="\n")

@@ -1,0 +1,62 @@
+"""`generate`: ask a tuned model something."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from experiments.errors import ConfigError
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Describe the command's arguments."""
+    parser.add_argument("run", type=Path, help="a finished run's folder")
+    parser.add_argument("--prompt", required=True, help="the user's message")
+    parser.add_argument("--system", help="a system message before it")
+    parser.add_argument("--tools", type=Path, help="a JSON file: a list of tools, OpenAI's form")
+    parser.add_argument("--max-new-tokens", type=int, default=128)
+    parser.set_defaults(command=_run)
+
+
+def _run(given: argparse.Namespace) -> None:
+    tools = _read_tools(given.tools)
+    from experiments import runs
+    from experiments.config import EvalConfig
+    from experiments.data import Renderer, thinking
+    from experiments.evaluation import scoring as evaluation
+    from experiments.toolcalls import parser
+
+    base, record = runs.load_run(given.run)
+    asked = record.evaluation.get("tuned", {}).get("asked", {}).get("thinking", "as_data")
+    mode = thinking.mode(base.tokenizer, asked)
+    messages = [{"role": "system", "content": given.system}] if given.system else []
+    messages.append({"role": "user", "content": given.prompt})
+    row = {"id": "prompt", "messages": messages, "tools": tools}
+    renderer = Renderer(base.tokenizer, base.end_ids, mode=mode)
+    [encoded] = renderer.with_own_prompts(renderer.encode_prompts([row]), [row])
+    ids = encoded.asked_ids(own=mode.asked == "on")
+    if len(ids) >= base.positions:
+        raise ConfigError(
+            f"--prompt and --tools take {len(ids)} tokens, the model has {base.positions} "
+            "positions: shorten them."
+        )
+    tuned = evaluation.Subject(base.model, base, "tuned", EvalConfig())
+    [answered] = evaluation.answer(tuned, [ids], "prompt", given.max_new_tokens)
+    print(answered.text)
+    read = parser.parse(answered.text, parser.from_facts(record.data.get("call_form")), tools)
+    for call in read.calls:
+        print(f"call {call['name']}: {json.dumps(call['arguments'], ensure_ascii=False)}")
+    if read.malformed:
+        print(f"not a whole answer: {', '.join(read.defects)}")
+
+
+def _read_tools(path: Path | None) -> list[Any]:
+    if path is None:
+        return []
+    try:
+        tools = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"--tools {path}: {error}; give a JSON list of tools.") from error
+    if not isinstance(tools, list):
+        raise ConfigError(f"--tools {path}: a JSON list of tools is needed.")
+    return tools

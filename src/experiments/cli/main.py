@@ -1,0 +1,62 @@
+"""The command line: `python -m experiments COMMAND`, where --help lists the commands.
+
+A command's file describes its arguments (`add`) and imports what it needs when it is called.
+"""
+
+import argparse
+import importlib
+import os
+import sys
+from pathlib import Path
+
+from experiments.errors import ExperimentError
+from experiments.runtime import disk
+
+COMMANDS = {
+    "data": "show what a data description holds and what is trained",
+    "plan": "say what runs will take: memory, tokens, hours",
+    "report": "render the tables of a run or a sweep",
+    "status": "say how far a sweep is",
+    "clean": "show, and with --yes remove, what finished runs no longer need",
+    "merge": "write a run's base with its adapter merged in",
+    "generate": "ask a tuned model something",
+    "score": "score saved outputs of any model; loads no model",
+    "push": "upload a finished run to the hub",
+    "export": "write a run's answers to BFCL in BFCL's layout",
+    "explain": "say what differs between two runs",
+    "dashboard": "show curves, scores and reports in the browser",
+    "claims": "say which claims the runs at hand support",
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; 0 if it worked, 1 with one sentence if the user can mend it."""
+    parser = _parser()
+    given, rest = parser.parse_known_args(arguments)
+    # argparse takes no overrides after an option; `data` allows them anywhere.
+    unknown = [text for text in rest if text.startswith("-") or not hasattr(given, "overrides")]
+    if unknown:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    if rest:
+        given.overrides += rest
+    try:
+        with disk.one_sentence(getattr(given, "out", None) or Path()):
+            given.command(given)
+            sys.stdout.flush()
+    except ExperimentError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # `... | head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m experiments", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, does in COMMANDS.items():
+        module = importlib.import_module(f"experiments.cli.{name}")
+        module.add(commands.add_parser(name, help=does))
+    return parser

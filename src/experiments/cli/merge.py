@@ -1,0 +1,33 @@
+"""`merge`: a run's base with its adapter merged in."""
+
+import argparse
+from pathlib import Path
+
+from experiments.errors import ConfigError
+from experiments.runtime import disk
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Describe the command's arguments."""
+    parser.add_argument("run", type=Path, help="a finished run's folder")
+    parser.add_argument("--out", type=Path, required=True, help="a new folder for the model")
+    parser.set_defaults(command=_run)
+
+
+def _run(given: argparse.Namespace) -> None:
+    if given.out.exists() and any(given.out.iterdir()):
+        raise ConfigError(f"--out {given.out} is not empty: name a new folder.")
+    from experiments import runs
+
+    base, record = runs.load_run(given.run, plain=True)
+    quantization = (record.config.get("model") or {}).get("quantization")
+    if quantization is not None:
+        print(
+            f"{given.run} trained on {quantization} weights: its adapter is merged into the "
+            "base's full-precision weights, so answers differ a little from those that were scored"
+        )
+    model = base.model.merge_and_unload() if record.adapter["modules"] else base.model
+    with disk.whole_folder(given.out) as partial:
+        model.save_pretrained(partial, safe_serialization=True)
+        base.tokenizer.save_pretrained(partial)
+    print(f"wrote {given.out}: load it with AutoModelForCausalLM.from_pretrained")

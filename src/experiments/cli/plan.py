@@ -1,0 +1,48 @@
+"""`plan`: what runs will take, in memory, tokens and hours."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from experiments import config
+from experiments.cli.composing import config_folder
+from experiments.planning import estimate, tables
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Describe the command's arguments."""
+    parser.add_argument("overrides", nargs="*", help="as for train.py: sweeps=NAME hardware=t4")
+    parser.add_argument("-m", "--multirun", action="store_true", help="may stand there, as always")
+    parser.add_argument("--json", action="store_true", help="print it for a program")
+    parser.set_defaults(command=_run)
+
+
+def _run(given: argparse.Namespace) -> None:
+    show(given.overrides, config_folder(), as_json=given.json)
+
+
+def show(words: list[str], folder: Path, *, as_json: bool) -> None:
+    """Print the plan of every run that some overrides describe.
+
+    Args:
+        words: overrides as for train.py.
+        folder: of the config files.
+        as_json: for a program.
+
+    Raises:
+        ExperimentError: a run is illegal, or cannot be planned or probed.
+    """
+    from experiments.sweeps.hydra import planned
+
+    with config.one_sentence_errors():
+        config.refuse_in_arguments(words)
+        found = planned.read(words, folder)
+        plans = [tables.Named(name, estimate.of(run)) for name, run in found.runs]
+    if any(run.plan.probe for _, run in found.runs):
+        from experiments.planning import probe
+
+        measured = probe.run_here(plans[0].plan)
+        print(measured.sentence(), file=sys.stderr if as_json else sys.stdout)
+        plans = [tables.Named(one.name, probe.calibrated(one.plan, measured)) for one in plans]
+    render = tables.as_json if as_json else tables.render
+    print(render(plans, kind=found.kind, total=found.total))

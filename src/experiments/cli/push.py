@@ -1,0 +1,32 @@
+"""`python -m experiments push`: upload a run that is finished already."""
+
+import argparse
+from pathlib import Path
+
+from experiments import config, records
+from experiments.config import HubConfig
+from experiments.errors import ConfigError, RecordError
+from experiments.records.hub import hub, pushing
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Describe the command's arguments."""
+    parser.add_argument("run", type=Path, help="a finished run's folder")
+    parser.add_argument("--repo", required=True, help="owner/name; made if it is not there")
+    parser.add_argument("--public", action="store_true", help="a new repository is readable by all")
+    parser.add_argument("--checkpoints", action="store_true", help="upload the checkpoints too")
+    parser.set_defaults(command=_push)
+
+
+def _push(given: argparse.Namespace) -> None:
+    record = records.read(given.run / records.FILE_NAME)
+    if record.status != "finished":
+        raise RecordError(f"{given.run} is {record.status}, not finished: run it to its end first.")
+    if record.adapter and not (given.run / "adapter").is_dir():
+        raise RecordError(
+            f"{given.run} kept no adapter (trainer.keep): run it with trainer.keep=adapter."
+        )
+    if not config.is_repo(given.repo):
+        raise ConfigError(f"--repo {given.repo}: must read owner/name.")
+    hub.check(HubConfig(push=True, repo=given.repo, private=not given.public))
+    pushing.push(record, given.repo, checkpoints=given.checkpoints)

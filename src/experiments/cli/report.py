@@ -1,0 +1,73 @@
+"""`report`: the tables of a run or a sweep, two runs item by item, or a row made again."""
+
+import argparse
+from pathlib import Path
+
+from experiments.errors import ConfigError
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Describe the command's arguments."""
+    parser.add_argument(
+        "path", type=Path, nargs="?", help="a run folder, a sweep folder or a report folder"
+    )
+    parser.add_argument(
+        "--items", nargs=2, type=Path, metavar=("A", "B"), help="two runs, compared item by item"
+    )
+    parser.add_argument(
+        "--verify", metavar="ROW", help="make a run of a row again and compare: its name or an id"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="default: outputs/reports/<name of the folder>; with --items a FILE.jsonl for the "
+        "items that one run alone solves (default: none); with --verify where the run is made "
+        "again (default: outputs/verify)",
+    )
+    parser.set_defaults(command=_run)
+
+
+def _run(given: argparse.Namespace) -> None:
+    if (given.path is None) == (given.items is None):
+        raise ConfigError(
+            "report needs either the folder of a run, a sweep or a report, or --items A B."
+        )
+    if given.verify is not None:
+        _verify(given)
+        return
+    from experiments import reports as report
+    from experiments.sweeps import plan
+
+    if given.items:
+        joined = report.items.join(*given.items)
+        print(report.items.describe(joined, report.line_width()))
+        if given.out:
+            print(f"wrote {report.items.write(joined, given.out):,} items to {given.out}")
+        return
+    path: Path = given.path
+    out = given.out or _report_folder(path)
+    left = plan.not_begun(path)
+    print(report.summarise(path, left))
+    for file in report.write(path, out, left):
+        print(f"wrote {file}")
+    if sent := report.send(path):
+        print(sent)
+
+
+def _report_folder(path: Path) -> Path:
+    """Return where the report of a folder goes: a nested sweep's below the same folders."""
+    whole, outputs = path.resolve(), Path("outputs").resolve()
+    if any(parent.name == "reports" for parent in whole.parents):
+        return path
+    name = whole.relative_to(outputs) if whole.is_relative_to(outputs) else Path(whole.name)
+    return Path("outputs/reports") / (name if name.parts else whole.name)
+
+
+def _verify(given: argparse.Namespace) -> None:
+    if given.items:
+        raise ConfigError("report --verify needs a report's folder, not --items A B.")
+    from experiments.runs import verification
+
+    verification.show(
+        verification.verify(given.path, given.verify, given.out or verification.FOLDER)
+    )

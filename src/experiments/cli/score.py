@@ -1,0 +1,75 @@
+"""`python -m experiments score`: its options, checked against the benchmark, and what it prints."""
+
+import argparse
+from pathlib import Path
+
+from experiments.analysis import bfcl_scores, plan_graph_scores
+from experiments.errors import ConfigError, did_you_mean
+
+# Benchmark -> the options it needs, and those it may have besides --out.
+_SCORE_OPTIONS = {
+    "bfcl": (("category", "questions", "predictions", "format"), ("answers", "underscore_to_dot")),
+    "plan_graph": (("pairs",), ("quirks",)),
+}
+
+
+def add(score: argparse.ArgumentParser) -> None:
+    """Describe the command's arguments."""
+    score.add_argument("--benchmark", required=True, help=", ".join(_SCORE_OPTIONS))
+    score.add_argument("--category", help="bfcl: such as simple_python")
+    score.add_argument("--questions", type=Path, help="bfcl: the category's file")
+    score.add_argument("--answers", type=Path, help="bfcl: its possible_answer file, if it has one")
+    score.add_argument("--predictions", type=Path, help="bfcl: JSON lines with id and result")
+    score.add_argument("--format", help="bfcl: of the results; fc, tool_call or python")
+    score.add_argument(
+        "--underscore-to-dot",
+        action="store_true",
+        default=None,
+        help="bfcl: the model saw dots in function names as underscores",
+    )
+    score.add_argument("--pairs", type=Path, help="plan_graph: JSON lines with label and pred")
+    score.add_argument(
+        "--quirks", action="store_true", default=None, help="plan_graph: exactly as TinyAgent"
+    )
+    score.add_argument("--out", type=Path, required=True, help="one JSON line per item")
+    score.set_defaults(command=_score)
+
+
+def _score(given: argparse.Namespace) -> None:
+    _check_score_options(given)
+    if given.benchmark == "plan_graph":
+        print(plan_graph_scores.score_pairs(given.pairs, given.out, quirks=bool(given.quirks)))
+        print(f"wrote {given.out}")
+    else:
+        print(*bfcl_scores.score_bfcl(_bfcl_files(given), given.out), sep="\n")
+
+
+def _check_score_options(given: argparse.Namespace) -> None:
+    """Refuse a benchmark that is not there, and options that it lacks or would not use.
+
+    Raises:
+        ConfigError: as said.
+    """
+    name = given.benchmark
+    if name not in _SCORE_OPTIONS:
+        raise ConfigError(f"--benchmark {name}: {did_you_mean(name, _SCORE_OPTIONS)}.")
+    needed, optional = _SCORE_OPTIONS[name]
+    own = {*needed, *optional}
+    every = {key for groups in _SCORE_OPTIONS.values() for group in groups for key in group}
+    lacking = [key for key in needed if getattr(given, key) is None]
+    foreign = [key for key in sorted(every - own) if getattr(given, key) is not None]
+    for keys, what in ((lacking, "needs"), (foreign, "does not use")):
+        if keys:
+            options = ", ".join("--" + key.replace("_", "-") for key in keys)
+            raise ConfigError(f"--benchmark {name} {what} {options}: see score --help.")
+
+
+def _bfcl_files(given: argparse.Namespace) -> bfcl_scores.BfclFiles:
+    return bfcl_scores.BfclFiles(
+        category=given.category,
+        questions=given.questions,
+        answers=given.answers,
+        predictions=given.predictions,
+        format=given.format,
+        underscore_to_dot=bool(given.underscore_to_dot),
+    )

@@ -1,0 +1,17 @@
+"""`status`: how far a sweep is."""
+
+import argparse
+from pathlib import Path
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Describe the command's arguments."""
+    parser.add_argument("sweep", type=Path, help="a sweep's folder: outputs/NAME")
+    parser.set_defaults(command=_run)
+
+
+def _run(given: argparse.Namespace) -> None:
+    from experiments.sweeps import status
+
+    found = status.read(given.sweep)
+    print(f"{given.sweep}: {found}", *found.notes, sep="\n")

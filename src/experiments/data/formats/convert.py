@@ -1,0 +1,123 @@
+"""A row of a public tool-calling dataset, or of a user's file -> the canonical row, or a reason.
+
+Canonical row: `id`, `source`, `messages` and `tools`, and where the row had them `category`,
+`schema` and `expects`. Messages have a role (system, user, assistant, tool) and a content that is
+always text; an assistant's may have `tool_calls`, each `{"type": "function", "function": {"name",
+"arguments"}}` with arguments as an object, and `reasoning_content`; a tool's has the `name` of the
+call it answers. An assistant's message that is not to be trained has `"train": False`; a call has
+the `id` that its file gave it, and a tool's message the `tool_call_id`. Tools are
+`{"type": "function", "function": {"name", "description", "parameters"}}`; rows share them, so they
+must not be changed in place.
+
+Pure functions; a row is converted or `Rejected`, never mended. Argument values are labels: they
+are kept as they are, whatever the schema says.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+
+from experiments.data.formats import (
+    flags,
+    glaive,
+    hermes,
+    mcp_agent,
+    messages,
+    sharegpt,
+    toolace,
+    turns,
+    when2call,
+    xlam,
+)
+from experiments.data.formats.messages import NULLS
+from experiments.data.formats.rejection import MEANINGS, REASONS, Rejected, Row
+from experiments.data.formats.tools import Toolset
+
+__all__ = [
+    "CONVERTER_VERSION",
+    "FORMATS",
+    "MEANINGS",
+    "NULLS",
+    "REASONS",
+    "Rejected",
+    "Row",
+    "convert",
+]
+
+CONVERTER_VERSION = 3
+"""Raised with every change that converts any row differently; part of the key of a cache."""
+
+ASKED = "turns of a user or system marked to be trained (only answers are)"
+CLOSING = "closing turns that no trained answer follows"
+
+_CONVERTERS: dict[str, Callable[[Row], tuple[list[Row], Toolset]]] = {
+    "glaive_v2": glaive.v2,
+    "glaive_v1": glaive.v1,
+    "glaive_v2_formatted": glaive.formatted,
+    "glaive_v2_sharegpt": glaive.sharegpt,
+    "xlam": xlam.convert,
+    "hermes": hermes.convert,
+    "mcp_agent": mcp_agent.convert,
+    "toolace": toolace.convert,
+    "when2call": when2call.convert,
+    "apigen_mt": sharegpt.convert,
+    "sharegpt": sharegpt.convert,
+    "messages": messages.convert,
+    "prompt_completion": messages.prompt_completion,
+}
+_WITH_SCHEMA_IN_TEXT = ("hermes", "mcp_agent")
+
+FORMATS = tuple(_CONVERTERS)
+
+
+def convert(name: str, raw: Row, row_id: str, left_out: Counter[str] | None = None) -> Row:
+    """Convert one row.
+
+    Args:
+        name: one of `FORMATS`.
+        raw: the row in its own columns; not changed.
+        row_id: the id where the row has no column `id`.
+        left_out: counts what the row says and no training will see, by its reason.
+
+    Raises:
+        Rejected: the row cannot be used; its `reason` is one of `REASONS`.
+        KeyError: there is no such format.
+    """
+    converter = _CONVERTERS[name]
+    try:
+        if not flags.row_trained(raw):
+            raise Rejected("not_trained", "the row is marked as not to be trained")
+        made, toolset = converter(raw)
+        nulls = sum(message.pop(NULLS) for message in made if NULLS in message)
+        conversation = turns.finished(made, toolset)
+    except RecursionError:
+        raise Rejected("too_deep", "a value is nested too deeply to be read") from None
+    counted = _left_out(made) | ({NULLS: nulls} if nulls else {})
+    if left_out is not None and counted:
+        left_out.update(counted)
+    own_id, source = raw.get("id"), raw.get("source")
+    row: Row = {
+        "id": str(own_id) if isinstance(own_id, str | int) and own_id != "" else row_id,
+        "source": source if isinstance(source, str) and source else name,
+        "messages": conversation,
+        "tools": list(toolset.tools),
+    }
+    for key in ("category", "schema", "expects"):
+        if raw.get(key) is not None:
+            row[key] = raw[key]
+    if name in _WITH_SCHEMA_IN_TEXT and not toolset.tools and "schema" not in row:
+        schema = hermes.schema(conversation)
+        row |= {} if schema is None else {"schema": schema}
+    return row
+
+
+def _left_out(made: list[Row]) -> dict[str, int]:
+    """Count the turns of a conversation that are not trained, though they could be."""
+    found: dict[str, int] = {}
+    if asked := [message for message in made if message.get("train")]:
+        found[ASKED] = len(asked)
+        for message in asked:
+            message.pop("train")
+    trained = (m["role"] == "assistant" and m.get("train", True) for m in reversed(made))
+    if closing := next((place for place, is_trained in enumerate(trained) if is_trained), 0):
+        found[CLOSING] = closing
+    return found

@@ -1,0 +1,81 @@
+"""The folder is the registry: `eval.metrics=[calls]` applies `metrics/calls.py`.
+
+A metric is a module with
+
+- `DIRECTION`: score name -> "maximize" or "minimize";
+- `score(item)`: score name -> a number in its unit, for the scores that apply to this item.
+
+A score of a split is the mean over the items it applies to.
+"""
+
+import functools
+import importlib
+import itertools
+import pkgutil
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from experiments.errors import ConfigError, did_you_mean
+from experiments.toolcalls.parser import (
+    HERMES_TAGS,
+    Answer,
+    CallForm,
+    offered,
+    parse_tolerant,
+    tool_names,
+)
+
+_FOLDER = Path(__file__).parent / "metrics"
+
+
+@dataclass(frozen=True)
+class Item:
+    """One test row with what the model made of it."""
+
+    row: dict[str, Any]
+    answer: Answer
+    stopped: bool
+    """The model ended its turn itself, before `eval.max_new_tokens`."""
+    new_tokens: int
+    text: str = ""
+    """The answer as it was generated, without its end token."""
+    form: CallForm = HERMES_TAGS
+    """How the model's template writes calls."""
+
+    @functools.cached_property
+    def tolerant(self) -> Answer:
+        """The answer as a forgiving program would read it."""
+        names = tool_names(self.row)
+        return parse_tolerant(self.text, names, self.form, offered(self.row))
+
+
+def names() -> list[str]:
+    """Return the names of the metrics, one a file of `evaluation/metrics`."""
+    return sorted(module.name for module in pkgutil.iter_modules([str(_FOLDER)]))
+
+
+def load(name: str) -> ModuleType:
+    """Import one metric.
+
+    Raises:
+        ConfigError: there is no such file.
+    """
+    if name not in names():
+        raise ConfigError(f"eval.metrics names '{name}': {did_you_mean(name, names())}.")
+    return importlib.import_module(f"experiments.evaluation.metrics.{name}")
+
+
+def direction(score: str) -> str | None:
+    """Return "minimize" or "maximize" for a score such as `validation/loss/nll`, None if unknown.
+
+    >>> direction("unseen_tools/calls/exact/parallel")
+    'maximize'
+    """
+    parts = score.split("/")
+    for metric, key in itertools.pairwise(parts):
+        if metric in names():
+            found: str | None = load(metric).DIRECTION.get(key)
+            return found
+    return None

@@ -1,0 +1,5 @@
+"""The folder is the registry: `eval.metrics=[calls]` applies `metrics/calls.py`."""
+
+from experiments.evaluation.metric_files import Item, direction, load, names
+
+__all__ = ["Item", "direction", "load", "names"]

@@ -1,0 +1,132 @@
+"""Calls against gold calls: exact, names, arguments, schema, and what only a tolerant parse reads.
+
+Example: gold `get_weather(city="Oslo", days=2)`; an answer that calls `get_weather` with "Bergen"
+and 2 scores name 1, exact 0, argument precision and recall 0.5. Calls are compared as a multiset,
+since independent calls have no order; when an argument refers to an earlier call as "$1", the
+numbers carry the order and it counts.
+
+Exact match of name and all arguments is the usual strict score of function calling (for example
+BFCL's AST check, gorilla@6ea5797 `bfcl_eval/eval_checker/ast_eval`), here without its list of
+alternative answers; rows of BFCL are scored by `bfcl_ast`. Arguments are matched call by call,
+by the assignment that gets most of them right, as an argument belongs to its call.
+
+`exact` and `parsed` read the answer strictly, `exact_tolerant` and `parsed_tolerant` as a
+forgiving program would (`answers.parse_tolerant`): the distance between them is format, the rest
+is meaning. `schema_valid` is whether every call names an offered tool and fits its parameters; it
+applies where tools are offered as such and no gold argument stands for another call's result.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from experiments.evaluation.metric_files import Item
+from experiments.toolcalls import schemas
+from experiments.toolcalls.parser import gold_calls, same_value, tool_names
+
+DIRECTION = {
+    "exact": "maximize",
+    "exact_tolerant": "maximize",
+    "name": "maximize",
+    "argument_precision": "maximize",
+    "argument_recall": "maximize",
+    "schema_valid": "maximize",
+    "parsed": "maximize",
+    "parsed_tolerant": "maximize",
+    "malformed": "minimize",
+}
+_REFERENCE = re.compile(r"\$\d+")
+Call = dict[str, Any]
+
+
+def score(item: Item) -> dict[str, float]:
+    """Return `malformed` for every item, the others where there are gold calls."""
+    scores = {"malformed": float(item.answer.malformed)}
+    gold = gold_calls(item.row)
+    if not gold or "bfcl" in item.row:  # BFCL lists several right values for an argument
+        return scores
+    calls, whole = item.answer.calls, not item.answer.malformed
+    tolerant = item.tolerant
+    scores["exact"] = float(whole and same_calls(gold, calls))
+    scores["exact_tolerant"] = float(not tolerant.malformed and same_calls(gold, tolerant.calls))
+    scores["name"] = float(
+        whole and sorted(c["name"] for c in gold) == sorted(c["name"] for c in calls)
+    )
+    scores["parsed"] = float(whole and bool(calls))
+    scores["parsed_tolerant"] = float(not tolerant.malformed and bool(tolerant.calls))
+    if item.row.get("tools") and not any(_refers(call["arguments"]) for call in gold):
+        scores["schema_valid"] = float(whole and bool(calls) and _fit_their_tools(item.row, calls))
+    precision, recall = _arguments(gold, calls if whole else [])
+    return scores | {"argument_precision": precision, "argument_recall": recall}
+
+
+def same_calls(gold: list[Call], calls: list[Call]) -> bool:
+    """Return whether the calls are the gold calls, in their order only where they refer."""
+    gold, calls = [_plain(call) for call in gold], [_plain(call) for call in calls]
+    if len(gold) != len(calls):
+        return False
+    if any(_refers(call["arguments"]) for call in gold):
+        return all(map(same_value, gold, calls))
+    left = list(calls)
+    for wanted in gold:
+        at = next((i for i, call in enumerate(left) if same_value(wanted, call)), None)
+        if at is None:
+            return False
+        del left[at]
+    return True
+
+
+def _plain(call: Call) -> Call:
+    """Leave the label of a nested sequence's call out: it names the call, it is not part of it."""
+    return {"name": call["name"], "arguments": call["arguments"]}
+
+
+def _arguments(gold: list[Call], calls: list[Call]) -> tuple[float, float]:
+    """Return precision and recall of (call, argument, value) at the best assignment of calls.
+
+    Calls without arguments count as one right argument if the name is right, so that they are
+    not free.
+    """
+    import numpy as np
+    from scipy.optimize import linear_sum_assignment
+
+    given, wanted = (sum(_weight(call) for call in side) for side in (calls, gold))
+    if not given or not wanted:
+        return 0.0, 0.0
+    shared_GC = np.array([[_shared(g, c) for c in calls] for g in gold])
+    rows, columns = linear_sum_assignment(shared_GC, maximize=True)
+    right = float(shared_GC[rows, columns].sum())
+    return right / given, right / wanted
+
+
+def _weight(call: Call) -> int:
+    return max(1, len(call["arguments"]))
+
+
+def _shared(gold: Call, call: Call) -> int:
+    """Return how many arguments of one call are those of a gold call."""
+    if gold["name"] != call["name"]:
+        return 0
+    wanted, given = gold["arguments"], call["arguments"]
+    if not wanted and not given:
+        return 1
+    return sum(key in given and same_value(value, given[key]) for key, value in wanted.items())
+
+
+def _fit_their_tools(row: dict[str, Any], calls: Sequence[Call]) -> bool:
+    """Return whether every call names an offered tool and fits its parameters."""
+    functions = [tool.get("function", tool) for tool in row.get("tools") or []]
+    offered = dict(zip(tool_names(row), functions, strict=True))
+    return all(
+        call["name"] in offered
+        and schemas.is_valid(offered[call["name"]].get("parameters") or {}, call["arguments"])
+        for call in calls
+    )
+
+
+def _refers(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(_refers(v) for v in value.values())
+    if isinstance(value, list):
+        return any(map(_refers, value))
+    return isinstance(value, str) and bool(_REFERENCE.search(value))

@@ -1,0 +1,24 @@
+"""LoRA description -> PEFT adapter on real modules; what does not match is refused."""
+
+from experiments.models.adapters.attaching import (
+    Attached,
+    adapted_modules,
+    attach,
+    check_extra,
+    fingerprint,
+    load,
+    save,
+)
+from experiments.models.adapters.targets import check_targets, left_out
+
+__all__ = [
+    "Attached",
+    "adapted_modules",
+    "attach",
+    "check_extra",
+    "check_targets",
+    "fingerprint",
+    "left_out",
+    "load",
+    "save",
+]

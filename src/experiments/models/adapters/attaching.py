@@ -1,0 +1,242 @@
+"""LoRA description -> PEFT adapter on real modules; what does not match is refused.
+
+PEFT trains fewer modules without a word when one name of a list is misspelt, and for an ablation
+over target modules that check is the product.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from experiments.config import LoraConfig, RunConfig
+from experiments.errors import AdapterError, ConfigError, did_you_mean
+from experiments.models.adapters import targets
+from experiments.models.adapters.targets import check_targets, left_out
+from experiments.runtime import disk
+
+__all__ = [
+    "Attached",
+    "adapted_modules",
+    "attach",
+    "check_extra",
+    "check_targets",
+    "fingerprint",
+    "left_out",
+    "load",
+    "save",
+]
+
+# Fields of peft.LoraConfig that this project's own keys set.
+_OWNED = {"r", "lora_alpha", "lora_dropout", "target_modules", "use_dora", "use_rslora"}
+_OWNED |= {"init_lora_weights", "task_type", "fan_in_fan_out"}
+
+
+@dataclass(frozen=True)
+class Attached:
+    """A model ready to train."""
+
+    model: Any
+    trainable_parameters: int
+    modules: dict[str, int]
+    """Module name (last part) -> how many of them got an adapter; empty for full fine-tuning."""
+    idle: tuple[str, ...] = ()
+    """Names (last part) of layers that `all-linear` left out: an adapter would not be trained."""
+
+
+def check_extra(lora: LoraConfig) -> None:
+    """Refuse keys of `lora.extra` that PEFT does not know or that have a key of their own.
+
+    Raises:
+        ConfigError: naming the key.
+    """
+    if not lora.extra:
+        return
+    import peft
+
+    known = sorted({f.name for f in fields(peft.LoraConfig)} - _OWNED)
+    for key in lora.extra:
+        if key not in known:
+            raise ConfigError(f"lora.extra.{key}: {did_you_mean(key, known)}.")
+
+
+def attach(run: RunConfig, model: Any) -> Attached:
+    """Put the run's adapter on the model, seeded by `run.seed`.
+
+    `model.adapter` is loaded instead, to be trained on, if the run names one. Whatever the
+    base's dtype, all that is trained is fp32: half precision rounds small updates away, and a
+    gradient scaler cannot unscale it.
+
+    Raises:
+        AdapterError: a target matches no linear layer, or the named adapter is of another shape.
+    """
+    from transformers import set_seed
+
+    set_seed(run.seed)
+    idle: set[str] = set()
+    if run.model.adapter is not None:
+        attached = load(run.model.adapter, model, trainable=True)
+        _check_same_shape(run, attached)
+    elif run.lora.method == "none":
+        model.requires_grad_(True)
+        attached = model
+    else:
+        if run.lora.target_modules == "all-linear":
+            idle = {name.rpartition(".")[2] for name in targets.idle_layers(model)}
+        attached = _new_adapter(run.lora, model)
+    _refuse_adapter_on_head(attached)
+    _train_in_fp32(attached)
+    trainable = sum(p.numel() for p in attached.parameters() if p.requires_grad)
+    return Attached(attached, trainable, adapted_modules(attached), tuple(sorted(idle)))
+
+
+def _train_in_fp32(model: Any) -> None:
+    """Turn every trainable parameter into fp32, in place; frozen ones stay as they are.
+
+    A module that is trained whole (`lora.extra.modules_to_save`) then computes in fp32 between
+    modules of the base's dtype, also outside autocast.
+    """
+    from peft.utils import ModulesToSaveWrapper
+
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    for wrapper in [m for m in model.modules() if isinstance(m, ModulesToSaveWrapper)]:
+        outside = next(wrapper.original_module.parameters()).dtype
+        for module in wrapper.modules_to_save.values():
+            inside = next(module.parameters()).dtype
+            if outside != inside:
+                module.register_forward_pre_hook(
+                    lambda _, given, to=inside: tuple(_cast(value, to) for value in given)
+                )
+                module.register_forward_hook(lambda _, given, out, to=outside: _cast(out, to))
+
+
+def _cast(value: Any, dtype: Any) -> Any:
+    return value.to(dtype) if value.is_floating_point() else value
+
+
+def _new_adapter(lora: LoraConfig, model: Any) -> Any:
+    import peft
+
+    assert lora.r is not None and lora.alpha is not None, "config.load resolves both"
+    check_targets(lora, model)
+    names = lora.target_modules
+    if names == "all-linear":
+        names = targets.all_linear(model)
+    config = peft.LoraConfig(
+        task_type="CAUSAL_LM",
+        r=lora.r,
+        lora_alpha=int(lora.alpha) if lora.alpha == int(lora.alpha) else lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=names,
+        fan_in_fan_out=_has_transposed(model),
+        use_dora=lora.use_dora,
+        use_rslora=lora.use_rslora,
+        init_lora_weights=True if lora.init == "default" else lora.init,
+        **lora.extra,
+    )
+    try:
+        return peft.get_peft_model(model, config)
+    except ValueError as error:
+        text = str(error).splitlines()[0]
+        raise AdapterError(f"lora: PEFT refuses this adapter on this model: {text}") from error
+
+
+def _has_transposed(model: Any) -> bool:
+    """Tell whether the linear layers are GPT-2's, with weights of shape (inputs, outputs)."""
+    from transformers.pytorch_utils import Conv1D
+
+    return any(isinstance(module, Conv1D) for module in model.modules())
+
+
+def _refuse_adapter_on_head(model: Any) -> None:
+    """Refuse what would never be trained: the loss reads the head's own weight, as TRL's does."""
+    head = model.get_output_embeddings()
+    if hasattr(head, "lora_A"):
+        name = next(n for n, m in model.named_modules() if m is head).rpartition(".")[2]
+        raise AdapterError(
+            f"lora.target_modules: an adapter on the output layer '{name}' cannot be trained, "
+            "because the loss reads that layer's own weight: leave it out, or train a copy of the "
+            f"whole layer with lora.extra.modules_to_save=[{name}]."
+        )
+
+
+def load(path: str, model: Any, *, trainable: bool = False) -> Any:
+    """Put a saved adapter on the model.
+
+    Raises:
+        AdapterError: the folder holds no adapter, or one for another model.
+    """
+    import peft
+
+    folder = Path(path).expanduser()
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        if not (folder / name).is_file():
+            raise AdapterError(
+                f"model.adapter={path}: no {name} in it; give the `adapter` folder of a run."
+            )
+    try:
+        loaded = peft.PeftModel.from_pretrained(model, folder, is_trainable=trainable)
+    except (RuntimeError, ValueError, KeyError) as error:
+        text = str(error).splitlines()[0]
+        raise AdapterError(f"model.adapter={path} does not fit this base model: {text}") from error
+    for saved in loaded.peft_config.values():
+        # PEFT asks the hub for the base by this name at every save, unless it is a folder here.
+        saved.base_model_name_or_path = model.name_or_path
+    return loaded
+
+
+def _check_same_shape(run: RunConfig, model: Any) -> None:
+    saved = next(iter(model.peft_config.values()))
+    for key, mine, theirs in (
+        ("r", run.lora.r, saved.r),
+        ("alpha", run.lora.alpha, saved.lora_alpha),
+    ):
+        if mine != theirs:
+            raise AdapterError(
+                f"lora.{key}={mine} but model.adapter={run.model.adapter} was made with {theirs}: "
+                f"set lora.{key}={theirs} to train it on."
+            )
+
+
+def adapted_modules(model: Any) -> dict[str, int]:
+    """Count the modules that carry an adapter, by the last part of their name."""
+    hit = (n.rpartition(".")[2] for n, m in model.named_modules() if hasattr(m, "lora_A"))
+    return dict(sorted(Counter(hit).items()))
+
+
+def fingerprint(path: str | None) -> str | None:
+    """Return a hash of the adapter a run starts from; None where it starts from none."""
+    if path is None:
+        return None
+    digest = hashlib.sha256()
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        file = Path(path).expanduser() / name
+        digest.update(file.read_bytes() if file.is_file() else b"")
+    return digest.hexdigest()[:16]
+
+
+def save(model: Any, tokenizer: Any, folder: Path, *, base_source: str, card: str) -> None:
+    """Write what vanilla PEFT loads, with the tokenizer, its template and a model card.
+
+    A fully fine-tuned model is written as a whole model.
+    """
+    with disk.whole_folder(folder) as partial:
+        model.save_pretrained(partial, safe_serialization=True)
+        tokenizer.save_pretrained(partial)
+        _name_base(partial / "adapter_config.json", base_source)
+        (partial / "README.md").write_text(card, encoding="utf-8")
+
+
+def _name_base(config: Path, base_source: str) -> None:
+    """Name the base in an adapter's config, if there is one, and sort what has no order."""
+    if not config.is_file():
+        return
+    tree = json.loads(config.read_text(encoding="utf-8"))
+    tree["base_model_name_or_path"] = base_source
+    if isinstance(tree.get("target_modules"), list):  # equal runs write equal bytes
+        tree["target_modules"] = sorted(tree["target_modules"])
+    config.write_text(json.dumps(tree, indent=2, sort_keys=True) + "\n", encoding="utf-8")

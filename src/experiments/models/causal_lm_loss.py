@@ -1,0 +1,153 @@
+"""A causal language model and a batch -> the NLL of each trained token, without its logits.
+
+The model runs as it always does, through whatever wraps it (an adapter, mixed precision, several
+processes); only its head is handed one position instead of all, after the loss has taken what the
+head would have read. So nothing is assumed about the layers before the head, and what comes behind
+it (a scale, a cap) is compared once with the model's own logits before it is relied upon.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from experiments.models.linear_cross_entropy import IGNORED, Head, token_nll
+
+# Names in the models' configs of what is done to the logits behind the head.
+_CAPS = ("final_logit_softcapping", "logits_soft_cap")
+_FACTORS = ("logit_scale", "output_multiplier", "lm_head_multiplier")
+_DIVISORS = ("logits_scaling",)
+# Tokens of the comparison with the model's own logits.
+_PROBE_TOKENS = 16
+# Largest mean difference to the NLL of those logits, in nats: in fp32 rounding alone, in half
+# precision logits near 20 that are rounded to steps of 0.1.
+_AGREES = {torch.float32: 1e-3, torch.float64: 1e-3}
+_AGREES_HALF = 3e-2
+
+
+@dataclass(frozen=True)
+class ModelLoss:
+    """How the loss of a model is computed."""
+
+    reason: str | None = None
+    """Why it needs the model's logits; None where it does not."""
+
+    def __call__(self, model: Any, inputs: dict[str, Any], label_BL: Tensor) -> tuple[Tensor, Any]:
+        """Return the NLL of each trained token in nats, row by row, and the model's outputs.
+
+        The label of a position is the token behind it; a row's first token is predicted by
+        nothing and left out. The outputs hold the logits of one position only.
+
+        Args:
+            model: the model, in whatever wraps it.
+            inputs: what it is called with, without labels.
+            label_BL: token ids, -100 where nothing is trained.
+        """
+        next_BL = functional.pad(label_BL[:, 1:], (0, 1), value=IGNORED)
+        if self.reason is None:
+            nll_N, outputs = _measured(model, inputs, next_BL, keep_logits=False)
+            if nll_N is not None:
+                return nll_N, outputs
+        outputs = model(**inputs)
+        trained_BL = next_BL != IGNORED
+        logits_NV = outputs.logits[trained_BL].float()
+        return functional.cross_entropy(logits_NV, next_BL[trained_BL], reduction="none"), outputs
+
+
+def of(model: Any) -> ModelLoss:
+    """Say how the loss of a model is computed: without logits, if that gives what they give."""
+    head = _linear_head(model)
+    if head is None:
+        return ModelLoss(f"its output layer is no plain linear layer ({_head_name(model)})")
+    was_training = model.training
+    model.eval()
+    ids_BL = (torch.arange(_PROBE_TOKENS, device=head.weight.device) + 1)[None] % len(head.weight)
+    with torch.no_grad():
+        found = _probe(model, ids_BL)
+    model.train(was_training)
+    if found is None:
+        return ModelLoss("its forward pass does not call its output layer once for all positions")
+    nll_N, logits_BLV = found
+    own_N = functional.cross_entropy(logits_BLV[0, :-1].float(), ids_BL[0, 1:], reduction="none")
+    difference = float((nll_N - own_N).abs().mean())
+    if difference > _AGREES.get(head.weight.dtype, _AGREES_HALF):
+        return ModelLoss(
+            f"it changes the output layer's logits in a way unknown here (by {difference:.2g} nats "
+            "a token)"
+        )
+    return ModelLoss()
+
+
+def _probe(model: Any, ids_BL: Tensor) -> tuple[Tensor, Tensor] | None:
+    """Return the NLL of a few tokens and their logits, both of one forward pass."""
+    next_BL = functional.pad(ids_BL[:, 1:], (0, 1), value=IGNORED)
+    inputs = {"input_ids": ids_BL, "attention_mask": torch.ones_like(ids_BL), "use_cache": False}
+    nll_N, outputs = _measured(model, inputs, next_BL, keep_logits=True)
+    whole = outputs.logits.shape[:2] == ids_BL.shape
+    return (nll_N, outputs.logits) if nll_N is not None and whole else None
+
+
+def _measured(
+    model: Any, inputs: dict[str, Any], next_BL: Tensor, *, keep_logits: bool
+) -> tuple[Tensor | None, Any]:
+    """Run the model and take the loss where its head is called; None where that is not once."""
+    linear = _linear_head(model)
+    assert linear is not None, "`of` has found it"
+    found: list[Tensor] = []
+
+    def measure(_: Any, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        if not given or given[0].shape[:-1] != next_BL.shape:
+            return given
+        hidden_XH = given[0].flatten(0, 1)
+        head = _described(model, linear)
+        found.append(token_nll(hidden_XH, head, next_BL.flatten().to(hidden_XH.device)))
+        return given if keep_logits else (given[0][:, -1:], *given[1:])
+
+    handle = linear.register_forward_pre_hook(measure)
+    try:
+        outputs = model(**inputs)
+    finally:
+        handle.remove()
+    return found[0] if len(found) == 1 else None, outputs
+
+
+def _described(model: Any, linear: torch.nn.Linear) -> Head:
+    """Return the head with what the model's config says is done to its logits."""
+    config = _causal(model).config.get_text_config()
+
+    def first(names: tuple[str, ...]) -> float | None:
+        found = (getattr(config, name, None) for name in names)
+        return next((float(value) for value in found if value is not None), None)
+
+    factor, divisor = first(_FACTORS), first(_DIVISORS)
+    scale = factor if factor is not None else 1 / divisor if divisor else 1.0
+    return Head(linear.weight, linear.bias, scale, first(_CAPS))
+
+
+def _causal(model: Any) -> Any:
+    """Return the language model in what wraps it."""
+    model = getattr(model, "module", model)  # several processes
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def _linear_head(model: Any) -> torch.nn.Linear | None:
+    """Return the linear layer that is the head now; None where there is none that is plain.
+
+    PEFT's `modules_to_save` trains a copy of the head, and an adapter on it is no plain layer; a
+    quantised one holds its weight in another form.
+    """
+    head = _causal(model).get_output_embeddings()
+    copies = getattr(head, "modules_to_save", None)
+    if copies is not None:
+        active = [] if head.disable_adapters else [a for a in head.active_adapters if a in copies]
+        head = copies[active[0]] if active else head.original_module
+    if not isinstance(head, torch.nn.Linear) or type(head).forward is not torch.nn.Linear.forward:
+        return None
+    return head if head.weight.is_floating_point() else None
+
+
+def _head_name(model: Any) -> str:
+    kind = type(_causal(model).get_output_embeddings())
+    return f"{kind.__module__.partition('.')[0]}'s {kind.__name__}"

@@ -1,0 +1,280 @@
+"""Model description -> base model and tokenizer, at a fixed commit, with a hash of the weights.
+
+Only safetensors are read, remote code stays off unless the config says so, and what cannot be
+reached is said at once: stock loading retries a missing network for 46 seconds a model and calls
+a mistyped folder a wrong repo id.
+"""
+
+import json
+import logging
+import os
+import socket
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+from experiments.config import ModelConfig, RunConfig, chat_templates
+from experiments.errors import ConfigError, did_you_mean
+from experiments.models import behaviour, shape, weights
+from experiments.models.layers import refuse_wrong_targets
+from experiments.models.precision import Precision, choose_precision
+
+__all__ = [
+    "BASES",
+    "PLAIN_TEMPLATE",
+    "Base",
+    "Precision",
+    "Vocabulary",
+    "choose_precision",
+    "find",
+    "load",
+    "load_vocabulary",
+    "refuse_wrong_targets",
+]
+
+_PACKAGE = Path(__file__).parent.parent
+BASES = _PACKAGE / "models" / "bases"
+PLAIN_TEMPLATE = _PACKAGE / "data" / "plain.jinja"
+_CONNECT_SECONDS = 3
+_ASKED = {"role": "user", "content": "ASKED"}
+
+
+@dataclass
+class Base:
+    """A base model ready for an adapter."""
+
+    model: Any
+    tokenizer: Any
+    precision: Precision
+    sha256: str
+    """Hash of the weight files and of how they are quantised."""
+    source: str
+    """Where the weights came from, for people."""
+    commit: str | None
+    """The hub commit, if they came from the hub."""
+    parameters: int
+    positions: int
+    """Longest sequence the model can take, in tokens."""
+    end_ids: list[int]
+    """Tokens that end an assistant turn."""
+    notes: list[str]
+    """What a user should know about this model's tokenizer and template."""
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What rendering needs of a model, without its weights."""
+
+    tokenizer: Any
+    end_ids: list[int]
+    """Tokens after which an answer is over."""
+    positions: int | None
+    """Longest sequence in tokens; None where the folder does not say."""
+    notes: list[str]
+
+
+def load(run: RunConfig, precision: Precision) -> Base:
+    """Load the base model and its tokenizer in evaluation mode on the chosen device.
+
+    Raises:
+        ConfigError: the model is not there, not reachable or not in a readable form.
+    """
+    spec = run.model
+    folder, commit = find(spec)
+    silence_libraries()
+    model, precision = weights.read(run, folder, precision)
+    tokenizer, notes = _load_tokenizer(spec, folder)
+    shape.refuse_ids_beyond_embedding(model, tokenizer)
+    model.to(precision.device).eval()
+    if precision.name == "fp16":
+        weights.refuse_overflow(model, tokenizer)
+    behaviour.refuse_unscorable(model, tokenizer)
+    model.config.use_cache = True
+    base = Base(
+        model=model,
+        tokenizer=tokenizer,
+        precision=precision,
+        sha256=weights.identity(folder, precision.quantization),
+        source=spec.hub_id or spec.embedded or str(spec.path),
+        commit=commit,
+        parameters=model.num_parameters(),
+        positions=shape.positions(model.config, notes),
+        end_ids=_end_ids(getattr(model.generation_config, "eos_token_id", None), tokenizer),
+        notes=notes,
+    )
+    return base
+
+
+def load_vocabulary(spec: ModelConfig) -> Vocabulary:
+    """Load only the tokenizer of a model; a folder with a tokenizer and no weights will do.
+
+    Raises:
+        ConfigError: there is no such model, or it has no tokenizer.
+    """
+    from transformers import GenerationConfig
+
+    path = Path(spec.path).expanduser() if spec.path else None
+    folder = path if path and (path / "tokenizer.json").is_file() else find(spec)[0]
+    silence_libraries()
+    tokenizer, notes = _load_tokenizer(spec, folder)
+    config = folder / "config.json"
+    described = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+    generation = folder / "generation_config.json"
+    eos = GenerationConfig.from_pretrained(folder).eos_token_id if generation.is_file() else None
+    text = described.get("text_config") or described
+    positions = next((text[name] for name in shape.POSITIONS if text.get(name)), None)
+    return Vocabulary(tokenizer, _end_ids(eos, tokenizer), positions, notes)
+
+
+def silence_libraries() -> None:
+    """Keep progress bars of a second's work and notes meant for library authors out of the log."""
+    import transformers
+
+    # bitsandbytes names a faster 4-bit kernel that a CPU could use; PEFT imports it for every run.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    # PEFT still reads the old name of an attribute.
+    warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+
+
+def find(spec: ModelConfig) -> tuple[Path, str | None]:
+    """Return the folder that holds the model, and its commit if it comes from the hub.
+
+    Raises:
+        ConfigError: there is no such folder, or the hub cannot be reached and nothing is cached.
+    """
+    if spec.embedded is not None:
+        folder = BASES / spec.embedded
+        if not (folder / "config.json").is_file():
+            shipped = sorted(path.name for path in BASES.iterdir() if path.is_dir())
+            raise ConfigError(
+                f"model.embedded={spec.embedded}: {did_you_mean(spec.embedded, shipped)}."
+            )
+        return folder, None
+    if spec.path is not None:
+        return _local_folder(spec.path), None
+    assert spec.hub_id is not None, "ModelConfig.problems demands one source"
+    return _hub_folder(spec.hub_id, spec.revision or "main")
+
+
+def _local_folder(path: str) -> Path:
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        raise ConfigError(
+            f"model.path={path}: there is no such folder (looked in {Path.cwd()}); give the folder "
+            "that holds config.json, or use model.hub_id=owner/name for a hub model."
+        )
+    if not (folder / "config.json").is_file():
+        raise ConfigError(f"model.path={path}: the folder has no config.json, so it is no model.")
+    return folder
+
+
+def _hub_folder(hub_id: str, revision: str) -> tuple[Path, str]:
+    """Return the hub's snapshot folder, from the cache if it is there."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    files = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model"]
+    where = f"model.hub_id={hub_id} (revision {revision})"
+    try:
+        folder = Path(
+            snapshot_download(
+                hub_id, revision=revision, allow_patterns=files, local_files_only=True
+            )
+        )
+        if any(folder.glob("*.safetensors")) and (folder / "config.json").is_file():
+            return folder, folder.name
+    except LocalEntryNotFoundError:
+        pass
+    if not _hub_is_reachable():
+        raise ConfigError(
+            f"{where} is not in the local cache and the hub cannot be reached: connect once to "
+            "download it, copy its folder here and use model=local model.path=DIR, or use the "
+            "embedded base with model=tiny."
+        )
+    try:
+        folder = Path(snapshot_download(hub_id, revision=revision, allow_patterns=files))
+    except HfHubHTTPError as error:
+        raise ConfigError(
+            f"{where} cannot be downloaded: {str(error).splitlines()[0]} Check the name and the "
+            "revision; for a gated model accept its terms on the hub and run `hf auth login`."
+        ) from error
+    return folder, folder.name
+
+
+def _hub_is_reachable() -> bool:
+    """Answer within seconds whether the hub's host (or the proxy before it) accepts connections."""
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON"):
+        return False
+    address = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+    proxy = os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy")
+    target = urlparse(proxy or address)
+    port = target.port or (443 if target.scheme == "https" else 80)
+    try:
+        with socket.create_connection((target.hostname or "", port), timeout=_CONNECT_SECONDS):
+            return True
+    except OSError:
+        return False
+
+
+def _load_tokenizer(spec: ModelConfig, folder: Path) -> tuple[Any, list[str]]:
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, trust_remote_code=spec.trust_remote_code, local_files_only=True
+        )
+    except (ValueError, OSError, KeyError) as error:
+        raise ConfigError(f"{folder} has no tokenizer that can be loaded: {error}") from error
+    notes = []
+    if tokenizer.eos_token is None:
+        raise ConfigError(f"{folder}: the tokenizer names no eos_token, so no answer could end.")
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+        notes.append("no pad token: the end-of-text token pads (it is masked everywhere)")
+    if spec.chat_template is not None:
+        template = chat_templates.located(spec.chat_template)
+        if template is None:
+            raise ConfigError(f"{chat_templates.missing(spec.chat_template)}.")
+        tokenizer.chat_template = template.read_text(encoding="utf-8")
+        notes.append(f"chat template: {spec.chat_template}, instead of the model's own")
+    elif tokenizer.chat_template is None:
+        tokenizer.chat_template = PLAIN_TEMPLATE.read_text(encoding="utf-8")
+        notes.append(
+            "no chat template: plain `User:` / `Assistant:` lines are used, an answer ends with "
+            f"{tokenizer.eos_token}; name a template with model.chat_template=NAME or FILE.jinja"
+        )
+    return tokenizer, notes
+
+
+def _end_ids(configured: Any, tokenizer: Any) -> list[int]:
+    """Every token after which an answer is over, the tokenizer's own first."""
+    others = configured if isinstance(configured, list) else [configured]
+    known = [tokenizer.eos_token_id, *others]
+    for token in ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>"):
+        if token in tokenizer.get_vocab():
+            known.append(tokenizer.convert_tokens_to_ids(token))
+    known += _written_ends(tokenizer)
+    return list(dict.fromkeys(int(i) for i in known if i is not None))
+
+
+def _written_ends(tokenizer: Any) -> list[int | None]:
+    """Return the special tokens that the chat template writes after an answer and after a call."""
+    function = {"name": "CALLED", "arguments": {"KEY": "VALUE"}}
+    call = {"role": "assistant", "content": "", "tool_calls": [{"function": function}]}
+    talks = ({"role": "assistant", "content": "ANSWER"}, "ANSWER"), (call, "VALUE")
+    return [_written_end(tokenizer, turn, last) for turn, last in talks]
+
+
+def _written_end(tokenizer: Any, turn: dict[str, Any], last: str) -> int | None:
+    try:
+        text = str(tokenizer.apply_chat_template([_ASKED, turn], tokenize=False))
+    except Exception:  # a template is a program; the first row that is rendered names the reason
+        return None
+    _, written, behind = text.rpartition(last)
+    found = {str(t): i for i, t in tokenizer.added_tokens_decoder.items() if t.special}
+    ends = [token for token in found if written and behind.rstrip().endswith(token)]
+    return found[max(ends, key=len)] if ends else None

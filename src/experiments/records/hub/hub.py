@@ -1,0 +1,196 @@
+"""One repository of the Hugging Face hub: is it there, may we write, put files, get all of them.
+
+The hub's own texts may quote headers, so what is said of an error is chosen here. Its library asks
+again for half a minute where there is no network; one question with a short limit goes first.
+"""
+
+import functools
+import gzip
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from experiments import records
+from experiments.config import HubConfig, holds_token
+from experiments.errors import ConfigError, RecordError
+from experiments.records.hub import layout
+from experiments.runtime.progress import say
+
+_SECONDS = 10.0
+"""How long the hub may take to say what it has."""
+_WEIGHTS = (".safetensors", ".pt", ".pth", ".bin")
+
+
+@dataclass(frozen=True)
+class Put:
+    """A file for a repository."""
+
+    path: str
+    """In the repository."""
+    content: Path | bytes
+
+
+def check(given: HubConfig) -> None:
+    """Make sure, before anything is trained, that results can be uploaded.
+
+    Raises:
+        ConfigError: there is no token or no network, or the token may not write.
+    """
+    assert given.repo is not None, "HubConfig.problems demands it"
+    _check(given.repo, given.private)
+
+
+@functools.cache
+def _check(repo: str, private: bool) -> None:
+    """Ask the hub once a process."""
+    from huggingface_hub import HfApi, get_token
+
+    _say_no_more_than_we_do()
+    if get_token() is None:
+        raise ConfigError(
+            f"hub.push=true for {repo} needs a token that may write: run `hf auth login` or set "
+            "HF_TOKEN (never as a key)."
+        )
+    try:
+        api = HfApi()
+        api.create_repo(repo, private=private, exist_ok=True)
+        is_public = not api.model_info(repo, timeout=_SECONDS).private
+    except Exception as error:  # also those of its HTTP library, which differs between versions
+        raise ConfigError(
+            f"hub.push=true: {why(repo, error)}; or leave hub.push out and upload later with "
+            f"`python -m experiments push RUN --repo {repo}`."
+        ) from error
+    if private and is_public:
+        say(f"  note: {repo} was there before and everybody can read it, whatever hub.private says")
+
+
+def refuse_other_run(repo: str, run_id: str) -> None:
+    """Keep a repository that is one run's own from being written over by another.
+
+    Raises:
+        RecordError: it holds another run.
+    """
+    from huggingface_hub import hf_hub_download
+
+    path = layout.Place(None).of(records.FILE_NAME)
+    try:
+        if path not in list_files(repo):
+            return
+        there = records.read(Path(hf_hub_download(repo, path)))
+    except RecordError:
+        raise
+    except Exception as error:  # see _check
+        _raise(repo, error)
+    if there.run_id != run_id:
+        raise RecordError(
+            f"{repo} holds run {there.run_id}, this is run {run_id}: name another repository for "
+            "it (hub.repo=owner/name, or push --repo owner/name)."
+        )
+
+
+def list_files(repo: str) -> list[str]:
+    """Return the paths in a repository.
+
+    Raises:
+        Exception: what the hub's library says.
+    """
+    from huggingface_hub import HfApi
+
+    info = HfApi().model_info(repo, timeout=_SECONDS)
+    return [sibling.rfilename for sibling in info.siblings or []]
+
+
+def commit(repo: str, puts: Sequence[Put], deletes: Sequence[str], message: str) -> str:
+    """Change a repository in one commit and return the commit.
+
+    Raises:
+        RecordError: it cannot be done, or a file holds an access token.
+    """
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+
+    _say_no_more_than_we_do()
+    for put in puts:
+        _refuse_token(put)
+    operations: list[Any] = [
+        CommitOperationAdd(path_in_repo=put.path, path_or_fileobj=put.content) for put in puts
+    ]
+    operations += [CommitOperationDelete(path_in_repo=path) for path in deletes]
+    try:
+        return str(HfApi().create_commit(repo, operations, commit_message=message).oid)
+    except Exception as error:  # see _check
+        _raise(repo, error)
+
+
+def fetch(repo: str, revision: str | None) -> Path:
+    """Return a folder with everything that a repository holds.
+
+    Raises:
+        RecordError: it is not there or cannot be reached.
+    """
+    from huggingface_hub import HfApi, snapshot_download
+
+    _say_no_more_than_we_do()
+    try:
+        HfApi().model_info(repo, revision=revision, timeout=_SECONDS)
+        return Path(snapshot_download(repo, revision=revision))
+    except Exception as error:  # see _check
+        _raise(repo, error)
+
+
+def _say_no_more_than_we_do() -> None:
+    """Keep its bars, and a line for each request, out of a run's log."""
+    from huggingface_hub import utils
+
+    for name in ("httpx", "httpx2"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    utils.disable_progress_bars()  # type: ignore[attr-defined]
+
+
+def _refuse_token(put: Put) -> None:
+    """Refuse to upload a file that holds a token; weights are numbers and not looked through."""
+    from huggingface_hub import get_token
+
+    if put.path.endswith(_WEIGHTS):
+        return
+    content = put.content if isinstance(put.content, bytes) else put.content.read_bytes()
+    if put.path.endswith(".gz"):
+        content = gzip.decompress(content)
+    text = content.decode("utf-8", "replace")
+    saved = get_token()
+    if holds_token(text) or (saved and saved in text):
+        raise RecordError(f"{put.path} holds an access token, so nothing was uploaded: remove it.")
+
+
+def _raise(repo: str, error: Exception) -> NoReturn:
+    raise RecordError(f"{why(repo, error)}.") from error
+
+
+def why(repo: str, error: Exception) -> str:
+    """Say what to do about an error of the hub."""
+    from huggingface_hub import errors
+
+    known = (
+        (errors.RevisionNotFoundError, f"{repo} has no such revision on the hub"),
+        (
+            errors.OfflineModeIsEnabled,
+            f"{repo} is on the hub and HF_HUB_OFFLINE forbids to use it: unset HF_HUB_OFFLINE",
+        ),
+        (
+            errors.RepositoryNotFoundError,
+            f"{repo} was not found on the hub: check its name, and set HF_TOKEN (or run `hf auth "
+            "login`) if it is private",
+        ),
+    )
+    for kind, text in known:
+        if isinstance(error, kind):
+            return text
+    status = error.response.status_code if isinstance(error, errors.HfHubHTTPError) else None
+    by_status = {
+        None: f"the hub cannot be used for {repo} ({type(error).__name__}): connect to the network",
+        401: f"the hub does not accept the token for {repo}: set HF_TOKEN to a new one",
+        403: f"the token may not write to {repo}: use one with write access to it",
+    }
+    other = f"the hub does not do it for {repo} (status {status}): try again later"
+    return by_status.get(status, other)

@@ -1,0 +1,116 @@
+"""A run's folder out to the hub, in one commit each time; a hub that fails never loses a run."""
+
+import sqlite3
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+
+from experiments import records
+from experiments.config import RunConfig
+from experiments.errors import RecordError
+from experiments.records import Record
+from experiments.records.hub import hub, layout
+from experiments.records.hub.hub import Put
+from experiments.runtime.progress import say
+
+CHECKPOINTS = "checkpoints"
+STUDY = "study.db"
+_RESULT = (records.FILE_NAME, records.ITEMS_NAME, "adapter/")
+_STATE = (records.FILE_NAME, "answers/", f"{CHECKPOINTS}/")
+
+
+def push_finished(run: RunConfig, record: Record) -> None:
+    """Upload adapter, card and record of a finished run; say how to do so later if it fails."""
+    repo, before = run.hub.repo, record.provenance.get("hub") or {}
+    if not run.hub.push or (before.get("repo") == repo and before.get("pushed")):
+        return
+    assert repo is not None, "HubConfig.problems demands it"
+    keeps = run.hub.checkpoints and run.trainer.keep in ("last", "all")
+    try:
+        push(record, repo, checkpoints=keeps)
+    except RecordError as error:
+        record.provenance["hub"] = {"repo": repo, "pushed": False, "reason": str(error)}
+        records.write(record)
+        say(
+            f"  not uploaded: {error} The run is finished and recorded; upload it later with "
+            f"`python -m experiments push {record.folder} --repo {repo}`."
+        )
+
+
+def push(record: Record, repo: str, *, checkpoints: bool = False) -> str:
+    """Upload a finished run and return the commit; its repository must be there.
+
+    Raises:
+        RecordError: it cannot be uploaded, or the repository is another run's own.
+    """
+    place = layout.place(record)
+    if place.prefix is None:
+        hub.refuse_other_run(repo, record.run_id)
+    record.provenance["hub"] = {"repo": repo, "pushed": True}
+    records.write(record)  # what is uploaded says so too
+    wanted = (*_RESULT, f"{CHECKPOINTS}/") if checkpoints else _RESULT
+    done = _send(record, repo, wanted, f"Run {record.run_id}")
+    record.provenance["hub"] = {"repo": repo, "pushed": True, "commit": done}
+    records.write(record)
+    say(f"  uploaded to {repo} as {place.prefix or 'its only run'}, commit {done[:12]}")
+    return done
+
+
+def push_checkpoint(run: RunConfig, record: Record, checkpoint: Path) -> None:
+    """Upload the checkpoints of a run that goes on; training does not stop where it fails."""
+    if not run.hub.checkpoints:
+        return
+    assert run.hub.repo is not None, "HubConfig.problems demands it"
+    try:
+        _send(record, run.hub.repo, _STATE, f"Run {record.run_id}, {checkpoint.name}")
+        say(f"  {checkpoint.name} uploaded to {run.hub.repo}")
+    except RecordError as error:
+        say(f"  {checkpoint.name} not uploaded: {error} Training goes on.")
+
+
+def push_interrupted(run: RunConfig, record: Record) -> None:
+    """Upload what a run that stopped will go on from."""
+    if not run.hub.checkpoints:
+        return
+    assert run.hub.repo is not None, "HubConfig.problems demands it"
+    try:
+        _send(record, run.hub.repo, _STATE, f"Run {record.run_id}, interrupted")
+        say(f"  uploaded to {run.hub.repo}; go on elsewhere with resume_from=hf://{run.hub.repo}")
+    except RecordError as error:
+        say(f"  not uploaded: {error} What the run goes on from is in {record.folder}.")
+
+
+def _send(record: Record, repo: str, wanted: Sequence[str], message: str) -> str:
+    """Put the wanted files of a run, and take away those that the run no longer has."""
+    place = layout.place(record)
+    with tempfile.TemporaryDirectory() as scratch:
+        puts = [
+            Put(place.of(relative), path)
+            for relative, path in layout.files(record.folder)
+            if relative.startswith(tuple(wanted))
+        ]
+        if record.job is not None:
+            puts += _study(record.folder.parent, Path(scratch))
+        own = [place.of(f"{name}/") for name in (CHECKPOINTS, "answers")]
+        there = {put.path for put in puts}
+        try:
+            old = [
+                path
+                for path in hub.list_files(repo)
+                if path.startswith(tuple(own)) and path not in there
+            ]
+        except Exception as error:  # of the hub's library, which differs between versions
+            raise RecordError(f"{hub.why(repo, error)}.") from error
+        return hub.commit(repo, puts, old, message)
+
+
+def _study(sweep_dir: Path, scratch: Path) -> Iterator[Put]:
+    """Yield a search's database as it is at one moment: another process may be writing to it."""
+    file = sweep_dir / STUDY
+    if not file.is_file():
+        return
+    copy = scratch / STUDY
+    with closing(sqlite3.connect(file)) as one, closing(sqlite3.connect(copy)) as other:
+        one.backup(other)
+    yield Put(f"{sweep_dir.resolve().name}/{STUDY}", copy)

@@ -1,0 +1,245 @@
+"""An earlier runtime's outputs in: its runs are copied here whole, checked, over nothing.
+
+The source may be a run's folder, a sweep's, an `outputs` folder with many, or a repository of the
+hub that `hub.push` filled; it is only read. What was taken is then found like any earlier run.
+"""
+
+import filecmp
+import json
+import shutil
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from experiments import config, records
+from experiments.config import RunConfig
+from experiments.errors import RecordError
+from experiments.records import Record, integrity
+from experiments.records.hub import hub, layout
+from experiments.records.hub.pushing import CHECKPOINTS, STUDY
+from experiments.runtime.progress import say
+
+_TAKING = ".taking"
+_NAMED_KEYS = 6
+
+
+@dataclass(frozen=True)
+class Source:
+    """An earlier runtime's outputs."""
+
+    name: str
+    """As it was given."""
+    records: list[Record]
+
+
+def take_run(run: RunConfig, run_id: str, folder: Path, *, beside: bool) -> None:
+    """Take one run over.
+
+    Args:
+        run: what is to be made; its `resume_from` names the source.
+        run_id: its identity.
+        folder: the job's own folder.
+        beside: put it beside that folder, where it is found; else into it.
+
+    Raises:
+        RecordError: the source holds no record, or none of this run.
+    """
+    assert run.resume_from is not None
+    if beside and (there := next(records.siblings(folder.parent, run_id), None)) is not None:
+        say(f"run {run_id} is in {there.folder} already: nothing is taken")
+        return
+    source = find(run.resume_from, prefer=folder.parent.name)
+    found = _best(source.records, {run_id})
+    if not found:
+        raise RecordError(_of_another_config(source, {run_id: config.canonical(run)}))
+    into = folder.parent if beside else folder
+    if beside:
+        _take(found, into)
+    elif not (folder / records.FILE_NAME).is_file():
+        _copy_whole(found[0], folder, home=folder)
+
+
+def take_sweep(given: str, sweep_dir: Path, wanted: dict[str, dict[str, Any]] | None) -> None:
+    """Take the runs of a sweep over, and the database of a search.
+
+    Args:
+        given: `resume_from`.
+        sweep_dir: where the sweep is; a folder of the same name is looked for first.
+        wanted: run_id -> canonical config of the runs of a grid; None for a search.
+
+    Raises:
+        RecordError: the source holds no record, or none of these runs.
+    """
+    source = find(given, prefer=sweep_dir.resolve().name)
+    sweeps = sorted({record.folder.parent.name for record in source.records})
+    if wanted is None and len(sweeps) > 1:
+        raise RecordError(
+            f"resume_from={given} holds several sweeps ({', '.join(sweeps)}) and none is named "
+            f"{sweep_dir.resolve().name}: name the folder of one, or leave resume_from out."
+        )
+    found = _best(source.records, wanted)
+    if wanted and not found:
+        raise RecordError(_of_another_config(source, wanted))
+    database = found[0].folder.parent / STUDY
+    if wanted is None and database.is_file() and not (sweep_dir / STUDY).exists():
+        _take_database(given, database, sweep_dir)
+    _take(found, sweep_dir)
+
+
+def _take_database(given: str, database: Path, sweep_dir: Path) -> None:
+    sweep_dir.mkdir(parents=True, exist_ok=True)
+    copy = sweep_dir / f"{STUDY}.partial"
+    shutil.copyfile(database, copy)
+    if problem := integrity.database_problem(copy):
+        copy.unlink()
+        raise RecordError(
+            f"resume_from={given}: {database} is not whole ({problem}): upload or synchronise it "
+            "again, or leave resume_from out."
+        )
+    copy.rename(sweep_dir / STUDY)
+
+
+def find(given: str, prefer: str) -> Source:
+    """Find the records of a source; of several sweeps the one that has the preferred name.
+
+    Raises:
+        RecordError: there is none.
+    """
+    repository = config.hub_source(given)
+    if repository is not None:
+        folder = hub.fetch(*repository)
+    else:
+        folder = Path(given).expanduser()
+        if not folder.is_dir():
+            raise RecordError(
+                f"resume_from={given}: there is no such folder (looked in {Path.cwd()}); mount the "
+                "drive or attach the dataset first, or leave resume_from out."
+            )
+    files = [
+        *folder.glob(records.FILE_NAME),
+        *sorted(folder.glob(f"*/{records.FILE_NAME}")),
+        *sorted(folder.glob(f"*/*/{records.FILE_NAME}")),
+    ]
+    files = [f for f in files if f.resolve().parent.parent.name == prefer] or files
+    found = []
+    for file in files:
+        try:
+            found.append(records.read(file))
+        except records.BrokenRecord as error:
+            say(f"not taken: {error}")
+    if not found:
+        raise RecordError(
+            f"resume_from={given} holds no record (run.json): name the folder of a run, of a sweep "
+            "or of many, such as the outputs folder of an earlier runtime, or leave it out."
+        )
+    return Source(given, found)
+
+
+def _best(found: Sequence[Record], wanted: Collection[str] | None) -> list[Record]:
+    """Return one record a run: a settled one, else the newest."""
+    chosen: dict[str, Record] = {}
+    for record in sorted(found, key=lambda r: (r.status in records.SETTLED, r.started_at)):
+        if wanted is None or record.run_id in wanted:
+            chosen[record.run_id] = record
+    return sorted(chosen.values(), key=lambda r: (r.job or 0, r.folder.name))
+
+
+def _of_another_config(source: Source, wanted: dict[str, dict[str, Any]]) -> str:
+    """Say which keys set the nearest record apart from the nearest run that is wanted."""
+    pairs = ((_differences(r.config, tree), r) for r in source.records for tree in wanted.values())
+    apart, nearest = min(pairs, key=lambda pair: len(pair[0]))
+    shown = ", ".join(f"{key}={there} (here {here})" for key, there, here in apart[:_NAMED_KEYS])
+    more = f" and {len(apart) - _NAMED_KEYS} more keys" if len(apart) > _NAMED_KEYS else ""
+    return (
+        f"resume_from={source.name}: none of its {len(source.records)} records is of this config; "
+        f"the nearest, {nearest.folder.name}, has {shown}{more}: give the overrides it was made "
+        "with, or leave resume_from out."
+    )
+
+
+def _differences(one: dict[str, Any], other: dict[str, Any]) -> list[tuple[str, Any, Any]]:
+    a, b = dict(config.leaves(one)), dict(config.leaves(other))
+    return [(k, a.get(k), b.get(k)) for k in dict.fromkeys([*a, *b]) if a.get(k) != b.get(k)]
+
+
+def _take(found: Sequence[Record], into: Path) -> None:
+    """Copy runs into a folder of runs, those that it has already left as they are."""
+    there = {r.run_id: r for r in (records.read_all(into) if into.is_dir() else [])}
+    for record in found:
+        if record.run_id in there:
+            say(f"run {record.run_id} is in {there[record.run_id].folder} already: not taken")
+            continue
+        name = record.folder.name
+        if name == layout.SINGLE and record.job is None:
+            name = f"from_hub_{record.run_id}"
+        attempt, folder = 2, into / name
+        while folder.exists():
+            attempt, folder = attempt + 1, into / f"{name}_{attempt}"
+        partial = into / _TAKING / folder.name
+        shutil.rmtree(partial, ignore_errors=True)
+        _copy_whole(record, partial, home=folder)
+        partial.rename(folder)
+        shutil.rmtree(into / _TAKING, ignore_errors=True)
+        say(f"run {record.run_id} ({record.status}) taken from {record.folder} to {folder}")
+
+
+def _copy_whole(record: Record, folder: Path, home: Path) -> None:
+    """Copy a run's files, compare them, and leave out checkpoints that are not whole.
+
+    Args:
+        record: the run.
+        folder: where its files are put.
+        home: where they will be when all are there.
+
+    Raises:
+        RecordError: a file cannot be read or written.
+    """
+    broken = dict(_broken_checkpoints(record.folder / CHECKPOINTS))
+    for name, problem in broken.items():
+        say(f"not taken: {record.folder / CHECKPOINTS / name} ({problem})")
+    files = [
+        (relative, path)
+        for relative, path in layout.arrived(record.path)
+        if not any(relative.startswith(f"{CHECKPOINTS}/{name}/") for name in broken)
+    ]
+    # The record last: without it there is no run here.
+    files.sort(key=lambda pair: pair[0] == records.FILE_NAME)
+    for relative, path in files:
+        copy = folder / relative
+        if copy.exists():  # what Hydra wrote here is of this start
+            continue
+        try:
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            partial = copy.with_name(copy.name + ".partial")
+            shutil.copyfile(path, partial)  # not its mode: the source may be read-only
+            same = filecmp.cmp(path, partial, shallow=False)
+            partial.rename(copy)
+        except OSError as error:
+            raise RecordError(
+                f"{path} could not be copied to {folder} ({error.strerror}): make room or mount "
+                "the source again, then start the same line."
+            ) from error
+        if not same:
+            raise RecordError(
+                f"{path} changed while it was copied: stop whoever writes to it, then start the "
+                "same line again."
+            )
+    _name_best_checkpoints(folder / CHECKPOINTS, home / CHECKPOINTS)
+
+
+def _broken_checkpoints(folder: Path) -> Iterator[tuple[str, str]]:
+    for checkpoint in sorted(folder.glob("checkpoint-*")):
+        problem = integrity.checkpoint_problem(checkpoint)
+        if problem is not None:
+            yield checkpoint.name, problem
+
+
+def _name_best_checkpoints(folder: Path, home: Path) -> None:
+    """Name the best checkpoint where it will be: the trainer keeps it with its whole path."""
+    for file in folder.glob("checkpoint-*/trainer_state.json"):
+        state = json.loads(file.read_text(encoding="utf-8"))
+        best = state.get("best_model_checkpoint")
+        if best:
+            state["best_model_checkpoint"] = str(home.absolute() / Path(best).name)
+            records.write_whole(file, (json.dumps(state, indent=2) + "\n").encode())

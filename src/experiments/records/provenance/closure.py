@@ -1,0 +1,288 @@
+"""Entry functions of a source tree -> a hash of all code that they can reach.
+
+A definition is hashed with the definitions that it refers to, so where it stands and what it is
+called do not matter: moving a module, renaming it, reordering it or writing a comment gives the
+same hash; another constant, expression, default or file that the code reads gives another one.
+
+What is reached: the names of the entry functions, then every definition those use, through imports
+and attributes of modules. A class brings all its methods, and a module that is used as a value all
+its definitions. A call on an object is found through the classes that the code constructs or that
+annotations name. Statements of a module with an effect of their own belong to all its definitions.
+Code that is chosen by a name at run time must be named as an entry.
+"""
+
+import ast
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from experiments.records.provenance.syntax import FUNCTIONS, Normal, Normaliser, Target
+
+Key = tuple[str, str]
+"""A module and the name of a definition in it; an empty name stands for its effects."""
+
+# Rounds of hashing each definition with those it refers to, as Weisfeiler and Lehman refine the
+# labels of a graph: recursion needs no special case. What is further away than this is still part
+# of the closure's hash, only not of each definition's own.
+_ROUNDS = 8
+_LIBRARY = "library"
+
+
+class Closure:
+    """The definitions of a source tree, read and hashed where they are reached."""
+
+    def __init__(
+        self,
+        source: Path,
+        *,
+        outside: Sequence[str] = (),
+        settings: Sequence[str] = (),
+        without: Sequence[str] = (),
+    ) -> None:
+        """Find the modules of a package.
+
+        Args:
+            source: the package's folder.
+            outside: modules below the package that change no number (messages, progress): they
+                are not followed.
+            settings: modules below it whose classes are the config.
+            without: folders whose files are no resources of the code.
+        """
+        self._package = source.name
+        self._outside = tuple(f"{self._package}.{name}" for name in outside)
+        self._settings = tuple(f"{self._package}.{name}" for name in settings)
+        self._modules: dict[str, _Module] = {}
+        self._resources: dict[str, list[Path]] = {}
+        for file in source.rglob("*"):
+            relative = file.relative_to(source)
+            if file.suffix == ".py":
+                name = ".".join([self._package, *relative.with_suffix("").parts])
+                name = name.removesuffix(".__init__")
+                self._modules[name] = _Module(self, name, file)
+            elif file.suffix not in (".pyc", "") and not within(relative, without):
+                self._resources.setdefault(file.name, []).append(file)
+        self._normal: dict[Key, Normal] = {}
+
+    def hash(self, entries: Iterable[str]) -> str:
+        """Return a hash of all that the entries reach, such as `("experiments.data.build",)`.
+
+        Raises:
+            KeyError: there is no such definition.
+        """
+        roots = [self._root(entry) for entry in entries]
+        reached = self._reached(roots)
+        labels = {key: _digest(self._own(key)) for key in reached}
+        for _ in range(_ROUNDS):
+            labels = {
+                key: _digest([labels[key], *(labels[one] for one in self._references(key))])
+                for key in reached
+            }
+        digest = [*(labels[root] for root in roots), *sorted(set(labels.values()))]
+        return _digest(digest)[:16]
+
+    def reached(self, entries: Iterable[str]) -> list[Key]:
+        """Return the definitions that the entries reach, sorted."""
+        return sorted(self._reached([self._root(entry) for entry in entries]))
+
+    def resolve(self, module: str, name: str) -> Target:
+        """Return what an attribute of a module stands for."""
+        found = self._modules.get(module)
+        if found is None:
+            return Target("text", _LIBRARY, f"{module}.{name}")
+        if module in self._outside or module.startswith(tuple(f"{o}." for o in self._outside)):
+            return Target("outside", module, name)
+        # A package that imports its own submodule: `from experiments.data import cache`.
+        if found.aliases.get(name, (module, name)) != (module, name):
+            return self.target(*found.aliases[name])
+        if name in found.statements:
+            return Target("definition", module, name)
+        if f"{module}.{name}" in self._modules:
+            return self._module(f"{module}.{name}")
+        return Target("text", "", name)
+
+    def target(self, module: str, name: str | None) -> Target:
+        """Return what an import stands for: a module, or a name in one."""
+        if name is not None:
+            return self.resolve(module, name)
+        return self._module(module)
+
+    def _module(self, name: str) -> Target:
+        if name in self._modules:
+            return Target("module", name, "")
+        return Target("text", _LIBRARY, name)
+
+    def member(self, target: Target, name: str) -> Target:
+        """Return what an attribute of a module of the project or of a library stands for."""
+        if target.kind == "module":
+            return self.resolve(target.module, name)
+        return Target("text", _LIBRARY, f"{target.name}.{name}")
+
+    def _root(self, entry: str) -> Key:
+        module, _, name = entry.rpartition(".")
+        target = self.resolve(module, name)
+        if target.kind != "definition":
+            raise KeyError(f"{entry} is no definition of {self._package}")
+        return target.module, target.name
+
+    def _reached(self, roots: Sequence[Key]) -> list[Key]:
+        found: dict[Key, None] = {}
+        waiting = list(roots)
+        while waiting:
+            key = waiting.pop()
+            if key in found:
+                continue
+            found[key] = None
+            normal = self._read(key)
+            waiting += self._references(key)
+            waiting += [(one.module, one.name) for one in normal.annotated]
+            if self._modules[key[0]].effects:
+                waiting.append((key[0], ""))
+        return list(found)
+
+    def _references(self, key: Key) -> list[Key]:
+        found: list[Key] = []
+        for one in self._read(key).references:
+            if one.kind == "definition":
+                found.append((one.module, one.name))
+            else:
+                found += [(one.module, name) for name in sorted(self._public(one.module))]
+        return found
+
+    def _public(self, module: str) -> Iterator[str]:
+        return (name for name in self._modules[module].statements if not name.startswith("__"))
+
+    def _read(self, key: Key) -> Normal:
+        if key not in self._normal:
+            module, name = key
+            self._normal[key] = self._modules[module].normal(name, self._is_settings(module))
+        return self._normal[key]
+
+    def _is_settings(self, module: str) -> bool:
+        return any(module == own or module.startswith(f"{own}.") for own in self._settings)
+
+    def _own(self, key: Key) -> list[str]:
+        """Return a definition's own syntax, with the content of the files that it names."""
+        normal = self._read(key)
+        files = [file for name in sorted(normal.strings) for file in self._resources.get(name, ())]
+        contents = sorted(hashlib.sha256(file.read_bytes()).hexdigest() for file in files)
+        return [*normal.tokens, *contents]
+
+
+class _Module:
+    """One file: its top-level statements by the names they bind, read when first asked for."""
+
+    def __init__(self, closure: Closure, name: str, file: Path) -> None:
+        self._closure = closure
+        self._name = name
+        self._file = file
+        self._is_read = False
+        self._aliases: dict[str, tuple[str, str | None]] = {}
+        self._statements: dict[str, list[ast.stmt]] = {}
+        self._effects: list[ast.stmt] = []
+
+    @property
+    def aliases(self) -> dict[str, tuple[str, str | None]]:
+        """Imported name -> its module, and the name there (None: the module itself)."""
+        self._read()
+        return self._aliases
+
+    @property
+    def statements(self) -> dict[str, list[ast.stmt]]:
+        """Name -> the statements that bind it."""
+        self._read()
+        return self._statements
+
+    @property
+    def effects(self) -> list[ast.stmt]:
+        """Statements that bind no name and do something on import."""
+        self._read()
+        return self._effects
+
+    def normal(self, name: str, settings: bool) -> Normal:
+        """Return the normal form of a definition; of the module's effects for an empty name."""
+        normaliser = Normaliser(self._find, self._closure.member, self._bindings, settings=settings)
+        for statement in self.statements[name] if name else self.effects:
+            normaliser.add(statement)
+        return normaliser.normal
+
+    def _find(self, name: str) -> Target:
+        if name in self.aliases or name in self.statements:
+            return self._closure.resolve(self._name, name)
+        return Target("text", "", name)
+
+    def _bindings(self, node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, Target]]:
+        for name, (module, attribute) in self._imported(node):
+            yield name, self._closure.target(module, attribute)
+
+    def _read(self) -> None:
+        if self._is_read:
+            return
+        self._is_read = True
+        for statement in ast.parse(self._file.read_bytes()).body:
+            self._add(statement)
+
+    def _add(self, statement: ast.stmt) -> None:
+        if isinstance(statement, ast.Import | ast.ImportFrom):
+            self._aliases |= dict(self._imported(statement))
+            return
+        if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
+            return
+        names = list(_bound_by(statement))
+        for node in ast.walk(statement) if isinstance(statement, ast.If | ast.Try) else ():
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                for name, target in self._imported(node):
+                    self._aliases.setdefault(name, target)
+        for name in names:
+            self._statements.setdefault(name, []).append(statement)
+        if not names and not _only_imports(statement):
+            self._effects.append(statement)
+
+    def _imported(
+        self, node: ast.Import | ast.ImportFrom
+    ) -> Iterator[tuple[str, tuple[str, str | None]]]:
+        """Yield each name that an import binds, with the module and the name it stands for."""
+        if isinstance(node, ast.Import):
+            for one in node.names:
+                whole = one.name if one.asname else one.name.partition(".")[0]
+                yield one.asname or whole, (whole, None)
+            return
+        module = node.module or ""
+        if node.level:
+            parts = self._name.split(".")
+            here = parts if self._file.name == "__init__.py" else parts[:-1]
+            base = here[: len(here) - node.level + 1]
+            module = ".".join([*base, module] if module else base)
+        for one in node.names:
+            yield one.asname or one.name, (module, one.name)
+
+
+def within(relative: Path, folders: Sequence[str]) -> bool:
+    """Whether a relative path is in one of the folders."""
+    return any(relative.is_relative_to(folder) for folder in folders)
+
+
+def _bound_by(statement: ast.stmt) -> Iterator[str]:
+    """Yield the names, beside imports, that a top-level statement binds."""
+    if isinstance(statement, (*FUNCTIONS, ast.ClassDef)):
+        yield statement.name
+        return
+    waiting: list[ast.AST] = [statement]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, (*FUNCTIONS, ast.ClassDef)):
+            yield node.name
+            continue
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+        if not isinstance(node, ast.comprehension | ast.Lambda):
+            waiting += ast.iter_child_nodes(node)
+
+
+def _only_imports(statement: ast.stmt) -> bool:
+    """Whether a condition around imports does nothing else."""
+    parts = [*getattr(statement, "body", [statement]), *getattr(statement, "orelse", [])]
+    return all(isinstance(one, ast.Import | ast.ImportFrom | ast.Pass) for one in parts)
+
+
+def _digest(parts: Iterable[str]) -> str:
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()

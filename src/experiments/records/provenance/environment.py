@@ -1,0 +1,127 @@
+"""What made a run: the code and libraries that decide about its numbers, the machine, the command.
+
+Two runs give the same numbers only if their identities agree; provenance is for people.
+"""
+
+import importlib.metadata
+import os
+import platform
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from experiments.records.provenance.parts import KEYS, SOURCE, code_identity, of_metrics
+from experiments.runtime import distributed
+
+__all__ = [
+    "KEYS",
+    "SOURCE",
+    "code_identity",
+    "command",
+    "cpu",
+    "differences",
+    "is_committed",
+    "libraries",
+    "of_metrics",
+    "of_run",
+]
+
+
+_LIBRARIES = (
+    *("torch", "transformers", "trl", "peft", "accelerate", "tokenizers", "bitsandbytes"),
+    *("numpy", "datasets", "jsonschema"),
+)
+
+
+def libraries() -> dict[str, str]:
+    """Return the versions of the libraries that can change a result."""
+    versions = {}
+    for name in _LIBRARIES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def of_run(device: str) -> dict[str, Any]:
+    """Return where and from what a run was made; no user name, host name or environment."""
+    root = SOURCE.parent.parent
+    # A report that was just written makes nothing.
+    # Nor do files that git does not have, beside code that could be imported.
+    changed = _git(
+        root, "status", "--porcelain", "--untracked-files=no", "--", ".", ":!outputs/reports"
+    )
+    code = ("src/*.py", "src/*.jinja", "train.py")
+    added = _git(root, "ls-files", "--others", "--exclude-standard", "--", *code)
+    status = None if changed is None else changed + (added or "")
+    return {
+        "git_commit": _git(root, "rev-parse", "HEAD"),
+        "git_dirty": None if status is None else bool(status),
+        "command": command(),
+        "python": platform.python_version(),
+        "platform": platform.platform(terse=True),
+        "cpu": cpu(),
+        "cpu_count": os.cpu_count(),
+        "threads": _threads(),
+        "processes": distributed.here().count,
+        "device": device,
+        "visible_gpus": os.environ.get("CUDA_VISIBLE_DEVICES"),
+    }
+
+
+def is_committed(folder: Path) -> bool:
+    """Whether git has all files of a folder as they are now."""
+    if not folder.is_dir() or not _git(folder, "ls-files", "--", "."):
+        return False
+    return _git(folder, "status", "--porcelain", "--ignored", "--", ".") == ""
+
+
+def differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    """Name what differs between two identities.
+
+    >>> differences({"precision": "fp32", "libraries": {"trl": "1"}}, {"precision": "bf16"})
+    ['precision', 'libraries']
+    """
+    return [key for key in dict.fromkeys([*one, *other]) if one.get(key) != other.get(key)]
+
+
+def command() -> str:
+    """Return the line that started this process, as one can type it again."""
+    # A database's password is nobody's business.
+    given = [re.sub(r"(://[^/@:\s]*):[^/@\s]*@", r"\1:***@", arg) for arg in sys.argv[1:]]
+    arguments = [arg if arg.isidentifier() else _quoted(arg) for arg in given]
+    return " ".join(["python", Path(sys.argv[0]).name, *arguments])
+
+
+def _quoted(argument: str) -> str:
+    safe = all(c.isalnum() or c in "=,./_-+:[]" for c in argument)
+    return argument if safe and "[" not in argument else "'" + argument.replace("'", "'\\''") + "'"
+
+
+def _threads() -> int | None:
+    """Return how many threads torch computes with: their number can change the last digits."""
+    torch = sys.modules.get("torch")
+    return None if torch is None else int(torch.get_num_threads())
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def cpu() -> str:
+    """Return the name of the processor."""
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,99 @@
+"""The code of a run in three parts, each with an identity of its own.
+
+A training is the same if the code that trains is the same, answers and losses if the code that
+makes them is, and a metric's scores if its own code is. What a config key says is no part of it:
+that stands in the run's id.
+"""
+
+import functools
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from experiments.records.provenance.closure import Closure, within
+
+SOURCE = Path(__file__).parents[2]
+KEYS = ("training_code", "evaluation_code", "scoring_code")
+"""The parts as records name them."""
+
+_MODEL_AND_ROWS = ("models.load", "models.choose_precision", "data.build", "models.adapters.load")
+_TRAINING = (*_MODEL_AND_ROWS, "models.adapters.attach", "training.plan", "training.fit")
+_EVALUATION = (
+    *(*_MODEL_AND_ROWS, "evaluation.scoring.answer", "evaluation.shared.token_losses"),
+    *("evaluation.row_losses.parts", "evaluation.held_out.read", "evaluation.held_out.windows"),
+    "evaluation.held_out.losses",
+)
+_SCORING = (
+    "evaluation.metrics.{}.score",
+    "evaluation.metrics.Item",
+    "evaluation.item_scores.score",
+)
+_METRICS = "evaluation/metrics"
+
+# They print, log, store and stop: none of them changes a number.
+_OUTSIDE = (
+    *("errors", "runtime.progress", "runtime.budget", "records.run_record", "records.archive"),
+    *("records.tracking", "records.hub", "reports", "sweeps.study"),
+)
+_SETTINGS = ("config",)
+_WITHOUT = ("models/bases",)  # models, whose files have a hash of their own
+
+
+@functools.cache
+def code_identity(source: Path = SOURCE) -> dict[str, Any]:
+    """Return the identity of each part: a hash, for scoring one for each metric.
+
+    It is taken once a process, because what a process has imported does not change any more. What
+    was found is kept for the same files, since reading them all takes most of a second.
+    """
+    kept = _kept(source)
+    try:
+        found: dict[str, Any] = json.loads(kept.read_text(encoding="ascii"))
+        return found
+    except (OSError, ValueError):
+        found = _read(source)
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        partial = kept.with_name(f"{kept.name}.{os.getpid()}")
+        partial.write_text(json.dumps(found), encoding="ascii")
+        partial.replace(kept)
+    except OSError:  # it is found again
+        pass
+    return found
+
+
+def of_metrics(identity: dict[str, Any], metrics: Iterable[str]) -> dict[str, Any]:
+    """Return an identity with the scoring code of these metrics alone."""
+    scoring = identity["scoring_code"]
+    return identity | {"scoring_code": {name: scoring[name] for name in sorted(metrics)}}
+
+
+def _read(source: Path) -> dict[str, Any]:
+    closure = Closure(source, outside=_OUTSIDE, settings=_SETTINGS, without=_WITHOUT)
+
+    def part(entries: Iterable[str]) -> str:
+        return closure.hash([f"{source.name}.{entry}" for entry in entries])
+
+    files = (source / _METRICS).glob("*.py")
+    metrics = sorted(file.stem for file in files if file.stem != "__init__")
+    return {
+        "training_code": part(_TRAINING),
+        "evaluation_code": part(_EVALUATION),
+        "scoring_code": {name: part(one.format(name) for one in _SCORING) for name in metrics},
+    }
+
+
+def _kept(source: Path) -> Path:
+    """Return the file for the identity of these files, in the user's cache."""
+    digest = hashlib.sha256(platform.python_version().encode())
+    for file in sorted(source.rglob("*")):
+        relative = file.relative_to(source)
+        if file.is_file() and file.suffix != ".pyc" and not within(relative, _WITHOUT):
+            digest.update(f"{relative.as_posix()}\0{file.stat().st_size}\0".encode())
+            digest.update(file.read_bytes())
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "experiments" / "code" / f"{digest.hexdigest()}.json"

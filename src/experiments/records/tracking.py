@@ -1,0 +1,330 @@
+"""Scalars, scores and reports -> trackio, or nothing; no result is ever read back from it.
+
+trackio is local and offline: its database lies in `outputs/trackio` unless TRACKIO_DIR says
+otherwise. It groups runs by top-level scalar config keys only, so the config is sent flat. The
+runs of a sweep are one group there, and a run `REPORT <sweep>` in the group `report` holds its
+tables and figures.
+"""
+
+import contextlib
+import io
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from experiments.config import RunConfig, canonical
+from experiments.config.loading import EXECUTION_KEYS
+from experiments.errors import ConfigError, RecordError
+from experiments.runtime.progress import say
+
+REPORT_GROUP = "report"
+# Parts of the config that a run is grouped and compared by.
+_SHOWN = ("model", "data", "lora", "trainer", "hardware", "seed")
+_INT64_MAX = 2**63 - 1  # trackio drops a whole batch, config included, over a larger number
+
+
+def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Flatten a nested config to `a/b` keys with scalar values.
+
+    >>> flat({"lora": {"r": 16, "target_modules": ["v", "q"]}})
+    {'lora/r': 16, 'lora/target_modules': 'q,v'}
+    """
+    out: dict[str, Any] = {}
+    for key, value in tree.items():
+        name = f"{prefix}{key}".lstrip("_")
+        if isinstance(value, dict):
+            out |= flat(value, f"{name}/")
+        elif isinstance(value, list | tuple | set):
+            out[name] = ",".join(sorted(map(str, value)))
+        elif isinstance(value, bool | str | float) or value is None:
+            out[name] = value
+        elif isinstance(value, int):
+            out[name] = max(-_INT64_MAX, min(_INT64_MAX, value))
+        else:
+            out[name] = str(value)
+    return out
+
+
+def short_name(run: RunConfig, run_id: str) -> str:
+    """Return a short unique name that a regular expression can filter.
+
+    It says what an ablation varies most often, then the seed, then the identity.
+    """
+    parts = [run.name] if run.name else []
+    parts.append(run.lora.label)
+    if run.lora.method != "none":
+        parts.append(f"r={run.lora.r}")
+    parts += [f"lr={run.trainer.learning_rate:g}", f"s{run.seed}", run_id[:6]]
+    return ",".join(parts)
+
+
+def arm(overrides: Sequence[str], sweep_dir: Path) -> str | None:
+    """Return what tells a run's arm from the others of its sweep; None outside a sweep.
+
+    These are its overrides without the seed, without what only says how to execute it, and
+    without those that every run of the sweep has.
+    """
+    file = sweep_dir / "multirun.yaml"
+    if not file.is_file():
+        return None
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    started = OmegaConf.load(file)
+    params = OmegaConf.select(started, "hydra.sweeper.params") or {}
+    given = [f"{key}={value}" for key, value in params.items()]
+    given += OmegaConf.select(started, "hydra.overrides.task") or []
+    parsed = OverridesParser.create().parse_overrides(given)
+    shared = {text.key_or_group for text in parsed if not text.is_sweep_override()}
+    hidden = {"seed", "sweeps", *EXECUTION_KEYS} | shared
+    own = [text for text in overrides if text.lstrip("+").partition("=")[0] not in hidden]
+    return " ".join(own) or "defaults"
+
+
+def open_trackio() -> Any:
+    """Return the library, which reads TRACKIO_DIR when it is imported."""
+    if not os.environ.get("TRACKIO_DIR"):
+        os.environ["TRACKIO_DIR"] = str(Path("outputs/trackio").resolve())
+    import trackio
+
+    return trackio
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """A run as trackio knows it."""
+
+    id: str
+    name: str
+    config: dict[str, Any]
+
+    @property
+    def group(self) -> str | None:
+        """The sweep it belongs to, or `report`."""
+        return self.config.get("_Group")
+
+
+def projects() -> list[str]:
+    """Return the names of all projects."""
+    open_trackio()
+    from trackio.fragments import import_inbox_dir
+    from trackio.sqlite_storage import SQLiteStorage
+
+    import_inbox_dir()  # on a network file system, runs wait there until somebody looks
+    return [name for name in SQLiteStorage.get_projects() if not name.startswith("registry-")]
+
+
+def tracked(project: str) -> list[Tracked]:
+    """Return the runs of a project, oldest first; none where there is no such project.
+
+    Raises:
+        RecordError: its database cannot be read.
+    """
+    open_trackio()
+    from trackio.sqlite_storage import SQLiteStorage
+
+    try:
+        configs = SQLiteStorage.get_all_run_configs(project)
+        found = SQLiteStorage.get_run_records(project)
+    except sqlite3.Error as error:
+        raise RecordError(
+            f"{SQLiteStorage.get_project_db_path(project)} cannot be read ({error}): the records "
+            "of the runs have all that it shows, so move it away if it is broken."
+        ) from error
+    return [Tracked(r["id"], r["name"], configs.get(r["id"]) or {}) for r in found]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the runs of a sweep are in trackio."""
+
+    project: str
+    group: str
+
+
+def place_of(folder: Path) -> Place | None:
+    """Return where the runs of a sweep's or a run's folder were sent to.
+
+    None where the folder does not say, or was made with `tracker=none`.
+    """
+    sweep, run = folder / "multirun.yaml", folder / ".hydra" / "config.yaml"
+    file, group = (sweep, folder) if sweep.is_file() else (run, folder.resolve().parent)
+    try:
+        tracker = OmegaConf.select(OmegaConf.load(file), "tracker") or {}
+        if tracker.get("kind") != "trackio":
+            return None
+        return Place(str(tracker["project"]), str(tracker.get("group") or group.resolve().name))
+    except (OSError, KeyError, ValueError, OmegaConfBaseException):
+        return None
+
+
+def _quiet() -> contextlib.redirect_stdout[io.StringIO]:
+    """Keep trackio's banner, which names the dashboard twice a run, out of the log."""
+    return contextlib.redirect_stdout(io.StringIO())
+
+
+class Tracker:
+    """One run in trackio; every method does nothing with `tracker=none`.
+
+    Args:
+        run: the run.
+        run_id: its id.
+        sweep_dir: the folder around its own; its name is the group, unless `tracker.group` is set.
+        overrides: what it was asked for.
+        fresh: whether it begins anew; false goes on with the curve of an earlier attempt.
+    """
+
+    def __init__(
+        self,
+        run: RunConfig,
+        *,
+        run_id: str,
+        sweep_dir: Path,
+        overrides: Sequence[str] = (),
+        fresh: bool = True,
+    ) -> None:
+        self._open: Any = None
+        if run.tracker.kind == "none":
+            return
+        trackio, project = open_trackio(), run.tracker.project
+        group = run.tracker.group or sweep_dir.name
+        own = {"arm": arm(overrides, sweep_dir), "run_id": run_id, "name": run.name}
+        with _quiet(), _named(project):
+            self._open = trackio.init(
+                project=project,
+                name=_name(project, short_name(run, run_id), group, fresh=fresh),
+                group=group,
+                config=flat({k: v for k, v in canonical(run).items() if k in _SHOWN} | own),
+                resume="allow",
+                auto_log_cpu=False,
+                embed=False,
+            )
+        say(f"  curves: python -m experiments dashboard {project}")
+
+    def log(self, scalars: dict[str, float], step: int) -> None:
+        """Send a point of the curves: `loss` becomes `train/loss`, `validation_nll` is its own."""
+        if self._open is None:
+            return
+        names = {"validation_nll": "validation/nll"}
+        self._open.log({names.get(k, f"train/{k}"): v for k, v in scalars.items()}, step=step)
+
+    def finish(self, final: dict[str, float], step: int) -> None:
+        """Send the final scores, each one number a run, and close."""
+        if self._open is None:
+            return
+        if final:
+            self._open.log({f"final/{k}": float(v) for k, v in final.items()}, step=step)
+        with _quiet():
+            open_trackio().finish()
+        self._open = None
+
+
+@contextlib.contextmanager
+def _named(project: str) -> Iterator[None]:
+    """Say in a sentence that trackio keeps a project's name for itself."""
+    try:
+        yield
+    except ValueError as error:
+        raise ConfigError(f"tracker.project={project}: {error}") from error
+
+
+def _name(project: str, name: str, group: str, *, fresh: bool) -> str:
+    """Return the name under which trackio opens this attempt's run, not that of another one.
+
+    trackio goes on by name alone: a run of two sweeps would leave the group of the first one, and
+    a run that is made again beside a finished one would draw its curve over that of the first.
+    """
+    try:
+        owner = {run.name: run.group for run in tracked(project)}
+    except RecordError:  # no reason to stop a run
+        return name
+    stem = name if owner.get(name, group) == group else f"{name},{group}"
+    attempts = [stem]
+    while attempts[-1] in owner:
+        attempts.append(f"{stem},{len(attempts) + 1}")
+    return attempts[-1] if fresh or len(attempts) == 1 else attempts[-2]
+
+
+@dataclass(frozen=True)
+class Page:
+    """What a REPORT run shows."""
+
+    html: str
+    """The whole report, self-contained."""
+    text: str
+    """Markdown: trackio shows headings, bold and lists of it."""
+    tables: dict[str, tuple[Sequence[str], Sequence[Sequence[str]]]]
+    """Name -> header and rows."""
+    images: dict[str, bytes]
+    """Name -> a PNG file."""
+
+
+def report_name(sweep: str) -> str:
+    """Return the name of the run that holds a sweep's report."""
+    return f"REPORT {sweep}"
+
+
+def send_report(place: Place, sweep: str, page: Page) -> None:
+    """Put the report of a sweep beside its runs, in the stead of an earlier one.
+
+    Its config is what all of the runs share, so that the run comparer shows their differences
+    and not that a report has no config.
+
+    Raises:
+        ConfigError: trackio keeps the project's name for itself.
+        RecordError: its database cannot be read.
+        OSError: its folder cannot be written.
+    """
+    from filelock import FileLock
+
+    trackio, name, project = open_trackio(), report_name(sweep), place.project
+    folder = Path(os.environ["TRACKIO_DIR"])
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / f".report_{sweep}.lock"), _quiet(), _named(project):
+        _remove(project, name)
+        run = trackio.init(
+            project=project,
+            name=name,
+            group=REPORT_GROUP,
+            config=_shared([r.config for r in tracked(project) if r.group == place.group]),
+            auto_log_cpu=False,
+            auto_log_gpu=False,
+            embed=False,
+        )
+        run.log(_content(page), step=0)
+        trackio.finish()
+
+
+def _shared(configs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    first, *others = configs or [{}]
+    own = {key: value for key, value in first.items() if not key.startswith("_")}
+    return {k: v for k, v in own.items() if all(o.get(k, ...) == v for o in others)}
+
+
+def _content(page: Page) -> dict[str, Any]:
+    from PIL import Image
+
+    trackio = open_trackio()
+    found = {"report/page": trackio.Html(page.html), "report/text": trackio.Markdown(page.text)}
+    for name, (header, rows) in page.tables.items():
+        found[f"report/{name}"] = trackio.Table(columns=list(header), data=[list(r) for r in rows])
+    for name, png in page.images.items():
+        found[f"report/{name}"] = trackio.Image(Image.open(io.BytesIO(png)))
+    return found
+
+
+def _remove(project: str, name: str) -> None:
+    """Remove the runs of a name with their media, which trackio keeps when it deletes a run."""
+    from trackio.sqlite_storage import SQLiteStorage
+    from trackio.utils import project_media_dir
+
+    for run in tracked(project):
+        if run.name == name:
+            SQLiteStorage.delete_run(project, name, run_id=run.id)
+    shutil.rmtree(project_media_dir(project) / name, ignore_errors=True)

@@ -1,0 +1,92 @@
+"""Records in, the sentences on how their models were asked and how their answers ended out."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from experiments.records import Record
+from experiments.toolcalls.parser import forms
+
+_MANY = 0.01
+"""Share of answers above which the budget, and not the model, may have ended them."""
+
+
+def write(finished: Sequence[Record]) -> Iterator[str]:
+    """Yield how models were asked and what share of answers was cut off.
+
+    Nothing of records of versions that did not say how they asked.
+    """
+    said = {
+        kind: [facts for r in finished if "asked" in (facts := r.evaluation.get(kind) or {})]
+        for kind in ("base", "tuned")
+    }
+    every = [facts for of_kind in said.values() for facts in of_kind]
+    if not every:
+        return
+    yield _asked(every)
+    counts = {kind: _cut(of_kind) for kind, of_kind in said.items() if of_kind}
+    counts = {kind: (cut, answers) for kind, (cut, answers) in counts.items() if answers}
+    if not counts:
+        return
+    told = ", ".join(
+        f"{kind} {cut:,} of {answers:,} ({cut / answers:.1%})"
+        for kind, (cut, answers) in counts.items()
+    )
+    yield f"Answers cut off at eval.max_new_tokens or the model's positions, all splits: {told}."
+    if not any((record.config.get("eval") or {}).get("metrics") for record in finished):
+        return  # losses alone: nothing reads the answers
+    many = [kind for kind, (cut, answers) in counts.items() if cut > _MANY * answers]
+    if many:
+        longest = max(max(facts["max_new_tokens"].values(), default=0) for facts in every)
+        yield (
+            f"Warning: more than {_MANY:.0%} of the answers of {' and '.join(many)} were cut off "
+            f"and are scored as they stand: raise eval.max_new_tokens above {longest:,}, or look "
+            "at those answers."
+        )
+
+
+def of_run(record: Record, kind: str) -> str | None:
+    """Return the line on how the answers of one model of a run were asked for and are read.
+
+    None where it gave no answers.
+    """
+    facts = record.evaluation.get(kind)
+    if not facts:
+        return None
+    way = _way(facts["asked"]) if "asked" in facts else "as_data (no mode is recorded)"
+    return f"thinking in answers: {way}; {forms.said(_form(record))}"
+
+
+def _form(record: Record) -> dict[str, Any] | None:
+    """Return the form of calls that a record holds; one without the key is older than forms."""
+    if "call_form" in record.data:
+        return record.data["call_form"] or None
+    return forms.HERMES_TAGS.facts()
+
+
+def _asked(every: Sequence[dict[str, Any]]) -> str:
+    ways = Counter(_way(facts["asked"]) for facts in every)
+    if len(ways) == 1:
+        return f"Thinking in answers: {next(iter(ways))}."
+    told = "; ".join(f"{way}: {count} scored models" for way, count in sorted(ways.items()))
+    return f"Thinking in answers: {told}."
+
+
+def _way(how: dict[str, str | None]) -> str:
+    """Say a mode in a few words.
+
+    >>> _way({"thinking": "off", "given": "enable_thinking=false", "switch": "enable_thinking"})
+    'off (enable_thinking=false)'
+    """
+    if how["given"]:
+        return f"{how['thinking']} ({how['given']})"
+    return f"{how['thinking']}{'' if how['switch'] else ' (the chat template has no switch)'}"
+
+
+def _cut(of_kind: Sequence[dict[str, Any]]) -> tuple[int, int]:
+    """Return how many answers were cut off, and how many there were."""
+    reasons: Counter[str] = Counter()
+    for facts in of_kind:
+        for counted in (facts.get("stop_reasons") or {}).values():
+            reasons.update(counted)
+    return reasons.total() - reasons["end_token"], reasons.total()

@@ -1,0 +1,284 @@
+"""Records in, a report out: runs that share everything but the seed become one row, an arm."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from experiments import config, records
+from experiments.analysis import arms, statistics
+from experiments.analysis.arms import Tuned
+from experiments.analysis.arms.reasons import Reason
+from experiments.analysis.statistics import Interval
+from experiments.records import Record
+from experiments.reports import tuned
+from experiments.reports.comparing import Comparison
+from experiments.reports.scores import Kind, Run, bounds, dump, mean
+
+HEADLINES = ("calls/exact", "loss/nll", "validation/loss/nll")
+
+
+@dataclass
+class Row:
+    """A line of the table: an arm, or the base model."""
+
+    label: str
+    runs: list[Run]
+    kind: Kind
+    scores: dict[str, Interval]
+    difference: Interval | None = None
+    left: int = 0
+    """Runs of the arm that were not begun or have not ended."""
+    tuned: Tuned | None = None
+    """Of a tuned sweep: the arm with its rates; `runs` are those at its best one."""
+    finding: str | None = None
+    """Of a tuned sweep: what may be said of the difference."""
+    apart: Reason | None = None
+    """Why there is no difference: it and the first arm were scored on different rows, or asked in
+    different modes of `eval.thinking`."""
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds behind the row."""
+        return sorted(run.seed for run in self.runs)
+
+    def seconds(self) -> float | None:
+        """Return the mean training time of a run."""
+        times = [run.record.timing.get("train_seconds") for run in self.runs]
+        known = [time for time in times if time is not None]
+        return mean(known) if known and self.kind == "tuned" else None
+
+    def parameters(self) -> int | None:
+        """Return the number of trained parameters."""
+        if not self.runs or self.kind != "tuned":
+            return None
+        return self.runs[0].record.adapter.get("trainable_parameters")
+
+
+@dataclass
+class Report:
+    """What is said of a folder of records, before it becomes text."""
+
+    title: str
+    runs: list[Run]
+    left_out: list[Record]
+    arms: dict[str, str]
+    """Arm key -> label, in order of first appearance."""
+    rows: list[Row]
+    headline: str | None
+    """The score that arms are compared by."""
+    unfinished: dict[str, list[Run]]
+    """Arm key -> its runs that were not begun or have not ended; they go on by the same line."""
+    unreadable: list[str]
+    """A sentence for each record that is broken."""
+    tuning: tuned.Tuning | None = None
+    """What a tuned sweep says; its rows are arms at their own best rates."""
+
+    @property
+    def single(self) -> Run | None:
+        """The run, where there is only one."""
+        return self.runs[0] if len(self.runs) == 1 and self.runs[0].finished else None
+
+    def arm_of(self, run: Run) -> str:
+        """Return the label of a run's arm."""
+        if self.tuning is None:
+            return self.arms[run.arm_key]
+        return self.tuning.labels.get(arms.arm_key(run.record.config), self.arms[run.arm_key])
+
+
+def build(
+    found: Iterable[Record], unreadable: list[str], comparison: Comparison | None = None
+) -> Report:
+    """Return the report of some records.
+
+    Args:
+        found: the records.
+        unreadable: a sentence for each record that is broken.
+        comparison: how the arms of a tuned sweep are compared; None = as by default.
+    """
+    every = list(found)
+    runs, left_out = _select(every)
+    labels, left = _arm_labels(runs), _unfinished(runs)
+    report = Report(title(runs), runs, left_out, labels, [], _headline(runs), left, unreadable)
+    if (tuning := tuned.read(every, comparison or Comparison())) is not None:
+        return _tuned_report(report, tuning)
+    if (single := report.single) is not None:
+        report.rows = _single_rows(single)
+    else:
+        report.rows = [*_base_rows(runs), *_arm_rows(runs, labels, report.headline)]
+        _mark_unfinished(report)
+    return report
+
+
+def _tuned_report(report: Report, tuning: tuned.Tuning) -> Report:
+    """Make the rows of a report the arms of a tuned sweep, each at its own best rate."""
+    rows = {one.arm.key: _tuned_row(one, tuning) for one in tuning.arms}
+    count = f"{len(rows)} arms" if len(rows) > 1 else "One arm"
+    report.title = f"{count} at {'their' if len(rows) > 1 else 'its'} best learning rate: " + (
+        report.title
+    )
+    report.rows = [*_base_rows(report.runs), *rows.values()]
+    report.headline, report.tuning = tuning.score, tuning
+    return report
+
+
+def _tuned_row(one: Tuned, tuning: tuned.Tuning) -> Row:
+    runs = [Run(made.record) for made in one.runs.values() if made.record.status == "finished"]
+    row = _row(one.arm.label, runs, "tuned")
+    contrast = tuning.contrasts.get(one.arm.key)
+    if contrast is not None:
+        row.finding = contrast.finding
+        row.difference = contrast.comparison.difference if contrast.comparison else None
+    row.tuned = one
+    return row
+
+
+def _unfinished(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    left: dict[str, list[Run]] = {}
+    for run in runs:
+        if run.record.status in records.UNFINISHED:
+            left.setdefault(run.arm_key, []).append(run)
+    return left
+
+
+def _mark_unfinished(report: Report) -> None:
+    """Mark the arms with runs to come, and give those without any finished run a row."""
+    rows = {row.runs[0].arm_key: row for row in report.rows if row.kind == "tuned"}
+    if not rows:
+        return  # without a score there is no table, and the sentences say what is left
+    for key in report.arms:
+        if key in report.unfinished:
+            if key not in rows:
+                rows[key] = Row(report.arms[key], [], "tuned", {})
+                report.rows.append(rows[key])
+            rows[key].left = len(report.unfinished[key])
+
+
+def _select(found: Iterable[Record]) -> tuple[list[Run], list[Record]]:
+    """Return one run per run_id, the newest finished one if there is any, and the others."""
+    newest_last = sorted(found, key=lambda r: (r.status == "finished", _time(r)))
+    chosen = {record.run_id: record for record in newest_last}
+    left_out = [r for r in newest_last if chosen[r.run_id] is not r]
+    order = sorted(
+        chosen.values(), key=lambda r: (r.job is None, r.job or 0, r.started_at, r.run_id)
+    )
+    return [Run(record) for record in order], left_out
+
+
+def _time(record: Record) -> str:
+    return record.finished_at or record.started_at
+
+
+def _arm_labels(runs: Sequence[Run]) -> dict[str, str]:
+    """Name each arm by the overrides that are not the same in all of them."""
+    first: dict[str, Run] = {}
+    for run in runs:
+        first.setdefault(run.arm_key, run)
+    varying = _varying([run.overrides for run in first.values()])
+    labels = {}
+    for key, run in first.items():
+        own = [f"{name}={run.overrides[name]}" for name in varying if name in run.overrides]
+        labels[key] = " ".join(own) or ("defaults" if varying else _labels(run))
+    return _told_apart(labels, first)
+
+
+def _told_apart(labels: dict[str, str], first: dict[str, Run]) -> dict[str, str]:
+    """Add config values to labels that two arms share: the same line, another config file."""
+    shared = [key for key, label in labels.items() if list(labels.values()).count(label) > 1]
+    flat = {key: dict(config.leaves(first[key].record.config)) for key in shared}
+    varying = [name for name in _varying(list(flat.values())) if name != "seed"][:3]
+    for key in shared:
+        own = " ".join(f"{name}={flat[key].get(name)}" for name in varying)
+        labels[key] = f"{labels[key]} ({own})"
+    return labels
+
+
+def _varying(tables: Sequence[dict[str, Any]]) -> list[str]:
+    names = dict.fromkeys(name for table in tables for name in table)
+    return [n for n in names if any(t.get(n, ...) != tables[0].get(n, ...) for t in tables)]
+
+
+def _labels(run: Run) -> str:
+    groups = ((name, run.record.config.get(name) or {}) for name in ("model", "data", "lora"))
+    return " ".join(f"{name}={group['label']}" for name, group in groups if group.get("label"))
+
+
+def title(runs: Sequence[Run]) -> str:
+    """Return what was run, or what a sweep varied."""
+    if len(runs) == 1:
+        labels = _labels(runs[0])
+        return f"Run {runs[0].record.run_id}" + (f": {labels}" if labels else "")
+    varied = [f"`{name}`" for name in _varying([run.overrides for run in runs])]
+    seeds = ["`seed`"] if len({run.seed for run in runs}) > 1 else []
+    return f"{len(runs)} runs" + (f" over {', '.join(varied + seeds)}" if varied + seeds else "")
+
+
+def _headline(runs: Sequence[Run]) -> str | None:
+    """Return the score that arms are compared by: the first of HEADLINES that any run has."""
+    there = {key for run in runs if run.finished for key in run.record.scores.get("tuned", {})}
+    return next((key for key in HEADLINES if key in there), None)
+
+
+def _base_rows(runs: Sequence[Run]) -> list[Row]:
+    """Return a row per untuned model and data: it has no seed, one run's measurement is enough."""
+    first: dict[str, Run] = {}
+    for run in runs:
+        if run.finished and run.record.scores.get("base"):
+            what = [run.record.config.get(key) for key in ("model", "data", "eval")]
+            first.setdefault(dump(what), run)
+    ways = {arms.asked(run.record, "base") for run in first.values()} - {None}
+    rows = []
+    for run in first.values():
+        names = " ".join(_labels(run).split()[:2])
+        label = "base (untuned)" + (f" {names}" if len(first) > 1 else "")
+        if len(ways) > 1 and (way := arms.asked(run.record, "base")) is not None:
+            label += f" thinking={way}"
+        rows.append(_row(label, [run], "base"))
+    return rows
+
+
+def _arm_rows(runs: Sequence[Run], labels: dict[str, str], headline: str | None) -> list[Row]:
+    rows = []
+    for key, label in labels.items():
+        own = [run for run in runs if run.finished and run.arm_key == key]
+        if own:
+            rows.append(_row(label, own, "tuned"))
+    if headline is None:
+        return rows
+    for row in rows[1:]:
+        both = [run.record for run in (*rows[0].runs, *row.runs)]
+        if (reason := arms.apart(both, headline)) is not None:
+            row.apart = reason
+        else:
+            row.difference = _difference(rows[0], row, headline)
+    return rows
+
+
+def _single_rows(run: Run) -> list[Row]:
+    kinds: tuple[Kind, ...] = ("base", "tuned")
+    return [_row(kind, [run], kind) for kind in kinds if run.record.scores.get(kind)]
+
+
+def _row(label: str, runs: list[Run], kind: Kind) -> Row:
+    keys = dict.fromkeys(key for run in runs for key in run.record.scores.get(kind, {}))
+    intervals = {key: _interval(runs, kind, key) for key in keys}
+    return Row(label, runs, kind, {key: i for key, i in intervals.items() if i is not None})
+
+
+def _interval(runs: Sequence[Run], kind: Kind, key: str) -> Interval | None:
+    if len(runs) == 1:
+        return runs[0].over_items(kind, key)
+    values = [v for run in runs if (v := run.score(kind, key)) is not None]
+    if not all(map(math.isfinite, values)):
+        return Interval(math.nan, None, None, len(values), "seeds", "none")
+    return statistics.mean_interval(values, bounds=bounds(key)) if values else None
+
+
+def _difference(reference: Row, row: Row, key: str) -> Interval | None:
+    """Return row - reference in one score, paired by the seeds that both have."""
+    a, b = ({run.seed: run.score("tuned", key) for run in r.runs} for r in (reference, row))
+    pairs = [(x, y) for s in a if (x := a[s]) is not None and (y := b.get(s)) is not None]
+    pairs = [pair for pair in pairs if all(map(math.isfinite, pair))]
+    if not pairs:
+        return None
+    return statistics.paired_difference([x for x, _ in pairs], [y for _, y in pairs])

@@ -1,0 +1,128 @@
+"""`python -m experiments dashboard`: a sweep or a project in, trackio's dashboard on it out.
+
+trackio opens a project with all of its runs; a sweep is one group of these, so its runs and its
+report are the ones that are selected here.
+"""
+
+import contextlib
+import io
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from experiments.errors import ConfigError, RecordError
+from experiments.records import tracking
+
+# More ids than this make an address that some browsers cut; the project is shown whole then.
+_MOST_RUNS = 200
+# Curves first, then the scores: those in common use before the dozens of others.
+_PLOT_ORDER = "validation/*,train/loss,train/*,final/calls/*,final/*"
+
+
+@dataclass(frozen=True)
+class View:
+    """What is shown: a project, or the runs of one sweep in it."""
+
+    project: str
+    run_ids: tuple[str, ...] = ()
+    """Selected at the start; none: all runs of the project."""
+
+
+def find(what: str | None) -> View:
+    """Return what a word stands for: a project, a sweep's folder, or a sweep's name.
+
+    Raises:
+        ConfigError: there is no such thing, or nothing was named and there are several projects.
+    """
+    known = tracking.projects()
+    where = os.environ["TRACKIO_DIR"]
+    if not known:
+        raise ConfigError(
+            f"there is no project in {where}: a run makes one unless tracker=none; set "
+            "TRACKIO_DIR if it is elsewhere."
+        )
+    listing = ", ".join(known)
+    if what is None:
+        if len(known) > 1:
+            raise ConfigError(f"{where} holds {len(known)} projects, name one of: {listing}.")
+        return View(known[0])
+    if what in known:
+        return View(what)
+    place, name = tracking.place_of(Path(what)), Path(what).resolve().name
+    if place is not None and (view := _sweep(place.project, place.group, name)):
+        return view
+    for project in known:
+        if view := _sweep(project, name, name):
+            return view
+    raise ConfigError(
+        f"dashboard {what}: no project and no tracked sweep has this name in {where}; there are "
+        f"the projects {listing} and the sweeps {', '.join(_groups(known)) or '(none)'}."
+    )
+
+
+def _sweep(project: str, group: str, name: str) -> View | None:
+    """Return the runs of a sweep with its report; None where the project has none of them."""
+    runs = tracking.tracked(project)
+    own = [run.id for run in runs if run.group == group]
+    if not own:
+        return None
+    own += [run.id for run in runs if run.name == tracking.report_name(name)]
+    return View(project, tuple(own) if len(own) <= _MOST_RUNS else ())
+
+
+def _groups(projects: list[str]) -> list[str]:
+    groups = {run.group for project in projects for run in tracking.tracked(project)}
+    return sorted(group for group in groups if group and group != tracking.REPORT_GROUP)
+
+
+class Dashboard:
+    """trackio's server on a view, for as long as the `with` block lasts."""
+
+    def __init__(self, view: View, port: int | None = None) -> None:
+        self.view = view
+        self._port = port
+        self.url = ""
+
+    def __enter__(self) -> "Dashboard":
+        """Start the server.
+
+        Raises:
+            ConfigError: the port is taken.
+            RecordError: a database is broken.
+        """
+        trackio = tracking.open_trackio()
+        os.environ.setdefault("TRACKIO_PLOT_ORDER", _PLOT_ORDER)
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):  # its banner names another address
+                self._server, *_, full = trackio.show(
+                    project=self.view.project,
+                    open_browser=False,
+                    block_thread=False,
+                    server_port=self._port,
+                )
+        except OSError as error:
+            which = f"--port {self._port} is" if self._port else "all ports from 7860 on are"
+            raise ConfigError(
+                f"{which} in use or not allowed: name another one with --port."
+            ) from error
+        except RuntimeError as error:  # one broken database of any project stops trackio
+            raise RecordError(
+                f"{os.environ['TRACKIO_DIR']} cannot be shown ({error}): move the database of that "
+                "project away; the records of its runs have all that it shows."
+            ) from error
+        self.url = _address(full, self.view)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop the server."""
+        self._server.close()
+
+
+def _address(full: str, view: View) -> str:
+    """Return trackio's address with the sweep's runs selected."""
+    parts = urlsplit(full)
+    query = dict(parse_qsl(parts.query))
+    if view.run_ids:
+        query["run_ids"] = ",".join(view.run_ids)
+    return parts._replace(path="/", query=urlencode(query, safe=",")).geturl()

@@ -1,0 +1,93 @@
+"""What every figure shares: its colours, its axes, its error bars, and its bytes as PNG and SVG."""
+
+import io
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+from experiments.analysis.statistics import Interval
+
+Grid = Literal["x", "y", "both"]
+_COLOURS = 128  # of a PNG; lines of ten colours and their soft edges need fewer
+_PLACE = re.compile(r' (?:d|x|y|transform)="[^"]*"')
+_DIGITS = re.compile(r"(\.\d\d)\d+")
+BASE_COLOUR, TUNED_COLOUR = "#8a8a8a", "#1f5fa8"
+
+
+def files(name: str, figure: Any) -> Iterator[tuple[str, bytes]]:
+    """Yield a figure as PNG and SVG, without dates and random ids: the same bytes each time.
+
+    Committed reports hold many: text stays text in an SVG, and a PNG has few colours, which takes
+    less than half of the room.
+    """
+    import matplotlib
+
+    for ending, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
+        content = io.BytesIO()
+        with matplotlib.rc_context({"svg.hashsalt": "experiments", "svg.fonttype": "none"}):
+            figure.savefig(content, format=ending, dpi=150, metadata=metadata)
+        smaller = _few_colours if ending == "png" else _few_digits
+        yield f"figures/{name}.{ending}", smaller(content.getvalue())
+
+
+def _few_colours(png: bytes) -> bytes:
+    from PIL import Image
+
+    content = io.BytesIO()
+    drawn = Image.open(io.BytesIO(png)).convert("RGB").quantize(_COLOURS)
+    drawn.save(content, "PNG", optimize=True)
+    return content.getvalue()
+
+
+def _few_digits(svg: bytes) -> bytes:
+    """Write places to a hundredth of a point and leave out what indents the lines."""
+    text = _PLACE.sub(lambda found: _DIGITS.sub(r"\1", found[0]), svg.decode())
+    return re.sub(r"\n +<", "\n<", text).encode()
+
+
+def axes(width: float, height: float, grid: Grid) -> tuple[Any, Any]:
+    """Return a figure of some inches with its axes."""
+    figure, [only] = panels(width, height, grid, 1)
+    return figure, only
+
+
+def panels(width: float, height: float, grid: Grid, columns: int) -> tuple[Any, list[Any]]:
+    """Return a figure of some inches with axes beside each other, which share their y."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    found = list(figure.subplots(1, columns, sharey=True, squeeze=False)[0])
+    for one in found:
+        one.spines[["top", "right"]].set_visible(False)
+        one.grid(axis=grid, color="#dddddd", linewidth=0.8)
+        one.set_axisbelow(True)
+    return figure, found
+
+
+def errors(intervals: Sequence[Interval]) -> list[list[float]]:
+    """Return the distances to both ends, shape (2, n), as matplotlib wants them."""
+    ends = [(i.estimate, i.estimate if i.low is None else i.low, i.high) for i in intervals]
+    below = [estimate - low for estimate, low, _ in ends]
+    return [below, [(estimate if high is None else high) - estimate for estimate, _, high in ends]]
+
+
+def plain_ticks(axis: Any, limits: tuple[float, float]) -> None:
+    """Write 0.05 and 300 instead of powers; within a decade, the ticks between its ends too."""
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    plain = FuncFormatter(lambda value, _: f"{value:g}")
+    axis.set_major_formatter(plain)
+    axis.set_minor_formatter(plain if limits[1] < 10 * limits[0] else NullFormatter())
+    axis.set_tick_params(which="minor", labelsize=7)
+
+
+def legend(figure: Any, axes: Any) -> None:
+    """Write the names of several lines above the axes."""
+    handles, labels = axes.get_legend_handles_labels()
+    if len(labels) > 1:
+        figure.legend(
+            handles, labels, loc="outside upper left", ncols=min(len(labels), 2), frameon=False,
+            fontsize=8,
+        )  # fmt: skip

@@ -1,0 +1,188 @@
+"""A report in, the files of its folder out, and back: a report is made again from its records."""
+
+import csv
+import io
+import re
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments import records
+from experiments.analysis.statistics import Interval
+from experiments.errors import RecordError
+from experiments.records import Record, archive, provenance
+from experiments.reports import base_models, memory, sentences
+from experiments.reports.arms import Report, Row
+from experiments.reports.scores import COLUMNS, Run
+from experiments.reports.sentences import counted
+from experiments.reports.tables import escaped, finding, grids, markdown, verdict
+
+NOT_COUNTED = "runs/not_counted.txt"
+
+_TOKEN = re.compile(r"""(?:'[^']*'|"(?:\\.|[^"\\])*"|\\.|[^\s'"\\])+""")
+_START = r"""(?<![^\s=,:\[({'"])"""  # of an argument or of a value in it
+# A path from / or ~ on; neither the // of https: nor a deletion such as ~hydra/launcher is one.
+_ABSOLUTE = re.compile(_START + r"""(?:(?!(?<=:)//[^/])~?/|(?<=[=,:\[({'"])~[\w.-]+/)[^,\])}'"]*""")
+
+
+def record_files(report: Report) -> Iterator[tuple[str, bytes]]:
+    """Yield every record, those left out as well, and the items of the runs in the tables."""
+    shown = {run.record.run_id for row in report.rows for run in row.runs if run.finished}
+    yield from archive.files(named(report), shown)
+    if report.unreadable:
+        yield NOT_COUNTED, "".join(f"{sentence}\n" for sentence in report.unreadable).encode()
+
+
+def not_counted(folder: Path) -> list[str]:
+    """Return what a report folder remembers of broken records, which it does not hold."""
+    file = folder / NOT_COUNTED
+    return file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+
+
+def named(report: Report) -> list[tuple[str, Record]]:
+    """Return name and record of every run, those in the tables first."""
+    return archive.named([*(run.record for run in report.runs), *report.left_out])
+
+
+def refuse_strangers(out: Path, own: set[str]) -> None:
+    """Keep reports apart: from other reports, and from the runs that they are made of.
+
+    A committed report may be replaced by another, as git still has it.
+    """
+    if any(out.glob(records.FILE_NAME)) or any(out.glob(f"*/{records.FILE_NAME}")):
+        raise RecordError(
+            f"{out} is a folder of runs: write the report elsewhere, for example to "
+            f"outputs/reports/{out.resolve().name}."
+        )
+    strangers = [name for name in archive.there(out) if name not in own]
+    if strangers and not provenance.is_committed(out):
+        raise RecordError(
+            f"{out / 'runs'} holds {counted(len(strangers), 'record')} that the report would not "
+            f"contain (first: {strangers[0]}): choose another folder, or commit or remove that one."
+        )
+
+
+def runs_csv(report: Report) -> str:
+    """Return a line a run; only finished runs have scores."""
+    tuned = [run.record.scores.get("tuned", {}) for run in report.runs if run.finished]
+    keys = _sorted_keys(key for scores in tuned for key in scores)
+    header = ["run_id", "status", "job", "arm", "seed", "overrides"]
+    header += [*keys, "base calls/exact", "total_seconds", "train_seconds"]
+    header += ["trainable_parameters", "git_commit", "git_dirty"]
+    return _csv([header, *(_run_line(run, report.arm_of(run), keys) for run in report.runs)])
+
+
+def _run_line(run: Run, arm: str, keys: Sequence[str]) -> list[Any]:
+    record, made = run.record, run.record.provenance
+    scores = [run.score("tuned", key) for key in keys] + [run.score("base", "calls/exact")]
+    return [
+        *(record.run_id, record.status, record.job, arm, run.seed, " ".join(record.overrides)),
+        *(scores if run.finished else [None] * len(scores)),
+        *(record.timing.get(key) for key in ("total_seconds", "train_seconds")),
+        record.adapter.get("trainable_parameters"),
+        *(made.get(key) for key in ("git_commit", "git_dirty")),
+    ]
+
+
+def table_csv(report: Report) -> str:
+    """Return a line an arm: each score with its interval, and the difference to the first arm."""
+    every = {key for row in report.rows for key in row.scores}
+    keys = _sorted_keys(key for key in every if key.rpartition("/")[0] not in every)
+    header = ["arm", "seeds", "interval over"]
+    header += [f"{key}{end}" for key in keys for end in ("", " low", " high", " n")]
+    header += [f"difference{end}" for end in (" in", "", " low", " high", " n", " verdict")]
+    header += ["train_seconds", "trainable_parameters"]
+    header += _RATES if report.tuning else []
+    lines = []
+    for row in report.rows:
+        over = next((interval.over for interval in row.scores.values()), None)
+        line: list[Any] = [row.label, len(row.runs) if row.kind == "tuned" else None, over]
+        for key in keys:
+            line += _ends(row.scores.get(key))
+        line += [*_difference_cells(report, row), row.seconds(), row.parameters()]
+        lines.append(line + (_rate_cells(row) if report.tuning else []))
+    return _csv([header, *lines])
+
+
+def _difference_cells(report: Report, row: Row) -> list[Any]:
+    key, difference = report.headline, row.difference
+    if report.single is not None and row.kind == "tuned" and key:
+        difference = report.single.gain(key)  # to the base, paired by test row
+    if key is None or difference is None:
+        return [None] * 6
+    return [key, *_ends(difference), finding(row, key) or verdict(difference, key)]
+
+
+_RATES = ["best_rate", "optimum_rate", "optimum_rate low", "optimum_rate high", "rates_tried"]
+
+
+def _rate_cells(row: Row) -> list[Any]:
+    if row.tuned is None:
+        return [None] * len(_RATES)
+    best = row.tuned.optimum
+    ends = [None] * 3 if best is None else [best.estimate, best.low, best.high]
+    return [row.tuned.best, *ends, len(row.tuned.curve)]
+
+
+def _ends(interval: Interval | None) -> list[Any]:
+    return [interval.estimate, interval.low, interval.high, interval.n] if interval else [None] * 4
+
+
+def _sorted_keys(keys: Iterable[str]) -> list[str]:
+    """Return the main scores in the order of the table, then the others by name."""
+    there = set(keys)
+    return [key for key in COLUMNS if key in there] + sorted(there - COLUMNS.keys())
+
+
+def _csv(lines: Iterable[Sequence[Any]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(lines)
+    return text.getvalue()
+
+
+def readme(report: Report, figures: Sequence[str]) -> str:
+    """Return the page of a report folder: tables, sentences, figures, how to make it again."""
+    parts = [f"# {report.title}", *map(markdown, grids(report))]
+    for grid in memory.grids(report):
+        parts += ["Peak memory of training, predicted and measured:", markdown(grid)]
+    for caption, grid in base_models.sections(report):
+        parts += [escaped(caption), markdown(grid)]
+    parts.append("\n".join(f"- {escaped(note)}" for note in sentences.write(report)))
+    parts += [f"![{Path(name).stem}]({name})" for name in figures]
+    parts.append(
+        "`runs.csv` has a line a run, `table.csv` and `table.tex` a line an arm, `runs/` the "
+        "records; `report.html` is this page in one file"
+        + ("; `figures/` has each figure as SVG too." if figures else ".")
+    )
+    return "\n\n".join([*parts, _reproduce(report)]) + "\n"
+
+
+def _reproduce(report: Report) -> str:
+    """Return the folded block with every command that made a run, and the commit it ran on."""
+    lines = []
+    for run in report.runs:
+        if run.record.status == records.NOT_BEGUN:
+            continue  # the line of the others begins it
+        made = run.record.provenance
+        commit = made.get("git_commit") or "unknown"
+        tree = " (dirty tree)" if made.get("git_dirty") else ""
+        lines.append(f"# commit {commit}{tree}\n{_command(made.get('command'))}")
+    block = "\n".join(dict.fromkeys(lines))
+    head = "<details>\n<summary>Reproduce</summary>"
+    return f"{head}\n\n```bash\n{block}\n```\n\n</details>"
+
+
+def _command(command: str | None) -> str:
+    """Return the command without the folders of whoever ran it.
+
+    >>> print(_command("python train.py data.path=/home/me/rows.jsonl ~tracker"))
+    python train.py 'data.path=<your path>/rows.jsonl' ~tracker
+    """
+    return _TOKEN.sub(_without_folder, command) if command else "# command unknown"
+
+
+def _without_folder(token: re.Match[str]) -> str:
+    argument = shlex.split(token[0])[0]
+    shown = _ABSOLUTE.sub(lambda path: f"<your path>/{Path(path[0]).name}", argument)
+    return token[0] if shown == argument else shlex.quote(shown)

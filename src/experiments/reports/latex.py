@@ -1,0 +1,63 @@
+"""A report in, its table as LaTeX out: a line an arm, for a paper, with the package booktabs."""
+
+import re
+
+from experiments.reports.arms import Report
+from experiments.reports.tables import Grid, grids
+
+_ESCAPED = {
+    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+    "\\": "\\textbackslash{}",
+    "~": "\\textasciitilde{}",
+    "^": "\\textasciicircum{}",
+    "<": "\\textless{}",
+    ">": "\\textgreater{}",
+}
+_LOWER = " (lower is better)"
+# A hyphen before a number, which LaTeX would set as a hyphen.
+_MINUS = re.compile(r"(?<![\w.-])-(?=\d)")
+
+
+def table_tex(report: Report) -> str:
+    """Return the first table of a report as a `tabular`; a comment where there is none."""
+    found = grids(report)
+    return _tabular(found[0]) if found else "% There is no finished run.\n"
+
+
+def _tabular(grid: Grid) -> str:
+    """Return a table as LaTeX, numbers to the right, an arrow where lower is better."""
+    head = [_heading(name) for name in grid.header]
+    rows = [[_cell(cell) for cell in row] for row in grid.rows]
+    lines = [
+        "% \\usepackage{booktabs}",
+        f"\\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}",
+        "\\toprule",
+        _line(head),
+        "\\midrule",
+        *map(_line, rows),
+        "\\bottomrule",
+        "\\end{tabular}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _line(cells: list[str]) -> str:
+    return " & ".join(cells) + " \\\\"
+
+
+def _heading(name: str) -> str:
+    title = escaped(name.removesuffix(_LOWER))
+    return f"{title} $\\downarrow$" if name.endswith(_LOWER) else title
+
+
+def _cell(text: str) -> str:
+    return "--" if text == "-" else _MINUS.sub("$-$", escaped(text))
+
+
+def escaped(text: str) -> str:
+    r"""Return text that LaTeX sets as it is.
+
+    >>> print(escaped("lora.alpha_rule=2r, 95 %"))
+    lora.alpha\_rule=2r, 95 \%
+    """
+    return "".join(_ESCAPED.get(sign, sign) for sign in text)

@@ -1,0 +1,155 @@
+"""Records in, tables and figures out: the same records always give the same bytes.
+
+Tables are a function of the records on disk and nothing reads a table back. Only finished runs
+are averaged; the others are counted and their errors named, and a broken record hides no other.
+`summarise` is what is printed after a run or a sweep, `write` makes the committed folder:
+README.md, report.html, runs.csv, table.csv, table.tex, figures and `runs/` with the records
+themselves, from which the folder can be made again.
+
+Runs that share everything but the seed are an arm. Intervals come from `statistics`: over seeds
+where an arm has several, over test rows where it has one, and every table says which.
+
+In the order of the flow: `scores` (one record), `arms` (all of them), `tables`, `sentences` below
+the tables, `figures`, and `files`, the folder that is committed. Beside it stand `page`, the
+report as one HTML file, `dashboard_page`, the report in trackio, and `items`: two runs compared
+item by item.
+"""
+
+import shutil
+import sys
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+from experiments import records
+from experiments.errors import RecordError
+from experiments.records import Record, archive
+from experiments.reports import (
+    arms,
+    base_models,
+    comparing,
+    dashboard_page,
+    figures,
+    files,
+    items,
+    latex,
+    page,
+    sentences,
+    tables,
+)
+from experiments.reports.arms import Report
+from experiments.reports.scores import COLUMNS, Kind, Run
+
+__all__ = ["LOG_WIDTH", "items", "line_width", "model_card", "send", "summarise", "write"]
+
+LOG_WIDTH = 140  # characters of a line where the output is no terminal
+
+
+def summarise(path: Path, not_begun: Sequence[Record] = ()) -> str:
+    """Return the tables of a run, sweep or report folder as plain text.
+
+    Args:
+        path: the folder.
+        not_begun: runs that belong to it and have no record yet.
+
+    Raises:
+        RecordError: there is no record, or none that can be read.
+    """
+    report = _build(path, not_begun)
+    width = line_width()
+    parts = [tables.aligned(grid, width) for grid in tables.grids(report)]
+    for caption, grid in base_models.sections(report):
+        parts += [textwrap.fill(caption, width), tables.aligned(grid, width)]
+    notes = [textwrap.fill(n, width, subsequent_indent="  ") for n in sentences.write(report)]
+    return "\n\n".join([*parts, "\n".join(notes)]) + "\n"
+
+
+def line_width() -> int:
+    """Return the characters of a line: the terminal's, or `LOG_WIDTH` where there is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else LOG_WIDTH
+
+
+def write(path: Path, out: Path, not_begun: Sequence[Record] = ()) -> list[Path]:
+    """Write the report of a folder into `out` and return the files written.
+
+    A report folder may be its own source: it then comes out as it was.
+
+    Raises:
+        RecordError: there is no record or none that can be read, `out` holds records of other
+            runs that git does not have, or it cannot be written.
+    """
+    report = _build(path, not_begun)
+    content = dict(files.record_files(report))
+    if report.tuning is not None:
+        content |= comparing.files(comparing.read(path))
+    own = {name for name, _ in files.named(report)}
+    files.refuse_strangers(out, own)
+    strangers = set(archive.there(out)) - own
+    content["runs.csv"] = files.runs_csv(report).encode()
+    content["table.csv"] = files.table_csv(report).encode()
+    drawn = dict(figures.draw(report))
+    content |= drawn
+    content["table.tex"] = latex.table_tex(report).encode()
+    content["report.html"] = page.page(report, drawn).encode()
+    content["README.md"] = files.readme(report, [f for f in drawn if f.endswith(".png")]).encode()
+    if strangers:  # first: what a kill leaves then is no mixture, and the next report goes on
+        archive.remove_other_form(out, strangers, set(content))
+    if not report.unreadable:
+        (out / files.NOT_COUNTED).unlink(missing_ok=True)
+    if comparing.FILE_NAME not in content:
+        (out / comparing.FILE_NAME).unlink(missing_ok=True)
+    for name, text in content.items():
+        records.write_whole(out / name, text, advice="name another place with --out")
+    for name in figures.NAMES:  # of an earlier state of the runs
+        for ending in ("png", "svg"):
+            if (file := f"figures/{name}.{ending}") not in content:
+                (out / file).unlink(missing_ok=True)
+    archive.remove_other_form(out, own, set(content))
+    return [out / name for name in content]
+
+
+def send(folder: Path) -> str | None:
+    """Send the report of a sweep's folder to the dashboard; see `dashboard_page.send`."""
+    return dashboard_page.send(folder, _build(folder, ()))
+
+
+def model_card(record: Record) -> str:
+    """Return the README.md of a run's adapter: the hub's header, what was trained, its scores.
+
+    Local paths are left out: only a base from the hub is named in the header.
+    """
+    run, made = Run(record), record.provenance
+    hub_id = (record.config.get("model") or {}).get("hub_id")
+    header = ["library_name: peft", *([f"base_model: {hub_id}"] if hub_id else [])]
+    names = [key for key in COLUMNS if run.score("tuned", key) is not None]
+    kinds: tuple[Kind, ...] = ("base", "tuned")
+    lines = [
+        [tables.heading(key), *(tables.cell_text(run.over_items(kind, key)) for kind in kinds)]
+        for key in names
+    ]
+    bits = record.hardware.get("quantization")
+    tree = " (dirty tree)" if made.get("git_dirty") else ""
+    parts = [
+        "\n".join(["---", *header, "---"]),
+        f"# {arms.title([run])}",
+        tables.markdown(tables.Grid(["score", *kinds], lines)),
+        f"One seed ({run.seed}); the run's record has the number of rows behind each score.",
+        *([f"Trained on the base in {bits} (4 bits)."] if bits else []),
+        f"Code: commit {made.get('git_commit') or 'unknown'}{tree}.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _build(path: Path, not_begun: Sequence[Record]) -> Report:
+    found, broken = archive.read_all(path), archive.unreadable(path)
+    if not found and broken:
+        more = f" ({len(broken) - 1} more like it)" if len(broken) > 1 else ""
+        raise RecordError(f"{path} holds no record that can be read: {broken[0]}{more}")
+    if not found:
+        raise RecordError(
+            f"{path} holds no record: name the folder of a run, of a sweep or of a report, "
+            "for example outputs/reports/NAME."
+        )
+    there = {record.run_id for record in found}
+    found += [record for record in not_begun if record.run_id not in there]
+    return arms.build(found, [*files.not_counted(path), *broken], comparing.read(path))

@@ -1,0 +1,241 @@
+"""The report of a sweep in, its figures out: differences, learning curves, token classes, cost.
+
+Each arm has one colour in all of them. A figure is left out where its records have nothing to
+draw: no seeds to pair, no curve, no losses by class.
+"""
+
+import math
+import textwrap
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from experiments.analysis.statistics import Interval
+from experiments.reports import drawing
+from experiments.reports.arms import Report, Row
+from experiments.reports.drawing import BASE_COLOUR
+from experiments.reports.scores import COLUMNS, mean
+from experiments.reports.tables import finding, heading
+from experiments.toolcalls.token_classes import CLASSES
+
+_VERDICT_COLOURS = {"better": "#1b7f4d", "worse": "#b5382a", "tied": "#1f5fa8"}
+_LOGGED = {"validation": "validation_nll", "training": "loss"}
+_MOST_ARMS = 10  # colours that the eye tells apart, in matplotlib's tab10
+
+
+def draw(report: Report) -> Iterator[tuple[str, Any]]:
+    """Yield name and figure of what a sweep has to show beside its arms' means."""
+    arms = [row for row in report.rows if row.kind == "tuned" and row.runs]
+    key = report.headline
+    if key is not None and (compared := [row for row in arms if _has_width(row.difference)]):
+        references = report.tuning.references if report.tuning else []
+        whose = arms[0].label if len(references) < 2 else "the first arm that differs in lora alone"
+        margin = references[0].margin if len(references) == 1 else None
+        yield "differences", _differences(whose, compared, key, margin)
+    if len(arms) > _MOST_ARMS:
+        return
+    for what in ("validation", "training"):  # short runs are validated at their end alone
+        curves = {row.label: found for row in arms if (found := _curves(row, _LOGGED[what]))}
+        if any(len(points) > 1 for found in curves.values() for points in found):
+            yield "learning_curves", _learning_curves(arms, curves, what)
+            break
+    if classes := [name for name in CLASSES if any(_class_key(name) in r.scores for r in arms)]:
+        yield "token_classes", _token_classes(arms, classes)
+    if key is not None and len(arms) > 1 and (costs := _costs(arms, key)):
+        yield "cost", _cost(arms, costs, key)
+
+
+def _has_width(interval: Interval | None) -> bool:
+    return interval is not None and interval.low is not None and interval.high is not None
+
+
+def _colour(arms: Sequence[Row], row: Row) -> str:
+    return f"C{arms.index(row)}"
+
+
+def _differences(reference: str, rows: Sequence[Row], key: str, margin: float | None) -> Any:
+    """Draw each arm's difference to the first arm with its interval, coloured by the verdict.
+
+    The band of a tuned sweep holds the differences that do not matter.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    figure, axes = drawing.axes(7, 1.4 + 0.45 * len(rows), "x")
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.axvline(0, color=BASE_COLOUR, linewidth=1)
+    if margin is not None:
+        axes.axvspan(-margin, margin, color=BASE_COLOUR, alpha=0.15, linewidth=0)
+    for at, row in enumerate(rows):
+        assert row.difference is not None
+        words = finding(row, key)
+        colour = _VERDICT_COLOURS.get(words, BASE_COLOUR)
+        error = drawing.errors([row.difference])
+        axes.errorbar([row.difference.estimate], [at], xerr=error, fmt="o", color=colour, capsize=3)
+        axes.annotate(
+            f"{words}, n = {row.difference.n}",
+            (row.difference.estimate, at),
+            xytext=(0, 7),
+            textcoords="offset points",
+            ha="center",
+            fontsize=8,
+            color=colour,
+        )
+    axes.set_yticks(range(len(rows)), [textwrap.fill(row.label, 36) for row in rows])
+    axes.set_ylim(len(rows) - 0.5, -0.7)
+    how = "paired by seed, 95 % intervals"
+    if margin is not None:
+        how += f"; shaded: within the margin of {margin:.2g}"
+    axes.set_xlabel(f"{heading(key)}, difference to {reference}\n{how}")
+    return figure
+
+
+def _curves(row: Row, key: str) -> list[dict[int, float]]:
+    """Return the losses of each seed, step -> NLL; steps from 1, as the axis is log."""
+    found = []
+    for run in row.runs:
+        points = {
+            int(p["step"]): p[key]
+            for p in run.record.curve
+            if p.get(key) is not None and p.get("step", 0) >= 1
+        }
+        if points and all(map(math.isfinite, points.values())):
+            found.append(_by_tenths(points) if key == _LOGGED["training"] else points)
+    return found
+
+
+def _by_tenths(points: dict[int, float]) -> dict[int, float]:
+    """Return the mean loss of each tenth of a decade: that of one batch is mostly its rows'."""
+    groups: dict[int, list[int]] = {}
+    for step in sorted(points):
+        groups.setdefault(math.floor(10 * math.log10(step) + 1e-9), []).append(step)
+    return {steps[-1]: mean([points[step] for step in steps]) for steps in groups.values()}
+
+
+def _learning_curves(
+    arms: Sequence[Row], curves: dict[str, list[dict[int, float]]], what: str
+) -> Any:
+    """Draw the mean loss of each arm over its seeds, and of few evaluations thinly each seed."""
+    few = what == "validation"
+    figure, axes = drawing.axes(7, 4.2, "both")
+    for row in arms:
+        seeds, colour = curves.get(row.label, []), _colour(arms, row)
+        if not seeds:
+            continue
+        for points in seeds if few and len(seeds) > 1 else ():
+            axes.plot(*zip(*sorted(points.items()), strict=True), color=colour, alpha=0.3, lw=0.8)
+        common = sorted(set.intersection(*(set(points) for points in seeds)))
+        averages = [mean([points[step] for points in seeds]) for step in common]
+        axes.plot(common, averages, color=colour, marker="o", ms=3.5, label=row.label)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    drawing.plain_ticks(axes.xaxis, axes.get_xlim())
+    drawing.plain_ticks(axes.yaxis, axes.get_ylim())
+    axes.set_xlabel("optimiser step (log)")
+    means = "" if few else "\nmeans over tenths of a decade of steps"
+    axes.set_ylabel(f"{what} NLL, nats per token (log){means}")
+    drawing.legend(figure, axes)
+    return figure
+
+
+def _class_key(name: str) -> str:
+    return f"loss/nll_{name}"
+
+
+def _token_classes(arms: Sequence[Row], classes: Sequence[str]) -> Any:
+    """Draw each arm's loss by what a token says; log, since the classes lie decades apart."""
+    figure, axes = drawing.axes(7, 1.2 + len(classes) * (0.3 + 0.12 * len(arms)), "x")
+    for row in arms:
+        shift = 0.7 * ((arms.index(row) + 0.5) / len(arms) - 0.5)
+        there: list[tuple[float, Interval]] = []
+        for at, name in enumerate(classes):
+            cell = row.scores.get(_class_key(name))
+            if cell is not None and cell.estimate > 0:
+                there.append((at + shift, cell))
+        bars = [_cut(cell) for _, cell in there]
+        axes.errorbar(
+            [cell.estimate for _, cell in there],
+            [at for at, _ in there],
+            xerr=[[low for low, _ in bars], [high for _, high in bars]],
+            fmt="o",
+            ms=4,
+            capsize=2,
+            color=_colour(arms, row),
+            label=row.label,
+        )
+    axes.set_xscale("log")
+    axes.set_yticks(range(len(classes)), [name.replace("_", " ") for name in classes])
+    axes.set_ylim(len(classes) - 0.5, -0.5)
+    axes.set_xlabel(
+        "NLL, nats per token (log), 95 % intervals as in the table\n"
+        "(bars that reach 0 end at a tenth)"
+    )
+    drawing.legend(figure, axes)
+    return figure
+
+
+def _cut(cell: Interval) -> tuple[float, float]:
+    """Return the distances to both ends; a log axis has no place for a lower end below 0."""
+    if cell.low is None or cell.high is None:
+        return 0.0, 0.0
+    return cell.estimate - max(cell.low, cell.estimate / 10), cell.high - cell.estimate
+
+
+def _costs(arms: Sequence[Row], key: str) -> dict[str, list[float]]:
+    """Return what an arm may cost -> one number an arm; none where an arm does not say."""
+    there = [row for row in arms if key in row.scores]
+    found: dict[str, list[float | None]] = {
+        "training seconds of a run": [row.seconds() for row in there],
+        "trained parameters": [row.parameters() for row in there],
+    }
+    return {
+        name: [float(v) for v in values if v is not None]
+        for name, values in found.items()
+        if values and all(value is not None and value > 0 for value in values)
+    }
+
+
+def _cost(arms: Sequence[Row], costs: dict[str, list[float]], key: str) -> Any:
+    """Draw quality against cost; a line joins the arms that no other beats in both."""
+    there = [row for row in arms if key in row.scores]
+    figure, panels = drawing.panels(4.2 * len(costs) + 1, 4, "both", len(costs))
+    sign = -1 if "lower is better" in heading(key) else 1
+    for axes, (name, values) in zip(panels, costs.items(), strict=True):
+        for row, cost in zip(there, values, strict=True):
+            score, colour = row.scores[key], _colour(arms, row)
+            error = drawing.errors([score]) if _has_width(score) else None
+            axes.errorbar(
+                [cost], [score.estimate], yerr=error, fmt="o", capsize=3, color=colour,
+                label=row.label,
+            )  # fmt: skip
+        qualities = [sign * row.scores[key].estimate for row in there]
+        front = pareto_front(values, qualities)
+        axes.plot(
+            [values[i] for i in front],
+            [sign * qualities[i] for i in front],
+            color=BASE_COLOUR,
+            linewidth=0.9,
+            linestyle="--",
+            zorder=0,
+        )
+        if max(values) > 10 * min(values):
+            axes.set_xscale("log")
+        axes.set_xlabel(name)
+    panels[0].set_ylabel(COLUMNS[key] + "\n95 % intervals as in the table")
+    drawing.legend(figure, panels[0])
+    return figure
+
+
+def pareto_front(costs: Sequence[float], qualities: Sequence[float]) -> list[int]:
+    """Return the indices that no other beats in cost and quality, cheapest first.
+
+    >>> pareto_front([1, 2, 3, 4], [0.5, 0.4, 0.7, 0.7])
+    [0, 2]
+
+    Args:
+        costs: shape (n,), lower is better.
+        qualities: shape (n,), higher is better.
+    """
+    front: list[int] = []
+    for at in sorted(range(len(costs)), key=lambda i: (costs[i], -qualities[i])):
+        if not front or qualities[at] > qualities[front[-1]]:
+            front.append(at)
+    return front

@@ -1,0 +1,116 @@
+"""Records of a tuned sweep in, its arms at their own best learning rates out, for the tables.
+
+That a sweep was tuned is seen in its records, so that a committed report comes out of itself: all
+rates lie on the grid of `arms.planning`, and an arm tried several that follow each other there.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from experiments.analysis import arms
+from experiments.analysis.arms import Arm, Contrast, Tuned, planning, table
+from experiments.records import Record
+from experiments.reports.comparing import Comparison
+
+_ENOUGH = 4
+"""Neighbouring rates that no grid has by chance: those of half decades leave every second out."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The first arm of a group, with which the others of the group are compared."""
+
+    arm: Tuned
+    margin: float | None
+    """The largest difference that does not matter, in the score's unit."""
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """The arms of a tuned sweep, and how they compare."""
+
+    arms: Sequence[Tuned]
+    score: str
+    """Of the test split: what the arms are compared by."""
+    references: Sequence[Reference]
+    """One a group of arms that are compared with each other."""
+    contrasts: Mapping[str, Contrast]
+    """Arm's key -> its contrast to the reference of its group; references have none."""
+    notes: Sequence[str]
+    """The sentences below the table."""
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Arm's key -> label."""
+        return {one.arm.key: one.arm.label for one in self.arms}
+
+    def diverged(self) -> dict[str, list[float]]:
+        """Return arm's label -> the rates at which at least one run diverged, if there are any."""
+        found = {
+            one.arm.label: [p.rate for p in one.curve if not math.isfinite(p.mean)]
+            for one in self.arms
+        }
+        return {label: rates for label, rates in found.items() if rates}
+
+
+def read(found: Iterable[Record], comparison: Comparison) -> Tuning | None:
+    """Return what a tuned sweep says; None where the records are not those of one."""
+    kept = list(found)
+    tried = arms.read(kept)
+    if not tried or not any(map(_searched, tried)) or not all(map(_on_grid, tried)):
+        return None
+    return of(kept, tried, comparison)
+
+
+def of(found: Sequence[Record], tried: Sequence[Arm], comparison: Comparison) -> Tuning:
+    """Return the arms of some records at their best rates, compared within their groups."""
+    score = comparison.score
+    floor = arms.repeats(found, score)
+    tuned = [arms.tune(arm) for arm in tried]
+    contrasts: dict[str, Contrast] = {}
+    notes: dict[str, None] = {}
+    references = []
+    for group in _groups(tuned):
+        reference, *others = group
+        margin = comparison.margin
+        if margin is None:
+            margin = arms.gain_margin(reference, score)
+        compared = [
+            arms.contrast(reference, one, margin, score, arms.on_purpose(reference, one), floor)
+            for one in others
+        ]
+        contrasts |= {one.arm.arm.key: one for one in arms.family(compared)}
+        notes |= dict.fromkeys(table.lines(group, score, comparison.margin, floor)[2])
+        references.append(Reference(reference, margin))
+    return Tuning(tuned, score, references, contrasts, list(notes))
+
+
+def _groups(tuned: Sequence[Tuned]) -> list[list[Tuned]]:
+    """Return the arms that are compared with each other, in their order.
+
+    They differ in their adapter alone, so that full fine-tuning on few rows is no reference for
+    LoRA on many; where no two arms do, those of one model and data are compared.
+    """
+    ways = (lambda config: {k: v for k, v in config.items() if k != "lora"},
+            lambda config: [config.get(key) for key in ("model", "data", "eval")])  # fmt: skip
+    groups: dict[str, list[Tuned]] = {}
+    for way in ways:
+        groups = {}
+        for one in tuned:
+            key = json.dumps(way(one.arm.config), sort_keys=True, default=str)
+            groups.setdefault(key, []).append(one)
+        if any(len(group) > 1 for group in groups.values()):
+            break
+    return list(groups.values())
+
+
+def _on_grid(arm: Arm) -> bool:
+    return all(math.isclose(r, planning.grid_rate(planning.grid_step(r))) for r in arm.rates)
+
+
+def _searched(arm: Arm) -> bool:
+    """Whether an arm tried several rates that follow each other on the grid."""
+    steps = [planning.grid_step(rate) for rate in arm.rates if rate > 0]
+    return any({*range(at, at + _ENOUGH)} <= set(steps) for at in steps)

@@ -1,0 +1,136 @@
+"""What a run prints before it trains: every derived value with its reason."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments import training
+from experiments.config import RunConfig
+from experiments.data import TrainData, inspection, tally
+from experiments.models import Base
+from experiments.records import provenance
+from experiments.runtime import distributed
+from experiments.runtime.progress import say
+from experiments.toolcalls.parser import forms
+
+
+def print_header(run: RunConfig, run_id: str) -> None:
+    """Print every derived value with its reason, before anything heavy is loaded."""
+    say(f"run {run_id}: model={run.model.label} data={run.data.label} lora={run.lora.label}")
+    trainer, lora = dataclasses.asdict(run.trainer), dataclasses.asdict(run.lora)
+    for key, origin in run.resolved_from.items():
+        if key in ("trainer.attention", "trainer.gradient_checkpointing"):
+            continue  # said once the device is known
+        group, _, leaf = key.partition(".")
+        value = (trainer if group == "trainer" else lora)[leaf]
+        say(f"  {key} = {value}  ({origin})")
+    say(f"  rows per step = {rows_per_step(run)}")
+    if run.lora.method != "none":
+        formula = "alpha/sqrt(r)" if run.lora.use_rslora else "alpha/r"
+        say(f"  lora scale = {run.lora.scale:g}  ({formula} = {run.lora.alpha:g}, {run.lora.r})")
+        if run.lora.plus_ratio is not None:
+            say(f"  learning rate of B = {run.lora.plus_ratio:g} x trainer.learning_rate  (LoRA+)")
+
+
+def print_adapter(adapter: dict[str, Any], parameters: int) -> None:
+    """Print what is trained, and its share of all parameters of the base."""
+    trained = adapter["trainable_parameters"]
+    found = ", ".join(f"{name} x {n}" for name, n in adapter["modules"].items()) or "all"
+    say(f"  trainable = {trained:,} parameters ({trained / parameters:.2%}): {found}")
+
+
+def print_left_out(idle: Sequence[str], experts: Sequence[str]) -> None:
+    """Print which layers got no adapter, and why."""
+    if idle:
+        say(f"  no adapter on {', '.join(idle)} (the model reads their weights past an adapter)")
+    if experts:
+        say(f"  no adapter on {', '.join(experts)} (adapted only when named)")
+
+
+def rows_per_step(run: RunConfig) -> str:
+    """Return how a step's rows come about, as a product."""
+    batch, wanted = run.trainer.batch_size, run.trainer.micro_batch_size
+    assert batch and wanted, "config.load resolves these"
+    together = distributed.here().count
+    micro = training.fitting(batch, wanted, together)
+    if together == 1:
+        return f"{batch} = micro-batch {micro} x {batch // micro}"
+    note = "" if micro == wanted else f"  (micro-batch {wanted} made to fit {together} processes)"
+    return (
+        f"{batch} = micro-batch {micro} x {together} processes x {batch // micro // together}{note}"
+    )
+
+
+def of_error(error: Exception) -> dict[str, Any]:
+    """Return what a record says of an error, with the process it happened in if several ran."""
+    place = distributed.here()
+    said = {"type": type(error).__name__, "message": str(error)}
+    where = {"process": place.rank} if place.count > 1 else {}
+    return said | {"step": getattr(error, "step", None)} | where
+
+
+def print_how_to_go_on(folder: Path) -> None:
+    """Print from where the same command goes on, and the command."""
+    found = training.newest_checkpoint(folder)
+    anew = "begins its training anew, because there is no checkpoint yet"
+    start = f"goes on from {found.name}" if found else anew
+    say(f"interrupted; the same command {start}:\n  {provenance.command()}")
+
+
+def print_loaded(base: Base, data: TrainData) -> None:
+    """Print what is known once model and data are loaded."""
+    _print_base(base)
+    say(f"  thinking in answers = {data.mode}")
+    _print_rows(data.counts)
+    _print_sources(data.counts)
+
+
+def _print_base(base: Base) -> None:
+    say(
+        f"  base = {base.source}, {base.parameters:,} parameters, {base.positions} positions, "
+        f"sha256 {base.sha256}" + (f", commit {base.commit}" if base.commit else "")
+    )
+    if base.precision.memory_gib is not None:
+        say(
+            f"  device = {base.precision.device_name}, compute capability "
+            f"{base.precision.compute_capability}, {base.precision.memory_gib} GiB"
+        )
+    say(
+        f"  precision = {base.precision.name} on {base.precision.device_name}  "
+        f"({base.precision.reason})"
+    )
+    for key, reason in base.precision.reasons.items():
+        say(f"  {key.replace('_', ' ')} = {getattr(base.precision, key)}  ({reason})")
+    for note in base.notes:
+        say(f"  note: {note}")
+
+
+def _print_rows(counts: dict[str, Any]) -> None:
+    say(f"  {forms.said(counts['call_form'])}")
+    rows = ", ".join(f"{split} {n:,}" for split, n in counts["rows"].items())
+    say(
+        f"  rows = {rows}; trained tokens {counts['trained_tokens'].get('train', 0):,} of "
+        f"{counts['tokens'].get('train', 0):,}"
+    )
+    for line in inspection.describe_left_out(counts):
+        say(f"  {line}")
+    for name, share in counts.get("mixture", {}).get("shares", {}).items():
+        say(f"  mixture: {name} {share['share_drawn']:.1%}, {share['epochs']:.2f} epochs")
+
+
+def _print_sources(counts: dict[str, Any]) -> None:
+    for name, source in counts["sources"].items():
+        for reason, n in source["rejected"].items():
+            say(f"  rejected from {name}, {reason}: {n:,}")
+            for example in source["examples"][reason]:
+                say(f"    {example}")
+        for line in tally.lines(name, source):
+            say(f"  {line}")
+    for name, asked in counts.get("benchmarks", {}).items():
+        say(
+            f"  benchmark {name}: {sum(asked['rows'].values()):,} rows, too long "
+            f"{sum(asked['too_long'].values()):,}, rejected {sum(asked['rejected'].values()):,}"
+        )
+        for line in tally.lines(name, asked):
+            say(f"  {line}")

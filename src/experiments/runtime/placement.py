@@ -1,0 +1,104 @@
+"""Which threads and which GPU a worker gets; settled before torch is imported."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+
+from experiments.errors import ConfigError
+from experiments.runtime import distributed
+from experiments.runtime.progress import say
+
+GPUS = "CUDA_VISIBLE_DEVICES"
+THREADS = "OMP_NUM_THREADS"
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def threads_each(workers: int, *, wanted: int | None, given: str | None, cores: int) -> int:
+    """Return the threads of each worker: as set, else as the environment says, else a fair share.
+
+    >>> threads_each(3, wanted=None, given=None, cores=8)
+    2
+    >>> threads_each(3, wanted=None, given="1", cores=8)
+    1
+    """
+    if wanted is not None:
+        return wanted
+    if given is not None and given.isdecimal() and int(given) > 0:
+        return int(given)
+    return max(1, cores // workers)
+
+
+def use_threads(count: int) -> None:
+    """Compute with so many threads from here on, in every library that asks the environment."""
+    for name in (THREADS, "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = str(count)
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(count)
+
+
+def visible_gpus(environment: Mapping[str, str] = os.environ) -> list[str]:
+    """Return the GPUs this process may use, as CUDA_VISIBLE_DEVICES names them.
+
+    torch is not asked: it would have to be imported, and would then ignore a later choice.
+    """
+    given = environment.get(GPUS)
+    if given is not None:
+        return [name.strip() for name in given.split(",") if name.strip() not in ("", "-1")]
+    if shutil.which("nvidia-smi") is None:
+        return []
+    asked = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+    found = subprocess.run(asked, capture_output=True, text=True, check=False)
+    return found.stdout.split() if found.returncode == 0 else []
+
+
+def see_one_gpu() -> None:
+    """Leave one of several visible GPUs to a run that has one process, and say so.
+
+    A trainer that sees several would split its batches over all, which TRL refuses. Nothing is
+    done where torch has looked already, or where each of several processes takes its own.
+    """
+    if "torch" in sys.modules or distributed.here().count > 1:
+        return
+    gpus = visible_gpus()
+    if len(gpus) > 1:
+        os.environ[GPUS] = gpus[0]
+        say(
+            f"GPU {gpus[0]} of {', '.join(gpus)} is used: {GPUS} chooses another, "
+            "`accelerate launch train.py` uses all for one run, hydra/launcher=joblib gives each "
+            "run of a sweep its own"
+        )
+
+
+def assign(gpus: Sequence[str], n_jobs: int | None, runs_per_gpu: int, cores: int) -> list[str]:
+    """Return the GPU of each worker, "" where there is none: one process a GPU.
+
+    >>> assign(["0", "1"], None, 1, cores=8)
+    ['0', '1']
+    >>> assign(["4", "7"], 3, 2, cores=8)
+    ['4', '7', '4']
+    >>> assign([], None, 1, cores=2)
+    ['', '']
+
+    Raises:
+        ConfigError: there are more workers than places on the GPUs.
+    """
+    if not gpus:
+        return [""] * (n_jobs or cores)
+    places = [gpu for _ in range(runs_per_gpu) for gpu in gpus]
+    if n_jobs is not None and n_jobs > len(places):
+        needed = -(-n_jobs // len(gpus))
+        raise ConfigError(
+            f"hydra.launcher.n_jobs={n_jobs} on {len(gpus)} visible GPUs ({', '.join(gpus)}): "
+            f"one process a GPU is allowed unless you set hydra.launcher.runs_per_gpu={needed}; "
+            f"set that, or n_jobs={len(places)}."
+        )
+    return places[: n_jobs or len(places)]

@@ -1,0 +1,1 @@
+"""What the sweeper plugins call: jobs, search spaces, tuning."""

@@ -1,0 +1,228 @@
+"""What both sweepers share: compose and check jobs, freeze them, name what came of them.
+
+The leading underscore keeps Hydra from importing this file in every application.
+"""
+
+import dataclasses
+import functools
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import HydraException
+from hydra.types import HydraContext
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from experiments import config
+from experiments.config import RunConfig
+from experiments.errors import ConfigError, ExperimentError, OutOfBudget, Pruned
+from experiments.sweeps import plan, snapshot
+
+Ended = Literal["finished", "pruned", "failed", "oom", "illegal", "unfinished"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A job that may be launched."""
+
+    number: int
+    overrides: tuple[str, ...]
+    run_id: str
+    arm: str = ""
+    """What the job shares with its other seeds."""
+
+
+class Jobs:
+    """Composes, checks and freezes the jobs of one sweep."""
+
+    def __init__(self, context: HydraContext, master: DictConfig, sweep_dir: Path) -> None:
+        self._context = context
+        self._master = master
+        self._sweep_dir = sweep_dir
+
+    @functools.cached_property
+    def _folders(self) -> plan.Folders:
+        """The sweep's folders as they are when the first job is placed."""
+        return plan.Folders(self._sweep_dir)
+
+    def compose(self, overrides: Sequence[str]) -> DictConfig:
+        """Return the config of a job with its `hydra` node.
+
+        Raises:
+            ConfigError: it cannot be composed.
+        """
+        try:
+            return self._context.config_loader.load_sweep_config(self._master, list(overrides))
+        except (HydraException, OmegaConfBaseException) as error:
+            raise ConfigError(config.explain(error)) from error
+
+    def check(self, overrides: Sequence[str]) -> tuple[DictConfig, RunConfig]:
+        """Return a job's config and the run it describes.
+
+        Raises:
+            ExperimentError: the job is illegal.
+        """
+        from experiments import runs
+
+        composed = self.compose(overrides)
+        bare = composed.copy()
+        with open_dict(bare):
+            del bare["hydra"]
+        run = config.load(bare)
+        runs.check(run)
+        return composed, run
+
+    def prepare(self, number: int, overrides: Sequence[str]) -> Job:
+        """Check one job, choose its folder and freeze its config.
+
+        Raises:
+            ExperimentError: the job is illegal, or the sweep's folder cannot be written.
+        """
+        composed, run = self.check(overrides)
+        return self.place(number, overrides, composed, run)
+
+    def check_all(self, batch: Sequence[Sequence[str]]) -> list[tuple[DictConfig, RunConfig]]:
+        """Check all jobs before any is placed; name all that is wrong at once.
+
+        Raises:
+            ConfigError: at least one job is illegal.
+        """
+        checked = []
+        problems = []
+        for number, overrides in enumerate(batch):
+            try:
+                checked.append(self.check(overrides))
+            except ExperimentError as error:
+                problems.append(f"job {number} ({' '.join(overrides)}): {error}")
+        refuse(problems, f"{len(problems)} of {len(batch)} jobs are illegal, none was started")
+        return checked
+
+    def place(
+        self, number: int, overrides: Sequence[str], composed: DictConfig, run: RunConfig
+    ) -> Job:
+        """Choose the folder of a checked job and freeze its config.
+
+        Raises:
+            RecordError: the sweep's folder cannot be written.
+        """
+        run_id = config.run_id(run)
+        with open_dict(composed):
+            composed.hydra.job.num = composed.hydra.job.id = number
+        wanted = str(composed.hydra.sweep.subdir)
+        folder = self._folders.give(run_id, wanted)
+        given = list(overrides)
+        if folder != wanted:
+            given.append(f"hydra.sweep.subdir='{folder}'")
+            with open_dict(composed):
+                composed.hydra.sweep.subdir = folder
+                composed.hydra.overrides.hydra.append(given[-1])
+        snapshot.write(self._sweep_dir, given, composed)
+        arm = {key: value for key, value in config.canonical(run).items() if key != "seed"}
+        return Job(number, tuple(given), run_id, json.dumps(arm, sort_keys=True, default=str))
+
+
+def refuse(problems: Sequence[str], head: str) -> None:
+    """Raise one error that names every problem once, if there is any.
+
+    Raises:
+        ConfigError: there is a problem.
+    """
+    if problems:
+        raise ConfigError(f"{head}:\n  " + "\n  ".join(dict.fromkeys(problems)))
+
+
+def open_folder(sweep_dir: Path, master: DictConfig) -> None:
+    """Make the sweep's folder and keep there what the sweep was started with.
+
+    Raises:
+        RecordError: it cannot be written.
+    """
+    plan.write_shared(sweep_dir, "multirun.yaml", OmegaConf.to_yaml(master))
+    snapshot.write_code(sweep_dir)
+
+
+def seeds_in_turn(jobs: Sequence[Job]) -> list[Job]:
+    """Return the jobs with the first seed of every arm before the second one of any.
+
+    Within a turn they keep their order, so the first arm, which the others are compared to, leads.
+    """
+    seen: Counter[str] = Counter()
+    turns = []
+    for job in jobs:
+        turns.append((seen[job.arm], job.number, job))
+        seen[job.arm] += 1
+    return [job for *_, job in sorted(turns, key=lambda turn: turn[:2])]
+
+
+def launch(
+    launcher: Any, jobs: Sequence[Job], at_once: int | None = None
+) -> Iterator[list[tuple[Job, JobReturn]]]:
+    """Launch jobs in their order and yield what came of them, some at a time."""
+    if not hasattr(launcher, "launch_numbered"):
+        yield from _launch_foreign(launcher, sorted(jobs, key=lambda j: j.number), at_once)
+        return
+    size = max(1, at_once or len(jobs))
+    for at in range(0, len(jobs), size):
+        group = jobs[at : at + size]
+        returned = launcher.launch_numbered(
+            [list(job.overrides) for job in group], [job.number for job in group]
+        )
+        yield list(zip(group, returned, strict=True))
+
+
+def _launch_foreign(
+    launcher: Any, jobs: Sequence[Job], at_once: int | None
+) -> Iterator[list[tuple[Job, JobReturn]]]:
+    """Launch with a launcher of another plugin, which numbers its jobs from the first on."""
+    groups: list[list[Job]] = []
+    for job in jobs:
+        last = groups[-1] if groups else []
+        if last and job.number == last[-1].number + 1 and len(last) < (at_once or len(jobs)):
+            last.append(job)
+        else:
+            groups.append([job])
+    for group in groups:
+        returned = launcher.launch(
+            [list(job.overrides) for job in group], initial_job_idx=group[0].number
+        )
+        yield list(zip(group, returned, strict=True))
+
+
+def ended(job: JobReturn) -> tuple[Ended, Any]:
+    """Return how a job ended, with its value or its error; nothing is raised or printed."""
+    from experiments.runs import memory
+
+    value = job._return_value
+    if isinstance(value, OutOfBudget):
+        return "unfinished", value
+    if isinstance(value, Pruned):  # raised, or handed back by a launcher of another process
+        return "pruned", value
+    if job.status == JobStatus.COMPLETED:
+        return "finished", value
+    if isinstance(value, BaseException) and memory.is_out_of_memory(value):
+        return "oom", value
+    return "failed", value
+
+
+def flat(composed: DictConfig) -> dict[str, str]:
+    """Return what a job's config fixes, key by key, without what only says how to execute it."""
+    tree = OmegaConf.to_container(composed, resolve=False)
+    assert isinstance(tree, dict)
+    dropped = ("hydra", "sweeps", "seed", "model.geometry", *config.EXECUTION_KEYS)
+    return {
+        key: str(value)
+        for key, value in _leaves(tree)
+        if not any(key == d or key.startswith(f"{d}.") for d in dropped)
+    }
+
+
+def _leaves(tree: dict[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

@@ -1,0 +1,198 @@
+"""The words of a command line in, every run that they describe out; nothing is started.
+
+They are composed as `train.py -m` composes them: the grid and the search of a sweep's file are
+read by the sweepers' own code. The leading underscore keeps Hydra from importing this file in
+every application.
+"""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra import initialize_config_dir
+from hydra._internal.callbacks import Callbacks
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from hydra.types import HydraContext, RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from experiments import config
+from experiments.analysis.arms import planning
+from experiments.config import RunConfig
+from experiments.errors import ConfigError, ExperimentError
+from experiments.sweeps.hydra import jobs, tuning
+from experiments.sweeps.hydra import space as grammar
+from experiments.sweeps.hydra import tuning_refusals as refusals
+from experiments.sweeps.study import space as spaces
+
+_N_TRIALS = 20
+# Of a larger search each value is planned once, not each combination.
+_PLANNED_CELLS = 64
+_NOWHERE = Path("outputs") / ".planned"
+
+
+@dataclass(frozen=True)
+class Planned:
+    """The runs of a command line."""
+
+    kind: str
+    """`run`, `grid`, `search` or `tuned`."""
+    runs: list[tuple[str, RunConfig]]
+    """What sets each run apart, and the run; of a search its cells, or one for each value; of a
+    tuned sweep its arms."""
+    total: int
+    """Runs that are to be made."""
+
+
+def read(words: Sequence[str], folder: Path) -> Planned:
+    """Return every run that some overrides describe.
+
+    Raises:
+        ConfigError: the words cannot be composed, or a run is illegal; all are named.
+    """
+    try:
+        with initialize_config_dir(str(folder), version_base="1.3"):
+            return _read(words)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(config.explain(error)) from error
+
+
+def _read(words: Sequence[str]) -> Planned:
+    hydra = GlobalHydra.instance().hydra
+    assert hydra is not None
+    master = hydra.compose_config(
+        "config", list(words), RunMode.MULTIRUN, with_log_configuration=False, from_shell=False
+    )
+    loader = hydra.config_loader
+    found = _Composer(loader, jobs.Jobs(HydraContext(loader, Callbacks()), master, _NOWHERE))
+    sweeper = master.hydra.sweeper
+    written = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
+    overrides = grammar.parse([*written, *master.hydra.overrides.task], loader)
+    if "n_trials" in sweeper:
+        return _search(found, overrides, sweeper)
+    if "arms" in sweeper:
+        return _tuned(found, overrides, sweeper)
+    if any(one.is_sweep_override() for one in overrides):
+        return _grid(found, overrides)
+    return Planned("run", [("", found.run([str(one.input_line) for one in overrides], set()))], 1)
+
+
+class _Composer:
+    """Composes the runs of a sweep; runs that choose the same files are composed once.
+
+    Hydra takes a tenth of a second for each composition, most of it for the choice of files.
+    """
+
+    def __init__(self, loader: ConfigLoader, found: jobs.Jobs) -> None:
+        self._loader = loader
+        self._found = found
+        self._composed: dict[tuple[str, ...], DictConfig] = {}
+
+    def run(self, overrides: Sequence[str], varied: set[str]) -> RunConfig:
+        """Return one run, checked as a sweeper checks it.
+
+        Raises:
+            ExperimentError: it is illegal.
+        """
+        from experiments import runs
+
+        values = [text for text in overrides if self._is_plain_value(text, varied)]
+        rest = tuple(text for text in overrides if text not in values)
+        if rest not in self._composed:
+            composed = self._found.compose(rest)
+            with open_dict(composed):
+                del composed["hydra"]
+            self._composed[rest] = composed
+        composed = copy.deepcopy(self._composed[rest])
+        try:
+            for one in grammar.parse(values, self._loader):
+                OmegaConf.update(composed, one.get_key_element(), one.value(), merge=True)
+        except OmegaConfBaseException as error:
+            raise ConfigError(config.explain(error)) from error
+        run = config.load(composed)
+        runs.check(run)
+        return run
+
+    def _is_plain_value(self, text: str, varied: set[str]) -> bool:
+        """Whether an override sets a value that varies, and chooses no file and adds no key."""
+        key = text.partition("=")[0]
+        if key.startswith(("+", "~")):
+            return False
+        return key in varied and ("." in key or not self._loader.get_group_options(key))
+
+
+def _grid(found: _Composer, overrides: Sequence[Override]) -> Planned:
+    for override in overrides:
+        if override.is_sweep_override() and not override.is_discrete_sweep():
+            raise ConfigError(
+                f"{override.input_line}: a grid needs values, an interval has none; list them, "
+                "or search it with hydra/sweeper=optuna."
+            )
+    [batch] = BasicSweeper.split_arguments(list(overrides), None)
+    varied = {one.get_key_element() for one in overrides if one.is_sweep_override()}
+    runs = _checked(found, [(job, varied) for job in batch])
+    return Planned("grid", runs, len(runs))
+
+
+def _search(found: _Composer, overrides: Sequence[Override], sweeper: DictConfig) -> Planned:
+    space, fixed = grammar.split(overrides)
+    size = spaces.size(space)
+    wanted = sweeper.n_trials if sweeper.n_trials is not None else _N_TRIALS
+    cells: list[dict[str, Any]] = list(spaces.cells(space) or ()) if size else []
+    if not cells or len(cells) > _PLANNED_CELLS:
+        cells = list(_one_by_one(space))
+    texts = [[f"{k}={spaces.text(space[k], v)}" for k, v in cell.items()] for cell in cells]
+    runs = _checked(found, [([*text, *fixed], set(space)) for text in texts])
+    total = min(int(wanted), size or int(wanted)) * int(sweeper.get("seeds_per_trial") or 1)
+    return Planned("search", runs, total)
+
+
+def _tuned(found: _Composer, overrides: Sequence[Override], sweeper: DictConfig) -> Planned:
+    """Return one run of each arm: its other rates and seeds take as long and as much memory."""
+    given = OmegaConf.to_container(sweeper, resolve=True)
+    assert isinstance(given, dict)
+    refusals.refuse({str(key): value for key, value in given.items()}, overrides)
+    listed = given["arms"]
+    own = {str(text).partition("=")[0] for arm in listed or () for text in arm}
+    varied = own | {one.get_key_element() for one in overrides if one.is_sweep_override()}
+    runs = _checked(found, [(arm, varied) for arm in tuning.batch(overrides, listed)])
+    for _, run in runs:
+        refusals.refuse_without_validation(run)
+    refusals.refuse_rules(given["rules"], len(runs))
+    seeds = len(given["seeds"] or planning.SEEDS)
+    return Planned("tuned", runs, len(runs) * planning.least_runs(seeds, int(given["repeats"])))
+
+
+def _one_by_one(space: spaces.Space) -> list[dict[str, Any]]:
+    """Return parameters in which each value of each choice, and each end, occurs once."""
+    ends = {
+        name: list(axis.values) if isinstance(axis, spaces.Choice) else [axis.low, axis.high]
+        for name, axis in space.items()
+    }
+    first = {name: values[0] for name, values in ends.items()}
+    return [first, *({**first, name: v} for name, vs in ends.items() for v in vs[1:])]
+
+
+def _checked(
+    found: _Composer, wanted: Sequence[tuple[Sequence[str], set[str]]]
+) -> list[tuple[str, RunConfig]]:
+    """Compose and check runs; name all that is wrong at once.
+
+    Raises:
+        ConfigError: at least one is illegal.
+    """
+    runs, problems = [], []
+    for overrides, varied in wanted:
+        shown = " ".join(text for text in overrides if text.partition("=")[0] in varied)
+        try:
+            runs.append((shown, found.run(overrides, varied)))
+        except ExperimentError as error:
+            problems.append(f"{shown}: {error}")
+    jobs.refuse(problems, f"{len(problems)} of {len(wanted)} runs are illegal")
+    return runs

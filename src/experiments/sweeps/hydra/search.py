@@ -1,0 +1,300 @@
+"""Between Hydra and a study: parameters become jobs, what comes of the jobs is told.
+
+The leading underscore keeps Hydra from importing this file in every application.
+"""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra.core.override_parser.types import Override
+from hydra.types import HydraContext
+from omegaconf import DictConfig, OmegaConf
+
+from experiments import records
+from experiments.analysis import arms, statistics
+from experiments.errors import ConfigError, ExperimentError
+from experiments.records import hub
+from experiments.runs import objectives
+from experiments.runtime.progress import say
+from experiments.sweeps import plan
+from experiments.sweeps.hydra import jobs, keys
+from experiments.sweeps.hydra import space as grammar
+from experiments.sweeps.study import Asked, Settings, Study, specs
+from experiments.sweeps.study import space as spaces
+from experiments.sweeps.study.space import Axis, Space
+
+RESULTS = "optimization_results.yaml"
+_N_TRIALS = 20
+_ILLEGAL_IN_A_ROW = 100
+# Cells that are all composed and checked before the start; of a larger space each value is.
+_CHECKED_CELLS = 64
+
+Result = tuple[jobs.Ended, Any, int]
+"""How a job ended, its value or error, its number."""
+
+
+@dataclasses.dataclass
+class Trial:
+    """A trial with its jobs, one a seed, or with the reason why it cannot be run."""
+
+    asked: Asked
+    ready: list[jobs.Job] = dataclasses.field(default_factory=list)
+    error: ExperimentError | None = None
+
+
+class Search:
+    """One start of a search."""
+
+    def __init__(
+        self, given: Mapping[str, Any], context: HydraContext, master: DictConfig, sweep_dir: Path
+    ) -> None:
+        self._given = given
+        self._loader = context.config_loader
+        self._sweep_dir = sweep_dir
+        self._jobs = jobs.Jobs(context, master, sweep_dir)
+        self._seeds = int(given["seeds_per_trial"])
+        self._illegal_in_a_row = 0
+        self.total = 0
+        """Trials that the search will hold, set when it is opened."""
+
+    @contextlib.contextmanager
+    def open(self, overrides: Sequence[Override]) -> Iterator[None]:
+        """Check the search and open its study.
+
+        Raises:
+            ConfigError: a key or a value is wrong, or the study is of another search.
+        """
+        keys.refuse(self._given)
+        self._space, self._fixed = grammar.split(overrides)
+        if not self._space:
+            raise ConfigError(
+                "hydra/sweeper=optuna has nothing to search: give hydra.sweeper.params, for "
+                "example 'lora.r: choice(4, 16)'."
+            )
+        size = spaces.size(self._space)
+        wanted = self._given["n_trials"]
+        if wanted is None:
+            grid = specs.sampler(self._given["sampler"] or {}).name == "grid"
+            wanted = size if size and grid else _N_TRIALS
+        self.total = min(int(wanted), size or int(wanted))
+        composed = self._jobs.compose(self._fixed)
+        settings = self._settings(composed)
+        self._refuse_mixtures(settings)
+        if (source := OmegaConf.select(composed, "resume_from")) is not None:
+            hub.take_sweep(str(source), self._sweep_dir, None)
+        illegal = self._check_values(self._space)
+        self.total = min(self.total, (size or self.total + illegal) - illegal)
+        settings = dataclasses.replace(settings, n_trials=self.total)
+        planned = plan.Plan(settings.sampler.name, self.total * self._seeds)
+        planned.seeds_per_trial = self._seeds
+        plan.write(self._sweep_dir, planned)
+        with Study(settings) as study:
+            self._study = study
+            _explain_pruning(settings)
+            yield
+
+    def _settings(self, composed: DictConfig) -> Settings:
+        given = self._given
+        pruner, storage = given["pruner"], given["storage"]
+        self._seed = int(OmegaConf.select(composed, "seed") or 0)
+        return Settings(
+            sweep_dir=self._sweep_dir,
+            name=given["study_name"] or self._sweep_dir.resolve().name,
+            space=self._space,
+            objectives=keys.objectives(given, composed),
+            n_trials=self.total,
+            storage=storage,
+            sampler=specs.sampler(given["sampler"] or {}),
+            pruner=specs.pruner(pruner),
+            seed=self._seed,
+            fixed=jobs.flat(composed),
+            retry_oom=bool(OmegaConf.select(composed, "retry_oom")),
+        )
+
+    def _refuse_mixtures(self, settings: Settings) -> None:
+        """Refuse what Optuna, or the meaning of a mean, does not allow together."""
+        several = len(settings.objectives) > 1
+        if settings.pruner and several:
+            raise ConfigError(
+                f"hydra/sweeper/pruner={settings.pruner.name} with {len(settings.objectives)} "
+                "objectives: Optuna prunes by one; name one, or leave the pruner out."
+            )
+        if settings.pruner and self._seeds > 1:
+            raise ConfigError(
+                f"hydra/sweeper/pruner={settings.pruner.name} with hydra.sweeper.seeds_per_trial="
+                f"{self._seeds}: a seed that is stopped leaves no mean; leave one of them out."
+            )
+        if several and settings.sampler.name == "cmaes":
+            raise ConfigError(
+                "hydra/sweeper/sampler=cmaes finds one objective: choose tpe, nsgaii, gp, qmc or "
+                "random for several."
+            )
+        if self._seeds > 1 and "seed" in self._space:
+            raise ConfigError(
+                f"seed is searched and hydra.sweeper.seeds_per_trial={self._seeds} sets it: leave "
+                "one of them out."
+            )
+
+    def _check_values(self, space: Space) -> int:
+        """Check each cell of a small space, each value of a large one; return illegal cells.
+
+        Raises:
+            ConfigError: no cell is legal, or a value of a large space is not.
+        """
+        size = spaces.size(space)
+        if size is not None and size <= _CHECKED_CELLS:
+            cells = list(spaces.cells(space) or ())
+            problems = [p for cell in cells if (p := self._problem(cell))]
+            # Cells that exclude each other are no mistake as long as some can be run.
+            if len(problems) == len(cells):
+                jobs.refuse(problems, "no cell of the search is legal, none was started")
+            for text in problems:
+                say(f"left out: {text}")
+            return len(problems)
+        cells = list(_one_by_one(space))
+        problems = [p for cell in cells if (p := self._problem(cell))]
+        jobs.refuse(problems, "the search has illegal values, none was started")
+        return 0
+
+    def _problem(self, parameters: spaces.Parameters) -> str | None:
+        try:
+            self._jobs.check(self._overrides(parameters))
+        except ExperimentError as error:
+            return f"{' '.join(self._texts(parameters))}: {error}"
+        return None
+
+    def _texts(self, parameters: spaces.Parameters) -> list[str]:
+        return [f"{k}={spaces.text(self._space[k], v)}" for k, v in parameters.items()]
+
+    def _overrides(self, parameters: spaces.Parameters) -> list[str]:
+        return [*self._texts(parameters), *self._fixed]
+
+    def ask(self) -> list[Trial]:
+        """Return the next trials, at most `n_jobs`; none where the search is complete.
+
+        Raises:
+            ConfigError: the storage cannot be used any more.
+        """
+        found: list[Trial] = []
+        if self._illegal_in_a_row > _ILLEGAL_IN_A_ROW:
+            raise ConfigError(
+                f"{self._illegal_in_a_row} trials after each other were illegal, which is not "
+                "searching: see the messages above and narrow hydra.sweeper.params."
+            )
+        while len(found) < int(self._given["n_jobs"]):
+            asked = self._study.ask(wait=not found)
+            if asked is None:
+                break
+            found.append(self._prepare(asked))
+        return found
+
+    def _prepare(self, asked: Asked) -> Trial:
+        words = "goes on" if asked.taken_up else "is"
+        say(f"trial {asked.number} {words}: {' '.join(self._texts(asked.parameters))}")
+        trial = Trial(asked)
+        for nth in range(self._seeds):
+            overrides = self._overrides(asked.parameters)
+            if self._seeds > 1:
+                overrides = [text for text in overrides if not text.startswith("seed=")]
+                overrides.append(f"seed={self._seed + nth}")
+                overrides.append(f"hydra.sweep.subdir={asked.number}_seed{self._seed + nth}")
+            overrides.append(f"hydra.sweeper.trial={asked.number}")
+            try:
+                trial.ready.append(self._jobs.prepare(asked.number * self._seeds + nth, overrides))
+            except ConfigError as error:
+                trial.error = error
+        return trial
+
+    def run(self, launcher: Any, trials: Sequence[Trial]) -> Iterator[Result]:
+        """Launch the jobs of some trials, tell the study, and yield what came of each."""
+        came: dict[int, list[Result]] = {trial.asked.number: [] for trial in trials}
+        legal = [job for trial in trials if trial.error is None for job in trial.ready]
+        for results in jobs.launch(launcher, sorted(legal, key=lambda job: job.number)):
+            for job, returned in results:
+                came[job.number // self._seeds].append((*jobs.ended(returned), job.number))
+        for trial in trials:
+            if trial.error is not None:
+                say(f"trial {trial.asked.number} is illegal: {trial.error}")
+                came[trial.asked.number] = [("illegal", trial.error, trial.asked.number)]
+            self._tell(trial.asked.number, came[trial.asked.number])
+            yield from came[trial.asked.number]
+
+    def _tell(self, number: int, results: Sequence[Result]) -> None:
+        states = [state for state, _, _ in results]
+        self._illegal_in_a_row = self._illegal_in_a_row + 1 if "illegal" in states else 0
+        for bad in ("illegal", "oom", "failed"):
+            if bad in states:
+                self._study.fail(number, bad, str(results[states.index(bad)][1]))
+                return
+        if "unfinished" in states:  # it stays at work; the next start takes it up
+            return
+        if "pruned" in states:
+            self._study.prune(number)
+            return
+        columns = [_as_list(value) for _, value, _ in results]
+        if len({len(column) for column in columns}) != 1 or not columns[0]:
+            self._study.fail(number, "failed", "a run has no objective")
+            return
+        means = [
+            statistics.mean_interval([float(value) for value in values])
+            for values in zip(*columns, strict=True)
+        ]
+        facts: dict[str, Any] = {}
+        if self._seeds > 1:
+            facts = {"seeds": self._seeds, "interval": [[m.low, m.high] for m in means]}
+        self._study.tell(number, [mean.estimate for mean in means], facts)
+
+    def write_results(self) -> None:
+        """Write what was found to the sweep's folder, and say it.
+
+        Raises:
+            RecordError: the folder cannot be written.
+        """
+        found = self._study.results()
+        finished = [r for r in records.read_all(self._sweep_dir) if r.status == "finished"]
+        apart = [arms.apart(finished, name) for name in found["objectives"]]
+        if reason := next(filter(None, apart), None):
+            found = {k: v for k, v in found.items() if not k.startswith(("best_", "solutions"))}
+            say(f"no trial is the best one: {reason.text}")
+        text = yaml.safe_dump(found, sort_keys=False, allow_unicode=True)
+        plan.write_shared(self._sweep_dir, RESULTS, text)
+        counts = ", ".join(f"{n} {name}" for name, n in found["trials"].items()) or "none"
+        say(f"trials of {found['study_name']}: {counts}")
+        if "best_trial" in found:
+            texts = " ".join(self._texts(found["best_params"]))
+            say(f"best trial {found['best_trial']}: {found['best_value']:.6g} with {texts}")
+
+
+def _as_list(value: Any) -> list[float]:
+    if value is None:
+        return []
+    return [float(v) for v in value] if isinstance(value, list | tuple) else [float(value)]
+
+
+def _one_by_one(space: Space) -> Iterator[spaces.Parameters]:
+    """Yield parameters in which each value of each choice, and each end, occurs once."""
+    ends = {name: _ends(axis) for name, axis in space.items()}
+    first = {name: values[0] for name, values in ends.items()}
+    yield first
+    for name, values in ends.items():
+        for value in values[1:]:
+            yield {**first, name: value}
+
+
+def _ends(axis: Axis) -> list[spaces.Value]:
+    if isinstance(axis, spaces.Choice):
+        return list(axis.values)
+    return [axis.low, axis.high] if axis.low != axis.high else [axis.low]
+
+
+def _explain_pruning(settings: Settings) -> None:
+    [first, *_] = settings.objectives
+    if settings.pruner is not None and first != objectives.DEFAULT:
+        say(
+            f"pruning compares {objectives.DEFAULT} at each evaluation, because {first} is "
+            "measured at the end only"
+        )

@@ -1,0 +1,276 @@
+"""Between Hydra and `experiments.analysis.arms`: arms become jobs until each has its learning rate.
+
+The leading underscore keeps Hydra from importing this file in every application.
+"""
+
+import dataclasses
+import json
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.types import Override
+from hydra.types import HydraContext
+from omegaconf import DictConfig
+
+from experiments import config, records, reports
+from experiments.analysis import arms
+from experiments.analysis.arms import Arm, Cell, Design, Made, planning, table
+from experiments.config import RunConfig
+from experiments.errors import ConfigError, ExperimentError, TrainingError
+from experiments.records import Record, provenance
+from experiments.reports import comparing, tables
+from experiments.reports.comparing import Comparison
+from experiments.runtime.progress import say
+from experiments.sweeps import plan
+from experiments.sweeps.hydra import jobs
+from experiments.sweeps.hydra import tuning_refusals as refusals
+from experiments.sweeps.hydra.tuning_refusals import RATE as _RATE
+from experiments.sweeps.hydra.tuning_refusals import SEED as _SEED
+
+RESULTS = "tuning.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Planned:
+    """An arm of the sweep."""
+
+    number: int
+    overrides: tuple[str, ...]
+    """Without learning rate and seed."""
+    key: str
+    design: Design
+
+    def job(self, cell: Cell) -> list[str]:
+        """Return the overrides of one of its runs."""
+        folder = f"{self.number}_rate{cell.rate:g}_seed{cell.seed}"
+        own = [f"{_RATE}={cell.rate:g}", f"{_SEED}={cell.seed}", f"hydra.sweep.subdir={folder}"]
+        return [*self.overrides, *own]
+
+
+class Tuning:
+    """One start of a sweep that tunes every arm's learning rate."""
+
+    def __init__(
+        self, given: Mapping[str, Any], context: HydraContext, master: DictConfig, sweep_dir: Path
+    ) -> None:
+        self._given = given
+        self._sweep_dir = sweep_dir
+        self._jobs = jobs.Jobs(context, master, sweep_dir)
+        self._attempted: set[tuple[int, Cell, int]] = set()
+        self._run_ids: dict[str, None] = {}
+        self._number = 0
+        self._opened = False
+        self.total = 0
+        """Runs that are made or asked for; it grows while the arms are searched."""
+
+    def open(self, overrides: Sequence[Override]) -> None:
+        """Check all arms before the first run starts.
+
+        Raises:
+            ConfigError: a key has no meaning here, or an arm is illegal.
+        """
+        refusals.refuse(self._given, overrides)
+        self.seeds = tuple(int(seed) for seed in self._given["seeds"] or planning.SEEDS)
+        self._arms = self._checked(batch(overrides, self._given["arms"]))
+        found = records.read_all(self._sweep_dir)
+        refusals.refuse_rules(self._given["rules"], len(self._arms))
+        self._number = 1 + max((r.job or 0 for r in found), default=-1)
+        first = planning.REACH * 2 + 1
+        least = len(self._arms) * planning.least_runs(len(self.seeds))
+        say(
+            f"{len(self._arms)} arms, at least {least} runs: {first} rates with seed "
+            f"{self.seeds[0]} an arm, then {len(self.seeds)} seeds at the three rates around its "
+            "best"
+        )
+
+    def _checked(self, batch: Sequence[Sequence[str]]) -> list[Planned]:
+        found: dict[str, Planned] = {}
+        problems = []
+        for overrides in batch:
+            try:
+                _, run = self._jobs.check(overrides)
+                refusals.refuse_without_validation(run)
+                arm = self._planned(len(found), overrides, run)
+                found.setdefault(arm.key, arm)
+            except ExperimentError as error:
+                problems.append(f"arm {' '.join(overrides)}: {error}")
+        jobs.refuse(problems, f"{len(problems)} of {len(batch)} arms are illegal, none was started")
+        return list(found.values())
+
+    def _planned(self, number: int, overrides: Sequence[str], run: RunConfig) -> Planned:
+        ends = self._given["rates"]
+        if ends is not None:
+            low, high = planning.grid_step(float(ends[0])), planning.grid_step(float(ends[1]))
+        else:
+            assert run.trainer.learning_rate is not None, "config.load resolves this"
+            low, high = arms.first_grid(run.trainer.learning_rate)
+        design = Design(low, high, self.seeds, int(self._given["furthest"]))
+        own = tuple(text for text in overrides if not text.startswith(f"{_RATE}="))
+        return Planned(number, own, arms.arm_key(_plain(config.canonical(run))), design)
+
+    def ask(self) -> list[jobs.Job]:
+        """Return the runs that are needed next, of all arms; none where every arm is done.
+
+        The first time, a finished run of each arm is among them: it is reused unless data, code
+        or weights have changed since, and then all of them have to be made again.
+
+        Raises:
+            ExperimentError: a run is illegal at one of its rates or seeds.
+        """
+        made = {arm.key: arm for arm in arms.read(self._current())}
+        ready: list[jobs.Job] = []
+        for planned in self._arms:
+            arm = made.get(planned.key)
+            asked = arms.next_cells(arm, planned.design)
+            cells = list(asked.cells)
+            if not self._opened and (known := _newest(arm)) is not None:
+                cells.insert(0, Cell(known.rate, known.seed))
+            for cell in [
+                *cells,
+                *(self._rule_cells(made, planned) if asked.phase == "done" else ()),
+            ]:
+                self._add(ready, planned, cell)
+            if asked.phase == "done" and arm is not None:
+                self._add_repeat(ready, planned, arm)
+            self._say_phase(planned, asked)
+        self._opened = True
+        self._write_plan(made, ready)
+        return ready
+
+    def _add(self, ready: list[jobs.Job], planned: Planned, cell: Cell, repeat: int = 0) -> None:
+        """Prepare a run, unless this start has made it already."""
+        if (planned.number, cell, repeat) in self._attempted:
+            return
+        self._attempted.add((planned.number, cell, repeat))
+        again = ["rerun=true"] if repeat else []
+        ready.append(self._jobs.prepare(self._number, [*planned.job(cell), *again]))
+        self._number += 1
+
+    def _add_repeat(self, ready: list[jobs.Job], planned: Planned, arm: Arm) -> None:
+        """Ask for the next repeat of the arm's best run, which measures the noise floor."""
+        tuned = arms.tune(arm, self.seeds)
+        made = tuned.runs.get(self.seeds[0])
+        if made is None or not int(self._given["repeats"]):
+            return
+        own = [r for r in self._current() if r.run_id == made.record.run_id]
+        count = sum(r.status == "finished" for r in own)
+        if count <= int(self._given["repeats"]):
+            self._add(ready, planned, Cell(made.rate, made.seed), repeat=count)
+
+    def _rule_cells(self, made: Mapping[str, Arm], planned: Planned) -> Iterator[Cell]:
+        """Yield what a tuned arm needs at the rates that rules name for it."""
+        first = made.get(self._arms[0].key)
+        done = first is not None and arms.next_cells(first, self._arms[0].design).phase == "done"
+        for rule in self._given["rules"] or ():
+            if int(rule["arm"]) != planned.number:
+                continue
+            if rule["rate"] != refusals.TEN_TIMES:
+                rate: float | None = float(rule["rate"])
+            else:
+                rate = arms.ten_times_of(arms.tune(first, self.seeds)) if done and first else None
+            if rate is not None:
+                yield from arms.rule_cells(made[planned.key], planned.design, rate)
+
+    def _say_phase(self, planned: Planned, asked: planning.Next) -> None:
+        shown = [t for t in planned.overrides if not t.startswith(("sweeps=", "tracker="))]
+        words = " ".join(shown) or "defaults"
+        if asked.phase == "edge":
+            say(
+                f"arm {planned.number} ({words}): the best rate lies on the edge of the grid, "
+                f"{planned.design.furthest} steps out; hydra.sweeper.furthest widens it"
+            )
+        elif asked.cells:
+            rates = sorted({cell.rate for cell in asked.cells})
+            what = f"{len(asked.cells)} runs at {', '.join(f'{rate:g}' for rate in rates)}"
+            say(f"arm {planned.number} ({words}), {asked.phase}: {what}")
+
+    def _current(self) -> list[Record]:
+        """Return the records of the sweep's arms that were made as the newest of each was."""
+        groups: dict[str, list[Record]] = {planned.key: [] for planned in self._arms}
+        for record in records.read_all(self._sweep_dir):
+            if record.config and (group := groups.get(arms.arm_key(record.config))) is not None:
+                group.append(record)
+        kept = []
+        for group in groups.values():
+            over = [r for r in group if r.identity and r.status in ("finished", "failed")]
+            if over:
+                identity = max(over, key=lambda r: r.started_at).identity
+                kept += [r for r in over if not provenance.differences(r.identity, identity)]
+        return kept
+
+    def _write_plan(self, made: Mapping[str, Arm], ready: Sequence[jobs.Job]) -> None:
+        own = [made[planned.key] for planned in self._arms if planned.key in made]
+        for run_id in [one.record.run_id for arm in own for one in arm.made]:
+            self._run_ids[run_id] = None
+        for job in ready:
+            self._run_ids[job.run_id] = None
+        self.total = len(self._run_ids)
+        plan.write(self._sweep_dir, plan.Plan("tuned", self.total, list(self._run_ids)))
+        compared = Comparison(str(self._given["score"]), self._given["margin"])
+        plan.write_shared(self._sweep_dir, comparing.FILE_NAME, comparing.text(compared))
+
+    def run(
+        self, launcher: Any, ready: Sequence[jobs.Job]
+    ) -> Iterator[tuple[jobs.Ended, Any, int]]:
+        """Launch jobs and yield how each ended; a diverged run has been tried, it did not fail."""
+        for results in jobs.launch(launcher, ready):
+            for job, returned in results:
+                state, value = jobs.ended(returned)
+                diverged = isinstance(value, TrainingError) and value.step is not None
+                yield ("finished" if diverged else state), value, job.number
+
+    def tuned(self) -> list[arms.Tuned]:
+        """Return the arms of this sweep as they are now."""
+        made = {arm.key: arm for arm in arms.read(self._current())}
+        own = [made[planned.key] for planned in self._arms if planned.key in made]
+        return [arms.tune(arm, self.seeds) for arm in own]
+
+    def summary(self) -> str:
+        """Return the table of the tuned arms as text."""
+        margin = self._given["margin"]
+        score = str(self._given["score"])
+        floor = arms.repeats(self._current(), score)
+        header, rows, notes = table.lines(self.tuned(), score, margin, floor)
+        width = reports.line_width()
+        below = [textwrap.fill(note, width, subsequent_indent="  ") for note in notes]
+        grid = tables.aligned(tables.Grid(header, rows), width)
+        return "\n\n".join([grid, "\n".join(below)]) + "\n"
+
+    def write_results(self) -> None:
+        """Write what was chosen to the sweep's folder.
+
+        Raises:
+            RecordError: the folder cannot be written.
+        """
+        text = json.dumps([table.as_data(one) for one in self.tuned()], indent=1) + "\n"
+        plan.write_shared(self._sweep_dir, RESULTS, text)
+
+
+def _newest(arm: Arm | None) -> Made | None:
+    """Return the arm's newest finished run, if there is one."""
+    made = arm.made if arm is not None else ()
+    finished = [one for one in made if one.record.status == "finished"]
+    return max(finished, key=lambda one: one.record.started_at, default=None)
+
+
+def batch(overrides: Sequence[Override], listed: Sequence[Sequence[str]] | None) -> list[list[str]]:
+    """Return the overrides of each arm: those listed, each with every cell of the grid."""
+    [grid] = BasicSweeper.split_arguments(list(overrides), None)
+    if listed is None:
+        return [list(cell) for cell in grid]
+    for text in [str(text) for one in listed for text in one]:
+        if text.startswith((f"{_RATE}=", f"{_SEED}=")):
+            raise ConfigError(
+                f"hydra.sweeper.arms: {text}: rates and seeds are chosen by hydra/sweeper=tuned; "
+                "see hydra.sweeper.rates and hydra.sweeper.seeds."
+            )
+    return [[*cell, *map(str, one)] for one in listed for cell in grid]
+
+
+def _plain(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a config as a record holds it."""
+    plain: dict[str, Any] = json.loads(json.dumps(tree, default=str))
+    return plain

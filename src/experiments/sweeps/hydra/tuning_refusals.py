@@ -1,0 +1,103 @@
+"""What a tuned sweep refuses before its first run: keys, rules and overrides without a meaning.
+
+The leading underscore keeps Hydra from importing this file in every application.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hydra.core.override_parser.types import Override
+
+from experiments.config import RunConfig
+from experiments.errors import ConfigError
+from experiments.evaluation import metrics
+
+RATE, SEED = "trainer.learning_rate", "seed"
+TEN_TIMES = "ten_times"
+
+
+def refuse(given: Mapping[str, Any], overrides: Sequence[Override]) -> None:
+    """Refuse keys of the sweeper and overrides that have no meaning in a tuned sweep.
+
+    Raises:
+        ConfigError: naming the first one.
+    """
+    _refuse_keys(given)
+    _refuse_overrides(overrides, given)
+
+
+def _refuse_keys(given: Mapping[str, Any]) -> None:
+    seeds, rates = given["seeds"], given["rates"]
+    if seeds is not None and (not seeds or len(set(seeds)) < len(seeds)):
+        raise ConfigError(f"hydra.sweeper.seeds={list(seeds)}: give different seeds, 5 or more.")
+    if rates is not None and not (len(rates) == 2 and 0 < rates[0] < rates[1]):
+        raise ConfigError(
+            f"hydra.sweeper.rates={list(rates)}: give the two ends of the first grid, such as "
+            "[1e-3,3e-2], or leave it out for seven rates around each arm's own."
+        )
+    for key in ("furthest", "repeats"):
+        if int(given[key]) < 0:
+            raise ConfigError(f"hydra.sweeper.{key}={given[key]}: must be at least 0.")
+    if given["margin"] is not None and not given["margin"] > 0:
+        raise ConfigError(
+            f"hydra.sweeper.margin={given['margin']}: must be above 0, in the unit of "
+            f"{given['score']}; null = a twentieth of what the first arm gains over its base."
+        )
+    if metrics.direction(str(given["score"])) is None:
+        raise ConfigError(
+            f"hydra.sweeper.score={given['score']}: no metric declares its direction; name a "
+            "score of the test split such as loss/nll or calls/exact."
+        )
+
+
+def refuse_rules(rules: Sequence[Mapping[str, Any]] | None, arm_count: int) -> None:
+    """Refuse a rule that names no arm or no rate.
+
+    Raises:
+        ConfigError: naming the first one.
+    """
+    for rule in rules or ():
+        arm, rate = rule.get("arm"), rule.get("rate")
+        known = isinstance(arm, int) and 0 <= arm < arm_count and set(rule) == {"arm", "rate"}
+        number = isinstance(rate, int | float) and rate > 0
+        if not known or not (number or rate == TEN_TIMES):
+            raise ConfigError(
+                f"hydra.sweeper.rules: {dict(rule)}: give arm (0 to {arm_count - 1}, in the order "
+                f"of the arms) and rate, a number above 0 or {TEN_TIMES}, which is ten times the "
+                "best rate of arm 0."
+            )
+
+
+def _refuse_overrides(overrides: Sequence[Override], given: Mapping[str, Any]) -> None:
+    for override in overrides:
+        key, text = override.get_key_element(), override.input_line
+        if override.is_sweep_override() and not override.is_discrete_sweep():
+            raise ConfigError(
+                f"{text}: arms are listed, an interval has no list; name values, or search with "
+                "hydra/sweeper=optuna."
+            )
+        if key == SEED:
+            raise ConfigError(
+                f"{text}: hydra/sweeper=tuned gives every arm the same seeds; list them in "
+                "hydra.sweeper.seeds."
+            )
+        if key == RATE and (override.is_sweep_override() or given["rates"] is not None):
+            raise ConfigError(
+                f"{text}: hydra/sweeper=tuned chooses the rates; give one rate as the middle of "
+                "the first grid, or its ends in hydra.sweeper.rates, not both."
+            )
+
+
+def refuse_without_validation(run: RunConfig) -> None:
+    """Refuse an arm whose rate could not be chosen.
+
+    Raises:
+        ConfigError: it has no validation split.
+    """
+    data = run.data
+    rows = data.validation_rows if data.source == "toolworld" else data.validation_share
+    if not rows:
+        raise ConfigError(
+            "rates are chosen on the validation split, and there is none: set "
+            "data.validation_rows or data.validation_share above 0."
+        )

@@ -1,0 +1,141 @@
+"""Which job runs when: as many as there is room for, and none that another worker is making.
+
+Two command lines on one sweep share it this way: a run that another process has is left aside and
+looked at again when its lock is free. By then it has a record, which is reused, or its worker has
+died, and it goes on from its checkpoint here. Locks decide, never times.
+"""
+
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from filelock import FileLock, Timeout
+from hydra.core.utils import JobReturn, JobStatus
+
+from experiments.errors import OutOfBudget
+from experiments.runs import folders
+from experiments.runtime import budget
+from experiments.sweeps.launching import jobs as sweep_jobs
+from experiments.sweeps.launching.jobs import SweepJob
+
+log = logging.getLogger(__name__)
+SECONDS_BETWEEN_LOOKS = 0.1
+SECONDS_BETWEEN_LOCKS = 1.0
+
+
+class Handle(Protocol):
+    """A job that was started."""
+
+    def result(self) -> JobReturn | None:
+        """Return what came of it; None while it runs."""
+
+
+class Place(Protocol):
+    """Where jobs run."""
+
+    def room(self) -> int:
+        """Return how many jobs can be started now."""
+
+    def start(self, jobs: Sequence[SweepJob]) -> Sequence[Handle]:
+        """Start jobs; at most as many as there is room for."""
+
+    def stop(self) -> None:
+        """End the jobs that run, politely: their records then say `interrupted`."""
+
+
+def run_all(jobs: Sequence[SweepJob], place: Place) -> list[JobReturn]:
+    """Run all jobs, the first ones first, and return their results in the jobs' order.
+
+    None begins once the budget is spent; those that run stop by themselves.
+
+    Raises:
+        KeyboardInterrupt: the jobs that ran have been stopped.
+    """
+    turn = _Turn(list(jobs), place)
+    try:
+        while turn.waiting or turn.running:
+            if not turn.step():
+                time.sleep(SECONDS_BETWEEN_LOOKS)
+    except BaseException:
+        place.stop()
+        raise
+    return [turn.results[job.number] for job in jobs]
+
+
+class _Turn:
+    """The state of a sweep that is under way."""
+
+    def __init__(self, waiting: list[SweepJob], place: Place) -> None:
+        self.place = place
+        self.waiting = waiting
+        self.running: list[tuple[SweepJob, Handle]] = []
+        self.results: dict[int, JobReturn] = {}
+        self._locks: dict[int, Path] = {}
+        self._looked = 0.0
+
+    def step(self) -> bool:
+        """Start what can start and take in what has ended; say whether anything happened."""
+        if budget.is_spent():
+            self._leave_the_rest()
+        started = self._start()
+        ended = [(job, handle.result()) for job, handle in self.running]
+        self.running = [
+            pair for pair, (_, result) in zip(self.running, ended, strict=True) if result is None
+        ]
+        for job, result in ended:
+            if result is not None:
+                self._take(job, result)
+        return started or any(result is not None for _, result in ended)
+
+    def _leave_the_rest(self) -> None:
+        for job in self.waiting:
+            error = OutOfBudget(budget.sentence(f"job {job.number} ({job.label}) was not begun"))
+            self.results[job.number] = sweep_jobs.failed(job, error)
+        self.waiting = []
+
+    def _start(self) -> bool:
+        free = [job for job in self.waiting if job.number not in self._locks]
+        if not free and self.waiting:
+            free = self._freed()
+        chosen = free[: self.place.room()]
+        if not chosen:
+            return False
+        for job in chosen:
+            if job.number not in self._locks:
+                log.info("\t#%d : %s", job.number, job.label)
+        numbers = {job.number for job in chosen}
+        self.waiting = [job for job in self.waiting if job.number not in numbers]
+        self.running += zip(chosen, self.place.start(chosen), strict=True)
+        return True
+
+    def _freed(self) -> list[SweepJob]:
+        """Return the waiting jobs whose other worker has ended."""
+        now = time.monotonic()
+        if now - self._looked < SECONDS_BETWEEN_LOCKS:
+            return []
+        self._looked = now
+        return [job for job in self.waiting if not _is_held(self._locks[job.number])]
+
+    def _take(self, job: SweepJob, result: JobReturn) -> None:
+        error = result._return_value if result.status == JobStatus.FAILED else None
+        if isinstance(error, OutOfBudget):
+            budget.spend()
+        if not isinstance(error, folders.InUse) or error.lock is None:
+            self.results[job.number] = result
+            return
+        if job.number not in self._locks:
+            log.info(
+                "\t#%d is being made by another worker; it is looked at again later", job.number
+            )
+        self._locks[job.number] = error.lock
+        self.waiting.append(job)
+
+
+def _is_held(lock: Path) -> bool:
+    try:
+        with FileLock(lock, timeout=0):
+            return False
+    except Timeout:
+        return True

@@ -1,0 +1,185 @@
+"""Slurm through submitit: an array with one task a run, which goes on by itself after a time-out.
+
+A task whose result does not come is looked for with `squeue`, because `sacct`, which submitit asks,
+answers only on clusters that keep accounts.
+"""
+
+import shutil
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from hydra.core.utils import JobReturn
+
+from experiments.errors import ConfigError
+from experiments.sweeps.launching import jobs
+from experiments.sweeps.launching.jobs import Parcel, Program, SweepJob
+from experiments.sweeps.launching.settings import Submitit
+
+FOLDER = ".submitit"
+_SECONDS_BETWEEN_QUEUES = 5.0
+# A task's result may reach a shared file system some time after the task has left the queue.
+_SECONDS_FOR_THE_FILE = 10.0
+_SECONDS_TO_STOP = 30.0
+_ALIVE = {"PENDING", "RUNNING", "CONFIGURING", "COMPLETING", "REQUEUED", "SUSPENDED"}
+_OUR_OWN = ("cluster", "max_num_timeout", "additional_parameters")
+
+
+@dataclass(frozen=True)
+class Requeued:
+    """A parcel that submitit runs again, from its checkpoint, when its task's time is up."""
+
+    parcel: Parcel
+
+    def __call__(self) -> JobReturn:
+        """Run the job."""
+        return self.parcel()
+
+    def checkpoint(self) -> Any:
+        """Return what is queued again."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+
+class _Task:
+    """A task in the queue, on a node, or over."""
+
+    def __init__(self, job: SweepJob, task: Any, *, local: bool) -> None:
+        self._job = job
+        self.task = task
+        self._local = local
+        self._next_look = time.monotonic() + _SECONDS_BETWEEN_QUEUES
+        self._gone_at: float | None = None
+
+    @property
+    def over(self) -> bool:
+        return bool(self.task.paths.result_pickle.is_file())
+
+    def result(self) -> JobReturn | None:
+        if self.over:
+            return self._read()
+        now = time.monotonic()
+        if now < self._next_look:
+            return None
+        self._next_look = now + _SECONDS_BETWEEN_QUEUES
+        if not self.has_left():
+            self._gone_at = None
+        elif self._gone_at is None:
+            self._gone_at = now
+        elif now - self._gone_at >= _SECONDS_FOR_THE_FILE:
+            return jobs.died(self._job, f"ended (see {self.task.paths.stderr})")
+        return None
+
+    def _read(self) -> JobReturn:
+        from submitit.core.utils import FailedJobError, UncompletedJobError
+
+        try:
+            value = self.task.result()
+        except (FailedJobError, UncompletedJobError) as error:
+            last = str(error).strip().splitlines()[-1]
+            return jobs.died(self._job, f"ended with {last!r} (see {self.task.paths.stderr})")
+        assert isinstance(value, JobReturn)
+        return value
+
+    def has_left(self) -> bool:
+        """Whether the task is neither in the queue nor on a node."""
+        if self._local:  # it knows its process
+            return bool(self.task.done())
+        asked = [
+            "squeue",
+            "--noheader",
+            "--states=all",
+            "--format=%T",
+            f"--jobs={self.task.job_id}",
+        ]
+        found = subprocess.run(asked, capture_output=True, text=True, check=False)
+        if found.returncode != 0:
+            return "Invalid job id" in found.stderr
+        return not _ALIVE & set(found.stdout.split())
+
+
+class Slurm:
+    """The place of the submitit launcher."""
+
+    def __init__(self, program: Program, settings: Submitit) -> None:
+        self._program = program
+        self._settings = settings
+        self._tasks: list[_Task] = []
+        folder = (program.folder / FOLDER).absolute()
+        self._executor = _executor(folder, settings)
+
+    def room(self) -> int:
+        """Return a number no sweep reaches: the cluster has a queue of its own."""
+        return 1 << 30
+
+    def start(self, chosen: Sequence[SweepJob]) -> Sequence[_Task]:
+        """Submit the jobs as one array."""
+        threads = self._settings.cpus_per_task
+        parcels = [Requeued(jobs.pack(self._program, job, threads)) for job in chosen]
+        with self._executor.batch():
+            submitted = [self._executor.submit(parcel) for parcel in parcels]
+        local = self._settings.cluster == "local"
+        tasks = [_Task(j, task, local=local) for j, task in zip(chosen, submitted, strict=True)]
+        self._tasks += tasks
+        return tasks
+
+    def stop(self) -> None:
+        """Cancel the tasks; each is asked first, and writes its record."""
+        for task in self._tasks:
+            if not task.over:
+                task.task.cancel()
+        last = time.monotonic() + _SECONDS_TO_STOP
+        while any(not t.over and not t.has_left() for t in self._tasks) and (
+            time.monotonic() < last
+        ):
+            time.sleep(0.5)
+
+
+def check(settings: Submitit) -> None:
+    """Refuse what this machine cannot do.
+
+    Raises:
+        ConfigError: submitit is not installed, or there is no Slurm here.
+    """
+    try:
+        import submitit  # noqa: F401
+    except ModuleNotFoundError as error:
+        if error.name != "submitit":
+            raise
+        raise ConfigError(
+            "hydra/launcher=submitit needs the package submitit, which is not installed: run "
+            "pip install -e '.[slurm]'."
+        ) from None
+    if settings.cluster == "slurm" and shutil.which("sbatch") is None:
+        raise ConfigError(
+            "hydra/launcher=submitit: there is no `sbatch` on this machine; start the line on a "
+            "login node of the cluster, or use hydra/launcher=joblib."
+        )
+
+
+def _executor(folder: Path, settings: Submitit) -> Any:
+    import submitit
+
+    local = settings.cluster == "local"
+    executor = submitit.AutoExecutor(
+        folder / "%j",
+        cluster=settings.cluster,
+        **({} if local else {"slurm_max_num_timeout": settings.max_num_timeout}),
+    )
+    given = {f.name: getattr(settings, f.name) for f in fields(Submitit) if f.name not in _OUR_OWN}
+    shared = ("timeout_min", "cpus_per_task", "gpus_per_node", "mem_gb")
+    parameters = {
+        (key if key in shared else f"slurm_{key}"): value
+        for key, value in given.items()
+        if value not in (None, [])
+    }
+    if settings.additional_parameters:
+        parameters["slurm_additional_parameters"] = settings.additional_parameters
+    if local:
+        parameters = {k: v for k, v in parameters.items() if k in shared}
+    executor.update_parameters(name="lora-experiments", **parameters)
+    return executor

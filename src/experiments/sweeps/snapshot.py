@@ -1,0 +1,134 @@
+"""A sweep as it was when it started: its jobs' composed configs and the identity of the code.
+
+Hydra composes a job once to check it and again when it starts, so a YAML that is edited meanwhile
+would change the later jobs of a running sweep. Sweepers write here what they have checked, in
+`SWEEP_DIR/.frozen/`, and launchers run what stands here.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.conf import HydraConf
+from omegaconf import DictConfig, OmegaConf
+
+from experiments import records
+from experiments.errors import RecordError
+from experiments.records import provenance
+
+FOLDER = ".frozen"
+_CODE = "code.json"
+
+
+def write(sweep_dir: Path, overrides: Sequence[str], cfg: DictConfig) -> None:
+    """Keep a job's composed config, with its `hydra` node, under the job's overrides.
+
+    Raises:
+        RecordError: the sweep's folder cannot be written.
+    """
+    tree = OmegaConf.to_container(cfg, resolve=False, enum_to_str=True)
+    _write(_file(sweep_dir, overrides), {"overrides": sorted(overrides), "config": tree})
+
+
+def read(sweep_dir: Path, overrides: Sequence[str]) -> DictConfig | None:
+    """Return the config that was kept for these overrides, in any order; None if there is none.
+
+    Raises:
+        RecordError: the file is not whole.
+    """
+    stored = _read(_file(sweep_dir, overrides))
+    if stored is None:
+        return None
+    tree = stored["config"]
+    hydra = tree.pop("hydra", None)
+    cfg = OmegaConf.create(tree)
+    assert isinstance(cfg, DictConfig)
+    if hydra is not None:  # Hydra takes nothing but its own class
+        node = OmegaConf.structured(HydraConf)
+        OmegaConf.set_struct(node, False)  # it holds groups that the class does not name
+        cfg["hydra"] = OmegaConf.merge(node, hydra)
+        for key in set(node) - set(hydra):  # composing takes the defaults list out
+            del cfg["hydra"][key]
+    OmegaConf.set_struct(cfg, True)
+    return cfg
+
+
+def read_all(sweep_dir: Path) -> list[DictConfig]:
+    """Return every config that was kept, without its `hydra` node but with the job's number.
+
+    Raises:
+        RecordError: a file is not whole.
+    """
+    found = []
+    for file in sorted((sweep_dir / FOLDER).glob("*.json")):
+        stored = _read(file)
+        if file.name != _CODE and stored is not None:
+            found.append(OmegaConf.create(stored["config"]))
+    return found
+
+
+def write_code(sweep_dir: Path) -> None:
+    """Keep the identity of the code that this process has imported.
+
+    Raises:
+        RecordError: the sweep's folder cannot be written.
+    """
+    _write(sweep_dir / FOLDER / _CODE, _code(provenance.code_identity()))
+
+
+def changed_code(sweep_dir: Path) -> list[str]:
+    """Name what differs between the code on disk now and that of the sweep's start.
+
+    Empty where nothing differs or nothing was kept.
+    """
+    stored = _read(sweep_dir / FOLDER / _CODE)
+    on_disk = provenance.code_identity.__wrapped__()  # the cached one is that of the imports
+    if stored is None:
+        return []
+    now = _code(on_disk)
+    # A metric that was added since is used by none of the sweep's runs.
+    known = stored.get("scoring_code") or {}
+    now["scoring_code"] = {k: v for k, v in now["scoring_code"].items() if k in known}
+    return provenance.differences(stored, now)
+
+
+def _code(identity: dict[str, Any]) -> dict[str, Any]:
+    return {**identity, "libraries": provenance.libraries()}
+
+
+def _file(sweep_dir: Path, overrides: Sequence[str]) -> Path:
+    text = "\n".join(sorted(overrides))
+    return sweep_dir / FOLDER / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
+
+
+def _write(path: Path, tree: dict[str, Any]) -> None:
+    """Write under a lock: two workers on one sweep freeze the same jobs at the same time."""
+    from filelock import FileLock
+
+    content = (json.dumps(tree, indent=1, ensure_ascii=False) + "\n").encode()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.parent / ".lock"):
+            if not path.is_file() or path.read_bytes() != content:
+                records.write_whole(path, content)
+    except (OSError, RecordError) as error:
+        cause = error.__cause__ if isinstance(error, RecordError) else error
+        reason = getattr(cause, "strerror", None) or str(error)
+        raise RecordError(
+            f"the sweep's folder {path.parent.parent} cannot be written ({reason}): make room or "
+            "choose another with hydra.sweep.dir=DIR."
+        ) from error
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        tree: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise RecordError(
+            f"{path} is not whole ({error}): remove it and start the same line again."
+        ) from error
+    return tree

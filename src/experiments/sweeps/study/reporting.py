@@ -1,0 +1,90 @@
+"""A running trial's side of its study: report the loss at each evaluation, hear whether to stop.
+
+A job may run in another process or on another machine than the sweep, so a trial is found by
+study, storage and number, not by an object.
+"""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from experiments.sweeps.study import specs, storage
+
+# Rows compared by the signed rank test: each one is a row in the database per evaluation.
+WILCOXON_ROWS = 64
+
+
+@dataclass
+class Trial:
+    """Which trial a job is, and what may stop it."""
+
+    sweep_dir: Path
+    number: int
+    name: str
+    """The study's name."""
+    storage: str | None = None
+    pruner: specs.Pruner | None = None
+    _open: Any = field(default=None, init=False, repr=False)
+
+    @property
+    def pruner_name(self) -> str | None:
+        """The name of the pruner that may stop this trial, if there is one."""
+        return None if self.pruner is None else self.pruner.name
+
+    def report(self, step: int, value: float, rows: Sequence[float]) -> bool:
+        """Store the validation loss of a step and return whether the run is to be stopped.
+
+        Args:
+            step: optimiser steps done.
+            value: validation loss, nats per trained token; smaller is better.
+            rows: the same for each validation row, shape (n,).
+
+        Raises:
+            ConfigError: the storage cannot be reached.
+        """
+        if self.pruner is None:
+            return False
+        url = storage.url(self.storage, self.sweep_dir)
+        with storage.reachable(url), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that other trials lack a step is no news
+            return self._report(url, self.pruner, (step, value, rows))
+
+    def close(self) -> None:
+        """Give the storage's connections back; it is opened again when needed."""
+        if self._open is not None:
+            storage.disconnect(self._open[1])
+            self._open = None
+
+    def _report(
+        self, url: str, spec: specs.Pruner, seen: tuple[int, float, Sequence[float]]
+    ) -> bool:
+        import optuna
+
+        from experiments.sweeps.study import sampling
+
+        step, value, rows = seen
+        if self._open is None:
+            kept = storage.connect(url)
+            study = optuna.load_study(
+                study_name=self.name,
+                storage=kept,
+                sampler=optuna.samplers.RandomSampler(),
+                pruner=sampling.pruner(spec, step),
+            )
+            [trial] = [t for t in study.get_trials(deepcopy=False) if t.number == self.number]
+            self._open = (study, kept, trial._trial_id)
+        study, kept, trial_id = self._open
+        # Pruners look for values that are worse in the study's direction; a loss is always better
+        # when lower.
+        sign = -1.0 if study.direction == optuna.study.StudyDirection.MAXIMIZE else 1.0
+        if not isinstance(spec, specs.Wilcoxon):
+            kept.set_trial_intermediate_value(trial_id, step, sign * value)
+            return bool(study.pruner.prune(study, kept.get_trial(trial_id)))
+        now = {step * WILCOXON_ROWS + i: sign * x for i, x in enumerate(rows[:WILCOXON_ROWS])}
+        for at, loss in now.items():
+            kept.set_trial_intermediate_value(trial_id, at, loss)
+        trial = kept.get_trial(trial_id)
+        trial.intermediate_values = now  # the rows of this evaluation against the best run's
+        return bool(study.pruner.prune(study, trial))

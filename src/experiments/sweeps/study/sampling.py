@@ -1,0 +1,205 @@
+"""Typed samplers and pruners in, Optuna's own out; no parameter set is drawn twice.
+
+Imported only where a study is open, because it imports Optuna.
+"""
+
+import dataclasses
+import importlib.util
+import random
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial, TrialState
+
+from experiments.errors import ConfigError
+from experiments.sweeps.study import space as spaces
+from experiments.sweeps.study import specs
+from experiments.sweeps.study.space import Choice, Integers, Reals, Space
+
+# Draws before an untried cell is taken at random: a converged sampler repeats itself for ever.
+_ATTEMPTS = 20
+_SAMPLERS: dict[type[specs.Sampler], Callable[..., BaseSampler]] = {
+    specs.Tpe: optuna.samplers.TPESampler,
+    specs.Random: optuna.samplers.RandomSampler,
+    specs.Cmaes: optuna.samplers.CmaEsSampler,
+    specs.Gp: optuna.samplers.GPSampler,
+    specs.Qmc: optuna.samplers.QMCSampler,
+    specs.Nsgaii: optuna.samplers.NSGAIISampler,
+}
+# That a choice is drawn by another rule than a number is said in the documentation.
+_QUIET: dict[type[specs.Sampler], dict[str, bool]] = {
+    specs.Cmaes: {"warn_independent_sampling": False},
+    specs.Gp: {"warn_independent_sampling": False},
+    specs.Qmc: {"warn_independent_sampling": False, "warn_asynchronous_seeding": False},
+}
+_PRUNERS: dict[type[specs.Pruner], Callable[..., optuna.pruners.BasePruner]] = {
+    specs.Median: optuna.pruners.MedianPruner,
+    specs.Percentile: optuna.pruners.PercentilePruner,
+    specs.Asha: optuna.pruners.SuccessiveHalvingPruner,
+    specs.Hyperband: optuna.pruners.HyperbandPruner,
+    specs.Wilcoxon: optuna.pruners.WilcoxonPruner,
+}
+
+
+def distributions(space: Space) -> dict[str, BaseDistribution]:
+    """Return the space in Optuna's words."""
+    return {name: _distribution(axis) for name, axis in space.items()}
+
+
+def _distribution(axis: spaces.Axis) -> BaseDistribution:
+    match axis:
+        case Choice():
+            return CategoricalDistribution(axis.values)
+        case Integers():
+            return IntDistribution(axis.low, axis.high, log=axis.log, step=axis.step)
+        case Reals():
+            return FloatDistribution(axis.low, axis.high, log=axis.log)
+
+
+def sampler(
+    spec: specs.Sampler, space: Space, seed: int, trials: Callable[[], Sequence[FrozenTrial]]
+) -> BaseSampler:
+    """Return the sampler of a study; `trials` gives all of its trials.
+
+    Raises:
+        ConfigError: the sampler needs a package that is not installed, or cannot use this space.
+    """
+    if spec.needs is not None and importlib.util.find_spec(spec.needs) is None:
+        raise ConfigError(
+            f"hydra/sweeper/sampler={spec.name} needs the package {spec.needs}: "
+            f"pip install -e '.[{spec.needs}]', or choose another sampler."
+        )
+    if isinstance(spec, specs.Grid) and spaces.size(space) is None:
+        endless = [name for name, axis in space.items() if spaces.values(axis) is None]
+        raise ConfigError(
+            f"hydra/sweeper/sampler=grid with {endless[0]}=interval(...): an interval has no "
+            "cells; use choice(...) or range(...), or another sampler."
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return Unrepeated(_inner(spec, seed), space, seed, trials)
+
+
+def _inner(spec: specs.Sampler, seed: int) -> BaseSampler | None:
+    if isinstance(spec, specs.Grid):
+        return None  # the next cell that nobody has taken
+    given = {k: v for k, v in dataclasses.asdict(spec).items() if k not in ("name", "seed")}
+    made: BaseSampler = _SAMPLERS[type(spec)](seed=seed, **given, **_QUIET.get(type(spec), {}))
+    return made
+
+
+class Unrepeated(BaseSampler):
+    """A sampler that draws all parameters of a trial at once, and again where they were taken.
+
+    Optuna stores each parameter as it is drawn, so a repetition can only be seen before.
+    """
+
+    def __init__(
+        self,
+        inner: BaseSampler | None,
+        space: Space,
+        seed: int,
+        trials: Callable[[], Sequence[FrozenTrial]],
+    ) -> None:
+        self._inner = inner
+        self._space = space
+        self._distributions = distributions(space)
+        self._seed = seed
+        self._trials = trials
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """Return the whole space: nothing is drawn one by one."""
+        return self._distributions
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Return parameters that no other trial has."""
+        taken = {spaces.key(t.params) for t in self._trials() if t.number != trial.number}
+        if self._inner is not None:
+            relative = self._inner.infer_relative_search_space(study, trial)
+            for _ in range(_ATTEMPTS):
+                drawn = self._draw(study, trial, relative)
+                if spaces.key(drawn) not in taken:
+                    return drawn
+        return self._untried(taken, trial.number)
+
+    def _draw(
+        self, study: optuna.Study, trial: FrozenTrial, relative: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        assert self._inner is not None
+        drawn = self._inner.sample_relative(study, trial, relative)
+        for name, distribution in self._distributions.items():
+            if name not in drawn:
+                drawn[name] = self._inner.sample_independent(study, trial, name, distribution)
+        return {name: drawn[name] for name in self._distributions}
+
+    def _untried(self, taken: set[str], number: int) -> dict[str, Any]:
+        """Return a cell that nobody has: the first of a grid, else any; else a random point."""
+        chance = random.Random(f"untried {self._seed} {number}")
+        cells = spaces.cells(self._space)
+        if cells is not None:
+            free = [cell for cell in cells if spaces.key(cell) not in taken]
+            if free:
+                return dict(free[0] if self._inner is None else chance.choice(free))
+        return {name: _at_random(axis, chance) for name, axis in self._space.items()}
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        """Never asked: `sample_relative` answers for every parameter."""
+        raise NotImplementedError(param_name)
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        """Pass it on."""
+        if self._inner is not None:
+            self._inner.before_trial(study, trial)
+
+    def after_trial(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        state: TrialState,
+        values: Sequence[float] | None,
+    ) -> None:
+        """Pass it on."""
+        if self._inner is not None:
+            self._inner.after_trial(study, trial, state, values)
+
+
+def _at_random(axis: spaces.Axis, chance: random.Random) -> spaces.Value:
+    found = spaces.values(axis)
+    if found is not None:
+        return chance.choice(found)
+    assert isinstance(axis, Reals)
+    if axis.log:
+        return float(min(axis.high, axis.low * (axis.high / axis.low) ** chance.random()))
+    return chance.uniform(axis.low, axis.high)
+
+
+def pruner(spec: specs.Pruner, first_step: int) -> optuna.pruners.BasePruner:
+    """Return Optuna's pruner; `first_step` is the step of a run's first evaluation."""
+    given = {k: v for k, v in dataclasses.asdict(spec).items() if k != "name"}
+    if isinstance(spec, specs.Asha):
+        given["min_resource"] = spec.min_resource or first_step
+    elif isinstance(spec, specs.Hyperband):
+        given["max_resource"] = spec.max_resource or "auto"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        made: optuna.pruners.BasePruner = _PRUNERS[type(spec)](**given)
+    return made

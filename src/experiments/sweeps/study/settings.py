@@ -1,0 +1,76 @@
+"""What a study is, and what keeps it apart from another search under its name."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from experiments.analysis.statistics import Direction
+from experiments.errors import ConfigError
+from experiments.sweeps.study import space as spaces
+from experiments.sweeps.study import specs
+from experiments.sweeps.study.space import Parameters, Space
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a study is, and how far it is to go."""
+
+    sweep_dir: Path
+    name: str
+    space: Space
+    objectives: Mapping[str, Direction]
+    """Score -> `minimize` or `maximize`."""
+    n_trials: int
+    storage: str | None = None
+    sampler: specs.Sampler = field(default_factory=specs.Tpe)
+    pruner: specs.Pruner | None = None
+    seed: int = 0
+    fixed: Mapping[str, str] = field(default_factory=dict)
+    """Config keys that are the same in all trials; a study is never continued with others."""
+    retry_oom: bool = False
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A trial that is to be run now."""
+
+    number: int
+    parameters: Parameters
+    taken_up: bool = False
+    """A worker that died had begun it."""
+
+
+def refuse_another_search(given: Settings, study: Any, where: str) -> None:
+    """Keep to one search space, one set of objectives and one set of fixed keys a study.
+
+    Raises:
+        ConfigError: the study is of another search; the keys that differ are named.
+    """
+    own = {
+        "space": spaces.describe(given.space),
+        "objectives": dict(given.objectives),
+        "fixed": dict(sorted(given.fixed.items())),
+    }
+    stored = study.user_attrs.get("search")
+    if stored is None and not study.get_trials(deepcopy=False):
+        study.set_user_attr("search", own)
+        return
+    if stored != own:
+        what = _differences(stored, own) if stored else "it was not made by this program"
+        raise ConfigError(
+            f"the study '{given.name}' in {where} is of another search ({what}): name another "
+            "with hydra.sweeper.study_name=NAME, or another folder with hydra.sweep.dir=DIR."
+        )
+
+
+def _differences(stored: Mapping[str, Any], own: Mapping[str, Any]) -> str:
+    """Name up to three keys that two searches do not share, with both values."""
+    found = []
+    for part in own:
+        one, other = dict(stored.get(part) or {}), own[part]
+        for key in sorted({*one, *other}):
+            if one.get(key) != other.get(key):
+                found.append(f"{key}: {one.get(key, 'not there')} then, {other.get(key)} now")
+    more = f", and {len(found) - 3} more" if len(found) > 3 else ""
+    return "; ".join(found[:3]) + more

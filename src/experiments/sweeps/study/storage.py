@@ -1,0 +1,116 @@
+"""Where a study is kept: a SQLite file in the sweep's folder, a journal file, or a database's URL.
+
+Imported without Optuna; opening imports it.
+"""
+
+import contextlib
+import re
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from experiments.errors import ConfigError
+from experiments.runtime import disk
+
+FILE_NAME = "study.db"
+# Seconds: a worker that shares nothing but the database is taken for dead after the second.
+HEARTBEAT_SECONDS = 30
+GRACE_SECONDS = 120
+# Seconds that a writer waits for another one at a SQLite file.
+_SQLITE_TIMEOUT = 60
+_DRIVERS = {"psycopg": "pip install -e '.[postgres]'", "psycopg2": "use postgresql+psycopg://"}
+
+
+def url(storage: str | None, sweep_dir: Path) -> str:
+    """Return the storage's URL; null is a SQLite file in the sweep's folder."""
+    return storage or f"sqlite:///{sweep_dir.resolve() / FILE_NAME}"
+
+
+def shown(url: str) -> str:
+    """Return a URL without its password.
+
+    >>> shown("postgresql+psycopg://me:secret@host/studies")
+    'postgresql+psycopg://me:***@host/studies'
+    """
+    return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", url)
+
+
+def is_file(url: str) -> bool:
+    """Whether only those who see the sweep's folder can be at work on it."""
+    return url.startswith(("sqlite:", "journal:"))
+
+
+def connect(url: str) -> Any:
+    """Return Optuna's storage.
+
+    Raises:
+        ConfigError: it cannot be reached, its driver is missing, or it is no storage.
+    """
+    import optuna
+    from optuna.storages.journal import JournalFileBackend
+
+    with reachable(url), warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        if url.startswith("journal:"):
+            path = url.removeprefix("journal:").removeprefix("//")
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            return optuna.storages.JournalStorage(JournalFileBackend(path))
+        if url.startswith("sqlite:"):
+            arguments = {"connect_args": {"timeout": _SQLITE_TIMEOUT}}
+            return optuna.storages.RDBStorage(url, engine_kwargs=arguments)
+        return optuna.storages.RDBStorage(
+            url,
+            engine_kwargs={"pool_pre_ping": True},
+            heartbeat_interval=HEARTBEAT_SECONDS,
+            grace_period=GRACE_SECONDS,
+        )
+
+
+def disconnect(kept: Any) -> None:
+    """Give a database's connections back; a journal file has none."""
+    if hasattr(kept, "engine"):
+        kept.remove_session()
+        kept.engine.dispose()
+
+
+@contextlib.contextmanager
+def reachable(url: str) -> Iterator[None]:
+    """Turn what a database says into one sentence.
+
+    Raises:
+        ConfigError: it cannot be reached, its driver is missing, or it is no storage.
+    """
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except ImportError as error:
+        driver = (_missing(error) or "its driver").partition(".")[0]
+        raise ConfigError(
+            f"hydra.sweeper.storage={shown(url)} needs the package {driver}: "
+            f"{_DRIVERS.get(driver, f'pip install {driver}')}."
+        ) from error
+    except (SQLAlchemyError, StorageInternalError, OSError, RuntimeError) as error:
+        if disk.is_full(error):
+            raise disk.explained(error, Path(url.removeprefix("sqlite:///"))) from error
+        raise ConfigError(
+            f"hydra.sweeper.storage={shown(url)} cannot be used ({_reason(error)}): start or name "
+            "the database, or leave it out for a file in the sweep's folder."
+        ) from error
+
+
+def _missing(error: BaseException | None) -> str | None:
+    """Return the package that could not be imported; Optuna hides it in the cause."""
+    while error is not None and getattr(error, "name", None) is None:
+        error = error.__cause__
+    return getattr(error, "name", None)
+
+
+def _reason(error: BaseException) -> str:
+    """Return the first line of what the driver said, without Optuna's wrapping."""
+    while isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    text = str(getattr(error, "orig", None) or error)
+    return shown(text.strip().splitlines()[0].rstrip(".")) if text.strip() else type(error).__name__

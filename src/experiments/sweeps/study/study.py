@@ -1,0 +1,305 @@
+"""A search on disk: ask for parameters, tell what came of them, resume where it was left.
+
+A study outlives the processes that work on it. A trial's number is its job's number; a trial whose
+worker died is taken up again under its number, so that its run goes on from its checkpoint; a
+failed one is tried again by the next start. `n_trials` is a total. Knows nothing of Hydra.
+
+`settings` (what a study is), `specs` (samplers and pruners as values), `space` (what may vary),
+`storage` (where it is kept), `sampling` (Optuna's side of these), `workers` (who is at work),
+`reporting` (a running trial's side), `results` (what was found).
+"""
+
+import contextlib
+import math
+import threading
+import time
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from experiments.errors import ConfigError
+from experiments.runtime import budget
+from experiments.runtime.progress import say
+from experiments.sweeps.study import results, storage
+from experiments.sweeps.study import space as spaces
+from experiments.sweeps.study.settings import Asked, Settings, refuse_another_search
+from experiments.sweeps.study.space import Parameters
+from experiments.sweeps.study.workers import Worker
+
+__all__ = ["Asked", "Settings", "Study"]
+
+_MUTEX = ".study.lock"
+# Parameters that exclude each other, and those that another worker drew at the same time.
+_NEVER_RUN = ("illegal", "repeated")
+_SECONDS_BETWEEN_LOOKS = 2.0
+
+
+class Study:
+    """One worker's view of a study; a context manager, because it holds a lock."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.url = storage.url(settings.storage, settings.sweep_dir)
+        self._local = storage.is_file(self.url)
+        self._worker = Worker(settings.sweep_dir, self._local)
+        self._failed_here = 0
+        self._in_flight: dict[int, int] = {}
+        self._stop = threading.Event()
+        self._beating: threading.Thread | None = None
+        self._storage: Any = None
+
+    def __enter__(self) -> "Study":
+        """Open or make the study, and settle what an earlier start left.
+
+        Raises:
+            ConfigError: the storage cannot be used, or holds another search under this name.
+        """
+        from filelock import FileLock
+
+        self._worker.begin()
+        self._mutex = FileLock(self.settings.sweep_dir / _MUTEX)
+        try:
+            with self._mutex:
+                self._open()
+                self._enqueue_failed()
+        except BaseException:
+            self._leave()
+            raise
+        if not self._local:
+            self._beating = threading.Thread(target=self._beat, daemon=True)
+            self._beating.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let go; trials in flight are taken up by the next start."""
+        self._leave()
+
+    def _leave(self) -> None:
+        self._stop.set()
+        if self._beating is not None:
+            self._beating.join()
+        if self._storage is not None:
+            storage.disconnect(self._storage)
+        self._worker.end()
+
+    def _open(self) -> None:
+        import optuna
+
+        from experiments.sweeps.study import sampling
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        given = self.settings
+        self._storage = storage.connect(self.url)
+        with storage.reachable(self.url):
+            self._study = optuna.create_study(
+                study_name=given.name,
+                storage=self._storage,
+                directions=list(given.objectives.values()) if self._is_new() else None,
+                load_if_exists=True,
+            )
+            refuse_another_search(given, self._study, storage.shown(self.url))
+            seed = given.seed if given.sampler.seed is None else given.sampler.seed
+            # Seeded anew by what is there: a resumed study would draw its first trials again.
+            self._study.sampler = sampling.sampler(
+                given.sampler, given.space, seed + len(self._trials()), self._trials
+            )
+            self._distributions = sampling.distributions(given.space)
+
+    def _is_new(self) -> bool:
+        import optuna
+
+        return self.settings.name not in optuna.get_all_study_names(self._storage)
+
+    def _trials(self) -> Sequence[Any]:
+        found: Sequence[Any] = self._storage.get_all_trials(self._study._study_id, deepcopy=False)
+        return found
+
+    def _enqueue_failed(self, failed: Sequence[Any] | None = None) -> None:
+        """Try failed parameters again: once a start, and those out of memory only if asked."""
+        from optuna.trial import TrialState
+
+        trials = self._trials()
+        others = {spaces.key(t.params) for t in trials if t.state != TrialState.FAIL}
+        others |= {
+            spaces.key(t.system_attrs.get("fixed_params"))
+            for t in trials
+            if t.state == TrialState.WAITING
+        }
+        for trial in trials if failed is None else failed:
+            key = spaces.key(trial.params)
+            if trial.state != TrialState.FAIL or key in others or not self._is_whole(trial):
+                continue
+            status = trial.user_attrs.get("status")
+            if status in _NEVER_RUN or (status == "oom" and not self.settings.retry_oom):
+                continue
+            others.add(key)
+            self._study.enqueue_trial(trial.params, user_attrs={"retry_of": trial.number})
+
+    def _is_whole(self, trial: Any) -> bool:
+        """Whether a trial has all its parameters, and they belong to this space."""
+        return bool(trial.distributions == self._distributions)
+
+    def ask(self, wait: bool = True) -> Asked | None:
+        """Return the next trial to run; None where the study is complete.
+
+        Args:
+            wait: wait for trials of other workers, and take them up if their worker dies.
+
+        Raises:
+            ConfigError: the storage cannot be used any more.
+        """
+        told = False
+        while True:
+            with self._mutex, storage.reachable(self.url), _quiet():
+                asked = self._take_up() or self._ask_new()
+                others = self._running_elsewhere()
+            if asked is not None or not others or not wait or self._in_flight:
+                return asked
+            if budget.is_spent():
+                return None
+            if not told:
+                say(f"waiting for {len(others)} trials of other workers")
+                told = True
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+
+    def _take_up(self) -> Asked | None:
+        """Return a trial whose worker died; tell those FAIL that died before they were whole."""
+        import optuna
+
+        if not self._local:
+            self._give_up_dead_elsewhere()
+        for trial in self._running_elsewhere(alive=False):
+            if self._is_whole(trial):
+                self._claim(trial)
+                return Asked(trial.number, self._ordered(trial.params), taken_up=True)
+            self._study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+        return None
+
+    def _give_up_dead_elsewhere(self) -> None:
+        """Fail trials of workers that share no folder with us and beat no more; ask them anew."""
+        import optuna
+        from optuna.trial import TrialState
+
+        running = {t.number for t in self._trials() if t.state == TrialState.RUNNING}
+        optuna.storages.fail_stale_trials(self._study)
+        failed = [t for t in self._trials() if t.state == TrialState.FAIL and t.number in running]
+        if failed:
+            self._enqueue_failed(failed)
+
+    def _ask_new(self) -> Asked | None:
+        from optuna.trial import TrialState
+
+        trials = self._trials()
+        states = Counter(trial.state for trial in trials)
+        counted = states[TrialState.COMPLETE] + states[TrialState.PRUNED]
+        counted += states[TrialState.RUNNING] + self._failed_here
+        taken = {spaces.key(t.params) for t in trials}
+        exhausted = len(taken) >= (spaces.size(self.settings.space) or math.inf)
+        if counted >= self.settings.n_trials or (exhausted and not states[TrialState.WAITING]):
+            return None
+        trial = self._study.ask(fixed_distributions=self._distributions)
+        found = Asked(trial.number, self._ordered(trial.params))
+        self._claim(trial)
+        if self._repeats(found):  # two workers without a common folder drew it at the same time
+            self.fail(found.number, "repeated", "another worker drew the same parameters")
+            return self._ask_new()
+        return found
+
+    def _repeats(self, asked: Asked) -> bool:
+        from optuna.trial import TrialState
+
+        return not self._local and any(
+            other.number != asked.number
+            and other.state != TrialState.FAIL
+            and spaces.key(other.params) == spaces.key(asked.parameters)
+            for other in self._trials()
+        )
+
+    def _claim(self, trial: Any) -> None:
+        self._storage.set_trial_user_attr(trial._trial_id, "worker", self._worker.token)
+        self._in_flight[trial.number] = trial._trial_id
+        if not self._local:
+            self._storage.record_heartbeat(trial._trial_id)
+
+    def _ordered(self, parameters: Mapping[str, Any]) -> Parameters:
+        return {name: parameters[name] for name in self.settings.space}
+
+    def _running_elsewhere(self, alive: bool = True) -> list[Any]:
+        from optuna.trial import TrialState
+
+        return [
+            trial
+            for trial in self._trials()
+            if trial.state == TrialState.RUNNING
+            and trial.number not in self._in_flight
+            and self._worker.lives(trial) == alive
+        ]
+
+    def _beat(self) -> None:
+        while not self._stop.wait(storage.HEARTBEAT_SECONDS):
+            for trial_id in list(self._in_flight.values()):
+                # A beat that is lost is made up for by the next: the grace is four of them.
+                with contextlib.suppress(ConfigError), storage.reachable(self.url):
+                    self._storage.record_heartbeat(trial_id)
+        self._storage.remove_session()  # sessions belong to threads
+
+    def tell(
+        self, number: int, values: Sequence[float], facts: Mapping[str, Any] | None = None
+    ) -> None:
+        """Store the objectives of a finished trial; `facts` are kept beside them."""
+        if len(values) != len(self.settings.objectives) or not all(map(math.isfinite, values)):
+            wanted = ", ".join(self.settings.objectives)
+            self.fail(number, "failed", f"its values {list(values)} are no finite {wanted}")
+            return
+        self._settle(number, facts or {}, values=list(values))
+
+    def prune(self, number: int) -> None:
+        """Store that a trial was stopped early; its last reported loss is its value."""
+        from optuna.trial import TrialState
+
+        self._settle(number, {"status": "pruned"}, state=TrialState.PRUNED)
+
+    def fail(self, number: int, status: str, message: str) -> None:
+        """Store that a trial failed and why.
+
+        Args:
+            number: the trial.
+            status: `failed` (the next start tries its parameters again), `oom` (only if asked) or
+                `illegal` (never; it does not count).
+            message: what went wrong.
+        """
+        from optuna.trial import TrialState
+
+        self._failed_here += status not in _NEVER_RUN
+        self._settle(number, {"status": status, "error": message}, state=TrialState.FAIL)
+
+    def _settle(self, number: int, facts: Mapping[str, Any], **outcome: Any) -> None:
+        trial_id = self._in_flight.pop(number)
+        with self._mutex, storage.reachable(self.url), _quiet():
+            if self._storage.get_trial(trial_id).state.is_finished():
+                say(f"trial {number} was given up by another worker; its record stays")
+                return
+            for key, value in facts.items():
+                self._storage.set_trial_user_attr(trial_id, key, value)
+            self._study.tell(number, **outcome)
+
+    def counts(self) -> dict[str, int]:
+        """Return how many trials are `finished`, `pruned`, `failed` and `running`."""
+        return results.counts([t for t in self._trials() if self._is_whole(t)])
+
+    def results(self) -> dict[str, Any]:
+        """Return what is known at the end: the best trial, or the front of several objectives."""
+        given = self.settings
+        kept = storage.shown(self.url) if given.storage else storage.FILE_NAME
+        found: dict[str, Any] = {"name": "optuna", "study_name": given.name, "storage": kept}
+        found |= {"objectives": dict(given.objectives), "trials": self.counts()}
+        return found | results.best(self._study, list(given.space))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence what Optuna says of asking and of heart-beats outside its own loop."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

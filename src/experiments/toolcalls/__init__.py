@@ -1,0 +1,1 @@
+"""Tool calls as text and as data: parsing, schemas, and the public graders."""

@@ -1,0 +1,171 @@
+"""Calls against gold calls -> a verdict with the error type of the first check that fails.
+
+Rules: ShishirPatil/gorilla@6ea5797, `bfcl_eval/eval_checker/ast_eval/ast_checker.py` (Apache-2.0),
+re-implemented. Where upstream stops with a Python error (a broken function description, gold of
+another form, a value that its comparison cannot take), the verdict here is "not valid" with an
+error type of our own that begins with `not_scorable:`.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from experiments.toolcalls.bfcl.decoding import Call
+from experiments.toolcalls.bfcl.values import check_value
+from experiments.toolcalls.bfcl.verdicts import VALID, NotScorable, Verdict, invalid
+
+# Any other type in a description makes it unreadable; tuples come back from JSON as lists.
+TYPES: dict[str, type] = {
+    "string": str,
+    "integer": int,
+    "float": float,
+    "boolean": bool,
+    "array": list,
+    "tuple": list,
+    "dict": dict,
+    "any": str,
+}
+
+
+def check_calls(
+    category: str,
+    functions: object,
+    ground_truth: object,
+    calls: Sequence[Call],
+    *,
+    underscore_to_dot: bool,
+) -> Verdict:
+    """Check decoded calls by the rules of the category, which its name spells.
+
+    Raises:
+        NotScorable: a description or gold is of no use; its text is the error type.
+    """
+    problem = gold_problem(ground_truth)
+    if problem or not isinstance(ground_truth, list):
+        raise NotScorable("not_scorable:gold")
+    if "parallel" in category:
+        return _check_parallel(functions, ground_truth, calls, underscore_to_dot)
+    if "multiple" in category:
+        if len(calls) != len(ground_truth):
+            return invalid("multiple_function_checker:wrong_count", f"{len(calls)} calls")
+        doc = _find(functions, next(iter(ground_truth[0])))
+    else:
+        if len(calls) != 1:
+            return invalid("simple_function_checker:wrong_count", f"{len(calls)} calls")
+        doc = functions[0] if isinstance(functions, list) and functions else None
+    return _check_call(doc, ground_truth[0], calls[0], underscore_to_dot)
+
+
+def gold_problem(ground_truth: object) -> str | None:
+    """Say in words why this is no gold answer: a list of `{name: {parameter: [values]}}`.
+
+    >>> gold_problem([{"add": {"a": [1, ""]}}])
+    """
+    if not isinstance(ground_truth, list) or not ground_truth:
+        return "ground_truth is no list of calls"
+    for call in ground_truth:
+        if not isinstance(call, dict) or len(call) != 1:
+            return "a gold call is no object with one name"
+        (parameters,) = call.values()
+        if not isinstance(parameters, dict):
+            return "the parameters of a gold call are no object"
+        if not all(isinstance(allowed, list) for allowed in parameters.values()):
+            return "a gold parameter has no list of allowed values"
+    return None
+
+
+def _check_parallel(
+    functions: object, ground_truth: list[Call], calls: Sequence[Call], underscore_to_dot: bool
+) -> Verdict:
+    """Give each gold call, in order, the first unused call that passes; nothing is taken back."""
+    if len(calls) != len(ground_truth):
+        return invalid("parallel_function_checker_no_order:wrong_count", f"{len(calls)} calls")
+    unused = list(calls)
+    for gold in ground_truth:
+        doc = _find(functions, next(iter(gold)))
+        for at, call in enumerate(unused):
+            if _check_call(doc, gold, call, underscore_to_dot).valid:
+                del unused[at]
+                break
+        else:
+            error_type = "parallel_function_checker_no_order:cannot_find_match"
+            return invalid(error_type, f"no call fits the gold call of {next(iter(gold))!r}")
+    return VALID
+
+
+def _find(functions: object, name: str) -> object:
+    for doc in functions if isinstance(functions, list) else []:
+        if isinstance(doc, dict) and doc.get("name") == name:
+            return doc
+    raise NotScorable("not_scorable:gold")  # gold calls a function that is not offered
+
+
+def _check_call(doc: object, gold: Call, call: Call, underscore_to_dot: bool) -> Verdict:
+    name, properties, required = _read_doc(doc)
+    (allowed_values,) = gold.values()
+    expected = name.replace(".", "_") if underscore_to_dot else name
+    if expected not in call:
+        return invalid("simple_function_checker:wrong_func_name", f"{expected!r} is not called")
+    given = call[expected]
+    for parameter in required:
+        if parameter not in given:
+            return invalid("simple_function_checker:missing_required", f"{parameter!r} is missing")
+    for parameter, value in given.items():
+        if parameter not in properties or parameter not in allowed_values:
+            return invalid(
+                "simple_function_checker:unexpected_param",
+                f"{str(parameter)[:60]!r} is not expected",
+            )
+        kind, nested = _types(properties[parameter])
+        plain = _convert(value, properties[parameter]["type"])
+        verdict = check_value(plain, allowed_values[parameter], kind, nested)
+        if not verdict.valid:
+            return invalid(str(verdict.error_type), f"{parameter!r}: {verdict.error}")
+    for parameter, allowed in allowed_values.items():
+        if parameter not in given and "" not in allowed:
+            return invalid(
+                "simple_function_checker:missing_optional", f"{parameter!r} may not be left out"
+            )
+    return VALID
+
+
+def _convert(value: Any, kind: str) -> Any:
+    """Turn a tuple into a list and a whole number into a float where the schema wants that."""
+    if kind == "tuple" and type(value) is tuple:
+        return list(value)
+    if kind == "float" and type(value) is int:
+        try:
+            return float(value)
+        except OverflowError as error:
+            raise NotScorable("not_scorable:value") from error
+    return value
+
+
+def _read_doc(doc: object) -> tuple[str, dict[str, Any], list[Any]]:
+    """Return name, properties and required parameters; all types must be known ones."""
+    parameters = doc.get("parameters") if isinstance(doc, dict) else None
+    if not isinstance(doc, dict) or not isinstance(parameters, dict):
+        raise NotScorable("not_scorable:schema")
+    name, properties = doc.get("name"), parameters.get("properties")
+    required = parameters.get("required")
+    if not isinstance(name, str) or not isinstance(properties, dict):
+        raise NotScorable("not_scorable:schema")
+    if not isinstance(required, list) or not all(isinstance(word, str) for word in required):
+        raise NotScorable("not_scorable:schema")
+    for description in properties.values():
+        _types(description)
+    return name, properties, required
+
+
+def _types(description: object) -> tuple[type, type | None]:
+    """Return the Python type of a parameter and, for a list, that of its items."""
+    kind = _known_type(description)
+    if not isinstance(description, dict) or description["type"] not in ("array", "tuple"):
+        return kind, None
+    return kind, _known_type(description.get("items"))
+
+
+def _known_type(description: object) -> type:
+    word = description.get("type") if isinstance(description, dict) else None
+    if not isinstance(word, str) or word not in TYPES:
+        raise NotScorable("not_scorable:schema")
+    return TYPES[word]

@@ -1,0 +1,222 @@
+"""What a model answered -> calls `{name: {parameter: value}}`, as BFCL v4 reads them.
+
+Three formats: `fc`, the list `[{name: "json arguments"}]` of a function-calling API; `tool_call`,
+text with Qwen's tags; `python`, text with a bracketed list of Python calls. What upstream reads,
+skips or gives up on is kept, also where it surprises; `malformed` says beside it that an answer
+holds a broken call, because upstream takes such an answer for a polite refusal.
+
+Rules: ShishirPatil/gorilla@6ea5797, `bfcl_eval/model_handler` (Apache-2.0), re-implemented.
+"""
+
+import ast
+import json
+import re
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+from experiments.errors import ConfigError, did_you_mean
+from experiments.toolcalls.bfcl.arithmetic import evaluate
+
+OPEN, CLOSE = "<tool_call>", "</tool_call>"
+THINKING_END = "</think>"
+DECODER_FAILED = "ast_decoder:decoder_failed"
+WRONG_SHAPE = "ast_decoder:decoder_wrong_output_format"
+
+Call = dict[Any, Any]
+"""One key, the name; its value maps parameters to values. A broken call's name may be no text."""
+
+# Everything that reading text as JSON or as Python, and evaluating it within bounds, can raise.
+_UNREADABLE = (ValueError, TypeError, SyntaxError, ArithmeticError, RecursionError, MemoryError)
+_CALL_BEGINS = re.compile(r"\s*(\[|[A-Za-z_][\w.]*\()")
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """The calls of an answer, or why there are none to check."""
+
+    calls: list[Call] | None
+    """None where decoding failed; an empty list is an answer without calls."""
+    error_type: str | None = None
+    """`ast_decoder:decoder_failed` or `ast_decoder:decoder_wrong_output_format`."""
+    malformed: bool = False
+    """The answer holds a broken call, whatever upstream makes of it."""
+
+
+def decode(output: object, format: str) -> Decoded:
+    """Read one answer; never raises, whatever the answer.
+
+    >>> decode([{"add": '{"a": 1}'}], "fc").calls
+    [{'add': {'a': 1}}]
+    >>> decode("[add(a=1), add(a=-2)]", "python").calls
+    [{'add': {'a': 1}}, {'add': {'a': -2}}]
+
+    Args:
+        output: a list for `fc`, text otherwise; anything else is a decoding failure.
+        format: `fc`, `tool_call` or `python`.
+
+    Raises:
+        ConfigError: another format.
+    """
+    check_format(format)
+    return _READERS[format](output)
+
+
+def check_format(format: str) -> None:
+    """Accept a format that can be read.
+
+    Raises:
+        ConfigError: another format.
+    """
+    if format not in FORMATS:
+        raise ConfigError(f"format '{format}': {did_you_mean(format, FORMATS)}.")
+
+
+def _failed(*, malformed: bool) -> Decoded:
+    return Decoded(None, DECODER_FAILED, malformed)
+
+
+def _read_fc(output: object) -> Decoded:
+    if output in ("", {}):
+        return Decoded([])  # upstream loops over it, zero times
+    if not isinstance(output, list):
+        return _failed(malformed=not isinstance(output, str))  # text is an answer without calls
+    calls: list[Call] = []
+    malformed = False
+    for entry in output:
+        if not isinstance(entry, dict) or not entry:
+            return _failed(malformed=True)
+        malformed = malformed or len(entry) > 1  # upstream reads the first key and no other
+        name, arguments = next(iter(entry.items()))
+        try:
+            calls.append({name: json.loads(arguments)})
+        except _UNREADABLE:
+            return _failed(malformed=True)
+    if not all(type(arguments) is dict for call in calls for arguments in call.values()):
+        return Decoded(None, WRONG_SHAPE, True)
+    return Decoded(calls, malformed=malformed)
+
+
+def _read_tags(output: object) -> Decoded:
+    if not isinstance(output, str):
+        return _failed(malformed=True)
+    blocks, prose = _scan(output.rpartition(THINKING_END)[2])
+    malformed = any(tag in part for part in prose for tag in (OPEN, CLOSE))
+    values: list[Any] = []
+    for block in blocks:
+        try:
+            values.append(json.loads(block))
+        except _UNREADABLE:
+            malformed = True  # upstream skips the block without a word
+    calls: list[Call] = []
+    for value in values:
+        if not isinstance(value, dict) or not isinstance(value.get("arguments"), dict):
+            return _failed(malformed=True)
+        # A name that is a list or an object cannot be a key; null and numbers can.
+        if "name" not in value or isinstance(value["name"], list | dict):
+            return _failed(malformed=True)
+        calls.append({value["name"]: value["arguments"]})
+        malformed = malformed or not isinstance(value["name"], str)
+    return Decoded(calls, malformed=malformed)
+
+
+def _scan(text: str) -> tuple[list[str], list[str]]:
+    r"""Split text into the insides of `<tool_call>\n...\n</tool_call>` and the text around them.
+
+    It finds what the regular expression `<tool_call>\n(.*?)\n</tool_call>` finds, which takes
+    quadratic time where tags are opened and never closed; this takes linear time.
+    """
+    blocks: list[str] = []
+    prose: list[str] = []
+    at = 0
+    while (start := text.find(OPEN + "\n", at)) >= 0:
+        inside = start + len(OPEN) + 1
+        end = text.find("\n" + CLOSE, inside)
+        if end < 0:
+            break
+        prose.append(text[at:start])
+        blocks.append(text[inside:end])
+        at = end + 1 + len(CLOSE)
+    prose.append(text[at:])
+    return blocks, prose
+
+
+def _read_python(output: object) -> Decoded:
+    if not isinstance(output, str):
+        return _failed(malformed=True)
+    text = output.strip("`\n ")
+    looks_like_a_call = _CALL_BEGINS.match(text) is not None
+    text = text if text.startswith("[") else "[" + text
+    text = text if text.endswith("]") else text + "]"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # "\d" in an answer is no mistake of ours
+            body = ast.parse(text, mode="eval").body
+        return Decoded([_call(element) for element in _elements(body)])
+    except _UNREADABLE:
+        return _failed(malformed=looks_like_a_call)
+
+
+def _elements(body: ast.expr) -> list[ast.expr]:
+    if isinstance(body, ast.Call):  # `[f](x=1) # ]` is one
+        return [body]
+    if isinstance(body, ast.List | ast.Tuple | ast.Set):
+        return body.elts
+    raise ValueError("no list of calls")
+
+
+def _call(node: ast.expr) -> Call:
+    """Read a call: positional arguments are dropped, `**more` is the parameter None."""
+    if not isinstance(node, ast.Call):
+        raise ValueError("an element is no call")
+    parts: list[str] = []
+    name = node.func
+    while isinstance(name, ast.Attribute):
+        parts.append(name.attr)
+        name = name.value
+    if isinstance(name, ast.Name):
+        parts.append(name.id)
+    return {".".join(reversed(parts)): {word.arg: _value(word.value) for word in node.keywords}}
+
+
+def _value(node: ast.expr | None) -> Any:
+    """Read a value; a name, a subscript and a call without keywords are their source text.
+
+    Raises:
+        ValueError: a form that upstream does not read either, such as an attribute or a lambda.
+    """
+    read = _FORMS.get(type(node))
+    if read is None:
+        raise ValueError(f"a value of the form {type(node).__name__}")
+    return read(node)
+
+
+def _negated(node: ast.UnaryOp) -> Any:
+    """Negate a literal: upstream does so whatever the operator is, also for `+1`."""
+    if isinstance(node.operand, ast.Constant):
+        return -cast(Any, node.operand.value)
+    raise ValueError("an operator before something that is no literal")
+
+
+def _dict(node: ast.Dict) -> dict[Any, Any]:
+    return {_value(k): _value(v) for k, v in zip(node.keys, node.values, strict=True)}
+
+
+_FORMS: dict[type, Callable[[Any], Any]] = {
+    ast.Constant: lambda node: "..." if node.value is ... else node.value,
+    ast.UnaryOp: _negated,
+    ast.BinOp: evaluate,
+    ast.Name: lambda node: node.id,
+    ast.List: lambda node: [_value(element) for element in node.elts],
+    ast.Tuple: lambda node: tuple(_value(element) for element in node.elts),
+    ast.Dict: _dict,
+    ast.Call: lambda node: _call(node) if node.keywords else ast.unparse(node),
+    ast.Subscript: lambda node: f"{ast.unparse(node.value)}[{ast.unparse(node.slice)}]",
+}
+_READERS: dict[str, Callable[[object], Decoded]] = {
+    "fc": _read_fc,
+    "tool_call": _read_tags,
+    "python": _read_python,
+}
+FORMATS = tuple(_READERS)

@@ -1,0 +1,94 @@
+"""Answers and verdicts -> `result/` and `score/` folders in the layout of BFCL v4.
+
+    result/<model>/non_live/BFCL_v4_simple_python_result.json   {"id", "result"} a line
+    score/<model>/non_live/BFCL_v4_simple_python_score.json     the share, then each failing item
+
+Layout: ShishirPatil/gorilla@6ea5797, `result/` and `score/` of its published models.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from experiments.errors import DataError
+from experiments.toolcalls.bfcl.decoding import THINKING_END
+from experiments.toolcalls.bfcl.grading import check_category
+
+
+@dataclass(frozen=True)
+class Answered:
+    """One item of the benchmark with its answer and verdict."""
+
+    category: str
+    id: str
+    text: str
+    """The whole answer; thinking is written apart, as upstream does."""
+    valid: bool
+    error_type: str | None = None
+    error: str = ""
+
+
+def write(folder: Path, model_name: str, rows: Iterable[Answered]) -> list[Path]:
+    """Write the files of all categories that occur; return their paths.
+
+    Args:
+        folder: gets the folders `result` and `score`.
+        model_name: a slash in it becomes an underscore, as upstream has it.
+        rows: in the order in which they are written.
+
+    Raises:
+        ConfigError: a category that is not scored here.
+        DataError: a file cannot be written.
+    """
+    by_category: dict[str, list[Answered]] = {}
+    for row in rows:
+        by_category.setdefault(row.category, []).append(row)
+    model = model_name.replace("/", "_")
+    paths = []
+    for category, members in by_category.items():
+        check_category(category)
+        part = "live" if category.startswith("live_") else "non_live"
+        for kind, lines in (("result", _results(members)), ("score", _scores(members))):
+            path = folder / kind / model / part / f"BFCL_v4_{category}_{kind}.json"
+            write_lines(path, lines)
+            paths.append(path)
+    return paths
+
+
+def write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Write one JSON object a line; half surrogate pairs are escaped, as everything not ASCII.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="ascii")
+    except OSError as error:
+        raise DataError(
+            f"{path} cannot be written ({error.strerror}): name another place."
+        ) from error
+
+
+def _results(rows: Sequence[Answered]) -> list[dict[str, Any]]:
+    lines = []
+    for row in rows:
+        thinking, end, said = row.text.rpartition(THINKING_END)
+        line = {"id": row.id, "result": said.lstrip("\n") if end else said}
+        if end:
+            line["reasoning_content"] = thinking.rpartition("<think>")[2].strip("\n")
+        lines.append(line)
+    return lines
+
+
+def _scores(rows: Sequence[Answered]) -> list[dict[str, Any]]:
+    right = sum(row.valid for row in rows)
+    total = {"accuracy": right / len(rows), "correct_count": right, "total_count": len(rows)}
+    failing = [
+        {"id": row.id, "valid": False, "error": [row.error], "error_type": row.error_type}
+        for row in rows
+        if not row.valid
+    ]
+    return [total, *failing]

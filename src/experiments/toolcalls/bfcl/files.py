@@ -1,0 +1,197 @@
+"""Files of the benchmark -> tasks and predictions; a broken prediction is counted, never scored.
+
+Questions and answers are the benchmark's own, so a mistake in them stops the scoring; predictions
+come from a model that may have crashed, so each mistake in them is named and costs its own item.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from experiments.errors import ConfigError, DataError
+from experiments.toolcalls.bfcl.checking import gold_problem
+from experiments.toolcalls.bfcl.grading import REFUSED, categories, check_category, needs_gold
+from experiments.toolcalls.bfcl.verdicts import Verdict, invalid
+
+MISSING, DUPLICATE = "prediction:missing", "prediction:duplicate"
+UNREADABLE, NO_RESULT = "prediction:unreadable", "prediction:no_result"
+# A line that is no whole JSON usually still tells whose it is.
+_ID = re.compile(r'\s*\{\s*"id"\s*:\s*("(?:[^"\\]|\\.)*")')
+_OFFICIAL_ID = re.compile(r"([a-z_]+)_[\d-]+")
+_NAMED = 5  # broken lines and extra ids that are named; the rest is counted
+
+
+@dataclass(frozen=True)
+class Task:
+    """One question with its gold."""
+
+    id: str
+    functions: Any
+    """Function descriptions in BFCL's own form."""
+    ground_truth: Any
+    """Gold calls, None for irrelevance and relevance."""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a file of predictions says, by id."""
+
+    results: dict[str, Any]
+    """The answer of each id that has exactly one."""
+    verdicts: dict[str, Verdict]
+    """Not valid: the ids of questions without exactly one readable answer."""
+    remarks: list[str]
+    """What was wrong with the file, in words."""
+
+
+def read_tasks(
+    category: str, questions: Path, answers: Path | None
+) -> tuple[list[Task], list[str]]:
+    """Read questions and, where the category has them, gold answers.
+
+    Returns:
+        The tasks in the order of the questions, and a remark if some answers belong to none.
+
+    Raises:
+        ConfigError: the category is not scored here, or `answers` does not suit it.
+        DataError: a file is broken, or the two do not match.
+    """
+    check_category(category)
+    if needs_gold(category) != (answers is not None):
+        need = "needs --answers FILE" if answers is None else "has no gold: leave --answers out"
+        raise ConfigError(f"category '{category}' {need}.")
+    rows = _by_id(questions, "--questions")
+    for id_, row in rows.items():
+        _check_question(questions, category, id_, row)
+    if answers is None:
+        return [Task(id_, row["function"], None) for id_, row in rows.items()], []
+    gold = _by_id(answers, "--answers")
+    without = [id_ for id_ in rows if id_ not in gold]
+    if without:
+        raise DataError(
+            f"--answers {answers}: no answer to {len(without)} of {len(rows)} questions, the first "
+            f"is {without[0]!r}; give the answers of the same category."
+        )
+    for id_ in rows:
+        problem = gold_problem(gold[id_].get("ground_truth"))
+        if problem:
+            raise DataError(f"--answers {answers}, id {id_!r}: {problem}; give BFCL's file.")
+    tasks = [Task(id_, row["function"], gold[id_]["ground_truth"]) for id_, row in rows.items()]
+    unused = [f"{id_[:80]!r}" for id_ in gold if id_ not in rows]
+    return tasks, _remark(answers, "answers belong to no question and are not used", unused)
+
+
+def _check_question(path: Path, category: str, id_: str, row: dict[str, Any]) -> None:
+    if not isinstance(row.get("function"), list):
+        raise DataError(
+            f"--questions {path}, id {id_!r}: 'function' is no list of functions; give BFCL's file."
+        )
+    named = _OFFICIAL_ID.fullmatch(id_)
+    if named and named[1] != category and named[1] in (*categories(), *REFUSED):
+        raise DataError(
+            f"--questions {path}, id {id_!r}: it belongs to the category '{named[1]}', --category "
+            f"is '{category}'; give the questions of one category."
+        )
+
+
+def _by_id(path: Path, option: str) -> dict[str, dict[str, Any]]:
+    """Read a file of the benchmark itself, where nothing may be wrong.
+
+    Raises:
+        DataError: it cannot be read, is empty, or has a broken line or one id twice.
+    """
+    rows: dict[str, dict[str, Any]] = {}
+    for number, line in _lines(path, option):
+        row, problem = _read(line)
+        if row is None:
+            raise DataError(f"{option} {path}, line {number}: {problem}; give BFCL's file.")
+        if row["id"] in rows:
+            raise DataError(
+                f"{option} {path}, line {number}: the id {row['id']!r} is there twice; give "
+                "BFCL's file."
+            )
+        rows[row["id"]] = row
+    if not rows:
+        raise DataError(f"{option} {path}: the file is empty; give BFCL's file.")
+    return rows
+
+
+def _lines(path: Path, option: str) -> Iterator[tuple[int, bytes]]:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{option} {path}: {error.strerror}; give a file of JSON lines.") from error
+    # Not splitlines: text of an answer may hold other line ends, unescaped.
+    for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
+        if line.strip():
+            yield number, line
+
+
+def _read(line: bytes) -> tuple[dict[str, Any] | None, str]:
+    """Read a line as an object with an id, or say why it is none."""
+    try:
+        row = json.loads(line.decode("utf-8"))
+    except RecursionError:
+        return None, "nested too deeply"
+    except ValueError:
+        return None, "no whole JSON object in UTF-8"
+    if not isinstance(row, dict):
+        return None, "no JSON object"
+    if not isinstance(row.get("id"), str):
+        return None, "no 'id' that is text"
+    return row, ""
+
+
+def read_predictions(path: Path, ids: Sequence[str]) -> Predictions:
+    """Read a result file; `ids` are those of the questions.
+
+    Raises:
+        DataError: the file cannot be read at all.
+    """
+    results: dict[str, Any] = {}
+    counts: dict[str, int] = {}
+    broken: list[str] = []
+    unreadable: set[str] = set()
+    for number, line in _lines(path, "--predictions"):
+        row, problem = _read(line)
+        if row is None:
+            broken.append(f"line {number} ({problem})")
+            unreadable.update(_id_of_broken(line))
+            continue
+        counts[row["id"]] = counts.get(row["id"], 0) + 1
+        if "result" in row:
+            results[row["id"]] = row["result"]
+    verdicts: dict[str, Verdict] = {}
+    for id_ in ids:
+        if counts.get(id_, 0) > 1:
+            verdicts[id_] = invalid(DUPLICATE)
+        elif id_ not in counts:
+            verdicts[id_] = invalid(UNREADABLE if id_ in unreadable else MISSING)
+        elif id_ not in results:
+            verdicts[id_] = invalid(NO_RESULT)
+    known = set(ids)
+    extra = [f"{id_[:80]!r}" for id_ in counts if id_ not in known]
+    remarks = [
+        *_remark(path, "lines are no predictions", broken),
+        *_remark(path, "ids belong to no question and are not counted", extra),
+    ]
+    return Predictions(results, verdicts, remarks)
+
+
+def _remark(path: Path, what: str, found: list[str]) -> list[str]:
+    more = " and more" if len(found) > _NAMED else ""
+    named = ", ".join(found[:_NAMED]) + more
+    return [f"{path}: {len(found)} {what}: {named}"] if found else []
+
+
+def _id_of_broken(line: bytes) -> list[str]:
+    found = _ID.match(line.decode("utf-8", "replace"))
+    if found is None:
+        return []
+    try:
+        return [str(json.loads(found[1]))]
+    except ValueError:
+        return []

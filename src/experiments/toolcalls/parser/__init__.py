@@ -1,0 +1,27 @@
+"""Text of an assistant turn -> the calls in it, the prose around them, and what is broken."""
+
+from experiments.toolcalls.parser.forms import HERMES_TAGS, CallForm, from_facts
+from experiments.toolcalls.parser.parse import (
+    gold_calls,
+    offered,
+    parse,
+    parse_tolerant,
+    tool_names,
+)
+from experiments.toolcalls.parser.reading import Answer
+from experiments.toolcalls.parser.values import load_json, load_literal, same_value
+
+__all__ = [
+    "HERMES_TAGS",
+    "Answer",
+    "CallForm",
+    "from_facts",
+    "gold_calls",
+    "load_json",
+    "load_literal",
+    "offered",
+    "parse",
+    "parse_tolerant",
+    "same_value",
+    "tool_names",
+]

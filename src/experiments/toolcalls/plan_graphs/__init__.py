@@ -1,0 +1,19 @@
+"""A label plan and a predicted plan in, whether their dependency graphs are the same out."""
+
+from experiments.toolcalls.plan_graphs.comparison import (
+    PlanVerdict,
+    compare,
+    edit_distance,
+    graph_of,
+)
+from experiments.toolcalls.plan_graphs.reading import MAX_STEPS, PlanError, has_labels
+
+__all__ = [
+    "MAX_STEPS",
+    "PlanError",
+    "PlanVerdict",
+    "compare",
+    "edit_distance",
+    "graph_of",
+    "has_labels",
+]

@@ -1,0 +1,181 @@
+"""A label plan and a predicted plan in, whether their dependency graphs are the same out.
+
+This is the success of TinyAgent (Erdogan et al., arXiv 2409.00608; SqueezeAILab/TinyAgent@0074615
+`src/utils/graph_utils.py`): the values of arguments are not compared, the tools and what each
+step depends on are, and steps that do not depend on each other have no order. `join` is a step.
+
+With `quirks=True` the rules are upstream's, and where upstream raises, the error is upstream's.
+Without it the same question is answered without the accidents of the implementation:
+
+- A reference counts wherever it stands: in a nested list, a tuple or a dict, as `${1}`, and as
+  the second one of a string. Upstream looks into strings and into lists one level deep, and at
+  the first `$1` of a string. A number that occurs twice in one string counts once in both.
+- Dependencies are compared sorted by their whole trees. Upstream sorts them by the name of the
+  tool, so two equal plans whose step needs two calls of one tool in another order can fail.
+- A reference to the own step, to `$0`, out of the plan or around in a circle is a named error.
+  Upstream raises whatever Python does (ValueError, KeyError, IndexError, RecursionError).
+- Any tool name is a step. Upstream ends the plan at a name that is not among its 17.
+- Calls have no upstream. A label that no call of the label plan has (two rows of NESTFUL) may be
+  missing in the prediction too; any other missing label is a named error.
+- An answer without a step is an error unless it and the label are blank. For upstream two plans
+  without steps are equal, whatever they say.
+
+In both, a plan of more than `MAX_STEPS` steps is an error (upstream can need time exponential in
+it), and so are plans that are not told apart in a bounded search.
+
+What that changes on 212 pairs scored by upstream, by kind of pair; the others are as upstream's:
+
+- ref_inside_nested_list_not_seen: success False becomes True, because `[["$1"]]` is a reference.
+- out_of_range_reference_raises: IndexError becomes OutOfRange, because the answer is malformed.
+- dollar_zero_is_last_step: KeyError becomes OutOfRange, because steps are counted from 1.
+
+(Upstream's KeyError comes from its edit distance, which it computes with the success; here too it
+is the verdict under `quirks`, whenever both plans have steps.)
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from experiments.toolcalls.plan_graphs import graphs
+from experiments.toolcalls.plan_graphs.reading import (
+    MAX_STEPS,
+    Plan,
+    PlanError,
+    Source,
+    has_labels,
+    read,
+)
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+__all__ = [
+    "MAX_STEPS",
+    "PlanError",
+    "PlanVerdict",
+    "compare",
+    "edit_distance",
+    "graph_of",
+    "has_labels",
+]
+
+
+@dataclass(frozen=True)
+class PlanVerdict:
+    """What a comparison of two plans says."""
+
+    success: bool
+    """The dependency graphs are the same; never where there is an error."""
+    error: str | None
+    """Name and sentence of what is wrong with one of the plans, such as `OutOfRange: ...`."""
+    tool_recall: float
+    """Share of the label's tools (each counted once) that the prediction uses."""
+
+
+def compare(
+    label: Source, pred: Source, *, quirks: bool = False, labelled: bool | None = None
+) -> PlanVerdict:
+    r"""Compare a predicted plan with the label; never raises, whatever they hold.
+
+    >>> compare('1. a()\n2. b()\n3. c("$1")', '1. b()\n2. a()\n3. c("$2")').success
+    True
+    >>> compare('1. a()\n2. b("$1")', '1. a()\n2. b("$9")').error
+    'OutOfRange: step 2 refers to $9, the plan has 2 steps (prediction)'
+
+    Args:
+        label: plan text, or a list of calls `{"name", "arguments"}` that refer to each other by
+            position or by `label`.
+        pred: in the same form.
+        quirks: score plan text exactly as upstream does.
+        labelled: calls refer to each other by label; by default where a call of `label` has one.
+    """
+    labelled = has_labels(label) if labelled is None else labelled
+    plans: list[Plan] = []
+    try:
+        plans.extend(_read_both(label, pred, quirks=quirks, labelled=labelled))
+        one, other = _graphs(plans, quirks=quirks)
+        return PlanVerdict(graphs.same(one, other), None, tool_recall(*plans))
+    except PlanError as error:
+        recall = tool_recall(*plans) if len(plans) == 2 else 0.0
+        return PlanVerdict(False, str(error), recall)
+
+
+def graph_of(source: Source, *, labelled: bool | None = None) -> "nx.DiGraph":
+    """Return the dependency graph of one plan; a node is a position from 1, with its `tool`.
+
+    Raises:
+        PlanError: the plan makes no graph.
+    """
+    labelled = has_labels(source) if labelled is None else labelled
+    return graphs.build(read(source, labelled=labelled), {})
+
+
+def edit_distance(
+    label: Source, pred: Source, *, quirks: bool = False, seconds: float = 10.0
+) -> float | None:
+    r"""Return how many steps and edges must be added, removed or exchanged; None if unknown.
+
+    It is networkx' `graph_edit_distance` (Abu-Aisheh et al., ICPRAM 2015), exponential in the
+    worst case, so it stands beside the scores and not among them.
+
+    >>> edit_distance('1. a()\n2. b("$1")', '1. a()\n2. b()')
+    2.0
+
+    Args:
+        label: as in `compare`.
+        pred: as in `compare`.
+        quirks: as in `compare`.
+        seconds: time limit; what is found by then is returned, as upstream does with 10 s.
+
+    Raises:
+        PlanError: one of the plans makes no graph.
+    """
+    import networkx as nx
+
+    plans = _read_both(label, pred, quirks=quirks, labelled=has_labels(label))
+    one, other = _graphs(plans, quirks=quirks)
+    if graphs.same(one, other):
+        return 0.0
+
+    def same_colour(a: dict[str, Any], b: dict[str, Any]) -> bool:
+        return bool(a["colour"] == b["colour"])
+
+    found = nx.graph_edit_distance(one, other, node_match=same_colour, timeout=seconds)
+    return None if found is None else float(found)
+
+
+def tool_recall(label: Plan, pred: Plan) -> float:
+    """Return the share of the label's tools that the prediction uses; 1 if there are none."""
+    wanted = {step.tool for step in label.steps}
+    used = {step.tool for step in pred.steps}
+    return len(wanted & used) / len(wanted) if wanted else 1.0
+
+
+def _read_both(label: Source, pred: Source, *, quirks: bool, labelled: bool) -> list[Plan]:
+    with _blamed("label", quirks=quirks):
+        wanted = read(label, quirks=quirks, labelled=labelled)
+    with _blamed("prediction", quirks=quirks):
+        outside = wanted.outside
+        return [wanted, read(pred, quirks=quirks, labelled=labelled, outside=outside)]
+
+
+def _graphs(plans: list[Plan], *, quirks: bool) -> list["nx.DiGraph"]:
+    colours: graphs.Colours = {}
+    found = []
+    for plan, which in zip(plans, ("label", "prediction"), strict=True):
+        with _blamed(which, quirks=quirks):
+            found.append(graphs.build(plan, colours, quirks=quirks))
+    return found
+
+
+@contextmanager
+def _blamed(which: str, *, quirks: bool) -> Iterator[None]:
+    """Say in an error which of the plans it is about; upstream's errors are left as they are."""
+    try:
+        yield
+    except PlanError as error:
+        if quirks:
+            raise
+        raise PlanError(f"{error} ({which})") from error

@@ -1,0 +1,213 @@
+"""Steps in, a dependency graph out, and whether two graphs are the same up to the order of steps.
+
+A node is a step, an edge leads from a step to one that uses its result. The colour of a node
+stands for its tool and the whole tree of what it depends on, as TinyAgent's `node_match` compares
+them (SqueezeAILab/TinyAgent@0074615 `src/utils/graph_utils.py`). A tree can have more nodes than
+could ever be written down, so it is never built: a colour is a number given to (tool, colours of
+the dependencies), the same number for equal trees of both plans.
+"""
+
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from experiments.toolcalls.plan_graphs.reading import Plan, PlanError
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+Pair = tuple["nx.DiGraph", "nx.DiGraph"]
+Colours = dict[Any, int]
+"""(tool, colours of the dependencies) -> colour; shared by the two plans that are compared."""
+
+MAX_ROUNDS = 8
+"""Rounds of colour refinement; more cost time and only sharpen what the search settles anyway."""
+MAX_TRIES = 800
+"""Pairs of steps that the search may try, about 20 ms; only plans made to be alike reach it."""
+
+_CIRCULAR = "Circular dependency detected. The tool is dependent on itself, which is not allowed."
+
+
+def build(plan: Plan, colours: Colours, *, quirks: bool = False) -> "nx.DiGraph":
+    """Return the dependency graph: nodes are positions from 1, with `tool` and `colour`.
+
+    With `quirks`, `$0` makes a node 0 without attributes, as upstream does.
+
+    Raises:
+        PlanError: a reference leads out of the plan, to its own step or back to it.
+    """
+    import networkx as nx
+
+    graph = nx.DiGraph()
+    graph.add_nodes_from(range(1, len(plan.steps) + 1))
+    known: dict[int, int] = {}
+    path: list[int] = []
+
+    def colour(node: int) -> int:
+        """Return the colour of a step, adding what it depends on; at most 65 calls deep."""
+        if node in known:
+            return known[node]
+        path.append(node)
+        step = plan.steps[node - 1]  # node 0 is the last step
+        below = []
+        for reference in step.needs:
+            if reference in plan.outside:
+                below.append((f"${reference}", -1))  # a leaf of its own, not a step
+                continue
+            needed = _needed(plan, reference, node, quirks=quirks)
+            graph.add_edge(needed, node)
+            if needed in path:
+                raise PlanError(_circle(needed, node, quirks=quirks))
+            below.append((plan.steps[needed - 1].tool, colour(needed)))
+        # Sorting by the name alone lets two equal trees differ: that is the quirk.
+        below.sort(key=(lambda pair: pair[:1]) if quirks else None)
+        path.pop()
+        known[node] = colours.setdefault((step.tool, tuple(below)), len(colours))
+        return known[node]
+
+    for node in range(1, len(plan.steps) + 1):
+        graph.nodes[node].update(tool=plan.steps[node - 1].tool, colour=colour(node))
+    return graph
+
+
+def _needed(plan: Plan, reference: str, node: int, *, quirks: bool) -> int:
+    """Return the position a reference stands for."""
+    steps = len(plan.steps)
+    if plan.labels is not None:
+        if reference not in plan.labels:
+            raise PlanError(f"UnknownLabel: step {node} refers to {reference!r}, which no call has")
+        return plan.labels[reference]
+    try:
+        number = int(reference)
+    except ValueError as error:  # more digits than Python converts
+        if quirks:
+            raise PlanError(f"ValueError: {error}") from error
+        number = sys.maxsize
+    if quirks and number - 1 > sys.maxsize:
+        raise PlanError("IndexError: cannot fit 'int' into an index-sized integer")
+    if quirks and number > steps:
+        raise PlanError("IndexError: list index out of range")
+    if not quirks and not 1 <= number <= steps:
+        raise PlanError(
+            f"OutOfRange: step {node} refers to ${reference[:9]}, the plan has {steps} steps"
+        )
+    return number
+
+
+def _circle(needed: int, node: int, *, quirks: bool) -> str:
+    if needed == node:
+        return f"ValueError: {_CIRCULAR}" if quirks else f"SelfReference: step {node} needs itself"
+    if quirks:
+        return "RecursionError: maximum recursion depth exceeded"
+    return f"CircularReference: step {node} needs step {needed}, which needs step {node}"
+
+
+def same(one: "nx.DiGraph", other: "nx.DiGraph") -> bool:
+    """Return whether some renumbering of the steps turns one graph into the other.
+
+    Equal colours on both sides are necessary. They are first refined by what uses a step
+    (Weisfeiler and Leman 1968); then edges that run between all steps of two colours, which any
+    renumbering keeps, are dropped, and the parts that remain are matched one by one with
+    networkx (VF2: Cordella et al., IEEE PAMI 26, 2004), which on the whole graph would try all
+    orders of equal parts.
+
+    Raises:
+        PlanError: the search takes more than `MAX_TRIES` tries.
+    """
+    if (0 in one or 0 in other) and len(one) and len(other):
+        raise PlanError("KeyError: 'tool_name'")  # upstream meets the node without attributes
+    if len(one) != len(other) or one.number_of_edges() != other.number_of_edges():
+        return False
+    if _identical(one, other):
+        return True
+    refined = _refine(one, other)
+    return refined is not None and _same_parts((one, other), refined)
+
+
+def _same_parts(pair: Pair, refined: tuple[dict[int, int], dict[int, int]]) -> bool:
+    kinds, other_kinds = (_edge_kinds(graph, of) for graph, of in zip(pair, refined, strict=True))
+    if kinds != other_kinds:
+        return False
+    sizes = Counter(refined[0].values())
+    full = {kind for kind, n in kinds.items() if n == sizes[kind[0]] * sizes[kind[1]]}
+    parts, left = (list(_parts(graph, of, full)) for graph, of in zip(pair, refined, strict=True))
+    tries = [0]
+    for part in parts:
+        at = next((i for i, p in enumerate(left) if _same_part(part, p, tries)), None)
+        if at is None:
+            return False
+        del left[at]
+    return True
+
+
+def _identical(one: "nx.DiGraph", other: "nx.DiGraph") -> bool:
+    """Return whether the steps stand in one order already, which needs no search."""
+    return dict(one.nodes(data="colour")) == dict(other.nodes(data="colour")) and all(
+        other.has_edge(*edge) for edge in one.edges
+    )
+
+
+def _refine(one: "nx.DiGraph", other: "nx.DiGraph") -> tuple[dict[int, int], dict[int, int]] | None:
+    """Return finer colours for both graphs, or None where they cannot be matched."""
+    a, b = (dict(graph.nodes(data="colour")) for graph in (one, other))
+    classes = 0
+    for _ in range(MAX_ROUNDS):
+        counts = Counter(a.values())
+        if counts != Counter(b.values()):
+            return None
+        if len(counts) == classes:
+            break
+        classes = len(counts)
+        names: dict[Any, int] = {}
+        a, b = _round(one, a, names), _round(other, b, names)
+    return (a, b) if Counter(a.values()) == Counter(b.values()) else None
+
+
+def _round(graph: "nx.DiGraph", of: dict[int, int], names: dict[Any, int]) -> dict[int, int]:
+    def around(node: int) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
+        before = sorted(of[other] for other in graph.pred[node])
+        after = sorted(of[other] for other in graph.succ[node])
+        return of[node], tuple(before), tuple(after)
+
+    return {node: names.setdefault(around(node), len(names)) for node in graph}
+
+
+def _edge_kinds(graph: "nx.DiGraph", of: dict[int, int]) -> Counter[tuple[int, int]]:
+    return Counter((of[start], of[end]) for start, end in graph.edges)
+
+
+def _parts(
+    graph: "nx.DiGraph", of: dict[int, int], full: set[tuple[int, int]]
+) -> Iterator["nx.DiGraph"]:
+    """Yield the connected parts of a graph without the edges of the kinds in `full`."""
+    import networkx as nx
+
+    bare = nx.DiGraph()
+    bare.add_nodes_from((node, {"colour": colour}) for node, colour in of.items())
+    bare.add_edges_from((a, b) for a, b in graph.edges if (of[a], of[b]) not in full)
+    for nodes in nx.weakly_connected_components(bare):
+        yield bare.subgraph(nodes).copy()
+
+
+def _same_part(one: "nx.DiGraph", other: "nx.DiGraph", tries: list[int]) -> bool:
+    from networkx.algorithms.isomorphism import DiGraphMatcher
+
+    a, b = (dict(graph.nodes(data="colour")) for graph in (one, other))
+    if Counter(a.values()) != Counter(b.values()):
+        return False
+    if len(a) == 1:
+        return True
+    matcher = DiGraphMatcher(one, other)
+    legal = matcher.syntactic_feasibility
+
+    def feasible(node: int, other_node: int) -> bool:
+        if a[node] != b[other_node]:
+            return False
+        tries[0] += 1
+        if tries[0] > MAX_TRIES:
+            raise PlanError(f"TooComplex: the plans are not told apart in {MAX_TRIES} tries")
+        return bool(legal(node, other_node))
+
+    matcher.syntactic_feasibility = feasible
+    return bool(matcher.is_isomorphic())

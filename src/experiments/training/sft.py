@@ -1,0 +1,108 @@
+"""One run through TRL's SFTTrainer: our rows, our order, our validation loss, exact resume.
+
+The order of the rows is a function of the seed alone, so a resumed run reads what the undisturbed
+one would have read, and 8 x 1 rows a step are the same rows as 1 x 8.
+"""
+
+import time
+from pathlib import Path
+
+from experiments.errors import ConfigError
+from experiments.runtime import distributed
+from experiments.runtime.progress import say
+from experiments.training import untouched
+from experiments.training.arguments import check_extra
+from experiments.training.checkpoints import CHECKPOINTS, load_weights, newest_checkpoint, state_of
+from experiments.training.curves import curve
+from experiments.training.half_precision import leave_autocast, skipped_steps
+from experiments.training.micro_batches import KEY, shrunk
+from experiments.training.steps import StepPlan, fitting, plan, row_order
+from experiments.training.task import Fit, Log, Report, Task
+from experiments.training.trainer import build
+
+__all__ = [
+    "CHECKPOINTS",
+    "Fit",
+    "Log",
+    "Report",
+    "StepPlan",
+    "Task",
+    "check_extra",
+    "curve",
+    "fit",
+    "fitting",
+    "newest_checkpoint",
+    "plan",
+    "row_order",
+]
+
+
+def fit(task: Task) -> Fit:
+    """Train the task's model in place and leave it with the selected weights.
+
+    Continues from the newest checkpoint in the folder if there is one.
+
+    Raises:
+        TrainingError: the loss is no longer finite; `step` says where.
+    """
+    select = task.run.trainer.select
+    if select == "best_validation" and not task.data.validation:
+        raise ConfigError(
+            "trainer.select=best_validation needs validation rows: set data.validation_rows or "
+            "data.validation_share above 0, or trainer.select=last."
+        )
+    steps = plan(task.run.trainer, len(task.data.train))
+    newest = distributed.agreed(newest_checkpoint(task.folder))
+    began = time.monotonic()
+    if newest is not None and state_of(newest)["global_step"] >= steps.steps:
+        task.adapted.extend(shrunk(state_of(newest)["log_history"]))
+        say(f"training is complete in {newest.name}; it is scored from there")
+        return _from_finished(task, newest)
+    trainer = build(task, steps, _rows_a_pass(task, steps, newest))
+    if newest is not None:
+        say(f"continuing from {newest.name} of {steps.steps} steps")
+    try:
+        with untouched.config_of(task.model):
+            trainer.train(resume_from_checkpoint=str(newest) if newest else None)
+    finally:
+        leave_autocast(task.model)
+    state = trainer.state
+    best = state.best_model_checkpoint if select == "best_validation" else None
+    return Fit(
+        steps=state.global_step,
+        seconds=time.monotonic() - began,
+        curve=curve(state.log_history),
+        selected_step=state_of(Path(best))["global_step"] if best else state.global_step,
+        skipped_steps=skipped_steps(state.log_history),
+    )
+
+
+def _rows_a_pass(task: Task, steps: StepPlan, newest: Path | None) -> int:
+    """Return the micro-batch, as small as memory made it before an interruption."""
+    if newest is None:
+        return steps.micro_batch_size
+    earlier = shrunk(state_of(newest)["log_history"])
+    task.adapted.extend(earlier)
+    rows = min([steps.micro_batch_size, *(entry[KEY] for entry in earlier)])
+    if rows < steps.micro_batch_size:
+        say(f"  {rows} rows a pass, as before the interruption (out of memory)")
+    return int(rows)
+
+
+def _from_finished(task: Task, checkpoint: Path) -> Fit:
+    """Load the selected weights of a training that ended before its record was written.
+
+    Resuming a finished run would train one step more.
+    """
+    state = state_of(checkpoint)
+    chosen = checkpoint
+    if task.run.trainer.select == "best_validation" and state["best_model_checkpoint"]:
+        chosen = checkpoint.parent / Path(state["best_model_checkpoint"]).name
+    load_weights(chosen, task.model)
+    return Fit(
+        steps=state["global_step"],
+        seconds=0.0,
+        curve=curve(state["log_history"]),
+        selected_step=state_of(chosen)["global_step"],
+        skipped_steps=skipped_steps(state["log_history"]),
+    )

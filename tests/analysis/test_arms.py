@@ -1,0 +1,438 @@
+"""Tuned arms from records: what is planned, chosen, compared, and what carries no verdict."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from experiments.analysis import arms
+from experiments.analysis.arms import Design, Tuned, grid_rate
+from experiments.analysis.arms.planning import SEEDS
+from experiments.analysis.statistics import NoiseFloor
+from experiments.records import Record
+from support.arm_records import BASE, IDENTITY, Curve, one_arm, parabola, record, tuned_records
+
+FIRST = Design(*arms.first_grid(1e-2))
+FULL, ATTENTION = ("lora=none",), ("lora=attention",)
+
+
+def tuned(made: list[Record]) -> Tuned:
+    arm = one_arm(made)
+    assert arm is not None
+    return arms.tune(arm)
+
+
+def codes(found: Any) -> set[str]:
+    return {reason.code for reason in found.reasons}
+
+
+def test_a_grid_has_four_rates_a_decade_and_seven_at_the_start() -> None:
+    asked = arms.next_cells(None, FIRST)
+    assert [cell.rate for cell in asked.cells] == [
+        *(0.00178, 0.00316, 0.00562, 0.01, 0.0178, 0.0316, 0.0562),
+    ]
+    assert {cell.seed for cell in asked.cells} == {SEEDS[0]}
+    assert (asked.phase, asked.extended) == ("coarse", ())
+
+
+def test_a_good_first_grid_costs_seven_runs_and_four_more_seeds_at_three_rates() -> None:
+    made = tuned_records(parabola(1.1e-2), FIRST)
+    assert len(made) == 7 + 3 * 4
+    found = tuned(made)
+    assert found.best == 0.01
+    assert found.seeds == SEEDS and set(found.final("loss/nll")) == set(SEEDS)
+    assert codes(found) == set()
+
+
+@pytest.mark.parametrize("optimum", [2e-4, 1e-3, 3e-2, 0.5])
+def test_the_grid_is_extended_until_the_optimum_has_three_rates_on_either_side(
+    optimum: float,
+) -> None:
+    made = tuned_records(parabola(optimum), FIRST)
+    found = tuned(made)
+    assert found.best is not None and found.optimum is not None
+    assert abs(math.log10(found.best / optimum)) < 0.26
+    assert found.optimum.estimate == pytest.approx(optimum, rel=0.15)
+    assert len(found.near) == 7
+    assert codes(found) == set()
+    last = arms.next_cells(one_arm(made), FIRST)
+    assert last.phase == "done" and (len(last.extended) > 0) == (len(found.curve) > 7)
+
+
+@given(st.floats(-3.6, -0.4), st.integers(0, 1000), st.floats(0.0005, 0.02))
+@settings(max_examples=25, deadline=None)
+def test_whatever_the_curve_every_arm_ends_equally_tuned(
+    place: float, noise_seed: int, noise: float
+) -> None:
+    one = tuned(tuned_records(parabola(10**place, noise=noise, noise_seed=noise_seed), FIRST))
+    other = tuned(tuned_records(parabola(1e-2, noise_seed=noise_seed), FIRST, FULL))
+    assert arms.equal_tuning([one, other]) == []
+    assert not codes(one) & {"edge_optimum", "missing_cells", "unequal_seeds"}
+
+
+def test_rates_that_diverge_are_tried_counted_and_left_out_of_the_fit() -> None:
+    made = tuned_records(parabola(1e-2), FIRST, diverges_from=0.03)
+    found = tuned(made)
+    assert found.best == 0.01
+    assert math.isinf(found.curve[-1].mean)
+    assert len(found.near) == 7
+    assert arms.regret(found, 0.0562).relative == math.inf
+
+
+def test_a_loss_a_nat_above_the_base_is_divergence_too() -> None:
+    arm = one_arm([record(1e-2, 0, BASE["validation/loss/nll"] + 1.1), record(1e-3, 0, 1.0)])
+    assert arm is not None
+    assert [one.loss for one in arm.made] == [1.0, None]
+
+
+def test_where_all_diverges_lower_rates_are_tried_up_to_a_limit() -> None:
+    design = Design(FIRST.low, FIRST.high, furthest=4)
+    made = tuned_records(parabola(1e-2), design, diverges_from=1e-9)
+    assert min(r.config["trainer"]["learning_rate"] for r in made) == grid_rate(FIRST.low - 4)
+    assert arms.next_cells(one_arm(made), design).phase == "edge"
+    assert "all_diverged" in codes(tuned(made))
+
+
+def test_an_optimum_beyond_the_furthest_rate_is_on_the_edge_and_carries_no_verdict() -> None:
+    design = Design(FIRST.low, FIRST.high, furthest=2)
+    far = tuned(tuned_records(parabola(10.0), design))
+    assert "edge_optimum" in codes(far)
+    near = tuned(tuned_records(parabola(1e-2), FIRST, FULL))
+    assert arms.contrast(near, far, 0.05).finding == "undecided"
+
+
+def test_an_interrupted_tuning_goes_on_where_it_was() -> None:
+    made = tuned_records(parabola(1e-3), FIRST)
+    for kept in (3, 9, len(made) - 1):
+        cells = arms.next_cells(one_arm(made[:kept]), FIRST).cells
+        known = {(r.config["trainer"]["learning_rate"], r.config["seed"]) for r in made[:kept]}
+        assert cells and not {(c.rate, c.seed) for c in cells} & known
+
+
+def test_a_rules_rate_is_made_with_all_seeds_at_the_grid_rates_around_it() -> None:
+    made = tuned_records(parabola(1e-2), FIRST)
+    [arm] = arms.read(made)
+    asked = arms.rule_cells(arm, FIRST, 0.12)
+    assert {cell.rate for cell in asked} == {0.1, 0.178}
+    assert {cell.seed for cell in asked if cell.rate == 0.178} == set(FIRST.seeds)
+    made += [record(cell.rate, cell.seed, 0.5) for cell in asked]
+    [arm] = arms.read(made)
+    assert arms.rule_cells(arm, FIRST, 0.12) == ()
+    assert arms.regret(arms.tune(arm), 0.12).seeds == len(FIRST.seeds)
+    assert {cell.rate for cell in arms.rule_cells(arm, FIRST, 0.01)} <= {0.01}
+
+
+def test_the_optimum_is_found_between_grid_rates() -> None:
+    found = tuned(tuned_records(parabola(8e-3, noise=0.0005), FIRST)).optimum
+    assert found is not None and found.low is not None and found.high is not None
+    assert found.low < 8e-3 < found.high
+    assert found.estimate == pytest.approx(8e-3, rel=0.03)
+    assert found.curvature == pytest.approx(0.1, rel=0.1)
+
+
+def test_the_interval_of_an_optimum_covers_it_in_nine_of_ten_and_is_seeded() -> None:
+    rates = [grid_rate(step) for step in (-9, -8, -7)]
+    generator = np.random.default_rng(0)
+    inside = []
+    for _ in range(150):
+        true = [0.1 * math.log10(rate / 0.011) ** 2 for rate in rates]
+        table = generator.normal(true, 0.001, (5, 3))
+        losses = {
+            rate: dict(zip(SEEDS, own.tolist(), strict=True))
+            for rate, own in zip(rates, table.T, strict=True)
+        }
+        found = arms.optimum(losses)
+        assert found is not None and found.low is not None and found.high is not None
+        inside.append(found.low <= 0.011 <= found.high)
+    assert found == arms.optimum(losses)
+    assert np.mean(inside) == pytest.approx(0.92, abs=0.07)  # three binomial standard errors
+
+
+def test_a_curve_without_a_lowest_point_has_no_optimum() -> None:
+    falling = {rate: {0: -rate, 1: -rate} for rate in (0.01, 0.0178, 0.0316)}
+    assert arms.optimum(falling) is None
+    assert arms.optimum({0.01: {0: 1.0}, 0.0178: {0: 0.9}}) is None
+    assert arms.optimum({}) is None
+
+
+def test_the_ratio_of_two_optima_is_paired_and_has_an_interval() -> None:
+    lora = tuned(tuned_records(parabola(1e-2, noise=0.0005), FIRST))
+    full = tuned(tuned_records(parabola(1e-3, noise=0.0005, noise_seed=1), FIRST, FULL))
+    found = arms.rate_ratio(lora.losses(), full.losses())
+    assert found is not None and found.low is not None and found.high is not None
+    assert found.low < 10 < found.high
+    assert found.estimate == pytest.approx(10, rel=0.1)
+    assert found == arms.rate_ratio(lora.losses(), full.losses())
+
+
+def test_a_flat_curve_leaves_the_ends_of_its_optimum_open() -> None:
+    found = tuned(tuned_records(parabola(1e-2, curvature=0.02, noise=0.01), FIRST)).optimum
+    assert found is None or None in (found.low, found.high)
+
+
+def test_regret_is_paired_by_seed_and_interpolated_between_rates() -> None:
+    found = tuned(tuned_records(parabola(1e-2, noise=0.0), FIRST))
+    two_steps = arms.regret(found, 0.0316)
+    assert two_steps.nats is not None and not two_steps.interpolated
+    assert two_steps.nats.n == 1  # one seed searched there
+    assert two_steps.nats.estimate == pytest.approx(0.1 * 0.5**2, rel=0.01)
+    between = arms.regret(found, 0.0133)
+    assert between.interpolated and between.nats is not None
+    assert 0.1 * 0.124**2 < between.nats.estimate < 0.1 * 0.25**2
+    assert between.relative == pytest.approx(between.nats.estimate / 0.1, rel=0.2)
+    assert codes(arms.regret(found, 5.0)) == {"outside_grid"}
+
+
+def test_the_rules_give_the_published_rates() -> None:
+    # Qwen3-0.6B 5.27e-4 and 5.27e-5, Qwen3-1.7B 4.99e-4 and 4.99e-5
+    for hidden, known in ((1024, 5.27e-4), (2048, 4.99e-4)):
+        assert arms.hidden_size_rate(hidden, "qwen") == pytest.approx(known, rel=1e-3)
+        full = arms.hidden_size_rate(hidden, "qwen", "full")
+        assert arms.ten_times(full) == pytest.approx(known, rel=1e-3)
+    assert arms.hidden_size_rate(2048, "llama") == pytest.approx(4.908e-4, rel=1e-3)
+    with pytest.raises(ValueError, match="family=gemma"):
+        arms.hidden_size_rate(1024, "gemma")
+
+
+def test_arms_at_their_own_best_rates_are_tied_though_a_shared_rate_would_part_them() -> None:
+    lora = tuned(tuned_records(parabola(1e-2), FIRST))
+    full = tuned(tuned_records(parabola(1e-3, noise_seed=0), FIRST, FULL))
+    margin = arms.gain_margin(full)
+    assert margin == pytest.approx(0.05 * (1.6 - 0.12), rel=0.02)
+    assert arms.contrast(full, lora, margin).finding == "tied"
+    assert abs(lora.arm.losses(0.00316)[0] - full.arm.losses(0.00316)[0]) < 0.06
+
+
+def test_a_worse_arm_is_found_and_stays_found_in_a_family() -> None:
+    full = tuned(tuned_records(parabola(1e-3), FIRST, FULL))
+    worse = tuned(tuned_records(parabola(1e-2, floor=0.3), FIRST, ATTENTION))
+    same = tuned(tuned_records(parabola(1e-2), FIRST))
+    found = arms.family([arms.contrast(full, arm, arms.gain_margin(full)) for arm in (worse, same)])
+    assert [one.finding for one in found] == ["worse", "tied"]
+    assert found[0].comparison is not None
+    assert found[0].comparison.difference.estimate == pytest.approx(0.2, abs=0.01)
+
+
+def test_a_difference_within_twice_the_noise_floor_is_none() -> None:
+    full = tuned(tuned_records(parabola(1e-3), FIRST, FULL))
+    worse = tuned(tuned_records(parabola(1e-2, floor=0.3), FIRST))
+    for deviation, finding in ((0.05, "worse"), (0.15, "undecided")):
+        floor = NoiseFloor(deviation, 2 * deviation, cells=1, runs=2)
+        compared = arms.contrast(full, worse, 0.05, floor=floor)
+        assert compared.finding == finding
+        assert ("noise_floor" in codes(compared)) == (finding == "undecided")
+
+
+def with_own_test_noise(made: list[Record], curve: Curve, generator: np.random.Generator) -> Tuned:
+    """Give each run a test loss whose noise is not that of the validation loss it is chosen by."""
+    for one in made:
+        loss = curve(one.config["trainer"]["learning_rate"], one.config["seed"])
+        one.scores["tuned"]["loss/nll"] = loss + generator.normal(0, SIGMA)
+    return tuned(made)
+
+
+SIGMA = 0.002
+"""Standard deviation of a cell's test loss, in nats."""
+
+
+@pytest.mark.slow
+def test_simulated_tuned_sweeps_at_five_seeds_reach_their_levels() -> None:
+    generator, sweeps = np.random.default_rng(0), 150
+    margin = 2.5 * SIGMA * math.sqrt(2)  # 2.5 standard deviations of a paired difference
+    found: dict[str, list[str]] = {"null": [], "twice": [], "at the margin": []}
+    for number in range(sweeps):
+        clean = parabola(1e-3, noise=0.0, noise_seed=number)
+        made = tuned_records(parabola(1e-3, noise=SIGMA, noise_seed=number), FIRST, FULL)
+        full = with_own_test_noise(made, clean, generator)
+        contrasts = []
+        for effect in (0.0, 2 * margin, margin):
+            # what a seed does is the same in all arms; each test loss has noise of its own
+            curve = shifted(parabola(1e-2, noise=0.0, noise_seed=number), effect)
+            noisy = shifted(parabola(1e-2, noise=SIGMA, noise_seed=number), effect)
+            arm = with_own_test_noise(tuned_records(noisy, FIRST), curve, generator)
+            contrasts.append(arms.contrast(full, arm, margin))
+        for name, one in zip(found, arms.family(contrasts), strict=True):
+            found[name].append(one.finding)
+    error = 3 * math.sqrt(0.05 * 0.95 / sweeps)
+    assert found["twice"].count("worse") / sweeps >= 0.95 - error
+    assert found["null"].count("tied") / sweeps >= 0.95
+    assert found["at the margin"].count("tied") / sweeps <= 0.05 + error
+
+
+def shifted(curve: Curve, effect: float) -> Curve:
+    return lambda rate, seed: curve(rate, seed) + effect
+
+
+def broken(name: str) -> list[Record]:
+    """Return records of an arm in which one thing is wrong."""
+    design = Design(FIRST.low, FIRST.high, seeds=(0,)) if name == "one_seed" else FIRST
+    made = tuned_records(parabola(1e-2), design)
+    last = made[-1]
+    if name == "missing_cells":
+        made.remove(last)
+    elif name == "mixed_data":
+        last.identity = IDENTITY | {"data_fingerprint": "d1"}
+    elif name == "mixed_code":
+        last.identity = IDENTITY | {"code_sha256": "c1"}
+    elif name == "mixed_base":
+        last.identity = IDENTITY | {"base_sha256": "b1"}
+    elif name == "mixed_environment":
+        last.identity = IDENTITY | {"precision": "bf16"}
+    elif name == "dirty_tree":
+        last.provenance = last.provenance | {"git_dirty": True}
+    elif name == "edge_optimum":
+        made = [r for r in made if r.config["trainer"]["learning_rate"] >= 0.01]
+    elif name == "coarse_grid":
+        gone = (0.00562, 0.0178)
+        made = [r for r in made if r.config["trainer"]["learning_rate"] not in gone]
+    elif name == "all_diverged":
+        made = [record(r.config["trainer"]["learning_rate"], r.config["seed"], None) for r in made]
+    return made
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("missing_cells", "one_seed", "all_diverged", "edge_optimum", "coarse_grid"),
+        *("mixed_data", "mixed_code", "mixed_base", "mixed_environment", "dirty_tree"),
+    ],
+)
+def test_what_is_wrong_with_an_arm_is_said_and_blocks_its_verdict(name: str) -> None:
+    made = broken(name)
+    found = tuned(made)
+    assert name in codes(found)
+    assert all(reason.text for reason in found.reasons)
+    full = tuned(tuned_records(parabola(1e-3, floor=0.5), FIRST, FULL))
+    compared = arms.contrast(full, found, 0.05)
+    assert compared.finding == "undecided"
+    assert name in {reason.code for reason in arms.blocking(compared.reasons)}
+
+
+def test_a_missing_cell_is_named() -> None:
+    made = broken("missing_cells")
+    [reason] = [r for r in tuned(made).reasons if r.code == "missing_cells"]
+    assert reason.text == "not finished: 0.0178 with seed 31415"
+
+
+def test_seeds_that_decide_must_be_the_same_in_both_arms() -> None:
+    other = Design(FIRST.low, FIRST.high, seeds=(0, 43, 100, 977, 7))
+    one = tuned(tuned_records(parabola(1e-2), FIRST))
+    two = tuned(tuned_records(parabola(1e-2), other, FULL))
+    assert "unequal_seeds" in codes(arms.contrast(one, two, 0.05))
+    assert arms.contrast(one, two, 0.05).finding == "undecided"
+
+
+def test_a_coarser_search_of_one_arm_is_unequal_tuning() -> None:
+    made = tuned_records(parabola(1e-2), FIRST)
+    few = [r for r in made if 0.004 < r.config["trainer"]["learning_rate"] < 0.03]
+    one, two = tuned(tuned_records(parabola(1e-2), FIRST, FULL)), tuned(few)
+    [reason] = [r for r in arms.equal_tuning([one, two]) if r.code == "unequal_tuning"]
+    assert "7 for" in reason.text and "3 for" in reason.text
+
+
+def test_different_data_may_be_allowed_where_data_are_what_is_compared() -> None:
+    one = tuned(tuned_records(parabola(1e-3), FIRST, FULL))
+    identity = IDENTITY | {"data_fingerprint": "d1"}
+    two = tuned(tuned_records(parabola(1e-2, floor=0.4), FIRST, identity=identity))
+    assert arms.contrast(one, two, 0.05).finding == "undecided"
+    assert arms.contrast(one, two, 0.05, may_differ=("mixed_data",)).finding == "worse"
+
+
+def test_other_data_by_config_are_compared_on_purpose_and_changed_files_are_not() -> None:
+    one = tuned(tuned_records(parabola(1e-3), FIRST, FULL))
+    identity = IDENTITY | {"data_fingerprint": "d1"}
+    made = tuned_records(parabola(1e-2, floor=0.4), FIRST, identity=identity)
+    assert arms.on_purpose(one, tuned(made)) == set()
+    for each in made:
+        each.config["data"] = {"label": "mixed", "fraction": 0.5}
+    assert arms.on_purpose(one, tuned(made)) == {"mixed_data"}
+
+
+def test_data_that_changed_within_an_arm_block_even_where_data_are_compared() -> None:
+    one, two = tuned(tuned_records(parabola(1e-3), FIRST, FULL)), tuned(broken("mixed_data"))
+    found = arms.contrast(one, two, 0.05, may_differ=("mixed_data",))
+    assert "mixed_data" in codes(found) and found.finding == "undecided"
+
+
+def test_without_a_scored_base_there_is_no_margin_and_no_verdict() -> None:
+    made = tuned_records(parabola(1e-2), FIRST)
+    for one in made:
+        one.scores.pop("base")
+    found = tuned(made)
+    assert arms.gain_margin(found) is None
+    compared = arms.contrast(found, found, None)
+    assert compared.finding == "undecided" and "no_score" in codes(compared)
+
+
+def test_arms_with_the_same_numbers_prove_nothing() -> None:
+    one = tuned(tuned_records(parabola(1e-2), FIRST))
+    assert "same_numbers" in codes(arms.contrast(one, one, 0.05))
+
+
+def test_of_two_records_of_a_cell_the_newest_finished_one_counts() -> None:
+    old, new = record(1e-2, 0, 0.5), record(1e-2, 0, 0.4)
+    failed = record(1e-2, 0, 0.1, status="failed")
+    arm = one_arm([new, failed, old])
+    assert arm is not None and [one.loss for one in arm.made] == [0.4]
+
+
+def test_arms_are_named_by_what_is_not_the_same_in_all() -> None:
+    made = [
+        record(1e-2, 0, 0.5, ("lora=none", "data.train_rows=9", "tracker=none")),
+        record(1e-2, 0, 0.5, ("lora=qv", "data.train_rows=9", "tracker=none")),
+        record(1e-3, 1, 0.5, ("lora=qv", "data.train_rows=9", "tracker=none")),
+    ]
+    assert [arm.label for arm in arms.read(made)] == ["lora=none", "lora=qv"]
+    assert [len(arm.made) for arm in arms.read(made)] == [1, 2]
+
+
+def test_the_noise_floor_comes_from_runs_that_were_made_again() -> None:
+    first, again = record(1e-2, 0, 0.5), record(1e-2, 0, 0.52)
+    other_code = record(1e-2, 0, 0.9, identity=IDENTITY | {"code_sha256": "c1"})
+    floor = arms.repeats([first, again, other_code, record(1e-2, 1, 0.7)])
+    assert floor is not None
+    assert (floor.cells, floor.runs) == (1, 2)
+    assert floor.deviation == pytest.approx(0.02 / math.sqrt(2))
+    assert arms.repeats([first]) is None
+    assert arms.repeats([first, first]) is None  # one run, read from two places
+
+
+def test_the_table_says_rate_difference_and_finding_and_what_is_wrong() -> None:
+    from experiments.analysis.arms import table
+
+    full = tuned_records(parabola(1e-3), FIRST, FULL)
+    lora = tuned_records(parabola(1e-2, floor=0.3), FIRST)
+    lora[0].provenance = {"git_dirty": True}
+    found = [arms.tune(arm) for arm in arms.read([*full, *lora])]
+    header, rows, notes = table.lines(found)
+    assert len(header) == len(rows[0]) == len(rows[1])
+    assert rows[0][0] == "lora=none" and rows[0][-2:] == ["reference", "-"]
+    assert rows[1][1].endswith("(7 near)") and rows[1][-1] == "undecided"
+    assert notes[0].startswith("Paired by seed")
+    assert any("uncommitted changes" in note for note in notes)
+    clean = [arms.tune(arm) for arm in arms.read([*full, *lora[1:]])]
+    assert table.lines([])[1] == []
+    assert table.lines(clean[:1])[1][0][-2] == "reference"
+
+
+def test_the_table_groups_tied_arms_in_words_and_says_what_the_seeds_can_show() -> None:
+    from experiments.analysis.arms import table
+
+    made = [
+        *tuned_records(parabola(1e-3, noise_seed=0), FIRST, FULL),
+        *tuned_records(parabola(1e-2), FIRST),
+        *tuned_records(parabola(1e-2, floor=0.3), FIRST, ATTENTION),
+    ]
+    found = [arms.tune(arm) for arm in arms.read(made)]
+    _, rows, notes = table.lines(found)
+    assert [row[-1] for row in rows] == ["-", "tied", "worse"]
+    assert any("lora=all_linear and lora=none are tied within" in n or
+               "lora=none and lora=all_linear are tied within" in n for n in notes)  # fmt: skip
+    assert any("lora=attention is tied with no other arm" in note for note in notes)
+    assert any("lora=attention: 5 seeds find a difference of" in note for note in notes)
+    narrow = table.lines(found, margin=0.2)
+    assert narrow[1][2][-1] == "undecided"
+    assert any("lora=attention" in n and "in all would decide" in n for n in narrow[2])

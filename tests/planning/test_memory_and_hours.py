@@ -1,0 +1,358 @@
+"""What a plan says of a run or a sweep, and what it refuses; nothing is loaded."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from conftest import ROOT, load
+from experiments import config
+from experiments.calibration import planning_t4
+from experiments.cli import main as program
+from experiments.config import RunConfig
+from experiments.errors import ConfigError
+from experiments.planning import activations, advice, cost, estimate, memory, parameters, tables
+from experiments.planning.estimate import Estimate
+from experiments.records import Record
+from experiments.reports import memory as residuals
+from experiments.sweeps.hydra import planned
+
+T4 = ("hardware=t4", "model=qwen3_1_7b")
+
+
+@pytest.fixture(autouse=True)
+def in_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("EXPERIMENTS_ROOT", str(ROOT))
+
+
+def plan(*overrides: str) -> Estimate:
+    return estimate.of(load(*overrides))
+
+
+def said(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    assert program.main(["plan", *words]) == 0
+    return capsys.readouterr().out
+
+
+def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """Return the one sentence with which a plan ends."""
+    try:
+        assert program.main(["plan", *words]) == 1
+        text = capsys.readouterr().err
+    except SystemExit as stopped:
+        text = str(stopped.code)
+    assert text.startswith("error: ") and "Traceback" not in text
+    return text
+
+
+def test_a_plan_needs_neither_weights_nor_the_device(capsys: pytest.CaptureFixture[str]) -> None:
+    text = said(capsys, *T4, "lora=all_linear,qv")
+    assert "device: t4, 14.7 GiB, computes in fp16" in text
+    assert "17.43M 1.01%" in text and "lora=qv" in text
+    assert "for 2 runs, at 25% of 65 TFLOPS" in text
+    assert "Predicted, not measured" in text
+
+
+def test_a_plan_for_a_program_says_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    tree = json.loads(said(capsys, *T4, "lora=none", "--json"))
+    [run] = tree["runs"]
+    assert run["fits"] is False and run["peak_bytes"] == pytest.approx(
+        sum(run["memory_bytes"].values()), abs=10
+    )
+    assert tree["kind"] == "run" and run["steps"] == -(-3 * 2700 // 16)
+
+
+def test_what_does_not_fit_is_named_with_the_change_that_makes_it_fit(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    big = ("trainer.micro_batch_size=16", "plan.longest_row_tokens=1024")
+    words = [*T4, *big, "trainer.gradient_checkpointing=false"]
+    text = said(capsys, *words)
+    assert "too much; it fits with trainer.gradient_checkpointing=true" in text
+    assert estimate.of(load(*words, "trainer.gradient_checkpointing=true")).fits
+
+
+@pytest.mark.parametrize("width", [80, 110, 170])
+def test_no_name_and_no_number_is_cut_on_a_terminal(width: int) -> None:
+    plans = [
+        tables.Named(f"lora={name}", plan("hardware=t4", "model=qwen3_1_7b", f"lora={name}"))
+        for name in ("none", "all_linear")
+    ]
+    text = tables.render(plans, kind="grid", total=2, width=width)
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= width
+    for word in ("lora=none", "weights", "activations", "1,720.57M 100.00%", "201%", "hours"):
+        assert word in text
+
+
+def test_the_smallest_change_is_told_first() -> None:
+    again = "trainer.gradient_checkpointing=true"
+    found = plan(*T4, again, "trainer.micro_batch_size=16", "plan.longest_row_tokens=2048",
+                 "lora=dora", "trainer.max_length_tokens=2048")  # fmt: skip
+    assert found.fits is False
+    assert advice.mend(found) == "trainer.micro_batch_size=8"
+    full = advice.mend(plan("hardware=t4", "model=qwen3_1_7b", "lora=none"))
+    assert full == "lora=all_linear lora.r=16"
+    larger = advice.mend(plan("hardware=t4", "model=llama3_1_8b", "lora=none"))
+    assert larger == "lora=all_linear lora.r=16 model.quantization=nf4"
+    nothing = plan("hardware=t4", "model=llama3_1_8b", "hardware.memory_gib=3")
+    assert advice.mend(nothing) is None
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("lora=qv,all_linear", "lora.r=1,64"),
+        pytest.param(("sweeps=rank_and_targets",), marks=pytest.mark.slow),
+        pytest.param(
+            ("model=tiny,qwen3_0_6b", "data.weights.parallel=2", "+trainer.extra.adam_beta1=0.8"),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ("trainer=smoke,default", "seed=0,7", "trainer.learning_rate=1e-3"),
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_a_planned_grid_is_the_grid_that_is_run(words: tuple[str, ...]) -> None:
+    found = planned.read(words, ROOT / "conf")
+    ids = [config.run_id(run) for _, run in found.runs]
+    assert found.kind == "grid" and found.total == len(ids)
+    assert ids == [config.run_id(run) for run in composed_one_by_one(words)]
+
+
+def test_a_key_that_is_added_is_planned_with_each_of_its_values(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    line = ["lora=qv", "data=short", "+lora.extra.bias=none,all", "hardware=cpu"]
+    assert "+lora.extra.bias=none,all (2 runs)" in said(capsys, *line)
+    found = planned.read(line, ROOT / "conf")
+    assert [run.lora.extra for _, run in found.runs] == [{"bias": "none"}, {"bias": "all"}]
+
+
+def test_lists_are_shown_as_they_are_given(capsys: pytest.CaptureFixture[str]) -> None:
+    text = said(capsys, "data=short", "lora.target_modules=[q_proj],[q_proj,v_proj]")
+    assert "lora.target_modules=[q_proj] " in text
+    assert "lora.target_modules=[q_proj,v_proj] " in text
+
+
+def composed_one_by_one(words: tuple[str, ...]) -> list[RunConfig]:
+    """Compose each job of a grid anew, as a sweeper does."""
+    import itertools
+
+    import yaml
+
+    axes = {key: values.split(",") for key, _, values in (word.partition("=") for word in words)}
+    if "sweeps" in axes:
+        [name] = axes.pop("sweeps")
+        tree = yaml.safe_load((ROOT / "sweeps" / f"{name}.yaml").read_text(encoding="utf-8"))
+        params = tree["hydra"]["sweeper"]["params"]
+        axes = {"eval.base": ["false"]} | {k: str(v).split(",") for k, v in params.items()}
+    cells = itertools.product(*axes.values())
+    return [load(*(f"{k}={v}" for k, v in zip(axes, cell, strict=True))) for cell in cells]
+
+
+def test_a_search_is_planned_by_its_values_and_its_number_of_trials(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    found = planned.read(["sweeps=search"], ROOT / "conf")
+    assert (found.kind, found.total) == ("search", 30)
+    assert {run.lora.r for _, run in found.runs} == {1, 4, 16}
+    assert "for 30 runs" in said(capsys, "sweeps=search", *T4)
+
+
+def test_a_tuned_sweep_is_planned_arm_by_arm_with_all_its_rates_and_seeds(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    sweep = ["sweeps=lora_without_regret/full_and_ranks"]
+    found = planned.read([*sweep, "hydra.sweeper.repeats=2"], ROOT / "conf")
+    assert [run.lora.method for _, run in found.runs] == ["none"] + ["lora"] * 4
+    assert [run.lora.r for _, run in found.runs[1:]] == [64, 16, 4, 1]
+    assert (found.kind, found.total) == ("tuned", 5 * (7 + 3 * 4 + 2))
+    assert "for at least 95 runs of 5 arms" in said(capsys, *sweep, *T4)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["sweeps=lora_without_regret/width", "seed=1,2"], "gives every arm the same seeds"),
+        (["sweeps=lora_without_regret/width", "data.validation_rows=0"], "and there is none: set"),
+        (
+            ["sweeps=lora_without_regret/width", "hydra.sweeper.rules=[{arm: 9, rate: 1e-3}]"],
+            "give arm (0 to 5",
+        ),
+        (["hardware=t5"], "hardware=t5: there is no such config file; did you mean 't4'?"),
+        ([*T4, "trainer.precision=bf16"], "bfloat16 needs 8.0 or newer"),
+        (["trainer.batch_size=6", "trainer.micro_batch_size=4"], "is not a multiple of"),
+        (["lora.r=-1,4"], "1 of 2 runs are illegal"),
+        (["lora.r=interval(1,4)"], "a grid needs values, an interval has none"),
+        (["plan.rows=0"], "plan.rows=0: must be at least 1"),
+        (["plan.utilisation=2"], "plan.utilisation=2.0: must be above 0 and at most 1"),
+        (["epochs=3"], "epochs: there is no such key; set trainer.epochs instead"),
+        (["++lora.rank=4,8"], "lora.rank: `lora` has no key 'rank'; set lora.r instead"),
+        (["plan.row=1"], "plan.row: `plan` has no key 'row'; did you mean 'rows'?"),
+        (["lora.target_modules=[q_prj]"], "'q_prj' matches no linear layer of this model"),
+        ([*T4, "plan.probe=true"], "describes a GPU and none is here"),
+        (["plan.probe=true", "trainer.max_steps=0"], "there is no step to measure"),
+    ],
+)
+def test_a_bad_plan_is_refused_in_one_sentence(
+    capsys: pytest.CaptureFixture[str], words: list[str], sentence: str
+) -> None:
+    assert sentence in refused(capsys, *words)
+
+
+def test_an_unknown_architecture_is_planned_and_marked_as_rough(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    text = said(capsys, *T4, "model.geometry.architecture=gemma9")
+    assert "~ rough: architecture gemma9 is not known" in text
+
+
+def test_rows_of_the_built_in_data_are_exact() -> None:
+    work = plan("data.train_rows=300").work
+    assert (work.rows, work.longest_row_tokens) == (300, 324)
+    assert (
+        plan("data.train_rows=300", "trainer.max_length_tokens=200").work.longest_row_tokens == 200
+    )
+
+
+def test_rows_of_a_file_are_counted(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"messages": []}\n' * 100 + "\n", encoding="utf-8")
+    work = plan("data=jsonl", f"data.path={file}", *T4).work
+    assert work.rows == 90 and "lines of the file" in work.known_from
+
+
+def test_what_is_assumed_says_so_and_what_the_user_says_counts() -> None:
+    work = plan("data=glaive_v2", *T4).work
+    assert "assumed: set plan.rows" in work.known_from
+    told = plan("data=glaive_v2", *T4, "plan.rows=113000", "plan.tokens_per_row=300").work
+    assert (told.rows, told.tokens_per_row) == (113_000, 300)
+    assert "plan.rows, plan.tokens_per_row set by you" in told.known_from
+
+
+def test_operations_of_lora_are_two_thirds_and_six_n_r() -> None:
+    """2N^2 + 6NR against 3N^2 multiply-adds a token and matrix (LoRA Without Regret)."""
+    shape = dataclasses.replace(plan("model=qwen3_0_6b").shape, vocabulary=1)
+    work = activations.Pass(1, 1, "fp32", frozenset())
+    lora = load("model=qwen3_0_6b", "lora.r=8").lora
+    counts = parameters.count(shape, lora)
+    scores = cost.flops_per_token(
+        dataclasses.replace(shape, vocabulary=1),
+        dataclasses.replace(counts, linear=0, adapters=()),
+        work,
+        trained_share=0.0,
+    )
+    found = cost.flops_per_token(shape, counts, work, trained_share=0.0) - scores
+    assert found == 2 * (2 * counts.linear) + 2 * 3 * counts.adapter
+    full = dataclasses.replace(work, full=True)
+    everything = parameters.count(shape, load("lora=none").lora)
+    assert cost.flops_per_token(shape, everything, full, 0.0) - scores == 2 * 3 * counts.linear
+
+
+def test_quantised_weights_take_4_127_bits() -> None:
+    found = plan(*T4)
+    assert pytest.approx(4.127, abs=5e-4) == memory.NF4_BITS
+    settings = dataclasses.replace(found.settings, quantization="nf4")
+    small = memory.weights(found.shape, found.counts, settings)
+    rest = 2 * (found.counts.total - found.counts.linear)
+    assert small == pytest.approx(rest + found.counts.linear * 4.127 / 8, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("less", "more"),
+    [
+        (("trainer.gradient_checkpointing=true",), ("trainer.gradient_checkpointing=false",)),
+        (("trainer.micro_batch_size=1",), ("trainer.micro_batch_size=4",)),
+        (("lora=qv",), ("lora=all_linear",)),
+        (("lora=all_linear",), ("lora=none",)),
+        (("lora=all_linear", "lora.dropout=0"), ("lora=all_linear", "lora.dropout=0.1")),
+        (("lora=none", "trainer.optimizer=adamw_8bit"), ("lora=none",)),
+        (("plan.longest_row_tokens=200",), ("plan.longest_row_tokens=400",)),
+        (("lora.r=4",), ("lora.r=256",)),
+    ],
+)
+def test_what_takes_less_memory_is_planned_with_less(
+    less: tuple[str, ...], more: tuple[str, ...]
+) -> None:
+    fixed = (*T4, "trainer.gradient_checkpointing=false")
+    kept = fixed if "gradient" not in less[0] else T4
+    assert plan(*kept, *less).memory.total < plan(*kept, *more).memory.total
+
+
+def test_hours_are_not_invented_for_a_device_that_nobody_describes(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert "hours: not known" in said(capsys, "hardware=cpu")
+    assert "hours: 0." in said(capsys, "hardware=cpu", "hardware.peak_tflops=1")
+
+
+def test_the_page_about_a_t4_is_what_its_command_prints() -> None:
+    assert (ROOT / "docs" / "t4.md").read_text(encoding="utf-8") == planning_t4.page()
+
+
+def test_a_report_shows_residuals_only_where_both_are_known() -> None:
+    from experiments.reports import arms
+
+    both = {"train_predicted_bytes": 11 * 10**8, "train_peak_bytes": 10**9}
+    known, unknown = (made(i, own) for i, own in enumerate((both, {"peak_rss_bytes": 1})))
+    [grid] = residuals.grids(arms.build([known], []))
+    assert grid.rows[0][1:] == ["1", "1.10", "1.00", "+10%"]
+    assert residuals.grids(arms.build([unknown], [])) == []
+
+
+def made(seed: int, found: dict[str, int]) -> Record:
+    """Return a finished record with some memory."""
+    run = load(f"seed={seed}")
+    return Record(
+        run_id=config.run_id(run),
+        status="finished",
+        config=config.canonical(run),
+        scores={"tuned": {"loss/nll": 1.0}},
+        memory=found,
+    )
+
+
+def test_a_model_that_nothing_describes_is_not_planned() -> None:
+    with pytest.raises(ConfigError, match="has no `geometry`"):
+        estimate.of(load("model=local", "model.hub_id=nobody/nothing"))
+
+
+def test_rows_that_an_earlier_run_kept_are_known(tmp_path: Path) -> None:
+    from experiments import data, models
+
+    words = ["data=xlam_60k", f"data.path={xlam(tmp_path)}", f"data.cache={tmp_path / 'cache'}"]
+    run = load(*words)
+    assert "assumed" in estimate.of(run).work.known_from
+    vocabulary = models.load_vocabulary(run.model)
+    built = data.build(
+        run, vocabulary.tokenizer, end_ids=vocabulary.end_ids, positions=vocabulary.positions or 1
+    )
+    work = estimate.of(run).work
+    lengths = [len(row.ids) for row in built.train]
+    assert "data.cache" in work.known_from
+    assert (work.rows, work.longest_row_tokens) == (len(lengths), max(lengths))
+    assert work.tokens_per_row == pytest.approx(sum(lengths) / len(lengths))
+    trained = sum(row.trained_tokens for row in built.train)
+    assert work.trained_share == pytest.approx(trained / sum(lengths))
+
+
+def xlam(folder: Path) -> Path:
+    """Write a small folder in xlam's layout."""
+    tool = {"name": "add", "description": "Add.", "parameters": {"a": {"type": "int"}}}
+    rows = [
+        {
+            "id": i,
+            "query": f"What is {i} and one?",
+            "tools": json.dumps([tool]),
+            "answers": json.dumps([{"name": "add", "arguments": {"a": i}}]),
+        }
+        for i in range(40)
+    ]
+    place = folder / "xlam"
+    place.mkdir()
+    (place / "xlam.json").write_text(json.dumps(rows), encoding="utf-8")
+    return place

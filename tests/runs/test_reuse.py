@@ -1,0 +1,100 @@
+"""What of a finished run is used again depends on what changed since."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conftest import ROOT, SMOKE, environment, load
+from experiments import config, records
+from experiments.records import provenance
+
+WORDS = (
+    'DIRECTION = {"count": "minimize"}\n'
+    "def score(item):\n"
+    '    return {"count": float(len(item.text.split()))}\n'
+)
+LINE = (*SMOKE, "trainer.max_steps=2", "hydra.run.dir=out/run")
+
+
+def copied(tmp_path: Path) -> Path:
+    source = tmp_path / "src"
+    shutil.copytree(ROOT / "src", source, ignore=shutil.ignore_patterns("__pycache__"))
+    return source
+
+
+def run(folder: Path, source: Path, *overrides: str) -> str:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "train.py"), *LINE, *overrides],
+        cwd=folder, env=environment(PYTHONPATH=str(source)), capture_output=True, text=True,
+        timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_metrics_are_no_part_of_a_runs_id_but_whether_answers_are_scored_is() -> None:
+    before = config.run_id(load())
+    assert config.run_id(load("eval.metrics=[calls]")) == before
+    assert config.run_id(load("eval.metrics=[]")) != before
+
+
+def test_an_added_metric_is_computed_from_the_answers_of_a_finished_run(tmp_path: Path) -> None:
+    source = copied(tmp_path)
+    run(tmp_path, source)
+    first = records.read(tmp_path / "out/run/run.json")
+    assert "finished before" in run(tmp_path, source)
+    (source / "experiments" / "evaluation" / "metrics" / "words.py").write_text(WORDS)
+    assert "scored again" not in run(tmp_path, source)
+    asked = json.dumps([*first.config["eval"]["metrics"], "words"]).replace('"', "")
+    out = run(tmp_path, source, f"eval.metrics={asked}")
+    assert "scored again from its kept answers" in out
+    assert "\nstep " not in out
+    assert "device =" not in out
+    record = records.read(tmp_path / "out/run/run.json")
+    items = [i for i in records.items(record) if i["model"] == "tuned" and "text" in i]
+    mean = sum(len(i["text"].split()) for i in items) / len(items)
+    assert record.scores["tuned"]["words/count"] == pytest.approx(mean)
+    assert {k: v for k, v in record.scores["tuned"].items() if "words/" not in k} == (
+        first.scores["tuned"]
+    )
+    restraint = source / "experiments" / "evaluation" / "metrics" / "restraint.py"
+    restraint.write_text(restraint.read_text().replace('"overcall": float(called)',
+                                                       '"overcall": 2.0'))  # fmt: skip
+    assert "scored again from its kept answers" in run(tmp_path, source)
+    assert records.read(record.path).scores["tuned"]["restraint/overcall"] == 2.0
+
+
+def test_another_way_to_answer_scores_the_kept_adapter_and_trains_nothing(tmp_path: Path) -> None:
+    source = copied(tmp_path)
+    run(tmp_path, source, "trainer.keep=adapter")
+    first = records.read(tmp_path / "out/run/run.json")
+    generation = source / "experiments" / "evaluation" / "generation.py"
+    generation.write_text(generation.read_text().replace("CHUNK_ROWS = 32", "CHUNK_ROWS = 16"))
+    out = run(tmp_path, source)
+    assert "its adapter is scored again beside it" in out
+    assert "\nstep " not in out
+    again = records.read(tmp_path / "out/run_2/run.json")
+    assert again.status == "finished"
+    assert again.scores["tuned"] == pytest.approx(first.scores["tuned"])
+    assert again.provenance["trained_in"] == "run"
+    shutil.rmtree(tmp_path / "out/run/adapter")
+    shutil.rmtree(tmp_path / "out/run_2")
+    out = run(tmp_path, source)
+    assert "no adapter was kept that could be scored" in " ".join(out.split())
+    assert "\nstep " in out
+
+
+def test_a_record_of_an_older_version_is_said_to_be_one(tmp_path: Path) -> None:
+    run(tmp_path, ROOT / "src")
+    record = records.read(tmp_path / "out/run/run.json")
+    for key in provenance.KEYS:
+        del record.identity[key]
+    record.identity["code_sha256"] = "c0de"
+    records.write(record)
+    out = " ".join(run(tmp_path, ROOT / "src").split())
+    assert "made by an older version of the code: run again beside it" in out
+    assert records.read(tmp_path / "out/run_2/run.json").status == "finished"

@@ -1,0 +1,28 @@
+"""A run in a process of its own, stopped at a step."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from conftest import ROOT, SMOKE, environment
+
+LONG = (*SMOKE, "trainer.max_steps=14", "trainer.save_every_steps=2", "lora.dropout=0.1")
+
+
+def start(folder: Path, *overrides: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "train.py"), *LONG, *overrides, f"hydra.run.dir={folder}"],
+        env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+
+def stop_at_step(process: "subprocess.Popen[str]", step: int, how: signal.Signals) -> str:
+    """Send a signal when the log shows the step; return the rest of the log."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("step") and int(line.split()[1].split("/")[0]) >= step:
+            process.send_signal(how)
+            break
+    rest, _ = process.communicate(timeout=60)
+    return rest
