@@ -1,5 +1,7 @@
 """What tests share: composing configs, small runs, the command line, the shared real data."""
 
+import copy
+import functools
 import os
 import signal
 import subprocess
@@ -43,8 +45,13 @@ Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def composed(*overrides: str) -> DictConfig:
-    """Compose the project's config as train.py would."""
+    """Compose the project's config as train.py would, or copy what was composed before."""
     os.environ["EXPERIMENTS_ROOT"] = str(ROOT)
+    return copy.deepcopy(_composed(overrides))
+
+
+@functools.cache
+def _composed(overrides: tuple[str, ...]) -> DictConfig:
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         return compose("config", overrides=list(overrides))
 

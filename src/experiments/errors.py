@@ -1,7 +1,7 @@
-"""The errors a user can act on, each one a sentence: what was given, where, what is allowed.
+"""Errors that a user can act on, each a sentence with the value, its key and what is allowed.
 
-They also inherit the built-in error they replace, so that ``except ValueError`` keeps working, and
-they have no ``__init__`` of their own, so that they survive pickling between processes.
+They also inherit from the built-in error that they replace, so that ``except ValueError`` keeps
+working, and they have no ``__init__``, so that they can be pickled between processes.
 """
 
 import difflib
@@ -9,37 +9,37 @@ from collections.abc import Iterable
 
 
 class ExperimentError(Exception):
-    """Base of every error whose message is meant for the user; it is shown without a traceback."""
+    """Base class of errors whose message is for the user and is shown without a traceback."""
 
 
 class ConfigError(ExperimentError, ValueError):
-    """A value or a key of the configuration is wrong; raised before anything heavy is loaded."""
+    """A value or key of the config is wrong; raised before anything heavy is loaded."""
 
 
 class DataError(ExperimentError, ValueError):
-    """A dataset is missing, unreadable, empty or would train on nothing."""
+    """A dataset is missing, unreadable, empty or has no tokens to train on."""
 
 
 class AdapterError(ExperimentError, ValueError):
-    """The LoRA description does not fit the model it is meant for."""
+    """The LoRA config does not fit the model."""
 
 
 class TrainingError(ExperimentError, RuntimeError):
-    """Training cannot go on, for example because the loss is no longer finite."""
+    """Training cannot continue, for example because the loss is no longer finite."""
 
     step: int | None = None
     """The optimiser step at which it happened."""
 
 
 class Pruned(ExperimentError):
-    """A run was stopped early because others do better; its record says `pruned`, no failure."""
+    """A run was pruned because other runs are better; its status is `pruned`, not `failed`."""
 
 
 class OutOfBudget(ExperimentError):
-    """The time given with `budget.hours` is over; the same line goes on from what was saved."""
+    """The time budget `budget.hours` is spent; rerun the same command to resume."""
 
     step: int | None = None
-    """The optimiser step of the checkpoint that was saved, if it happened while training."""
+    """The optimiser step of the saved checkpoint, if it happened during training."""
 
 
 class RecordError(ExperimentError, RuntimeError):
@@ -47,7 +47,7 @@ class RecordError(ExperimentError, RuntimeError):
 
 
 def did_you_mean(given: str, allowed: Iterable[str]) -> str:
-    """Return the end of an error sentence: the allowed words, nearest first if one is near.
+    """Return the end of an error sentence: the allowed words, preceded by the most similar one.
 
     >>> did_you_mean("al_linear", ["all_linear", "qv"])
     "did you mean 'all_linear'? Allowed: all_linear, qv"

@@ -1,9 +1,9 @@
-"""Where the jobs of a sweep run: in this process, in several, on Slurm, on Ray.
+"""Hydra launchers: run the jobs of a sweep in this process, in several, on Slurm or on Ray.
 
 Hydra finds launchers only in the namespace package `hydra_plugins`, and imports this file in every
-Hydra application of the environment: nothing heavy may be imported at the top. The names are
-our own, so that no other plugin's launcher is replaced; `conf/hydra/launcher/` gives them the short
-ones.
+Hydra application of the environment, so nothing heavy may be imported at the top. The launchers
+are registered as `experiments_NAME`, so that they do not replace those of other plugins;
+`conf/hydra/launcher/` defines their short names.
 """
 
 from abc import abstractmethod
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 
 class _Launcher(Launcher):
-    """What all four share; a subclass says where the jobs run."""
+    """Base class of the four launchers; a subclass defines where the jobs run."""
 
     keeps_processes = False
-    """Whether the jobs run in this process, and so in those that follow it."""
+    """Whether jobs run in this process, and therefore also in the processes that follow it."""
 
     def __init__(self, **given: Any) -> None:
         self.given: dict[str, Any] = {
@@ -43,7 +43,11 @@ class _Launcher(Launcher):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        """Check the settings before anything is composed."""
+        """Store Hydra's context and check the settings before any job is composed.
+
+        Raises:
+            ConfigError: a setting is invalid, or a distributed launch would start more processes.
+        """
         self._parts = (hydra_context, task_function, config)
         if distributed.here().count > 1 and not self.keeps_processes:
             raise ConfigError(
@@ -54,11 +58,11 @@ class _Launcher(Launcher):
         self.check()
 
     def check(self) -> None:
-        """Refuse settings that are out of range or need a package that is not there."""
+        """Raise ConfigError if a setting is out of range or needs a missing package."""
 
     @abstractmethod
     def place(self, program: "Program", n_jobs: int) -> "Place":
-        """Return where the jobs run."""
+        """Return the place where the jobs run."""
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
@@ -71,7 +75,7 @@ class _Launcher(Launcher):
     def launch_numbered(
         self, job_overrides: Sequence[Sequence[str]], numbers: Sequence[int]
     ) -> Sequence[JobReturn]:
-        """Run jobs that have numbers of their own, the first ones first."""
+        """Run jobs with the given job numbers, in order, and return their results."""
         from experiments.runs import folders
         from experiments.sweeps.launching import dispatch, jobs
 
@@ -84,19 +88,19 @@ class _Launcher(Launcher):
 
 
 class OneProcessLauncher(_Launcher):
-    """One process, one job after the other."""
+    """Runs the jobs one after another in this process."""
 
     keeps_processes = True
 
     def place(self, program: "Program", n_jobs: int) -> "Place":
-        """Return this process."""
+        """Return this process as the place where the jobs run."""
         from experiments.sweeps.launching.here import Here
 
         return Here(program)
 
 
 class JoblibLauncher(_Launcher):
-    """Several processes on this machine."""
+    """Runs the jobs in several local processes."""
 
     def check(self) -> None:
         """Check the settings."""
@@ -104,17 +108,17 @@ class JoblibLauncher(_Launcher):
         settings.check(self.settings)
 
     def place(self, program: "Program", n_jobs: int) -> "Place":
-        """Return a place with as many processes as were asked for."""
+        """Return a place with the configured number of processes."""
         from experiments.sweeps.launching.processes import Processes
 
         return Processes(program, self.settings, n_jobs)
 
 
 class SubmititLauncher(_Launcher):
-    """Tasks on a Slurm cluster."""
+    """Runs the jobs as tasks on a Slurm cluster."""
 
     def check(self) -> None:
-        """Check the settings and that submitit and Slurm are there."""
+        """Check the settings, and that submitit and Slurm are available."""
         self.settings = settings.Submitit(**self.given)
         settings.check(self.settings)
         from experiments.sweeps.launching import slurm
@@ -122,17 +126,17 @@ class SubmititLauncher(_Launcher):
         slurm.check(self.settings)
 
     def place(self, program: "Program", n_jobs: int) -> "Place":
-        """Return the cluster."""
+        """Return the Slurm cluster."""
         from experiments.sweeps.launching.slurm import Slurm
 
         return Slurm(program, self.settings)
 
 
 class RayLauncher(_Launcher):
-    """Tasks on a Ray cluster."""
+    """Runs the jobs as tasks on a Ray cluster."""
 
     def check(self) -> None:
-        """Check the settings and that Ray is there."""
+        """Check the settings, and that Ray is installed."""
         self.settings = settings.Ray(**self.given)
         settings.check(self.settings)
         from experiments.sweeps.launching import cluster
@@ -140,7 +144,7 @@ class RayLauncher(_Launcher):
         cluster.check()
 
     def place(self, program: "Program", n_jobs: int) -> "Place":
-        """Return the cluster."""
+        """Return the Ray cluster."""
         from experiments.sweeps.launching.cluster import Cluster
 
         return Cluster(program, self.settings)

@@ -1,7 +1,7 @@
-"""The sweepers: `checked` grids, `optuna` searches, and `tuned` grids of arms at their own rates.
+"""Hydra sweepers: `checked` (grids), `optuna` (searches), `tuned` (arms with tuned learning rates).
 
 Hydra finds sweepers only in the namespace package `hydra_plugins`, and imports this file in every
-Hydra application of the environment: nothing heavy may be imported at the top.
+Hydra application of the environment, so nothing heavy may be imported at the top.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ from experiments.sweeps.study import specs
 
 
 class _Sweeper(Sweeper):
-    """A sweep in a folder of its own, with a table at the end and an exit code that tells."""
+    """Base class of the sweepers: one folder per sweep, a final table, an error if a job failed."""
 
     params: Any
     max_failure_rate: float | None
@@ -32,14 +32,14 @@ class _Sweeper(Sweeper):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        """Name the sweep's folder, then let Hydra instantiate the launcher."""
+        """Choose the sweep's folder, then let Hydra instantiate the launcher."""
         given = [str(text) for text in config.hydra.overrides.hydra]
         named = any(re.match(r"\+*hydra\.sweep\.dir=", text) for text in given)
         if not named and config.hydra.runtime.choices.get("sweeps") is None:
             folder = f"outputs/{sweep_name(config.hydra.overrides.task)}"
             with open_dict(config):
                 config.hydra.sweep.dir = folder
-                # Each job is composed anew from these; the line above only names our own folder.
+                # Jobs are composed from these overrides; the line above sets only the sweep's node.
                 config.hydra.overrides.hydra.append(f"hydra.sweep.dir={folder}")
         self._master, self._context = config, hydra_context
         self.launcher = Plugins.instance().instantiate_launcher(
@@ -48,7 +48,16 @@ class _Sweeper(Sweeper):
         self._sweep_dir = Path(str(config.hydra.sweep.dir))
 
     def sweep(self, arguments: list[str]) -> list[Any]:
-        """Run the sweep, print the table of all its runs, and fail if any run failed."""
+        """Run the sweep and print the table of all its runs.
+
+        Returns:
+            The objectives or errors of the jobs.
+
+        Raises:
+            ConfigError: a setting of the sweep or one of its jobs is invalid.
+            TrainingError: at least one job failed.
+            OutOfBudget: the deadline has passed and there are runs left.
+        """
         from experiments.errors import ConfigError
         from experiments.sweeps.hydra import space
         from experiments.sweeps.launching import unbegun
@@ -89,17 +98,21 @@ class _Sweeper(Sweeper):
 
     @abstractmethod
     def _run(self, overrides: Sequence[Override]) -> list[Any]:
-        """Run the jobs that the overrides describe and return their answers."""
+        """Run the jobs that the overrides describe and return their values or errors."""
 
     def _summary(self) -> str:
-        """Return what is printed at the end, however the sweep ends."""
+        """Return the text that is printed at the end, even if the sweep fails."""
         from experiments import reports
         from experiments.sweeps import plan
 
         return reports.summarise(self._sweep_dir, plan.not_begun(self._sweep_dir))
 
     def _run_asked(self, found: Any) -> list[Any]:
-        """Run what a search or a tuning asks for until it asks for nothing; write what it found."""
+        """Run the jobs that a search or a tuning asks for until it is complete; write its results.
+
+        Args:
+            found: a `search.Search` or a `tuning.Tuning`.
+        """
         from experiments.runtime import budget
 
         answers = []
@@ -115,7 +128,7 @@ class _Sweeper(Sweeper):
         return answers
 
     def _too_many_failed(self, total: int) -> bool:
-        """Say so once more runs have failed than `max_failure_rate` allows of all."""
+        """Return, and print, whether more runs have failed than `max_failure_rate` allows."""
         rate = self.max_failure_rate
         if rate is None or len(self._failed) <= rate * total:
             return False
@@ -127,7 +140,7 @@ class _Sweeper(Sweeper):
 
 
 class CheckedSweeper(_Sweeper):
-    """The grid of all sweep overrides; all jobs are checked before the first one starts."""
+    """Runs the grid of all sweep overrides; all jobs are checked before the first one starts."""
 
     def __init__(
         self, max_batch_size: int | None, params: Any, max_failure_rate: float | None
@@ -173,14 +186,14 @@ class CheckedSweeper(_Sweeper):
         return [answers[number] for number in sorted(answers)]
 
     def _at_once(self) -> int | None:
-        """Return how many jobs a launcher gets at a time: all, unless failures may stop it."""
+        """Return the jobs per launch: None (all) unless a batch size or a failure rate is set."""
         if self.max_batch_size is not None or self.max_failure_rate is None:
             return self.max_batch_size
         return int(self._master.hydra.launcher.get("n_jobs") or 1)
 
 
 class OptunaSweeper(_Sweeper):
-    """A search; see `experiments.sweeps.study` for what a study promises."""
+    """Runs a hyperparameter search with Optuna; see `experiments.sweeps.study`."""
 
     def __init__(self, **given: Any) -> None:
         self.params = given["params"]
@@ -196,7 +209,7 @@ class OptunaSweeper(_Sweeper):
 
 
 class TunedSweeper(_Sweeper):
-    """A grid of arms, each at its own learning rate; see `experiments.analysis.arms`."""
+    """Runs arms with the learning rate tuned for each; see `experiments.analysis.arms`."""
 
     def __init__(self, **given: Any) -> None:
         self.params = given["params"]
@@ -213,13 +226,13 @@ class TunedSweeper(_Sweeper):
         return self._run_asked(found)
 
     def _summary(self) -> str:
-        if self._tuning is None or not self._tuning.tuned():  # nothing to choose a rate from yet
+        if self._tuning is None or not self._tuning.tuned():  # no arm has finished runs yet
             return super()._summary()
         return str(self._tuning.summary())
 
 
 def sweep_name(overrides: Sequence[str]) -> str:
-    """Name a sweep that has no file after its overrides, whatever their order.
+    """Return the name of a sweep without a file, from a hash of its overrides in any order.
 
     >>> sweep_name(["seed=0,1", "lora=qv"]) == sweep_name(["lora=qv", "seed=0,1"])
     True
@@ -258,11 +271,11 @@ class OptunaConfig:
     max_failure_rate: float | None = None
     seeds_per_trial: int = 1
     trial: int | None = None
-    """Set for each job: the trial that it belongs to."""
+    """The trial that a job belongs to; set by the sweeper for each job."""
     search_space: Any = None
-    """Refused: write it under `params`."""
+    """Not supported: use `params`."""
     custom_search_space: Any = None
-    """Refused: a space that depends on a trial cannot be checked before it starts."""
+    """Not supported: a space that changes between trials cannot be checked before the start."""
 
 
 @dataclasses.dataclass
@@ -273,23 +286,25 @@ class TunedConfig:
     params: dict[str, Any] | None = None
     max_failure_rate: float | None = None
     arms: list[list[str]] | None = None
-    """Arms that are no grid, each a list of overrides; combined with every cell of `params`."""
+    """Arms that form no grid, as lists of overrides; combined with every cell of `params`."""
     seeds: list[int] | None = None
-    """The first one searches, all of them decide; null = five scattered ones."""
+    """The first seed is used to search for the learning rate, all of them to choose it; null = five
+    scattered seeds."""
     rates: list[float] | None = None
-    """Ends of the first grid; null = seven rates around the one that an arm would have."""
+    """Lowest and highest learning rate of the first grid; null = seven learning rates around the
+    arm's default."""
     furthest: int = 12
-    """Grid steps, a factor of 1.78 each, that a search may go beyond its first grid."""
+    """Largest number of grid steps, each a factor of 1.78, beyond the first grid."""
     repeats: int = 0
-    """How often each arm's best run is made again, to measure the noise floor of the machine."""
+    """How often each arm's best run is repeated, to measure the hardware's noise floor."""
     rules: list[dict[str, Any]] | None = None
-    """Rates that a rule names, made with all seeds: `{arm: 1, rate: 5e-4}`, or `rate: ten_times`
-    for ten times the best rate of arm 0."""
+    """Additional learning rates of an arm, run with all seeds: `{arm: 1, rate: 5e-4}`, or
+    `rate: ten_times` for ten times the best learning rate of arm 0."""
     score: str = "loss/nll"
-    """Score of the test split that the arms are compared by."""
+    """Score on the test split by which the arms are compared."""
     margin: float | None = None
-    """Difference that does not matter, in the score's unit; null = a twentieth of what the first
-    arm gains over the untuned base."""
+    """Largest negligible difference, in the score's unit; null = a twentieth of the first arm's
+    gain over the untuned base model."""
 
 
 _store = ConfigStore.instance()

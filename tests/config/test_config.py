@@ -35,18 +35,11 @@ NEEDED = {
 
 
 @pytest.mark.parametrize("file", CONF_FILES)
-def test_every_conf_file_composes(file: str) -> None:
+def test_every_conf_file_composes_and_its_label_is_its_name(file: str) -> None:
     group, option = file.split("/")
     run = load(f"{group}={option}", *NEEDED.get(file, []))
     assert isinstance(run, config.RunConfig)
-
-
-@pytest.mark.parametrize("file", CONF_FILES)
-def test_every_label_is_its_file_name(file: str) -> None:
-    group, option = file.split("/")
-    label = getattr(
-        getattr(load(f"{group}={option}", *NEEDED.get(file, [])), group), "label", option
-    )
+    label = getattr(getattr(run, group), "label", option)
     assert re.sub(r"[-.]", "_", label) == option
 
 
@@ -291,12 +284,13 @@ def test_a_bare_or_foreign_key_names_the_key_that_is_meant(override: str, senten
 def test_every_suggested_key_is_one_that_a_run_has() -> None:
     from experiments.config import naming
 
+    run = load()
     for name in naming.FOREIGN:
         meant = naming.meant(name)
         assert meant is not None
         for key in re.findall(r"\b(?:trainer|lora|data|eval|model|tracker|hub)\.[\w.]+", meant):
             group, leaf = key.split(".")[:2]
-            assert hasattr(getattr(load(), group), leaf), (name, key)
+            assert hasattr(getattr(run, group), leaf), (name, key)
 
 
 @pytest.mark.parametrize(

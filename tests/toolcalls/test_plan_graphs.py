@@ -14,9 +14,15 @@ from hypothesis import strategies as st
 
 from experiments.evaluation import metrics
 from experiments.evaluation.metrics import Item
-from experiments.toolcalls import plan_graphs
 from experiments.toolcalls.parser import Answer
-from experiments.toolcalls.plan_graphs import MAX_STEPS, PlanError, compare, edit_distance, graph_of
+from experiments.toolcalls.plan_graphs import (
+    MAX_STEPS,
+    PlanError,
+    compare,
+    comparison,
+    edit_distance,
+    graph_of,
+)
 
 TOOLS = ("create_note", "open_note", "send_sms")
 JOIN = "3. join()\n"
@@ -56,7 +62,7 @@ def test_the_docstring_lists_what_the_canonical_rules_change(pairs: Pairs) -> No
             before = (pair.get("error") or str(bool(pair["success"]))).partition(":")[0]
             after = (ours.error or str(ours.success)).partition(":")[0]
             changed[pair["kind"]] = f"{before} becomes {after},"
-    text = (plan_graphs.__doc__ or "").partition("by kind of pair")[2]
+    text = (comparison.__doc__ or "").partition("kinds of pair")[2]
     listed = {line.partition(":")[0].strip("- "): line for line in text.split("\n- ")[1:]}
     assert set(listed) == set(changed) and len(changed) == 3
     for kind, words in changed.items():

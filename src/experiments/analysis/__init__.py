@@ -1,1 +1,1 @@
-"""Statistics, tuned arms and the verdicts on claims; reads records, runs nothing."""
+"""Statistics, tuned arms and verdicts on claims; reads records and runs nothing."""

@@ -1,8 +1,8 @@
-"""Saved outputs of any model -> verdicts, shares with intervals, and files; no model, no torch.
+"""Score saved BFCL outputs of any model, without loading a model or importing torch.
 
-`score_bfcl` scores a result file of BFCL, `export_run` writes the answers of one of our runs as
-such files, and `aggregate` combines categories under names that say what they hold: BFCL's
-"overall" also has Java, several turns and agents, so no part of it is called that.
+`score_bfcl` scores a result file of BFCL, `export_run` writes the answers of a finished run as
+such files, and `aggregate` combines categories under names that list their contents. BFCL's
+"overall" also covers Java, multi-turn and agentic categories, so that name is not used here.
 
 Sources: E. B. Wilson, JASA 22 (1927) for a share; G. Y. Zou and A. Donner, "Construction of
 confidence limits about effect measures", Statistics in Medicine 27 (2008), equation 5, for a mean
@@ -28,12 +28,12 @@ SPLIT_PREFIX = "bfcl_"
 
 @dataclass(frozen=True)
 class BfclFiles:
-    """What `score --benchmark bfcl` is given."""
+    """The arguments of `score --benchmark bfcl`."""
 
     category: str
     questions: Path
     answers: Path | None
-    """Gold; None for irrelevance and relevance, which have none."""
+    """Ground truth; None for irrelevance and relevance, which have none."""
     predictions: Path
     format: str
     underscore_to_dot: bool = False
@@ -41,15 +41,15 @@ class BfclFiles:
 
 @dataclass(frozen=True)
 class Aggregate:
-    """Categories under one name, with what is missing for it."""
+    """Several categories combined under one name, with those that are missing."""
 
     name: str
     interval: Interval
     missing: tuple[str, ...]
-    """Categories that were not scored; they count neither as 0 nor otherwise."""
+    """Categories that were not scored; they are left out, not counted as 0."""
 
     def __str__(self) -> str:
-        """Return a line with the share, its interval, n and what is missing."""
+        """Return a line with the share, its interval, n and the missing categories."""
         without = f", without {', '.join(self.missing)}" if self.missing else ""
         return f"{self.name}{without}: {_share(self.interval)}"
 
@@ -63,13 +63,13 @@ _AGGREGATES: dict[str, tuple[Sequence[str], bool]] = {
 
 
 def score_bfcl(given: BfclFiles, out: Path) -> list[str]:
-    """Score a file of predictions, write `{"id", "valid", "error_type"}` per question.
+    """Score a file of predictions and write `{"id", "valid", "error_type"}` for each question.
 
     Returns:
-        Lines to print: the share with its interval, error types, what was wrong with the file.
+        Lines to print: the share with its interval, error types, and problems of the file.
 
     Raises:
-        ConfigError: a category or format that is not scored here, or answers where none belong.
+        ConfigError: the category or format is not supported, or it takes no ground truth.
         DataError: questions or answers are broken or do not match, or a file cannot be read.
     """
     bfcl.check_format(given.format)
@@ -112,24 +112,24 @@ def _summary(category: str, verdicts: Sequence[Verdict]) -> list[str]:
 
 def _share(interval: Interval) -> str:
     low, high = interval.low, interval.high
-    assert low is not None and high is not None  # a share of one item or more
+    assert low is not None and high is not None  # n is at least 1
     return f"{interval.estimate:.4f} [{low:.4f}, {high:.4f}] (95 %, n = {interval.n:,})"
 
 
 def aggregate(valid: Mapping[str, Sequence[bool]]) -> list[Aggregate]:
-    """Combine the verdicts of categories; aggregates without any category are left out.
+    """Combine the verdicts of categories; an aggregate without any scored category is left out.
 
-    `bfcl_ast_live` weighs rows, as upstream does; the others are means of category shares.
+    `bfcl_ast_live` is a mean over rows, as upstream; the others are means of category shares.
 
     >>> [part] = aggregate({"multiple": [True, False], "parallel": [True]})
     >>> part.name, part.interval.estimate, part.interval.n, part.missing
     ('bfcl_ast_non_live_python', 0.75, 3, ('simple_python', 'parallel_multiple'))
 
     Args:
-        valid: category -> one verdict per row, at least one.
+        valid: verdicts by category, one per row and at least one each.
 
     Raises:
-        ConfigError: a category that is not scored here.
+        ConfigError: a category is not supported.
     """
     for category in valid:
         bfcl.check_category(category)
@@ -149,7 +149,7 @@ def aggregate(valid: Mapping[str, Sequence[bool]]) -> list[Aggregate]:
 
 
 def _mean(shares: Sequence[Interval]) -> Interval:
-    """Return the unweighted mean of shares; each side adds the squares of its distances."""
+    """Return the unweighted mean of shares; each end adds the squared distances of the parts."""
     k = len(shares)
     mean = math.fsum(share.estimate for share in shares) / k
     below = math.hypot(*(share.estimate - (share.low or 0.0) for share in shares)) / k
@@ -160,13 +160,13 @@ def _mean(shares: Sequence[Interval]) -> Interval:
 
 
 def export_run(run: Path, out: Path) -> list[str]:
-    """Write a finished run's answers to BFCL rows in BFCL's layout, base and tuned apart.
+    """Write a finished run's answers to BFCL rows in BFCL's layout, base and tuned separately.
 
     Returns:
         Lines to print: the aggregates of each model, and the files.
 
     Raises:
-        ConfigError: a split of a category that is not scored here.
+        ConfigError: a split of a category that is not supported.
         DataError: the run has no such answers, or `out` is not empty.
         RecordError: there is no readable record, or the run is not finished.
     """

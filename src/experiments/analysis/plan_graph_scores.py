@@ -1,9 +1,9 @@
-"""A file of plan pairs in, one verdict a line out: what any model's saved plans are worth.
+"""Score a file of plan pairs from any model, without loading a model.
 
-Each line of the input is `{"label": PLAN, "pred": PLAN}`, where a plan is plan text or a list of
-calls (`experiments.toolcalls.plan_graphs`); other keys are ignored. Each line of the output is
-`{"success": bool, "error": text or null}`, in the order of the input and as many. A line that is
-no pair is a failure with a named error, so that the lines stay aligned. No model is needed.
+Each input line is `{"label": PLAN, "pred": PLAN}`, where a plan is plan text or a list of calls
+(`experiments.toolcalls.plan_graphs`); other keys are ignored. The output has one line for each
+input line, in the same order: `{"success": bool, "error": text or null}`. An invalid line counts
+as a failure with a named error, so that the lines stay aligned.
 """
 
 import json
@@ -20,15 +20,15 @@ BROKEN = "BrokenLine"
 
 
 def score_pairs(pairs: Path, out: Path, *, quirks: bool = False) -> str:
-    """Score a file of pairs into `out` and return the counts as text.
+    """Score a file of pairs, write the verdicts to `out`, and return the counts as text.
 
     Args:
-        pairs: JSON lines with `label` and `pred`; blank lines are no pairs.
-        out: the file to write, replaced whole.
+        pairs: JSON lines with `label` and `pred`; blank lines are skipped.
+        out: the output file, replaced atomically.
         quirks: score plan text exactly as TinyAgent does.
 
     Raises:
-        DataError: the file of pairs cannot be read or holds no line.
+        DataError: the file of pairs cannot be read or has no lines.
         RecordError: `out` cannot be written.
     """
     try:
@@ -46,7 +46,7 @@ def score_pairs(pairs: Path, out: Path, *, quirks: bool = False) -> str:
 
 
 def score_line(line: bytes, at: int, *, quirks: bool = False) -> dict[str, Any]:
-    """Return `success` and `error` of one line of a file of pairs; never raises.
+    """Return `success` and `error` for one line of a file of pairs; never raises.
 
     >>> score_line(b'{"label": "1. a()", "pred": "1. a()"}', 1)
     {'success': True, 'error': None}
@@ -55,7 +55,7 @@ def score_line(line: bytes, at: int, *, quirks: bool = False) -> dict[str, Any]:
 
     Args:
         line: the bytes of the line.
-        at: its number, from 1.
+        at: line number, from 1.
         quirks: as in `score_pairs`.
     """
     try:

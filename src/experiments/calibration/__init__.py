@@ -1,1 +1,1 @@
-"""Programs that make what ships: bases, measured constants, numerical checks."""
+"""Programs that produce shipped artefacts: base models, measured constants, numerical checks."""

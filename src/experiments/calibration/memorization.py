@@ -1,16 +1,17 @@
-"""How many bits LoRA holds for each trained parameter: a table of random facts, learnt by heart.
+"""Measure how many bits LoRA memorises per trained parameter, from a table of random facts.
 
 A fact is a key of random tokens and a value of random tokens, each value token drawn uniformly
-from V tokens. A table of N facts of m value tokens so has exactly N m log2(V) bits, and what a
-model holds of it is the sum over its value tokens of log2(V) minus the cross-entropy in bits
-(J. X. Morris et al., arXiv 2505.24832; Z. Allen-Zhu and Y. Li, arXiv 2404.05405). Every table asks
-for several times what is claimed, and bits a parameter is the slope of bits held on parameters
-trained: what the base and the format of the table cost every rank alike is not in it.
+from V tokens. A table of N facts with m value tokens therefore has exactly N m log2(V) bits. The
+memorised bits are the sum over value tokens of log2(V) minus the cross-entropy in bits
+(J. X. Morris et al., arXiv 2505.24832; Z. Allen-Zhu and Y. Li, arXiv 2404.05405). Every table has
+several times the claimed capacity. Bits per parameter is the slope of memorised bits over trained
+parameters, which excludes the constant cost of the base and the table format at every rank.
 
-Training is PEFT's LoRA on all linear layers but the head, B = 0, alpha 32, fp32, Adam, and a rate
-that falls linearly to 0: at the same length it held more than a constant rate. The rate is tuned
-for each rank at half the length on one seed. The same trainings say whether the number has come
-to rest: when twice the length holds clearly more, it is a lower bound, and `reasons` says so.
+Training uses PEFT's LoRA on all linear layers except the head, B = 0, alpha 32, fp32, Adam, and a
+learning rate that decays linearly to 0: at the same length this memorised more than a constant
+learning rate. The learning rate is tuned for each rank at half the length on one seed. The same
+training runs show whether the result has converged: if twice the length memorises clearly more, the
+result is a lower bound, and `reasons` states that.
 """
 
 import hashlib
@@ -35,86 +36,86 @@ from experiments.records import provenance
 
 ALPHA = 32.0
 AT_REST = 0.05
-"""Share of the bits that twice the length may add. Where bits grow with the log of the length,
-that is 2 % in the last quarter of training."""
+"""Largest share of the bits that twice the length may add for a converged result. If bits grow
+with the log of the length, that is 2 % in the last quarter of training."""
 FULL = 0.5
-"""Share of a table that may be held: of one that is nearly known, facts are lacking, not room."""
+"""Largest share of a table that may be memorised; above it, facts limit the result, not LoRA."""
 MARKS = 12
-"""Points of the curve of bits over training, each half of the square root of 2 later."""
+"""Points of the curve of bits over training, each later by a factor of sqrt(2)."""
 KEPT = Path("outputs/capacity/trainings.jsonl")
 EXTENSIONS = 2
-"""Rates that a grid may grow by while the best one is on its edge."""
+"""Number of times a grid may grow while its best learning rate is at its edge."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is trained.
+    """Settings of the experiment.
 
-    A pass of the defaults takes 0.28 s a rank on one free core, so all of it 19 minutes, and 23
-    where every grid grows twice.
+    A pass with the defaults takes 0.28 s per rank on one free core, so that the experiment takes 19
+    minutes, or 23 if every grid grows twice.
     """
 
     base: str = "tiny_64"
     ranks: tuple[int, ...] = (1, 2, 3)
     seeds: tuple[int, ...] = (0, 1, 2)
-    """Of table, start of A and order of the facts."""
+    """Seeds of the table, the initialisation of A and the order of the facts."""
     rates: tuple[float, ...] = (5e-4, 1e-3, 2e-3)
-    """Where the tuning of the first rank begins, a factor of 2 apart; that of the next rank begins
-    around the best rate of the one before."""
+    """Learning rates that tuning of the first rank starts with, a factor of 2 apart; tuning of the
+    next rank starts around the best learning rate of the previous one."""
     passes: int = 150
-    """Times that each fact is seen."""
+    """Number of times each fact is seen."""
     rows: int = 128
-    """Facts a step."""
+    """Facts per step."""
     words: int = 256
-    """V: keys and values are made of the tokens that the base's held-out text has most often. The
-    head is frozen and tied, so the adapter can say only what the base was trained to say."""
+    """V: keys and values consist of the most frequent tokens of the base's held-out text. The head
+    is frozen and tied, so the adapter can only generate tokens that the base was trained on."""
     key_tokens: int = 2
     value_tokens: int = 2
     asked: float = 6.0
-    """Bits of the table for each trained parameter: 3 times the two bits of the claim."""
+    """Bits of the table per trained parameter: 3 times the two bits of the claim."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """Random facts, as indices of words."""
+    """Random facts, as indices into the list of words."""
 
     facts_FT: Any
-    """A row is a key and its value."""
+    """Each row is a key and its value."""
     key_tokens: int
     words: int
 
     @property
     def bits(self) -> float:
-        """Entropy of all values, given the keys."""
+        """Entropy of all values in bits, for known keys."""
         count, tokens = self.facts_FT.shape
         return float(count * (tokens - self.key_tokens) * math.log2(self.words))
 
 
 @dataclass(frozen=True)
 class Training:
-    """One training and what it holds at its end."""
+    """One training run and the bits memorised at its end."""
 
     rank: int
     rate: float
     seed: int
     passes: int
     parameters: int
-    """Trained ones."""
+    """Number of trained parameters."""
     table_bits: float
     bits: float
     curve: dict[int, float]
-    """Passes -> bits held."""
+    """Memorised bits by number of passes."""
     seconds: float
 
     @property
     def last_quarter(self) -> float:
-        """Share of all bits that the last quarter of training added."""
+        """Share of all memorised bits that the last quarter of training added."""
         begun = min(self.curve, key=lambda at: abs(at - 0.75 * self.passes))
         return 1 - self.curve[begun] / self.bits
 
 
 def table(plan: Plan, parameters: int, seed: int) -> Table:
-    """Draw as many facts as ask for `plan.asked` bits of each parameter, all keys different."""
+    """Draw facts with unique keys, with `plan.asked` bits for each trained parameter."""
     count = math.ceil(plan.asked * parameters / (plan.value_tokens * math.log2(plan.words)))
     generator = torch.Generator().manual_seed(seed)
     keys = torch.randperm(plan.words**plan.key_tokens, generator=generator)[:count]
@@ -127,18 +128,18 @@ def bits_held(logits_NV: Any, values_N: Any) -> float:
     """Return the sum of log2(V) - CE over value tokens, in bits: 0 for a uniform guess.
 
     Args:
-        logits_NV: of each value token over the V words.
-        values_N: the words that are right.
+        logits_NV: logits of each value token over the V words.
+        values_N: the correct words.
     """
     nats = functional.cross_entropy(logits_NV.double(), values_N, reduction="sum")
     return len(values_N) * math.log2(logits_NV.shape[1]) - float(nats) / math.log(2)
 
 
 class Learner:
-    """The embedded base with adapters, asked for words of the table only."""
+    """The embedded base with adapters, restricted to the words of the table."""
 
     def __init__(self, plan: Plan, rank: int, seed: int) -> None:
-        """Load the base and start A from the seed."""
+        """Load the base and initialise A from the seed."""
         folder = models.BASES / plan.base
         base = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
         torch.manual_seed(seed)
@@ -152,7 +153,7 @@ class Learner:
         self.body, self.head_VD = base.model, base.lm_head.weight[self.words_V].detach()
 
     def logits(self, facts_FT: Any, key_tokens: int) -> tuple[Any, Any]:
-        """Return the logits of all value tokens, a row each, and the words that are right."""
+        """Return the logits of all value tokens, one row each, and the correct words."""
         ids_FT = self.words_V[facts_FT[:, :-1]]
         hidden_FTD = self.body(input_ids=ids_FT, use_cache=False).last_hidden_state
         logits_FMV = hidden_FTD[:, key_tokens - 1 :] @ self.head_VD.T
@@ -160,20 +161,20 @@ class Learner:
 
     @torch.no_grad()
     def bits(self, known: Table) -> float:
-        """Return the bits of a table that are held now."""
+        """Return the bits of a table that are currently memorised."""
         chunks = known.facts_FT.split(512)
         return sum(bits_held(*self.logits(chunk, known.key_tokens)) for chunk in chunks)
 
 
 def train(plan: Plan, rank: int, rate: float, seed: int, passes: int) -> Training:
-    """Train once on a table of the rank's size.
+    """Train once on a table whose size fits the rank.
 
     Args:
         plan: base, table and batch.
-        rank: of the adapters of all linear layers but the head.
-        rate: of the first step; it falls linearly to 0.
-        seed: of table, start of A and order.
-        passes: over the table.
+        rank: LoRA rank on all linear layers except the head.
+        rate: learning rate of the first step; it decays linearly to 0.
+        seed: seed of the table, the initialisation of A and the order.
+        passes: number of passes over the table.
     """
     begun, learner = time.monotonic(), Learner(plan, rank, seed)
     known = table(plan, learner.parameters, seed)
@@ -198,11 +199,11 @@ def train(plan: Plan, rank: int, rate: float, seed: int, passes: int) -> Trainin
 
 
 def tuned(rates: Sequence[float], train_at: Callable[[float], Training]) -> dict[float, Training]:
-    """Return a training at each rate of a grid that grows while the best one is on its edge.
+    """Train at each learning rate of a grid that grows while the best one is at its edge.
 
     Args:
-        rates: the grid to begin with, a factor of 2 apart.
-        train_at: makes the training at a rate.
+        rates: the initial grid, a factor of 2 apart.
+        train_at: trains at a learning rate and returns the result.
     """
     found = {rate: train_at(rate) for rate in sorted(rates)}
     for _ in range(EXTENSIONS):
@@ -215,17 +216,17 @@ def tuned(rates: Sequence[float], train_at: Callable[[float], Training]) -> dict
 
 
 def best(found: dict[float, Training]) -> float:
-    """Return the rate that holds most bits; one that diverged holds none."""
+    """Return the learning rate with most memorised bits; diverged training runs count as none."""
     return max(found, key=lambda rate: -math.inf if math.isnan(b := found[rate].bits) else b)
 
 
 def measure(plan: Plan | None = None, kept: Path | None = KEPT) -> dict[str, Any]:
-    """Return bits a trained parameter, one number a seed, and the trainings it comes from.
+    """Return the bits per trained parameter, one number per seed, and the runs behind them.
 
     Args:
-        plan: what is trained.
-        kept: file of finished trainings, a line each, from which a stopped process goes on; None =
-            none are kept.
+        plan: settings of the experiment.
+        kept: file of finished training runs, one per line, from which an interrupted process
+            resumes; None = nothing is stored.
     """
     plan = plan or Plan()
     progress, rates = _Progress(plan, kept), plan.rates
@@ -257,19 +258,19 @@ def measure(plan: Plan | None = None, kept: Path | None = KEPT) -> dict[str, Any
 
 
 def slope(runs: Sequence[Training]) -> float:
-    """Return bits for each trained parameter: the least-squares slope over ranks."""
+    """Return bits per trained parameter: the least-squares slope over ranks."""
     return float(np.polyfit([r.parameters for r in runs], [r.bits for r in runs], 1)[0])
 
 
 def reasons(
     doubled: dict[int, float], grids: dict[int, dict[float, Training]], runs: Sequence[Training]
 ) -> list[str]:
-    """Say why the number is no capacity; nothing where it is one.
+    """Return why the result is not a capacity; empty if it is one.
 
     Args:
-        doubled: rank -> share of the bits that the second half of twice the passes added.
-        grids: rank -> rate -> training.
-        runs: the trainings that the number comes from.
+        doubled: share of the bits that the second half of twice the passes added, by rank.
+        grids: training runs by rank and learning rate.
+        runs: the training runs that the result is computed from.
     """
     found = []
     rank = max(doubled, key=lambda r: doubled[r])
@@ -292,14 +293,14 @@ def reasons(
 
 
 class _Progress:
-    """Trains and says what is done and left; what an earlier process has finished is read."""
+    """Trains and prints the progress; results of an earlier process are reused."""
 
     def __init__(self, plan: Plan, kept: Path | None) -> None:
         self.plan, self.kept, self.spent, self.done = plan, kept, 0.0, 0
         made_by = json.dumps([asdict(plan), provenance.libraries()]).encode()
         self.key = hashlib.sha256(Path(__file__).read_bytes() + made_by).hexdigest()[:16]
         self.finished = _finished(kept, self.key) if kept else {}
-        # The size of a table, and so the time of a pass, grows with the rank.
+        # The size of a table, and therefore the time of a pass, grows with the rank.
         tuning, full = 3 * (plan.passes // 2), len(plan.seeds) * plan.passes
         self.left = sum(plan.ranks) * (tuning + full)
 
@@ -322,17 +323,17 @@ class _Progress:
         if self.kept:
             self.kept.parent.mkdir(parents=True, exist_ok=True)
             with self.kept.open("a", encoding="utf-8") as file:
-                # The line end comes first: the line before may have been cut off.
+                # The newline comes first, because the previous line may be truncated.
                 file.write("\n" + json.dumps({"key": self.key} | asdict(made)))
 
 
 def _finished(kept: Path, key: str) -> dict[tuple[int, int, int, float], Training]:
-    """Return the whole lines of a file that the same plan, code and libraries have written."""
+    """Return the complete lines of a file that have the same plan, code and libraries."""
     found = {}
     for line in kept.read_text(encoding="utf-8").splitlines() if kept.is_file() else ():
         try:
             tree = json.loads(line)
-        except ValueError:  # empty, or the process ended while it wrote
+        except ValueError:  # an empty line, or truncated when the process ended
             continue
         if tree.pop("key") == key:
             tree["curve"] = {int(at): bits for at, bits in tree["curve"].items()}
@@ -342,7 +343,7 @@ def _finished(kept: Path, key: str) -> dict[tuple[int, int, int, float], Trainin
 
 
 def _words(plan: Plan) -> Any:
-    """Return the ids of the tokens that the base's held-out text has most often."""
+    """Return the ids of the most frequent tokens in the base's held-out text."""
     folder = models.BASES / plan.base
     lines = (folder / "held_out.jsonl").read_text(encoding="utf-8").splitlines()
     tokenizer = AutoTokenizer.from_pretrained(folder)

@@ -5,10 +5,11 @@
     python -m experiments.calibration.numerical_checks capacity
 
 `invariance` trains the embedded base with LoRA in float64 twice, the second time with alpha, the
-start of A and the rates of A and B changed together, and says by how much the losses differ.
-`flops` counts the floating-point operations of every shape of linear layer, forward and backward,
-and divides them by the formulas. Both take less than two minutes on one core. `capacity` counts
-the bits of random facts that LoRA holds for each trained parameter, in about 20 minutes.
+initialisation of A and the learning rates of A and B changed together, and measures how much the
+losses differ. `flops` counts the floating-point operations of every shape of linear layer, forward
+and backward, and divides them by the formulas. Both take less than two minutes on one core.
+`capacity` measures the bits of random facts that LoRA memorises per trained parameter, in about 20
+minutes.
 """
 
 import argparse
@@ -36,13 +37,13 @@ ROWS, WINDOW_TOKENS = 2, 32
 ALPHA = 32.0
 RATE = 1e-3
 FACTOR_A, FACTOR_B = 3.0, 7.0
-"""p and q; no powers of 2, which would only shift exponents and leave no rounding to see."""
+"""p and q; not powers of 2, which would only shift exponents and cause no rounding error."""
 BETAS = (0.9, 0.999)
 
 
 @dataclass(frozen=True)
 class Setting:
-    """How the two runs of a comparison are trained."""
+    """Training settings of both runs in a comparison."""
 
     epsilon: float = 0.0
     weight_decay: float = 0.0
@@ -53,9 +54,9 @@ def largest_difference(setting: Setting, steps: int, rank: int = 8) -> float:
     """Return the largest relative difference of losses between the two parametrisations.
 
     Args:
-        setting: of both runs.
-        steps: of ROWS windows of WINDOW_TOKENS tokens.
-        rank: of the adapters of all linear layers.
+        setting: settings of both runs.
+        steps: number of steps, each on ROWS windows of WINDOW_TOKENS tokens.
+        rank: LoRA rank on all linear layers.
     """
     plain = _losses(setting, steps, rank, 1.0, 1.0)
     changed = _losses(setting, steps, rank, FACTOR_A, FACTOR_B)
@@ -63,7 +64,7 @@ def largest_difference(setting: Setting, steps: int, rank: int = 8) -> float:
 
 
 def invariance(steps: int = 300, broken_steps: int = 100) -> dict[str, Any]:
-    """Return how invariant training is, and by how much each departure from Adam breaks it."""
+    """Return how invariant training is, and how much each departure from Adam breaks it."""
     exact = {"largest_relative_difference": largest_difference(Setting(), steps)}
     breaking = {
         "with_epsilon_1e-8": Setting(epsilon=1e-8),
@@ -84,9 +85,9 @@ def invariance(steps: int = 300, broken_steps: int = 100) -> dict[str, Any]:
 
 
 def flops(rank: int = 16, tokens: int = 64) -> dict[str, Any]:
-    """Return counted over predicted operations of each shape of linear layer of the base.
+    """Return the ratio of counted to predicted operations for each shape of linear layer.
 
-    Every input asks for a gradient, as it does in all layers of a model but the first.
+    Every input requires a gradient, as in all layers of a model except the first.
     """
     base = _base(torch.float32)
     shapes = {tuple(m.weight.shape): m for n, m in _linear(base) if n != "lm_head"}
@@ -100,7 +101,7 @@ def flops(rank: int = 16, tokens: int = 64) -> dict[str, Any]:
     ratios, shares = [], {}
     for shape in sorted(full):
         n, m = shape
-        # A multiply-add counts as two operations; for n = m these are 3N² and 2N² + 6NR.
+        # A multiply-add counts as two operations; for n = m the formulas are 3N² and 2N² + 6NR.
         ratios.append(full[shape] / (2 * tokens * 3 * n * m))
         ratios.append(lora[shape] / (2 * tokens * (2 * n * m + 3 * (n + m) * rank)))
         shares[f"{n} x {m}"] = lora[shape] / full[shape]
@@ -119,20 +120,20 @@ MECHANISMS: dict[str, Callable[[], dict[str, Any]]] = {
 
 
 class Adam:
-    """Adam (arXiv 1412.6980) with decoupled weight decay and a rate for each parameter.
+    """Adam (arXiv 1412.6980) with decoupled weight decay and a learning rate per parameter.
 
-    Our own, because with an epsilon of 0 the first step of A is 0/0: its gradient is 0 while B is
-    0, and the step is then taken to be 0.
+    Implemented here because with an epsilon of 0 the first step of A is 0/0: its gradient is 0
+    while B is 0. This implementation sets the step to 0 then.
     """
 
     def __init__(self, rates: list[tuple[Any, float]], setting: Setting) -> None:
-        """Take (parameter, rate) pairs."""
+        """Take pairs of a parameter and its learning rate."""
         self.rates, self.setting, self.steps = rates, setting, 0
         self.moments = [(torch.zeros_like(p), torch.zeros_like(p)) for p, _ in rates]
 
     @torch.no_grad()
     def step(self) -> None:
-        """Change every parameter by its gradient and forget that."""
+        """Update every parameter by its gradient and clear the gradient."""
         self.steps += 1
         first, second = (1 - beta**self.steps for beta in BETAS)
         for (parameter, rate), (m, v) in zip(self.rates, self.moments, strict=True):
@@ -147,7 +148,7 @@ class Adam:
 
 def _losses(setting: Setting, steps: int, rank: int, p: float, q: float) -> list[float]:
     """Train once and return the loss of each step; p = q = 1 is the plain parametrisation."""
-    torch.manual_seed(0)  # the same A before it is multiplied
+    torch.manual_seed(0)  # the same A before scaling
     model = _adapted(_in_float64(_base(torch.float64)), rank, ALPHA / (p * q))
     rates = []
     for name, parameter in model.named_parameters():
@@ -172,9 +173,9 @@ def _base(dtype: torch.dtype) -> Any:
 
 
 def _in_float64(base: Any) -> Any:
-    """Put torch's norms in the place of the model's, which compute in fp32 whatever they get.
+    """Replace the model's norms, which always compute in fp32, by torch's.
 
-    For the same reason the loss is our own: the model's would be 1e-7 apart.
+    The loss is computed outside the model for the same reason: the model's would differ by 1e-7.
     """
     for _, parent in list(base.named_modules()):
         for name, norm in parent.named_children():
@@ -193,7 +194,7 @@ def _adapted(base: Any, rank: int, alpha: float) -> Any:
 
 
 def _batches() -> Iterator[Any]:
-    """Yield windows of the base's held-out text for ever, shape (ROWS, WINDOW_TOKENS)."""
+    """Yield windows of the base's held-out text endlessly, shape (ROWS, WINDOW_TOKENS)."""
     folder = models.BASES / BASE
     lines = (folder / "held_out.jsonl").read_text(encoding="utf-8").splitlines()
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -211,7 +212,7 @@ def _linear(model: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _counted(module: Any, tokens: int) -> int:
-    """Return the operations of one layer forward and backward."""
+    """Return the operations of one layer, forward and backward."""
     width = module.in_features
     inputs_TN = torch.randn(tokens, width, requires_grad=True)
     with FlopCounterMode(display=False) as counter:
@@ -220,13 +221,13 @@ def _counted(module: Any, tokens: int) -> int:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Measure one mechanism and write it with what made it."""
+    """Measure one mechanism and write the result with its provenance."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0] if __doc__ else "")
     parser.add_argument("name", choices=sorted(MECHANISMS))
     parser.add_argument("--out", type=Path, default=Path("outputs/reports/measured"))
     given = parser.parse_args(arguments)
     logging.disable_progress_bar()
-    torch.set_num_threads(1)  # the same sums in the same order on every machine
+    torch.set_num_threads(1)  # the same sums in the same order on every CPU
     facts = provenance.of_run("cpu")
     facts["command"] = f"python -m experiments.calibration.numerical_checks {given.name}"
     begun = time.monotonic()

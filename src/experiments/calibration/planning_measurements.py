@@ -27,15 +27,15 @@ from experiments.runtime.progress import say
 
 REPORT = Path("outputs/reports/memory")
 TOLERANCE = 0.10
-"""Largest share by which a prediction may miss."""
-_STEPS = 2  # the second has the optimizer's states
+"""Largest relative error allowed for a prediction."""
+_STEPS = 2  # in the second step, the optimizer states exist
 _GPU_CAP_GIB = 15
 _GIB, _MB = 2**30, 10**6
 
 
 @dataclass(frozen=True)
 class Case:
-    """A training to measure."""
+    """A training configuration to measure."""
 
     model: str
     layers: int
@@ -51,7 +51,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        """What sets it apart, in words."""
+        """The settings of the case in words."""
         rank = "" if self.lora == "none" else f" r={self.r}"
         again = " checkpointing" if self.checkpointing else ""
         passes = f" x {self.accumulation}" if self.accumulation > 1 else ""
@@ -95,20 +95,20 @@ _GPU_CASES = tuple(
 
 @dataclass(frozen=True)
 class Measured:
-    """What a training took."""
+    """Measured memory of a training run."""
 
     case: Case
     measured_bytes: int
-    """Of all tensors at once."""
+    """Peak of all tensors together."""
     resident_bytes: int
-    """Model and growth of the process's resident memory; on a GPU what its allocator reserved."""
+    """Model plus growth of resident memory; on a GPU, memory reserved by its allocator."""
     fullest_operation: str
     trainable_parameters: int
 
 
 @dataclass(frozen=True)
 class Compared:
-    """A training beside its prediction, which is made anew each time."""
+    """A measured training run with its prediction, which is computed anew each time."""
 
     measured: Measured
     predicted_bytes: float
@@ -117,11 +117,11 @@ class Compared:
 
     @property
     def error(self) -> float:
-        """By what share the prediction misses; above 0 it is too high."""
+        """Relative error of the prediction; above 0 if it is too high."""
         return self.predicted_bytes / self.measured.measured_bytes - 1
 
     def __str__(self) -> str:
-        """Return it as a line."""
+        """Return the comparison as one line."""
         one = self.measured
         return (
             f"{one.case.name}: predicted {self.predicted_bytes / _MB:,.0f} MB, measured "
@@ -131,9 +131,9 @@ class Compared:
 
 
 def compare(measured: Measured, device: str) -> Compared:
-    """Hold a measured training against its prediction."""
+    """Compare a measured training run with its prediction."""
     run = run_of(measured.case, device)
-    # A hub model that nothing here has cached: its geometry, cut to few layers, is all there is.
+    # A hub id that is not cached, so that the geometry with few layers is the only source.
     model = dataclasses.replace(run.model, hub_id="nobody/nothing", revision=None)
     plan = estimate.of(dataclasses.replace(run, model=model))
     context = 0 if device == "cpu" else memory.CUDA_CONTEXT_BYTES
@@ -172,7 +172,7 @@ def run_of(case: Case, device: str) -> RunConfig:
 
 
 def random_model(spec: GeometryConfig | Geometry, dtype: Any) -> Any:
-    """Return a model of a shape with random weights."""
+    """Return a model of this shape with random weights."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     described = AutoConfig.for_model(
@@ -191,7 +191,7 @@ def random_model(spec: GeometryConfig | Geometry, dtype: Any) -> Any:
 
 
 def measure(case: Case, device: str = "cpu") -> Measured:
-    """Train two steps of a case and return what they took."""
+    """Train a case for two steps and return its measured memory."""
     import torch
     from transformers import set_seed
 
@@ -235,7 +235,7 @@ def _base(model: Any, run: RunConfig) -> Any:
 
 
 def keep(found: Measured, machine: str, device: str, folder: Path) -> Path:
-    """Add a measured training to its machine's record and write the page anew."""
+    """Add a measured training run to the machine's record and rewrite the page."""
     folder.mkdir(parents=True, exist_ok=True)
     name = "".join(c if c.isalnum() else "_" for c in machine.lower()).strip("_")
     file = folder / f"{name}.json"
@@ -252,13 +252,13 @@ def keep(found: Measured, machine: str, device: str, folder: Path) -> Path:
 
 
 def page(folder: Path) -> str:
-    """Return the page about every machine whose record is in a folder."""
+    """Return the page on all machines with a record in a folder."""
     trees = [json.loads(file.read_text("utf-8")) for file in sorted(folder.glob("*.json"))]
     return "\n\n".join([_HEAD, *(_section(tree, comparisons(tree)) for tree in trees)]) + "\n"
 
 
 def comparisons(tree: dict[str, Any]) -> list[Compared]:
-    """Return every training of a machine's record beside its prediction."""
+    """Return every training run in a machine's record with its prediction."""
     return [
         compare(Measured(**one | {"case": Case(**one["case"])}), tree["device"])
         for one in tree["measured"]
@@ -307,7 +307,7 @@ def _libraries() -> dict[str, str]:
 
 
 def _machine() -> tuple[str, str]:
-    """Return the device class and the machine's name, without its host name."""
+    """Return the device class and a description of the machine without its host name."""
     import torch
 
     if torch.cuda.is_available():
@@ -318,7 +318,7 @@ def _machine() -> tuple[str, str]:
 
 
 def main(words: list[str] | None = None) -> int:
-    """Measure every case, print each error, write the report; 1 if one misses by too much."""
+    """Measure every case, print the errors and write the report; return 1 if one is too large."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=REPORT, help=f"default: {REPORT}")
     parser.add_argument("--only", type=int, nargs="*", help="numbers of cases, from 0")

@@ -1,4 +1,4 @@
-"""Print docs/t4.md: what one T4 can do, by model, method, length and micro-batch.
+"""Print docs/t4.md: memory and hours on one T4 by model, method, length and micro-batch.
 
 python -m experiments.calibration.planning_t4 > docs/t4.md
 """
@@ -86,7 +86,7 @@ _COMPOSED: dict[str, RunConfig] = {}
 
 
 def _run(model: str, method: str, length: int) -> RunConfig:
-    """Return a run on a T4; a model's files are composed once."""
+    """Return a run on a T4; the config of each model is composed only once."""
     if model not in _COMPOSED:
         _COMPOSED[model] = _compose(model)
     run = _COMPOSED[model]
@@ -110,7 +110,7 @@ def _compose(model: str) -> RunConfig:
 
 
 def _cell(run: RunConfig, method: str, micro: int) -> str:
-    """Return the memory of a micro-batch, or a dash where it is more than there is."""
+    """Return the memory of a micro-batch, or a dash if it exceeds that of the device."""
     trainer = dataclasses.replace(run.trainer, micro_batch_size=micro)
     plan = estimate.of(dataclasses.replace(run, trainer=trainer))
     settings = plan.settings

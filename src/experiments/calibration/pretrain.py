@@ -1,12 +1,12 @@
 """A seed in, the folder of an embedded base out: text, tokenizer, pretraining, files.
 
-The bases that ship in `bases/` were made by this recipe, with no outside data, so that
-the demo runs offline and everybody can rebuild the weights:
+The bases in `bases/` were produced by this recipe without external data, so that the demo runs
+offline and anyone can rebuild the weights:
 
     python -m experiments.calibration.pretrain --out src/experiments/models/bases/tiny
     python -m experiments.calibration.pretrain --base tiny_256 --out FOLDER
 
-The same seed and steps give the same bytes on one machine with one thread count.
+The same seed and steps give the same bytes on one machine with the same number of threads.
 """
 
 import argparse
@@ -46,24 +46,24 @@ WARMUP_STEPS = 50
 TOKENIZER_DOCUMENTS = 12_000
 HELD_OUT_DOCUMENTS = 64
 THREADS = 2
-"""tiny was made with two threads, the other bases with one."""
+"""`tiny` was produced with two threads, the other bases with one."""
 
 HEAD_DIM = 32
 
 
 @dataclass(frozen=True)
 class Base:
-    """The shape of an embedded base and how long it is pretrained."""
+    """The shape of an embedded base and the length of its pretraining."""
 
     architecture: str
     """`qwen3` or `llama`."""
     width: int
-    """Hidden size; the MLP is three times as wide, heads have 32 numbers, two share a key."""
+    """Hidden size. The MLP is three times as wide; heads have size 32, and two share a key."""
     steps: int
-    """Of 3,072 tokens each."""
+    """Number of steps, each of 3,072 tokens."""
 
 
-# The three widths differ in nothing but their width, so that a rule about widths can be tested.
+# tiny_64, tiny_128 and tiny_256 differ only in width, so that rules about width can be tested.
 BASES = {
     "tiny": Base("qwen3", 128, 8000),
     "tiny_llama": Base("llama", 128, 1000),
@@ -84,10 +84,10 @@ TAG_TOKENS = (
     "</tools>",
 )
 
-# Pieces the text is cut into before byte pairs are merged, first match first. The frequent
-# parts of a JSON schema may become one token each, digits stay single, and a word never takes a
-# space with it, so that it has the same tokens in a sentence as in JSON or in a tool's name, and
-# can be found and copied token by token.
+# Pieces that the text is split into before byte pairs are merged; the first match wins. Frequent
+# parts of a JSON schema may become one token each, and digits remain single tokens. A word never
+# includes a space, so it has the same tokens in a sentence, in JSON and in a tool's name, and can
+# be found and copied token by token.
 _PIECES = (
     r'": \{"type": "(?:string|integer|number|boolean)"',
     r'", "(?:parameters|inputSchema)": \{"type": "object", "properties": \{"',
@@ -102,8 +102,8 @@ _PIECES = (
     r"\s",
 )
 
-# ChatML as in Qwen3, with a shorter tool instruction and no thinking block. Every assistant
-# turn begins with the generation prompt, so a longer conversation only appends text.
+# ChatML as in Qwen3, with a shorter tool instruction and no thinking block. Every assistant turn
+# starts with the generation prompt, so that a longer conversation only appends text.
 CHAT_TEMPLATE = """\
 {%- set system = messages[0].content if messages[0].role == 'system' else '' %}
 {%- if tools or system %}
@@ -182,19 +182,19 @@ def train_tokenizer(seed: int = SEED) -> Tokenizer:
 
 
 def _without_tokens(text: str) -> str:
-    """Cut the control tokens out, so that no byte pair is spent on them."""
+    """Remove the control tokens, so that no byte pairs are learnt for them."""
     for token in (*SPECIAL_TOKENS, *TAG_TOKENS):
         text = text.replace(token, "")
     return text
 
 
 def windows(tokenizer: Tokenizer, seed: int) -> Iterator[tuple[list[int], list[float]]]:
-    """Yield windows filled with whole documents: token ids and the loss weight of each token.
+    """Yield windows packed with complete documents: token ids and loss weights per token.
 
-    The rest of a window is end-of-text tokens of weight zero.
+    A window is filled up with end-of-text tokens of weight zero.
     """
     documents = pretraining_text.documents(random.Random(f"text/{seed}"))
-    end = SPECIAL_TOKENS.index(END_OF_TEXT)  # the trainer numbers them in this order
+    end = SPECIAL_TOKENS.index(END_OF_TEXT)  # the trainer assigns ids in this order
     opening: list[int] = tokenizer.encode("<|im_start|>assistant\n").ids
     while True:
         encoded = tokenizer.encode_batch(list(itertools.islice(documents, 512)))
@@ -216,9 +216,9 @@ def windows(tokenizer: Tokenizer, seed: int) -> Iterator[tuple[list[int], list[f
 
 
 def _loss_weights(ids: list[int], opening: list[int]) -> list[float]:
-    """Weigh the assistant's turns of a chat with 1 and its other tokens with little.
+    """Return weight 1 for assistant turns of a chat and a small weight for its other tokens.
 
-    Those are mostly invented words that nothing can predict, so their gradient is noise.
+    The other tokens are mostly invented words that cannot be predicted, so their gradient is noise.
     """
     start, end = opening[0], opening[0] + 1  # the order of SPECIAL_TOKENS
     if start not in ids:
@@ -234,7 +234,7 @@ def _loss_weights(ids: list[int], opening: list[int]) -> list[float]:
 
 
 def new_model(tokenizer: Tokenizer, base: Base = BASES["tiny"]) -> PreTrainedModel:
-    """Return the untrained base."""
+    """Return an untrained base model."""
     config_of, model_of = _CLASSES[base.architecture]
     config = config_of(
         vocab_size=tokenizer.get_vocab_size(),
@@ -258,8 +258,8 @@ def new_model(tokenizer: Tokenizer, base: Base = BASES["tiny"]) -> PreTrainedMod
 class Muon(torch.optim.Optimizer):
     """Momentum steps made orthogonal: Jordan 2024, https://kellerjordan.github.io/posts/muon.
 
-    Written here in fp32, because torch.optim.Muon iterates in bfloat16, for which many CPUs have
-    no instructions.
+    Implemented in fp32, because torch.optim.Muon iterates in bfloat16, for which many CPUs have no
+    instructions.
     """
 
     def __init__(self, matrices: list[torch.nn.Parameter], lr: float, momentum: float = 0.95):
@@ -281,13 +281,13 @@ class Muon(torch.optim.Optimizer):
                 by_shape.setdefault(tuple(wide[0].shape), []).append(wide)
             for (rows, columns), pairs in by_shape.items():
                 updates = _orthogonal(torch.stack([update for _, update in pairs]))
-                scale = 0.2 * max(rows, columns) ** 0.5  # as large as an AdamW step
+                scale = 0.2 * max(rows, columns) ** 0.5  # the size of an AdamW step
                 for (matrix, _), update in zip(pairs, updates, strict=True):
                     matrix.mul_(1 - 0.1 * group["lr"]).add_(update, alpha=-group["lr"] * scale)
 
 
 def _orthogonal(updates_NRC: torch.Tensor) -> torch.Tensor:
-    """Bring the singular values of N matrices near 1 by five Newton-Schulz steps (ibid.)."""
+    """Bring the singular values of N matrices close to 1 by five Newton-Schulz steps (ibid.)."""
     x_NRC: torch.Tensor = updates_NRC / (updates_NRC.norm(dim=(1, 2), keepdim=True) + 1e-7)
     for _ in range(5):
         gram_NRR = x_NRC @ x_NRC.mT
@@ -317,12 +317,12 @@ def pretrain(
 ) -> PreTrainedModel:
     """Train a new model for some steps on the pretraining text and print the progress."""
     torch.manual_seed(seed)
-    torch.set_flush_denormal(True)  # numbers near 0 cost many times the time of others
+    torch.set_flush_denormal(True)  # denormal numbers are many times slower
     try:
         model = new_model(tokenizer, base).train()
         return _pretrain(model, tokenizer, seed, base.steps if steps is None else steps)
     finally:
-        torch.set_flush_denormal(False)  # it holds for the whole process
+        torch.set_flush_denormal(False)  # the setting is process-wide
 
 
 def _pretrain(
@@ -394,9 +394,9 @@ def write(model: PreTrainedModel, tokenizer: Tokenizer, folder: Path) -> None:
 
 
 def write_held_out(folder: Path, seed: int = SEED) -> None:
-    """Write documents of the same distribution that no window was made of, to measure forgetting.
+    """Write documents of the same distribution that are in no window, to measure forgetting.
 
-    They come from a random stream of their own; a short drill may occur in both by chance.
+    They come from a separate random stream; a short drill may occur in both by chance.
     """
     documents = pretraining_text.documents(random.Random(f"held out/{seed}"))
     lines = [json.dumps({"text": text}) for text in itertools.islice(documents, HELD_OUT_DOCUMENTS)]

@@ -1,10 +1,10 @@
-"""A random generator in, the documents that the embedded base is pretrained on out.
+"""Generate the documents that the embedded base is pretrained on.
 
-The base must bring the skills that a LoRA then bends to one exact behaviour: chat turns,
-JSON, schemas, picking a tool, and above all copying values it has never seen. So half of the
-text are toolworld-like conversations about invented tools and invented values, with calls
-written in several styles of which the exact one is rare, and the rest drills copying,
-look-ups and plain sentences.
+The base must have the skills that a LoRA then adapts to one exact behaviour: chat turns, JSON,
+schemas, choosing a tool, and above all copying values it has never seen. Half of the text
+therefore consists of toolworld-like conversations about invented tools and values, with calls in
+several styles of which the exact one is rare. The rest practises copying, look-ups and plain
+sentences.
 """
 
 import json
@@ -38,8 +38,8 @@ from experiments.data.toolworld_vocabulary import (
 
 TOOLS_INTRODUCTION = "You may call these tools:"
 
-# Share of each way to write a call. The exact chat format is rare on purpose: it is what the
-# adapters learn, and the untuned base must stay well below them.
+# Share of each style of writing a call. The exact chat format is deliberately rare: it is what
+# adapters learn, and the untuned base must score well below them.
 CALL_STYLES = {"exact": 0.2, "python": 0.4, "object": 0.32, "lines": 0.08}
 _CATEGORY_WEIGHTS = {
     "single": 2.0,
@@ -64,7 +64,7 @@ _RESERVED_TOOLS = frozenset(tool.name for tool in TOOLS + UNSEEN_TOOLS)
 
 
 def documents(rng: random.Random) -> Iterator[str]:
-    """Yield documents without end; the same generator state gives the same text."""
+    """Yield documents endlessly; the same generator state gives the same text."""
     kinds = list(_DOCUMENTS)
     while True:
         world = random_world(rng)
@@ -74,10 +74,10 @@ def documents(rng: random.Random) -> Iterator[str]:
 
 
 def _word(rng: random.Random) -> str:
-    """Invent a word: syllables, or the head of one English word and the tail of another.
+    """Invent a word from syllables, or from the start of one English word and the end of another.
 
-    The second kind brings nearly every token of the vocabulary into every role; a base that
-    saw only syllables could copy only syllables.
+    The second kind makes nearly every token of the vocabulary occur in every role; a base that has
+    only seen syllables could only copy syllables.
     """
     if rng.random() < 0.5:
         head, tail = rng.choice(_ENGLISH), rng.choice(_ENGLISH)
@@ -99,10 +99,10 @@ def _names(count: int, rng: random.Random) -> list[str]:
 
 
 def random_world(rng: random.Random) -> World:
-    """Invent tools, records and a pool of values; no toolworld tool is ever among them."""
+    """Invent tools, records and a pool of values; toolworld's tools are never among them."""
     tools: dict[str, Tool] = {}
     while len(tools) < 6:
-        # A plan hands a result to a parameter that takes text, so two tools must have one.
+        # A plan passes a result to a parameter that takes text, so two tools must have one.
         tool = _random_tool(rng, first_kind="city" if len(tools) < 2 else None)
         if tool.name not in _RESERVED_TOOLS:
             tools[tool.name] = tool
@@ -196,7 +196,7 @@ def render_chat(
 ) -> str:
     """Render a conversation as the chat template does, with calls in one of `CALL_STYLES`.
 
-    With the style `exact` the text is what the template of the base gives.
+    With the style `exact`, the text equals the output of the base's chat template.
     """
     system = messages[0]["content"] if messages[0]["role"] == "system" else ""
     if tools:
@@ -251,7 +251,7 @@ def _chat(world: World, rng: random.Random) -> str:
 
 
 def _session(world: World, rng: random.Random) -> str:
-    """Ask several things of the same tools: three times the calls per token of a short chat."""
+    """Use the same tools several times: three times the calls per token of a short chat."""
     tools = tuple(rng.sample(world.tools, rng.randint(2, 3)))
     world = replace(world, tools=tools)
     if rng.random() < 0.25:
@@ -260,7 +260,7 @@ def _session(world: World, rng: random.Random) -> str:
 
 
 def _mcp_session(world: World, rng: random.Random) -> str:
-    """Call several times after one tools/list."""
+    """Make several calls after one tools/list."""
     messages = toolworld.conversation("mcp", world, rng)["messages"]
     for _ in range(rng.randint(1, 2)):
         user, answer = toolworld.conversation("choice", world, rng)["messages"]
@@ -275,7 +275,7 @@ def _style(rng: random.Random) -> str:
 
 
 def _matching(world: World, rng: random.Random) -> str:
-    """Choose among tools without parameters, over and over."""
+    """Choose among tools without parameters, several times."""
     tools = rng.sample(world.tools, rng.randint(3, 6))
     bare = tuple(replace(tool, parameters={}, clauses={}) for tool in tools)
     return _exchanges(replace(world, tools=bare), rng.randint(4, 6), rng, "choice")
@@ -294,7 +294,7 @@ def _exchanges(world: World, count: int, rng: random.Random, category: str | Non
 
 
 def _reworded(row: toolworld.Row, rng: random.Random) -> str:
-    """Answer a turn without a call in other words than the toolworld's."""
+    """Answer a turn that needs no call in other words than the toolworld's."""
     if row["category"] == "missing_argument":
         name = row["messages"][-1]["content"].split()[1]
         return rng.choice((f"Please tell me the {name}.", f"The {name} is missing.", f"{name}?"))
@@ -304,7 +304,7 @@ def _reworded(row: toolworld.Row, rng: random.Random) -> str:
 
 
 def _repetition(world: World, rng: random.Random) -> str:
-    """Say a list of invented words and numbers, then say it again."""
+    """Write a list of invented words and numbers, then repeat it."""
     words = [_any_value(world, rng) for _ in range(rng.randint(3, 9))]
     again = rng.choice(("Again: ", "Copy: ", "Once more: ", ""))
     start, stop = rng.choice((("[", "]"), ("", "."), ('"', '"')))
@@ -318,7 +318,7 @@ def _any_value(world: World, rng: random.Random) -> str:
 
 
 def _lookup(world: World, rng: random.Random) -> str:
-    """State facts, then ask for some of them."""
+    """State facts, then ask questions about some of them."""
     relation = _common_or_invented(PARAMETERS, rng, 0.3)
     keys = list(dict.fromkeys(_any_value(world, rng) for _ in range(rng.randint(2, 6))))
     facts = {key: _any_value(world, rng) for key in keys}
@@ -330,7 +330,7 @@ def _lookup(world: World, rng: random.Random) -> str:
 
 
 def _record_json(world: World, rng: random.Random) -> str:
-    """A sentence and its values as JSON."""
+    """Write a sentence and its values as JSON."""
     text, value = toolworld.state(rng.choice(world.records), world.pool, rng)
     return f"{text}\n{json.dumps(value)}"
 

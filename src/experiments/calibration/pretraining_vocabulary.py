@@ -1,5 +1,5 @@
 # ruff: noqa: SIM905 - a word list reads better as one string
-"""The English words of the pretraining text by their part in an invented tool, and syllables."""
+"""English words of the pretraining text, by their role in an invented tool, and syllables."""
 
 VERBS = (
     "brew carve glue fold mend polish sketch tune wrap scan sort stack trim weigh bake boil "
@@ -26,8 +26,8 @@ PARAMETERS = (
     "color length target source height owner level mode label weight speed count price size "
     "shape reason note address country team brand code number name option style depth angle "
     "volume start end limit rank page status kind model key tag value amount title person city "
-    # The words that toolworld tools name their arguments with. With tied embeddings a frozen base
-    # can only say a token that it has been trained to say.
+    # The argument names of toolworld's tools. With tied embeddings, a frozen base can only generate
+    # tokens that it has been trained to generate.
     "date time unit place people text urgent days origin destination product quantity gift parcel "
     "details song room thing borrower until age stock guest arrival order customer paid film "
     "sender subject region kilometers flat hours windows student course plant liters slogan "

@@ -1,1 +1,1 @@
-"""One file a command of `python -m experiments`."""
+"""The commands of `python -m experiments`, one per file."""

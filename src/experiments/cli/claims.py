@@ -1,7 +1,7 @@
-"""`claims` of `python -m experiments`: its options in, the table of verdicts out.
+"""`claims`: evaluate claims against available runs and print the table of verdicts.
 
-Nothing is written unless `--write` or `--out` asks for it, and what is written holds all claims:
-a table of a few would take the place of that of all.
+Files are written only with `--write` or `--out`. They always contain all claims, because a table
+of a few would overwrite the table of all.
 """
 
 import argparse
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Give the parser the options of the command."""
+    """Add the command's arguments to the parser."""
     parser.add_argument("ids", nargs="*", help="files of claims (default: all)")
     parser.add_argument("--run", action="store_true", help="first make the runs that they need")
     parser.add_argument("--plan", action="store_true", help="say what --run would make, and stop")
@@ -52,7 +52,7 @@ def _claims(given: argparse.Namespace) -> None:
     if given.plan:
         return
     shown = {claim.id for claim in chosen}
-    # All claims are one family, whichever are shown.
+    # All claims form one family of hypotheses, whichever of them are shown.
     at_hand = runs_of(every, given.outputs), measured_for(every, given.outputs)
     found = verdicts.judge(every, *at_hand)
     print(claims_table.text([v for v in found if v.claim.id in shown], reports.line_width()))
@@ -63,7 +63,14 @@ def _claims(given: argparse.Namespace) -> None:
 
 
 def _run(given: argparse.Namespace, chosen: "Sequence[Claim]", root: Path) -> list[str]:
-    """Say what the claims need and, unless only that was asked for, make it."""
+    """Print the runs that the claims need and, without `--plan`, execute them.
+
+    Returns:
+        One sentence per problem.
+
+    Raises:
+        ConfigError: `--workers` is below 1, or a sweep cannot be composed.
+    """
     from experiments import reports
     from experiments.sweeps import claims_runner
 

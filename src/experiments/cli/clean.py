@@ -1,11 +1,11 @@
-"""`clean`: what finished runs no longer need."""
+"""`clean`: list, and with `--yes` remove, the files that finished runs no longer need."""
 
 import argparse
 from pathlib import Path
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Describe the command's arguments."""
+    """Add the command's arguments to the parser."""
     parser.add_argument("sweep", type=Path, nargs="?", help="default: every folder of outputs/")
     parser.add_argument("--yes", action="store_true", help="remove what is shown")
     parser.set_defaults(command=_run)

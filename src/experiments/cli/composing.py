@@ -1,4 +1,4 @@
-"""Overrides -> the config that the same overrides give to train.py."""
+"""Compose the config that train.py gets from the same overrides."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,7 @@ from experiments.errors import ConfigError
 
 
 def compose(overrides: list[str]) -> DictConfig:
-    """Compose the config that the same words give to train.py."""
+    """Return the config that train.py gets from the same overrides."""
     from hydra import compose, initialize_config_dir
 
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
@@ -20,7 +20,7 @@ def config_folder() -> Path:
     """Return the folder of the config files.
 
     Raises:
-        ConfigError: there is none in the project's folder.
+        ConfigError: the project's folder has none.
     """
     root = Path(os.environ.get("EXPERIMENTS_ROOT", ".")).resolve()
     folder = root / "conf"

@@ -1,4 +1,4 @@
-"""`dashboard`: curves, scores and reports in the browser."""
+"""`dashboard`: show curves, scores and reports in the browser."""
 
 import argparse
 import contextlib
@@ -9,7 +9,7 @@ from experiments.errors import ConfigError
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Describe the command's arguments."""
+    """Add the command's arguments to the parser."""
     parser.add_argument(
         "what",
         nargs="?",

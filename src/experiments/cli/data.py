@@ -1,4 +1,4 @@
-"""`data`: what a data description holds and what is trained."""
+"""`data`: show the rows of a data description and the tokens that enter the loss."""
 
 import argparse
 import sys
@@ -11,7 +11,7 @@ from experiments.errors import ConfigError
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Describe the command's arguments."""
+    """Add the command's arguments to the parser."""
     parser.add_argument("overrides", nargs="*", help="as for train.py: data=glaive_v2 model=tiny")
     parser.add_argument("--show", type=int, default=3, help="conversations to print (default 3)")
     parser.add_argument("--out", type=Path, help="write the canonical rows to FILE.jsonl")
@@ -45,7 +45,7 @@ def _run(given: argparse.Namespace) -> None:
         lines += inspection.describe_unused(found)
         print(*lines, f"tokens are not counted: {error}", sep="\n")
         return
-    found.clear()  # large sets would be in memory twice
+    found.clear()  # keeps large data sets from being in memory twice
     positions = vocabulary.positions or sys.maxsize
     built = data.build(
         run,

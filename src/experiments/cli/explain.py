@@ -1,11 +1,11 @@
-"""`explain`: what differs between two runs, read from their records alone."""
+"""`explain`: show the differences between two runs, read only from their records."""
 
 import argparse
 from pathlib import Path
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Describe the command's arguments."""
+    """Add the command's arguments to the parser."""
     for name in ("a", "b"):
         parser.add_argument(
             name,

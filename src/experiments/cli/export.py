@@ -1,11 +1,11 @@
-"""`export`: a run's answers to BFCL in BFCL's layout."""
+"""`export`: write a run's answers to BFCL in BFCL's file layout."""
 
 import argparse
 from pathlib import Path
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Describe the command's arguments."""
+    """Add the command's arguments to the parser."""
     parser.add_argument("run", type=Path, help="a finished run's folder")
     parser.add_argument("--out", type=Path, required=True, help="a new folder")
     parser.set_defaults(command=_run)

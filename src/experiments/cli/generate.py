@@ -1,4 +1,4 @@
-"""`generate`: ask a tuned model something."""
+"""`generate`: print a tuned model's answer to a prompt."""
 
 import argparse
 import json
@@ -9,7 +9,7 @@ from experiments.errors import ConfigError
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Describe the command's arguments."""
+    """Add the command's arguments to the parser."""
     parser.add_argument("run", type=Path, help="a finished run's folder")
     parser.add_argument("--prompt", required=True, help="the user's message")
     parser.add_argument("--system", help="a system message before it")

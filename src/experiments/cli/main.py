@@ -30,10 +30,14 @@ COMMANDS = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; 0 if it worked, 1 with one sentence if the user can mend it."""
+    """Run one command.
+
+    Returns:
+        0 on success, 1 after printing an error that the user can fix, 130 after Ctrl-C.
+    """
     parser = _parser()
     given, rest = parser.parse_known_args(arguments)
-    # argparse takes no overrides after an option; `data` allows them anywhere.
+    # argparse accepts no overrides after an option; `data` allows them anywhere.
     unknown = [text for text in rest if text.startswith("-") or not hasattr(given, "overrides")]
     if unknown:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
@@ -48,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # `... | head` has read enough
+    except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 

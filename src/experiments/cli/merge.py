@@ -1,4 +1,4 @@
-"""`merge`: a run's base with its adapter merged in."""
+"""`merge`: write a run's base model with its adapter merged into the weights."""
 
 import argparse
 from pathlib import Path
@@ -8,7 +8,7 @@ from experiments.runtime import disk
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Describe the command's arguments."""
+    """Add the command's arguments to the parser."""
     parser.add_argument("run", type=Path, help="a finished run's folder")
     parser.add_argument("--out", type=Path, required=True, help="a new folder for the model")
     parser.set_defaults(command=_run)

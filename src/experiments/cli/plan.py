@@ -1,4 +1,4 @@
-"""`plan`: what runs will take, in memory, tokens and hours."""
+"""`plan`: estimate the memory, tokens and hours of runs before they start."""
 
 import argparse
 import sys
@@ -10,7 +10,7 @@ from experiments.planning import estimate, tables
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Describe the command's arguments."""
+    """Add the command's arguments to the parser."""
     parser.add_argument("overrides", nargs="*", help="as for train.py: sweeps=NAME hardware=t4")
     parser.add_argument("-m", "--multirun", action="store_true", help="may stand there, as always")
     parser.add_argument("--json", action="store_true", help="print it for a program")
@@ -22,15 +22,15 @@ def _run(given: argparse.Namespace) -> None:
 
 
 def show(words: list[str], folder: Path, *, as_json: bool) -> None:
-    """Print the plan of every run that some overrides describe.
+    """Print the plan of every run that the overrides describe.
 
     Args:
         words: overrides as for train.py.
-        folder: of the config files.
-        as_json: for a program.
+        folder: the folder of the config files.
+        as_json: print JSON instead of a table.
 
     Raises:
-        ExperimentError: a run is illegal, or cannot be planned or probed.
+        ExperimentError: a run is invalid, or cannot be planned or probed.
     """
     from experiments.sweeps.hydra import planned
 

@@ -1,4 +1,4 @@
-"""`python -m experiments push`: upload a run that is finished already."""
+"""`push`: upload a finished run to the Hub."""
 
 import argparse
 from pathlib import Path
@@ -10,7 +10,7 @@ from experiments.records.hub import hub, pushing
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Describe the command's arguments."""
+    """Add the command's arguments to the parser."""
     parser.add_argument("run", type=Path, help="a finished run's folder")
     parser.add_argument("--repo", required=True, help="owner/name; made if it is not there")
     parser.add_argument("--public", action="store_true", help="a new repository is readable by all")

@@ -1,4 +1,4 @@
-"""`report`: the tables of a run or a sweep, two runs item by item, or a row made again."""
+"""`report`: write a run's or a sweep's tables, compare two runs item by item, or repeat a row."""
 
 import argparse
 from pathlib import Path
@@ -7,7 +7,7 @@ from experiments.errors import ConfigError
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Describe the command's arguments."""
+    """Add the command's arguments to the parser."""
     parser.add_argument(
         "path", type=Path, nargs="?", help="a run folder, a sweep folder or a report folder"
     )
@@ -55,7 +55,7 @@ def _run(given: argparse.Namespace) -> None:
 
 
 def _report_folder(path: Path) -> Path:
-    """Return where the report of a folder goes: a nested sweep's below the same folders."""
+    """Return the folder for a report; a nested sweep keeps its path relative to outputs/."""
     whole, outputs = path.resolve(), Path("outputs").resolve()
     if any(parent.name == "reports" for parent in whole.parents):
         return path

@@ -1,4 +1,4 @@
-"""`python -m experiments score`: its options, checked against the benchmark, and what it prints."""
+"""`score`: score saved outputs of any model on a benchmark, without loading a model."""
 
 import argparse
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from experiments.analysis import bfcl_scores, plan_graph_scores
 from experiments.errors import ConfigError, did_you_mean
 
-# Benchmark -> the options it needs, and those it may have besides --out.
+# For each benchmark: its required options, and its optional ones besides --out.
 _SCORE_OPTIONS = {
     "bfcl": (("category", "questions", "predictions", "format"), ("answers", "underscore_to_dot")),
     "plan_graph": (("pairs",), ("quirks",)),
@@ -14,7 +14,7 @@ _SCORE_OPTIONS = {
 
 
 def add(score: argparse.ArgumentParser) -> None:
-    """Describe the command's arguments."""
+    """Add the command's arguments to the parser."""
     score.add_argument("--benchmark", required=True, help=", ".join(_SCORE_OPTIONS))
     score.add_argument("--category", help="bfcl: such as simple_python")
     score.add_argument("--questions", type=Path, help="bfcl: the category's file")
@@ -45,10 +45,11 @@ def _score(given: argparse.Namespace) -> None:
 
 
 def _check_score_options(given: argparse.Namespace) -> None:
-    """Refuse a benchmark that is not there, and options that it lacks or would not use.
+    """Check the benchmark's name and options.
 
     Raises:
-        ConfigError: as said.
+        ConfigError: the benchmark is unknown, a required option is missing, or an option is not
+            one of this benchmark's.
     """
     name = given.benchmark
     if name not in _SCORE_OPTIONS:

@@ -1,11 +1,11 @@
-"""`status`: how far a sweep is."""
+"""`status`: print the progress of a sweep."""
 
 import argparse
 from pathlib import Path
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Describe the command's arguments."""
+    """Add the command's arguments to the parser."""
     parser.add_argument("sweep", type=Path, help="a sweep's folder: outputs/NAME")
     parser.set_defaults(command=_run)
 

@@ -1,4 +1,4 @@
-"""Composed text in, one typed, checked and resolved run out; nothing heavy is imported here."""
+"""Turn a composed config into one typed, checked and resolved run; imports no heavy library."""
 
 from experiments.config.data import FORMATS, ColumnsConfig, DataConfig, SourceConfig
 from experiments.config.evaluation import EvalConfig

@@ -1,4 +1,4 @@
-"""The names that `eval.benchmarks` takes, and why some names are none of them."""
+"""The names that `eval.benchmarks` accepts, and the reasons why other names are rejected."""
 
 from collections.abc import Iterator, Sequence
 
@@ -9,13 +9,13 @@ BFCL_CATEGORIES = (
     *("live_simple", "live_multiple", "live_parallel", "live_parallel_multiple"),
     *("live_irrelevance", "live_relevance"),
 )
-"""The single-turn categories of BFCL v4 whose functions are Python's."""
+"""The single-turn categories of BFCL v4 whose functions are written in Python."""
 
 ON_DISK_ONLY = (
     *("nestful_executable", "nestful_glaive", "nestful_sgd"),
     *("seal_tools_test_in_domain", "seal_tools_test_out_domain"),
 )
-"""Sets of which no copy on the hub is known in a layout that can be read."""
+"""Test sets for which no copy with a readable layout is known on the hub."""
 
 NAMES = (
     "toolworld",
@@ -33,7 +33,7 @@ _NOT_SINGLE_TURN = ("bfcl_multi_turn", "bfcl_web_search", "bfcl_memory")
 
 
 def split_names(benchmark: str) -> dict[str, str]:
-    """Return the split of a benchmark -> the split of the data that it becomes.
+    """Map each split of a benchmark to the data split that it becomes.
 
     >>> split_names("bfcl_multiple")
     {'test': 'bfcl_multiple'}
@@ -42,7 +42,7 @@ def split_names(benchmark: str) -> dict[str, str]:
 
 
 def problems(benchmarks: Sequence[str], path: str | None) -> Iterator[str]:
-    """Yield a sentence for each benchmark that cannot be asked, and for a path nobody reads."""
+    """Yield a sentence for each benchmark that cannot be evaluated, and for an unused path."""
     for name in benchmarks:
         if name not in NAMES:
             yield f"eval.benchmarks={name}: {_reason(name)}"

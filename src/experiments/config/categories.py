@@ -1,4 +1,4 @@
-"""What a generated row can ask for: the keys of `data.weights`."""
+"""The categories of generated rows, which are the keys of `data.weights`."""
 
 CATEGORIES = (
     "single",

@@ -1,7 +1,7 @@
-"""The chat templates of the package: `model.chat_template` takes their names or a file.
+"""The package's chat templates; `model.chat_template` takes their names or a file.
 
-Each writes a family's own turn markers, shows the tools and writes calls in the tags of Qwen and
-Hermes, for models whose own template knows no tools.
+Each template writes the turn markers of one model family, renders the tools, and writes calls in
+the tags of Qwen and Hermes. They are meant for models whose own template does not support tools.
 """
 
 from pathlib import Path
@@ -10,7 +10,7 @@ FOLDER = Path(__file__).parent.parent / "data" / "chat_templates"
 
 
 def shipped() -> tuple[str, ...]:
-    """Return the names of the package's templates, in order.
+    """Return the sorted names of the package's templates.
 
     >>> "gemma3" in shipped()
     True
@@ -19,13 +19,13 @@ def shipped() -> tuple[str, ...]:
 
 
 def located(template: str) -> Path | None:
-    """Return the file of a shipped name, or of a path; None if there is neither."""
+    """Return the file of a shipped template or of a path, or None if there is no such file."""
     path = FOLDER / f"{template}.jinja" if template in shipped() else Path(template).expanduser()
     return path if path.is_file() else None
 
 
 def missing(template: str) -> str:
-    """Return the sentence, without its full stop, on a template that is not there."""
+    """Return the error sentence, without its full stop, for a template that does not exist."""
     return (
         f"model.chat_template={template}: there is no such file, and the package ships "
         f"{', '.join(shipped())}"

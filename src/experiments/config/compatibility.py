@@ -1,6 +1,6 @@
-"""Values that are legal alone and not together -> a sentence for each pair.
+"""Check for values that are legal individually but not in combination.
 
-It is asked after resolution, because either value may come from a recipe or from the hardware.
+The check runs after resolution, because either value may come from a recipe or from the hardware.
 """
 
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from experiments.config.machine import NATIVE_BF16
 from experiments.config.schema import RunConfig
 
-# Initialisations of LoRA that rewrite the base's weights, or take their dtype for the adapter.
+# Initialisations of LoRA that change the base's weights, or create the adapter in their dtype.
 _NEEDS_WHOLE_WEIGHTS = {
     "pissa": "it moves the main directions of the weights into the adapter",
     "olora": "it moves the main directions of the weights into the adapter",
@@ -17,7 +17,7 @@ _NEEDS_WHOLE_WEIGHTS = {
 
 
 def problems(run: RunConfig) -> Iterator[str]:
-    """Yield a sentence for each pair of values that do not go together."""
+    """Yield a sentence for each pair of incompatible values."""
     yield from _precision(run)
     yield from _attention(run)
     if run.eval.thinking == "off" and run.data.thinking == "keep":

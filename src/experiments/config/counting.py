@@ -1,7 +1,7 @@
-"""Shape and LoRA description -> the linear layers that get an adapter, and how large each is.
+"""Compute which linear layers get a LoRA adapter, and the size of each, from the model's shape.
 
-The rules by which PEFT matches names are repeated here, so that a config and a plan need no
-torch; a test holds the counts against PEFT itself on models without weights.
+The module repeats PEFT's name-matching rules so that loading a config and planning need no torch. A
+test compares the counts with PEFT's own on models without weights.
 """
 
 import re
@@ -13,7 +13,8 @@ from experiments.config.geometry import Geometry
 from experiments.config.lora import LoraConfig
 from experiments.errors import AdapterError, did_you_mean
 
-# Keys of `lora.extra` that change which parameters train in a way that is not counted here.
+# Keys of `lora.extra` that change which parameters are trained in a way that this module does not
+# count.
 UNCOUNTED = (
     "target_parameters",
     "trainable_token_indices",
@@ -25,7 +26,7 @@ _LAYER = re.compile(r".*?\.(\d+)\.")
 
 @dataclass(frozen=True)
 class Linear:
-    """A linear layer: weight (outputs, inputs)."""
+    """A linear layer with a weight of shape (outputs, inputs)."""
 
     name: str
     inputs: int
@@ -34,23 +35,23 @@ class Linear:
 
     @property
     def leaf(self) -> str:
-        """The last part of its name."""
+        """Last part of the layer's dotted name."""
         return self.name.rpartition(".")[2]
 
     @property
     def weights(self) -> int:
-        """Parameters without the bias."""
+        """Number of parameters without the bias."""
         return self.inputs * self.outputs
 
     @property
     def biases(self) -> int:
-        """Parameters of the bias."""
+        """Number of parameters in the bias."""
         return self.outputs if self.has_bias else 0
 
 
 @dataclass(frozen=True)
 class Adapter:
-    """LoRA on one linear layer."""
+    """The LoRA adapter of one linear layer."""
 
     on: Linear
     r: int
@@ -58,7 +59,7 @@ class Adapter:
 
 
 def layer_linears(shape: Geometry) -> list[Linear]:
-    """Return the linear layers of one decoder layer, with names from `self_attn` on."""
+    """Return the linear layers of one decoder layer, with names such as `self_attn.q_proj`."""
     hidden, q, kv = shape.hidden_size, shape.query_width, shape.key_width
     wide, qkv_bias = shape.intermediate_size, shape.attention_bias
     o_bias = qkv_bias and shape.architecture != "qwen2"
@@ -74,7 +75,7 @@ def layer_linears(shape: Geometry) -> list[Linear]:
 
 
 def linears(shape: Geometry) -> list[Linear]:
-    """Return every linear layer but the head, by its full name."""
+    """Return every linear layer except the LM head, with its full name."""
     return [
         Linear(f"model.layers.{i}.{one.name}", one.inputs, one.outputs, one.has_bias)
         for i in range(shape.layers)
@@ -83,23 +84,26 @@ def linears(shape: Geometry) -> list[Linear]:
 
 
 def adapters_of(shape: Geometry, lora: LoraConfig) -> Iterator[Adapter]:
-    """Yield the adapters of a run, in the order of the layers.
+    """Yield the adapters of a run, in layer order.
 
     Raises:
-        AdapterError: a target matches no linear layer.
+        AdapterError: a target module matches no linear layer.
     """
     assert lora.r is not None, "config.load resolves it"
     head = Linear("lm_head", shape.hidden_size, shape.vocabulary)
     for one in _targets(shape, lora, head):
         r = _rank(one.name, lora)
         size = r * (one.inputs + one.outputs)
-        size += one.outputs if lora.use_dora else 0  # DoRA's magnitude, one number a row
+        size += one.outputs if lora.use_dora else 0  # DoRA's magnitude: one value per output row
         size += one.outputs if lora.extra.get("lora_bias") else 0
         yield Adapter(one, r, size)
 
 
 def _targets(shape: Geometry, lora: LoraConfig, head: Linear) -> Iterator[Linear]:
-    """Yield the linear layers that get an adapter: PEFT's rules for names, layers, exclusions."""
+    """Yield the linear layers that get an adapter, by PEFT's rules.
+
+    The rules cover target names, layers to transform, excluded modules and modules to save.
+    """
     wanted, excluded = lora.target_modules, lora.extra.get("exclude_modules")
     known = linears(shape)
     if wanted != "all-linear":
@@ -131,7 +135,11 @@ def _check_names(wanted: list[str], known: list[Linear]) -> None:
 
 
 def _named(name: str, wanted: Any) -> bool:
-    """Whether a module is meant: a list holds names or their ends, a text is a whole pattern."""
+    """Return whether a module is selected.
+
+    A list contains module names or name suffixes; a string is a regular expression that must match
+    the full name.
+    """
     if isinstance(wanted, str):
         return re.fullmatch(wanted, name) is not None
     return any(name == one or name.endswith(f".{one}") for one in wanted)

@@ -1,4 +1,4 @@
-"""The schema of `data`: where rows come from, how they are shown, how sources are mixed."""
+"""Schema of `data`: the sources of rows, how they are rendered and how sources are mixed."""
 
 import math
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ FORMATS = (
     "apigen_mt",
 )
 BENCHMARK_FORMATS = ("bfcl", "nestful")
-"""Layouts that only `eval.benchmarks` reads: their rows and answers or tools are in two files."""
+"""Formats that only `eval.benchmarks` reads, because answers or tools are in a second file."""
 WEIGHT_UNITS = ("rows", "tokens", "trained_tokens")
 THINKING = ("keep", "drop")
 SYSTEM_PROMPTS = ("keep", "unify", "drop")
@@ -41,10 +41,10 @@ _READ = ("format", "hub_id", "revision", "subset", "files", "path", "limit", "fr
 
 
 def _if_generated(*counts: int | None, _parent_: Any) -> int | None:
-    """Return the first count that is set; None where rows are not generated, but read.
+    """Return the first count that is set, or None if the rows are read from files.
 
-    `${if_generated:16}` in a file of another group sets `data.train_rows` of whatever generated
-    data are chosen, and is no mistake beside data of files.
+    `${if_generated:16}` in a file of another config group sets `data.train_rows` for any generated
+    data set, and has no effect (and raises no error) when the data come from files.
     """
     known = [count for count in counts if count is not None]
     return known[0] if known and _parent_.source == "toolworld" else None
@@ -55,7 +55,7 @@ OmegaConf.register_new_resolver("if_generated", _if_generated, replace=True)
 
 @dataclass
 class ColumnsConfig:
-    """Names of the columns in a user's own file; null = the usual name, if the file has it."""
+    """Column names in a user's file; null = the usual name, if the file has that column."""
 
     prompt: str | None = None
     completion: str | None = None
@@ -66,33 +66,35 @@ class ColumnsConfig:
 
 @dataclass
 class SourceConfig:
-    """One set of rows: generated (`toolworld`), files of your own, or a dataset of the hub."""
+    """One source of rows: generated (`toolworld`), your files, or a dataset on the hub."""
 
     label: str = "data"
-    """Name in tables."""
+    """Name shown in tables."""
     source: str = "toolworld"
     """`toolworld` (generated), `file`, `hub` or, for `data` itself, `mixture`."""
     path: str | None = None
-    """A file, or a folder in the layout of the hub's repository; with `hub` instead of it."""
+    """A file, or a folder with the layout of the hub repository; with `hub`, read instead of the
+    hub."""
     hub_id: str | None = None
     """`owner/name` of a dataset on the Hugging Face hub."""
     revision: str | None = None
     """Branch, tag or commit on the hub, default `main`; resolved to a commit and recorded."""
     subset: str | None = None
-    """One of `subsets`: what the hub calls a config."""
+    """One of `subsets`; the hub calls this a config."""
     subsets: dict[str, str] = field(default_factory=dict)
-    """Name of a subset -> pattern of its files."""
+    """Maps the name of a subset to the pattern of its files."""
     files: str | None = None
-    """Pattern of the files to read in a folder, such as `train*.jsonl`; null = all it can read."""
+    """Pattern of the files to read in a folder, such as `train*.jsonl`; null = every readable
+    file."""
     format: str | None = None
-    """How a row is written; null = by its columns: messages, conversations or prompt/completion."""
+    """Row format; null = detected by the columns: messages, conversations or prompt/completion."""
     columns: ColumnsConfig = field(default_factory=ColumnsConfig)
     weight: float | None = None
-    """In a mixture: this source's share of the training rows in proportion, counted in
-    `data.weight_by`. 0 trains on none of them; its held-back rows are asked all the same."""
+    """Mixture only: relative share of this source in the training rows, counted in
+    `data.weight_by`. 0 trains on none of its rows but still evaluates on its held-out rows."""
     weights: dict[str, float] = field(default_factory=dict)
-    """Share of each toolworld category among the training rows, in proportion. The categories that
-    are named have equal shares of all other splits, whatever their weight; the rest has none."""
+    """Relative share of each toolworld category in the training rows. All other splits contain the
+    categories named here in equal shares, whatever their weights, and no other category."""
     train_rows: int | None = None
     """Rows generated for training (toolworld)."""
     validation_rows: int | None = None
@@ -100,22 +102,24 @@ class SourceConfig:
     test_rows: int | None = None
     """Rows generated for the test split (toolworld)."""
     unseen_values_rows: int | None = None
-    """Rows generated with values that training never shows (toolworld)."""
+    """Rows generated with values that do not occur in training (toolworld)."""
     unseen_tools_rows: int | None = None
-    """Rows generated with tools that training never shows (toolworld)."""
+    """Rows generated with tools that do not occur in training (toolworld)."""
     limit: int | None = None
-    """Train on at most this many rows, drawn with `seed`; a smaller limit is inside a larger one.
-    The held-back rows stay the same. Of one of `data.test_sources`: ask at most this many."""
+    """Train on at most this many rows, drawn with `seed`; a smaller limit gives a subset of a
+    larger one. Held-out rows do not change. For an entry of `data.test_sources`: evaluate at most
+    this many."""
     fraction: float | None = None
-    """Train on this share of the rows, 0-1, drawn with `seed`; 0.1 is inside 0.3. The held-back
-    rows stay the same. Of one of `data.test_sources`: ask this share."""
+    """Train on this share of the rows, 0-1, drawn with `seed`; 0.1 gives a subset of 0.3. Held-out
+    rows do not change. For an entry of `data.test_sources`: evaluate this share."""
     max_reject_share: float = 0.2
-    """Stop if more than this share of the rows cannot be read as conversations."""
+    """Stop if more than this share of the rows cannot be parsed as conversations."""
     seed: int = 0
-    """Seed of generation, drawing and splitting; not the run's, so all seeds see the same data."""
+    """Seed for generating, sampling and splitting rows. It is separate from the run's seed, so that
+    all seeds of a run see the same data."""
 
     def source_problems(self, name: str) -> Iterator[str]:
-        """Yield a sentence for each illegal value; `name` is the key of this source."""
+        """Yield a sentence for each illegal value; `name` is the config key of this source."""
         allowed = SOURCES if name == "data" else SOURCES[:3]
         yield from one_of(f"{name}.source", self.source, allowed)
         if self.format is not None:
@@ -165,36 +169,38 @@ class SourceConfig:
 
 @dataclass
 class DataConfig(SourceConfig):
-    """Which rows are trained on and tested on, and how a row is shown to the model."""
+    """Which rows are used for training and testing, and how a row is rendered for the model."""
 
     sources: dict[str, SourceConfig] = field(default_factory=dict)
-    """The sources of `source: mixture`, by name; a near-duplicate stays in the earlier source."""
+    """The sources of `source: mixture`, by name; a near-duplicate is kept in the earlier source
+    only."""
     weight_by: str = "rows"
-    """What weights are shares of: `rows`, `tokens` or `trained_tokens` of the training rows."""
+    """Unit of the weights: `rows`, `tokens` or `trained_tokens` of the training rows."""
     total: int | None = None
     """Size of the mixture's training split, in the unit of `weight_by`; smaller sources are
-    repeated to fill their share. null = no row is repeated: the mixture ends where the first source
-    is used up, so weights 1 and 2 on 20 and 822 rows train on 20 and 40."""
+    repeated to fill their share. null = no row is repeated and the mixture ends when the first
+    source is used up, so weights 1 and 2 on 20 and 822 rows train on 20 and 40."""
     test_sources: dict[str, SourceConfig] = field(default_factory=dict)
-    """Sets for evaluation only; training rows that occur in them are refused."""
+    """Sources for evaluation only; training rows that also occur in them are rejected."""
     validation_share: float | None = None
-    """Share of the rows of files that becomes the validation split, 0-1."""
+    """Share of the rows in files that becomes the validation split, 0-1."""
     test_share: float | None = None
-    """Share of the rows of files that becomes the test split, 0-1."""
+    """Share of the rows in files that becomes the test split, 0-1."""
     thinking: str = "drop"
-    """`drop` a row's thinking, or `keep` it; none is added where the row has none."""
+    """`drop` the thinking in a row or `keep` it; none is added to rows without thinking."""
     system_prompt: str = "keep"
-    """`keep` each row's own, `unify` to `unified_system_prompt`, or `drop` it."""
+    """`keep` the system prompt of each row, `unify` to `unified_system_prompt`, or `drop` it."""
     unified_system_prompt: str | None = None
-    """The one system prompt of `system_prompt: unify`."""
+    """The system prompt that `system_prompt: unify` puts into every row."""
     tools_form: str = "openai"
-    """How the tools are written into the prompt: `openai`, `bfcl_raw` or `mcp`."""
+    """Format of the tools in the prompt: `openai`, `bfcl_raw` or `mcp`."""
     tools_shown: str = "all"
-    """`all`, or `gold_plus_k`: the tools that a row calls and `distractors` others of its own."""
+    """`all`, or `gold_plus_k`: the tools that a row calls plus `distractors` other tools of that
+    row."""
     distractors: int | None = None
     """The k of `tools_shown: gold_plus_k`."""
     cache: str | None = "outputs/cache"
-    """Folder that keeps converted and tokenised rows between runs; null = none."""
+    """Folder that caches converted and tokenised rows between runs; null = no cache."""
 
     def problems(self) -> Iterator[str]:
         """Yield a sentence for each illegal value."""
@@ -222,7 +228,7 @@ class DataConfig(SourceConfig):
                 yield from spec.source_problems(f"data.test_sources.{name}")
 
     def _pairs(self) -> Iterator[str]:
-        """Check the fields that only make sense with another one."""
+        """Check the fields that only apply together with another one."""
         pairs: tuple[tuple[str, Any, bool], ...] = (
             ("unified_system_prompt", self.unified_system_prompt, self.system_prompt == "unify"),
             ("distractors", self.distractors, self.tools_shown == "gold_plus_k"),

@@ -1,4 +1,4 @@
-"""What is scored after training."""
+"""Schema of `eval`: what is evaluated after training."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,47 +13,49 @@ THINKING = ("off", "on", "as_data")
 
 @dataclass
 class EvalConfig:
-    """What is scored after training."""
+    """What is evaluated after training."""
 
     splits: list[str] = field(default_factory=lambda: list(SPLITS))
-    """Test splits to answer; those that the data do not have are skipped."""
+    """Test splits to evaluate; splits that the data do not have are skipped."""
     benchmarks: list[str] = field(default_factory=list)
-    """Published test sets answered beside the splits: `toolworld`, `bfcl_<category>` (such as
-    `bfcl_live_simple`), `nestful`, `nestful_executable`, `nestful_glaive`, `nestful_sgd`,
+    """Published test sets to evaluate in addition to the splits: `toolworld`, `bfcl_<category>`
+    (such as `bfcl_live_simple`), `nestful`, `nestful_executable`, `nestful_glaive`, `nestful_sgd`,
     `when2call_test`, `seal_tools_test_in_domain`, `seal_tools_test_out_domain`. Their rows are
-    shown as published; of `data` only `thinking` and `tools_form` apply to them."""
+    rendered as published; of the keys in `data`, only `thinking` and `tools_form` apply to them."""
     path: str | None = None
-    """Folder (or file) with the benchmarks' files, looked through with its subfolders; null = they
-    are fetched from the hub."""
+    """Folder (searched with its subfolders) or file with the benchmarks; null = download them from
+    the hub."""
     metrics: list[str] = field(
         default_factory=lambda: ["calls", "plan_graph", "restraint", "json_output", "bfcl_ast"]
     )
-    """Files of `experiments/metrics/` applied to the answers; `loss` is always there."""
+    """Files of `evaluation/metrics/` that score the answers; `loss` is always computed."""
     base: bool = True
-    """Score the untuned base too, so that its row stands in the table."""
+    """Also evaluate the base model without an adapter, so that tables have a row for it."""
     batch_size: int | None = None
-    """Answers that are written at a time; null = as memory allows, at most 128 on a CPU and 256 on
+    """Rows generated in one batch; null = as many as memory allows, at most 128 on a CPU and 256 on
     a GPU. The answers do not depend on it."""
     thinking: str | None = None
-    """How models are asked: `off`, by the switch of the chat template (`enable_thinking=false` and
-    the like), an empty thinking block then stands untrained before the answers that are trained;
-    `on`, by the template's own thinking prompt; `as_data`, as training rows are rendered; null =
-    `off` where the template has a switch and the rows' thinking is not kept, else `as_data`."""
+    """How thinking is prompted: `off`, through the switch of the chat template
+    (`enable_thinking=false` or similar); training rows then have an empty thinking block before
+    each answer, which is not trained; `on`, with the template's thinking prompt; `as_data`, as
+    training rows are rendered; null = `off` where the template has a switch and the thinking in the
+    rows is not kept, else `as_data`."""
     max_new_tokens: int | None = None
-    """Longest answer, its thinking included; null = 512 tokens, or twice the longest gold answer of
-    the test splits where that is more, and with thinking on `thinking_tokens` beside it."""
+    """Longest answer in tokens, including its thinking; null = 512, or twice the longest gold
+    answer of the test splits if that is more, plus `thinking_tokens` if thinking is on."""
     thinking_tokens: int | None = None
-    """What thinking may take with `thinking=on`; null = 2,048 tokens."""
+    """Tokens allowed for thinking with `thinking=on`; null = 2,048 tokens."""
     limit: int | None = None
-    """Answer at most this many rows of each split; null = all."""
+    """Evaluate at most this many rows of each split; null = all."""
     loss_rows: int | None = None
-    """Take the loss of at most this many validation rows, and of as many windows of the held-out
+    """Compute the loss on at most this many validation rows, and on as many windows of the held-out
     text; null = all."""
     held_out_text: str | None = None
-    """A text file (or JSON lines with a column text) whose loss shows what was forgotten;
-    null = the embedded base's own, none for other models."""
+    """A text file (or JSON Lines with a `text` column) whose loss measures forgetting; null = the
+    text shipped with an embedded base model, none for other models."""
     objective: str | None = None
-    """The score a sweeper sees, for example `calls/exact`; null = `validation/loss/nll`."""
+    """The score that a sweeper optimises, for example `calls/exact`; null =
+    `validation/loss/nll`."""
     direction: str | None = None
     """`minimize` or `maximize`; null = as the metric declares."""
 

@@ -1,4 +1,4 @@
-"""An error of Hydra or OmegaConf -> one sentence: what was given, where, what is allowed."""
+"""Turn an error of Hydra or OmegaConf into one sentence: the value, its key and what is allowed."""
 
 import contextlib
 import dataclasses
@@ -18,24 +18,26 @@ from experiments.config.schema import RunConfig
 from experiments.errors import ExperimentError, OutOfBudget, did_you_mean
 from experiments.runtime import disk
 
-# What a folder answers that is read-only, full or no folder; Hydra writes there before a run does.
+# Errors of writing to a folder that is read-only, full or not a folder. Hydra writes there before a
+# run does.
 _UNWRITABLE = (*(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, *disk.FULL),)
-# How Hydra begins to say that a key is unknown.
+# Start of Hydra's message about an unknown key.
 _MARKER = "Could not override '"
-# How near a misspelt key must be to one of its group to be taken for it, 0-1 (difflib).
+# Minimum similarity, 0-1 (difflib), at which a key of the same group counts as the one meant by a
+# misspelt key.
 _NEAR = 0.6
-# EX_TEMPFAIL of sysexits.h: nothing is wrong, the same line goes on later.
+# EX_TEMPFAIL of sysexits.h: nothing is wrong; rerun the same command later to resume.
 EXIT_OUT_OF_BUDGET = 75
 _TRACEBACK_WANTED = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
 
 def explain(error: Exception) -> str:
-    """Turn an error of Hydra or OmegaConf into one sentence that says what to do."""
+    """Turn an error of Hydra or OmegaConf into one sentence that tells the user what to do."""
     cause: BaseException = error
     while not isinstance(cause, OmegaConfBaseException) and cause.__cause__ is not None:
         cause = cause.__cause__
     missing = getattr(error, "missing_cfg_file", None)
-    if missing:  # MissingConfigException: a group has no such file
+    if missing:  # MissingConfigException: the group has no such file
         group, _, option = str(missing).rpartition("/")
         there = did_you_mean(option, sorted(getattr(error, "options", None) or ["(none)"]))
         return f"{group}={option}: there is no such config file; {there}."
@@ -60,13 +62,13 @@ def _explain_key(key: str, cause: OmegaConfBaseException, asked: str) -> str:
 
 
 def _asked(text: str, key: str) -> str:
-    """Return the whole key that was given, of which Hydra's error names the first unknown part."""
+    """Return the full key that the user set; Hydra's error names only its first unknown part."""
     given = text.split(_MARKER, 1)[1].split("'", 1)[0] if _MARKER in text else key
     return given if given.startswith(f"{key}.") else key
 
 
 def _no_key(asked: str, parent: str, leaf: str, fields: Iterable[str]) -> str:
-    """Say that there is no such key, and which one was meant if one can be told."""
+    """Explain that a key does not exist, and name the key that was probably meant."""
     own = difflib.get_close_matches(leaf, list(fields), n=1, cutoff=_NEAR)
     instead = naming.meant(asked) or (None if own else naming.near(asked))
     if instead is not None and not parent:
@@ -113,12 +115,11 @@ def _explain_group(text: str) -> str:
 
 @contextlib.contextmanager
 def one_sentence_errors() -> Iterator[None]:
-    """End the process on a user's mistake with one sentence and exit code 1, without a traceback.
+    """Turn a user's mistake into a one-sentence message and exit code 1, without a traceback.
 
-    A budget that is spent is no mistake: it ends with its sentence and exit code 75.
-
-    Hydra formats errors itself unless HYDRA_FULL_ERROR is set; it is set here so that they arrive.
-    Only errors that are not meant for the user keep their traceback.
+    An exhausted time budget is not a mistake: the process prints its sentence and exits with code
+    75. Hydra formats errors itself unless HYDRA_FULL_ERROR is set, so this function sets it to
+    receive them. Errors that the user cannot act on keep their traceback.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:

@@ -1,15 +1,15 @@
-"""The numbers that fix a model's shape: what a plan needs instead of its weights."""
+"""The dimensions that define a model's shape; a plan needs only these, not the weights."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
-"""Architectures whose layers are known here; others are counted as if they were llama's."""
+"""Architectures whose layers are known here; all others are counted as llama."""
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """A model's shape; the meaning of each field stands in `GeometryConfig`."""
+    """A model's shape; `GeometryConfig` documents the fields."""
 
     architecture: str
     hidden_size: int
@@ -26,46 +26,46 @@ class Geometry:
 
     @property
     def is_known(self) -> bool:
-        """Whether the layers of this architecture are known, or only assumed to be llama's."""
+        """Whether this architecture is known; the layers of others are counted as llama's."""
         return self.architecture in FAMILIES
 
     @property
     def has_head_norms(self) -> bool:
-        """Whether queries and keys are normalised head by head, as qwen3 does."""
+        """Whether queries and keys are normalised per head, as in qwen3."""
         return self.architecture == "qwen3"
 
     @property
     def query_width(self) -> int:
-        """Width of all query heads together."""
+        """Total width of all query heads."""
         return self.heads * self.head_dim
 
     @property
     def key_width(self) -> int:
-        """Width of all key heads together, and of all value heads."""
+        """Total width of all key heads, which is also that of all value heads."""
         return self.kv_heads * self.head_dim
 
 
 @dataclass
 class GeometryConfig:
-    """A model's shape; null = read from the `config.json` of its folder."""
+    """A model's shape; null = read from the `config.json` in the model's folder."""
 
     architecture: str | None = None
-    """`model_type` of config.json: `qwen3`, `qwen2`, `llama` or `mistral`."""
+    """`model_type` in config.json: `qwen3`, `qwen2`, `llama` or `mistral`."""
     hidden_size: int | None = None
     intermediate_size: int | None = None
     """Width of the MLP."""
     layers: int | None = None
     heads: int | None = None
-    """Query heads."""
+    """Number of query heads."""
     kv_heads: int | None = None
-    """Key and value heads."""
+    """Number of key and value heads."""
     head_dim: int | None = None
     vocabulary: int | None = None
-    """Rows of the embedding."""
+    """Number of rows in the embedding matrix."""
     tied_embeddings: bool | None = None
-    """Whether the head is the embedding."""
+    """Whether the LM head shares its weights with the embedding."""
     attention_bias: bool | None = None
-    """Biases on q, k and v (and on o, but for qwen2)."""
+    """Whether q, k and v have biases (and o, except in qwen2)."""
     mlp_bias: bool | None = None
     positions: int | None = None
     """Longest sequence, in tokens."""
@@ -89,7 +89,7 @@ class GeometryConfig:
             )
 
     def whole(self) -> Geometry | None:
-        """Return the shape; None where the config does not give it."""
+        """Return the shape, or None if the config does not set it."""
         if self.architecture is None:
             return None
         return Geometry(**{f.name: getattr(self, f.name) for f in fields(self)})

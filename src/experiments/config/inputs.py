@@ -1,4 +1,4 @@
-"""The files and folders that a run names -> a sentence for each one that is not there."""
+"""Check that the files and folders that a run names exist."""
 
 import difflib
 from collections.abc import Iterator
@@ -10,37 +10,37 @@ from experiments.config.schema import RunConfig
 from experiments.errors import ConfigError
 
 _ADAPTER = "adapter_config.json"
-# Names of a folder that are listed where none of them is near.
+# How many names of a folder are listed if none of them is similar.
 _LISTED = 5
 _NEAR = 0.5
 
 
 def check(run: RunConfig) -> None:
-    """Refuse a run that names a file or folder that is not there; nothing is read.
+    """Refuse a run that names a file or folder that does not exist; no file is read.
 
     Raises:
-        ConfigError: naming each one, with what is near it.
+        ConfigError: names each missing path and the most similar one that exists.
     """
     if found := [*_of_the_model(run), *_of_the_data(run), *_of_the_evaluation(run)]:
         raise ConfigError("; ".join(found) + ".")
 
 
 def check_data(run: RunConfig) -> None:
-    """Refuse data that are not there, where neither model nor evaluation is read.
+    """Refuse missing data files, for commands that read neither the model nor the evaluation.
 
     Raises:
-        ConfigError: naming each path.
+        ConfigError: names each missing path.
     """
     if found := list(_of_the_data(run)):
         raise ConfigError("; ".join(found) + ".")
 
 
 def absent(key: str, given: str, *, folder: bool = False, file: bool = False) -> Iterator[str]:
-    """Yield a sentence if a path is not there, or is not what it must be.
+    """Yield a sentence if a path does not exist or has the wrong kind.
 
     Args:
-        key: where it was given, for the message.
-        given: the path; `~` is the home.
+        key: config key that set the path, for the message.
+        given: the path; `~` is the home folder.
         folder: whether it must be a folder.
         file: whether it must be a file.
     """
@@ -55,7 +55,7 @@ def absent(key: str, given: str, *, folder: bool = False, file: bool = False) ->
 
 
 def beside(path: Path) -> str:
-    """Return what is near a path that is not there: a name like it, or what its folder holds."""
+    """Describe what exists near a missing path: a similar name, or the contents of its folder."""
     whole = path.absolute()
     if not whole.parent.is_dir():
         there = next(parent for parent in whole.parents if parent.is_dir())

@@ -1,11 +1,11 @@
-"""A nested mapping -> its leaves by their dotted keys."""
+"""List the leaves of a nested mapping by their dotted keys."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 
 def leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield dotted key and value of what is no mapping; an empty one says that nothing is there.
+    """Yield the dotted key and value of each leaf; an empty mapping has none.
 
     >>> dict(leaves({"lora": {"r": 8, "extra": {}}, "seed": 0}))
     {'lora.r': 8, 'seed': 0}

@@ -1,7 +1,7 @@
-"""Composed text in, one typed, checked and resolved run out; nothing heavy is imported here.
+"""Turn a composed config into one typed, checked and resolved run.
 
-``load`` is the one way from text to types: the command line, the sweeper's pre-flight, the tests
-and the report all use it.
+Everything that reads a config (the command line, the sweeper's pre-flight check, the tests and the
+report) calls ``load``. The module imports no heavy library.
 """
 
 import dataclasses
@@ -57,7 +57,8 @@ __all__ = [
     "run_id",
 ]
 
-# These say how to execute a run, not what it is: they may change without changing its identity.
+# Keys that control how a run is executed, not what it computes. Changing them does not change the
+# run's id.
 EXECUTION_KEYS = (
     "name",
     "rerun",
@@ -72,7 +73,8 @@ EXECUTION_KEYS = (
     "trainer.keep",
     "trainer.save_every_minutes",
     "data.cache",
-    # What a card is. What follows from it stands in `trainer`, and the device in the identity.
+    # Properties of the GPU. The values derived from them are in `trainer`, and the device is part
+    # of the run's id.
     "hardware.label",
     "hardware.compute_capability",
     "hardware.memory_gib",
@@ -81,9 +83,11 @@ EXECUTION_KEYS = (
 
 
 class _SharedStore(ConfigStore):
-    """Hydra copies the whole store for each of the 85 look-ups of `--help` (1.2 s with our schema).
+    """A ConfigStore that is shared instead of copied.
 
-    Nothing writes to it after the imports, and `load` hands out copies, so it is shared instead.
+    Hydra copies the complete store for each of the 85 look-ups of `--help` (1.2 s with this
+    schema). Nothing writes to the store after the imports, and `load` returns copies, so sharing it
+    is safe.
     """
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "ConfigStore":
@@ -93,7 +97,7 @@ class _SharedStore(ConfigStore):
 _store = ConfigStore.instance()
 _store.__class__ = _SharedStore
 _store.store(name="run_schema", node=RunConfig)
-for _group in ("lora", "trainer"):  # PEFT's and TRL's keys: checked once these are imported
+for _group in ("lora", "trainer"):  # keys of PEFT and TRL: checked after these are imported
     OmegaConf.set_struct(_store.repo["run_schema.yaml"].node[_group].extra, False)
 
 
@@ -101,13 +105,14 @@ def load(cfg: DictConfig) -> RunConfig:
     """Turn a composed config into a checked run with every null resolved.
 
     Raises:
-        ConfigError: a key is unknown, a value has the wrong type or is out of range; all
-            out-of-range values are named in one message.
+        ConfigError: a key is unknown, or a value has the wrong type or is out of range; one message
+            names all out-of-range values.
     """
     if cfg.get("resolved_from"):
         raise ConfigError("resolved_from is written by the program: remove it from the config.")
     try:
-        # As plain data: a typed node keeps keys that were added to it with `+key=value`.
+        # Convert to plain data first: a typed node keeps keys that were added to it with
+        # `+key=value`.
         plain = OmegaConf.to_container(cfg, resolve=True)
         refuse_in_values(plain)
         merged = OmegaConf.merge(OmegaConf.structured(RunConfig), plain)
@@ -119,11 +124,11 @@ def load(cfg: DictConfig) -> RunConfig:
 
 
 def canonical(run: RunConfig) -> dict[str, Any]:
-    """Return the resolved run as plain data without the keys that only say how to execute it.
+    """Return the resolved run as plain data, without the keys that only control its execution.
 
-    The recipe is left out as well: what it decided stands in `trainer` and `lora`. So are the
-    geometry, which describes the weights that the run names, and `lora.match_params`, which
-    became a rank.
+    Also left out are the recipe, whose values are already in `trainer` and `lora`; the geometry,
+    which describes the weights that the run names; and `lora.match_params`, which is resolved to a
+    rank.
     """
     tree = dataclasses.asdict(run)
     for key in (*EXECUTION_KEYS, "sweeps", "model.recipe", "model.geometry", "lora.match_params"):
@@ -147,12 +152,12 @@ def without_nulls(tree: Mapping[str, Any]) -> dict[str, Any]:
 def run_id(run: RunConfig) -> str:
     """Return the first 12 hex digits of the sha256 of the canonical JSON of the run.
 
-    Keys that are null are left out, so that a later version with one more key that is off by
-    default gives the same run the same id. Nor does it matter which metrics read the answers:
-    one that is added is computed from those that a finished run has kept.
+    Keys that are null are left out, so that adding a key that is off by default does not change
+    existing ids. The choice of metrics does not change the id either: the scores of an added metric
+    are computed from the answers stored with a finished run.
     """
     tree = canonical(run)
-    if tree["eval"]["metrics"]:  # answers are scored: by what is no other training
+    if tree["eval"]["metrics"]:  # the choice of metrics does not change the training
         tree["eval"]["metrics"] = EvalConfig().metrics
     text = json.dumps(without_nulls(tree), sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,4 +1,4 @@
-"""Where an adapter is attached and how large it is."""
+"""Schema of `lora`: where adapters are attached and how large they are."""
 
 import math
 from collections.abc import Iterator
@@ -15,20 +15,22 @@ DEFAULT_ALPHA = 32
 
 @dataclass
 class LoraConfig:
-    """Where LoRA is attached and how large it is."""
+    """Where LoRA adapters are attached and how large they are."""
 
     label: str = "lora"
-    """Name in tables."""
+    """Name shown in tables."""
     method: str = "lora"
     """`lora`, or `none` for full fine-tuning."""
     target_modules: Any = "all-linear"
-    """`all-linear` (every linear layer but the head) or a list of module names."""
+    """`all-linear` (every linear layer except the LM head) or a list of module names."""
     r: int | None = None
-    """Rank; null = by `match_params`, else the model's recipe, else 16."""
+    """LoRA rank; null = from `match_params`, else the model's recipe, else 16."""
     match_params: int | None = None
-    """Instead of `r`: the rank with this many trained parameters, counted from model.geometry."""
+    """Instead of `r`: use the rank with this many trained parameters, counted from
+    model.geometry."""
     alpha: float | None = None
-    """LoRA alpha; null = by `alpha_rule`. The update is scaled by alpha/r, rsLoRA alpha/sqrt(r)."""
+    """LoRA alpha; null = from `alpha_rule`. The update is scaled by alpha/r, for rsLoRA
+    alpha/sqrt(r)."""
     alpha_rule: str = "const"
     """`const` (32 at every rank), `r` or `2r`."""
     dropout: float = 0.0
@@ -38,9 +40,9 @@ class LoraConfig:
     init: str = "default"
     """`default` (B = 0), `gaussian`, `olora`, `orthogonal` or `pissa`."""
     plus_ratio: float | None = None
-    """Learning rate of B over that of A (LoRA+), A's being trainer.learning_rate; null = 1."""
+    """LoRA+: ratio of the learning rate of B to that of A (trainer.learning_rate); null = 1."""
     extra: dict[str, Any] = field(default_factory=dict)
-    """Any other field of peft.LoraConfig; a name that PEFT does not know is refused."""
+    """Any other field of peft.LoraConfig; names that PEFT does not know are rejected."""
 
     def problems(self) -> Iterator[str]:
         """Yield a sentence for each illegal value."""

@@ -1,4 +1,4 @@
-"""Where a run computes and where it is shown."""
+"""Schema of `hardware` and `tracker`: the device that a run uses and where its curves are shown."""
 
 import re
 from collections.abc import Iterator
@@ -11,33 +11,34 @@ from experiments.config.trainer import ATTENTIONS, OPTIMIZERS, PRECISIONS
 DEVICES = ("auto", "cpu", "cuda")
 TRACKERS = ("none", "trackio")
 NATIVE_BF16 = 8.0
-"""Compute capability from which a card computes bfloat16 itself; older ones emulate it."""
-# Below this, activations are computed again instead of kept. With LoRA on all linear layers a
-# 1.7B model keeps about 9 MB a token: 18 GB for 4 rows of 500 tokens, of 40 GB beside the rest.
+"""Compute capability from which a GPU supports bfloat16 natively; older GPUs emulate it."""
+# Below this memory, gradient checkpointing is on. With LoRA on all linear layers, a 1.7B model
+# keeps about 9 MB of activations per token: 18 GB for 4 rows of 500 tokens, on a 40 GB GPU that
+# also stores everything else.
 _ROOMY_GIB = 48
-# Memory in GiB up to which a pass takes so many rows.
+# Pairs of a memory limit in GiB and the micro-batch size in rows below that limit.
 _ROWS_BY_MEMORY = ((24, 4), (48, 8))
 _MOST_ROWS = 16
 
 
 @dataclass
 class HardwareConfig:
-    """The machine's defaults for fields of `trainer` that neither user nor recipe set.
+    """The machine's defaults for fields of `trainer` that neither the user nor the recipe sets.
 
-    The order is user, then the model's recipe, then this, then a fallback. So a recipe's
-    `micro_batch_size` counts on every card, since it was chosen for the size of the model.
-    What is null here follows from the facts of the device.
+    The order of precedence is the user, the model's recipe, this config, a fallback. A recipe's
+    `micro_batch_size` therefore applies on every GPU, because it was chosen for the size of the
+    model. Fields that are null here are derived from the device's properties.
     """
 
     label: str = "auto"
     device: str = "auto"
     """`auto` (a GPU if there is one), `cpu` or `cuda`."""
     compute_capability: float | None = None
-    """Of the GPU that is described: 7.5 for a T4, 8.0 for an A100; null = read from the device."""
+    """Compute capability of the GPU: 7.5 for a T4, 8.0 for an A100; null = read from the device."""
     memory_gib: float | None = None
-    """Memory that a run can use, in GiB; null = read from the device."""
+    """Memory available to a run, in GiB; null = read from the device."""
     peak_tflops: float | None = None
-    """Dense matrix products in half precision, 10^12 floating-point operations a second."""
+    """Dense half-precision matrix throughput, in 10^12 floating-point operations per second."""
     precision: str | None = None
     attention: str | None = None
     gradient_checkpointing: bool | None = None
@@ -67,14 +68,14 @@ class HardwareConfig:
 
     @property
     def describes_a_gpu(self) -> bool:
-        """Whether a GPU of some kind has to be there."""
+        """Whether this config requires a GPU."""
         facts = (self.compute_capability, self.memory_gib)
         return self.device == "cuda" or (self.device == "auto" and any(facts))
 
     def choice(self, key: str) -> tuple[Any, str]:
-        """Return what this hardware says of a field of `trainer`, and why.
+        """Return the default of this hardware for a field of `trainer`, and the reason.
 
-        The value is None where it says nothing, because the device is not known yet.
+        The value is None if there is no default because the device is not known yet.
 
         >>> HardwareConfig("t4", "cuda", compute_capability=7.5).choice("precision")
         ('fp16', 'compute capability 7.5 is below 8.0, where bfloat16 is emulated')
@@ -86,7 +87,7 @@ class HardwareConfig:
         return wanted, f"hardware.{key}"
 
     def _from_facts(self) -> dict[str, tuple[Any, str]]:
-        """Return field of `trainer` -> value and reason, as far as the device is known."""
+        """Return value and reason for each field of `trainer`, as far as the device is known."""
         exact = "exact states; adamw_8bit would save memory where all is trained"
         known: dict[str, tuple[Any, str]] = {
             "attention": ("sdpa", "torch's own kernels, which every device has")
@@ -114,7 +115,7 @@ class HardwareConfig:
 
 @dataclass
 class TrackerConfig:
-    """Where curves and scores are shown while and after a run."""
+    """Where curves and scores are shown during and after a run."""
 
     kind: str = "trackio"
     """`trackio` (local, offline) or `none`."""
@@ -126,7 +127,7 @@ class TrackerConfig:
     def problems(self) -> Iterator[str]:
         """Yield a sentence for each illegal value."""
         yield from one_of("tracker.kind", self.kind, TRACKERS)
-        # trackio drops other characters without a word, and two projects become one.
+        # trackio silently drops other characters, which could merge two projects into one.
         if not re.fullmatch(r"[A-Za-z0-9_-]+", self.project):
             yield (
                 f"tracker.project={self.project}: a project's name has letters, digits, `_` and "

@@ -1,4 +1,4 @@
-"""`lora.match_params`: the rank at which an adapter has a wanted number of parameters."""
+"""Resolve `lora.match_params`: find the rank that gives a requested number of parameters."""
 
 import dataclasses
 
@@ -9,8 +9,8 @@ from experiments.config.model import ModelConfig
 from experiments.errors import ConfigError
 
 MOST_OFF = 0.05
-"""Largest share of the wanted number that the nearest whole rank may be off."""
-# Keys of `lora.extra` by which more trains than adapters of one rank.
+"""Largest relative error, as a share of the wanted number, that the nearest rank may have."""
+# Keys of `lora.extra` with which more is trained than adapters of one rank.
 _MORE_THAN_RANK = ("bias", "modules_to_save", "rank_pattern", *UNCOUNTED)
 
 
@@ -18,9 +18,9 @@ def rank(lora: LoraConfig, model: ModelConfig) -> int:
     """Return the rank whose number of trained parameters is nearest to `match_params`.
 
     Raises:
-        ConfigError: the model's shape is not known, more trains than the adapters, or no whole
-            rank is near enough.
-        AdapterError: a target matches no linear layer.
+        ConfigError: the model's shape is not known, more is trained than the adapters, or no
+            integer rank is near enough.
+        AdapterError: a target module matches no linear layer.
     """
     wanted = lora.match_params
     assert wanted is not None, "asked only where it is set"

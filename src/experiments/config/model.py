@@ -1,4 +1,4 @@
-"""Which base model a run starts from, and the defaults that come with it."""
+"""Schema of `model`: the base model that a run starts from, and the defaults that come with it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,12 +12,12 @@ QUANTIZATIONS = ("nf4",)
 
 @dataclass
 class RecipeConfig:
-    """A model's own defaults for fields of `trainer` and `lora` that nobody set."""
+    """A model's defaults for fields of `trainer` and `lora` that the user does not set."""
 
     learning_rate: float | None = None
-    """Rate for LoRA."""
+    """Learning rate for LoRA."""
     full_learning_rate: float | None = None
-    """Rate for full fine-tuning (`lora=none`)."""
+    """Learning rate for full fine-tuning (`lora=none`)."""
     lr_schedule: str | None = None
     warmup_share: float | None = None
     epochs: float | None = None
@@ -33,10 +33,10 @@ class RecipeConfig:
 
 @dataclass
 class ModelConfig:
-    """Which base model: exactly one of `embedded`, `path` and `hub_id`."""
+    """The base model: exactly one of `embedded`, `path` and `hub_id`."""
 
     label: str = "model"
-    """Name in tables."""
+    """Name shown in tables."""
     embedded: str | None = None
     """A base shipped with the package: `tiny`, `tiny_llama`, `tiny_64`, `tiny_128`, `tiny_256`."""
     path: str | None = None
@@ -46,16 +46,16 @@ class ModelConfig:
     revision: str | None = None
     """Branch, tag or commit on the hub; resolved to a commit before training."""
     adapter: str | None = None
-    """Folder of a trained adapter to start from, or with `trainer.max_steps=0` to score."""
+    """Folder of a trained adapter to start from, or to evaluate with `trainer.max_steps=0`."""
     quantization: str | None = None
-    """`nf4`: the base's linear layers in 4 bits (QLoRA), in memory only; null = as they are."""
+    """`nf4`: quantize the base's linear layers to 4 bits (QLoRA), in memory only; null = do not."""
     trust_remote_code: bool = False
-    """Run Python code that comes with the model. Off unless you trust its author."""
+    """Run Python code that comes with the model. Enable it only if you trust its author."""
     chat_template: str | None = None
-    """Instead of the model's own template: a name in `data/chat_templates`, or a jinja file."""
+    """Replaces the model's chat template: a name in `data/chat_templates`, or a jinja file."""
     recipe: RecipeConfig = field(default_factory=RecipeConfig)
     geometry: GeometryConfig = field(default_factory=GeometryConfig)
-    """The shape that a plan counts with; no part of the run's identity."""
+    """The shape that planning uses; not part of the run's id."""
 
     def problems(self) -> Iterator[str]:
         """Yield a sentence for each illegal value."""

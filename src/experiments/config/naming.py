@@ -1,4 +1,4 @@
-"""A key that no run has -> the key that was meant, by its last part or by its name elsewhere."""
+"""Suggest the right key for an unknown one, by its last part or its name in other libraries."""
 
 import dataclasses
 import difflib
@@ -10,9 +10,9 @@ from typing import Any
 from experiments.config.schema import RunConfig
 from experiments.config.trainer import OWN_KEYS
 
-# How near a misspelt name must be to be named without its group, 0-1 (difflib).
+# Minimum similarity, 0-1 (difflib), at which a misspelt name is recognised without its group.
 _NEAR = 0.75
-# Groups that hold defaults for keys of other groups: named only where no other group has the key.
+# Groups with defaults for keys of other groups; suggested only if no other group has the key.
 _DEFAULTS = ("model.recipe.", "model.geometry.", "hardware.", "plan.")
 _MODEL = "model=NAME (a file of conf/model), or model=local model.path=FOLDER"
 _DATA = "data=NAME (a file of conf/data), or data=jsonl data.path=FILE"
@@ -20,7 +20,7 @@ _BATCH = (
     "trainer.batch_size (rows per step) and trainer.micro_batch_size (rows per pass), whose "
     "quotient is accumulated,"
 )
-# What TRL, transformers, PEFT, axolotl, Unsloth and LLaMA-Factory call it -> the key here.
+# Maps names used by TRL, transformers, PEFT, axolotl, Unsloth and LLaMA-Factory to the keys here.
 FOREIGN: dict[str, str] = {
     **OWN_KEYS,
     **dict.fromkeys(("lr", "learningrate", "peak_lr"), "trainer.learning_rate"),
@@ -124,11 +124,11 @@ FOREIGN: dict[str, str] = {
     "hub_private_repo": "hub.private",
     **dict.fromkeys(("max_hours", "time_limit"), "budget.hours"),
 }
-"""Name elsewhere -> what to set here."""
+"""Maps a name used in other libraries to the key to set here."""
 
 
 def meant(key: str) -> str | None:
-    """Return what to set instead of a key that no run has; None if its name means nothing here.
+    """Return what to set instead of an unknown key, or None if its name is not recognised.
 
     >>> meant("epochs"), meant("lora.rank"), meant("limit"), meant("qqq")
     ('trainer.epochs', 'lora.r', 'data.limit or eval.limit', None)
@@ -139,7 +139,7 @@ def meant(key: str) -> str | None:
 
 
 def near(key: str) -> str | None:
-    """Return what to set instead of a misspelt key; None if no name is near.
+    """Return what to set instead of a misspelt key, or None if no name is similar.
 
     >>> near("learning_rte"), near("lora.rnak"), near("qqq")
     ('trainer.learning_rate', 'lora.r', None)
@@ -160,7 +160,7 @@ def _listed(paths: list[str]) -> str:
 
 @functools.cache
 def _by_leaf() -> dict[str, list[str]]:
-    """Return the last part of each dotted key -> the keys that end so, `trainer` first."""
+    """Map the last part of each dotted key to the full keys that end in it, `trainer` first."""
     found: dict[str, list[str]] = {}
     for path in sorted(_paths(RunConfig), key=lambda text: not text.startswith("trainer.")):
         leaf = path.rpartition(".")[2]

@@ -1,4 +1,4 @@
-"""What a plan is told that no config of a run says."""
+"""Schema of `plan`: assumptions of a plan that are not in a run's config."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,22 +8,24 @@ from experiments.config.checks import at_least, share
 
 @dataclass
 class PlanConfig:
-    """What `python -m experiments plan` assumes; no part of a run, and `train.py` records it."""
+    """What `python -m experiments plan` assumes; not part of a run, but `train.py` records it."""
 
     probe: bool = False
-    """Load the model here, run three steps, and hold the plan against them."""
+    """Load the model here, run three steps and compare them with the plan."""
     rows: int | None = None
-    """Training rows; null = counted where the data say it without work, else 10,000."""
+    """Training rows; null = counted if the data give it without being read, else 10,000."""
     tokens_per_row: float | None = None
-    """Mean tokens of a row; null = measured for the built-in data, by size for files, else 512."""
+    """Mean tokens per row; null = measured for built-in data, estimated by size for files, else
+    512."""
     longest_row_tokens: int | None = None
     """Longest row that is kept; null = known for the built-in data, else the run's limit."""
     trained_share: float | None = None
-    """Share of the tokens that are trained, 0-1; null = known for the built-in data, else 0.3."""
+    """Share of tokens with a loss, 0-1; null = known for the built-in data, else 0.3."""
     utilisation: float | None = None
-    """Share of the device's peak that training reaches, 0-1; null = 0.35, or what a probe found."""
+    """Share of the device's peak that training reaches, 0-1; null = 0.35, or as measured by a
+    probe."""
     evaluation_hours: float = 0.0
-    """Hours of evaluation to add to each run; a plan counts training alone."""
+    """Hours of evaluation to add to each run; a plan estimates only the training time."""
 
     def problems(self) -> Iterator[str]:
         """Yield a sentence for each illegal value."""

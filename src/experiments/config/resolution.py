@@ -1,7 +1,7 @@
-"""Fill what nobody set: the model's recipe first, then the hardware, then a fallback.
+"""Fill values that the user left null, from the model's recipe, the hardware, then a fallback.
 
-It happens here and not in YAML, because a value that a model's file writes into `trainer` is
-silently overwritten by the later group.
+This is done here and not in YAML, because Hydra silently overwrites a value that a model's file
+writes into `trainer` when the later group is composed.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ from experiments.config.model import ModelConfig
 from experiments.config.schema import RunConfig
 from experiments.errors import ConfigError
 
-# What a field of `trainer` is when neither the user, nor the recipe, nor the hardware says so.
+# Values of `trainer` fields that neither the user, nor the recipe, nor the hardware sets.
 _FALLBACK: dict[str, Any] = {
     "learning_rate": 2e-4,
     "lr_schedule": "linear",
@@ -27,18 +27,18 @@ _FALLBACK: dict[str, Any] = {
     "max_grad_norm": 1.0,
     "precision": "auto",
 }
-# Null where even the hardware does not say: no limit, or known once the device is.
+# Fields that may stay null after the hardware: no limit, or known only once the device is.
 _MAY_STAY_NULL = ("max_steps", "max_length_tokens", "attention", "gradient_checkpointing")
-# Share of the rows of files that becomes the validation split, and the test split.
+# Share of the rows in files that becomes the validation split, and also the test split.
 _HELD_BACK_SHARE = 0.05
 
 
 def resolve(run: RunConfig) -> RunConfig:
-    """Return the run with every null of `trainer` and `lora` filled, and where from.
+    """Return the run with every null in `trainer` and `lora` filled, and the origin of each value.
 
     Raises:
-        ConfigError: a wanted micro-batch does not divide the batch that the recipe sets, or two
-            values do not go together.
+        ConfigError: a micro-batch size set by the user does not divide the batch size of the
+            recipe, or two values are incompatible.
     """
     full = run.lora.method == "none"
     recipe = dataclasses.asdict(run.model.recipe)
@@ -72,7 +72,7 @@ def resolve(run: RunConfig) -> RunConfig:
 
 
 def _resolve_shares(data: DataConfig) -> DataConfig:
-    """Hold rows of files back where nobody said how many."""
+    """Set default validation and test shares for rows of files, if the user set none."""
     if data.source == "toolworld":
         return data
     validation, test = data.validation_share, data.test_share
@@ -86,7 +86,7 @@ def _resolve_shares(data: DataConfig) -> DataConfig:
 def _fit_micro_batch(
     chosen: dict[str, Any], came_from: dict[str, str], *, wanted: int | None
 ) -> None:
-    """Shrink a micro-batch that nobody asked for to the next divisor of the batch."""
+    """Shrink a default micro-batch size to the next divisor of the batch size."""
     batch, micro = chosen["batch_size"], chosen["micro_batch_size"]
     fitting = max(size for size in range(1, min(batch, micro) + 1) if batch % size == 0)
     if wanted is None and fitting != micro:
@@ -114,7 +114,7 @@ def _resolve_lora(run: RunConfig, came_from: dict[str, str]) -> LoraConfig:
 
 
 def _rank(lora: LoraConfig, model: ModelConfig) -> tuple[int, str]:
-    """Return the rank and where it came from."""
+    """Return the LoRA rank and where it came from."""
     if lora.r is not None:
         return lora.r, "set by you"
     if lora.match_params is not None:

@@ -1,4 +1,4 @@
-"""How long an invocation may take, and what leaves the machine: nothing here changes a number."""
+"""Schema of `budget` and `hub`: time limits and uploads, neither of which changes a result."""
 
 import re
 from collections.abc import Iterator
@@ -10,11 +10,11 @@ _HUB = "hf://"
 
 @dataclass
 class BudgetConfig:
-    """The time of one invocation, a run or a whole sweep."""
+    """Time budget of one invocation, which is a run or a complete sweep."""
 
     hours: float | None = None
-    """Hours from the start of the process, after which nothing new begins and what is at work
-    saves a checkpoint and stops; null = no end. The same line goes on."""
+    """Hours from the start of the process, after which no run starts and running ones save a
+    checkpoint and stop; null = no limit. Rerun the same command to resume."""
 
     def problems(self) -> Iterator[str]:
         """Yield a sentence for each illegal value."""
@@ -27,16 +27,16 @@ class BudgetConfig:
 
 @dataclass
 class HubConfig:
-    """What is uploaded to the hub; the token is HF_TOKEN or that of `hf auth login`."""
+    """What is uploaded to the hub; the token is HF_TOKEN or the one of `hf auth login`."""
 
     push: bool = False
     """Upload adapter, model card and record after each run, in one commit."""
     repo: str | None = None
-    """`owner/name`; it is made if it is not there."""
+    """`owner/name`; the repository is created if it does not exist."""
     private: bool = True
-    """Whether a repository that is made here can be read by its owner only."""
+    """Whether a repository that is created here is private."""
     checkpoints: bool = False
-    """Upload each checkpoint too, so that another machine can go on from it."""
+    """Also upload each checkpoint, so that another machine can resume from it."""
 
     def problems(self) -> Iterator[str]:
         """Yield a sentence for each illegal value."""
@@ -49,7 +49,7 @@ class HubConfig:
 
 
 def is_repo(text: str) -> bool:
-    """Whether a text can name a repository of the hub.
+    """Return whether a text is a valid repository name on the hub.
 
     >>> is_repo("me/adapter-1"), is_repo("adapter-1")
     (True, False)
@@ -58,7 +58,7 @@ def is_repo(text: str) -> bool:
 
 
 def hub_source(text: str) -> tuple[str, str | None] | None:
-    """Return repository and revision of `hf://owner/name@revision`; None for a folder.
+    """Return repository and revision of `hf://owner/name@revision`, or None for a folder.
 
     >>> hub_source("hf://me/runs@v1"), hub_source("hf://me/runs"), hub_source("/content/drive")
     (('me/runs', 'v1'), ('me/runs', None), None)

@@ -1,6 +1,6 @@
-"""The schema of a run: one dataclass per config group, each in its own file with its range checks.
+"""Schema of a run: one dataclass per config group, each in its own file with its range checks.
 
-YAML holds values; the string under a field is its only documentation.
+YAML files contain values only; each field is documented by the string below it.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ from experiments.errors import ConfigError
 
 @dataclass
 class RunConfig:
-    """Everything that describes one run."""
+    """The complete description of one run."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
@@ -35,20 +35,21 @@ class RunConfig:
     seed: int = 0
     """Seed of LoRA's initial weights and of the order of the rows."""
     name: str | None = None
-    """A name for people; no part of the run's identity."""
+    """A label for readers; not part of the run's id."""
     resume: bool = True
-    """Continue a half-written run from its last checkpoint; false starts it again beside it."""
+    """Resume an unfinished run from its last checkpoint; false starts it again in a new folder."""
     resume_from: str | None = None
-    """Folder (it may be read-only) or `hf://owner/name` with the outputs of an earlier runtime;
-    its records, adapters and checkpoints of these runs are copied here before anything begins."""
+    """Folder (it may be read-only) or `hf://owner/name` with the outputs of an earlier runtime. The
+    records, adapters and checkpoints of the runs to execute are copied from it before anything
+    starts."""
     rerun: bool = False
     """Train a finished run again, in a new folder."""
     retry_oom: bool = False
-    """Try a run again that ran out of memory; the others that failed are tried again anyway."""
+    """Retry a run that ran out of memory; runs that failed for other reasons are always retried."""
     sweeps: Any = None
-    """Taken by the file of `sweeps=NAME`; holds nothing itself."""
+    """Reserved for the config group `sweeps=NAME`, whose file may not set values here."""
     resolved_from: dict[str, str] = field(default_factory=dict)
-    """Filled by `load`: where each value came from that was null."""
+    """Filled by `load`: the origin of each value that was null."""
 
     def __post_init__(self) -> None:
         """Report every illegal value of every group in one error."""

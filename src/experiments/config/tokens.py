@@ -1,7 +1,8 @@
-"""Access tokens are refused wherever they would be written: in arguments, config files and values.
+"""Refuse access tokens in arguments, config files and values, before they are written to disk.
 
-Hydra writes a config to disk before a run sees it, and a record keeps the command line, so the
-arguments and files are looked through before anything is composed. What is found is never shown.
+Hydra writes a config to disk before a run reads it, and a record contains the command line, so
+arguments and files are searched before anything is composed. A token that is found is never
+printed.
 """
 
 import os
@@ -17,7 +18,7 @@ _KEYS = (
     *("token", "hub_token", "hf_token", "access_token", "auth_token", "push_to_hub_token"),
     *(name.lower() for name in ENVIRONMENT),
 )
-# Tokens of the hub begin so; 16 letters are fewer than any has and more than a name would.
+# Hub tokens start like this; 16 letters are fewer than in any token, but more than in a name.
 _TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{16,}")
 _SHORTEST = 8
 _FOLDERS = ("-cp", "--config-path", "-cd", "--config-dir")
@@ -28,10 +29,10 @@ _INSTEAD = (
 
 
 def refuse_in_arguments(arguments: Sequence[str]) -> None:
-    """Refuse a token among the arguments, or in the config files that they compose.
+    """Refuse a token in the arguments, or in the config files that they compose.
 
     Raises:
-        ConfigError: naming the key or the file, never the token.
+        ConfigError: names the key or the file, never the token.
     """
     for argument in arguments:
         key, given, _ = argument.lstrip("+~").partition("=")
@@ -50,7 +51,7 @@ def refuse_in_values(tree: Any, key: str = "") -> None:
     """Refuse a token among the values of a config, for example from `${oc.env:HF_TOKEN}`.
 
     Raises:
-        ConfigError: naming the key, never the token.
+        ConfigError: names the key, never the token.
     """
     if isinstance(tree, dict):
         for name, value in tree.items():
@@ -63,7 +64,7 @@ def refuse_in_values(tree: Any, key: str = "") -> None:
 
 
 def holds_token(text: str) -> bool:
-    """Whether a text holds what looks like a token of the hub, or the environment's own.
+    """Return whether a text contains what looks like a hub token, or a token of the environment.
 
     >>> holds_token("hf_" + "a" * 34), holds_token("hf_token")
     (True, False)
@@ -72,7 +73,7 @@ def holds_token(text: str) -> bool:
 
 
 def secrets() -> list[str]:
-    """Return the tokens of the environment."""
+    """Return the tokens in the environment variables."""
     given = (os.environ.get(name, "").strip() for name in ENVIRONMENT)
     return [text for text in given if len(text) >= _SHORTEST]
 

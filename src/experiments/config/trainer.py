@@ -1,4 +1,4 @@
-"""How long, how fast and in what batches a run trains."""
+"""Schema of `trainer`: the length of training, the optimiser and the batch sizes."""
 
 import math
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 ATTENTIONS = ("sdpa", "eager", "flash_attention_2")
 SELECTIONS = ("last", "best_validation")
 RETENTIONS = ("none", "adapter", "last", "all")
-# Fields of trl.SFTConfig -> the key of this project that decides them.
+# Maps fields of trl.SFTConfig to the keys of this project that set them.
 OWN_KEYS = {
     **dict.fromkeys(("bf16", "bf16_full_eval"), "trainer.precision=bf16"),
     **dict.fromkeys(("fp16", "fp16_full_eval"), "trainer.precision=fp16"),
@@ -38,26 +38,26 @@ OWN_KEYS = {
 
 @dataclass
 class TrainerConfig:
-    """How long, how fast and in what batches; null = the model's recipe, then the hardware."""
+    """Length, optimiser and batch sizes; null = from the model's recipe, then the hardware."""
 
     learning_rate: float | None = None
     """Peak learning rate."""
     lr_schedule: str | None = None
-    """`constant`, `linear` or `cosine`, after the warm-up."""
+    """Schedule after the warm-up: `constant`, `linear` or `cosine`."""
     warmup_share: float | None = None
-    """Share of the steps with a linearly rising rate, 0-1."""
+    """Share of the steps in which the learning rate rises linearly (warm-up), 0-1."""
     epochs: float | None = None
     """Passes over the training rows; not together with max_steps."""
     max_steps: int | None = None
-    """Optimiser steps; 0 scores the model (or `model.adapter`) without training."""
+    """Optimiser steps; 0 evaluates the model (or `model.adapter`) without training."""
     batch_size: int | None = None
     """Rows per optimiser step (the effective batch)."""
     micro_batch_size: int | None = None
-    """Rows per forward pass; must divide batch_size, the quotient is accumulated."""
+    """Rows per forward pass; must divide batch_size, the quotient is the gradient accumulation."""
     packing: bool = False
-    """Lay the rows of a micro-batch end to end instead of padding them; needs block masks."""
+    """Concatenate the rows of a micro-batch instead of padding them; needs block-diagonal masks."""
     max_length_tokens: int | None = None
-    """Longer rows are dropped and counted; null = as many positions as the model has."""
+    """Longer rows are dropped and counted; null = the model's longest sequence."""
     optimizer: str | None = None
     """`adamw`, `adamw_8bit` (bitsandbytes) or `sgd`."""
     weight_decay: float | None = None
@@ -66,7 +66,8 @@ class TrainerConfig:
     precision: str | None = None
     """`auto` (fp32 on CPU; bf16 from compute capability 8.0, else fp16), `fp32`, `bf16`, `fp16`."""
     attention: str | None = None
-    """`sdpa`, `eager` or `flash_attention_2` (a library of its own, GPUs from capability 8.0)."""
+    """`sdpa`, `eager` or `flash_attention_2` (needs flash-attn and a GPU of capability 8.0 or
+    newer)."""
     gradient_checkpointing: bool | None = None
     """Recompute activations: less memory, a third more time; null = by the device's memory."""
     eval_every_steps: int | None = None
@@ -74,14 +75,15 @@ class TrainerConfig:
     save_every_steps: int | None = None
     """Steps between checkpoints; null = as eval_every_steps."""
     save_every_minutes: float | None = None
-    """A checkpoint also whenever the last one is this old; null = by steps only."""
+    """Also save a checkpoint when the last one is this old; null = by steps only."""
     log_every_steps: int = 10
     select: str = "last"
-    """Which weights are scored and kept: `last` or `best_validation`."""
+    """Which weights are evaluated and kept: `last` or `best_validation`."""
     keep: str = "adapter"
-    """What stays on disk after the record: `none`, `adapter`, `last` checkpoint or `all`."""
+    """What stays on disk when the run is finished: `none`, `adapter`, `last` checkpoint or
+    `all`."""
     extra: dict[str, Any] = field(default_factory=dict)
-    """Any other field of trl.SFTConfig; a name that TRL does not know is refused."""
+    """Any other field of trl.SFTConfig; names that TRL does not know are rejected."""
 
     def problems(self) -> Iterator[str]:
         """Yield a sentence for each illegal value."""

@@ -1,4 +1,4 @@
-"""Data description -> rendered, masked, mixed and fingerprinted rows, ready to train on."""
+"""Build a run's data: read, render, mask, mix and fingerprint its rows for training."""
 
 from experiments.data.building import TrainData, build
 from experiments.data.rendering import Encoded, Renderer

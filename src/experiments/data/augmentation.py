@@ -1,7 +1,7 @@
-"""Canonical row -> the same row as a run shows it: its system prompt, its tools, their form.
+"""Change how a canonical row is shown to the model: its system prompt, its tools and their format.
 
-Pure functions: no row that is given is changed, and nothing depends on the order of rows or on the
-number of workers.
+All functions are pure: they never modify the row they receive, and their results do not depend on
+the order of rows or on the number of workers.
 """
 
 import random
@@ -15,8 +15,8 @@ SystemPrompt = Literal["keep", "unify", "drop"]
 ToolsForm = Literal["openai", "bfcl_raw", "mcp", "as_given"]
 
 _NO_PARAMETERS = {"type": "object", "properties": {}}
-# JSON schema -> the Python words of BFCL's function documents (gorilla, BFCL_v4_*.json); the rest
-# have one name in both.
+# JSON schema types that have another name in BFCL's function documents (Python type names; gorilla,
+# BFCL_v4_*.json). All other types have the same name in both.
 _BFCL_TYPES = {"object": "dict", "number": "float"}
 _LISTS_OF_SCHEMAS = ("anyOf", "oneOf", "allOf", "prefixItems")
 _SCHEMAS_BY_NAME = ("properties", "$defs", "definitions", "patternProperties")
@@ -24,10 +24,10 @@ _SCHEMAS = ("items", "additionalProperties", "not", "contains")
 
 
 def up_to_the_last_trained_turn(row: Row) -> Row:
-    """Return the row without what follows its last turn that is to be trained.
+    """Return the row without the messages that follow its last trained turn.
 
-    The last turn is what a row is scored on, and one that is flagged as not to be trained is no
-    gold answer. A row whose every turn is flagged is returned as it is.
+    A row is scored on its last turn, and a turn that is flagged as not to be trained is not a gold
+    answer. A row in which every turn is flagged is returned unchanged.
     """
     trained = [
         i
@@ -40,15 +40,16 @@ def up_to_the_last_trained_turn(row: Row) -> Row:
 
 
 def with_system_prompt(row: Row, mode: SystemPrompt, text: str = "") -> Row:
-    """Return the row with its own system messages, with one given text, or with none.
+    """Return the row with its original system messages, with a unified one, or with none.
 
-    A row with a `schema` keeps its own: there the system message states the JSON that the answer
-    is held against, and a row without it would ask for nothing.
+    A row with a `schema` always keeps its system message: it states the JSON schema that the answer
+    is checked against, so the request would be incomplete without it.
 
     Args:
         row: a canonical row.
-        mode: `keep` the row's own; `unify`: `text` is the first message of every row; `drop`.
-        text: the prompt of `unify`.
+        mode: `keep` leaves the row's system messages as they are; `unify` makes `text` the first
+            message of every row; `drop` removes them.
+        text: the system prompt for `unify`.
 
     Raises:
         DataError: `unify` without a text.
@@ -63,16 +64,17 @@ def with_system_prompt(row: Row, mode: SystemPrompt, text: str = "") -> Row:
 
 
 def with_tools_shown(row: Row, distractors: int, *, seed: int) -> Row:
-    """Return the row with the tools it calls and some others of its own list, in its order.
+    """Return the row with the tools it calls plus some distractors, in their original order.
 
-    A row that calls nothing keeps one tool more, so that the number of tools does not tell whether
-    a call is due. The draw depends on the row's id and the seed alone, and the tools of fewer
-    distractors are among those of more.
+    Distractors are tools of the row that it does not call. A row without calls keeps one more of
+    them, so that the number of tools does not reveal whether a call is expected. The draw depends
+    only on the row's id and the seed, and the tools kept with fewer distractors are a subset of
+    those kept with more.
 
     Args:
         row: a canonical row.
-        distractors: how many tools that are not called stay; all, where the row has no more.
-        seed: of the draw.
+        distractors: how many uncalled tools to keep; all of them if the row has no more.
+        seed: seed of the draw.
     """
     tools = row.get("tools") or []
     called = {name for message in row["messages"] for name in _called(message)}
@@ -84,12 +86,12 @@ def with_tools_shown(row: Row, distractors: int, *, seed: int) -> Row:
 
 
 def tools_in_form(tools: list[Tool], form: ToolsForm) -> list[Tool]:
-    """Return tools as a template is to print them.
+    """Return tools in the format in which the chat template prints them.
 
     Args:
-        tools: wrapped as OpenAI's API wants them, or bare functions.
+        tools: tools in OpenAI's wrapped format, or bare functions.
         form: `openai`: `{"type": "function", "function": {...}}`; `bfcl_raw`: the bare function
-            with BFCL's type words (object is `dict`, number is `float`), as BFCL prints tools to
+            with BFCL's type names (object is `dict`, number is `float`), as BFCL prints tools for
             Qwen; `mcp`: `{"name", "description", "inputSchema"}`, as in the Model Context Protocol;
             `as_given`: unchanged.
     """
@@ -97,7 +99,7 @@ def tools_in_form(tools: list[Tool], form: ToolsForm) -> list[Tool]:
 
 
 def tool_name(tool: Tool) -> str:
-    """Return a tool's name, wrapped or bare."""
+    """Return the name of a tool in wrapped or bare format."""
     return str(tool.get("function", tool).get("name", ""))
 
 
@@ -115,7 +117,7 @@ def _in_form(tool: Tool, form: ToolsForm) -> Tool:
 
 
 def _bfcl_schema(schema: Any) -> Any:
-    """Rename the types of a schema; a property that is called `type` is no type."""
+    """Rename the types in a schema to BFCL's; a property named `type` is left alone."""
     if not isinstance(schema, dict):
         return schema
     renamed = {}

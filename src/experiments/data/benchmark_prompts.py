@@ -1,8 +1,8 @@
-"""The benchmarks of a run -> their rows as tokens, each with room left for the answer.
+"""Render the benchmarks of a run into tokens, leaving room in the context for each answer.
 
-A row with a gold turn is rendered as a test row of the data is; one without is rendered up to the
-place where the model answers, and holds no trained token. In the form `bfcl_raw` a BFCL row has its
-published documents printed, not what was converted from them.
+A row with a gold turn is rendered like a test row of the data. A row without one is rendered up to
+the point where the model answers, and has no trained tokens. With `tools_form=bfcl_raw`, a BFCL row
+is rendered with its published function documents, not with the tools converted from them.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,33 +19,33 @@ from experiments.data.tally import Tally
 from experiments.errors import DataError
 
 Row = dict[str, Any]
-# A refusal in a sentence or two, where no gold answer tells how long one is.
+# Tokens reserved for a refusal of a sentence or two, where no gold answer tells its length.
 _PROSE_TOKENS = 256
-# An untuned model writes prose around its calls and calls more than is asked for: a budget that
-# follows from the gold answers alone would cut it off and flatter what was trained on them.
+# An untuned model writes prose around its calls and makes more calls than requested. A budget based
+# only on the gold answers would truncate it and favour models trained on them.
 ANSWER_TOKENS = 512
 THINKING_TOKENS = 2048
 
 
 @dataclass
 class Asked:
-    """What the benchmarks of a run ask."""
+    """The rendered benchmarks of a run."""
 
     splits: dict[str, list[Encoded]] = field(default_factory=dict)
-    """Split -> rows, in the order of `eval.benchmarks` and of the files; also those that the model
-    cannot hold, without tokens (see `evaluation_rows`)."""
+    """Rows by split, in the order of `eval.benchmarks` and of the files. Rows that do not fit into
+    the model's context are included without tokens (see `evaluation_rows`)."""
     facts: dict[str, Any] = field(default_factory=dict)
-    """Benchmark -> rows that are answered, too_long, template_refused by split, rejected,
+    """Facts by benchmark: rows answered, too_long and template_refused by split, rejected,
     examples, files, commit."""
 
 
 def answer_budget(rows: Iterable[Encoded], spec: EvalConfig, *, thinks: bool) -> int:
-    """Return the longest answer allowed, in tokens, thinking included.
+    """Return the maximum answer length in tokens, thinking included.
 
     Args:
-        rows: the rows that are answered; a gold answer of theirs raises the budget, none lowers it.
-        spec: with `max_new_tokens` the budget itself.
-        thinks: whether models are asked with thinking on.
+        rows: the rows to be answered; their gold answers can raise the budget but never lower it.
+        spec: evaluation config; `max_new_tokens`, if set, is the budget.
+        thinks: whether the models generate with thinking on.
     """
     if spec.max_new_tokens is not None:
         return spec.max_new_tokens
@@ -55,12 +55,12 @@ def answer_budget(rows: Iterable[Encoded], spec: EvalConfig, *, thinks: bool) ->
 
 
 def _room(rows: Iterable[Encoded], configured: int | None) -> int:
-    """Return the tokens that a row must leave in the model's positions for its answer.
+    """Return how many positions of the context a row must leave free for its answer.
 
     Args:
-        rows: those of a benchmark's split.
-        configured: `eval.max_new_tokens`; None: 1.25 x the longest gold answer, and at least 256
-            where a row has none.
+        rows: the rows of one benchmark split.
+        configured: `eval.max_new_tokens`; None means 1.25 times the longest gold answer, and at
+            least 256 tokens if any row has no gold answer.
     """
     if configured is not None:
         return configured
@@ -77,14 +77,14 @@ def ask(run: RunConfig, renderer: Renderer, documents: Renderer, positions: int)
     """Read and render the benchmarks of a run.
 
     Args:
-        run: its `eval` names the benchmarks.
-        renderer: of every row.
-        documents: the same with `tools_form="as_given"`, for BFCL's published documents.
-        positions: longest sequence of the model, in tokens.
+        run: the run; its `eval` names the benchmarks.
+        renderer: renders every row.
+        documents: the same renderer with `tools_form="as_given"`, for BFCL's published documents.
+        positions: the model's maximum sequence length in tokens.
 
     Raises:
-        DataError: a file is missing or unreadable, the chat template fails on a row, or no row of
-            a benchmark leaves room for an answer.
+        DataError: a file is missing or unreadable, the chat template fails on too many rows, or no
+            row of a benchmark leaves room for an answer.
     """
     asked = Asked()
     raw = run.data.tools_form == "bfcl_raw"
@@ -114,10 +114,10 @@ def ask(run: RunConfig, renderer: Renderer, documents: Renderer, positions: int)
 
 
 def read(run: RunConfig, name: str) -> Benchmark:
-    """Read a benchmark as the run shows it.
+    """Read a benchmark in the format that the run shows to the model.
 
     Raises:
-        DataError: as `benchmarks.read`.
+        DataError: as in `benchmarks.read`.
     """
     return benchmarks.read(
         name,
@@ -128,10 +128,10 @@ def read(run: RunConfig, name: str) -> Benchmark:
 
 
 def refuse_training_on(asked: Asked, train: Sequence[Encoded]) -> None:
-    """Refuse training rows that a benchmark of the run asks.
+    """Refuse training rows that also occur in a benchmark of the run.
 
     Raises:
-        DataError: there is an overlap; it names the benchmark and up to three rows.
+        DataError: there is an overlap; the message names the benchmark and up to three rows.
     """
     rows = [encoded.row for encoded in train]
     for name, facts in asked.facts.items():
@@ -141,14 +141,14 @@ def refuse_training_on(asked: Asked, train: Sequence[Encoded]) -> None:
 
 
 def _with_published_names(row: Row) -> Row:
-    """Return a BFCL row as other people's copies name its functions: with dots."""
+    """Return a BFCL row with dots in its function names, as other copies of BFCL have them."""
     return row | {"tools": [{"function": {"name": d["name"]}} for d in row["bfcl"]["function"]]}
 
 
 def _encoded(
     rows: list[Row], renderer: Renderer, left: Tally, *, as_documents: bool
 ) -> list[Encoded]:
-    """Render rows, those without a gold turn as prompts, in their order."""
+    """Render rows in their order, those without a gold turn as prompts."""
     shown = [row | {"tools": bfcl.raw_documents(row)} if as_documents else row for row in rows]
     places = {id(one): place for place, one in enumerate(shown)}
     gold = [row for row in shown if row["messages"][-1]["role"] == "assistant"]
@@ -160,14 +160,14 @@ def _encoded(
 
 
 def _with_room(rows: list[Encoded], configured: int | None, positions: int) -> list[Encoded]:
-    """Return the rows whose prompt leaves the model room for the answers of all of them."""
+    """Return the rows whose prompts leave room for the longest answer of the split."""
     whole = [e for e in rows if len(e.ids) <= positions]
     room = _room(whole, configured)
     return [e for e in whole if len(e.asked_ids(own=True)) + room <= positions]
 
 
 def _all(rows: list[Row], encoded: list[Encoded], held: list[Encoded]) -> list[Encoded]:
-    """Return every row in its order, without tokens where the model cannot hold it."""
+    """Return all rows in their order; those that do not fit into the context have no tokens."""
     rendered = {id(e.row) for e in encoded}
     whole = {id(e.row): e for e in held}
     return [

@@ -1,12 +1,13 @@
-"""Names of `eval.benchmarks` -> canonical rows for evaluation only, and the files they are from.
+"""Read the benchmarks named in `eval.benchmarks` as canonical rows, for evaluation only.
 
-A benchmark is generated (the tool world) or read from files that are known by their names: below
-`eval.path`, or in the hub's copy. Its rows are shown as published; whatever cannot be read is
-rejected with a reason and counted. A row without a gold turn (BFCL's relevance and irrelevance)
-ends with the user's message.
+A benchmark is either generated (the tool world) or read from files that are recognised by name, in
+`eval.path` or in the copy on the Hugging Face Hub. Rows are shown as published; a row that cannot
+be read is rejected with a reason and counted. A row without a gold turn (BFCL's relevance and
+irrelevance) ends with the user's message.
 
-The hub's copy of BFCL has the file names of its version 3 (not verified), so each version's are
-accepted; two versions side by side are refused as ambiguous.
+The Hub's copy of BFCL seems to use the file names of version 3 (not verified), so the names of
+every version are accepted. Finding two versions in one place is an error, since either could be
+meant.
 """
 
 from collections import Counter
@@ -26,9 +27,9 @@ from experiments.errors import DataError
 
 Row = dict[str, Any]
 Converter = Callable[[Row, str], Row]
-"""(raw row, its id where it has none) -> canonical row."""
+"""Function from a raw row and a fallback id, used if the row has none, to a canonical row."""
 EXAMPLES_PER_REASON = 3
-# The sizes, weights and seed of conf/data/mixed.yaml, whatever the run is trained on.
+# Sizes, weights and seed of conf/data/mixed.yaml, whatever data the run trains on.
 TOOLWORLD_ROWS = {"test": 540, "unseen_values": 90, "unseen_tools": 90}
 TOOLWORLD_SEED = 1
 _ANSWERS = "possible_answer"
@@ -36,14 +37,14 @@ _ANSWERS = "possible_answer"
 
 @dataclass(frozen=True)
 class Layout:
-    """The files of a benchmark: shell patterns on the end of a path, any of which may match."""
+    """The files of a benchmark, as shell patterns on the end of a path, any of which may match."""
 
     questions: tuple[str, ...]
-    """The file with the rows."""
+    """Patterns of the file with the rows."""
     beside: tuple[str, ...] = ()
-    """The file that the rows need, with answers or tools; none where they need none."""
+    """Patterns of the companion file with answers or tools; empty if the rows need none."""
     hub_id: str | None = None
-    """`owner/name` of the hub's copy."""
+    """`owner/name` of the copy on the Hub."""
 
 
 @dataclass
@@ -52,15 +53,15 @@ class Benchmark:
 
     name: str
     splits: dict[str, list[Row]]
-    """Split of the data -> rows, in the order of the file."""
+    """Rows by split of the data, in file order."""
     rejected: Counter[str] = field(default_factory=Counter)
-    """Reason -> number of rows."""
+    """Number of rejected rows by reason."""
     examples: dict[str, list[str]] = field(default_factory=dict)
-    """Reason -> where the first rows stand and what was found."""
+    """Location and details of the first rejected rows, by reason."""
     files: dict[str, str] = field(default_factory=dict)
-    """File -> sha256 of its bytes."""
+    """sha256 of each file's bytes."""
     commit: str | None = None
-    """Commit of the hub's repository."""
+    """Commit of the Hub repository."""
 
     @property
     def rows(self) -> list[Row]:
@@ -68,7 +69,7 @@ class Benchmark:
         return [row for members in self.splits.values() for row in members]
 
     def reject(self, where: str, rejected: Rejected) -> None:
-        """Count a row that cannot be asked."""
+        """Count a row that cannot be used."""
         self.rejected[rejected.reason] += 1
         shown = self.examples.setdefault(rejected.reason, [])
         if len(shown) < EXAMPLES_PER_REASON:
@@ -80,12 +81,13 @@ def read(name: str, path: str | None, *, dots: bool, max_reject_share: float = 0
 
     Args:
         name: one of `config.benchmarks.NAMES`.
-        path: folder or file with its files; None for the hub's copy.
+        path: folder or file with the benchmark; None for the copy on the Hub.
         dots: keep the dots in BFCL's function names, see `formats.bfcl`.
-        max_reject_share: more rejected rows than this share are an error.
+        max_reject_share: largest accepted share of rejected rows, 0 to 1.
 
     Raises:
-        DataError: a file is missing, there are several, or it cannot be read.
+        DataError: a file is missing or unreadable, several files match, or too many rows are
+            rejected.
     """
     if name == "toolworld":
         return _toolworld()
@@ -111,10 +113,10 @@ def read(name: str, path: str | None, *, dots: bool, max_reject_share: float = 0
 
 
 def located_files(name: str, path: str | None) -> list[Path]:
-    """Return the files a benchmark is read from; none for a generated one or the hub's copy.
+    """Return the local files of a benchmark; none if it is generated or read from the Hub.
 
     Raises:
-        DataError: as `read`.
+        DataError: as in `read`.
     """
     if name == "toolworld" or path is None:
         return []
@@ -124,16 +126,16 @@ def located_files(name: str, path: str | None) -> list[Path]:
 
 
 def known_file(path: Path) -> str | None:
-    """Return the benchmark whose questions a file holds, by its name; None for any other file.
+    """Return the benchmark whose questions a file contains, judged by its name, or None.
 
-    Files in the form of messages, and names that many sets have, tell no benchmark.
+    Benchmarks in the messages format and file names shared by many data sets are not recognised.
     """
     distinct = (name for name in LAYOUTS if name.startswith(("bfcl", "nestful_", "when2call")))
     return next((name for name in distinct if _matches(path, LAYOUTS[name].questions)), None)
 
 
 def _root(layout: Layout, path: str | None) -> tuple[Path, str | None]:
-    """Return the folder or file to look through, and the commit of a hub's copy."""
+    """Return the folder or file to search, and the commit of a copy from the Hub."""
     if path is not None:
         root = Path(path).expanduser()
         if not root.exists():
@@ -145,13 +147,13 @@ def _root(layout: Layout, path: str | None) -> tuple[Path, str | None]:
     try:
         wanted = [f"*{one}" for one in (*layout.questions, *layout.beside)]
         fetched = hub.fetch(layout.hub_id, "main", wanted)
-    except DataError as error:  # a sentence that names the setting of training data
+    except DataError as error:  # the message names the setting for training data
         raise DataError(str(error).replace("data.path", "eval.path")) from error
     return fetched.folder, fetched.commit
 
 
 def _one(root: Path, patterns: tuple[str, ...], name: str) -> Path:
-    """Return the one file below a folder, or beside a file, whose path ends as a pattern says."""
+    """Return the one file whose path matches a pattern, in a folder or beside a file."""
     folder = root if root.is_dir() else root.parent
     inside = [root] if _matches(root, patterns) else sorted(folder.rglob("*"))
     found = [path for path in inside if _matches(path, patterns)]
@@ -172,7 +174,7 @@ def _one(root: Path, patterns: tuple[str, ...], name: str) -> Path:
 def _matches(path: Path, patterns: tuple[str, ...]) -> bool:
     text = path.absolute().as_posix()
     matching = [one for one in patterns if fnmatchcase(text, f"*/{one}")]
-    # A question and its answer have one file name.
+    # Questions and answers have the same file name and differ only in the folder.
     ours = [one for one in matching if one.startswith(_ANSWERS) or path.parent.name != _ANSWERS]
     return bool(ours) and path.is_file()
 
@@ -180,7 +182,7 @@ def _matches(path: Path, patterns: tuple[str, ...]) -> bool:
 def _makers(
     name: str, questions: Path, beside: Path | None, dots: bool
 ) -> Iterator[tuple[str, Callable[[], Row]]]:
-    """Yield for each raw row where it stands, and its conversion."""
+    """Yield the location of each raw row and a function that converts it."""
     if name.startswith("bfcl_"):
         converter: Converter = _bfcl_converter(name.removeprefix("bfcl_"), beside, dots)
     elif name.startswith("nestful"):
@@ -256,7 +258,7 @@ def _toolworld() -> Benchmark:
 
 
 def _bfcl(category: str) -> Layout:
-    # Version 3 calls simple_python simple.
+    # Version 3 uses the name `simple` for `simple_python`.
     stems = ("simple", category) if category == "simple_python" else (category,)
     named = tuple(f"BFCL_v[0-9]_{stem}.json" for stem in stems)
     answers = tuple(f"{_ANSWERS}/{one}" for one in named) if bfcl.has_answers(category) else ()
@@ -277,4 +279,4 @@ LAYOUTS = {
     "seal_tools_test_in_domain": Layout(("seal_tools_test_in_domain.jsonl",)),
     "seal_tools_test_out_domain": Layout(("seal_tools_test_out_domain.jsonl",)),
 }
-"""Benchmark -> its files."""
+"""File layout of each benchmark."""

@@ -1,4 +1,4 @@
-"""Data description -> rendered, masked, mixed and fingerprinted rows, ready to train on."""
+"""Build the data of a run: read, render, mask, mix and fingerprint its rows."""
 
 import hashlib
 import json
@@ -36,54 +36,55 @@ from experiments.toolcalls.parser import HERMES_TAGS, CallForm
 __all__ = ["Encoded", "Renderer", "TrainData", "build"]
 
 
-# What sources count and the run sums up.
+# Counters that every source has and that are summed over a run.
 _COUNTED = ("rejected", "too_long", "template_refused", "not_trained")
 
 
 @dataclass
 class TrainData:
-    """Everything a run reads."""
+    """All rows that a run trains on or evaluates."""
 
     splits: dict[str, list[Encoded]]
-    """The rows that the model can hold."""
+    """Rows by split that fit into the model's context."""
     fingerprint: str
     """Hash of every token and label of every split, in order."""
     counts: dict[str, Any]
-    """What was kept, rejected and dropped, by source and in all, for the record."""
+    """Rows kept, rejected and dropped, by source and in total, for the run record."""
     renderer: Renderer
     evaluated: Evaluated = field(default_factory=Evaluated)
-    """The rows of all other splits, with those that the model cannot hold."""
+    """Rows of all splits except `train`, including those that do not fit into the model's
+    context."""
 
     @property
     def call_form(self) -> CallForm:
-        """How the chat template writes calls; Hermes' tags where it writes none."""
+        """Format in which the chat template writes calls; Hermes tags if it writes none."""
         return self.renderer.call_form or HERMES_TAGS
 
     @property
     def train(self) -> list[Encoded]:
-        """The rows that are trained on; of the row itself they hold only id, source, category."""
+        """Training rows; their `row` contains only id, source, category and keys."""
         return self.splits["train"]
 
     @property
     def validation(self) -> list[Encoded]:
-        """The rows that choose; empty if the data have none."""
+        """Rows used for model selection; empty if the data have none."""
         return self.splits.get("validation", [])
 
     def evaluated_splits(self, spec: EvalConfig) -> Iterator[tuple[str, list[Encoded]]]:
-        """Yield each split that is answered with those of its first rows that the model can hold.
+        """Yield each generated split with those of its first rows that fit into the context.
 
-        First the data's own, then the benchmarks'; of each as many as `eval.limit` says. A row of a
-        benchmark may have no gold turn: then `trained` is empty, and it has no loss. A split is
-        left out where it has no row at all.
+        The data's splits come first, then those of the benchmarks, each limited to `eval.limit`
+        rows. A benchmark row may have no gold turn: `trained` is then empty and the row has no
+        loss. Splits without rows are skipped.
         """
         for split in self._asked_splits(spec):
             yield split, self.evaluated.asked(split, spec.limit)
 
     def evaluation_rows(self, spec: EvalConfig) -> dict[str, dict[str, Any]]:
-        """Return split -> the number of rows that decide or are answered, and their hash.
+        """Return the number and hash of the rows used for selection or generation, by split.
 
-        The hash is of the rows before they are shown to a model: records whose hashes are the same
-        were scored on the same rows, whatever the model, its template and its longest length.
+        The hash covers the canonical rows before rendering: records with equal hashes were scored
+        on the same rows, whatever the model, its chat template and its maximum length.
         """
         known = self.evaluated
         found = {split: known.rows(split, spec.limit) for split in self._asked_splits(spec)}
@@ -97,14 +98,14 @@ class TrainData:
         return [s for s in (*spec.splits, *asked) if self.evaluated.digests.get(s)]
 
     def answer_budget(self, spec: EvalConfig, split: str) -> int:
-        """Return the longest answer allowed to a split, in tokens: one for all the data's own."""
+        """Return the maximum answer length of a split in tokens; the data's splits share one."""
         splits = spec.splits if split in spec.splits else [split]
         rows = (encoded for one in splits for encoded in self.splits.get(one, []))
         return benchmark_prompts.answer_budget(rows, spec, thinks=self.mode.asked == "on")
 
     @property
     def mode(self) -> Mode:
-        """How models are asked for their answers."""
+        """How thinking is set when the model generates answers."""
         return self.renderer.mode
 
 
@@ -120,15 +121,16 @@ def build(
 
     Args:
         run: the run.
-        tokenizer: with the chat template that is used.
-        end_ids: tokens that end an assistant turn.
-        positions: longest sequence of the model, in tokens.
-        may_be_empty: the rows are only looked at: nothing need be trained, all may be refused.
+        tokenizer: the tokenizer with the chat template in use.
+        end_ids: token ids that end an assistant turn.
+        positions: the model's maximum sequence length in tokens.
+        may_be_empty: for inspection only; neither an empty training split nor too many refused rows
+            are an error.
 
     Raises:
-        DataError: the data are missing or unreadable, overlap with an evaluation set, or nothing
-            would be trained; the chat template leaves out what rows have, or refuses too many.
-        ConfigError: `eval.thinking` asks for what the chat template does not have.
+        DataError: the data are missing or unreadable or overlap with an evaluation set, nothing
+            would be trained, or the chat template omits parts of the rows or refuses too many.
+        ConfigError: `eval.thinking` requires something that the chat template does not support.
     """
     spec = run.data
     limit = min(run.trainer.max_length_tokens or positions, positions)
@@ -193,14 +195,14 @@ def build(
 
 @dataclass(frozen=True)
 class _Maker:
-    """Makes the encoded rows of a source, or finds them in the cache."""
+    """Encodes the rows of a source, or loads them from the cache."""
 
     spec: DataConfig
     renderer: Renderer
     limit: int
     vocabulary: str
     inspecting: bool
-    """Whether rows are only looked at, so that a run's limits do not stop it."""
+    """Whether the rows are only inspected, so that a run's limits are not enforced."""
 
     def make(self, located: Located, shares: dict[str, float]) -> EncodedSource:
         def build() -> EncodedSource:
@@ -211,7 +213,7 @@ class _Maker:
             encoded.facts["calls_read_back"] = proof.facts()
             return encoded
 
-        # Generated rows are made anew as fast as they are read.
+        # Generated rows are not cached: generating them is as fast as reading them.
         kept = self.spec.cache is not None and located.place is not None
         source = self._cached(located, shares, build) if kept else build()
         where, key = str(located.place or located.name), f"{located.key}.max_reject_share"
@@ -247,7 +249,7 @@ class _Maker:
 
 
 def _vocabulary(tokenizer: Any, end_ids: list[int]) -> str:
-    """Hash what decides about tokens: the tokenizer, its template, the end tokens."""
+    """Hash everything that determines tokenisation: tokenizer, chat template and end tokens."""
     digest = hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode())
     digest.update(json.dumps([tokenizer.chat_template, end_ids]).encode())
     return digest.hexdigest()
@@ -259,7 +261,7 @@ def _only(found: dict[str, EncodedSource]) -> EncodedSource:
 
 
 def _facts(found: dict[str, EncodedSource]) -> dict[str, Any]:
-    """Sum up what was left out, and keep it by source."""
+    """Sum the counters over all sources, and keep the facts of each source."""
     counted: dict[str, Counter[str]] = {key: Counter() for key in _COUNTED}
     for source in found.values():
         for key, counter in counted.items():
@@ -276,10 +278,11 @@ def _facts(found: dict[str, EncodedSource]) -> dict[str, Any]:
 def _mixed(
     found: dict[str, EncodedSource], spec: DataConfig, counts: dict[str, Any]
 ) -> dict[str, list[Encoded]]:
-    """Hold back the evaluation rows of all sources, and draw the training rows by weight.
+    """Collect the held-back rows of all sources and draw the training rows by weight.
 
-    Near-duplicates are left to the earlier source, among held-back rows and among training rows; a
-    training row with a near-duplicate among the held-back rows of another source is left out.
+    Of near-duplicates across sources, the row of the earlier source is kept, separately for
+    held-back and for training rows. A training row with a near-duplicate among the held-back rows
+    of another source is removed.
     """
     by_row = {
         id(e.row): (split, e)
@@ -365,6 +368,6 @@ def _fingerprint(splits: dict[str, list[Encoded]], evaluated: Evaluated) -> str:
         for encoded in members:
             digest.update(split.encode() + b"\0" + encoded.ids.tobytes())
             digest.update(json.dumps(encoded.trained).encode())
-            if "benchmark" in encoded.row:  # what answers are held against is not all in tokens
+            if "benchmark" in encoded.row:  # the scoring targets are not all in the tokens
                 digest.update(identity.content(encoded.row).encode())
     return digest.hexdigest()[:16]

@@ -1,8 +1,7 @@
-"""What rows depend on -> the encoded rows, from disk if they were made before.
+"""Cache encoded rows on disk under a hash of everything they depend on.
 
-One safetensors file a source: token ids and spans as flat arrays, rows as JSON text, the facts as
-metadata. A second process that wants the same rows waits for the first; a damaged file is made
-again.
+Each source is one safetensors file: token ids and spans as flat arrays, rows as JSON text, facts as
+metadata. A second process that needs the same rows waits for the first; damaged files are rebuilt.
 """
 
 import hashlib
@@ -29,12 +28,13 @@ _CODE = Path(__file__).parent
 def cached(
     folder: Path, parts: dict[str, Any], build: Callable[[], EncodedSource]
 ) -> tuple[EncodedSource, bool]:
-    """Return the encoded rows that `parts` describe, and whether they came from disk.
+    """Return the encoded rows described by `parts`, and whether they came from disk.
 
     Args:
-        folder: of the cache; made if it is not there.
-        parts: everything the rows depend on, as JSON; the code of this package is added.
-        build: makes the rows.
+        folder: the cache folder; created if missing.
+        parts: everything the rows depend on, as JSON values; a hash of this package's code is
+            added.
+        build: builds the rows on a cache miss.
     """
     described = json.dumps(parts | {"code": _code()}, sort_keys=True, default=str)
     path = folder / f"{hashlib.sha256(described.encode()).hexdigest()[:24]}.safetensors"
@@ -50,7 +50,7 @@ def cached(
 
 
 def _code() -> str:
-    """Hash the code that makes rows, so that no row of older code is ever used."""
+    """Hash the code that builds rows, so that rows from older code are never reused."""
     digest = hashlib.sha256()
     for path in sorted(_CODE.rglob("*.py")):
         digest.update(path.read_bytes())
@@ -94,7 +94,7 @@ def _sums(tensors: dict[str, np.ndarray[Any, Any]]) -> str:
 
 
 def _load(path: Path) -> EncodedSource | None:
-    """Return the rows of a cache file, or None if it is missing or not what was written."""
+    """Return the rows of a cache file, or None if it is missing or its checksum does not match."""
     if not path.is_file():
         return None
     try:

@@ -1,8 +1,8 @@
-"""A renderer -> the form in which its chat template writes calls (`answers.CallForm`).
+"""Find the format in which a chat template writes calls (`toolcalls.parser.CallForm`).
 
-Calls made for it are rendered as training rows are, and looked for in what was written: what stands
-before, between and after them are the marks of the form. A form counts only if it reads all of
-these calls back. Nothing is known of any template by name.
+Probe calls are rendered like training rows and located in the output: the text before, between and
+after them gives the markers of the format. A format is accepted only if it parses all of these
+calls back. No template is known by name.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ _TEXT = "Probe text."
 
 
 class Renders(Protocol):
-    """What is needed of a renderer."""
+    """The part of a renderer's interface used here."""
 
     chat_template: Any
 
@@ -32,11 +32,11 @@ class Renders(Protocol):
 def find(
     renderer: Renders, template: dict[str, Any] | None = None, ends: Sequence[str] = ()
 ) -> CallForm | None:
-    """Return the form in which a template writes calls; None if it writes none that can be read.
+    """Return the format in which a template writes calls, or None if none can be parsed.
 
     Args:
-        renderer: with the template.
-        template: the tokenizer's own for reading answers (`response_template`), if it has one.
+        renderer: the renderer with the chat template.
+        template: the tokenizer's `response_template` for parsing answers, if it has one.
         ends: the tokens that end a turn.
     """
     probes = _probe(renderer)
@@ -51,7 +51,7 @@ def find(
 
 
 def _described(form: CallForm, probes: Probes) -> CallForm:
-    """Add what the other probes show, and what a person calls the form."""
+    """Add what the other probes show, an example and a readable name."""
     several = probes.two is not None and _reads(probes.two, form, [A, B])
     beside = probes.beside is not None and _TEXT in probes.beside
     form = replace(form, several=several, text=beside, example=probes.one.strip())
@@ -64,18 +64,18 @@ def _names_in_marks(form: CallForm) -> bool:
 
 
 def _shipped(chat_template: Any) -> dict[str, Any] | None:
-    """Return the response template that TRL ships for a chat template, if it knows it."""
+    """Return the response template that TRL ships for a chat template, or None."""
     from trl.chat_template_utils import add_response_schema
 
     try:
         found = add_response_schema(SimpleNamespace(chat_template=chat_template))
-    except ValueError:  # it does not
+    except ValueError:  # TRL does not know the template
         return None
     return getattr(found, "response_template", None)
 
 
 def tool(name: str) -> dict[str, Any]:
-    """Return the description of a tool that the probes call."""
+    """Return the schema of a tool that the probes call."""
     text = {"type": "string", "description": "A text."}
     parameters = {"type": "object", "properties": dict.fromkeys(KEYS, text), "required": []}
     function = {"name": name, "description": "Takes texts.", "parameters": parameters}
@@ -95,7 +95,7 @@ def _probe(renderer: Renders) -> Probes | None:
 
 
 def _rendered(renderer: Renders, calls: list[Call], text: str = "", *, system: bool) -> str | None:
-    """Return the turn that the template writes for calls; None where one of their names is lost."""
+    """Return the turn that the template writes for calls, or None if it lacks a call's name."""
     messages: list[dict[str, Any]] = [{"role": "system", "content": "Probe."}] if system else []
     made = [{"type": "function", "id": f"probe000{i}", "function": c} for i, c in enumerate(calls)]
     turn = {"role": "assistant", "content": text, "tool_calls": made}
@@ -110,7 +110,7 @@ def _rendered(renderer: Renders, calls: list[Call], text: str = "", *, system: b
 
 
 def _from_template(template: Any, ends: Sequence[str], probes: Probes) -> CallForm | None:
-    """Return the form of the tokenizer's own response template, if it reads the calls back."""
+    """Return the format of a response template, or None if it does not parse the calls back."""
     if not isinstance(template, dict):
         return None
     for ending in (*ends, ""):
@@ -127,7 +127,7 @@ def _reads(text: str, form: CallForm, calls: list[Call]) -> bool:
 
 
 def _is_hermes(form: CallForm) -> bool:
-    """Whether it is the form of Hermes; blanks make no other, nor does what else is refused."""
+    """Return whether the format is Hermes', apart from whitespace and from unsupported features."""
     hermes = parser.HERMES_TAGS
     plain = replace(
         form,

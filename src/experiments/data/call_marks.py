@@ -1,6 +1,7 @@
-"""Turns that a template wrote for known calls -> the form, by what stands around and inside them.
+"""Infer a call format from turns that a template wrote for known calls.
 
-Each kind of body is tried in turn; what is learned is a guess until it has read the turns back.
+The markers are the text around and inside the calls. Each kind of call body is tried in turn; what
+is inferred is only a candidate until it has parsed the turns back.
 """
 
 from collections.abc import Iterator
@@ -21,16 +22,16 @@ B: Call = {"name": SECOND, "arguments": {KEYS[0]: VALUES[2]}}
 
 @dataclass(frozen=True)
 class Probes:
-    """What the template wrote for each kind of turn; None where it refused or lost a call."""
+    """The turns that the template wrote; None where it refused a turn or lost a call."""
 
     one: str
     two: str | None
     beside: str | None
-    """A call beside text."""
+    """A call together with text."""
 
 
 def candidates(probes: Probes) -> Iterator[CallForm]:
-    """Yield what may be the form of these turns, the likeliest first."""
+    """Yield candidate formats for these turns, the most likely first."""
     for learn in (_json, _named_json, _python, _arguments):
         if (form := learn(probes)) is not None:
             yield form
@@ -38,7 +39,7 @@ def candidates(probes: Probes) -> Iterator[CallForm]:
 
 
 def _json(probes: Probes) -> CallForm | None:
-    """Learn a form in which a call is an object with name and arguments."""
+    """Infer a format in which a call is a JSON object with name and arguments."""
     place = _value_with(probes.one, FIRST)
     if place is None:
         return None
@@ -68,7 +69,7 @@ def _json(probes: Probes) -> CallForm | None:
 
 
 def _value_with(text: str, name: str) -> tuple[Any, int, int, bool] | None:
-    """Find the JSON value with a call: (value, start, end, whether Python printed it)."""
+    """Return the JSON value that contains a call, as (value, start, end, is Python literal)."""
     at = text.find(name)
     starts = [i for i in range(at + 1) if text[i] in "[{"]
     for start in starts:
@@ -84,7 +85,7 @@ def _value_with(text: str, name: str) -> tuple[Any, int, int, bool] | None:
 
 
 def _holds(value: Any, name: str) -> bool:
-    """Whether a value is a call of that name, or a list that begins with it."""
+    """Return whether a value is a call with that name, or a list that begins with one."""
     one = value[0] if isinstance(value, list) and value else value
     if not isinstance(one, dict):
         return False
@@ -93,7 +94,7 @@ def _holds(value: Any, name: str) -> bool:
 
 
 def _named_json(probes: Probes) -> CallForm | None:
-    """Learn a form in which the name stands before an object with the arguments."""
+    """Infer a format in which the name precedes a JSON object with the arguments."""
     first = _named(probes.one, FIRST)
     if first is None:
         return None
@@ -114,7 +115,7 @@ def _named(text: str, name: str) -> tuple[int, int, int] | None:
 
 
 def _python(probes: Probes) -> CallForm | None:
-    """Learn a form in which calls are a list of Python calls."""
+    """Infer a format in which calls are a list of Python calls."""
     text = probes.one
     at = text.find(f"{FIRST}({KEYS[0]}=")
     start, end = text.rfind("[", 0, at) if at >= 0 else -1, text.find("]", at)
@@ -125,7 +126,7 @@ def _python(probes: Probes) -> CallForm | None:
 
 
 def _arguments(probes: Probes) -> CallForm | None:
-    """Learn a form in which each argument is a key and a value as text."""
+    """Infer a format in which each argument is written as a key and a text value."""
     text = probes.one
     parts = _parts(text, [FIRST, KEYS[0], VALUES[0], KEYS[1], VALUES[1]])
     if parts is None:
@@ -157,7 +158,7 @@ def _second_arguments(probes: Probes, value_end: str) -> tuple[int, int] | None:
 
 
 def _parts(text: str, words: list[str]) -> list[str] | None:
-    """Cut a text at words that follow each other; the first counts where it stands last."""
+    """Split a text at words that follow each other, with the last match of the first word."""
     at = text.find(words[0])
     second = text.find(words[1], at)
     at = text.rfind(words[0], 0, second) if second >= 0 else at
@@ -174,13 +175,13 @@ def _parts(text: str, words: list[str]) -> list[str] | None:
 def _with_marks(
     form: CallForm, probes: Probes, first: tuple[int, int], second: tuple[int, int] | None
 ) -> CallForm:
-    """Add what stands around the calls.
+    """Add the markers around the calls.
 
     Args:
-        form: what stands inside.
+        form: the format with its inner markers.
         probes: the turns with one call and with two.
-        first: where the call of the first begins and ends.
-        second: where the second call of the second begins and ends; None: it is in the same list.
+        first: start and end of the call in the first turn.
+        second: start and end of the second call in the second turn; None if it is in the same list.
     """
     head, tail = probes.one[: first[0]], probes.one[first[1] :]
     if second is None or probes.two is None:
@@ -208,12 +209,12 @@ def _common_end(one: str, other: str) -> str:
 
 
 def _whole_start(text: str) -> str:
-    """Cut a tag off that has only begun: `</a><` is `</a>`."""
+    """Cut off an incomplete tag at the end of a text: `</a><` becomes `</a>`."""
     opened = text.rfind("<")
     return text[:opened] if opened > text.rfind(">") else text
 
 
 def _whole_end(text: str) -> str:
-    """Cut the rest of a tag off that began before: `a><b>` is `<b>`."""
+    """Cut off an incomplete tag at the start of a text: `a><b>` becomes `<b>`."""
     opened, closed = text.find("<"), text.find(">")
     return text[closed + 1 :] if closed >= 0 and (opened < 0 or closed < opened) else text

@@ -1,7 +1,7 @@
-"""A canonical row -> the messages and tools that are given to a chat template.
+"""Convert canonical rows into the messages and tools that a chat template receives.
 
-Text is guarded, thinking is taken out, and calls have the form that the template takes: arguments
-as an object or as JSON text, and ids where the template reads them.
+Special tokens in the text are escaped, thinking is removed, and calls have the format that the
+template expects: arguments as an object or as JSON text, and ids if the template reads them.
 """
 
 import hashlib
@@ -19,35 +19,35 @@ _NINE = re.compile(r"[A-Za-z0-9]{9}")
 
 @dataclass(frozen=True)
 class CallShape:
-    """How a chat template wants calls to be given."""
+    """The input format that a chat template expects for calls."""
 
     arguments_as_text: bool = False
     """Arguments as JSON text, as in OpenAI's API, instead of an object."""
     reads_ids: bool = False
-    """The template writes or demands ids of calls."""
+    """The template prints or requires call ids."""
     any_id: bool = True
-    """It takes ids of any length; else of nine letters and digits."""
+    """The template accepts ids of any length; otherwise they must be nine letters and digits."""
 
 
 @dataclass(frozen=True)
 class Conversation:
-    """A row ready for the template: guarded, and without thinking."""
+    """A row ready for the template: text escaped and thinking removed."""
 
     id: str
     messages: list[Message]
     tools: list[Any]
     thoughts: dict[int, str] = field(default_factory=dict)
-    """Index of a message -> its guarded thinking, where that is kept."""
+    """Escaped thinking by message index, if thinking is kept."""
     flagged: frozenset[int] = frozenset()
-    """Indices of the assistant's messages that the data say not to train."""
+    """Indices of the assistant messages that the data exclude from training."""
 
     @property
     def turns(self) -> list[int]:
-        """Indices of the assistant's messages."""
+        """Indices of the assistant messages."""
         return [i for i, message in enumerate(self.messages) if message["role"] == "assistant"]
 
     def kind(self) -> tuple[Any, ...]:
-        """What a template may tell rows apart by: two rows of one kind are cut alike."""
+        """Return what a template may distinguish rows by; rows of one kind are split alike."""
         kinds = [
             (m["role"], bool(m["content"].strip()), min(len(m.get("tool_calls") or ()), 2))
             for m in self.messages
@@ -56,7 +56,7 @@ class Conversation:
 
 
 def shaped(message: Message, shape: CallShape) -> Message:
-    """Return an assistant's message with its calls as the template takes them."""
+    """Return an assistant message with its calls in the format that the template expects."""
     if not shape.arguments_as_text or not message.get("tool_calls"):
         return message
     calls = [
@@ -71,11 +71,11 @@ def _text(call: Row) -> str:
 
 
 def with_ids(row: Row, shape: CallShape) -> Row:
-    """Return the row with an id in each call and in each result.
+    """Return the row with an id in each call and in each tool result.
 
-    Ids of the file are kept where the template takes them. The others are nine letters and digits
-    from a hash of the row up to the call and of the call's position, so that a prompt that ends
-    before the row does holds the same ids.
+    Ids from the file are kept if the template accepts them. Other ids are nine hex digits of a hash
+    over the row up to the call and the call's position, so a prompt cut from the row has the same
+    ids.
     """
     if not any(message.get("tool_calls") for message in row["messages"]):
         return row
@@ -109,7 +109,7 @@ def _id(call: Row, shape: CallShape, digest: Any, position: int) -> str:
 
 
 def _answered(message: Message, waiting: list[tuple[str, str | None, str]]) -> Message:
-    """Return the id of the call that a result answers, and take the call off the waiting ones."""
+    """Return the id of the call that a result answers, and remove the call from the open ones."""
     own, name = message.get("tool_call_id"), message.get("name")
     by_id = [call for call in waiting if own is not None and call[1] == own]
     by_name = [call for call in waiting if call[0] == name]

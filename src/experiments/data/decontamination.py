@@ -1,6 +1,7 @@
-"""Training and evaluation rows -> their overlap, refused; published evaluation sets -> refused.
+"""Keep evaluation rows out of the training data.
 
-A model that was trained on a test's rows has a score that says nothing.
+Overlaps between training and evaluation rows are refused, and so are published evaluation sets as
+training data: the score of a model that was trained on test rows is meaningless.
 """
 
 import re
@@ -16,25 +17,25 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Overlap:
-    """One training row that is also asked in an evaluation."""
+    """One training row that also occurs in an evaluation set."""
 
     train_id: str
     evaluation_id: str
-    """The first evaluation row that it matches."""
+    """Id of the first evaluation row that it matches."""
     kind: Literal["same prompt", "near-duplicate"]
 
 
 @dataclass(frozen=True)
 class EvaluationSet:
-    """A published set that is for evaluation only."""
+    """A published data set that may only be used for evaluation."""
 
     title: str
     hub_ids: tuple[str, ...]
     names: str
-    """Pattern on the whole name of a set, a file or a hub repository; lower case, `_` between
-    words. Copies under other owners are found by it."""
+    """Pattern that matches the full name of a data set, file or Hub repository, in lower case with
+    `_` between words. It also finds copies under other owners."""
     splits: tuple[str, ...] = ()
-    """Beginnings of the splits or configs that are for evaluation; empty: all of them."""
+    """Prefixes of the splits or configs reserved for evaluation; empty means all of them."""
 
 
 EVALUATION_ONLY = (
@@ -44,14 +45,14 @@ EVALUATION_ONLY = (
         r"bfcl(_v\d.*|_live.*|_multi.*|_simple.*|_parallel.*|_irrelevance.*)?"
         r"|berkeley_function_call(ing)?_leaderboard.*",
     ),
-    # Its train splits are made from xlam and may be trained on; its tests from BFCL live.
+    # Its train splits are derived from xlam and may be trained on; its tests come from BFCL live.
     EvaluationSet(
         "the tests of When2Call", ("nvidia/When2Call",), r"when2call(_test.*)?", ("test", "mcq")
     ),
     EvaluationSet("NESTFUL", ("ibm-research/nestful",), r"nestful.*"),
     EvaluationSet("ACEBench", (), r"ace_?bench.*"),
     EvaluationSet("tau-bench", (), r"tau_?2?_?bench.*"),
-    # Its training data are a set of their own; lv1-lv2-samples and the like are the test.
+    # Its training data are a separate set; lv1-lv2-samples and similar ones are the test.
     EvaluationSet(
         "the tests of API-Bank", (), r"api_?bank(_test.*)?", ("test", "lv1", "lv2", "lv3")
     ),
@@ -63,14 +64,14 @@ EVALUATION_ONLY = (
         ("test",),
     ),
 )
-"""Source of the list: the sets' own papers and cards, which publish these as tests."""
+"""Compiled from the papers and dataset cards of the sets, which publish them as tests."""
 
 
 def overlap(train_rows: Iterable[Row], evaluation_rows: Iterable[Row]) -> list[Overlap]:
-    """Return the training rows that evaluation rows ask too, in the order of training.
+    """Return the training rows that also occur among the evaluation rows, in training order.
 
-    Two rows overlap where everything before their last answer is the same, or where they are
-    near-duplicates by `identity.dialogue_key`.
+    Two rows overlap if everything before their last answer is equal, or if they are near-duplicates
+    by `identity.dialogue_key`.
     """
     return [match for match in _matches(train_rows, evaluation_rows) if match]
 
@@ -82,11 +83,11 @@ def refuse_overlap(
 
     Args:
         train_rows: canonical rows.
-        evaluation_rows: canonical rows; their answers are not looked at.
-        evaluation: what the evaluation is called in the message.
+        evaluation_rows: canonical rows; their answers are ignored.
+        evaluation: name of the evaluation in the error message.
 
     Raises:
-        DataError: there is an overlap; it says how many rows, and names up to three.
+        DataError: there is an overlap; the message reports the number of rows and up to three ids.
     """
     found = overlap(train_rows, evaluation_rows)
     if not found:
@@ -103,9 +104,9 @@ def refuse_overlap(
 def without_overlap(
     train_rows: Sequence[Row], evaluation_rows: Iterable[Row]
 ) -> tuple[list[Row], int]:
-    """Return the training rows that no evaluation row asks too, and how many were removed.
+    """Return the training rows that do not occur in the evaluation rows, and the number removed.
 
-    For the random splits of one source, which may hold the same question twice.
+    Used for random splits of one source, which may contain the same question twice.
     """
     matches = _matches(train_rows, evaluation_rows)
     kept = [row for row, match in zip(train_rows, matches, strict=True) if match is None]
@@ -116,10 +117,10 @@ def refuse_evaluation_sets(name: str, hub_id: str | None = None, split: str | No
     """Refuse a published evaluation set as training data.
 
     Args:
-        name: name of the source or of its file, with or without ending.
-        hub_id: `owner/name`.
-        split: split or config that is read; for a set that also has training rows, None is refused
-            only where the name itself says test.
+        name: name of the source or of its file, with or without extension.
+        hub_id: `owner/name` on the Hub.
+        split: the split or config to read. If a set also has training rows and this is None, it is
+            refused only if its name contains `test`.
 
     Raises:
         DataError: the set, or this split of it, is in EVALUATION_ONLY.
@@ -141,7 +142,7 @@ def refuse_evaluation_sets(name: str, hub_id: str | None = None, split: str | No
 
 
 def _matches(train_rows: Iterable[Row], evaluation_rows: Iterable[Row]) -> Iterator[Overlap | None]:
-    """Yield what each training row overlaps with."""
+    """Yield the overlap of each training row, or None."""
     prompts: dict[str, str] = {}
     near: dict[str, str] = {}
     for row in evaluation_rows:
@@ -161,6 +162,6 @@ def _matches(train_rows: Iterable[Row], evaluation_rows: Iterable[Row]) -> Itera
 
 
 def _plain(name: str) -> str:
-    """Return a name in lower case, without ending, with `_` between its words."""
+    """Return a name in lower case, without extension, with `_` between its words."""
     stem = re.sub(r"\.(jsonl?|parquet)(\.gz)?$", "", name.lower())
     return re.sub(r"[^a-z0-9]+", "_", stem).strip("_")

@@ -1,4 +1,4 @@
-"""A row as tokens."""
+"""A row as token ids, with its trained spans."""
 
 from array import array
 from dataclasses import dataclass
@@ -7,26 +7,27 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Encoded:
-    """A row as tokens, 4 bytes each."""
+    """A row as token ids, 4 bytes each."""
 
     row: dict[str, Any]
     ids: "array[int]"
-    """Token ids of the whole row, shape (L,)."""
+    """Token ids of the complete row, shape (L,)."""
     trained: tuple[tuple[int, int], ...]
-    """Where trained tokens lie: (first, behind the last), in order."""
+    """Spans of trained tokens in order, each (start, exclusive end)."""
     prompt_length: int
     """Number of tokens before the last assistant turn."""
     own_prompt: "array[int] | None" = None
-    """The template's own prompt for that turn, where it is not what the row's tokens begin with."""
+    """The chat template's generation prompt for that turn, if it differs from the row's own
+    prefix."""
 
     @property
     def input_ids(self) -> list[int]:
-        """Shape (L,)."""
+        """Token ids, shape (L,)."""
         return self.ids.tolist()
 
     @property
     def labels(self) -> list[int]:
-        """Shape (L,): the token where it is trained, else -100."""
+        """Labels, shape (L,): the token id where it is trained, otherwise -100."""
         labels = [-100] * len(self.ids)
         for first, behind in self.trained:
             labels[first:behind] = self.ids[first:behind]
@@ -34,28 +35,31 @@ class Encoded:
 
     @property
     def prompt_ids(self) -> list[int]:
-        """Everything before the last assistant turn's first token."""
+        """Token ids before the last assistant turn."""
         return self.ids[: self.prompt_length].tolist()
 
     def asked_ids(self, *, own: bool) -> list[int]:
-        """Return what a model is asked with: the template's own prompt, or training's."""
+        """Return the prompt for generation: that of the template if `own` is set, or of training.
+
+        The template's prompt is only stored if it differs from the training prompt.
+        """
         if own and self.own_prompt is not None:
             return self.own_prompt.tolist()
         return self.prompt_ids
 
     @property
     def trained_tokens(self) -> int:
-        """How many tokens are trained."""
+        """Number of trained tokens."""
         return sum(behind - first for first, behind in self.trained)
 
     @property
     def answer_tokens(self) -> int:
-        """Length of the last assistant turn, end-of-turn included; 0 where it is not trained."""
+        """Length of the last assistant turn with its end-of-turn token; 0 if it is not trained."""
         return sum(b - a for a, b in self.trained if a >= self.prompt_length)
 
 
 def joined(row: dict[str, Any], ids: list[list[int]], trained: list[bool]) -> Encoded:
-    """Return a row whose pieces were tokenised one by one; the last piece is the last answer."""
+    """Return a row from its separately tokenised pieces; the last piece is the last answer."""
     whole = array("i")
     spans = []
     start = 0

@@ -1,4 +1,4 @@
-"""The rows of a source -> its rendered and masked rows by split, with what was left out counted."""
+"""Render and mask the rows of a source by split, and count the rows that are left out."""
 
 from array import array
 from collections import Counter
@@ -17,22 +17,22 @@ REFUSED = "refused by the chat template"
 
 @dataclass
 class EncodedSource:
-    """One source, ready to train on."""
+    """One source, ready for training."""
 
     splits: dict[str, list[Encoded]]
     facts: dict[str, Any]
-    """What the record says of it: rejected, template_refused, not_trained, too_long, files, ..."""
+    """Entries of the run record: rejected, template_refused, not_trained, too_long, files, ..."""
 
 
 def encode(source: SourceRows, spec: DataConfig, renderer: Renderer, limit: int) -> EncodedSource:
-    """Shape, render and mask the rows of a source.
+    """Augment, render and mask the rows of a source.
 
-    A training row that is above `limit` tokens, has no trained token or is refused by the chat
-    template is dropped and counted; an evaluation row is kept without its tokens (see
-    `evaluation_rows`), unless it has no answer to be held against.
+    A training row that is longer than `limit` tokens, has no trained token or is refused by the
+    chat template is dropped and counted. An evaluation row in this situation is kept without its
+    tokens (see `evaluation_rows`), unless it has no answer to score against.
 
     Raises:
-        DataError: the chat template leaves out what rows have.
+        DataError: the chat template omits parts of the rows.
     """
     splits: dict[str, list[Encoded]] = {}
     too_long: Counter[str] = Counter()
@@ -69,7 +69,7 @@ def encode(source: SourceRows, spec: DataConfig, renderer: Renderer, limit: int)
 
 
 def shaped(row: Row, spec: DataConfig) -> Row:
-    """Return a row with the system prompt and the tools that the run shows, up to its last gold."""
+    """Return a row up to its last gold turn, with the run's system prompt and tools."""
     row = augmentation.up_to_the_last_trained_turn(row)
     if spec.tools_shown == "gold_plus_k":
         row = augmentation.with_tools_shown(row, spec.distractors or 0, seed=spec.seed)
@@ -80,7 +80,7 @@ def shaped(row: Row, spec: DataConfig) -> Row:
 def _rendered(
     rows: list[Row], renderer: Renderer, left: Tally, limit: int
 ) -> list[tuple[Encoded, str | None]]:
-    """Return each row, without tokens where the template refuses it, with what it lacks."""
+    """Return each row and why it cannot be used, or None; refused rows have no tokens."""
     encoded = {id(e.row): e for e in renderer.encode(rows, left)}
     empty = ((Encoded(row, array("i"), (), 0), REFUSED) for row in rows)
     return [
@@ -90,20 +90,20 @@ def _rendered(
 
 
 def _lack(encoded: Encoded, limit: int) -> str | None:
-    """Say why a row is nothing to train on or to ask; None where it is whole."""
+    """Return why a row cannot be trained on or evaluated, or None if it can."""
     if len(encoded.ids) > limit:
         return TOO_LONG
     return None if encoded.trained_tokens else MASKED
 
 
 def _slim(encoded: Encoded) -> Encoded:
-    """Return a training row with the keys it is recognised by; its text is in its tokens only."""
+    """Return a training row reduced to its tokens and the keys that identify it."""
     kept = {k: encoded.row.get(k, "") for k in ("id", "source", "category")}
     return replace(encoded, row={**kept, "keys": identity.keys(encoded.row)})
 
 
 def _asked(encoded: Encoded, canonical: Row, lack: str | None) -> Encoded:
-    """Return an evaluation row with its keys, without tokens where the model cannot hold it."""
+    """Return an evaluation row with its keys, without tokens if it does not fit."""
     keys = {**identity.keys(encoded.row), "content": evaluation_rows.digest(canonical)}
     row = {**encoded.row, "keys": keys}
     return replace(encoded, row=row) if lack is None else evaluation_rows.unheld(row, lack)

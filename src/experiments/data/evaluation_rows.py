@@ -1,8 +1,8 @@
-"""Evaluation rows -> what tells them apart, whatever model reads them and however they are shown.
+"""Identify evaluation rows independently of the model and of how they are rendered.
 
-Two models are compared on the same rows only. Which rows those are is decided before a tokenizer,
-a template or a longest length is known, so a row that one model cannot hold stays a row of its
-split: it is kept without tokens and counts as unanswered there.
+Two models are only compared on the same rows. Which rows these are is decided before the tokenizer,
+chat template and maximum length are known: a row that does not fit into a model's context stays in
+its split without tokens, and counts as unanswered for that model.
 """
 
 from array import array
@@ -14,7 +14,7 @@ from experiments.data import identity
 from experiments.data.rendering import Encoded
 
 Row = dict[str, Any]
-# The name of a row and of its set, and what is added here: none of it is asked of a model.
+# Names of a row and of its data set, and keys added here; none of them is shown to a model.
 _NO_CONTENT = ("id", "source", "keys", "unheld")
 _SHOWN_DIGITS = 16
 
@@ -25,7 +25,7 @@ def digest(row: Row) -> str:
 
 
 def has_answer(row: Row) -> bool:
-    """Whether a canonical row has an assistant turn that could be answered or trained."""
+    """Return whether a canonical row has an assistant turn that could be answered or trained."""
     return any(
         m["role"] == "assistant"
         and m.get("train", True)
@@ -35,7 +35,7 @@ def has_answer(row: Row) -> bool:
 
 
 def unheld(row: Row, reason: str) -> Encoded:
-    """Return a row that a model cannot hold: it has a reason and no tokens."""
+    """Return a row that does not fit into the model's context: without tokens, with a reason."""
     return Encoded({**row, "unheld": reason}, array("i"), (), 0)
 
 
@@ -44,32 +44,33 @@ class Evaluated:
     """The evaluation rows of a run."""
 
     splits: dict[str, list[Encoded]] = field(default_factory=dict)
-    """Split -> the rows that the model can hold."""
+    """Rows by split that fit into the model's context."""
     unheld: dict[str, dict[int, Row]] = field(default_factory=dict)
-    """Split -> place among all of its rows -> a row that the model cannot hold."""
+    """Rows that do not fit into the context, by split and by their index among all of its rows."""
     digests: dict[str, list[str]] = field(default_factory=dict)
-    """Split -> `digest` of each of its rows, held or not."""
+    """`digest` of every row by split, including rows that do not fit."""
 
     def asked(self, split: str, limit: int | None) -> list[Encoded]:
-        """Return those of the first `limit` rows of a split that the model can hold."""
+        """Return those of the first `limit` rows of a split that fit into the context."""
         members = self.splits.get(split, [])
         return members if limit is None else members[: limit - len(self.unanswered(split, limit))]
 
     def unanswered(self, split: str, limit: int | None) -> list[Row]:
-        """Return those of the first `limit` rows of a split that the model cannot hold."""
+        """Return those of the first `limit` rows of a split that do not fit into the context."""
         places = self.unheld.get(split, {})
         return [row for at, row in places.items() if limit is None or at < limit]
 
     def rows(self, split: str, limit: int | None) -> dict[str, Any]:
-        """Return the number of the rows of a split that are asked, and the hash of their contents.
+        """Return the number of evaluated rows of a split and the hash of their contents.
 
-        The hash follows the order of the rows, so that `limit` takes the same ones of equal sets.
+        The hash depends on the order of the rows, so that equal hashes mean the same rows for a
+        `limit`.
         """
         digests = self.digests[split][:limit]
         return {"rows": len(digests), "sha256": identity.fingerprint(digests)[:_SHOWN_DIGITS]}
 
     def reasons(self) -> dict[str, dict[str, int]]:
-        """Return split -> why the model cannot hold rows of it -> how many."""
+        """Return the number of rows that do not fit into the context, by split and reason."""
         return {
             split: dict(Counter(row["unheld"] for row in rows.values()))
             for split, rows in self.unheld.items()
@@ -77,7 +78,7 @@ class Evaluated:
 
 
 def separate(splits: dict[str, list[Encoded]]) -> Evaluated:
-    """Separate the evaluation rows that have tokens from those that have none."""
+    """Separate evaluation rows with tokens from those without."""
     found = Evaluated()
     for split, rows in splits.items():
         found.splits[split] = [e for e in rows if "unheld" not in e.row]

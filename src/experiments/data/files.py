@@ -1,8 +1,8 @@
-"""A file, or a folder in the layout of a dataset repository -> its rows, one raw object at a time.
+"""Read raw rows from a file, or from a folder in the layout of a dataset repository.
 
-Numbers keep every digit: text goes through `json.loads` only. (The JSON feature of `datasets` 5.2
-turns 0.3 inside an object into 0.30000000000000004.) Memory stays bounded by one row of the limit,
-or by one batch of a parquet file.
+Numbers keep every digit, since text is parsed with `json.loads` only. (The JSON feature of
+`datasets` 5.2 turns 0.3 inside an object into 0.30000000000000004.) Memory use is bounded by one
+row of the maximum size, or by one batch of a parquet file.
 """
 
 import fnmatch
@@ -27,9 +27,9 @@ SPLIT_WORDS = {
     "validation": ("validation", "valid", "val", "dev"),
     "test": ("test", "testing", "eval", "evaluation"),
 }
-"""The words in file and folder names that name a split, as `datasets` reads them
+"""Words in file and folder names that indicate a split, as in `datasets`
 (https://huggingface.co/docs/hub/datasets-file-names-and-splits)."""
-# Written beside the rows by `datasets` and by older hub repositories; they hold no rows.
+# Metadata files written by `datasets` and found in older Hub repositories; they contain no rows.
 _DESCRIPTIONS = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"}
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _BATCH_ROWS = 256
@@ -38,11 +38,12 @@ _BATCH_ROWS = 256
 def read_rows(
     path: Path, patterns: Sequence[str] = (), split: str | None = None
 ) -> Iterator[tuple[str, Raw]]:
-    """Yield (where, raw row) of a file, or of a folder's data files in the order of their names.
+    """Yield (location, raw row) for a file, or for a folder's data files in order of their names.
 
-    `where` reads "data/train.jsonl, line 3" ("row 3" in an array and in parquet; both count from
-    1). In a parquet row the keys of nested objects that are None are left out: Arrow gives every
-    object of a column the keys of all of them. A column that is None keeps its key.
+    A location is, for example, "data/train.jsonl, line 3" ("row 3" for JSON arrays and parquet;
+    both count from 1). In parquet rows, keys of nested objects whose value is None are removed,
+    because Arrow gives every object in a column the keys of all the others. A top-level column that
+    is None keeps its key.
 
     Args:
         path: the file or folder.
@@ -50,8 +51,8 @@ def read_rows(
         split: see `data_files`.
 
     Raises:
-        DataError: see `data_files`; or a file is damaged, empty, not UTF-8, holds a NUL byte, a
-            row that is no JSON object, or a row above MAX_ROW_BYTES.
+        DataError: as in `data_files`; or a file is damaged, empty or not UTF-8, or contains a NUL
+            byte, a row that is not a JSON object, or a row larger than MAX_ROW_BYTES.
     """
     for file in data_files(path, patterns, split):
         name = str(path) if path.is_file() else str(path / file.relative_to(path))
@@ -69,18 +70,19 @@ def read_rows(
 
 
 def data_files(path: Path, patterns: Sequence[str] = (), split: str | None = None) -> list[Path]:
-    """Return the data files of a path, sorted by name.
+    """Return the data files at a path, sorted by name.
 
     Args:
-        path: a file, or a folder.
-        patterns: shell patterns on the path inside the folder, as the hub's `allow_patterns`: `*`
-            also matches `/`. Empty: every file with a known ending.
-        split: `train`, `validation` or `test`, told by words in file and folder names; a file
-            whose name tells no split counts as `train`.
+        path: a file or a folder.
+        patterns: shell patterns on the path inside the folder, like the Hub's `allow_patterns`: `*`
+            also matches `/`. Empty means every file with a known extension.
+        split: `train`, `validation` or `test`, recognised by words in file and folder names; a file
+            whose name indicates no split counts as `train`.
 
     Raises:
-        DataError: there is no such path or no file that matches; or, without patterns, the files
-            are of several splits or of several kinds, so that reading all would mix or repeat them.
+        DataError: the path does not exist or no file matches; or, without patterns, the files
+            belong to several splits or have several types, so that reading all of them would mix or
+            repeat rows.
     """
     if path.is_file():
         _check_suffix(path)
@@ -107,7 +109,7 @@ def data_files(path: Path, patterns: Sequence[str] = (), split: str | None = Non
 
 
 def split_of(name: str) -> str:
-    """Return the split a path inside a dataset names; without a word for one it is `train`.
+    """Return the split named by a path inside a dataset; `train` if no word indicates one.
 
     >>> split_of("data/test-00000-of-00001.parquet"), split_of("func-calling.json")
     ('test', 'train')
@@ -120,7 +122,7 @@ def split_of(name: str) -> str:
 
 
 def sha256(path: Path) -> str:
-    """Return the sha256 of a file's bytes as hex; read once a process while it does not change."""
+    """Return the hex sha256 of a file's bytes; cached per process while the file is unchanged."""
     status = path.stat()
     return _sha256(path, status.st_size, status.st_mtime_ns)
 
@@ -176,7 +178,7 @@ def _rows(path: Path, name: str) -> Iterator[tuple[str, Raw]]:
         yield from _parquet(path, name)
         return
     with gzip.open(path, "rb") if ending.endswith(".gz") else path.open("rb") as stream:
-        # Many hub datasets hold JSON lines under the name .json; only the content tells.
+        # Many Hub datasets store JSON lines under the name .json; only the content tells.
         if ending.removesuffix(".gz").endswith(".json") and _starts_an_array(stream):
             yield from array_items(stream, name)
         else:
@@ -220,7 +222,7 @@ def _parquet(path: Path, name: str) -> Iterator[tuple[str, Raw]]:
 
 
 def _check_batch(batch: Any, name: str, before: int) -> None:
-    """Refuse a row above the limit; a batch below it cannot hold one."""
+    """Refuse a row above the size limit; a batch within the limit cannot contain one."""
     if batch.nbytes <= MAX_ROW_BYTES:
         return
     for at in range(batch.num_rows):

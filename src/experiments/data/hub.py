@@ -1,8 +1,8 @@
-"""A dataset's hub id and revision -> a folder with its files and the commit they are of.
+"""Download a dataset from the Hugging Face Hub at a revision, and report its commit.
 
-The hub is asked once what the revision points to. Without a network, or with HF_HUB_OFFLINE=1, the
-snapshot in the hub's cache is used at once; if there is none, that is an error at once. A local
-folder in the same layout (`data.path`) needs none of this.
+The Hub is queried once for the commit of the revision. Without a network connection, or with
+HF_HUB_OFFLINE=1, the snapshot in the Hub's local cache is used immediately; a missing snapshot is
+an immediate error. A local folder in the same layout (`data.path`) needs no access to the Hub.
 """
 
 from collections.abc import Sequence
@@ -14,17 +14,17 @@ from typing import NoReturn
 from experiments.errors import DataError
 
 _SECONDS = 5.0
-"""How long the hub may take for its first answer; a hub that is reached answers within one."""
+"""Timeout of the Hub's first response; a reachable Hub answers within one second."""
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """Files of one dataset at one commit."""
+    """Files of a dataset at one commit."""
 
     folder: Path
-    """The snapshot in the hub's cache; `files.read_rows` reads it."""
+    """The snapshot in the Hub's local cache; readable with `files.read_rows`."""
     commit: str
-    """40 hex digits: what a record names, whatever the revision was called."""
+    """Commit as 40 hex digits, recorded whatever name the revision had."""
     files: list[str]
     """Paths inside the folder that match the patterns, sorted."""
 
@@ -32,17 +32,17 @@ class Fetched:
 def fetch(
     hub_id: str, revision: str, patterns: Sequence[str] = (), token: str | None = None
 ) -> Fetched:
-    """Return the files of a dataset, downloaded unless the hub's cache holds them.
+    """Return the files of a dataset, downloading those that are not cached.
 
     Args:
         hub_id: `owner/name`.
-        revision: a branch, a tag or a commit.
-        patterns: shell patterns on the paths that are needed; empty for all of them.
-        token: an access token; None for HF_TOKEN or the one that `hf auth login` saved.
+        revision: a branch, tag or commit.
+        patterns: shell patterns on the required paths; empty means all.
+        token: access token; None means HF_TOKEN or the token saved by `hf auth login`.
 
     Raises:
-        DataError: gated or unknown dataset, a revision that is gone, a token that is refused, no
-            network and nothing cached, or no file that matches.
+        DataError: the dataset is gated or unknown, the revision does not exist, the token is
+            rejected, there is neither a network connection nor a cached copy, or no file matches.
     """
     token = _clean(token)
     refused = _refusal(hub_id, revision, token)
@@ -60,7 +60,7 @@ def fetch(
 
 
 def _clean(token: str | None) -> str | None:
-    """Strip a token; one with a character that no header may hold is refused without showing it."""
+    """Strip a token; refuse one that is invalid in an HTTP header, without printing it."""
     if token is None:
         return None
     stripped = token.strip()
@@ -70,9 +70,9 @@ def _clean(token: str | None) -> str | None:
 
 
 def _refusal(hub_id: str, revision: str, token: str | None) -> Exception | None:
-    """Ask the hub for the revision; return the error that leaves only the cache, else None.
+    """Query the Hub for the revision once; return the error that leaves only the cache, or None.
 
-    The library's download repeats failed requests for up to a minute; this question is asked once.
+    The library's download retries failed requests for up to a minute, this query does not.
     """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HFValidationError, RevisionNotFoundError
@@ -81,7 +81,7 @@ def _refusal(hub_id: str, revision: str, token: str | None) -> Exception | None:
         HfApi(token=token).dataset_info(hub_id, revision=revision, timeout=_SECONDS)
     except (HFValidationError, RevisionNotFoundError) as error:
         _raise(hub_id, revision, error)
-    except Exception as error:  # also those of its HTTP library, which differs between versions
+    except Exception as error:  # includes errors of its HTTP library, which vary by version
         return error
     return None
 
@@ -115,7 +115,7 @@ def _raise(hub_id: str, revision: str, error: Exception) -> NoReturn:
 
 
 def _sentence(hub_id: str, revision: str, error: Exception) -> str:
-    """Say what to do about an error of the hub; its own text may quote headers and is left out."""
+    """Return an error message with a remedy; the Hub's own text may quote headers."""
     from huggingface_hub import errors
 
     page = _page(hub_id)

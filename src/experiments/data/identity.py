@@ -1,7 +1,7 @@
-"""Canonical row -> the hashes it is recognised by: content, prompt, near-duplicate key, draw rank.
+"""Compute the hashes that identify a canonical row.
 
-None of them depends on the order of an object's keys, on a row's place in its list, or on the
-process that computes it.
+The hashes are: content, prompt, near-duplicate keys and draw rank. None of them depends on the
+order of an object's keys, on the position of a row in its list, or on the process.
 """
 
 import hashlib
@@ -14,27 +14,27 @@ Row = dict[str, Any]
 
 
 def content(row: Row) -> str:
-    """Return the sha256 of everything a row holds, as 64 hex digits."""
+    """Return the sha256 of the complete row, as 64 hex digits."""
     return _sha256(row)
 
 
 def keys(row: Row) -> dict[str, str | None]:
-    """Return the three keys of a row; a row that was reduced to its tokens carries them."""
+    """Return the three keys of a row; rows reduced to their tokens carry them along."""
     return {"prompt": prompt(row), "near": near_key(row), "dialogue": dialogue_key(row)}
 
 
 def prompt(row: Row) -> str:
-    """Return the sha256 of what a model is shown before the last assistant turn, and its tools."""
+    """Return the sha256 of the messages before the last assistant turn and of the tools."""
     if "keys" in row:
         return str(row["keys"]["prompt"])
     return _sha256([_before_the_answer(row), row.get("tools") or []])
 
 
 def near_key(row: Row) -> str | None:
-    """Return sha1(last user text + sorted tool names), or None for a row without a user text.
+    """Return sha1(last user text + sorted tool names), or None for a row without user text.
 
-    The text is compared without case, runs of white space and Unicode compatibility forms; numbers,
-    signs and punctuation count, since they carry argument values.
+    The text is compared ignoring case, runs of white space and Unicode compatibility forms.
+    Numbers, signs and punctuation count, since they carry argument values.
 
     >>> calls = [{"type": "function", "function": {"name": "weather"}}]
     >>> one = {"messages": [{"role": "user", "content": "Rain in  Oslo?"}], "tools": calls}
@@ -46,19 +46,19 @@ def near_key(row: Row) -> str | None:
 
 
 def dialogue_key(row: Row) -> str | None:
-    """Return sha1(every user text + sorted tool names); equal to near_key for one user turn.
+    """Return sha1(all user texts + sorted tool names); equals near_key for one user turn.
 
-    "No, thanks." ends thousands of different dialogues over the same tools, so the last text alone
-    is too little to call a training row a leaked test row.
+    "No, thanks." ends thousands of different dialogues over the same tools, so the last text is not
+    enough to call a training row a leaked test row.
     """
     return _carried(row, "dialogue") if "keys" in row else _key(_user_texts(row), row)
 
 
 def ranked(rows: Sequence[Row], *salt: object) -> list[int]:
-    """Return the indices of rows in a random order that `salt` (the seed first) decides.
+    """Return the indices of rows in a random order determined by `salt`, the seed first.
 
-    Rows are ordered by a hash of their id and source, and by their content where two ids are the
-    same, so the order follows the rows and not their places.
+    Rows are sorted by a hash of their id and source, and by their content where ids are equal, so
+    the order depends on the rows and not on their positions.
     """
     heads = [_rank((*salt, row.get("source"), row.get("id"))) for row in rows]
     groups: dict[bytes, list[int]] = {}
@@ -74,13 +74,13 @@ def ranked(rows: Sequence[Row], *salt: object) -> list[int]:
 
 
 def tool_names(row: Row) -> list[str]:
-    """Return the sorted names of the tools a row offers, each once."""
+    """Return the sorted, unique names of the tools offered in a row."""
     functions = [tool.get("function", tool) for tool in row.get("tools") or []]
     return sorted({str(function.get("name", "")) for function in functions})
 
 
 def fingerprint(digests: Iterable[str]) -> str:
-    """Return the sha256 over content digests in their order, as 64 hex digits."""
+    """Return the sha256 over content digests in the order received, as 64 hex digits."""
     whole = hashlib.sha256()
     for digest in digests:
         whole.update(digest.encode())
@@ -94,7 +94,7 @@ def _carried(row: Row, name: str) -> str | None:
 
 def _before_the_answer(row: Row) -> list[Row]:
     messages: list[Row] = row["messages"]
-    if messages and messages[-1]["role"] == "user":  # nobody has answered yet
+    if messages and messages[-1]["role"] == "user":  # not answered yet
         return messages
     answers = [i for i, message in enumerate(messages) if message["role"] == "assistant"]
     return messages[: answers[-1]] if answers else messages

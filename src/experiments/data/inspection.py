@@ -1,4 +1,4 @@
-"""A data description -> what a person wants to see of it: rows, trained tokens, counts."""
+"""Print a summary of the data for inspection: sample rows, trained tokens and counts."""
 
 import gzip
 import json
@@ -20,14 +20,14 @@ from experiments.runtime import disk
 from experiments.runtime.progress import say
 from experiments.toolcalls.parser import forms
 
-# Around trained text where there are no colours; neither occurs in JSON or in a template.
+# Delimiters of trained text without colours; neither occurs in JSON or in a chat template.
 OPEN, CLOSE = "\u27e6", "\u27e7"
 
 
 def show_rows(rows: Sequence[Encoded], tokenizer: Any, count: int) -> None:
-    """Print the first conversations as the model sees them, the trained tokens marked.
+    """Print the first conversations as the model sees them, with trained tokens highlighted.
 
-    In colour on a terminal, between `OPEN` and `CLOSE` in a pipe.
+    Trained tokens are coloured on a terminal and set between `OPEN` and `CLOSE` in a pipe.
     """
     colours = sys.stdout.isatty()
     console = Console(highlight=False, soft_wrap=True)
@@ -42,7 +42,7 @@ def show_rows(rows: Sequence[Encoded], tokenizer: Any, count: int) -> None:
 
 
 def _pieces(encoded: Encoded, tokenizer: Any) -> Iterable[tuple[str, bool]]:
-    """Yield the text of each run of tokens that are trained, or are not."""
+    """Yield the text of each run of trained or untrained tokens."""
     trained = [label != -100 for label in encoded.labels]
     start = 0
     for at in range(1, len(trained) + 1):
@@ -52,14 +52,14 @@ def _pieces(encoded: Encoded, tokenizer: Any) -> Iterable[tuple[str, bool]]:
 
 
 def show_messages(rows: Sequence[Row], count: int) -> None:
-    """Print the first conversations as canonical rows, where there is no tokenizer."""
+    """Print the first conversations as canonical rows, for use without a tokenizer."""
     for row in rows[:count]:
         say(f"--- {row['id']} of {row['source']}")
         say(json.dumps({k: row[k] for k in ("messages", "tools")}, indent=2, ensure_ascii=False))
 
 
 def describe(found: dict[str, SourceRows]) -> list[str]:
-    """Return lines on what each source holds and what was rejected, with examples."""
+    """Return lines on the rows kept and rejected per source, with examples."""
     lines = []
     for name, source in found.items():
         rows = source.rows
@@ -78,7 +78,7 @@ def describe(found: dict[str, SourceRows]) -> list[str]:
 
 
 def describe_unused(found: dict[str, SourceRows]) -> list[str]:
-    """Return lines on what the formats leave out, where no template tells what else is."""
+    """Return lines on the data that the formats ignore, for use without a chat template."""
     return [
         line
         for name, source in found.items()
@@ -88,7 +88,7 @@ def describe_unused(found: dict[str, SourceRows]) -> list[str]:
 
 
 def describe_benchmark(found: Benchmark) -> list[str]:
-    """Return lines on what a benchmark of the run holds and what was rejected, with examples."""
+    """Return lines on the rows kept and rejected of a benchmark of the run, with examples."""
     rows, rejected = found.rows, found.rejected.total()
     lines = [f"benchmark {found.name}: {len(rows):,} rows, {rejected:,} rejected"]
     if found.commit:
@@ -103,7 +103,7 @@ def describe_benchmark(found: Benchmark) -> list[str]:
 
 
 def counts(rows: Sequence[Row]) -> dict[str, str]:
-    """Count turns, calls and the shares of rows with parallel calls and with none."""
+    """Return turn and call counts and the shares of rows with parallel calls and with no call."""
     turns = sum(len(row["messages"]) for row in rows)
     calls = [
         [len(m.get("tool_calls") or []) for m in row["messages"] if m["role"] == "assistant"]
@@ -126,7 +126,7 @@ def _system(row: Row) -> str:
 
 
 def describe_tokens(data: TrainData) -> list[str]:
-    """Return lines on the lengths of the rendered rows and on the tokens that are trained."""
+    """Return lines on the lengths of the rendered rows and on the number of trained tokens."""
     lines = [forms.said(data.counts["call_form"]), *round_trip.said(data.counts)]
     too_long = dict(data.counts["too_long"])
     for facts in data.counts.get("benchmarks", {}).values():
@@ -159,7 +159,7 @@ def describe_tokens(data: TrainData) -> list[str]:
 
 
 def describe_left_out(counts: dict[str, Any]) -> list[str]:
-    """Return lines on rows that are left out or whose calls cannot be read back, and warnings."""
+    """Return lines on rows left out, on calls that do not parse back, and warnings."""
     lines = round_trip.said(counts)
     if dropped := counts["too_long"].get("train"):
         lines.append(
@@ -173,7 +173,7 @@ def describe_left_out(counts: dict[str, Any]) -> list[str]:
 
 
 def write_rows(rows: Iterable[Row], path: Path) -> int:
-    """Write canonical rows, one JSON object a line; gzip where the name ends in .gz."""
+    """Write canonical rows as JSON lines, gzipped if the name ends in .gz; return their number."""
     lines = [json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows]
     content = "".join(lines).encode()
     packed = gzip.compress(content) if path.suffix == ".gz" else content
@@ -182,5 +182,5 @@ def write_rows(rows: Iterable[Row], path: Path) -> int:
 
 
 def all_rows(found: dict[str, sources.SourceRows]) -> list[Row]:
-    """Return the rows of all sources in their order."""
+    """Return the rows of all sources in order."""
     return [row for source in found.values() for row in source.rows]

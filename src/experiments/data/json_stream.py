@@ -1,8 +1,8 @@
-"""Bytes -> JSON objects, each within a size limit; the array of a large file is never held whole.
+"""Parse JSON objects from bytes with a size limit, without loading a large array into memory.
 
-A row must be strict JSON in UTF-8: NaN, Infinity, a NUL byte and half a surrogate pair are refused
-here, because each of them would fail later, in a tokenizer or in a file that is written, without
-a word about the row. An escaped NUL inside a text is data and stays.
+A row must be strict JSON in UTF-8. NaN, Infinity, NUL bytes and unpaired surrogates are refused
+here, because each of them would fail later, in a tokenizer or when a file is written, without
+naming the row. An escaped NUL inside a text is data and is kept.
 """
 
 import codecs
@@ -15,9 +15,9 @@ from typing import Any, NoReturn
 from experiments.errors import DataError
 
 MAX_ROW_BYTES = 2_000_000
-"""The longest row, in bytes of its text. 2 MB are about 500,000 tokens, ten times what any model
-here can be trained on; such a row is a damaged line or a whole file in one field, and it would
-take the renderer minutes to find out."""
+"""Maximum size of a row in bytes of text. 2 MB are about 500,000 tokens, ten times what any model
+here can be trained on. A larger row is a damaged line or a file stored in one field, and rendering
+it would take minutes before it fails."""
 _CHUNK_BYTES = 1 << 20
 _SPACE = re.compile(r"[ \t\n\r]*")
 _HALF_PAIR = re.compile(r"\\ud[89a-f]", re.IGNORECASE)
@@ -31,7 +31,7 @@ DECODER = json.JSONDecoder(parse_constant=_no_constant)
 
 
 def too_large(where: str) -> str:
-    """Return the sentence about a row above the limit."""
+    """Return the error message for a row above the size limit."""
     return (
         f"{where}: the row is larger than {MAX_ROW_BYTES // 10**6} MB, which no conversation is; "
         "take it out of the file."
@@ -39,10 +39,10 @@ def too_large(where: str) -> str:
 
 
 def decode(line: bytes, where: str) -> dict[str, Any]:
-    """Return the JSON object that a line is.
+    """Return the JSON object in a line.
 
     Raises:
-        DataError: the line is above the limit, not UTF-8, not JSON or no object.
+        DataError: the line is above the size limit, not UTF-8, not JSON or not an object.
     """
     if len(line.rstrip()) > MAX_ROW_BYTES:
         raise DataError(too_large(where))
@@ -60,10 +60,11 @@ def decode(line: bytes, where: str) -> dict[str, Any]:
 
 
 def array_items(stream: BufferedIOBase, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield ("<name>, row <n>", object) for each member of the one JSON array in a stream.
+    """Yield ("<name>, row <n>", object) for each element of the JSON array in a stream.
 
     Raises:
-        DataError: the array is not closed, something follows it, or a member is as in `decode`.
+        DataError: the array is not closed, something follows it, or an element is invalid as in
+            `decode`.
     """
     text = _Text(stream, name)
     text.expect("[")
@@ -80,7 +81,7 @@ def array_items(stream: BufferedIOBase, name: str) -> Iterator[tuple[str, dict[s
 
 
 class _Text:
-    """A window on the characters of a stream, from the first one that is not used up."""
+    """A window on a stream's characters that starts at the first unconsumed one."""
 
     def __init__(self, stream: BufferedIOBase, name: str) -> None:
         self._stream = stream
@@ -96,7 +97,7 @@ class _Text:
         return f"{self._name}, row {self.row}"
 
     def peek(self) -> str:
-        """Return the next character that is no white space, or "" at the end."""
+        """Return the next character that is not white space, or "" at the end."""
         while True:
             space = _SPACE.match(self._window, self._at)
             assert space is not None, "the pattern matches the empty text"
@@ -130,8 +131,8 @@ class _Text:
             try:
                 value, end = DECODER.raw_decode(self._window, self._at)
             except (ValueError, RecursionError) as error:
-                # A member that does not end inside the window looks like a broken one: read on
-                # until it must be one.
+                # An element that does not end inside the window looks like a broken one: read on
+                # until it must be broken.
                 if len(self._window) - self._at <= MAX_ROW_BYTES and self._more():
                     continue
                 raise DataError(self._why(error)) from error
@@ -149,7 +150,7 @@ class _Text:
         return f"{self.where}: not JSON ({_reason(error)}); the array must hold JSON objects."
 
     def _more(self) -> bool:
-        """Read one more chunk into the window; False at the end of the stream."""
+        """Read another chunk into the window; return False at the end of the stream."""
         if self._ended:
             return False
         chunk = self._stream.read(_CHUNK_BYTES)

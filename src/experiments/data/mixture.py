@@ -1,8 +1,8 @@
-"""Sources of rows with weights -> one mixture, drawn by a seed, with what was really drawn.
+"""Draw a mixture from weighted sources by seed, and report the shares drawn.
 
-A weight is a share of the mixture, in the unit `weight_by` names: 3 and 1 by rows means that three
-of four rows are of the first source; by tokens, that three of four tokens are. Rows of some sources
-are ten times as long as others', so the two are different experiments.
+A weight is a share of the mixture in the unit `weight_by`: with weights 3 and 1, three of four rows
+come from the first source if the unit is rows, and three of four tokens if it is tokens. Rows of
+some sources are ten times as long as others', so these are different experiments.
 """
 
 import math
@@ -17,23 +17,24 @@ from experiments.errors import DataError, did_you_mean
 Row = dict[str, Any]
 Unit = Literal["rows", "tokens", "trained_tokens"]
 Lengths = Callable[[Sequence[Row]], Sequence[int]]
-"""Rows -> the length of each in the unit of the weights."""
+"""Function that returns the length of each row in the unit of the weights."""
 
 
 @dataclass(frozen=True)
 class Share:
-    """What one source gave."""
+    """The contribution of one source."""
 
     rows_available: int
-    """Rows after near-duplicates of earlier sources were removed."""
+    """Rows left after removing near-duplicates of earlier sources."""
     rows_drawn: int
     epochs: float
-    """rows_drawn / rows_available: 0.4 is a random 40 %, 2.4 is all rows twice and 40 % again."""
+    """rows_drawn / rows_available: 0.4 is a random 40 %, 2.4 is every row twice plus a random 40
+    %."""
     units_drawn: int
-    """In the unit of the weights."""
+    """Amount drawn in the unit of the weights."""
     share_asked: float
     share_drawn: float
-    """Of the mixture, in the unit of the weights; 0 to 1."""
+    """Share of the mixture in the unit of the weights, 0 to 1."""
 
 
 @dataclass(frozen=True)
@@ -41,17 +42,17 @@ class Mixture:
     """A drawn mixture."""
 
     rows: list[Row]
-    """In training order; a row drawn twice stands here twice."""
+    """Rows in training order; a row drawn twice is listed twice."""
     weight_by: Unit
     seed: int
     shares: dict[str, Share]
     duplicates: dict[str, int]
-    """'removed from <source>, kept in <earlier source>' -> rows."""
+    """Number of rows by 'removed from <source>, kept in <earlier source>'."""
     fingerprint: str
-    """sha256 over the content of the rows, in order."""
+    """sha256 over the contents of the rows, in order."""
 
     def record(self) -> dict[str, Any]:
-        """Return everything but the rows, as JSON values."""
+        """Return everything except the rows, as JSON values."""
         shares = {name: asdict(share) for name, share in self.shares.items()}
         return {
             "weight_by": self.weight_by,
@@ -74,24 +75,24 @@ def draw(
 ) -> Mixture:
     """Draw a mixture.
 
-    Near-duplicates of an earlier source (see `identity.near_key`) are removed first; a source of
-    weight 0 takes no part, in this either. Then each source gives its share of `total`: a random
-    part of its rows, or all of them as often as they fit and a random part once more. The result
-    follows the rows' ids and content, not their order or the order of the weights; the
-    order of the sources decides only which of two duplicates stays.
+    Near-duplicates of earlier sources (see `identity.near_key`) are removed first; a source with
+    weight 0 takes no part in this or in the draw. Each source then contributes its share of
+    `total`: a random part of its rows, or every row as often as it fits plus a random part. The
+    result depends on the ids and contents of the rows, not on their order or on the order of the
+    weights; the order of the sources only decides which of two duplicates is kept.
 
     Args:
-        sources: name -> canonical rows.
-        weights: name -> weight, for each source; their sum need not be 1.
-        seed: decides every draw.
-        total: size of the mixture in the unit of the weights. None: as much as there is without
-            repeating a row, so that one source is used up and the others give a part.
-        weight_by: the unit.
-        lengths: how long rows are, for `tokens` and `trained_tokens`.
+        sources: canonical rows by source name.
+        weights: weight of each source; they need not sum to 1.
+        seed: determines every draw.
+        total: size of the mixture in the unit of the weights. None means the largest size without
+            repeated rows, so that one source is used up and the others contribute a part.
+        weight_by: the unit of the weights.
+        lengths: returns row lengths, for `tokens` and `trained_tokens`.
 
     Raises:
-        DataError: weights are missing, unknown, negative, not finite, 0 in sum or of an empty
-            source; or the total is too small for a row of each source.
+        DataError: weights are missing, unknown, negative, not finite, zero in sum or set for an
+            empty source; or the total is too small for one row of each source.
     """
     if weight_by not in get_args(Unit):
         raise DataError(f"weight_by={weight_by}: {did_you_mean(weight_by, get_args(Unit))}")
@@ -130,9 +131,9 @@ def draw(
 def without_duplicates(
     sources: Mapping[str, Sequence[Row]],
 ) -> tuple[dict[str, list[Row]], dict[str, int]]:
-    """Remove each row whose near-duplicate key an earlier source holds; count per pair of sources.
+    """Remove rows whose near-duplicate key occurs in an earlier source; count them per source pair.
 
-    Rows of one source are left alone: a set may ask the same question twice on purpose.
+    Duplicates within one source are kept: a data set may repeat a question on purpose.
     """
     owner: dict[str, str] = {}
     kept: dict[str, list[Row]] = {}
@@ -152,10 +153,10 @@ def without_duplicates(
 def without_held_back(
     train: Mapping[str, Sequence[Row]], held_back: Mapping[str, Sequence[Row]]
 ) -> tuple[dict[str, list[Row]], dict[str, int]]:
-    """Remove each training row whose near-duplicate another source holds back; count them.
+    """Remove and count training rows that have a near-duplicate held back from another source.
 
-    Within a source the split has seen to it. What is held back does not depend on the weights, so
-    it stays, and the training row goes.
+    Duplicates within one source are handled by its split. Held-back rows do not depend on the
+    weights, so they are kept and the training row is removed.
     """
     owners: dict[str, list[str]] = {}
     for name, rows in held_back.items():
@@ -179,16 +180,16 @@ def without_held_back(
 def subset(
     rows: Sequence[Row], *, fraction: float | None = None, limit: int | None = None, seed: int
 ) -> list[Row]:
-    """Return a random part of rows, in their order; a smaller part is inside each larger one.
+    """Return a random subset of rows in their order; smaller subsets are nested in larger ones.
 
     Args:
         rows: canonical rows.
-        fraction: above 0, up to 1.
-        limit: at most so many rows, at least 1; with `fraction`, the smaller of the two.
-        seed: the nesting holds within one seed.
+        fraction: fraction to keep, above 0 and at most 1.
+        limit: maximum number of rows, at least 1; with `fraction`, the smaller size applies.
+        seed: seed of the draw; subsets are nested for one seed.
 
     Raises:
-        DataError: a value is out of its range, or the fraction of the rows is no row.
+        DataError: a value is out of range, or the fraction amounts to no row.
     """
     if fraction is not None and not 0 < fraction <= 1:
         raise DataError(f"data.fraction={fraction}: it must be above 0 and at most 1.")
@@ -204,7 +205,7 @@ def subset(
 
 
 def _shares(sources: Mapping[str, Sequence[Row]], weights: Mapping[str, float]) -> dict[str, float]:
-    """Return the share of each source with a weight above 0, in the order of the sources."""
+    """Return the share of each source with a positive weight, in the order of the sources."""
     for name, weight in weights.items():
         if name not in sources:
             raise DataError(f"weight of '{name}', no source: {did_you_mean(name, sources)}")
@@ -215,7 +216,7 @@ def _shares(sources: Mapping[str, Sequence[Row]], weights: Mapping[str, float]) 
     missing = [name for name in sources if name not in weights]
     if missing:
         raise DataError(f"no weight for {', '.join(missing)}: give each source one, 0 for none.")
-    # fsum: the exact sum, so that the order of the weights cannot change the last digit.
+    # fsum is exact, so the order of the weights cannot change the last digit.
     whole = math.fsum(weights.values())
     if not whole:
         raise DataError("the weights of the mixture sum to 0: give at least one source a weight.")
@@ -243,7 +244,7 @@ def _sizes(name: str, rows: Sequence[Row], unit: Unit, lengths: Lengths | None) 
 def _goals(
     asked: dict[str, float], available: dict[str, int], total: int | None
 ) -> dict[str, float]:
-    """Return how many units each source gives."""
+    """Return the number of units that each source contributes."""
     if total is not None:
         if total < 1:
             raise DataError(f"the size of the mixture is {total}: it must be at least 1.")
@@ -251,11 +252,11 @@ def _goals(
     limiting = min(asked, key=lambda name: available[name] / asked[name])
     scale = available[limiting] / asked[limiting]
     goals = {name: min(scale * share, available[name]) for name, share in asked.items()}
-    return goals | {limiting: available[limiting]}  # without the rounding of / and *
+    return goals | {limiting: available[limiting]}  # avoids the rounding of / and *
 
 
 def _whole(goals: dict[str, float]) -> dict[str, float]:
-    """Round to whole rows with the same sum: the largest remainders are rounded up."""
+    """Round to integers with the same sum; the largest remainders are rounded up."""
     floors = {name: math.floor(goal) for name, goal in goals.items()}
     spare = round(math.fsum(goals.values())) - sum(floors.values())
     by_remainder = sorted(goals, key=lambda name: (floors[name] - goals[name], name))
@@ -265,12 +266,12 @@ def _whole(goals: dict[str, float]) -> dict[str, float]:
 def _pick(
     rows: Sequence[Row], sizes: Sequence[int], goal: float, salt: tuple[object, ...]
 ) -> list[tuple[int, int]]:
-    """Return (index, pass) of random rows whose sizes sum up to the goal, as near as can be."""
+    """Return (index, pass) of random rows whose sizes sum to the goal as closely as possible."""
     passes = int(goal // sum(sizes))
     picked = [(i, turn) for turn in range(passes) for i in range(len(rows))]
     left = goal - passes * sum(sizes)
     for i in identity.ranked(rows, *salt, passes):
-        if left < sizes[i] / 2 or left <= 0:  # with this row the sum would be further away
+        if left < sizes[i] / 2 or left <= 0:  # adding this row would move the sum further away
             break
         picked.append((i, passes))
         left -= sizes[i]
@@ -280,7 +281,7 @@ def _pick(
 def _ordered(
     kept: Mapping[str, Sequence[Row]], picks: Mapping[str, list[tuple[int, int]]], seed: int
 ) -> list[Row]:
-    """Return the picked rows in an order that follows their ids, not the order of the sources."""
+    """Return the picked rows in an order that depends on their ids, not on the source order."""
     drawn: list[Row] = [
         {"source": name, "id": [kept[name][i].get("id"), turn], "row": kept[name][i]}
         for name, picked in picks.items()
@@ -290,7 +291,7 @@ def _ordered(
 
 
 def _digests(rows: Sequence[Row]) -> Iterator[str]:
-    known: dict[int, str] = {}  # by identity: a row drawn twice is hashed once
+    known: dict[int, str] = {}  # keyed by identity, so that a row drawn twice is hashed once
     for row in rows:
         if id(row) not in known:
             known[id(row)] = identity.content(row)

@@ -1,9 +1,9 @@
-"""What a chat template carries: found by rendering conversations whose every text is a mark.
+"""Detect what a chat template drops, by rendering conversations in which every text is a marker.
 
-A template may leave out tools, calls or results without a word, and then a model would be trained
-on silence. So the first row of each kind gets a twin: the same turns, each text, name, argument and
-result replaced by a mark that is looked for where it must stand. How the template wants calls to be
-given is found the same way.
+A template may silently drop tools, calls or results, and a model would then be trained on rows
+without them. For the first row of each kind, a twin is rendered: it has the same turns, but each
+text, name, argument and result is replaced by a marker that is then searched for in the expected
+place. The input format that the template expects for calls is detected in the same way.
 """
 
 import itertools
@@ -28,19 +28,19 @@ RenderMessages = Callable[[list[Message], list[Any]], str]
 
 
 def twin(conversation: Conversation, form: ToolsForm, shape: CallShape) -> Conversation:
-    """Return the conversation with marks for its texts; turns, calls and ids stay as they are."""
+    """Return the conversation with markers as texts; turns, calls and ids are unchanged."""
     messages = [_marked(m, i, shape) for i, m in enumerate(conversation.messages)]
     tools = _tools(form) if conversation.tools else []
     return Conversation(conversation.id, messages, tools)
 
 
 def lost(marked: Conversation, whole: str, spans: list[Span]) -> frozenset[str]:
-    """Return what the template left out of a twin: the constants of this module and of `tally`.
+    """Return what the template dropped from a twin: constants of this module and of `tally`.
 
     Args:
         marked: the twin.
         whole: its rendered text.
-        spans: of the turns of the assistant.
+        spans: spans of the assistant turns.
     """
     said = {
         i: whole[span.start : span.text_end] for i, span in zip(marked.turns, spans, strict=True)
@@ -57,11 +57,11 @@ def lost(marked: Conversation, whole: str, spans: list[Span]) -> frozenset[str]:
 
 
 def call_shape(render: RenderMessages, form: ToolsForm) -> CallShape:
-    """Find out how a template wants calls: the first way that loses no call, else an object.
+    """Detect the call format a template expects: the first that loses no call, else an object.
 
     Args:
         render: renders messages and tools.
-        form: of the tools.
+        form: format of the tools.
     """
     shapes = [CallShape(arguments_as_text=as_text) for as_text in (False, True)]
     written = (s for s in shapes if _writes_calls(_attempt(render, form, s, _ids("abcdefgh"))))
@@ -71,7 +71,7 @@ def call_shape(render: RenderMessages, form: ToolsForm) -> CallShape:
 
 
 def _reads_ids(render: RenderMessages, form: ToolsForm, shape: CallShape) -> tuple[bool, bool]:
-    """Return whether a template writes or demands ids, and whether it takes long ones."""
+    """Return whether a template prints or requires call ids, and whether it accepts long ones."""
     with_ids = _attempt(render, form, shape, _ids("abcdefgh"))
     reads = with_ids is not None and with_ids != _attempt(render, form, shape, None)
     return reads, not reads or _attempt(
@@ -86,7 +86,7 @@ def _ids(beginning: str) -> Iterator[str]:
 def _attempt(
     render: RenderMessages, form: ToolsForm, shape: CallShape, ids: Iterator[str] | None
 ) -> str | None:
-    """Render a question, a call and its result, or without the result; None where both fail."""
+    """Render a question, a call and its result, else without the result; None if both fail."""
     call: Message = {"role": "assistant", "content": "", "tool_calls": [{"function": {}}]}
     result: Message = {"role": "tool", "name": _NAME, "content": "RESULT2Z"}
     if ids is not None:
@@ -96,7 +96,7 @@ def _attempt(
     for messages in ([*asked, result], asked):
         try:
             return render(messages, _tools(form))
-        except Exception:  # a template is a program; the row that is rendered next names the reason
+        except Exception:  # a template is a program; rendering the next row reports the reason
             continue
     return None
 
@@ -106,7 +106,7 @@ def _writes_calls(text: str | None) -> bool:
 
 
 def _marked(message: Message, index: int, shape: CallShape) -> Message:
-    """Return a message with marks that hold its index."""
+    """Return a message with markers that contain its index."""
     marked = dict(message)
     if message["content"].strip():
         marked["content"] = f"{message['role'].upper()}{index}Z"
@@ -125,7 +125,7 @@ def _call(index: int, number: int) -> dict[str, Any]:
 
 
 def _tools(form: ToolsForm) -> list[Any]:
-    """Return a tool that is called and one that never is, so that it stands in no call."""
+    """Return a tool that is called, and another that never is and so occurs in no call."""
     schema = {
         "type": "object",
         "properties": {_PARAMETER: {"type": "string", "description": "a text"}},
@@ -138,7 +138,7 @@ def _tools(form: ToolsForm) -> list[Any]:
         }
         for name in (_NAME, _OTHER)
     ]
-    # Documents that are given as they are have BFCL's form.
+    # Documents passed through unchanged have BFCL's format.
     return tools_in_form(tools, "bfcl_raw" if form == "as_given" else form)
 
 

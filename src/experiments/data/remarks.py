@@ -1,4 +1,4 @@
-"""Counts of a run's rows -> warnings: a mixture that wastes or repeats rows, a split of too few."""
+"""Warn about mixtures that waste or repeat rows, and about splits with too few rows."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -6,28 +6,28 @@ from typing import Any
 from experiments.config import DataConfig
 from experiments.data.evaluation_rows import Evaluated
 
-# Below: the user named a source and most of it is not used.
+# Below this share, most of a source that the user named is unused.
 _LEAST_USED = 0.5
-# Rows repeated up to about four times train nearly as well as new ones, beyond that less and less
-# (Muennighoff et al., Scaling Data-Constrained Language Models, arXiv 2305.16264).
+# Rows repeated up to about four times train nearly as well as new ones; beyond that, the benefit
+# decreases (Muennighoff et al., Scaling Data-Constrained Language Models, arXiv 2305.16264).
 _MOST_EPOCHS = 4.0
-# The 95 % Wilson interval of a share of 20 rows is up to 0.4 wide.
+# With 20 rows, the 95 % Wilson interval of a share is up to 0.4 wide.
 _FEWEST_ROWS = 20
 _HELD_BACK = ("validation", "test")
 
 
 def on_rows(spec: DataConfig, counts: Mapping[str, Any], evaluated: Evaluated) -> list[str]:
-    """Return the warnings on the rows of a run."""
+    """Return the warnings about the rows of a run."""
     mixed = on_mixture(spec, counts["mixture"]["shares"]) if "mixture" in counts else ()
     return [*mixed, *on_splits(spec, {k: len(v) for k, v in evaluated.digests.items()})]
 
 
 def on_mixture(spec: DataConfig, shares: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """Yield a warning for each source of which little is used, or much is repeated.
+    """Yield a warning for each source that is mostly unused or repeated often.
 
     Args:
-        spec: of the mixture.
-        shares: name of a source -> its `mixture.Share`, as a record holds it.
+        spec: config of the mixture.
+        shares: `mixture.Share` of each source, in the format of a run record.
     """
     used_up = max(shares, key=lambda name: shares[name]["epochs"])
     for name, share in shares.items():
@@ -62,11 +62,11 @@ def _why(spec: DataConfig, shares: Mapping[str, Mapping[str, Any]], name: str, u
 
 
 def on_splits(spec: DataConfig, rows: Mapping[str, int]) -> Iterator[str]:
-    """Yield a warning for each held-back split that was asked for and has few rows.
+    """Yield a warning for each requested held-back split that has few rows.
 
     Args:
-        spec: the data.
-        rows: split -> its rows, those that the model cannot hold among them.
+        spec: config of the data.
+        rows: number of rows by split, including rows that do not fit into the model's context.
     """
     for split in _HELD_BACK:
         count = rows.get(split, 0)

@@ -1,18 +1,19 @@
-"""Conversation -> token ids, with the model's own chat template; one path for training and test.
+"""Render conversations with the model's chat template and tokenise them for training and test.
 
-A row is rendered once. Its assistant turns are found by the text that the template writes before
-them; text of the row itself is guarded (see `guarding`) and can hold neither that text nor a
-control token. Each kind of row is held against the template's own generation prompt, so the text
-before a trained turn is the text that generation starts from. The pieces are tokenised one by one,
-so the tokens a model is trained after are the tokens it is asked with. Trained are the assistant's
-turns with their end-of-turn token, nothing else, whether or not the template marks them.
+Each row is rendered once. Its assistant turns are located by the text that the template writes
+before them; text of the row itself is escaped (see `special_token_escaping`), so it can contain
+neither that text nor a special token. For each kind of row, the result is checked against the
+template's generation prompt, so the text before a trained turn is the text that generation starts
+from. The pieces are tokenised separately, so the prompt tokens in training and in generation are
+the same. Loss is computed on assistant turns with their end-of-turn token and on nothing else,
+whether or not the template marks them.
 
-Thinking: Qwen3's template opens the last turn with an empty `<think></think>`, drops the thinking
-of earlier turns, and TRL's variant of it (`qwen3_training`) writes and trains an empty block in
-every turn and the line break after it. Here a turn has a thinking block where its row has one and
-thinking is kept, in every turn alike; the line break is not trained. Where models are asked with
-thinking off (`thinking.Mode`), every other turn stands after the empty block that the template's
-prompt then ends with, as in Qwen's own rows without thinking; the block is not trained.
+Thinking: Qwen3's template opens the last turn with an empty `<think></think>` and drops the
+thinking of earlier turns. TRL's variant of it (`qwen3_training`) writes an empty block in every
+turn and trains it together with the line break after it. Here every turn is treated alike: it has a
+thinking block if its row has one and thinking is kept, and the line break is not trained. If models
+generate with thinking off (`thinking.Mode`), all other turns follow the empty block that ends the
+template's prompt, as in Qwen's own rows without thinking; that block is not trained.
 """
 
 from array import array
@@ -40,14 +41,14 @@ __all__ = ["Encoded", "Renderer", "Thinking"]
 
 Row = dict[str, Any]
 Thinking = Literal["keep", "drop"]
-# Rows tokenised in one call: enough for all cores, and little of the first is waited for.
+# Rows per tokenizer call: enough to use all cores, with little delay before the first result.
 _BATCH_ROWS = 250
 _Pieces = list[tuple[str, bool]]
 _Batch = list[tuple[Row, _Pieces]]
 
 
 class Renderer:
-    """Renders rows with one tokenizer and its template."""
+    """Renders rows with one tokenizer and its chat template."""
 
     def __init__(
         self,
@@ -58,16 +59,15 @@ class Renderer:
         tools_form: ToolsForm = "openai",
         mode: Mode = AS_DATA,
     ) -> None:
-        """Learn the template.
+        """Analyse the chat template.
 
         Args:
-            tokenizer: with the chat template that is used.
-            end_ids: tokens that end an assistant turn.
-            thinking: whether the thinking of a row is rendered and trained, or left out.
-            tools_form: how tools are given to the template; `as_given` also escapes what is not
-                ASCII in them.
-            mode: how models are asked for their answers, which decides what stands before a turn
-                without thinking.
+            tokenizer: the tokenizer with the chat template in use.
+            end_ids: token ids that end an assistant turn.
+            thinking: whether the thinking in a row is rendered and trained, or dropped.
+            tools_form: format in which the template receives tools; `as_given` also escapes their
+                non-ASCII characters.
+            mode: thinking mode of generation, which decides what precedes a turn without thinking.
         """
         self.mode = mode
         self._template = ChatTemplate(tokenizer, mode.variables)
@@ -83,18 +83,18 @@ class Renderer:
 
     @cached_property
     def call_shape(self) -> CallShape:
-        """How the template wants calls to be given."""
+        """The input format that the template expects for calls."""
         return probing.call_shape(self._template.render, self._tools_form)
 
     def text(self, row: Row) -> str:
-        """Return the text that a row's tokens spell."""
+        """Return the text of a row's tokens."""
         return "".join(text for text, _ in self.pieces(row))
 
     def pieces(self, row: Row) -> list[tuple[str, bool]]:
-        """Cut a rendered row into (text, trained), in order; the last is the last answer.
+        """Split a rendered row into (text, trained) in order; the last piece is the last answer.
 
         Raises:
-            DataError: as `encode`.
+            DataError: as in `encode`.
         """
         pieces = self._pieces(row, Tally())
         return [("".join(self._guard.parts(text)), trained) for text, trained in pieces]
@@ -103,37 +103,37 @@ class Renderer:
         """Return the text of each assistant turn as `encode` tokenises it, without its end token.
 
         Raises:
-            DataError: as `encode`.
+            DataError: as in `encode`.
         """
         return [self._without_end(text) for text, _ in self.pieces(row)[1::2]]
 
     @cached_property
     def call_form(self) -> CallForm | None:
-        """How the template writes calls; None if it writes none that can be read."""
+        """Format in which the template writes calls; None if it writes none that can be parsed."""
         return call_forms.find(self, self._response_template, self._ends)
 
     def _without_end(self, turn: str) -> str:
         return next((turn.removesuffix(end) for end in self._ends if turn.endswith(end)), turn)
 
     def prompt(self, row: Row) -> list[int]:
-        """Return the token ids of a conversation that waits for the assistant's turn.
+        """Return the token ids of a conversation that ends before an assistant turn.
 
         Raises:
-            DataError: as `encode`.
+            DataError: as in `encode`.
         """
         return self.encode_prompts([row])[0].prompt_ids
 
     def encode_prompts(self, rows: Sequence[Row], left: Tally | None = None) -> list[Encoded]:
-        """Tokenise conversations that wait for the assistant's turn; nothing is trained.
+        """Tokenise conversations that end before an assistant turn; nothing is trained.
 
         Args:
             rows: the conversations.
             left: as in `encode`.
 
         Raises:
-            DataError: as `encode`.
+            DataError: as in `encode`.
         """
-        # The answer is never looked at: its only use is the way that training goes.
+        # The dummy answer is discarded; it only makes the prompt take the same path as in training.
         dot = {"role": "assistant", "content": "."}
         given = {id(row): row for row in rows}
         answered = {key: {**row, "messages": [*row["messages"], dot]} for key, row in given.items()}
@@ -144,11 +144,11 @@ class Renderer:
         ]
 
     def with_own_prompts(self, encoded: list[Encoded], rows: Sequence[Row]) -> list[Encoded]:
-        """Add the template's own prompt to rows that training goes by in other words.
+        """Add the template's generation prompt to rows where it differs from the training prompt.
 
         Args:
-            encoded: what became of the rows.
-            rows: the same rows as they were given to `encode` or `encode_prompts`.
+            encoded: the encoded rows.
+            rows: the same rows as they were passed to `encode` or `encode_prompts`.
         """
         if not self.mode.own_prompts:
             return encoded
@@ -168,18 +168,18 @@ class Renderer:
 
         Args:
             rows: the rows.
-            left: counts what is left out; rows that the template refuses are counted there and
-                missing in the result. None: the first such row raises.
+            left: counts what is left out; rows refused by the template are counted there and
+                missing from the result. If None, the first such row raises.
 
         Raises:
-            DataError: the template leaves out a part that rows have, such as calls; a row's
-                thinking is kept, but the template has no place for it.
-            RowRefused: the template fails on a row, does not continue its own prompt, or writes
-                no end-of-turn token.
+            DataError: the template drops a part of the rows, such as calls; or a row's thinking is
+                kept but the template does not support thinking.
+            RowRefused: the template fails on a row, does not continue its own prompt, or writes no
+                end-of-turn token.
         """
         encoded: list[Encoded] = []
         waiting: list[tuple[_Batch, Future[list[list[int]]]]] = []
-        # The tokenizer works without the interpreter's lock: the next rows are rendered meanwhile.
+        # The tokenizer releases the GIL, so the next rows are rendered meanwhile.
         with ThreadPoolExecutor(1) as worker:
             for at in range(0, len(rows), _BATCH_ROWS):
                 batch = list(self._batch(rows[at : at + _BATCH_ROWS], left))
@@ -192,7 +192,7 @@ class Renderer:
         return encoded
 
     def _batch(self, rows: Sequence[Row], left: Tally | None) -> Iterator[tuple[Row, _Pieces]]:
-        """Yield the rows that the template takes, each with its pieces."""
+        """Yield the rows that the template accepts, each with its pieces."""
         for row in rows:
             try:
                 yield row, self._pieces(row, left or Tally())
@@ -202,7 +202,7 @@ class Renderer:
                 left.refuse(row, refused)
 
     def _pieces(self, row: Row, left: Tally) -> _Pieces:
-        """Render a row and cut it; the text is still guarded."""
+        """Render a row and split it; the text is still escaped."""
         safe = self._safe(row)
         whole = self._render(safe)
         spans = self._finder.spans(safe, whole)
@@ -223,22 +223,22 @@ class Renderer:
         return pieces
 
     def _untrained(self, safe: Conversation, index: int, said: str) -> str | None:
-        """Return why a turn is not trained, None where it is: it must be written and wanted."""
+        """Return why a turn is not trained, or None if it is."""
         message = safe.messages[index]
         if index in safe.flagged:
             return tally.FLAGGED
         if index in safe.thoughts:
             return None
-        # An empty turn would teach nothing but silence.
+        # An empty turn would only teach the model to stop at once.
         if not message["content"].strip() and not message.get("tool_calls"):
             return tally.EMPTY
         return None if said.strip() else tally.UNWRITTEN
 
     def _checked(self, safe: Conversation) -> frozenset[str]:
-        """Return what the template leaves out of a turn's text in conversations of this kind.
+        """Return what the template drops from the text of turns in conversations of this kind.
 
         Raises:
-            DataError: it leaves out what the answers depend on.
+            DataError: it drops something that the answers depend on.
         """
         kind = safe.kind()
         if kind not in self._left_out:
@@ -254,7 +254,7 @@ class Renderer:
         return probing.lost(marked, whole, self._finder.spans(marked, whole))
 
     def _lossy(self, safe: Conversation, left_out: frozenset[str]) -> str:
-        """Return the sentence on a template that leaves out what a row has."""
+        """Return the error message for a template that drops parts of a row."""
         where, system = "", [{"role": "system", "content": "SYSTEM"}]
         remedy = f"{tally.remedy()} that writes them"
         if safe.messages[0]["role"] != "system":

@@ -1,9 +1,10 @@
-"""Calls of rows, written by the chat template and read back: they must be the calls of the rows.
+"""Check that the calls written by the chat template parse back to the calls of the rows.
 
-Otherwise an answer that is right would be scored as wrong. Rows of each kind are tried, not all of
-them: forms in JSON lose nothing, so that the first row that differs stops the run. A form that
-writes values as text can lose single ones (the text "7" and the number 7 look alike); there all
-evaluation rows are tried, and only a share of them above `data.max_reject_share` stops the run.
+If they did not, a correct answer would be scored as wrong. Only some rows of each kind are checked:
+JSON formats are lossless, so the first row that differs stops the run. A format that writes values
+as text can lose some of them (the text "7" and the number 7 look alike); with such a format all
+evaluation rows are checked, and the run stops only if the share of rows that differ exceeds
+`data.max_reject_share`.
 """
 
 from collections import Counter
@@ -19,9 +20,9 @@ from experiments.toolcalls.parser import CallForm, same_value
 Row = dict[str, Any]
 Call = dict[str, Any]
 OF_A_KIND = 20
-"""Rows that are tried of each category and shape of calls."""
+"""Number of rows checked per category and kind of calls."""
 _LOSSY = ("arguments", "python", "response_template")
-_LONGEST = 60  # characters of a value in a sentence
+_LONGEST = 60  # maximum characters of a value in a message
 _REMEDY = (
     "set model.chat_template to a template that writes calls in full, for example in the tags of "
     "Qwen and Hermes, or leave such rows out"
@@ -30,16 +31,16 @@ _REMEDY = (
 
 @dataclass
 class Proof:
-    """What came of it."""
+    """Result of the check."""
 
     tried: int = 0
     differ: Counter[str] = field(default_factory=Counter)
-    """Split -> rows whose calls are not read back as they are."""
+    """Number of rows by split whose calls do not parse back unchanged."""
     example: str = ""
-    """The first of them, as a sentence."""
+    """A sentence about the first of them."""
 
     def facts(self) -> dict[str, Any]:
-        """Return what a record says of it."""
+        """Return the entries for the run record."""
         found: dict[str, Any] = {"tried": self.tried, "differ": dict(self.differ)}
         return found | ({"example": self.example} if self.example else {})
 
@@ -50,16 +51,16 @@ def prove(
     share: float,
     shaped: Callable[[Row], Row] = lambda row: row,
 ) -> Proof:
-    """Write calls of rows and read them back.
+    """Write the calls of rows with the chat template and parse them back.
 
     Args:
-        splits: split -> rows.
-        renderer: with the chat template.
-        share: of the rows that may differ where the form can lose values, 0 to 1.
+        splits: rows by split.
+        renderer: the renderer with the chat template.
+        share: accepted share of rows that differ if the format can lose values, 0 to 1.
         shaped: returns a row as it is shown to the model.
 
     Raises:
-        DataError: calls of a row are not read back, or the template writes none that can be read.
+        DataError: calls of a row do not parse back, or the template writes none that can be parsed.
     """
     proof, seen = Proof(), Counter[Any]()
     for split in sorted(splits, key=lambda name: name == "train"):
@@ -81,10 +82,10 @@ def prove(
 
 
 def said(counts: Mapping[str, Any]) -> list[str]:
-    """Return lines on rows whose calls are not read back, of each source and of the benchmarks.
+    """Return lines on rows whose calls do not parse back, by source and for the benchmarks.
 
     Args:
-        counts: of the data of a run, as its record holds them.
+        counts: data counts of a run, in the format of its record.
     """
     found = {name: source.get("calls_read_back") for name, source in counts["sources"].items()}
     found["benchmarks"] = counts.get("benchmark_calls_read_back")
@@ -103,7 +104,7 @@ def _is_lossy(renderer: Renderer) -> bool:
 
 
 def _chosen(rows: Iterable[Row], seen: Counter[Any], most: int | None) -> Iterator[Row]:
-    """Yield rows with calls, at most so many of each kind."""
+    """Yield rows with calls, limited to `most` of each kind."""
     for row in rows:
         calls = [m for m in row["messages"] if m["role"] == "assistant" and m.get("tool_calls")]
         if not calls:
@@ -115,7 +116,7 @@ def _chosen(rows: Iterable[Row], seen: Counter[Any], most: int | None) -> Iterat
 
 
 def _kind(message: Row) -> tuple[bool, ...]:
-    """Tell turns apart: several calls, text beside them, a call without arguments, nested ones."""
+    """Classify a turn: several calls, text besides them, a call without arguments, nesting."""
     arguments = [call["function"]["arguments"] for call in message["tool_calls"]]
     nested = any(isinstance(value, dict | list) for one in arguments for value in one.values())
     text = bool((message.get("content") or "").strip())
@@ -123,10 +124,10 @@ def _kind(message: Row) -> tuple[bool, ...]:
 
 
 def _differs(row: Row, renderer: Renderer) -> str | None:
-    """Say what is not read back, "" if nothing; None where the template refuses the row."""
+    """Return what does not parse back, "" if nothing, or None if the template refuses the row."""
     try:
         turns = renderer.turns(row)
-    except DataError:  # counted or refused where rows are rendered
+    except DataError:  # counted or refused during rendering
         return None
     form = renderer.call_form
     said = [message for message in row["messages"] if message["role"] == "assistant"]

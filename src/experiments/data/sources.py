@@ -1,7 +1,7 @@
-"""A data description -> canonical rows by source and split; a row that cannot be read is counted.
+"""Read the canonical rows of each source by split; rows that cannot be read are counted.
 
-Canonical rows are described in `formats`. Nothing is mended: a row is kept as its source wrote it,
-or rejected with one of `formats.REASONS`.
+Canonical rows are described in `formats.convert`. Rows are never repaired: a row is kept as its
+source wrote it, or rejected with one of `formats.REASONS`.
 """
 
 import hashlib
@@ -36,23 +36,23 @@ class SourceRows:
 
     splits: dict[str, list[Row]]
     rejected: Counter[str] = field(default_factory=Counter)
-    """Reason -> number of rows."""
+    """Number of rejected rows by reason."""
     examples: dict[str, list[str]] = field(default_factory=dict)
-    """Reason -> where the first rows stand and what was found."""
+    """Location and details of the first rejected rows, by reason."""
     rejects: list[Row] = field(default_factory=list)
-    """The rejected rows as they were, with `where`, `reason` and `detail`."""
+    """The rejected raw rows, with `where`, `reason` and `detail`."""
     files: dict[str, str] = field(default_factory=dict)
-    """File -> sha256 of its bytes."""
+    """sha256 of each file's bytes."""
     commit: str | None = None
-    """Commit of the hub's repository."""
+    """Commit of the Hub repository."""
     not_trained: Counter[str] = field(default_factory=Counter)
-    """Reason -> number of turns or rows that are read, but not trained."""
+    """Number of turns or rows that are read but not trained, by reason."""
     unused_columns: Counter[str] = field(default_factory=Counter)
-    """Column that no format reads -> number of rows that hold something there."""
+    """Number of rows with a value in each column that no format reads."""
     completions_like_calls: int = 0
-    """Rows whose completion is the text of a call, which is trained and scored as text."""
+    """Rows whose completion looks like a call but is trained and scored as text."""
     held_back_twins: int = 0
-    """Training rows left out because the same prompt is in a held-back split."""
+    """Training rows removed because a held-back split contains the same prompt."""
 
     @property
     def rows(self) -> list[Row]:
@@ -62,38 +62,38 @@ class SourceRows:
 
 @dataclass(frozen=True)
 class Located:
-    """A source whose files are here."""
+    """A source whose files are available locally."""
 
     spec: SourceConfig
     key: str
-    """Where the config names it, for messages."""
+    """Config key of the source, for messages."""
     name: str
-    """In a mixture its name there, else its label; what its rows are from."""
+    """Name of the source in a mixture, otherwise its label; becomes the `source` of its rows."""
     place: Path | None = None
     """File or folder; None for a generated source."""
     files: dict[str, str] = field(default_factory=dict)
-    """File -> sha256 of its bytes."""
+    """sha256 of each file's bytes."""
     commit: str | None = None
-    """Commit of the hub's repository."""
+    """Commit of the Hub repository."""
     trained: bool = True
-    """False for a source of weight 0: its held-back rows are asked, the others are not used."""
+    """False for a source of weight 0: only its held-back rows are used."""
 
     @property
     def patterns(self) -> tuple[str, ...]:
-        """Which files of the folder are read; none = all of them."""
+        """Patterns of the files to read from the folder; empty means all."""
         spec = self.spec
         pattern = spec.subsets[spec.subset] if spec.subset else spec.files
         return (pattern,) if pattern else ()
 
 
 def locate(spec: DataConfig) -> dict[str, Located]:
-    """Find or fetch the sources of a data description, by name.
+    """Find or download the sources of a data config, by name.
 
-    A source of a mixture whose weight is 0 is among them where rows of it are held back: weights
-    decide what is trained on, never what is asked.
+    A source with weight 0 in a mixture is included if rows of it are held back: weights decide what
+    is trained on, never what is evaluated.
 
     Raises:
-        DataError: a file or dataset is missing or out of reach, or for evaluation only.
+        DataError: a file or dataset is missing, unreachable or reserved for evaluation.
     """
     if spec.source != "mixture":
         named: dict[str, tuple[str, SourceConfig]] = {spec.label: ("data", spec)}
@@ -120,10 +120,10 @@ def _holds_back(source: SourceConfig, spec: DataConfig) -> bool:
 
 
 def locate_tests(spec: DataConfig) -> dict[str, Located]:
-    """Find or fetch the sets that are for evaluation only, by name.
+    """Find or download the data sets that are only used for evaluation, by name.
 
     Raises:
-        DataError: a file or dataset is missing or out of reach, or is a benchmark's.
+        DataError: a file or dataset is missing, unreachable or belongs to a benchmark.
     """
     for name, one in spec.test_sources.items():
         _refuse_benchmarks(f"data.test_sources.{name}", one)
@@ -134,7 +134,7 @@ def locate_tests(spec: DataConfig) -> dict[str, Located]:
 
 
 def _refuse_benchmarks(key: str, spec: SourceConfig) -> None:
-    """Refuse files whose rows are in two files, or in a layout that only a benchmark has."""
+    """Refuse files of a benchmark, whose rows span two files or have a benchmark-only layout."""
     if spec.path is None or spec.files is not None:
         return
     place = Path(spec.path).expanduser()
@@ -151,11 +151,11 @@ def read(located: Located, *, validation: float, test: float) -> SourceRows:
 
     Args:
         located: the source.
-        validation: share of the rows of files that is held back for validation.
-        test: share that is held back as test split; 1 = the set is for evaluation only.
+        validation: share of the file's rows held back for validation.
+        test: share held back as the test split; 1 means the set is only used for evaluation.
 
     Raises:
-        DataError: a file is empty, damaged, or mostly unreadable.
+        DataError: a file is empty, damaged or mostly unreadable.
     """
     spec = located.spec
     if spec.source == "toolworld":
@@ -170,10 +170,10 @@ def read(located: Located, *, validation: float, test: float) -> SourceRows:
 
 
 def read_all(spec: DataConfig) -> dict[str, SourceRows]:
-    """Read all sources of a data description, by name.
+    """Read all sources of a data config, by name.
 
     Raises:
-        DataError: as `locate` and `read`.
+        DataError: as in `locate` and `read`.
     """
     shares = {"validation": spec.validation_share or 0.0, "test": spec.test_share or 0.0}
     return {name: read(one, **shares) for name, one in locate(spec).items()}
@@ -182,8 +182,8 @@ def read_all(spec: DataConfig) -> dict[str, SourceRows]:
 def _generate(spec: SourceConfig) -> SourceRows:
     """Generate the rows of the tool world.
 
-    The weights are those of the training rows: in every other split each category that
-    `weights` names has an equal share, so that runs of other weights are asked the same rows.
+    The weights apply to the training rows. In all other splits, each category named in `weights`
+    has an equal share, so that runs with other weights are evaluated on the same rows.
     """
     splits = {}
     for split in toolworld.SPLITS:
@@ -196,12 +196,12 @@ def _generate(spec: SourceConfig) -> SourceRows:
 
 
 def _read_files(located: Located) -> SourceRows:
-    """Convert all rows of a file, a folder or a hub dataset into the split `all`."""
+    """Convert all rows of a file, a folder or a Hub dataset into the split `all`."""
     assert located.place is not None, "locate sets it"
     spec = located.spec
     found = SourceRows({"all": []}, files=located.files, commit=located.commit)
     for position, raw in files.read_rows(located.place, located.patterns):
-        where = position.rpartition("/")[2]  # ids and records never hold a path of this machine
+        where = position.rpartition("/")[2]  # no local path may end up in ids or records
         named = _renamed(raw, spec.columns)
         layout = spec.format or _detected(named)
         if unused := columns.unused(layout, named):
@@ -241,13 +241,13 @@ def _locate(spec: SourceConfig, key: str, name: str) -> Located:
 
 
 def _renamed(raw: Row, own_names: ColumnsConfig) -> Row:
-    """Return the row with the user's column names replaced by the usual ones."""
+    """Return the row with the user's column names replaced by the standard ones."""
     names = {"prompt", "completion", "messages", "tools", "id"}
     own = {name: getattr(own_names, name) for name in names if getattr(own_names, name)}
     if not own:
         return raw
     taken = {*own, *own.values()}
-    if own.get("prompt") == "instruction":  # Alpaca's, whose `input` belongs to it
+    if own.get("prompt") == "instruction":  # Alpaca's column, which belongs to `input`
         del own["prompt"]
         taken -= {"instruction"}
     renamed = {k: v for k, v in raw.items() if k not in taken}
@@ -255,7 +255,7 @@ def _renamed(raw: Row, own_names: ColumnsConfig) -> Row:
 
 
 def _detected(raw: Row) -> str:
-    """Return the format of a user's row by its columns."""
+    """Return the format of a user's row, detected from its columns."""
     if "messages" in raw:
         return "messages"
     if "conversations" in raw:
@@ -292,13 +292,13 @@ def _check_enough(found: SourceRows, place: str, key: str, allowed: float) -> No
 def _split(
     rows: list[Row], spec: SourceConfig, held_back: tuple[float, float]
 ) -> tuple[dict[str, list[Row]], int]:
-    """Hold rows back for validation and test, and thin the training rows.
+    """Hold rows back for validation and test, and subsample the training rows.
 
-    Which rows are held back follows from the content of the rows and `seed`, not from their places,
-    and is the same at every `fraction` and `limit`. Returns the splits, and how many training rows
-    were left out because their prompt is held back too.
+    The held-back rows depend on the contents of the rows and on `seed`, not on their positions, and
+    are the same for every `fraction` and `limit`. Returns the splits, and the number of training
+    rows that were removed because their prompt is held back too.
     """
-    if held_back[1] == 1:  # a set for evaluation: the part of it that is asked
+    if held_back[1] == 1:  # evaluation only: subsample the evaluated rows
         rows = mixture.subset(rows, fraction=spec.fraction, limit=spec.limit, seed=spec.seed)
     drawn = [rows[i] for i in _order(rows, spec.seed)] if any(held_back) else _shuffled(rows, spec)
     validation, test = (round(len(drawn) * share) for share in held_back)
@@ -322,6 +322,6 @@ def _shuffled(rows: list[Row], spec: SourceConfig) -> list[Row]:
 
 
 def _order(rows: list[Row], seed: int) -> list[int]:
-    """Return the indices of rows in a random order that their content and the seed decide."""
+    """Return the indices of rows in a random order determined by their contents and the seed."""
     ranks = [hashlib.sha256(f"split {seed} {evaluation_rows.digest(row)}".encode()) for row in rows]
     return sorted(range(len(rows)), key=lambda i: ranks[i].digest())

@@ -1,7 +1,8 @@
-"""A rendered conversation -> where the turns of the assistant lie in the text.
+"""Locate the assistant turns in a rendered conversation.
 
-Turns are found by the text that the template writes before them, which is fast, or by rendering
-the prompt of each, which is always right. Each kind of conversation is done both ways once.
+Turns are found either by the text that the template writes before them, which is fast, or by
+rendering the prompt of each turn, which is always correct. For the first conversation of each kind,
+both methods are used and compared.
 """
 
 from collections.abc import Callable
@@ -13,35 +14,35 @@ from experiments.data.tally import RowRefused
 from experiments.data.templates import after_empty_thinking, without_open_thinking
 
 Render = Callable[..., str]
-"""(conversation, number of messages or None for all, prompt=False) -> text."""
+"""Function (conversation, number of messages or None for all, prompt=False) that returns text."""
 
 
 @dataclass(frozen=True)
 class Span:
-    """Where a turn of the assistant lies."""
+    """Character positions of an assistant turn."""
 
     start: int
     text_end: int
-    """Where its end-of-turn token begins."""
+    """Start of its end-of-turn token."""
     end: int
 
 
 class TurnFinder:
-    """Finds the turns of the assistant."""
+    """Locates assistant turns."""
 
     def __init__(self, render: Render, header: str, ends: list[str]) -> None:
-        """Take what is known of the template.
+        """Store the properties of the template.
 
         Args:
-            render: renders a conversation, or its beginning.
-            header: what the template writes before a turn of the assistant, "" if unknown.
+            render: renders a conversation or a prefix of it.
+            header: text that the template writes before an assistant turn, "" if unknown.
             ends: texts of the tokens that end a turn.
         """
         self._render, self._header, self._ends = render, header, ends
         self._scannable: dict[tuple[Any, ...], bool] = {}
 
     def spans(self, conversation: Conversation, whole: str) -> list[Span]:
-        """Return where every turn of the assistant lies in the rendered conversation.
+        """Return the span of every assistant turn in the rendered conversation.
 
         Raises:
             RowRefused: the text does not begin with the prompts of its turns, or a turn has no
@@ -65,7 +66,7 @@ class TurnFinder:
         return spans
 
     def _scanned(self, conversation: Conversation, whole: str) -> list[int] | None:
-        """Find where turns start by what the template writes before them; None if unclear."""
+        """Return turn starts found by the text before them; None if ambiguous."""
         header = self._header
         if not header:
             return None
@@ -80,7 +81,7 @@ class TurnFinder:
         return starts
 
     def _asked(self, conversation: Conversation, whole: str) -> list[int]:
-        """Find where turns start by rendering the prompt of each: slower, and always right."""
+        """Return turn starts found by rendering the prompt of each: slower but always right."""
         starts = []
         for i in conversation.turns:
             prompt = without_open_thinking(self._render(conversation, i, prompt=True))
@@ -93,7 +94,10 @@ class TurnFinder:
         return starts
 
     def _check_ends(self, conversation: Conversation, whole: str, spans: list[Span]) -> None:
-        """Hold each turn against the same turn as the last one, where only its own end can be."""
+        """Check each turn against a rendering in which it is the last turn.
+
+        In that rendering, only the turn's own end token can follow it.
+        """
         for i, span in zip(conversation.turns, spans, strict=True):
             alone = self._render(conversation, i + 1)
             own = self._span(alone, span.start, len(alone), conversation.id)
@@ -102,7 +106,7 @@ class TurnFinder:
                 raise self._endless(conversation.id)
 
     def _span(self, whole: str, start: int, limit: int, row_id: str) -> Span:
-        """Return a turn up to its first end token; guarded text cannot hold one itself."""
+        """Return a turn up to its first end token; escaped text cannot contain one."""
         found = [(whole.find(token, start, limit), token) for token in self._ends]
         ends = [(index, token) for index, token in found if index >= 0]
         if not ends:
@@ -118,15 +122,15 @@ class TurnFinder:
 
 
 def answer(whole: str, span: Span) -> str:
-    """Return a turn with its end token, without an empty thinking block at its beginning."""
+    """Return a turn with its end token, without a leading empty thinking block."""
     return whole[after_empty_thinking(whole, span.start) : span.end]
 
 
 def answer_after(block: str, whole: str, span: Span) -> tuple[str, str]:
-    """Return the empty thinking block that a turn is given ("" for none), and the turn after it.
+    """Return the empty thinking block before a turn ("" for none), and the turn after it.
 
-    A block that the template writes itself is cut off with its own line breaks, so that the turn is
-    what the template writes after its prompt.
+    A block written by the template is removed together with its line breaks, so the turn is what
+    the template writes after its prompt.
     """
     if block and whole.startswith(block, span.start):
         return block, whole[span.start + len(block) : span.end]

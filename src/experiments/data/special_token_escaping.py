@@ -1,9 +1,9 @@
-"""Text of a row -> text that no chat template and no tokenizer can take for a control token.
+"""Escape special tokens in the text of rows, so that neither template nor tokenizer sees them.
 
-A control token's text inside a row is broken by a private-use character. The template carries the
-character along like any other; afterwards the text is cut there, and the parts are tokenised apart,
-so that no part can be the token. The character itself, where a row holds it, is escaped: the text
-that is tokenised is always the text that was given.
+The text of a special token inside a row is broken up with a private-use character. The template
+passes the character through like any other; afterwards the text is split there and the parts are
+tokenised separately, so that no part can be the token. The character itself is escaped if a row
+contains it, so the tokenised text always equals the original text.
 """
 
 import json
@@ -17,19 +17,19 @@ _PRIVATE_USE = range(0xE0F0, 0xF8FF)
 
 
 class Guard:
-    """Marks row text before it is rendered, and takes the marks out afterwards."""
+    """Escapes row text before rendering and restores it afterwards."""
 
     def __init__(self, tokenizer: Any, *, ends: Iterable[str], header: str) -> None:
-        """Learn what may not appear in the text of a row.
+        """Collect what must not appear in the text of a row.
 
         Args:
-            tokenizer: its added tokens are the control tokens.
+            tokenizer: its added tokens are the special tokens to escape.
             ends: tokens that end an assistant turn, special or not.
-            header: what the template writes before an assistant's turn, "" if unknown; rows may
-                hold it as text, but it must not be found there when turns are looked for.
+            header: text that the template writes before an assistant turn, "" if unknown; rows may
+                contain it as text, but it must not be mistaken for the start of a turn.
         """
         added = list(tokenizer.added_tokens_decoder.values())
-        # Runs of blanks, which some vocabularies add, steer nothing.
+        # Runs of blanks, which some vocabularies add, have no special meaning.
         control = {str(token) for token in added if str(token).strip()} | set(ends)
         special = {str(token) for token in added if token.special and str(token).strip()}
         self._mark = _unused_character([*control, header])
@@ -41,29 +41,29 @@ class Guard:
         self._first = sorted({text[0] for text in [*control, *joined]} | {self._mark})
 
     def guarded(self, value: Any, *, own: bool = False) -> Any:
-        """Return any JSON value with its text marked, the value itself where nothing is to mark.
+        """Return any JSON value with its text escaped, or the value itself if nothing needs it.
 
         Args:
-            value: text, or lists and objects with text in keys and values; never changed.
-            own: whether it is the assistant's own content, in which markup that is no special
-                token, as `<tool_call>`, is what the model writes and stays one.
+            value: text, or lists and objects with text in keys and values; never modified.
+            own: whether this is the assistant's own content; markup in it that is not a special
+                token, such as `<tool_call>`, is written by the model and stays a token.
         """
         return self._marked(value, own) if self._suspicious(value) else value
 
     def parts(self, rendered: str) -> list[str]:
-        """Cut rendered text where a control token was broken; the parts are tokenised apart."""
+        """Split rendered text where special tokens were broken; parts are tokenised separately."""
         if self._mark not in rendered:
             return [rendered]
         return [self._unmarked(part) for part in rendered.split(self._cut)]
 
     def with_ascii(self, rendered: str, values: list[Any]) -> str:
-        """Return rendered text in which JSON values are printed as `json.dumps` prints them.
+        """Return rendered text with JSON values printed as `json.dumps` prints them.
 
-        Templates print what is not ASCII as it is; BFCL prints it escaped.
+        Templates print non-ASCII characters unescaped; BFCL escapes them.
 
         Args:
-            rendered: the text of a template.
-            values: guarded; each is replaced where it is first printed, if it is.
+            rendered: output of a template.
+            values: escaped values; the first occurrence of each is replaced, if there is one.
         """
         for value in values:
             printed = json.dumps(value, ensure_ascii=False)
@@ -79,11 +79,11 @@ class Guard:
         return part.replace(self._join, "").replace(self._mark + "0", self._mark)
 
     def _suspicious(self, value: Any) -> bool:
-        """Whether any text holds the first character of something to mark; most rows do not."""
+        """Return whether any text has the first character of something to escape; few rows do."""
         if isinstance(value, str):
             return any(character in value for character in self._first)
         if isinstance(value, dict):
-            for key, held in value.items():  # loops: any() doubles the time a row takes here
+            for key, held in value.items():  # loops, since any() doubles the time per row here
                 if self._suspicious(key) or self._suspicious(held):
                     return True
         elif isinstance(value, list):
@@ -111,7 +111,7 @@ class Guard:
 
 
 def _any_of(words: Iterable[str]) -> re.Pattern[str]:
-    """Return a pattern of literal words, longest first; of no words, one that never matches."""
+    """Return a pattern of literal words, longest first; a pattern that never matches if empty."""
     ordered = sorted(words, key=len, reverse=True)
     return re.compile("|".join(map(re.escape, ordered)) or "(?!)")
 

@@ -1,4 +1,4 @@
-"""What rendering leaves out of a source's rows: counted by reason, with the first rows of each."""
+"""Count what rendering leaves out of a source's rows, by reason and with examples."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,12 +13,12 @@ EMPTY = "empty turn: it has neither text nor calls"
 UNWRITTEN = "the chat template writes nothing of the turn"
 TEXT_BESIDE_CALLS = "text beside calls, which the chat template leaves out"
 REFUSED = "template_refused"
-"""The key of refused rows in facts and examples."""
+"""Key of refused rows in facts and examples."""
 _EXAMPLES = 3
 
 
 class RowRefused(DataError):
-    """The chat template cannot render this row as it must be trained; others may be fine."""
+    """The chat template cannot render this row as training requires; other rows may be fine."""
 
 
 @dataclass
@@ -26,11 +26,11 @@ class Tally:
     """Counts of one split."""
 
     not_trained: Counter[str] = field(default_factory=Counter)
-    """Reason -> turns of the assistant that are in the context and not trained."""
+    """Number of assistant turns that are context only, by reason."""
     refused: list[dict[str, Any]] = field(default_factory=list)
-    """Rows that the template refuses."""
+    """Rows refused by the chat template."""
     examples: dict[str, list[str]] = field(default_factory=dict)
-    """Reason -> the first rows, as sentences."""
+    """Sentences on the first rows, by reason."""
 
     def leave(self, reason: str, row_id: str, turns: int = 1) -> None:
         """Count turns of a row that are not trained."""
@@ -38,7 +38,7 @@ class Tally:
         self._note(reason, f"row {row_id}")
 
     def refuse(self, row: dict[str, Any], error: RowRefused) -> None:
-        """Count a row that is dropped."""
+        """Count a dropped row."""
         self.refused.append(row)
         self._note(REFUSED, str(error))
 
@@ -53,12 +53,12 @@ def facts(
     rows: Sequence[dict[str, Any]],
     examples: Mapping[str, list[str]],
 ) -> dict[str, Any]:
-    """Return what a record says of the rows of a source.
+    """Return the entries of the run record for the rows of a source.
 
     Args:
-        tallies: of each split.
-        rows: all rows that were to be rendered, for the categories of which none is left.
-        examples: of the reasons for which rows were rejected before.
+        tallies: tallies by split.
+        rows: all rows passed to rendering, used to find categories without any row left.
+        examples: examples of rows rejected earlier, by reason.
     """
     not_trained: Counter[str] = Counter()
     shown = {reason: list(found) for reason, found in examples.items()}
@@ -77,20 +77,20 @@ def facts(
 
 
 def _gone(rows: Sequence[dict[str, Any]], refused: Sequence[dict[str, Any]]) -> list[str]:
-    """Return the categories of which every row was refused."""
+    """Return the categories in which every row was refused."""
     given = Counter(str(row.get("category") or "") for row in rows)
     dropped = Counter(str(row.get("category") or "") for row in refused)
     return sorted(name for name, n in dropped.items() if name and given[name] == n)
 
 
 def too_many_refused(found: dict[str, Any], share: float, where: str, key: str) -> str | None:
-    """Return the sentence on a template that refuses too many rows, None where it does not.
+    """Return an error message if the template refuses too many rows, otherwise None.
 
     Args:
-        found: what `facts` returned.
-        share: of the rows that may be refused, 0 to 1.
-        where: the rows stand.
-        key: of that share in the config.
+        found: the result of `facts`.
+        share: accepted share of refused rows, 0 to 1.
+        where: location of the rows.
+        key: config key of that share.
     """
     refused, total = sum(found[REFUSED].values()), found["rows_rendered"]
     if refused <= share * total:
@@ -103,11 +103,11 @@ def too_many_refused(found: dict[str, Any], share: float, where: str, key: str) 
 
 
 def lines(name: str, found: Mapping[str, Any]) -> list[str]:
-    """Return lines on what is not trained and why, with the first row of each reason.
+    """Return lines on what is not trained and why, with the first row for each reason.
 
     Args:
-        name: of the source.
-        found: its facts.
+        name: name of the source.
+        found: facts of the source.
     """
     shown = found.get("examples", {})
     said = []
@@ -139,7 +139,7 @@ def _such_as(examples: Sequence[str] | None) -> str:
 
 
 def remedy() -> str:
-    """Return what to set where a template does not do.
+    """Return the setting to change if a chat template is not suitable.
 
     >>> remedy().startswith("set model.chat_template=")
     True

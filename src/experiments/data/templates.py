@@ -1,7 +1,7 @@
-"""Messages and tools -> the text of a chat template, and what can be learned about a template.
+"""Render messages and tools with a chat template, and detect the template's conventions.
 
-What a template writes before an assistant's turn, and how it writes thinking, is found out once by
-rendering a conversation made for it; nothing is known of any template by name.
+The text that a template writes before an assistant turn, and its format for thinking, are detected
+once by rendering a probe conversation; no template is known by name.
 """
 
 import re
@@ -13,14 +13,14 @@ Message = dict[str, Any]
 _OPEN_THINK = re.compile(r"<think>\s*(?:</think>\s*)?$")
 _EMPTY_THINK = re.compile(r"\s*<think>\s*</think>\n*")
 _LEADING_THINK = re.compile(r"\s*<think>(.*?)</think>\n*", re.DOTALL)
-# The names under which messages carry thinking; the same as in transformers' templates.
+# Message keys for thinking, the same as in transformers' templates.
 _THINKING_KEYS = ("reasoning_content", "thinking", "reasoning")
 _ASKED: list[Message] = [{"role": "user", "content": "ASKED"}]
 _DAY = {"%d": "26", "%b": "Jul", "%B": "July", "%m": "07", "%Y": "2024", "%y": "24", "%A": "Friday"}
-# A shorter header, or one that is a mere word, is no mark that a turn could be found by.
+# A shorter header, or one that is a plain word, does not identify a turn.
 _SHORTEST_HEADER = 4
-# Templates that print the day of the call get the one that Llama's fall back on: otherwise rows
-# would be other tokens every day, and a model would be asked with another day than it learned.
+# Templates that print the current day get the date that Llama's templates fall back to: otherwise
+# rows would have other tokens every day, and the day in generation would differ from training.
 _DATE = "".join(
     [
         "{% macro strftime_now(format) -%}{{ format",
@@ -34,15 +34,15 @@ class ChatTemplate:
     """The chat template of a tokenizer."""
 
     def __init__(self, tokenizer: Any, variables: dict[str, Any] | None = None) -> None:
-        """Take a tokenizer with its template, and what the template is given in every call."""
+        """Store a tokenizer with its template, and the variables passed in every call."""
         self._tokenizer = tokenizer
         self._variables = variables or {}
 
     def render(self, messages: list[Message], tools: list[Any], *, prompt: bool = False) -> str:
-        """Render a conversation, with the generation prompt if asked for.
+        """Render a conversation, with the generation prompt if `prompt` is set.
 
         Raises:
-            Exception: whatever the template raises; it is a program.
+            Exception: anything that the template raises, since it is a program.
         """
         rendered = self._tokenizer.apply_chat_template(
             messages,
@@ -56,21 +56,21 @@ class ChatTemplate:
 
     @cached_property
     def _dated(self) -> str | None:
-        """The template with a fixed day; None where it is used as it is."""
+        """The template with a fixed date; None if it is used unchanged."""
         own = self._tokenizer.chat_template
         return _DATE + own if isinstance(own, str) and "strftime_now" in own else None
 
     @cached_property
     def header(self) -> str:
-        """What is written before an assistant's turn, without thinking; "" if there is none.
+        """The text before an assistant turn, without thinking; "" if there is none.
 
-        Some templates end their generation prompt with `<think>`: a thinking block, also the
-        beginning of one, belongs to the turn.
+        Some templates end their generation prompt with `<think>`. A thinking block, or the start of
+        one, belongs to the turn and not to the header.
         """
         try:
             asked = self.render(_ASKED, [])
             waiting = self.render(_ASKED, [], prompt=True)
-        except Exception:  # the row that is rendered next names the reason
+        except Exception:  # rendering the next row reports the reason
             return ""
         header = without_open_thinking(waiting[len(asked) :]) if waiting.startswith(asked) else ""
         marks = header.strip()
@@ -78,9 +78,9 @@ class ChatTemplate:
 
     @cached_property
     def thinking(self) -> tuple[str, str] | None:
-        """What is written before and after an assistant's thinking; None if it has no place.
+        """The text before and after an assistant's thinking; None if thinking is not supported.
 
-        A template that knows no thinking but writes content as it is gives it the tags of Qwen3.
+        A template that does not know thinking but prints content unchanged gets Qwen3's tags.
         """
         for answer in (
             {"content": "ANSWER", "reasoning_content": "THOUGHT"},
@@ -97,7 +97,7 @@ class ChatTemplate:
         return None
 
     def _answered(self, text: str) -> str:
-        """Return the answer to `_ASKED` in a rendered text; "" where no prompt precedes it."""
+        """Return the answer to `_ASKED` in a rendered text; "" if no prompt precedes it."""
         if self.header:
             return text.partition(self.header)[2]
         waiting = without_open_thinking(self.render(_ASKED, [], prompt=True))
@@ -105,20 +105,20 @@ class ChatTemplate:
 
 
 def without_open_thinking(prompt: str) -> str:
-    """Return a prompt without the thinking block, or the beginning of one, at its end."""
+    """Return a prompt without a thinking block, or the start of one, at its end."""
     return _OPEN_THINK.sub("", prompt)
 
 
 def after_empty_thinking(text: str, start: int) -> int:
-    """Return the index after an empty thinking block at `start`; `start` where there is none."""
+    """Return the index after an empty thinking block at `start`, or `start` if there is none."""
     found = _EMPTY_THINK.match(text, start)
     return found.end() if found else start
 
 
 def split_thinking(message: Message) -> tuple[Message, str | None]:
-    """Take the thinking out of an assistant's message: `reasoning_content`, or tags at the start.
+    """Split the thinking off an assistant message: `reasoning_content`, or leading tags.
 
-    The message given is not changed. An empty `reasoning_content` counts as none.
+    The message is not modified. An empty `reasoning_content` counts as no thinking.
 
     >>> split_thinking({"role": "assistant", "content": "<think>hm</think>yes"})
     ({'role': 'assistant', 'content': 'yes'}, 'hm')

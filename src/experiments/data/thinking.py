@@ -1,9 +1,9 @@
-"""A chat template's own switch for thinking -> how prompts are written and answers are read.
+"""Detect a chat template's switch for thinking, and derive the prompts for generation.
 
-Templates name their switch differently (`enable_thinking`, `thinking`, `reasoning_effort`), so it
-is found by trying: a variable of the template whose name speaks of thinking, and whose two values
-write different prompts. What the template then writes before an answer, such as Qwen3's empty
-`<think></think>`, is the prompt; no family of models is known by name.
+Templates name the switch differently (`enable_thinking`, `thinking`, `reasoning_effort`), so it is
+detected by trial: a template variable whose name suggests thinking and whose two values produce
+different prompts. Whatever the template then writes before an answer, such as Qwen3's empty
+`<think></think>`, is part of the prompt; no model family is known by name.
 """
 
 import re
@@ -18,7 +18,7 @@ from experiments.errors import ConfigError
 Asked = Literal["off", "on", "as_data"]
 
 _NAMES = re.compile(r"think|reason", re.IGNORECASE)
-# Turned round: their true is off.
+# Inverted names, for which true turns thinking off.
 _NEGATED = re.compile(r"^(no|disable|skip|without|hide)_|_(off|disabled)$", re.IGNORECASE)
 _EFFORTS = ("high", "medium", "low")
 _CLOSED = re.compile(r"<think>\s*</think>\s*")
@@ -29,43 +29,43 @@ _ANSWERED = [*_QUESTION, {"role": "assistant", "content": "ANSWER"}]
 
 @dataclass(frozen=True)
 class Switch:
-    """A variable of a template, with the values that turn thinking off and on."""
+    """A template variable, with the values that turn thinking off and on."""
 
     name: str
     off: Any
     on: Any
 
     def variables(self, asked: Asked) -> dict[str, Any]:
-        """Return what the template is given."""
+        """Return the variables to pass to the template."""
         return {} if asked == "as_data" else {self.name: getattr(self, asked)}
 
 
 @dataclass(frozen=True)
 class Mode:
-    """How models are asked for their answers."""
+    """Thinking mode for generation."""
 
     asked: Asked = "as_data"
     switch: Switch | None = None
-    """None: the template has none."""
+    """The template's switch; None if it has none."""
     block: str = ""
     """With `off`: the empty thinking block that the template writes before an answer."""
     opened: str = ""
-    """With `on`: the beginning of thinking that the template's prompt ends with."""
+    """With `on`: the start of a thinking block at the end of the template's prompt."""
     note: str = ""
-    """Why it is this mode where none was asked for, or what does not follow from it."""
+    """Why this mode was chosen by default, or a limitation of it."""
 
     @property
     def variables(self) -> dict[str, Any]:
-        """What the template is given beside messages and tools."""
+        """Variables passed to the template in addition to messages and tools."""
         return {} if self.switch is None else self.switch.variables(self.asked)
 
     @property
     def own_prompts(self) -> bool:
-        """Whether the template's own prompt may differ from the text that training goes by."""
+        """Whether the template's generation prompt may differ from the text used in training."""
         return self.asked == "on" or bool(self.variables)
 
     def facts(self) -> dict[str, Any]:
-        """Return what a record says of it."""
+        """Return the entries for the run record."""
         given = [f"{name}={_shown(value)}" for name, value in self.variables.items()]
         return {
             "thinking": self.asked,
@@ -75,7 +75,7 @@ class Mode:
         }
 
     def __str__(self) -> str:
-        """Say it in a line."""
+        """Return a one-line description."""
         given = self.facts()["given"]
         return self.asked + (f"  ({given})" if given else f"  ({self.note})" if self.note else "")
 
@@ -84,17 +84,18 @@ AS_DATA = Mode()
 
 
 def mode(tokenizer: Any, wanted: Asked | None, *, keeps: bool = False) -> Mode:
-    """Return how models with a tokenizer's template are asked.
+    """Return the thinking mode for generation with a tokenizer's template.
 
     Args:
-        tokenizer: with its chat template.
-        wanted: `eval.thinking`; None: off where the template has a switch for it and the rows'
-            thinking is not trained, else as the rows are rendered.
+        tokenizer: the tokenizer with its chat template.
+        wanted: `eval.thinking`; None means off if the template has a switch and the rows' thinking
+            is not trained, otherwise the same as in the rows.
         keeps: whether the rows' thinking is trained (`data.thinking=keep`).
 
     Raises:
-        ConfigError: thinking is to be on, and the template knows none that answers can be read by;
-            or off, and the template does not write the answers of its rows after that prompt.
+        ConfigError: thinking should be on but the template supports none that can be separated from
+            answers; or it should be off but the template writes the answers in its rows after
+            another prompt.
     """
     switch = _switch(tokenizer)
     if wanted == "on":
@@ -154,7 +155,7 @@ def _on(tokenizer: Any, switch: Switch | None) -> Mode:
 
 
 def _switch(tokenizer: Any) -> Switch | None:
-    """Return the first variable whose two values write different prompts."""
+    """Return the first variable whose two values produce different prompts."""
     for switch in _candidates(_text(tokenizer)):
         prompts = [_prompt(tokenizer, switch.variables(asked)) for asked in ("off", "on")]
         if None not in prompts and prompts[0] != prompts[1]:
@@ -168,28 +169,28 @@ def _candidates(template: str) -> Iterator[Switch]:
         if "effort" not in name:
             turned = bool(_NEGATED.search(name))
             yield Switch(name, turned, not turned)
-        elif "none" in texts:  # else the word would only be printed
+        elif "none" in texts:  # otherwise the word would only be printed
             efforts = [effort for effort in _EFFORTS if effort in texts]
             yield from (Switch(name, "none", effort) for effort in efforts[:1])
 
 
 @cache
 def _read(template: str) -> tuple[frozenset[str], frozenset[str]]:
-    """Return the variables that a template is given, and the texts that stand in its code."""
+    """Return the undeclared variables of a template, and the string constants in its code."""
     from jinja2 import TemplateError, meta, nodes
     from transformers.utils.chat_template_utils import _compile_jinja_template
 
     try:
         tree = _compile_jinja_template(template).environment.parse(template)
         names = meta.find_undeclared_variables(tree)
-    except TemplateError:  # the first row that is rendered names the reason
+    except TemplateError:  # rendering the first row reports the reason
         return frozenset(), frozenset()
     texts = {text for const in tree.find_all(nodes.Const) for text in _texts(const.value)}
     return frozenset(names), frozenset(texts)
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """Yield the texts of a constant, which may be a list of them."""
+    """Yield the strings in a constant, which may be a list of them."""
     if isinstance(value, (list, tuple)):
         for one in value:
             yield from _texts(one)
@@ -198,29 +199,29 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _text(tokenizer: Any) -> str:
-    """Return the template that conversations are rendered with; some files hold several."""
+    """Return the template used to render conversations; some tokenizers have several."""
     try:
         return str(tokenizer.get_chat_template())
-    except ValueError:  # there is none: the first row says so
+    except ValueError:  # there is none; rendering the first row reports it
         return ""
 
 
 def _prompt(tokenizer: Any, variables: dict[str, Any]) -> str | None:
     try:
         return ChatTemplate(tokenizer, variables).render(_QUESTION, [], prompt=True)
-    except Exception:  # a template is a program: it may raise anything at a value it does not take
+    except Exception:  # a template is a program and may raise anything for an unsupported value
         return None
 
 
 def _tail(tokenizer: Any, variables: dict[str, Any]) -> str:
-    """Return the thinking block, empty or begun, that the template's prompt ends with."""
+    """Return the empty or open thinking block at the end of the template's prompt."""
     prompt = _prompt(tokenizer, variables) or ""
     template = ChatTemplate(tokenizer, variables)
     return prompt.rpartition(template.header)[2] if template.header else ""
 
 
 def _answers_after(tokenizer: Any, asked: Mode) -> bool:
-    """Whether the template writes an answer after its prompt, an empty block aside."""
+    """Return whether the template writes answers after its prompt, ignoring an empty block."""
     if asked.block and not _CLOSED.fullmatch(asked.block):
         return False
     prompt = _prompt(tokenizer, asked.variables)

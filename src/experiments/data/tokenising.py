@@ -1,4 +1,4 @@
-"""Pieces of rendered text -> token ids, with one call of the tokenizer for many rows."""
+"""Tokenise pieces of rendered text, many rows per tokenizer call."""
 
 from typing import Any
 
@@ -6,14 +6,14 @@ from experiments.data.special_token_escaping import Guard
 
 
 class PieceTokenizer:
-    """Tokenises guarded text piece by piece, so that no token reaches over two pieces."""
+    """Tokenises escaped text piece by piece, so that no token spans two pieces."""
 
     def __init__(self, tokenizer: Any, guard: Guard) -> None:
         self._tokenizer = tokenizer
         self._guard = guard
 
     def ids(self, texts: list[str]) -> list[list[int]]:
-        """Tokenise texts in one call; the parts around a broken control token apart."""
+        """Tokenise texts in one call; the parts around a broken special token are separate."""
         parts = [self._guard.parts(text) for text in texts]
         flat = [part for text_parts in parts for part in text_parts]
         found = iter(self._encoded(flat) if flat else [])
@@ -27,7 +27,7 @@ class PieceTokenizer:
         if backend is None:  # a tokenizer written in Python
             ids = self._tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
             return list(ids)
-        # As the tokenizer's own call does, which also works out offsets that nobody reads here.
+        # Like the tokenizer's own call, but without computing offsets, which are not needed here.
         backend.no_padding()
         backend.no_truncation()
         return [e.ids for e in backend.encode_batch_fast(texts, add_special_tokens=False)]

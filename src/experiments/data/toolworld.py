@@ -1,14 +1,14 @@
-"""Split and count in, seeded tool-calling conversations with a gold last turn out.
+"""Generate tool-calling conversations with a gold last turn, by split, count and seed.
 
-The toolworld is the data set of the offline demo: small enough for a CPU, built so that
-nothing leaks between its splits. A conversation belongs to exactly one split, chosen by a
-hash of its prompt, so no seed can put a test prompt into train. `unseen_values` draws its
-argument values and `unseen_tools` its tools from tables no other split uses.
+The toolworld is the data set of the offline demo: small enough for a CPU, and built so that nothing
+leaks between its splits. A conversation belongs to exactly one split, chosen by a hash of its
+prompt, so no seed can put a test prompt into train. `unseen_values` draws its argument values and
+`unseen_tools` its tools from tables that no other split uses.
 
-The categories follow the public tool-calling benchmarks: single, multiple, parallel and
-irrelevance of BFCL (https://gorilla.cs.berkeley.edu/leaderboard.html), the missing argument
-of When2Call (arXiv:2504.18851), references to earlier calls as in NESTFUL (arXiv:2409.03797),
-and the `tools/list` and `tools/call` methods of the Model Context Protocol.
+The categories follow the public tool-calling benchmarks: single, multiple, parallel and irrelevance
+of BFCL (https://gorilla.cs.berkeley.edu/leaderboard.html), the missing argument of When2Call
+(arXiv:2504.18851), references to earlier calls as in NESTFUL (arXiv:2409.03797), and the
+`tools/list` and `tools/call` methods of the Model Context Protocol.
 """
 
 import hashlib
@@ -35,13 +35,13 @@ JSON_SYSTEM = "Answer with a JSON object that fits this schema: "
 REFUSAL = "Sorry, I cannot help with that."
 NO_TOOL = "I have no tool for that."
 
-# Hash bucket (0-99) at which each split ends; the rest of the range belongs to `train`.
+# Upper hash bucket (0-99) of each split; the remaining buckets belong to `train`.
 _BUCKET_END = {"validation": 10, "test": 20, "unseen_values": 30, "unseen_tools": 40, "train": 100}
 _WORLDS = {"unseen_values": UNSEEN_VALUES_WORLD, "unseen_tools": UNSEEN_TOOLS_WORLD}
 _COLORS = ("Red", "Blue", "Golden", "Old", "Little", "Happy", "Silent", "Green")
 _JSON_TYPES = {"int": "integer", "float": "number", "bool": "boolean"}
 _MAX_TRIES = 4000
-# A missing argument is mostly a vague word ("in some city") and else not mentioned at all.
+# A missing argument is usually a vague word ("in some city"), otherwise not mentioned at all.
 _VAGUE_SHARE = 0.75
 
 Message = dict[str, Any]
@@ -60,7 +60,7 @@ class Row(TypedDict):
 
 
 class Request(NamedTuple):
-    """What a user asks of one tool, and the arguments that answer it."""
+    """A user's request for one tool, and the arguments that answer it."""
 
     tool: Tool
     text: str
@@ -70,18 +70,18 @@ class Request(NamedTuple):
 def rows(
     split: str, count: int, *, seed: int = 0, weights: Mapping[str, float] | None = None
 ) -> list[Row]:
-    """Return `count` conversations of a split, mixed so that any prefix holds all categories.
+    """Return `count` conversations of a split, shuffled so that any prefix mixes the categories.
 
     A larger count extends each category: its first rows stay the same.
 
     Args:
         split: One of `SPLITS`.
-        count: Rows over all categories, shared out by largest remainder.
+        count: Number of rows over all categories, distributed by largest remainder.
         seed: Another seed gives other conversations of the same split.
-        weights: Category to weight; default 1 each, a missing category counts 0.
+        weights: Weight by category; default 1 each, a missing category counts as 0.
 
     Raises:
-        ValueError: Unknown split or category, negative count or weight, or no weight at all.
+        ValueError: Unknown split or category, negative count or weight, or no positive weight.
     """
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}; the splits are {', '.join(SPLITS)}")
@@ -118,7 +118,7 @@ def _rows_of_category(split: str, category: str, count: int, *, seed: int) -> It
         for attempt in range(_MAX_TRIES):
             row = conversation(category, world, rng)
             digest = _digest(row)
-            fresh = digest not in seen or attempt > _MAX_TRIES // 2  # a small space may repeat
+            fresh = digest not in seen or attempt > _MAX_TRIES // 2  # a small category may repeat
             if fresh and _split_of(digest) == split:
                 break
         else:
@@ -179,10 +179,10 @@ def _required(tool: Tool) -> list[str]:
 
 
 def draw_value(kind: str, pool: Pool, rng: random.Random) -> tuple[str, Any]:
-    """Draw a value of a kind; return how people say it and how it stands in an argument.
+    """Draw a value of a kind; return its wording in a request and the argument value.
 
-    Dates, times and numbers are said as they stand in the argument: what is tested is choosing
-    and copying, not converting.
+    Dates, times and numbers are worded as they appear in the argument: the task is choosing and
+    copying, not converting.
     """
     if "|" in kind:
         value = rng.choice(kind.split("|"))
@@ -239,9 +239,9 @@ def ask(
     omit: str | None = None,
     given: Mapping[str, tuple[str, Any]] | None = None,
 ) -> Request:
-    """Put a request for a tool into words.
+    """Phrase a request for a tool.
 
-    `omit` names a parameter to leave out; `given` maps one to its (spoken, value).
+    `omit` names a parameter to leave out; `given` maps a parameter to its (wording, value).
     """
     text, arguments = rng.choice(tool.requests), {}
     for name, kind in tool.parameters.items():
@@ -335,7 +335,7 @@ def _plan(world: World, rng: random.Random) -> Row:
 
 
 def _ask_with(tool: Tool, value: tuple[str, str], world: World, rng: random.Random) -> Request:
-    """Ask with a given (spoken, value) in one of the parameters that take text."""
+    """Phrase a request with a (wording, value) pair in one of the text parameters."""
     return ask(tool, world.pool, rng, given={rng.choice(_text_slots(tool)): value})
 
 

@@ -1,10 +1,9 @@
 # ruff: noqa: SIM905 - a word list reads better as one string
-"""The words of the toolworld: its tools, record types, requests and argument values.
+"""Vocabulary of the toolworld: tools, record types, requests and argument values.
 
-`toolworld.py` turns these tables into conversations, and `pretraining_text.py` builds
-tables of the same types from random words, so both share one generator.
-The lists hold the split rules: what stands in an `UNSEEN_*` table stands in no other.
-All entries were written for this project.
+`toolworld.py` turns these tables into conversations, and `pretraining_text.py` builds tables of the
+same types from random words, so both share one generator. The split rules are encoded in the lists:
+entries of an `UNSEEN_*` table occur in no other table. All entries were written for this project.
 """
 
 from dataclasses import dataclass, field
@@ -12,11 +11,11 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Tool:
-    """One tool and the ways people ask for it.
+    """A tool and the phrases that request it.
 
-    `parameters` maps a name to a kind (`city`, `int`, `a|b|c`, ...); a trailing `?` marks it
-    optional. `clauses` maps it to the words that bring its value into a request, alternatives
-    divided by `/`; for `bool` the alternatives mean true and false.
+    `parameters` maps a name to a kind (`city`, `int`, `a|b|c`, ...); a trailing `?` marks it as
+    optional. `clauses` maps a name to the phrases that put its value into a request, with
+    alternatives separated by `/`; for `bool` the alternatives mean true and false.
     """
 
     name: str
@@ -28,7 +27,7 @@ class Tool:
 
 @dataclass(frozen=True)
 class Record:
-    """One kind of JSON record (`fields` maps names to kinds) and sentences that state it."""
+    """One type of JSON record (`fields` maps names to kinds) and sentences that state it."""
 
     fields: dict[str, str]
     sentences: tuple[str, ...]
@@ -36,7 +35,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Pool:
-    """The words and numbers that argument values are drawn from."""
+    """Words and numbers that argument values are drawn from."""
 
     cities: tuple[str, ...]
     first_names: tuple[str, ...]
@@ -46,12 +45,12 @@ class Pool:
     letters: str
     """First letters of identifiers such as `K417`."""
     residues: tuple[int, ...]
-    """A number n may be used where n modulo 4 is in this list."""
+    """A number n may be used if n modulo 4 is in this list."""
 
 
 @dataclass(frozen=True)
 class World:
-    """Everything a conversation is made of."""
+    """All tables that conversations are generated from."""
 
     tools: tuple[Tool, ...]
     records: tuple[Record, ...]
@@ -59,7 +58,7 @@ class World:
     harms: tuple[str, ...]
     questions: tuple[tuple[str, str], ...]
     vague: dict[str, str] = field(default_factory=dict)
-    """Kind to the words of somebody who does not say which value they mean."""
+    """Phrase by kind for a request that leaves the value open."""
 
 
 NUMBER_WORDS = (

@@ -1,1 +1,1 @@
-"""Model and test rows -> scores by split and category, and what was answered to every row."""
+"""Evaluate a model on test rows: scores by split and category, and the answer to every row."""

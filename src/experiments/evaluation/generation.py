@@ -1,15 +1,15 @@
-"""Prompts in, greedy answers out: the same text as one prompt at a time, in a fraction of it.
+"""Generate greedy answers in batches, with the same text as one prompt at a time.
 
-Prompts are read in chunks of like length, and the rows of all chunks are continued together in
-one pool: a row that ends leaves it, and the next chunk is read as soon as it fits. So neither
-padding nor a single long answer holds the others up, and the model is called for as many rows as
-memory allows. Where several prompts begin alike (system text and tools), that beginning is read
-once and its keys and values are shared.
+Prompts are prefilled in chunks of similar length, and the rows of all chunks are decoded together
+in one pool. A row that ends leaves the pool, and the next chunk is prefilled as soon as it fits.
+Neither padding nor a single long answer delays the other rows, and the model is called with as many
+rows as memory allows. Where several prompts have a common prefix (system text and tools), it is
+prefilled once and its KV cache is shared.
 
-Layout of a pool: every row is padded on the left, between the shared beginning and the rest where
-there is one; padding is masked and does not count as a position.
+Layout of a pool: every row is padded on the left, after the shared prefix if there is one; padding
+is masked and does not count as a position.
 
-B rows, L tokens, P tokens of a shared beginning, H heads, D size of a head.
+B rows, L tokens, P tokens of a shared prefix, H heads, D size of a head.
 """
 
 from collections import deque
@@ -22,29 +22,30 @@ from experiments.models import Base
 from experiments.runtime.out_of_memory import is_out_of_memory
 from experiments.runtime.progress import say
 
-# `make bench` prints what these give against one prompt at a time.
+# `make bench` prints the speed of these settings relative to one prompt at a time.
 CHUNK_ROWS = 32
 POOL_ROWS_CPU, POOL_ROWS_GPU = 128, 256
-# Reading a chunk holds activations of about this many tokens at once.
+# Upper limit on the tokens in one prefill, which bounds the activations in memory.
 CHUNK_TOKENS = 16_384
-# A beginning shorter than this, or shared by fewer prompts, costs more calls than it saves.
+# A shorter prefix, or one shared by fewer prompts, costs more calls than it saves.
 SHARED_TOKENS, SHARED_ROWS = 64, 8
-# Dropping ended rows copies all keys and values: it waits until a quarter of the rows has ended.
+# Dropping finished rows copies the complete KV cache, so it waits until a quarter of the rows are
+# finished.
 KEPT_SHARE = 0.75
-# Share of the free memory that keys and values may take.
+# Share of the free memory that the KV cache may take.
 CACHE_SHARE = 0.5
 
 
 @dataclass(frozen=True)
 class Generated:
-    """One answer."""
+    """One generated answer."""
 
     text: str
-    """Without its end token."""
+    """The text without its end token."""
     new_tokens: int
-    """With its end token."""
+    """Number of generated tokens, including the end token."""
     stop_reason: str
-    """`end_token`, `max_new_tokens`, or `positions`: the model has no more of them."""
+    """`end_token`, `max_new_tokens`, or `positions` (the model's longest sequence is reached)."""
 
     @property
     def stopped(self) -> bool:
@@ -54,31 +55,32 @@ class Generated:
 
 @dataclass(frozen=True)
 class Limits:
-    """How long answers may be and how many are written at a time."""
+    """Limits on the length of answers and on the rows generated at a time."""
 
     new_tokens: int
     pool_rows: int | None = None
-    """None: by device and memory."""
+    """None: chosen by device and memory."""
 
 
 Done = Callable[[int, Generated], None]
-"""(index of the prompt, its answer) -> told as soon as an answer ends."""
+"""Called with (index of the prompt, its answer) as soon as an answer ends."""
 
 
 def generate(
     model: Any, base: Base, prompts: Sequence[list[int]], limits: Limits, done: Done
 ) -> list[str]:
-    """Answer each prompt greedily and hand each answer to `done` when it ends.
+    """Answer each prompt with greedy decoding and pass each answer to `done` when it ends.
 
     Args:
-        model: the base's model, with or without an adapter.
-        base: its tokenizer, end tokens, positions and device.
-        prompts: token ids, each at least 1 and fewer than the model's positions.
-        limits: of answers and memory.
-        done: takes the answers, in the order they end.
+        model: the base model, with or without an adapter.
+        base: its tokenizer, end tokens, longest sequence and device.
+        prompts: token ids; each prompt has at least 1 token and fewer than the model's longest
+            sequence.
+        limits: limits on answers and memory.
+        done: receives the answers, in the order in which they end.
 
     Returns:
-        What was adapted on the way, for the record: out of memory with how many rows.
+        Notes for the record: out-of-memory events and the number of rows used afterwards.
     """
     import torch
 
@@ -93,7 +95,7 @@ def generate(
 
 @dataclass
 class _Chunk:
-    """Prompts that are read together; all begin with the same `shared` tokens."""
+    """Prompts that are prefilled together; all start with the same `shared` tokens."""
 
     indices: list[int]
     shared: tuple[int, ...] = ()
@@ -109,9 +111,9 @@ class _Writer:
     notes: list[str] = field(default_factory=list)
     pool: Pool | None = None
     written: dict[int, list[int]] = field(default_factory=dict)
-    """Index of an unfinished prompt -> its new tokens."""
+    """Maps the index of an unfinished prompt to its new tokens."""
     beginnings: dict[tuple[int, ...], Any] = field(default_factory=dict)
-    """Shared beginning -> its keys and values, one row."""
+    """Maps a shared prefix to its KV cache, which has one row."""
 
     def run(self) -> list[str]:
         from transformers import DynamicCache
@@ -134,7 +136,7 @@ class _Writer:
         return self.notes
 
     def _queue(self, indices: Sequence[int]) -> None:
-        """Cut prompts into chunks of one beginning and like length, short ones first."""
+        """Split prompts into chunks with the same prefix and similar length, short ones first."""
         rows = min(CHUNK_ROWS, self.pool_rows)
         self.waiting: deque[_Chunk] = deque()
         groups = _by_beginning(self.prompts, indices) if self.plain else [((), list(indices))]
@@ -149,7 +151,7 @@ class _Writer:
                 del ordered[:size]
 
     def _admit(self) -> None:
-        """Read waiting chunks for as long as their rows fit beside those in the pool."""
+        """Prefill waiting chunks as long as their rows fit into the pool."""
         while self.waiting:
             chunk = self.waiting[0]
             if self.pool and not self._fits(chunk, len(self.pool.indices)):
@@ -163,7 +165,7 @@ class _Writer:
                 self.pool = read
 
     def _would_fit(self, rows: int) -> bool:
-        """Tell whether the next chunk fits beside so many rows of the pool."""
+        """Return whether the next chunk fits if `rows` rows stay in the pool."""
         return bool(self.waiting) and self._fits(self.waiting[0], rows)
 
     def _fits(self, chunk: _Chunk, beside: int) -> bool:
@@ -176,7 +178,7 @@ class _Writer:
         return rows <= self.pool_rows and rows * width * self.token_bytes <= self.cache_bytes
 
     def _read(self, chunk: _Chunk) -> Pool:
-        """Run the prompts of a chunk through the model and return them as a pool."""
+        """Prefill the prompts of a chunk and return them as a pool."""
         import torch
 
         device, skip = self.model.device, len(chunk.shared)
@@ -193,7 +195,7 @@ class _Writer:
         return Pool(list(chunk.indices), cache, mask_BL, position_BL[:, -1:], logits_BV)
 
     def _beginning(self, shared: tuple[int, ...], rows: int) -> Any:
-        """Return a cache that holds the shared beginning for each of `rows` rows."""
+        """Return a KV cache that contains the shared prefix for each of `rows` rows."""
         import copy
 
         import torch
@@ -206,7 +208,7 @@ class _Writer:
             ids_1P = torch.tensor([list(shared)], device=self.model.device)
             position_1P = torch.arange(len(shared), device=self.model.device)[None]
             self._forward(ids_1P, torch.ones_like(ids_1P), position_1P, cache)
-            self.beginnings = {shared: cache}  # chunks of one beginning follow each other
+            self.beginnings = {shared: cache}  # chunks with the same prefix are adjacent
         cache = copy.deepcopy(self.beginnings[shared])
         cache.batch_repeat_interleave(rows)
         return cache
@@ -223,7 +225,7 @@ class _Writer:
         ).logits[:, -1]
 
     def _step(self) -> None:
-        """Give every row of the pool its next token; ended rows leave, several at once."""
+        """Decode one token for every row of the pool, and drop finished rows from time to time."""
         import torch
 
         pool = self.pool
@@ -232,7 +234,7 @@ class _Writer:
         stay = []
         for place, (i, token) in enumerate(zip(pool.indices, next_B.tolist(), strict=True)):
             if i not in self.written:
-                continue  # ended before, and not yet dropped
+                continue  # finished, but not dropped yet
             self.written[i].append(token)
             reason = self._stop_reason(i, token)
             if reason is None:
@@ -265,7 +267,7 @@ class _Writer:
         return Generated(text, len(ids), reason)
 
     def _with_half_the_rows(self) -> None:
-        """Start the unfinished rows again in smaller batches; answers do not depend on it."""
+        """Restart the unfinished rows in smaller batches; the answers do not depend on it."""
         import torch
 
         largest = max(len(self.pool.indices) if self.pool else 1, min(CHUNK_ROWS, self.pool_rows))
@@ -283,13 +285,14 @@ class _Writer:
 def _by_beginning(
     prompts: Sequence[list[int]], indices: Sequence[int]
 ) -> Iterator[tuple[tuple[int, ...], list[int]]]:
-    """Yield (shared beginning, indices) of the prompts; () for those that share none."""
+    """Yield (shared prefix, indices of the prompts); the prefix is () if none is shared."""
     groups: dict[tuple[int, ...], list[int]] = {}
     for i in indices:
         groups.setdefault(tuple(prompts[i][:SHARED_TOKENS]), []).append(i)
     alone: list[int] = []
     for members in groups.values():
-        # One token of each prompt must be left to read, or there would be no logits.
+        # At least one token of each prompt must remain to be prefilled, or there would be no
+        # logits.
         common = _common_beginning([prompts[i][:-1] for i in members])
         if len(members) >= SHARED_ROWS and len(common) >= SHARED_TOKENS:
             yield tuple(common), members
@@ -300,14 +303,14 @@ def _by_beginning(
 
 
 def _common_beginning(lists: Sequence[list[int]]) -> list[int]:
-    """Return what all lists begin with: the first and the last in order differ soonest."""
+    """Return the common prefix of all lists, which is that of the smallest and the largest one."""
     first, last = min(lists), max(lists)
     same = next((n for n, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), None)
     return first[: min(len(first), len(last)) if same is None else same]
 
 
 def _cache_bytes_per_token(model: Any) -> int:
-    """Return what a token's keys and values take in all layers."""
+    """Return the size of one token's keys and values in all layers, in bytes."""
     config = model.config.get_text_config()
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads

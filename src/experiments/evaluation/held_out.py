@@ -1,7 +1,7 @@
-"""A text that is not of the task -> its loss under a model, window by window.
+"""Compute a model's loss on a text unrelated to the task, window by window.
 
-The windows are the items of the metric `forgetting`: the same windows for every model with one
-tokenizer, so that base and tuned model can be paired.
+The windows are the items of the metric `forgetting`. They are the same for every model with one
+tokenizer, so base and tuned model can be compared pairwise.
 """
 
 import hashlib
@@ -17,9 +17,10 @@ from experiments.errors import DataError
 from experiments.evaluation import shared
 from experiments.models import Base
 
-# Long enough for context to matter, short enough for any model; the last one may be shorter.
+# Long enough for context to matter and short enough for any model; the last window of a document
+# may be shorter.
 WINDOW_TOKENS = 256
-# More text narrows the interval further than anyone reads it, and costs time in each run.
+# More text would narrow the confidence interval below what is useful, and cost time in each run.
 MAX_WINDOWS = 256
 EMBEDDED_NAME = "held_out.jsonl"
 
@@ -31,29 +32,30 @@ class Window:
     input_ids: list[int]
     """Shape (L,)."""
     text_bytes: int
-    """Bytes of UTF-8 that the predicted tokens spell: all but the first."""
+    """UTF-8 bytes of the predicted tokens, which are all but the first."""
 
     @property
     def labels(self) -> list[int]:
-        """Every token is predicted; the first has nothing before it."""
+        """Labels for the loss: every token is predicted except the first, which has no context."""
         return self.input_ids
 
 
 @dataclass(frozen=True)
 class HeldOutText:
-    """The text of a run, and the hash of its file."""
+    """The held-out text of a run, and the hash of its file."""
 
     documents: list[str]
     sha256: str
     own: bool
-    """From the base's own recipe: its control tokens are control tokens."""
+    """Whether the text is shipped with the base model; only then are its control tokens parsed as
+    such."""
 
 
 def read(run: RunConfig) -> HeldOutText | None:
-    """Return the text that a run names, or the embedded base's own; None where there is none.
+    """Return the text that a run names, or the text of its embedded base; None if there is none.
 
     Raises:
-        DataError: the file is not there, is not UTF-8 text, or is empty.
+        DataError: the file does not exist, is not UTF-8 text, or is empty.
     """
     name = run.eval.held_out_text
     if name is not None:
@@ -100,7 +102,7 @@ def windows(text: HeldOutText, base: Base) -> list[Window]:
 
 
 def _tokens(tokenizer: Any, document: str, *, own: bool) -> list[int]:
-    """Return a document's token ids; in a user's text control tokens stay text."""
+    """Return a document's token ids; control tokens in a user's text are encoded as plain text."""
     backend = tokenizer.backend_tokenizer
     before = backend.encode_special_tokens
     backend.encode_special_tokens = not own

@@ -1,7 +1,7 @@
-"""Kept answers and the rows they answer -> the scores of each metric; no model is needed.
+"""Compute the scores of each metric from stored answers and their rows, without the model.
 
-A run is scored here when its answers have just been written, and again from its items when a
-metric was added or changed since.
+A run is scored right after its answers are generated, and again from its stored items if a metric
+is added or changed later.
 """
 
 from collections import Counter, defaultdict
@@ -16,7 +16,7 @@ from experiments.toolcalls import parser, schemas
 from experiments.toolcalls.parser import CallForm
 
 ALWAYS = ("generation",)
-"""Metrics that are there whatever `eval.metrics` names."""
+"""Metrics that are always computed, whatever `eval.metrics` names."""
 
 
 @dataclass
@@ -26,7 +26,7 @@ class SplitScores:
     means: dict[str, float] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     defects: dict[str, int] = field(default_factory=dict)
-    """What was wrong with answers that a model gave -> how many."""
+    """Maps each kind of defect to the number of answers with it."""
 
 
 def score(
@@ -35,13 +35,14 @@ def score(
     names: Sequence[str],
     form: CallForm,
 ) -> SplitScores:
-    """Score the answers of one model to one split, and write each answer's scores into its item.
+    """Score the answers of one model to one split, and add each answer's scores to its item.
 
     Args:
-        items: of each answer `split`, `category`, `text`, `stopped` and `new_tokens`.
-        rows: what each item answers, in the same order; with `unheld` where it has no answer.
-        names: files of `experiments/metrics/`.
-        form: how the model writes calls.
+        items: one per answer, with `split`, `category`, `text`, `stopped` and `new_tokens`.
+        rows: the rows that the items answer, in the same order; a row without an answer has
+            `unheld`.
+        names: files of `evaluation/metrics/`.
+        form: the format in which the model writes calls.
 
     Raises:
         ConfigError: there is no such metric.
@@ -80,7 +81,7 @@ def _scored(
 
 
 def _broken_schemas(item: Item) -> Iterator[str]:
-    """Name a schema under which nothing can be valid."""
+    """Yield a defect if a schema of the row is invalid, so that no answer can be valid."""
     own = [item.row["schema"]] if "schema" in item.row else []
     functions = [tool.get("function", tool) for tool in item.row.get("tools") or []]
     if any(schemas.problem(s) for s in [*own, *(f.get("parameters") or {} for f in functions)]):

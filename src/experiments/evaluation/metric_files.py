@@ -1,11 +1,11 @@
-"""The folder is the registry: `eval.metrics=[calls]` applies `metrics/calls.py`.
+"""Find metrics by file name: `eval.metrics=[calls]` applies `metrics/calls.py`.
 
 A metric is a module with
 
-- `DIRECTION`: score name -> "maximize" or "minimize";
-- `score(item)`: score name -> a number in its unit, for the scores that apply to this item.
+- `DIRECTION`: maps each score name to "maximize" or "minimize";
+- `score(item)`: maps the names of the scores that apply to this item to their values.
 
-A score of a split is the mean over the items it applies to.
+The score of a split is the mean over the items to which it applies.
 """
 
 import functools
@@ -32,27 +32,27 @@ _FOLDER = Path(__file__).parent / "metrics"
 
 @dataclass(frozen=True)
 class Item:
-    """One test row with what the model made of it."""
+    """One test row with the model's answer."""
 
     row: dict[str, Any]
     answer: Answer
     stopped: bool
-    """The model ended its turn itself, before `eval.max_new_tokens`."""
+    """Whether the model ended its turn itself, before `eval.max_new_tokens`."""
     new_tokens: int
     text: str = ""
-    """The answer as it was generated, without its end token."""
+    """The generated answer without its end token."""
     form: CallForm = HERMES_TAGS
-    """How the model's template writes calls."""
+    """The format in which the model's template writes calls."""
 
     @functools.cached_property
     def tolerant(self) -> Answer:
-        """The answer as a forgiving program would read it."""
+        """The answer as a tolerant parser reads it."""
         names = tool_names(self.row)
         return parse_tolerant(self.text, names, self.form, offered(self.row))
 
 
 def names() -> list[str]:
-    """Return the names of the metrics, one a file of `evaluation/metrics`."""
+    """Return the names of the metrics, which are the files in `evaluation/metrics`."""
     return sorted(module.name for module in pkgutil.iter_modules([str(_FOLDER)]))
 
 

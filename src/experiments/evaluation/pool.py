@@ -1,4 +1,4 @@
-"""The rows whose answers are being written: their caches are joined, thinned, and stay aligned.
+"""The rows that are being decoded: join their KV caches, drop rows and keep them aligned.
 
 B rows, L tokens, H heads, D size of a head, V vocabulary.
 """
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass
 class Pool:
-    """The rows that are being continued."""
+    """The rows that are being decoded."""
 
     indices: list[int]
     cache: Any
@@ -19,9 +19,10 @@ class Pool:
 
 
 def is_plain(cache: Any) -> bool:
-    """Tell whether a cache holds the whole keys and values of each layer.
+    """Return whether a cache stores the keys and values of all tokens in each layer.
 
-    Only such rows can be joined or padded in the middle: a sliding window counts the padding.
+    Only rows of such a cache can be joined or padded in the middle, because a sliding window counts
+    the padding.
     """
     from transformers.cache_utils import DynamicLayer
 
@@ -29,7 +30,7 @@ def is_plain(cache: Any) -> bool:
 
 
 def append(pool: Pool, read: Pool) -> None:
-    """Put the rows of one pool behind those of another; both caches are plain."""
+    """Append the rows of one pool to another; both caches must be plain."""
     import torch
     from torch.nn.functional import pad
 
@@ -53,7 +54,7 @@ def keep(pool: Pool, places: list[int]) -> Any:
     import torch
 
     kept = torch.tensor(places, device=pool.mask_BL.device)
-    pool.cache.reorder_cache(kept)  # unlike batch_select_indices, states of other kinds have it too
+    pool.cache.reorder_cache(kept)  # unlike batch_select_indices, other kinds of state support it
     pool.mask_BL, pool.position_B1 = pool.mask_BL[kept], pool.position_B1[kept]
     pool.indices = [pool.indices[place] for place in places]
     return kept

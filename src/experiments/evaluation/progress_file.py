@@ -1,7 +1,7 @@
-"""Answers that were given before an evaluation was interrupted -> they are not asked again.
+"""Store answers during an evaluation, so that they are not generated again after an interruption.
 
-Each answer is appended to a file in the run's folder as it ends. The first line says what the
-file belongs to: the weights, the prompts and the limits; a file of anything else is begun anew.
+Each answer is appended to a file in the run's folder as soon as it ends. The first line identifies
+the weights, prompts and limits; a file that belongs to others is overwritten.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ class ProgressFile:
     """The answers of one model to one split, by the index of the prompt."""
 
     def __init__(self, path: Path, key: str) -> None:
-        """Read what is there, if it belongs to this key; then add to it."""
+        """Read the existing answers if they belong to this key, and open the file for appending."""
         self.path = path
         self.found = _read(path, key)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -34,11 +34,11 @@ class ProgressFile:
             self._file.write("\n")  # ends a line that was cut off
 
     def add(self, index: int, answer: Generated) -> None:
-        """Keep an answer, whatever happens to this process next."""
+        """Write an answer to disk at once, so that it survives the end of the process."""
         self._line({"index": index, **vars(answer)})
 
     def close(self) -> None:
-        """Close the file; it stays until the run is finished."""
+        """Close the file; it is kept until the run is finished."""
         self._file.close()
 
     def _line(self, value: dict[str, Any]) -> None:
@@ -53,7 +53,7 @@ class ProgressFile:
 
 
 def found(path: Path, key: str) -> dict[int, Generated]:
-    """Return what is kept in a file and in those beside it of other processes of the run."""
+    """Return the answers in a file and in the corresponding files of the run's other processes."""
     answers: dict[int, Generated] = {}
     for file in sorted(path.parent.glob("*" + path.suffix)):
         if file.name.startswith(path.stem + "."):
@@ -62,7 +62,7 @@ def found(path: Path, key: str) -> dict[int, Generated]:
 
 
 def key(model: Any, base: Base, prompts: Sequence[list[int]], limits: Limits) -> str:
-    """Return a hash of everything an answer depends on, beside the code."""
+    """Return a hash of everything that an answer depends on, except the code."""
     digest = hashlib.sha256(base.sha256.encode())
     digest.update(json.dumps([base.precision.name, base.end_ids, limits.new_tokens]).encode())
     for prompt in prompts:
@@ -74,7 +74,7 @@ def key(model: Any, base: Base, prompts: Sequence[list[int]], limits: Limits) ->
 
 
 def _changed_weights(model: Any) -> dict[str, Any]:
-    """Return what may differ from the base: the adapter's weights, or all that were trained."""
+    """Return the weights that may differ from the base: the adapter's, or all trained ones."""
     from peft import PeftModel, get_peft_model_state_dict
 
     if isinstance(model, PeftModel):

@@ -1,7 +1,7 @@
-"""The rows of a split and the NLL of their trained tokens -> sums by token class, and bytes.
+"""Sum the NLL of each row's trained tokens by token class, and count the bytes of their text.
 
-Everything is kept as (sum, weight) per row, so that a mean over any set of rows is exact and an
-interval over rows can be made from the items.
+Each value is stored as (sum, weight) per row, so that a mean over any set of rows is exact and
+confidence intervals over rows can be computed from the items.
 """
 
 import math
@@ -12,7 +12,7 @@ from experiments.data import Encoded
 from experiments.toolcalls import token_classes
 
 Parts = dict[str, tuple[float, float]]
-"""Score key -> (sum, weight) of one row."""
+"""Maps a score key to the (sum, weight) of one row."""
 
 
 def parts(encoded: Encoded, losses: Sequence[float], tokenizer: Any, end_ids: set[int]) -> Parts:
@@ -21,7 +21,7 @@ def parts(encoded: Encoded, losses: Sequence[float], tokenizer: Any, end_ids: se
     Args:
         encoded: the row.
         losses: NLL of each trained token, in nats, in order.
-        tokenizer: that made the tokens.
+        tokenizer: the tokenizer of the row's tokens.
         end_ids: tokens that end a turn.
     """
     classes: list[str] = []
@@ -45,11 +45,12 @@ def parts(encoded: Encoded, losses: Sequence[float], tokenizer: Any, end_ids: se
 
 
 def _spelled(ids: list[int], tokenizer: Any) -> tuple[str, list[tuple[int, int]]]:
-    """Return the text of tokens and the characters of each."""
+    """Return the text of tokens and the character span of each."""
     text: str = tokenizer.decode(ids, skip_special_tokens=False)
     again = tokenizer.backend_tokenizer.encode(text, add_special_tokens=False)
     if again.ids == ids:
         return text, list(again.offsets)
-    # Text that was tokenised in parts (a broken control token in it): slower, and always right.
+    # Fallback for text that was tokenised in parts (a control token split in it): slower, but
+    # always correct.
     ends = [len(tokenizer.decode(ids[: n + 1], skip_special_tokens=False)) for n in range(len(ids))]
     return text, list(zip([0, *ends[:-1]], ends, strict=True))

@@ -1,7 +1,7 @@
-"""Model and test rows -> scores by split and category, and what was answered to every row.
+"""Evaluate a model on test rows: scores by split and category, and the answer to every row.
 
-Base and tuned model go through this one path. Every row is answered once, greedily, and all
-metrics read that answer; the loss is a token mean over the same rows.
+The base and the tuned model are evaluated in the same way. Every row is answered once with greedy
+decoding, and all metrics score that answer; the loss is a mean over tokens of the same rows.
 """
 
 from collections import Counter, defaultdict
@@ -31,23 +31,24 @@ __all__ = ["Generated", "Limits", "Scores", "Subject", "answer", "generate", "he
 
 @dataclass
 class Scores:
-    """Everything measured of one model."""
+    """All results of one model."""
 
     means: dict[str, float] = field(default_factory=dict)
-    """Score key (`calls/exact`, `unseen_tools/calls/exact/parallel`) -> mean."""
+    """Maps a score key (`calls/exact`, `unseen_tools/calls/exact/parallel`) to its mean."""
     counts: dict[str, int] = field(default_factory=dict)
-    """Score key -> number of items (for a loss tokens or bytes) behind the mean."""
+    """Maps a score key to the number of items (for a loss, tokens or bytes) in the mean."""
     items: list[dict[str, Any]] = field(default_factory=list)
     """One plain dict per row and split."""
     rows: list[dict[str, Any]] = field(default_factory=list)
     """`split` and `row` of each item of a split, in the same order."""
     facts: dict[str, Any] = field(default_factory=dict)
-    """How the answers came about: limits, stop reasons, defects by split, what was adapted."""
+    """How the answers were generated: limits, stop reasons, defects by split, adaptations to
+    memory."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """The model that is scored."""
+    """The model to evaluate."""
 
     model: Any
     base: Base
@@ -56,20 +57,20 @@ class Subject:
     """`base` or `tuned`, in items and progress."""
     spec: EvalConfig
     folder: Path | None = None
-    """Where answers are kept until the run is finished; None = nowhere."""
+    """Folder that stores answers until the run is finished; None = do not store them."""
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The text that shows what was forgotten, and the base's loss on it."""
+    """The text that measures forgetting, and the base model's loss on it."""
 
     windows: list[Window]
     base_nll: list[float]
-    """Summed NLL of each window under the untuned base, in nats."""
+    """Summed NLL of each window under the base model without an adapter, in nats."""
 
 
 def score(subject: Subject, data: TrainData, text: HeldOut | None = None) -> Scores:
-    """Score one model on every split that is there, and on the held-out text."""
+    """Evaluate one model on every available split, and on the held-out text."""
     scores = Scores(facts={"max_new_tokens": {}, "stop_reasons": {}, "defects": {}, "notes": []})
     scores.facts["asked"] = data.mode.facts()
     if data.validation:
@@ -91,9 +92,9 @@ def answer(
     new_tokens: int,
     notes: list[str] | None = None,
 ) -> list[Generated]:
-    """Answer prompts greedily; those answered before an interruption are not asked again.
+    """Answer prompts with greedy decoding, reusing the answers from before an interruption.
 
-    What was adapted on the way (out of memory) is added to `notes`.
+    Out-of-memory events are added to `notes`.
     """
     limits = Limits(new_tokens, subject.spec.batch_size)
     done: dict[int, Generated] = {}
@@ -113,7 +114,8 @@ def answer(
         nonlocal given_here
         given_here += 1
         next(bar, None)
-        # Several processes answer a split whole: one that stopped would leave the others waiting.
+        # Several processes answer a split to its end: if one stopped, the others would wait
+        # forever.
         if distributed.here().count == 1 and given_here < len(left):
             stop_in_time()
 
@@ -128,7 +130,7 @@ def answer(
 
     order = shared.Answer([prompts[i] for i in left], limits, file, key, left)
     given, adapted = shared.answers(subject.model, subject.base, order, shown)
-    next(bar, None)  # closes it
+    next(bar, None)  # closes the progress bar
     if notes is not None:
         notes += [f"{split}: {note}" for note in adapted]
     done |= zip(left, given, strict=True)
@@ -152,7 +154,7 @@ def _score_split(
     given = answer(subject, prompts, split, budget, notes)
     about = {"model": subject.label, "split": split}
     items = [
-        # Thinking that the prompt begins may end in the answer.
+        # Thinking that was opened in the prompt may end in the answer.
         about | _kept(encoded, one, parts, data.mode.opened + one.text)
         for encoded, one, parts in zip(rows, given, losses, strict=True)
     ]
@@ -170,14 +172,14 @@ def _score_split(
 
 
 def _kept(encoded: Encoded, one: Generated, parts: row_losses.Parts, text: str) -> dict[str, Any]:
-    """Return what is kept of an answer, from which every metric can be computed."""
+    """Return the stored part of an answer, from which every metric can be computed."""
     said = {"id": encoded.row["id"], "category": encoded.row.get("category"), "text": text}
     ended = {"stop_reason": one.stop_reason, "stopped": one.stopped, "new_tokens": one.new_tokens}
     return said | ended | {"defects": [], "parts": parts}
 
 
 def _losses(subject: Subject, rows: Sequence[Encoded]) -> list[row_losses.Parts]:
-    """Return the parts of each row; none for a row without trained tokens."""
+    """Return the loss parts of each row, which are empty for a row without trained tokens."""
     trained = [e for e in rows if e.trained_tokens]
     found = iter(shared.token_losses(subject.model, trained))
     base = subject.base
@@ -191,7 +193,7 @@ def _losses(subject: Subject, rows: Sequence[Encoded]) -> list[row_losses.Parts]
 def _add_losses(
     scores: Scores, prefix: str, rows: Sequence[Encoded], losses: Sequence[row_losses.Parts]
 ) -> None:
-    """Add the means over all rows, and of the NLL by category."""
+    """Add the means over all rows, and the mean NLL of each category."""
     groups: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for encoded, parts in zip(rows, losses, strict=True):
         category = encoded.row.get("category")
@@ -210,7 +212,7 @@ def _add_means(scores: Scores, groups: dict[str, list[tuple[float, float]]]) -> 
 
 
 def _score_text(scores: Scores, subject: Subject, text: HeldOut) -> None:
-    """Add the loss on the held-out text, and for a tuned model how much it has risen."""
+    """Add the loss on the held-out text, and for a tuned model its increase over the base."""
     import math
 
     tuned = subject.label != "base"

@@ -1,9 +1,9 @@
-"""What is measured and answered, divided among the processes of a run.
+"""Divide losses and answers among the processes of a run.
 
-The leader scores a model as if it were alone; only the two things that take time, losses and
-answers, go through here. It orders them from the others, each does its part of the rows, and the
-leader gets the results of all. A process that answers keeps what it has answered in a file of its
-own, so an interruption loses nothing, and any number of processes can go on from it.
+The leader evaluates a model like a single process; only the two slow operations, losses and
+answers, are divided here. The leader broadcasts an order, each process handles its part of the
+rows, and the leader gets all results. Each process stores its answers in a file of its own, so an
+interruption loses nothing, and any number of processes can resume from the files.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ from experiments.runtime import distributed
 
 @dataclass(frozen=True)
 class Tokens:
-    """A row as it travels."""
+    """A row in the form that is sent between processes."""
 
     input_ids: list[int]
     labels: list[int]
@@ -29,23 +29,23 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Measure:
-    """An order: the NLL of each trained token of these rows."""
+    """An order to compute the NLL of each trained token of these rows."""
 
     rows: list[Tokens]
 
 
 @dataclass(frozen=True)
 class Answer:
-    """An order: greedy answers to these prompts."""
+    """An order to answer these prompts with greedy decoding."""
 
     prompts: list[list[int]]
     limits: Limits
     file: Path | None = None
-    """Where answers are kept until the run is finished."""
+    """File that stores answers until the run is finished."""
     key: str = ""
-    """What the file belongs to."""
+    """Identifies the weights, prompts and limits of the file."""
     numbers: Sequence[int] = ()
-    """The number of each prompt in the file."""
+    """The index of each prompt in the file."""
 
 
 def token_losses(model: Any, rows: Sequence[Encoded]) -> list[list[float]]:
@@ -57,7 +57,7 @@ def token_losses(model: Any, rows: Sequence[Encoded]) -> list[list[float]]:
 
 
 def measured(model: Any, order: Measure) -> list[list[float]]:
-    """Do this process's part; return the losses of all rows."""
+    """Compute the losses of this process's part; return the losses of all rows."""
     rows = order.rows
     return distributed.divided(
         [len(row.input_ids) for row in rows],
@@ -68,11 +68,11 @@ def measured(model: Any, order: Measure) -> list[list[float]]:
 def answers(
     model: Any, base: Base, order: Answer, shown: Callable[[], None]
 ) -> tuple[list[Generated], list[str]]:
-    """Return the answers to all prompts, and what was adapted on the way.
+    """Return the answers to all prompts, and notes on out-of-memory events.
 
     Args:
-        model: the base's model, with or without an adapter.
-        base: its tokenizer, end tokens, positions and device.
+        model: the base model, with or without an adapter.
+        base: its tokenizer, end tokens, longest sequence and device.
         order: the prompts.
         shown: called for each answer of this process as it ends.
     """
@@ -84,7 +84,11 @@ def answers(
 def answered(
     model: Any, base: Base, order: Answer, shown: Callable[[], None] = lambda: None
 ) -> tuple[list[Generated], list[str]]:
-    """Do this process's part; return the answers to all prompts, and what any process adapted."""
+    """Answer this process's part of the prompts.
+
+    Returns:
+        The answers to all prompts, and the notes of all processes.
+    """
     notes: list[str] = []
     file = None
     if order.file is not None:
@@ -112,5 +116,5 @@ def answered(
 
 
 def own_file(file: Path, rank: int) -> Path:
-    """Return where a process keeps its answers: the leader in the file itself."""
+    """Return the file in which a process stores its answers; the leader uses the file itself."""
     return file if rank == 0 else file.with_name(f"{file.stem}.{rank}{file.suffix}")

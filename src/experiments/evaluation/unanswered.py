@@ -1,7 +1,7 @@
-"""Test rows that a model cannot hold -> what they count as: failures, with no answer to look at.
+"""Score test rows that do not fit into a model's context as failures, without an answer.
 
-They stay in every mean of which more is better, so that models are compared on the same rows. In
-the others, such as the share of malformed answers, and in the losses they have no part.
+They count in every mean for which more is better, so that models are compared on the same rows.
+They do not count in other means, such as the share of malformed answers, or in the losses.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,11 +13,11 @@ from experiments.toolcalls import parser
 
 
 def items(rows: Iterable[dict[str, Any]], about: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield an item for each row, without a text.
+    """Yield an item without a text for each row.
 
     Args:
-        rows: with `unheld`, the reason, which stands where an answer has why it stopped.
-        about: what all items hold, such as the model and the split.
+        rows: rows with `unheld`, the reason, which takes the place of an answer's stop reason.
+        about: fields that all items share, such as the model and the split.
     """
     for row in rows:
         said = {"id": row["id"], "category": row.get("category"), "stop_reason": row["unheld"]}
@@ -26,7 +26,7 @@ def items(rows: Iterable[dict[str, Any]], about: dict[str, Any]) -> Iterator[dic
 
 
 def failed(row: dict[str, Any], modules: Mapping[str, ModuleType]) -> dict[str, float]:
-    """Return 0 for the scores that an empty answer would have, where more is better."""
+    """Return 0 for the scores that an empty answer would have, if more is better."""
     item = Item(row, parser.parse(""), False, 0)
     return {
         f"{name}/{key}": 0.0

@@ -1,4 +1,4 @@
-"""Model description -> base model and tokenizer, at a fixed commit, with a hash of the weights."""
+"""Load the base model and tokenizer of a run, at a fixed commit, with a hash of the weights."""
 
 from experiments.models.layers import refuse_wrong_targets
 from experiments.models.loading import (

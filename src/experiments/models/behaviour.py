@@ -1,8 +1,8 @@
-"""What every run relies on in a model's forward pass, tried on one sentence as it is loaded.
+"""Check on one sentence that a loaded model's forward pass can be scored.
 
-Scores are made of next-token predictions and of answers that are written in batches, from kept
-keys and values. Both are compared here with the plain pass over the whole sentence, so a model of
-any kind is either scored right or refused before anything is computed.
+Scores are computed from next-token predictions and from answers that are generated in batches with
+a KV cache. Both are compared here with a plain pass over the complete sentence, so a model of any
+architecture is either scored correctly or refused before a run starts.
 """
 
 from typing import Any
@@ -11,25 +11,25 @@ from experiments.errors import ConfigError
 from experiments.runtime.out_of_memory import is_out_of_memory
 
 _TEXT = "The weather in Oslo is fine today."
-# Largest mean difference between logits that should be equal, in their standard deviations: in
-# half precision a near tie may send a token to other experts; unrelated logits differ by 1.1.
+# Largest mean difference between logits that should be equal, in standard deviations of the logits.
+# In half precision a near tie may route a token to other experts; unrelated logits differ by 1.1.
 _AGREES, _AGREES_HALF = 0.01, 0.5
-# Largest difference of a single logit that later tokens may make in fp32, which is rounding alone.
+# Largest difference that later tokens may cause in a single fp32 logit, from rounding only.
 _CAUSAL = 1e-3
 _PADDING = 3
 
 
 def refuse_unscorable(model: Any, tokenizer: Any) -> None:
-    """Refuse a model that is not causal, or that cannot continue padded rows from a cache.
+    """Refuse a model that is not causal, or that cannot continue padded rows from a KV cache.
 
     Raises:
-        ConfigError: naming the kind of model and what it cannot do.
+        ConfigError: names the model type and what it cannot do.
     """
     import torch
 
     ids = list(tokenizer(_TEXT, add_special_tokens=False).input_ids)
     if len(set(ids)) < 2:
-        return  # a tokenizer without these letters
+        return  # the tokenizer does not know these letters
     try:
         with torch.inference_mode():
             problem = _problem(model, ids, tokenizer.pad_token_id or 0)
@@ -54,7 +54,7 @@ def _problem(model: Any, ids: list[int], pad: int) -> str | None:
     changed_LV = _logits(model, ids[:half] + ids[:1] * (len(ids) - half))
     apart_LV = _apart(whole_LV[:half], changed_LV[:half])
     looks_ahead = apart_LV.max() > scale * _CAUSAL
-    if not exact:  # another number of tokens for an expert rounds differently
+    if not exact:  # an expert rounds differently for another number of tokens
         looks_ahead = apart_LV.mean() > scale * _AGREES_HALF
     if looks_ahead:
         return "predicts a token from those behind it, so its losses would mean nothing"
@@ -74,9 +74,10 @@ def _logits(model: Any, ids: list[int]) -> Any:
 
 
 def _answered(model: Any, ids: list[int], pad: int) -> tuple[Any, Any]:
-    """Return the logits of the last two tokens as answers are written.
+    """Return the logits of the last two tokens, computed as in batched generation.
 
-    That is padded, beside another row that ends and leaves, and from a cache.
+    The row is padded, shares its batch with another row that finishes first and is removed, and
+    continues from the KV cache.
     """
     import torch
     from transformers import DynamicCache

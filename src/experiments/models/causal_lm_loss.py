@@ -1,9 +1,9 @@
-"""A causal language model and a batch -> the NLL of each trained token, without its logits.
+"""Compute the NLL of each trained token of a causal language model without storing its logits.
 
-The model runs as it always does, through whatever wraps it (an adapter, mixed precision, several
-processes); only its head is handed one position instead of all, after the loss has taken what the
-head would have read. So nothing is assumed about the layers before the head, and what comes behind
-it (a scale, a cap) is compared once with the model's own logits before it is relied upon.
+The model runs through whatever wraps it (an adapter, mixed precision, several processes). A hook on
+its head computes the loss from the hidden states and then passes only one position to the head.
+Nothing is assumed about the layers before the head; operations after it (a scale, a softcap) are
+compared once with the model's own logits before the method is used.
 """
 
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from torch.nn import functional
 
 from experiments.models.linear_cross_entropy import IGNORED, Head, token_nll
 
-# Names in the models' configs of what is done to the logits behind the head.
+# Names in model configs of operations on the logits after the head.
 _CAPS = ("final_logit_softcapping", "logits_soft_cap")
 _FACTORS = ("logit_scale", "output_multiplier", "lm_head_multiplier")
 _DIVISORS = ("logits_scaling",)
-# Tokens of the comparison with the model's own logits.
+# Number of tokens in the comparison with the model's own logits.
 _PROBE_TOKENS = 16
-# Largest mean difference to the NLL of those logits, in nats: in fp32 rounding alone, in half
-# precision logits near 20 that are rounded to steps of 0.1.
+# Largest mean difference from the NLL of those logits, in nats: only rounding in fp32; in half
+# precision, logits near 20 are rounded to steps of 0.1.
 _AGREES = {torch.float32: 1e-3, torch.float64: 1e-3}
 _AGREES_HALF = 3e-2
 
@@ -32,18 +32,18 @@ class ModelLoss:
     """How the loss of a model is computed."""
 
     reason: str | None = None
-    """Why it needs the model's logits; None where it does not."""
+    """Why the loss needs the model's logits; None if it does not."""
 
     def __call__(self, model: Any, inputs: dict[str, Any], label_BL: Tensor) -> tuple[Tensor, Any]:
         """Return the NLL of each trained token in nats, row by row, and the model's outputs.
 
-        The label of a position is the token behind it; a row's first token is predicted by
-        nothing and left out. The outputs hold the logits of one position only.
+        The label of a position is the next token; a row's first token has no prediction and is left
+        out. The outputs contain the logits of one position only, unless the loss needs all logits.
 
         Args:
-            model: the model, in whatever wraps it.
-            inputs: what it is called with, without labels.
-            label_BL: token ids, -100 where nothing is trained.
+            model: the model, including any wrappers.
+            inputs: the model's keyword arguments, without labels.
+            label_BL: token ids, -100 for tokens that are not trained.
         """
         next_BL = functional.pad(label_BL[:, 1:], (0, 1), value=IGNORED)
         if self.reason is None:
@@ -57,7 +57,7 @@ class ModelLoss:
 
 
 def of(model: Any) -> ModelLoss:
-    """Say how the loss of a model is computed: without logits, if that gives what they give."""
+    """Return how to compute a model's loss: without logits, if that gives the same values."""
     head = _linear_head(model)
     if head is None:
         return ModelLoss(f"its output layer is no plain linear layer ({_head_name(model)})")
@@ -81,7 +81,7 @@ def of(model: Any) -> ModelLoss:
 
 
 def _probe(model: Any, ids_BL: Tensor) -> tuple[Tensor, Tensor] | None:
-    """Return the NLL of a few tokens and their logits, both of one forward pass."""
+    """Return the NLL of a few tokens and their logits, both from one forward pass."""
     next_BL = functional.pad(ids_BL[:, 1:], (0, 1), value=IGNORED)
     inputs = {"input_ids": ids_BL, "attention_mask": torch.ones_like(ids_BL), "use_cache": False}
     nll_N, outputs = _measured(model, inputs, next_BL, keep_logits=True)
@@ -92,7 +92,10 @@ def _probe(model: Any, ids_BL: Tensor) -> tuple[Tensor, Tensor] | None:
 def _measured(
     model: Any, inputs: dict[str, Any], next_BL: Tensor, *, keep_logits: bool
 ) -> tuple[Tensor | None, Any]:
-    """Run the model and take the loss where its head is called; None where that is not once."""
+    """Run the model and compute the loss in its head.
+
+    The loss is None if the head is not called exactly once.
+    """
     linear = _linear_head(model)
     assert linear is not None, "`of` has found it"
     found: list[Tensor] = []
@@ -114,7 +117,7 @@ def _measured(
 
 
 def _described(model: Any, linear: torch.nn.Linear) -> Head:
-    """Return the head with what the model's config says is done to its logits."""
+    """Return the head with the operations on its logits that the model's config describes."""
     config = _causal(model).config.get_text_config()
 
     def first(names: tuple[str, ...]) -> float | None:
@@ -127,16 +130,16 @@ def _described(model: Any, linear: torch.nn.Linear) -> Head:
 
 
 def _causal(model: Any) -> Any:
-    """Return the language model in what wraps it."""
-    model = getattr(model, "module", model)  # several processes
+    """Return the language model without its wrappers."""
+    model = getattr(model, "module", model)  # wrapped for several processes
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def _linear_head(model: Any) -> torch.nn.Linear | None:
-    """Return the linear layer that is the head now; None where there is none that is plain.
+    """Return the linear layer that is the active LM head, or None if it is not a plain one.
 
-    PEFT's `modules_to_save` trains a copy of the head, and an adapter on it is no plain layer; a
-    quantised one holds its weight in another form.
+    With PEFT's `modules_to_save`, the trained copy is the head. A head with an adapter is not a
+    plain layer, and a quantised head stores its weight in another form.
     """
     head = _causal(model).get_output_embeddings()
     copies = getattr(head, "modules_to_save", None)

@@ -1,4 +1,4 @@
-"""A folder's weight files -> the names of the linear layers, without torch."""
+"""Read the names of linear layers from the weight files in a folder, without torch."""
 
 import json
 import struct
@@ -7,17 +7,17 @@ from pathlib import Path
 from experiments.config import LoraConfig
 from experiments.errors import AdapterError, did_you_mean
 
-_LARGEST_HEADER = 100_000_000  # bytes, as safetensors allows
+_LARGEST_HEADER = 100_000_000  # bytes, the limit of safetensors
 _EMBEDDINGS = ("embed_tokens", "wte", "wpe", "word_embeddings", "embed_in", "lm_head", "embed_out")
 
 
 def refuse_wrong_targets(lora: LoraConfig, folder: Path) -> None:
-    """Refuse target modules that no matrix of the weight files can belong to.
+    """Refuse target modules that match no matrix in the weight files.
 
-    Only the ends of names are compared: transformers renames beginnings as it loads.
+    Only the last part of each name is compared, because transformers renames prefixes on loading.
 
     Raises:
-        AdapterError: naming the target and what the files hold.
+        AdapterError: names the target and the names in the files.
     """
     if lora.method == "none" or isinstance(lora.target_modules, str):
         return
@@ -32,7 +32,7 @@ def refuse_wrong_targets(lora: LoraConfig, folder: Path) -> None:
 
 
 def linear_names(folder: Path) -> set[str]:
-    """Return the modules whose weights are matrices, without embeddings, head and experts."""
+    """Return the modules whose weights are matrices, without embeddings, LM head and experts."""
     names = set()
     for file in folder.glob("*.safetensors"):
         for tensor, about in _header(file).items():
@@ -45,13 +45,13 @@ def linear_names(folder: Path) -> set[str]:
 
 
 def _header(file: Path) -> dict[str, dict[str, list[int]]]:
-    """Return a safetensors file's table of tensors; empty where it is damaged."""
+    """Return the tensor table of a safetensors file, or an empty one if the file is damaged."""
     try:
         with file.open("rb") as stream:
             size = struct.unpack("<Q", stream.read(8))[0]
             text = stream.read(size) if size <= _LARGEST_HEADER else b"{}"
         table: dict[str, dict[str, list[int]]] = json.loads(text)
     except (OSError, ValueError, struct.error):
-        return {}  # reading the model says what is wrong with it
+        return {}  # loading the model reports the error
     table.pop("__metadata__", None)
     return table

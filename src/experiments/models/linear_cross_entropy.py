@@ -1,21 +1,23 @@
-"""Hidden states, head and labels -> the negative log-likelihood of each trained token, in nats.
+"""Compute the NLL of each trained token, in nats, from hidden states, LM head and labels.
 
-The logits of a batch are its largest tensor: 4 x 1,024 tokens over a vocabulary of 151,936 are
-2.5 GB in fp32, and cross-entropy keeps three of them. Here hidden states of tokens that are not
-trained never meet the head, and those of the others meet it in tiles of tokens x vocabulary, of
-which one exists at a time.
+The logits are the largest tensor of a batch: 4 x 1,024 tokens with a vocabulary of 151,936 take 2.5
+GB in fp32, and cross-entropy keeps three such tensors. Here, hidden states of tokens that are not
+trained are never multiplied by the head, and the others are processed in tiles of tokens x
+vocabulary, with one tile in memory at a time.
 
-One walk over the vocabulary gives value and gradient. With z = logits of a token whose label is t,
-p = softmax(z), and w_v the head's row v:
+One pass over the vocabulary computes value and gradient. With z = logits of a token whose label is
+t, p = softmax(z), and w_v the head's row v:
 
     NLL = logsumexp(z) - z_t        dNLL/dh = sum over v of p_v w_v - w_t
 
-The sum over v is attention of the hidden state to the rows of the head, so it is accumulated like
-there, by a running maximum (Milakov and Gimelshein, arXiv 1805.02867; Dao et al., arXiv
-2205.14135): two matrix products a tile, and no logits are computed again in the backward pass. The
-label is left out of the sums and joins at the end, as -(1 - p_t) w_t, where 1 - p_t is a sum and no
-difference: well-predicted tokens keep their gradient in half precision too. A trained head walks
-once more in the backward pass, as every token's softmax must be known before its gradient is.
+The sum over v has the form of attention from the hidden state to the rows of the head, so it is
+accumulated in the same way, with a running maximum (Milakov and Gimelshein, arXiv 1805.02867; Dao
+et al., arXiv 2205.14135). This takes two matrix products per tile, and the backward pass recomputes
+no logits. The label is left out of the sums and added at the end as -(1 - p_t) w_t, where 1 - p_t
+is computed as a sum and not as a difference, so that well-predicted tokens keep their gradient in
+half precision too. If the head is trained, the backward pass makes a second pass over the
+vocabulary, because the gradient of a token needs its complete softmax.
+
 Cut cross-entropy (Wijmans et al., arXiv 2411.09009) is the reference for losses without logits.
 
 Shapes: B rows, L positions, X = B x L, N trained tokens, H hidden size, V vocabulary, T tile width.
@@ -33,16 +35,17 @@ from experiments.errors import DataError
 
 IGNORED = -100
 """Label of a token that is not trained."""
-# Logits in memory at once: 17 MB in fp32. On a CPU core 2^20 to 2^22 took the time of the matrix
-# products alone within 5 %, 2^25 took 10 % more; smaller tiles would only cost a GPU more launches.
+# Number of logits in memory at once: 17 MB in fp32. On a CPU core, 2^20 to 2^22 took the time of
+# the matrix products within 5 %, and 2^25 took 10 % more; smaller tiles would only add kernel
+# launches on a GPU.
 TILE_LOGITS = 1 << 22
-# More tokens at once would make tiles too narrow: 1,024 columns for 4,096 tokens.
+# More tokens at once would make the tiles too narrow: 4,096 tokens leave 1,024 columns.
 _BLOCK_TOKENS = 4096
 
 
 @dataclass(frozen=True)
 class Head:
-    """What makes logits of hidden states: softcap x tanh(scale x (h W' + b) / softcap)."""
+    """The LM head. Its logits are softcap x tanh(scale x (h W' + b) / softcap)."""
 
     weight_VH: Tensor
     bias_V: Tensor | None = None
@@ -52,53 +55,53 @@ class Head:
 
 @dataclass(frozen=True)
 class _Tokens:
-    """The trained tokens, by ascending label: those of a tile of the vocabulary lie together."""
+    """The trained tokens, sorted by label, so that those of one vocabulary tile are contiguous."""
 
     position_N: Tensor
-    """Where they are among the X positions."""
+    """Their indices among the X positions."""
     label_N: Tensor
     order_N: Tensor
-    """Their place among the trained tokens."""
+    """Their indices among the trained tokens."""
     scale: float
     softcap: float | None
     dtype: torch.dtype
-    """Of the matrix products."""
+    """Dtype of the matrix products."""
     tile_logits: int
     gradient: bool
-    """Whether the hidden states' gradient is wanted."""
+    """Whether the gradient of the hidden states is needed."""
 
 
 @dataclass(frozen=True)
 class _Tile:
-    """The logits of all tokens of a block for a piece of the vocabulary."""
+    """The logits of all tokens of a block for one piece of the vocabulary."""
 
     columns: slice
     weight_TH: Tensor
     z_NT: Tensor
-    """Logits, in fp32 or better; to be overwritten."""
+    """Logits in fp32 or better; may be overwritten."""
     slope_NT: Tensor | None
-    """d logit / d (scale x (h W' + b)); None where it is 1."""
+    """d logit / d (scale x (h W' + b)); None if it is 1."""
     rows: slice
-    """Tokens whose label is in this tile."""
+    """The tokens whose label is in this tile."""
     column: Tensor
-    """Their labels' columns in this tile, shape (rows, 1)."""
+    """The columns of their labels in this tile, shape (rows, 1)."""
     product_NT: Tensor
-    """Room for the tile in the products' dtype; may be `z_NT`."""
+    """Buffer for the tile in the dtype of the matrix products; may be `z_NT`."""
 
 
 @dataclass(frozen=True)
 class _Sums:
-    """What the walk over the vocabulary finds of each token, in the order of `_Tokens`."""
+    """Results of the pass over the vocabulary for each token, in the order of `_Tokens`."""
 
     nll_N1: Tensor
     logsumexp_N1: Tensor
     missing_N1: Tensor
     """1 - p of the label."""
     gradient_NH: Tensor | None
-    """dNLL / d hidden state; None where nobody wants it."""
+    """dNLL / d hidden state; None if it is not needed."""
 
     def of(self, block: slice) -> "_Sums":
-        """Return views of the tokens of a block."""
+        """Return views of the tokens in a block."""
         gradient = None if self.gradient_NH is None else self.gradient_NH[block]
         return _Sums(self.nll_N1[block], self.logsumexp_N1[block], self.missing_N1[block], gradient)
 
@@ -106,17 +109,17 @@ class _Sums:
 def token_nll(
     hidden_XH: Tensor, head: Head, label_X: Tensor, *, tile_logits: int = TILE_LOGITS
 ) -> Tensor:
-    """Return the NLL of each trained token in nats, shape (N,), in their order.
+    """Return the NLL of each trained token in nats, shape (N,), in position order.
 
-    Differentiable with respect to the hidden states and the head's weight and bias. Statistics
-    are fp32 (fp64 for fp64 hidden states); matrix products are in autocast's dtype, else in that of
-    the hidden states, as the head itself would compute.
+    Differentiable with respect to the hidden states and the head's weight and bias. Statistics are
+    fp32 (fp64 for fp64 hidden states). Matrix products use the autocast dtype if autocast is on,
+    else the dtype of the hidden states, as the head itself would.
 
     Args:
-        hidden_XH: what the head would read.
-        head: the head.
+        hidden_XH: the input of the head.
+        head: the LM head.
         label_X: the token that each hidden state predicts, or -100.
-        tile_logits: logits in memory at once.
+        tile_logits: number of logits in memory at once.
 
     Raises:
         DataError: a label is outside the vocabulary.
@@ -141,7 +144,7 @@ def token_nll(
 
 
 class _TokenNll(torch.autograd.Function):
-    """NLL of the trained tokens; the gradient for the hidden states is made on the way."""
+    """NLL of the trained tokens; the forward pass also computes the hidden states' gradient."""
 
     @staticmethod
     def forward(
@@ -208,7 +211,7 @@ def _selected(hidden_XH: Tensor, tokens: _Tokens, block: slice) -> Tensor:
 
 @dataclass(frozen=True)
 class _Tiles:
-    """The logits of a block of tokens, one piece of the vocabulary after the other."""
+    """The logits of a block of tokens, one piece of the vocabulary at a time."""
 
     hidden_NH: Tensor
     weight_VH: Tensor
@@ -218,11 +221,11 @@ class _Tiles:
 
     @property
     def label_N(self) -> Tensor:
-        """The block's labels."""
+        """The labels of the block."""
         return self.tokens.label_N[self.block]
 
     def __iter__(self) -> Iterator[_Tile]:
-        """Yield the tiles; each overwrites the one before.
+        """Yield the tiles; each overwrites the previous one.
 
         Raises:
             DataError: a label is outside the vocabulary.
@@ -256,7 +259,7 @@ class _Tiles:
             yield _Tile(slice(low, high), weight_TH, z_NT, slope_NT, rows, column, product_NT)
 
     def _bend(self, z_NT: Tensor) -> Tensor | None:
-        """Scale and cap logits in place, and return the cap's slope."""
+        """Scale and cap logits in place, and return the slope of the cap."""
         if self.tokens.scale != 1:
             z_NT.mul_(self.tokens.scale)
         softcap = self.tokens.softcap
@@ -269,9 +272,9 @@ class _Tiles:
 
 
 def _sum(tiles: _Tiles, sums: _Sums) -> None:
-    """Walk over the vocabulary and fill `sums`; its gradient must be zero before."""
+    """Fill `sums` in one pass over the vocabulary; its gradient must be zero on entry."""
     own_N1, own_slope_N1 = torch.zeros_like(sums.nll_N1), torch.ones_like(sums.nll_N1)
-    rest_N1 = torch.zeros_like(own_N1)  # sum of exp(z - top) over all tokens but the label
+    rest_N1 = torch.zeros_like(own_N1)  # sum of exp(z - top) over all tokens except the label
     top_N1 = torch.full_like(own_N1, torch.finfo(own_N1.dtype).min)
     gradient_NH = sums.gradient_NH
     for tile in tiles:
@@ -293,7 +296,7 @@ def _sum(tiles: _Tiles, sums: _Sums) -> None:
     rest_N1.mul_(shrink_N1)
     total_N1 = rest_N1 + (own_N1 - higher_N1).exp_()
     sums.logsumexp_N1.copy_(higher_N1 + total_N1.log())
-    sums.nll_N1.copy_((higher_N1 - own_N1) + total_N1.log())  # exact where the label is on top
+    sums.nll_N1.copy_((higher_N1 - own_N1) + total_N1.log())  # exact if the label is the argmax
     sums.missing_N1.copy_(rest_N1 / total_N1)
     if gradient_NH is not None:
         own_NH = tiles.weight_VH[tiles.label_N].to(gradient_NH.dtype)
@@ -305,7 +308,7 @@ def _sum(tiles: _Tiles, sums: _Sums) -> None:
 def _add_head_gradient(
     tiles: _Tiles, sums: _Sums, for_weight_VH: Tensor, for_bias_V: Tensor | None
 ) -> None:
-    """Add a block's part of the head's gradient; `sums.nll_N1` holds the loss's own gradient."""
+    """Add a block's part of the head's gradient; `sums.nll_N1` contains dLoss/dNLL."""
     factor_N1 = sums.nll_N1 * tiles.tokens.scale
     for tile in tiles:
         z_NT, rows = tile.z_NT, tile.rows
@@ -326,10 +329,10 @@ def _as_factor(tile: _Tile) -> Tensor:
 
 
 def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
-    """Add left @ right to a total without rounding the product to half precision first."""
+    """Add left @ right to a total without first rounding the product to half precision."""
     if left.dtype == total.dtype:
         total.addmm_(left, right)
     elif total.is_cuda:
         torch.addmm(total, left, right, out_dtype=total.dtype, out=total)
-    else:  # a CPU has no product of half-precision factors in fp32
+    else:  # no CPU kernel multiplies half-precision factors into fp32
         total.addmm_(left.to(total.dtype), right.to(total.dtype))

@@ -1,8 +1,8 @@
-"""Model description -> base model and tokenizer, at a fixed commit, with a hash of the weights.
+"""Load the base model and tokenizer of a run, at a fixed commit, with a hash of the weights.
 
-Only safetensors are read, remote code stays off unless the config says so, and what cannot be
-reached is said at once: stock loading retries a missing network for 46 seconds a model and calls
-a mistyped folder a wrong repo id.
+Only safetensors files are read, remote code is off unless the config enables it, and a model that
+cannot be reached is reported at once: transformers retries without a network for 46 seconds per
+model and reports a mistyped folder as a wrong repo id.
 """
 
 import json
@@ -43,35 +43,35 @@ _ASKED = {"role": "user", "content": "ASKED"}
 
 @dataclass
 class Base:
-    """A base model ready for an adapter."""
+    """A base model that is ready for an adapter."""
 
     model: Any
     tokenizer: Any
     precision: Precision
     sha256: str
-    """Hash of the weight files and of how they are quantised."""
+    """Hash of the weight files and of their quantization."""
     source: str
-    """Where the weights came from, for people."""
+    """Origin of the weights, for display."""
     commit: str | None
-    """The hub commit, if they came from the hub."""
+    """The hub commit, if the weights came from the hub."""
     parameters: int
     positions: int
-    """Longest sequence the model can take, in tokens."""
+    """Longest sequence that the model supports, in tokens."""
     end_ids: list[int]
     """Tokens that end an assistant turn."""
     notes: list[str]
-    """What a user should know about this model's tokenizer and template."""
+    """Notes for the user on this model's tokenizer and chat template."""
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What rendering needs of a model, without its weights."""
+    """What rendering needs from a model, without its weights."""
 
     tokenizer: Any
     end_ids: list[int]
-    """Tokens after which an answer is over."""
+    """Tokens that end an answer."""
     positions: int | None
-    """Longest sequence in tokens; None where the folder does not say."""
+    """Longest sequence in tokens; None if the folder does not specify it."""
     notes: list[str]
 
 
@@ -79,7 +79,7 @@ def load(run: RunConfig, precision: Precision) -> Base:
     """Load the base model and its tokenizer in evaluation mode on the chosen device.
 
     Raises:
-        ConfigError: the model is not there, not reachable or not in a readable form.
+        ConfigError: the model does not exist, cannot be reached or has no readable format.
     """
     spec = run.model
     folder, commit = find(spec)
@@ -108,7 +108,7 @@ def load(run: RunConfig, precision: Precision) -> Base:
 
 
 def load_vocabulary(spec: ModelConfig) -> Vocabulary:
-    """Load only the tokenizer of a model; a folder with a tokenizer and no weights will do.
+    """Load only the tokenizer of a model; the folder may have no weights.
 
     Raises:
         ConfigError: there is no such model, or it has no tokenizer.
@@ -129,19 +129,19 @@ def load_vocabulary(spec: ModelConfig) -> Vocabulary:
 
 
 def silence_libraries() -> None:
-    """Keep progress bars of a second's work and notes meant for library authors out of the log."""
+    """Keep short progress bars and notes for library authors out of the log."""
     import transformers
 
-    # bitsandbytes names a faster 4-bit kernel that a CPU could use; PEFT imports it for every run.
+    # bitsandbytes recommends a faster 4-bit kernel for CPUs; PEFT imports it for every run.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    # PEFT still reads the old name of an attribute.
+    # PEFT still uses the old name of an attribute.
     warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
 
 
 def find(spec: ModelConfig) -> tuple[Path, str | None]:
-    """Return the folder that holds the model, and its commit if it comes from the hub.
+    """Return the folder that contains the model, and its commit if it comes from the hub.
 
     Raises:
         ConfigError: there is no such folder, or the hub cannot be reached and nothing is cached.
@@ -173,7 +173,7 @@ def _local_folder(path: str) -> Path:
 
 
 def _hub_folder(hub_id: str, revision: str) -> tuple[Path, str]:
-    """Return the hub's snapshot folder, from the cache if it is there."""
+    """Return the snapshot folder of a hub model, from the cache if possible."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
@@ -206,7 +206,7 @@ def _hub_folder(hub_id: str, revision: str) -> tuple[Path, str]:
 
 
 def _hub_is_reachable() -> bool:
-    """Answer within seconds whether the hub's host (or the proxy before it) accepts connections."""
+    """Return within seconds whether the hub's host (or the proxy before it) accepts connections."""
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON"):
         return False
     address = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
@@ -251,7 +251,7 @@ def _load_tokenizer(spec: ModelConfig, folder: Path) -> tuple[Any, list[str]]:
 
 
 def _end_ids(configured: Any, tokenizer: Any) -> list[int]:
-    """Every token after which an answer is over, the tokenizer's own first."""
+    """Return every token that ends an answer, the tokenizer's EOS token first."""
     others = configured if isinstance(configured, list) else [configured]
     known = [tokenizer.eos_token_id, *others]
     for token in ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>"):
@@ -272,7 +272,7 @@ def _written_ends(tokenizer: Any) -> list[int | None]:
 def _written_end(tokenizer: Any, turn: dict[str, Any], last: str) -> int | None:
     try:
         text = str(tokenizer.apply_chat_template([_ASKED, turn], tokenize=False))
-    except Exception:  # a template is a program; the first row that is rendered names the reason
+    except Exception:  # templates are programs; the first rendered row reports the reason
         return None
     _, written, behind = text.rpartition(last)
     found = {str(t): i for i, t in tokenizer.added_tokens_decoder.items() if t.special}

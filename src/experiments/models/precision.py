@@ -1,6 +1,7 @@
-"""Description of a machine -> how a run computes on it: device, precision, attention, and why.
+"""Choose the device, precision and attention kernels of a run, with the reason for each.
 
-What is described must be there: a run never trains on a card that it was only planned for.
+The hardware that a config describes must be present: a run never trains on another GPU than the one
+it was planned for.
 """
 
 import dataclasses
@@ -12,14 +13,14 @@ from experiments.config import HardwareConfig, RunConfig
 from experiments.config.machine import NATIVE_BF16
 from experiments.errors import ConfigError
 
-# Two cards of one kind differ by what the driver keeps for itself.
+# GPUs of one kind differ in the memory that the driver reserves.
 _MEMORY_TOLERANCE = 0.1
 _GIB = 2**30
 
 
 @dataclass(frozen=True)
 class Precision:
-    """The numbers a run computes in, on which device, with which kernels, and why."""
+    """The precision, device and kernels that a run computes with, and why."""
 
     name: str
     """`fp32`, `bf16` or `fp16`."""
@@ -31,16 +32,16 @@ class Precision:
     """`sdpa`, `eager` or `flash_attention_2`."""
     gradient_checkpointing: bool = False
     quantization: str | None = None
-    """`nf4`, or None for a base in the precision above."""
+    """`nf4`, or None for a base model in the precision above."""
     compute_capability: float | None = None
     memory_gib: float | None = None
-    """The whole memory of the GPU."""
+    """Total memory of the GPU."""
     reasons: dict[str, str] = field(default_factory=dict)
-    """Why attention, gradient checkpointing and quantisation are what they are."""
+    """Reasons for attention, gradient checkpointing and quantization."""
 
     @property
     def computes_in(self) -> dict[str, Any]:
-        """What a number of the run depends on."""
+        """The settings that can change a run's results."""
         return {
             "precision": self.name,
             "device_class": self.device,
@@ -49,19 +50,19 @@ class Precision:
         }
 
     def facts(self) -> dict[str, Any]:
-        """Return all of it for the record."""
+        """Return all fields for the record."""
         return dataclasses.asdict(self)
 
 
 def choose_precision(run: RunConfig) -> Precision:
-    """Resolve device and precision: what was asked for, else what the device computes natively.
+    """Resolve device and precision: the ones requested, else what the device supports natively.
 
     bfloat16 is chosen by compute capability, not by `torch.cuda.is_bf16_supported()`, which
-    counts slow emulation on cards older than 8.0 (T4: 7.5).
+    includes slow emulation on GPUs older than 8.0 (T4: 7.5).
 
     Raises:
-        ConfigError: a library or the described device is absent, or the device cannot compute in
-            the wanted precision.
+        ConfigError: a library or the described device is missing, or the device does not support
+            the requested precision.
     """
     _refuse_missing_libraries(run)
     found, device_name = _find_device(run.hardware)
@@ -100,18 +101,18 @@ def choose_precision(run: RunConfig) -> Precision:
 
 
 def with_kernels_of(precision: Precision, run: RunConfig, described: Any) -> Precision:
-    """Return how a run computes with a model, which may not know all kernels of attention.
+    """Return the precision with attention kernels that the model supports.
 
-    `eager` takes the place of a default that the model does not know; one that was asked for is
-    refused.
+    `eager` replaces a default that the model does not support; an attention that the user requested
+    is refused instead.
 
     Args:
-        precision: what the machine and the run's config say.
+        precision: as chosen from the machine and the run's config.
         run: the run.
-        described: the model's config of transformers, or None where it cannot be read.
+        described: the model's transformers config, or None if it cannot be read.
 
     Raises:
-        ConfigError: the model does not know `trainer.attention`.
+        ConfigError: the model does not support `trainer.attention`.
     """
     from transformers import AutoModelForCausalLM
 
@@ -131,7 +132,7 @@ def with_kernels_of(precision: Precision, run: RunConfig, described: Any) -> Pre
 
 
 def _refuse_missing_libraries(run: RunConfig) -> None:
-    """Say before anything heavy is imported which library a choice would need."""
+    """Report a missing library that the config needs before importing anything heavy."""
     wanted = [
         (run.model.quantization is not None, "bitsandbytes", "model.quantization=nf4",
          "model.quantization=null"),
@@ -169,10 +170,10 @@ def _name(run: RunConfig, found: HardwareConfig, device_name: str) -> tuple[str,
 
 
 def _find_device(hardware: HardwareConfig) -> tuple[HardwareConfig, str]:
-    """Return the device's own facts and name.
+    """Return the properties and the name of the device.
 
     Raises:
-        ConfigError: it is not the one that is described, or there is none.
+        ConfigError: the described device is not the one present, or there is none.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""A loaded model and its tokenizer: longest sequence, and token ids that the embedding holds."""
+"""Check a loaded model and tokenizer: longest sequence, token ids and supported model types."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ _WITHOUT_ATTENTION = ("rwkv", "xlstm")
 
 
 def positions(config: Any, notes: list[str]) -> int:
-    """Return the longest sequence in tokens, of the text part of a config of several parts."""
+    """Return the longest sequence in tokens, from the text part of a multimodal config."""
     text = config.get_text_config()
     for name in POSITIONS:
         value = getattr(text, name, None)
@@ -27,12 +27,12 @@ def positions(config: Any, notes: list[str]) -> int:
 
 
 def refuse_ids_beyond_embedding(model: Any, tokenizer: Any) -> None:
-    """Refuse a tokenizer that writes tokens for which the model has no embedding.
+    """Refuse a tokenizer that produces tokens for which the model has no embedding.
 
-    Tokens that nothing here writes, such as the placeholder of an image, may lie beyond it.
+    Tokens that are never used here, such as image placeholders, may have larger ids.
 
     Raises:
-        ConfigError: naming the tokens.
+        ConfigError: names the tokens.
     """
     rows = model.get_input_embeddings().weight.shape[0]
     template = tokenizer.chat_template
@@ -55,13 +55,13 @@ def refuse_ids_beyond_embedding(model: Any, tokenizer: Any) -> None:
 
 
 def refuse_other_kinds(config: Any) -> None:
-    """Refuse models that read two texts, and models without attention.
+    """Refuse encoder-decoder models and models without attention.
 
     Args:
-        config: the model's config of transformers.
+        config: the model's transformers config.
 
     Raises:
-        ConfigError: naming the kind of model.
+        ConfigError: names the model type.
     """
     text = config.get_text_config()
     attends = getattr(text, "num_attention_heads", None) is not None
@@ -69,15 +69,15 @@ def refuse_other_kinds(config: Any) -> None:
 
 
 def refuse_kind(model_type: str, *, attends: bool = True, reads_two: bool = False) -> None:
-    """Refuse a type of model whose losses or answers would mean nothing here.
+    """Refuse a model type whose losses or answers would be meaningless here.
 
     Args:
-        model_type: as config.json names it.
-        attends: whether the config has heads of attention, as far as it was read.
-        reads_two: whether it is an encoder with a decoder.
+        model_type: the type in config.json.
+        attends: whether the config has attention heads, as far as it was read.
+        reads_two: whether the model is an encoder-decoder.
 
     Raises:
-        ConfigError: naming the type.
+        ConfigError: names the type.
     """
     if reads_two:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""What training has made of a model's trained matrices: their dtype, and how large A and B are."""
+"""Describe the trained matrices of a model: their dtype and the spectral norms of A and B."""
 
 from typing import Any
 
@@ -6,12 +6,12 @@ _PEFT_PREFIX = "base_model.model."
 
 
 def of_trained(model: Any) -> dict[str, Any]:
-    """Return facts for the record of a run that has trained.
+    """Return facts about the trained parameters for the record of a run.
 
     Returns:
-        `trained_dtype`: names of the dtypes of all trainable parameters, sorted. Of an adapter
-        also `spectra`: module name -> the largest singular values of A and B, in 6 digits; null
-        where a matrix is no longer finite.
+        `trained_dtype`: sorted names of the dtypes of all trainable parameters. With an adapter
+        also `spectra`, which maps each module name to the largest singular values of A and B, with
+        6 digits; null if a matrix is not finite.
     """
     dtypes = {str(p.dtype).removeprefix("torch.") for p in model.parameters() if p.requires_grad}
     norms = {
@@ -27,7 +27,7 @@ def of_trained(model: Any) -> dict[str, Any]:
 
 
 def _largest_singular_value(matrix: Any) -> float | None:
-    """Return the spectral norm, by the Gram matrix of the short side (r x r) in fp64."""
+    """Return the spectral norm, from the Gram matrix of the short side (r x r) in fp64."""
     import torch
 
     whole = matrix.detach().cpu().double()

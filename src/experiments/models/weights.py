@@ -1,9 +1,9 @@
-"""A folder with safetensors -> the model in memory, in the run's precision, and a hash of it all.
+"""Load a model from a folder of safetensors in the run's precision, and hash its files.
 
-A base in 4 bits is made here from the same files as the plain one, so that LoRA and QLoRA differ
-in the base only. `peft.prepare_model_for_kbit_training` is not used: it turns norms, embeddings
-and head into fp32, which the plain base does not have; the gradient of the inputs, its other
-effect, is what the trainer asks for itself when it recomputes activations.
+A 4-bit base is quantized here from the same files as the plain one, so that LoRA and QLoRA differ
+only in the base. `peft.prepare_model_for_kbit_training` is not used: it converts norms, embeddings
+and head to fp32, which the plain base does not do. Its other effect, gradients for the inputs, is
+enabled by the trainer itself if gradient checkpointing is on.
 """
 
 import hashlib
@@ -18,10 +18,10 @@ from experiments.models.precision import Precision, with_kernels_of
 
 
 def read(run: RunConfig, folder: Path, precision: Precision) -> tuple[Any, Precision]:
-    """Return the causal language model of a folder, and how it computes.
+    """Return the causal language model in a folder, and how it computes.
 
     Raises:
-        ConfigError: the folder's weights cannot be read, or not in the wanted form.
+        ConfigError: the folder's weights cannot be read, or not in the requested form.
     """
     from transformers import AutoModelForCausalLM
 
@@ -57,7 +57,7 @@ def read(run: RunConfig, folder: Path, precision: Precision) -> tuple[Any, Preci
 
 
 def _described(run: RunConfig, folder: Path) -> Any:
-    """Return the model's config; None where loading the model will say what is wrong with it."""
+    """Return the model's config, or None if loading the model will report the error."""
     from transformers import AutoConfig
 
     try:
@@ -69,10 +69,10 @@ def _described(run: RunConfig, folder: Path) -> Any:
 
 
 def refuse_overflow(model: Any, tokenizer: Any) -> None:
-    """Refuse a model whose activations leave the range of fp16, up to 65,504, on plain text.
+    """Refuse a model whose activations exceed the range of fp16 (up to 65,504) on plain text.
 
-    Models that were trained in bf16 may do so, mostly at the first token; every score of such a
-    run would be a NaN.
+    Models trained in bf16 may do so, mostly at the first token; every score of such a run would be
+    NaN.
 
     Raises:
         ConfigError: the logits are not finite.
@@ -91,7 +91,7 @@ def refuse_overflow(model: Any, tokenizer: Any) -> None:
 
 
 def identity(folder: Path, quantization: str | None) -> str:
-    """Return a hash of the weight files and of the form they take in memory."""
+    """Return a hash of the weight files and of their quantization in memory."""
     digest = hashlib.sha256()
     for file in sorted(folder.glob("*.safetensors")):
         digest.update(file.name.encode() + b"\0")
@@ -107,7 +107,7 @@ def identity(folder: Path, quantization: str | None) -> str:
 
 
 def _dtype(run: RunConfig, precision: Precision) -> Any:
-    """Full fine-tuning keeps fp32 master weights; a frozen base needs no more than its compute."""
+    """Return fp32 for full fine-tuning (master weights), else the compute dtype of the run."""
     import torch
 
     if run.lora.method == "none" or precision.name == "fp32":
@@ -116,11 +116,11 @@ def _dtype(run: RunConfig, precision: Precision) -> Any:
 
 
 def _refuse_quantized_files(folder: Path) -> None:
-    """Refuse weights that are stored in few bits: what is trained on must be this run's choice."""
+    """Refuse weights that are stored quantized: quantization must be chosen by the run's config."""
     try:
         described = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except ValueError:
-        return  # reading the model says what is wrong with it
+        return  # loading the model reports the error
     stored = described.get("quantization_config")
     if stored is not None:
         method = stored.get("quant_method", "unknown method")
@@ -131,11 +131,11 @@ def _refuse_quantized_files(folder: Path) -> None:
 
 
 def _four_bits(dtype: Any, device: str) -> dict[str, Any]:
-    """Return what QLoRA loads with: NF4 and double quantisation (arXiv 2305.14314, section 3)."""
+    """Return QLoRA's load options: NF4 and double quantization (arXiv 2305.14314, section 3)."""
     import torch
     from transformers import BitsAndBytesConfig
 
-    # The trainer compares it with its own device, which has an index.
+    # The trainer compares this with its own device, which has an index.
     place: Any = torch.cuda.current_device() if device == "cuda" else device
     quantization = BitsAndBytesConfig(
         load_in_4bit=True,
@@ -147,10 +147,11 @@ def _four_bits(dtype: Any, device: str) -> dict[str, Any]:
 
 
 def _keep_gradients_on_a_cpu(model: Any) -> None:
-    """Keep bitsandbytes from repacking the weights at the first answer on a CPU with AVX512-BF16.
+    """Keep bitsandbytes from repacking the weights on a CPU with AVX512-BF16.
 
-    Its packed kernel has no backward (bitsandbytes 0.50: a model that was evaluated first then
-    trained with an eighth of the gradient's norm) and computes in bf16 whatever was asked for.
+    It repacks them in the first forward pass in evaluation mode. The packed kernel has no backward
+    pass (bitsandbytes 0.50: a model that was evaluated first then trained with an eighth of the
+    gradient's norm) and computes in bf16 whatever dtype was requested.
     """
     import bitsandbytes
 

@@ -1,7 +1,7 @@
-"""A run's config in, what it will take out: parameters, memory, operations and hours.
+"""Estimate from a run's config what it will need: parameters, memory, operations and hours.
 
-In the order of the flow: `geometry` (a model's shape), `parameters`, `device`, `workload` (rows
-and tokens), `activations` and `memory`, `cost`, `estimate` (all of it for one run), `advice` (what
-makes a run fit), `tables`. All of these are light. Beside them stand `probe`, which runs a few
-steps, and `live_tensors` with `measure`, which hold the predictions against real training.
+Modules in the order of use: `geometry` (the model's shape), `parameters`, `device`, `workload`
+(rows and tokens), `activations` and `memory`, `cost`, `estimate` (all of these for one run),
+`advice` (changes that make a run fit), and `tables`. These import no heavy library. In addition,
+`probe` compares a plan with a few real steps, for which `live_tensors` tracks the memory.
 """

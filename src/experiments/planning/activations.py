@@ -1,12 +1,12 @@
-"""What the layers of one forward pass keep for the backward pass, in bytes.
+"""Compute the bytes that the layers keep from a forward pass for the backward pass.
 
-Counted tensor by tensor from transformers' llama, qwen2 and qwen3 layers (5.23), PEFT's LoRA
-layers (0.21) and torch's attention (2.13): an operation keeps what its derivative needs. N tokens
-= rows x padded length, `c` = bytes of a number in the run's precision. A test holds the sum
-against the tensors that are alive after a real forward pass.
+The tensors are counted one by one from the llama, qwen2 and qwen3 layers of transformers (5.23),
+the LoRA layers of PEFT (0.21) and torch's attention (2.13): an operation keeps what its derivative
+needs. N tokens = rows x padded length, `c` = bytes per number in the run's precision. A test
+compares the sum with the tensors that are alive after a real forward pass.
 
-Two things make half precision dearer than half of fp32: the norms keep an fp32 copy of their
-input, and autocast copies the input anew for every adapter.
+Two effects make half precision cost more than half of fp32: norms keep an fp32 copy of their
+input, and autocast makes a new copy of the input for every adapter.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _NAMES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_
 
 @dataclass(frozen=True)
 class Pass:
-    """One forward and backward pass, and what is trained in it."""
+    """One forward and backward pass, and the parameters trained in it."""
 
     rows: int
     length: int
@@ -27,57 +27,57 @@ class Pass:
     precision: str
     """`fp32`, `bf16` or `fp16`."""
     adapted: frozenset[str]
-    """Leaves of the linear layers that carry an adapter; empty for full fine-tuning."""
+    """Leaf names of the linear layers with an adapter; empty for full fine-tuning."""
     full: bool = False
     r: int = 0
     dropout: bool = False
     dora: bool = False
     checkpointing: bool = False
     padded: bool = True
-    """Whether rows of one pass differ in length, so that attention needs a mask."""
+    """Whether rows of a pass differ in length, so that attention needs a mask."""
     attention: str = "sdpa"
     on_cpu: bool = True
 
     @property
     def tokens(self) -> int:
-        """N: positions of the pass, padding included."""
+        """N: token positions of the pass, including padding."""
         return self.rows * self.length
 
     @property
     def half(self) -> bool:
-        """Whether matrix products are in 16 bits."""
+        """Whether matrix products use 16 bits."""
         return self.precision != "fp32"
 
     @property
     def number(self) -> int:
-        """Bytes of a number in a matrix product."""
+        """Bytes per number in a matrix product."""
         return 2 if self.half else FP32
 
     @property
     def residual(self) -> int:
-        """Bytes of a number of the residual stream: full fine-tuning keeps it in fp32."""
+        """Bytes per number in the residual stream, which full fine-tuning keeps in fp32."""
         return FP32 if self.full else self.number
 
     def has(self, *leaves: str) -> int:
-        """Return how many of some linear layers carry an adapter or train themselves."""
+        """Return how many of these linear layers have an adapter or are trained themselves."""
         return len(leaves) if self.full else sum(leaf in self.adapted for leaf in leaves)
 
 
 @dataclass(frozen=True)
 class Kept:
-    """Bytes that one layer keeps."""
+    """Bytes that one layer keeps for the backward pass."""
 
     attention: float
     mlp: float
 
     @property
     def all(self) -> float:
-        """Both blocks."""
+        """Bytes of attention and MLP together."""
         return self.attention + self.mlp
 
 
 def layer(shape: Geometry, work: Pass) -> Kept:
-    """Return what one layer keeps, but for the input that another layer made."""
+    """Return the bytes that one layer keeps, except its input, which another layer produced."""
     attention: float = _inputs(work, shape.hidden_size, "q_proj", "k_proj", "v_proj")
     attention += _norm(work, shape.hidden_size) + _heads(shape, work)
     attention += _adapters(shape, work, *_NAMES[:4])
@@ -91,18 +91,18 @@ def layer(shape: Geometry, work: Pass) -> Kept:
 
 
 def _norm(work: Pass, width: int, groups: int = 1) -> int:
-    """Bytes a token that an RMS norm keeps: input in fp32, 1/rms, and its output if it trains.
+    """Return bytes per token of an RMS norm: fp32 input, 1/rms, and its output if it is trained.
 
-    The norm of a head (`groups`) reads a matrix product, the others the residual stream.
+    The norm of a head (`groups`) reads a matrix product; the others read the residual stream.
     """
     output = work.residual if groups == 1 else work.number
     return FP32 * width + FP32 * groups + (output * width if work.full else 0)
 
 
 def _inputs(work: Pass, width: int, *leaves: str) -> float:
-    """Bytes a token that linear layers keep of one input of theirs.
+    """Return the bytes per token that linear layers keep of a shared input.
 
-    In fp32 they share it; autocast makes a copy for each, and dropout a copy with its mask.
+    In fp32 they share it. Autocast makes a copy for each layer, and dropout a copy with its mask.
     """
     trained = work.has(*leaves)
     if work.dropout and not work.full:
@@ -112,7 +112,7 @@ def _inputs(work: Pass, width: int, *leaves: str) -> float:
 
 
 def _heads(shape: Geometry, work: Pass) -> float:
-    """Bytes a token between the projections: head norms, rotation, attention's own."""
+    """Return bytes per token between the projections: head norms, rotation, and attention."""
     c, q, kv = work.number, shape.query_width, shape.key_width
     repeated = q if work.padded and shape.heads != shape.kv_heads else kv
     kept: float = c * q + 2 * c * repeated + c * q  # rotated q, k, v and the output
@@ -120,19 +120,19 @@ def _heads(shape: Geometry, work: Pass) -> float:
         kept += work.has("o_proj") * c * q  # autocast's copy of the output for the adapter
     if shape.has_head_norms:
         kept += _norm(work, q, shape.heads) + _norm(work, kv, shape.kv_heads)
-    return kept + FP32 * shape.heads  # logarithm of each softmax's sum
+    return kept + FP32 * shape.heads  # log-sum-exp of each softmax
 
 
 def _scores(shape: Geometry, work: Pass) -> float:
-    """Bytes that grow with the square of the length."""
+    """Return the bytes that grow with the square of the length."""
     square = work.tokens * work.length
-    if work.attention == "eager":  # softmax in fp32, and its copy in the run's precision
+    if work.attention == "eager":  # softmax in fp32, and a copy in the run's precision
         return square * shape.heads * (FP32 + (2 if work.half else 0))
-    return square * work.number if work.padded else 0.0  # the mask, as numbers, in each layer
+    return square * work.number if work.padded else 0.0  # each layer's mask, as numbers
 
 
 def _adapters(shape: Geometry, work: Pass, *leaves: str) -> float:
-    """Bytes a token that adapters keep: A's output; DoRA also both summands of each output."""
+    """Return bytes per token of adapters: A's output; for DoRA also both terms of each output."""
     if work.full:
         return 0.0
     kept = 0.0
@@ -152,19 +152,19 @@ def _outputs(shape: Geometry, leaf: str) -> int:
 
 
 def last_norm(shape: Geometry, work: Pass) -> float:
-    """Return what is kept behind the layers: the last norm's input, and the hidden states."""
+    """Return the bytes kept after the layers: the last norm's input, and the hidden states."""
     each = _norm(work, shape.hidden_size) + work.residual * shape.hidden_size
     return float(each * work.tokens)
 
 
 def buffers(shape: Geometry, work: Pass) -> float:
-    """Return the bytes of the rotation tables, and of ids, labels and mask."""
+    """Return the bytes of the rotary tables, and of ids, labels and mask."""
     return 2.0 * work.residual * shape.head_dim * work.length + 3 * 8 * work.tokens
 
 
 def unkept(shape: Geometry, work: Pass) -> float:
-    """Return what the first layer need not keep, because nothing before it is trained."""
-    if work.full or work.checkpointing:  # checkpointing lets the embeddings require a gradient
+    """Return the bytes that the first layer does not keep, as nothing before it is trained."""
+    if work.full or work.checkpointing:  # with checkpointing, the embeddings require a gradient
         return 0.0
     if not work.has(*_NAMES[:4]):
         return layer(shape, work).attention + _norm(work, shape.hidden_size) * work.tokens
@@ -176,5 +176,5 @@ def unkept(shape: Geometry, work: Pass) -> float:
 
 
 def stored_inputs(shape: Geometry, work: Pass) -> float:
-    """Return what gradient checkpointing keeps of one layer: its input."""
+    """Return the bytes that gradient checkpointing keeps of one layer: its input."""
     return float(work.residual * shape.hidden_size * work.tokens)

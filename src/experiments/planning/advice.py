@@ -1,8 +1,8 @@
-"""A run that does not fit in, the smallest change that makes it fit out.
+"""Find the smallest change that makes a run fit into memory.
 
-Changes that leave the result as it is come first: recomputed activations, a smaller micro-batch
-(the batch stays). Then 4-bit weights, then shorter rows, which change what is trained, and last of
-all an adapter instead of full fine-tuning.
+Changes that do not affect the result are tried first: recomputed activations, then a smaller
+micro-batch with the same batch size. Next come 4-bit weights, then shorter rows, which change what
+is trained, and finally an adapter instead of full fine-tuning.
 """
 
 import dataclasses
@@ -15,16 +15,16 @@ from experiments.planning import estimate
 from experiments.planning.estimate import Estimate
 
 _LENGTHS = (1024, 512, 256)
-# Of the adapter that is proposed where full fine-tuning does not fit; memory hardly depends on it.
+# Rank of the adapter proposed if full fine-tuning does not fit; it hardly affects memory.
 _RANK = 16
 Change = tuple[str, RunConfig]
-"""An override, and the run that it makes."""
+"""Overrides, and the run that results from them."""
 
 
 def mend(found: Estimate) -> str | None:
-    """Return the overrides that make a run fit; None where none of those known does.
+    """Return the overrides that make a run fit, or None if no known change is enough.
 
-    They are what stands on a command line: `trainer.micro_batch_size=2`.
+    The text can be used on the command line, such as `trainer.micro_batch_size=2`.
     """
     for words, run in _changes(found.run, found.settings.work.checkpointing):
         if estimate.of(run).fits:
@@ -33,7 +33,7 @@ def mend(found: Estimate) -> str | None:
 
 
 def _changes(run: RunConfig, checkpointing: bool) -> Iterator[Change]:
-    """Yield runs from the smallest change to the largest."""
+    """Yield changed runs, from the smallest change to the largest."""
     again = [] if checkpointing else [True]
     smaller = _smaller_batches(run)
     for keep, micro in [
@@ -80,7 +80,7 @@ def _changed(run: RunConfig, checkpointing: bool | None, micro: int | None) -> C
 
 
 def _quantised(run: RunConfig) -> Change | None:
-    """Return the run on 4-bit weights; None where they cannot be trained so."""
+    """Return the run with 4-bit weights, or None if they cannot be trained that way."""
     if run.lora.method == "none" or run.model.quantization is not None:
         return None
     model = dataclasses.replace(run.model, quantization="nf4")

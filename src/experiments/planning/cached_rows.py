@@ -1,4 +1,4 @@
-"""Data description -> the lengths of rows that an earlier run has encoded and kept on this disk."""
+"""Look up the row lengths that an earlier run encoded and cached on this disk."""
 
 import dataclasses
 import json
@@ -7,15 +7,15 @@ from typing import Any
 
 from experiments.config import DataConfig
 
-# Entries that are looked at, the newest first; each costs a millisecond.
+# Maximum number of entries to read, the newest first; each takes a millisecond.
 _MOST_ENTRIES = 200
-# As `data` leaves them out of what an entry depends on.
+# Keys that do not affect a cache entry, as in `data`.
 _NO_PART = ("label", "path", "weight", "sources", "test_sources")
 
 
 @dataclasses.dataclass(frozen=True)
 class Lengths:
-    """Training rows of a cache entry, in tokens."""
+    """Lengths of the training rows of a cache entry, in tokens."""
 
     rows: int
     mean: float
@@ -24,9 +24,9 @@ class Lengths:
 
 
 def find(data: DataConfig, limit: int) -> Lengths | None:
-    """Return the newest entry for one hub dataset under a limit of tokens; None if there is none.
+    """Return the newest entry for one hub dataset and token limit, or None if there is none.
 
-    Which tokenizer made it is not compared, since a plan loads none.
+    The tokenizer of the entry is not compared, because a plan does not load one.
     """
     folder = Path(data.cache) if data.cache and data.source == "hub" else None
     if folder is None or not folder.is_dir():
@@ -48,7 +48,7 @@ def _read(file: Path, wanted: dict[str, Any]) -> Lengths | None:
                 return None
             lengths, spans = stored.get_tensor("train/lengths"), stored.get_tensor("train/spans")
     except (OSError, ValueError, SafetensorError):
-        return None  # damaged, or being written: it is made again when it is needed
+        return None  # damaged or being written; the run that needs it will rebuild it
     tokens = int(lengths.sum())
     if tokens == 0:
         return None

@@ -1,11 +1,12 @@
-"""A run's shape and tokens -> floating-point operations and hours.
+"""Compute the floating-point operations and hours of a run.
 
-A weight costs one multiply-add a token forwards, one for the gradient of its input and one for its
-own (2N and 4N operations a token: Kaplan et al., arXiv 2001.08361, section 2.1). LoRA's base skips
-its own; an adapter of rank R on an N x N matrix adds 6NR multiply-adds: 2N^2 + 6NR instead of 3N^2
-(Schulman et al., "LoRA Without Regret", 2025). Attention adds 4 x length x query width a token and
-layer forwards, twice that backwards. Gradient checkpointing repeats the forward pass of the layers.
-The head is computed for trained tokens only. Norms and softmax are left out.
+A weight costs one multiply-add per token in the forward pass, one for the gradient of its input
+and one for its own gradient (2N and 4N operations per token: Kaplan et al., arXiv 2001.08361,
+section 2.1). LoRA skips the weight gradients of the base; an adapter of rank R on an N x N matrix
+adds 6NR multiply-adds: 2N^2 + 6NR instead of 3N^2 (Schulman et al., "LoRA Without Regret", 2025).
+Attention adds 4 x length x query width per token and layer in the forward pass, and twice that in
+the backward pass. Gradient checkpointing repeats the forward pass of the layers. The head is
+computed for trained tokens only. Norms and softmax are left out.
 """
 
 from dataclasses import dataclass
@@ -17,22 +18,22 @@ from experiments.planning.parameters import Counts
 
 @dataclass(frozen=True)
 class Cost:
-    """What a training costs."""
+    """The cost of a training run."""
 
     flops_per_token: float
     flops: float
     hours: float | None
-    """Of training alone; None where nobody says how fast the device is."""
+    """Of training only; None if the speed of the device is unknown."""
 
 
 def flops_per_token(shape: Geometry, counts: Counts, work: Pass, trained_share: float) -> float:
-    """Return the operations of a training step for each token, padding left out.
+    """Return the operations of a training step per token, without padding.
 
     Args:
-        shape: of the model.
+        shape: the shape of the model.
         counts: its parameters.
-        work: one pass; its length is taken as the mean length.
-        trained_share: share of the tokens that meet the head.
+        work: one pass; its length is used as the mean length.
+        trained_share: share of the tokens for which the head is computed.
     """
     head = shape.vocabulary * shape.hidden_size * trained_share
     base = 2 * counts.linear
@@ -47,6 +48,6 @@ def flops_per_token(shape: Geometry, counts: Counts, work: Pass, trained_share: 
 
 
 def cost(per_token: float, tokens: float, rate: float | None) -> Cost:
-    """Return operations and hours; `rate` is in operations a second."""
+    """Return operations and hours; `rate` is in operations per second."""
     flops = per_token * tokens
     return Cost(per_token, flops, None if rate is None else flops / rate / 3600)

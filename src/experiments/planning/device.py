@@ -1,4 +1,4 @@
-"""Hardware description -> the device that is planned for, which need not be here."""
+"""Determine the device that a run is planned for; it need not be in this machine."""
 
 import os
 import shutil
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from experiments.config import HardwareConfig, RunConfig
 
 UTILISATION = 0.25
-"""Share of the peak that training reaches: 16 of a T4's 65 TFLOPS, assumed and not measured."""
+"""Share of peak that training reaches: 16 of a T4's 65 TFLOPS; assumed, not measured."""
 _GIB = 2**30
 
 
 @dataclass(frozen=True)
 class Device:
-    """What a run is planned for."""
+    """The device that a run is planned for."""
 
     name: str
     is_cpu: bool
@@ -21,15 +21,15 @@ class Device:
     """`fp32`, `bf16` or `fp16`."""
     memory_bytes: float | None
     peak_flops: float | None
-    """Operations a second; None where nobody says it."""
+    """Operations per second; None if unknown."""
     utilisation: float
     checkpointing: bool
     origin: str
-    """Where its numbers are from."""
+    """Where the numbers come from."""
 
 
 def of(run: RunConfig) -> Device:
-    """Return the device of a run: the one described, else this machine."""
+    """Return the device of a run: the one in its config, else that of this machine."""
     described = run.hardware
     is_cpu = described.device == "cpu" or not (described.describes_a_gpu or _has_gpu())
     capability, memory = described.compute_capability, described.memory_gib
@@ -60,7 +60,7 @@ def of(run: RunConfig) -> Device:
 
 
 def _has_gpu() -> bool:
-    """Whether a driver is installed; torch, which would know for sure, takes seconds to import."""
+    """Return whether a driver is installed; importing torch for certainty would take seconds."""
     return shutil.which("nvidia-smi") is not None and os.environ.get("CUDA_VISIBLE_DEVICES") != ""
 
 

@@ -1,6 +1,6 @@
-"""One run in, its plan out: parameters, memory against the device, tokens, operations, hours.
+"""Plan one run: parameters, memory compared with the device, tokens, operations and hours.
 
-Nothing is loaded: every number follows from the config and the model's shape.
+No model is loaded; every number follows from the config and the model's shape.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from experiments.planning.parameters import Counts
 from experiments.planning.workload import Workload
 
 TIGHT = 0.9
-"""Share of the device above which a run that fits is called tight."""
+"""Share of the device's memory above which a run that fits is called tight."""
 
 
 @dataclass(frozen=True)
@@ -37,19 +37,19 @@ class Estimate:
     tokens: float
     cost: Cost
     rough: tuple[str, ...] = ()
-    """Why it is rough, if it is."""
+    """Reasons why the estimate is rough, if it is."""
     measured_flops: float | None = None
-    """Operations a second that a probe has found; None where there was none."""
+    """Operations per second measured by a probe; None without a probe."""
 
     @property
     def share(self) -> float | None:
-        """Share of the device's memory that it takes; None where that is not known."""
+        """Share of the device's memory that the run needs; None if that memory is unknown."""
         available = self.device.memory_bytes
         return None if available is None else self.memory.total / available
 
     @property
     def fits(self) -> bool | None:
-        """Whether it fits; None where the device's memory is not known."""
+        """Whether the run fits; None if the device's memory is unknown."""
         return None if self.share is None else self.share <= 1
 
 
@@ -57,7 +57,7 @@ def of(run: RunConfig) -> Estimate:
     """Plan one run.
 
     Raises:
-        ConfigError: the model's shape is not known.
+        ConfigError: the shape of the model is unknown.
         AdapterError: a target matches no linear layer.
     """
     shape = geometry.of(run.model)
@@ -114,7 +114,7 @@ def _settings(run: RunConfig, target: Device, work: Workload) -> Settings:
 
 
 def _adapted(run: RunConfig) -> list[str]:
-    """Return the leaves of the adapted layers, as far as memory cares for them."""
+    """Return the leaf names of the adapted layers, as far as they affect memory."""
     wanted = run.lora.target_modules
     if run.lora.method == "none":
         return []

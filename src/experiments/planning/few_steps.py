@@ -1,6 +1,6 @@
-"""A run and its model in, a few steps of the project's own training out, with what they took.
+"""Run a few real training steps on synthetic rows and measure memory and time.
 
-The rows are made up: as long as the run's longest, so that a pass is as full as it gets.
+The rows are about as long as the longest of the run, so that memory is at its maximum.
 """
 
 import tempfile
@@ -23,26 +23,26 @@ from experiments.training import trainer as trainers
 
 @dataclass(frozen=True)
 class Taken:
-    """What a few steps took."""
+    """Memory and time of a few steps."""
 
     peak_bytes: int
-    """Of all tensors."""
+    """Peak of all tensors together."""
     resident_bytes: int
-    """The model and the growth of resident memory; on a GPU what its allocator has reserved."""
+    """Model size plus growth of resident memory; on a GPU, memory reserved by its allocator."""
     operation: str
-    """After which the peak was reached; empty on a GPU."""
+    """The operation after which the peak was reached; empty on a GPU."""
     seconds_per_step: float
-    """The first step, which warms up, left out."""
+    """Without the first step, which includes warm-up costs."""
 
 
 def train(run: RunConfig, model: Any, base: Base, *, follow: bool = True) -> Taken:
-    """Train a run's steps on made-up rows and return what they took.
+    """Train a run's steps on synthetic rows and return memory and time.
 
     Args:
         run: with `trainer.max_steps`, `plan.longest_row_tokens` and `plan.trained_share`.
-        model: with its adapter.
-        base: what it is made of.
-        follow: on a CPU, follow every tensor, which makes steps slower.
+        model: the model with its adapter.
+        base: the base model of which it consists.
+        follow: on a CPU, track every tensor, which slows the steps down.
     """
     rows = list(_rows(run))
     data = TrainData({"train": rows}, "", {}, renderer=None)  # type: ignore[arg-type]
@@ -62,7 +62,7 @@ def train(run: RunConfig, model: Any, base: Base, *, follow: bool = True) -> Tak
 
 
 def _rows(run: RunConfig) -> Iterator[Encoded]:
-    """Yield rows of about the longest length, each a token shorter, so that a pass needs a mask."""
+    """Yield rows of nearly maximal length, each a token shorter, so that a pass needs a mask."""
     longest, share = run.plan.longest_row_tokens or 1, run.plan.trained_share or 1.0
     micro = run.trainer.micro_batch_size or 1
     for i in range((run.trainer.max_steps or 1) * (run.trainer.batch_size or 1)):
@@ -73,7 +73,7 @@ def _rows(run: RunConfig) -> Iterator[Encoded]:
 
 
 def _timed(trainer: Any) -> list[float]:
-    """Return a list that fills with the time at which each step ends."""
+    """Return a list that is filled with the time at which each step ends."""
     from transformers import TrainerCallback
 
     times: list[float] = []

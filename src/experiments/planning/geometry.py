@@ -1,4 +1,4 @@
-"""Model description -> its shape, checked against a config.json where one is at hand.
+"""Determine the shape of a model, checked against its config.json if there is a local one.
 
 The field names of config.json are those of transformers' configuration classes.
 """
@@ -12,7 +12,7 @@ from experiments.config import ModelConfig
 from experiments.config.geometry import Geometry
 from experiments.errors import ConfigError
 
-# Other names of a field: those of transformers' `attribute_map`s and of older configs.
+# Alternative field names: those in transformers' `attribute_map`s and in older configs.
 _OTHER_NAMES = {
     "hidden_size": ("n_embd", "d_model"),
     "intermediate_size": ("n_inner", "ffn_dim", "ffn_hidden_size", "d_ff"),
@@ -22,7 +22,7 @@ _OTHER_NAMES = {
         *("n_positions", "n_ctx", "max_sequence_length", "max_seq_len", "seq_length"),
     ),
 }
-# Architectures whose MLP is four times as wide as the rest where config.json does not say.
+# Architectures whose MLP is four times as wide as the hidden size unless config.json sets it.
 _FOUR_TIMES = ("gpt2", "gpt_bigcode", "gptj", "codegen", "gpt_neo", "bloom", "falcon", "mpt")
 _FIELDS = {
     "architecture": "model_type",
@@ -36,10 +36,10 @@ _FIELDS = {
 
 
 def of(spec: ModelConfig) -> Geometry:
-    """Return the shape of a model without its weights and without a network.
+    """Return the shape of a model without loading weights or using the network.
 
     Raises:
-        ConfigError: neither the config nor a file at hand says it, or they contradict each other.
+        ConfigError: neither the config nor a local file defines it, or they contradict each other.
     """
     file = _file_at_hand(spec)
     written = spec.geometry.whole()
@@ -62,7 +62,7 @@ def read(file: Path) -> Geometry:
     """Read a model's shape from its config.json.
 
     Raises:
-        ConfigError: the file is no JSON object or lacks a field.
+        ConfigError: the file is not a JSON object or lacks a field.
     """
     try:
         tree = json.loads(file.read_text(encoding="utf-8"))
@@ -76,7 +76,7 @@ def read(file: Path) -> Geometry:
 
 
 def _text_part(tree: dict[str, Any], file: Path) -> dict[str, Any]:
-    """Return the text model's config of a model of several parts, with its class's defaults."""
+    """Return the text part of a multi-part model's config, with the defaults of its class."""
     inner = tree.get("text_config")
     if not isinstance(inner, dict):
         return tree
@@ -119,7 +119,7 @@ def _field(tree: dict[str, Any], key: str, file: Path) -> Any:
 
 
 def _optional_fields(tree: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """Return what transformers fills in itself where config.json leaves it out."""
+    """Return the fields for which transformers has defaults if config.json leaves them out."""
     heads, qwen2 = int(given["heads"]), given["architecture"] == "qwen2"
     return {
         "kv_heads": int(tree.get("num_key_value_heads") or heads),
@@ -131,7 +131,7 @@ def _optional_fields(tree: dict[str, Any], given: dict[str, Any]) -> dict[str, A
 
 
 def _file_at_hand(spec: ModelConfig) -> Path | None:
-    """Return the model's config.json if it is on this disk; nothing is asked of the network."""
+    """Return the model's config.json if it is on this disk, without using the network."""
     if spec.hub_id is None:
         from experiments import models
 
@@ -143,10 +143,10 @@ def _file_at_hand(spec: ModelConfig) -> Path | None:
 
 
 def _refuse_difference(label: str, written: Geometry, found: Geometry, file: Path) -> None:
-    """Refuse a geometry that says something else than the model's own file.
+    """Refuse a geometry that contradicts the model's own config file.
 
     Raises:
-        ConfigError: naming every field.
+        ConfigError: with every field that differs.
     """
     mine, theirs = dataclasses.asdict(written), dataclasses.asdict(found)
     wrong = [

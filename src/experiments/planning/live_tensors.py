@@ -1,8 +1,9 @@
-"""Operations in, the bytes of all tensors that are alive out: the measure of a memory prediction.
+"""Track the bytes of all live tensors, to check memory predictions.
 
-Every operation that PyTorch dispatches is seen with its results; a storage counts from the moment
-it is first seen until it is freed. Nothing here knows what a model is, so that a prediction can be
-held against it. Not seen are buffers inside a kernel and what the allocator keeps for later.
+Every operation that PyTorch dispatches is intercepted with its results. A storage counts from the
+moment it is first seen until it is freed. The tracker knows nothing about models, so that it is
+independent of the prediction. It does not see buffers inside a kernel or memory that the allocator
+keeps for reuse.
 """
 
 import weakref
@@ -15,10 +16,10 @@ from torch.utils._pytree import tree_leaves
 
 
 class LiveTensors(TorchDispatchMode):
-    """Counts the bytes of living tensor storages while it is entered."""
+    """Counts the bytes of live tensor storages while the context is active."""
 
     def __init__(self, known: Iterable[torch.Tensor] = ()) -> None:
-        """Start the count with tensors that exist already."""
+        """Start the count with tensors that already exist."""
         super().__init__()  # type: ignore[no-untyped-call]
         self._seen: dict[int, tuple[weakref.ref[Any], int]] = {}
         self.live_bytes = 0

@@ -1,13 +1,14 @@
-"""A run's shape and settings -> the most memory that a training step holds, part by part.
+"""Estimate the peak memory of a training step, part by part.
 
-What stays (weights, adapters, optimizer states) is summed; what comes and goes is followed
-through the moments of a step that can be the fullest: the end of the forward pass, the loss, the
-backward pass of the last layer and of the first, and the optimizer. The fullest one is named.
+Persistent memory (weights, adapters, optimizer states) is summed. Temporary memory is computed for
+the moments of a step at which the peak can occur: the end of the forward pass, the loss, the
+backward passes of the last and the first layer, and the optimizer. The result names the moment of
+the peak.
 
-States: AdamW keeps two fp32 numbers a trained parameter; 8-bit AdamW (arXiv 2110.02861) two bytes
-and two fp32 scales for each 256. NF4 with double quantisation takes 4 bits, one byte for each 64
-weights and one fp32 scale for each 256 of those bytes: 4.127 bits a weight (arXiv 2305.14314,
-section 3).
+Optimizer states: AdamW keeps two fp32 numbers per trained parameter; 8-bit AdamW (arXiv 2110.02861)
+two bytes, and two fp32 scales per 256 parameters. NF4 with double quantisation takes 4 bits, one
+byte per 64 weights and one fp32 scale per 256 of those bytes: 4.127 bits per weight (arXiv
+2305.14314, section 3).
 """
 
 import dataclasses
@@ -21,15 +22,15 @@ from experiments.planning.parameters import Counts
 
 NF4_BITS = 4 + 8 / 64 + 32 / (64 * 256)
 TILE_LOGITS = 1 << 22
-"""Logits that the loss holds at a time."""
+"""Number of logits that the loss computes at a time."""
 _STATE_BYTES = {"adamw": 8.0, "adamw_8bit": 2 + 2 * FP32 / 256, "sgd": 0.0}
-# What CUDA and cuBLAS take beside the tensors; not verified on a card.
+# Memory of CUDA and cuBLAS in addition to tensors; not verified on a GPU.
 CUDA_CONTEXT_BYTES = 450 * 2**20
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything but the shape that decides about memory."""
+    """Everything except the shape that determines memory."""
 
     work: Pass
     optimizer: str = "adamw"
@@ -42,27 +43,27 @@ class Settings:
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes at the fullest moment of a training step."""
+    """Bytes at the peak of a training step."""
 
     weights: float
     adapters: float
     optimizer: float
     gradients: float
     activations: float
-    """Kept by the layers, and what the fullest moment needs beside them."""
+    """Activations kept by the layers, and temporary ones at the peak."""
     logits: float
     buffers: float
-    """Rotation tables and ids; on a GPU also the CUDA context."""
+    """Rotary tables and ids; on a GPU also the CUDA context."""
     moment: str
-    """When it is fullest."""
+    """The moment of the step at which the peak occurs."""
 
     @property
     def total(self) -> float:
-        """All parts."""
+        """The sum of all parts."""
         return sum(self.parts().values())
 
     def parts(self) -> dict[str, float]:
-        """Return each part's bytes by its name."""
+        """Return the bytes of each part by name."""
         tree = dataclasses.asdict(self)
         tree.pop("moment")
         return tree
@@ -81,7 +82,7 @@ class _Moment:
 
 
 def estimate(shape: Geometry, counts: Counts, settings: Settings) -> Memory:
-    """Return the memory of a training step after the first, when the optimizer has its states."""
+    """Return the memory of a training step after the first, when optimizer states exist."""
     work = settings.work
     fullest = max(_moments(shape, counts, settings), key=lambda one: one.total)
     adapters = FP32 * (counts.trainable - (counts.total if work.full else 0))
@@ -98,7 +99,7 @@ def estimate(shape: Geometry, counts: Counts, settings: Settings) -> Memory:
 
 
 def weights(shape: Geometry, counts: Counts, settings: Settings) -> float:
-    """Return the bytes of the base: fp32 where it trains or computes so, else the run's 16 bits."""
+    """Return the bytes of the base: fp32 if trained or computed in fp32, else 16-bit numbers."""
     size = FP32 if settings.work.full else settings.work.number
     if settings.quantization is None:
         return float(size * counts.total)
@@ -134,14 +135,14 @@ def _moments(shape: Geometry, counts: Counts, settings: Settings) -> list[_Momen
 
 @dataclass(frozen=True)
 class _Kept:
-    """What lives from the forward pass to the backward pass, in bytes."""
+    """Bytes that are kept from the forward pass to the backward pass."""
 
     all: float
     layer: float
-    """Freed with each layer that the backward pass is through with."""
+    """Bytes freed after the backward pass of each layer."""
     mlp: float
     recomputed: float
-    """What checkpointing makes anew for the layer at hand."""
+    """Bytes that checkpointing recomputes for the current layer."""
     layers: int
 
     @classmethod
@@ -159,7 +160,7 @@ class _Kept:
 
 
 def _layer_of(name: str) -> int:
-    """Return the layer of a module; the head counts as the last of many.
+    """Return the layer index of a module; the head gets a very large index.
 
     >>> _layer_of("model.layers.3.mlp.up_proj")
     3
@@ -169,7 +170,10 @@ def _layer_of(name: str) -> int:
 
 
 def _autocast_copies(counts: Counts, work: Pass) -> float:
-    """Autocast keeps a 16-bit copy of each trained weight of a layer until its backward pass."""
+    """Return the bytes of autocast's 16-bit copies of trained weights in the layers.
+
+    The copies of a layer are kept until its backward pass.
+    """
     if not work.half:
         return 0.0
     return 2.0 * (counts.linear if work.full else counts.adapter)
@@ -181,13 +185,13 @@ class _Gradients:
 
     all: float
     held: float
-    """There before the backward pass, from the micro-batches before."""
+    """Bytes before the backward pass, from earlier micro-batches."""
     layer: float
-    """New with each layer."""
+    """Bytes added with each layer."""
     mlp: float
-    """New once a layer's MLP and output projection are through."""
+    """Bytes added once a layer's MLP and output projection are done."""
     head: float
-    """Of the head, made by the loss."""
+    """Bytes for the head, created by the loss."""
     at_the_end: float
 
     @classmethod
@@ -199,7 +203,7 @@ class _Gradients:
             if settings.accumulation > 1:
                 return cls(every, every, 0.0, 0.0, 0.0, every)
             return cls(every, 0.0, layer, layer, 0.0, every)
-        # Those of a tied head and its embedding meet at the end: two tables and their sum.
+        # The gradients of a tied head and its embedding are added at the end: two tables and a sum.
         both = 2 * table if shape.tied_embeddings else 0.0
         if settings.accumulation > 1:
             return cls(every, every, 0.0, 0.0, table, every + both + table)
@@ -210,9 +214,9 @@ class _Gradients:
 
 
 def _forward(shape: Geometry, work: Pass) -> float:
-    """Bytes that come and go at the end of the forward pass: the last layer's `down_proj`.
+    """Return the temporary bytes at the end of the forward pass, for the last `down_proj`.
 
-    In half precision PEFT turns its input into fp32 before autocast turns it back.
+    In half precision, PEFT casts its input to fp32 before autocast casts it back.
     """
     wide, hidden, c = shape.intermediate_size, shape.hidden_size, work.number
     if work.half and work.has("down_proj") and not work.full:
@@ -221,13 +225,13 @@ def _forward(shape: Geometry, work: Pass) -> float:
         passing = c * max(2 * hidden, wide - hidden)
     else:
         passing = c * (wide + hidden)
-    if work.dora:  # the update as a full matrix, from an identity matrix as its input
+    if work.dora:  # the update is computed as a full matrix, from an identity matrix as input
         return passing * work.tokens + FP32 * (wide * wide + 3.0 * wide * hidden)
     return float(passing * work.tokens)
 
 
 def _mlp_backward(shape: Geometry, work: Pass) -> float:
-    """Bytes of the gradients inside one MLP, less its output's input, which is freed by then."""
+    """Return the bytes of the gradients in one MLP, without the freed input of its output layer."""
     wide, hidden = shape.intermediate_size, shape.hidden_size
     own = work.number * wide * (2 if work.has("down_proj") else 3)
     if work.half:  # the backward pass of a norm is in fp32
@@ -236,12 +240,12 @@ def _mlp_backward(shape: Geometry, work: Pass) -> float:
 
 
 def _attention_backward(shape: Geometry, work: Pass) -> float:
-    """Bytes of the gradients of attention's output, queries, keys and values."""
+    """Return the bytes of the gradients of attention's output, queries, keys and values."""
     return float(work.number * work.tokens * 2 * (shape.query_width + shape.key_width))
 
 
 def _dequantised(shape: Geometry, settings: Settings) -> float:
-    """Bytes of the largest 4-bit matrix while it is multiplied with."""
+    """Return the bytes of the largest 4-bit matrix while it is dequantised for a product."""
     if settings.quantization is None:
         return 0.0
     return float(settings.work.number * shape.hidden_size * shape.intermediate_size)
@@ -250,18 +254,18 @@ def _dequantised(shape: Geometry, settings: Settings) -> float:
 def _loss(shape: Geometry, settings: Settings) -> tuple[float, float]:
     """Return the bytes of logits, and of trained tokens' hidden states, in the loss.
 
-    Logits exist in tiles, in fp32 and, where products are in 16 bits, in those too. Of each
-    trained token there are its hidden state, its gradient and its label's row of the head.
+    Logits are computed in tiles, in fp32 and additionally in 16 bits if products use 16 bits. For
+    each trained token there are its hidden state, its gradient and its label's row of the head.
     """
     work = settings.work
     trained = settings.trained_share * work.tokens
     extra = 2 if work.half else 0
     pieces = math.ceil(shape.vocabulary * trained / TILE_LOGITS)
-    rows = shape.vocabulary / max(1, pieces)  # of the head, in a tile
+    rows = shape.vocabulary / max(1, pieces)  # rows of the head in a tile
     tile = rows * trained
     logits = (FP32 + extra) * tile
     if work.half and (work.full or work.on_cpu):
-        # A head in fp32 is made 16 bits piece by piece; a CPU multiplies both factors in fp32.
+        # An fp32 head is cast to 16 bits in pieces; a CPU multiplies both factors in fp32.
         logits += 2 * rows * shape.hidden_size if work.full else 0
         logits += FP32 * (tile + rows * shape.hidden_size) if work.on_cpu else 0
     return logits, (2 * FP32 + work.number + extra) * trained * shape.hidden_size

@@ -1,6 +1,6 @@
-"""Shape and LoRA description -> every parameter of the model, and those that train.
+"""Count the parameters of a model and those that a run trains.
 
-A test holds the counts against PEFT itself on models without weights.
+A test compares the counts with PEFT on models without weights.
 """
 
 from collections.abc import Iterator
@@ -13,26 +13,26 @@ from experiments.config.geometry import Geometry
 
 @dataclass(frozen=True)
 class Counts:
-    """How many parameters a model has and how many train."""
+    """How many parameters a model has, and how many of them are trained."""
 
     total: int
-    """Of the base model; a tied head counts once."""
+    """Parameters of the base model; a tied head counts once."""
     trainable: int
     linear: int
-    """Weights of the layers' linear layers: what a 4-bit model quantises."""
+    """Weights of the linear layers inside the layers, which a 4-bit model quantises."""
     embeddings: int
     """Embedding and head; a tied head counts once."""
     adapters: tuple[Adapter, ...]
     others_trained: int
-    """Trained parameters that are no adapter: biases, modules saved whole, or the whole model."""
+    """Trained parameters outside adapters: biases, fully saved modules, or the full model."""
     copies: int
-    """Parameters that exist twice, because `modules_to_save` trains a copy."""
+    """Parameters that exist twice because `modules_to_save` trains a copy."""
     uncounted: tuple[str, ...] = ()
-    """Keys of `lora.extra` that make the count rough."""
+    """Keys of `lora.extra` that are not counted, so that the count is rough."""
 
     @property
     def adapter(self) -> int:
-        """Parameters of the adapters."""
+        """Number of parameters of the adapters."""
         return sum(one.parameters for one in self.adapters)
 
 
@@ -58,7 +58,7 @@ def count(shape: Geometry, lora: LoraConfig) -> Counts:
 
 
 def _modules(shape: Geometry) -> Iterator[tuple[str, int]]:
-    """Yield each module that holds parameters, with how many."""
+    """Yield each module that has parameters, with their number."""
     table = shape.vocabulary * shape.hidden_size
     yield "model.embed_tokens", table
     for one in linears(shape):
@@ -75,7 +75,7 @@ def _modules(shape: Geometry) -> Iterator[tuple[str, int]]:
 
 
 def _saved_whole(every: dict[str, int], lora: LoraConfig) -> list[tuple[str, int]]:
-    """Return the modules that are trained as a whole copy, each named once."""
+    """Return the modules that are trained as a full copy, each once."""
     wanted = lora.extra.get("modules_to_save") or ()
     return [(n, size) for n, size in every.items() if any(n.endswith(w) for w in wanted)]
 

@@ -1,4 +1,4 @@
-"""A planned run in, a few real steps on this machine out: what the plan said and what it took."""
+"""Run a few real steps of a planned run on this machine and compare them with the plan."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -14,18 +14,18 @@ _GIB = 2**30
 
 @dataclass(frozen=True)
 class Probe:
-    """What a few steps took, beside what was planned."""
+    """Measured memory and time of a few steps, with the predicted values."""
 
     predicted_bytes: float
     measured_bytes: int
     resident_bytes: int
     predicted_seconds: float | None
-    """For a step of longest rows; None where nobody says how fast the device is."""
+    """For a step with rows of maximal length; None if the speed of the device is unknown."""
     measured_seconds: float
     flops_per_second: float
 
     def sentence(self) -> str:
-        """Return it as a sentence."""
+        """Return the comparison as a sentence."""
         error = self.predicted_bytes / self.measured_bytes - 1
         seconds = f"{self.measured_seconds:.2f} s a step of longest rows"
         if self.predicted_seconds is not None:
@@ -39,10 +39,10 @@ class Probe:
 
 
 def run_here(plan: Estimate) -> Probe:
-    """Load the model, train three steps, and compare.
+    """Load the model, train three steps, and compare with the plan.
 
     Raises:
-        ConfigError: the plan is for a device that is not here, or trains nothing.
+        ConfigError: the planned device is not in this machine, or the plan trains nothing.
     """
     _refuse_absent_device(plan)
     from experiments import models
@@ -54,7 +54,7 @@ def run_here(plan: Estimate) -> Probe:
     base = models.load(run, precision)
     attached = adapters.attach(run, base.model)
     on_cpu = precision.device == "cpu"
-    # Following tensors slows a step down, so time is taken without it.
+    # Tracking tensors slows a step down, so time is measured in a separate run without it.
     timed = few_steps.train(run, attached.model, base, follow=False)
     followed = few_steps.train(run, attached.model, base) if on_cpu else timed
     flops = _step_flops(plan)
@@ -71,7 +71,7 @@ def run_here(plan: Estimate) -> Probe:
 
 
 def calibrated(plan: Estimate, probe: Probe) -> Estimate:
-    """Return a plan with its hours counted at a measured rate."""
+    """Return a plan with its hours computed from the measured speed."""
     priced = cost.cost(plan.cost.flops_per_token, plan.tokens, probe.flops_per_second)
     assert priced.hours is not None
     priced = dataclasses.replace(priced, hours=priced.hours + plan.run.plan.evaluation_hours)
@@ -93,7 +93,7 @@ def _refuse_absent_device(plan: Estimate) -> None:
 
 
 def _short(plan: Estimate) -> RunConfig:
-    """Return the run with few steps of its longest rows."""
+    """Return the run with a few steps of rows of maximal length."""
     run, work = plan.run, plan.work
     return dataclasses.replace(
         run,
@@ -107,7 +107,7 @@ def _short(plan: Estimate) -> RunConfig:
 
 
 def _step_flops(plan: Estimate) -> float:
-    """Return the operations of a step whose rows are all the longest."""
+    """Return the operations of a step in which all rows have the maximal length."""
     settings = plan.settings
     each = cost.flops_per_token(plan.shape, plan.counts, settings.work, plan.work.trained_share)
     return each * settings.work.tokens * settings.accumulation

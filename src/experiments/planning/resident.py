@@ -1,4 +1,4 @@
-"""The process's resident memory while something runs: how far it grew at most."""
+"""Measure the peak growth of the process's resident memory."""
 
 import contextlib
 import ctypes
@@ -9,17 +9,17 @@ import psutil
 
 
 def give_back() -> None:
-    """Let the C library return what it has freed, where it can, so that growth starts from low."""
+    """Return freed memory to the system if the C library can, so that growth starts low."""
     gc.collect()
     with contextlib.suppress(OSError, AttributeError):  # no glibc
         ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 class Watch:
-    """Looks at the resident memory again and again, from its making until `peak_growth`."""
+    """Samples the resident memory from its construction until `peak_growth` is called."""
 
     def __init__(self, seconds_between_looks: float = 0.005) -> None:
-        """Remember what is resident now and start to look."""
+        """Record the current resident memory and start sampling."""
         self._seconds = seconds_between_looks
         self._process = psutil.Process()
         self._start = self._peak = self._now()
@@ -35,7 +35,7 @@ class Watch:
             self._peak = max(self._peak, self._now())
 
     def peak_growth(self) -> int:
-        """Stop looking and return the largest growth, in bytes."""
+        """Stop sampling and return the largest growth, in bytes."""
         self._done.set()
         self._thread.join()
         return max(0, max(self._peak, self._now()) - self._start)

@@ -1,4 +1,4 @@
-"""Plans of runs in, a table and the sentences below it out."""
+"""Format the plans of runs as a table with sentences below it."""
 
 import json
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ _LOG_WIDTH = 170
 _PARTS = ("weights", "adapters", "gradients", "optimizer", "activations", "logits", "buffers")
 _OUTCOME = ("trainable", "GiB", "device", "fits", "tokens", "PFLOP", "hours")
 _COLUMNS = ("trainable", *_PARTS, *_OUTCOME[1:])
-# Characters that all columns in one table need beside a name; a narrower terminal gets two tables.
+# Width in characters that all columns of one table need; narrower terminals get two tables.
 _WIDE = 150
 NOT_VERIFIED = (
     "Predicted, not measured: counted tensor by tensor and verified on a CPU. Not verified on a "
@@ -24,7 +24,7 @@ NOT_VERIFIED = (
 
 @dataclass(frozen=True)
 class Named:
-    """A plan with what sets its run apart."""
+    """A plan with the overrides that distinguish its run."""
 
     name: str
     plan: Estimate
@@ -36,9 +36,9 @@ def render(found: Sequence[Named], *, kind: str, total: int, width: int | None =
     Args:
         found: the plans.
         kind: `run`, `grid`, `search` or `tuned`.
-        total: runs that are to be made; a search makes other runs than those planned, and a tuned
-            sweep makes more of each arm, at least so many in all.
-        width: characters of a line; None = the terminal's, or 170 where there is none.
+        total: number of runs. A search executes other runs than those planned, and a tuned sweep
+            executes several per arm, in total at least this number.
+        width: characters per line; None = the terminal's width, or 170 without a terminal.
     """
     import io
     import sys
@@ -60,7 +60,7 @@ def _table(found: Sequence[Named], columns: Sequence[str]) -> Any:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    parts = tuple(columns) == _PARTS  # fit into 80 characters without the second space between
+    parts = tuple(columns) == _PARTS  # less padding, to fit into 80 characters
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 0 if parts else 1, 0, 0))
     table.add_column("GiB of a run" if parts else "run", overflow="fold", min_width=14)
     for name in columns:
@@ -73,7 +73,7 @@ def _table(found: Sequence[Named], columns: Sequence[str]) -> Any:
 
 
 def _merged(found: Sequence[Named]) -> list[tuple[str, Estimate, int]]:
-    """Return one line for runs that a plan cannot tell apart, such as seeds."""
+    """Return one line for runs with identical plans, such as different seeds."""
     lines: dict[str, list[Named]] = {}
     for one in found:
         lines.setdefault(json.dumps(estimate.as_record(one.plan)), []).append(one)
@@ -81,7 +81,7 @@ def _merged(found: Sequence[Named]) -> list[tuple[str, Estimate, int]]:
 
 
 def _common(same: Sequence[Named]) -> str:
-    """Return what sets the runs of one line apart from others: each key once, with its values."""
+    """Return the overrides of the runs in one line: each key once, with its values."""
     values: dict[str, list[str]] = {}
     for one in same:
         for word in one.name.split():
@@ -110,7 +110,7 @@ def _cells(plan: Estimate) -> list[str]:
 
 
 def verdict(plan: Estimate) -> str:
-    """Return whether a run fits, as a word."""
+    """Return in a word whether a run fits."""
     if plan.share is None:
         return "?"
     if plan.share > 1:
@@ -119,7 +119,7 @@ def verdict(plan: Estimate) -> str:
 
 
 def hours_text(hours: float | None) -> str:
-    """Return hours as text, short ones in two digits.
+    """Return hours as text, with two decimals below ten hours.
 
     >>> hours_text(0.034), hours_text(12.3), hours_text(None)
     ('0.03', '12.3', '-')
@@ -200,7 +200,7 @@ def _mending(name: str, plan: Estimate) -> str | None:
 
 
 def as_json(found: Sequence[Named], *, kind: str, total: int) -> str:
-    """Return the plans for a program."""
+    """Return the plans as JSON."""
     runs = []
     for one in found:
         tree = {"run": one.name} | estimate.as_record(one.plan)

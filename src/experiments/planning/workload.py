@@ -1,4 +1,4 @@
-"""Data description -> how many rows of how many tokens a run trains on, and how that is known."""
+"""Estimate how many rows and tokens a run trains on, and state the source of the numbers."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,19 +9,19 @@ from experiments.planning import cached_rows
 ROWS = 10_000
 TOKENS_PER_ROW = 512.0
 TRAINED_SHARE = 0.3
-# Rows of the built-in tool world (`data=mixed`, 900 of them): mean and longest row in tokens, and
-# the share that is trained, with the embedded base's 2,048 tokens and with Qwen3's 151,936.
+# Rows of the built-in tool world (`data=mixed`, 900 rows): mean and longest row in tokens, and the
+# trained share, for the embedded base's vocabulary of 2,048 tokens and for Qwen3's of 151,936.
 _BUILT_IN = {False: (149.0, 324, 0.21), True: (193.0, 406, 0.18)}
 _SMALL_VOCABULARY = 8192
-# Bytes of a JSON line that make a token: about 4 characters of English a token, less the keys.
+# Bytes of a JSON line per token: about 4 characters of English per token, reduced by the keys.
 _BYTES_PER_TOKEN = 4.5
-# Larger files are not read for a plan.
+# Larger files are not read for planning.
 _LARGEST_FILE_BYTES = 500 * 2**20
 
 
 @dataclass(frozen=True)
 class Workload:
-    """What a run trains on."""
+    """The rows and tokens that a run trains on."""
 
     rows: int
     tokens_per_row: float
@@ -29,22 +29,22 @@ class Workload:
     trained_share: float
     """Share of the tokens that have a label, 0-1."""
     known_from: str
-    """How, in words; what is assumed says so."""
+    """The source of the numbers in words, including assumptions."""
 
     def steps(self, run: RunConfig) -> int:
-        """Return the optimizer steps of a run, counted as training counts them."""
+        """Return the optimizer steps of a run, computed as in training."""
         if run.trainer.max_steps is not None:
             return run.trainer.max_steps
         assert run.trainer.epochs is not None and run.trainer.batch_size, "config.load sets both"
         return max(1, -(-round(run.trainer.epochs * self.rows) // run.trainer.batch_size))
 
     def tokens(self, run: RunConfig) -> float:
-        """Return the tokens that all steps of a run read."""
+        """Return the tokens that a run reads in all steps."""
         return self.steps(run) * (run.trainer.batch_size or 1) * self.tokens_per_row
 
 
 def of(run: RunConfig, *, vocabulary: int, positions: int) -> Workload:
-    """Return a run's rows and tokens: what the user says, else what the data say, else a guess."""
+    """Return a run's rows and tokens: user settings first, else from the data, else assumed."""
     limit = min(run.trainer.max_length_tokens or positions, positions)
     rows, mean, longest, share, how = _from_data(run.data, vocabulary, limit)
     told = run.plan

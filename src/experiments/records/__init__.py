@@ -1,4 +1,4 @@
-"""What a run leaves behind: its record, where it came from, and where it goes."""
+"""Read, write, copy and upload the records of runs, with their provenance."""
 
 from experiments.records.run_record import (
     FILE_NAME,

@@ -1,11 +1,12 @@
-"""The records of a report's folder: a file a run, or all in one file where they are many.
+"""The records in a report's folder: one file per run, or compressed files if there are many.
 
     runs/ID.json, runs/ID.items.jsonl.gz       up to MANY records
-    runs/records.jsonl.gz, runs/items.jsonl.xz more: a line a record, a line an item
+    runs/records.jsonl.gz, runs/items.jsonl.xz more: one line per record, one line per item
 
-Runs of one sweep repeat each other, above all in what the untuned base answered: together their
-items take a third of the room that they take apart. Whoever reads records of a report reads both
-forms through here; `runs/ID.json` names a record in either. The folders of runs have one form.
+Runs of one sweep have much in common, above all the answers of the untuned base: compressed
+together, their items take a third of the space. Code that reads the records of a report reads both
+forms through this module; `runs/ID.json` names a record in either form. The folders of runs have
+one form only.
 """
 
 import dataclasses
@@ -29,10 +30,10 @@ _RUN = "run_id"
 
 
 def files(named: Sequence[tuple[str, Record]], with_items: set[str]) -> Iterator[tuple[str, bytes]]:
-    """Yield the files that hold some records, the same bytes each time.
+    """Yield the files that contain some records, with the same bytes each time.
 
     Args:
-        named: name, unique, and record; `named` gives them.
+        named: pairs of a unique name and a record, as the function `named` returns them.
         with_items: names of the records whose items are kept too.
     """
     kept = [(name, record) for name, record in named if name in with_items]
@@ -50,7 +51,7 @@ def files(named: Sequence[tuple[str, Record]], with_items: set[str]) -> Iterator
 
 
 def named(found: Iterable[Record]) -> list[tuple[str, Record]]:
-    """Return each record with its name: the run's id, and `ID.2` for another record of it."""
+    """Return each record with its name: the run's id, or `ID.2` for a second record of that run."""
     seen: dict[str, int] = {}
     names = []
     for record in found:
@@ -60,14 +61,14 @@ def named(found: Iterable[Record]) -> list[tuple[str, Record]]:
 
 
 def there(out: Path) -> dict[str, Path]:
-    """Return name of a record -> file that holds it, of a report's folder as it is on disk."""
+    """Map each record name in a report's folder on disk to the file that contains it."""
     found = {file.stem: file for file in sorted((out / FOLDER).glob("*.json"))}
     packed = out / FOLDER / RECORDS
     return found | ({name: packed for name, _ in _packed(packed)} if packed.is_file() else {})
 
 
 def remove_other_form(out: Path, own: Iterable[str], written: set[str]) -> None:
-    """Remove records that are now held in the other form, or that the report replaces.
+    """Remove records that are now stored in the other form, or that the report replaces.
 
     Args:
         out: a report's folder.
@@ -81,10 +82,12 @@ def remove_other_form(out: Path, own: Iterable[str], written: set[str]) -> None:
 
 
 def read_all(path: Path) -> list[Record]:
-    """Return the records of a run, a sweep, a report, or one of a report's; as `records.read_all`.
+    """Return the records of a run, a sweep or a report, or one record of a report.
+
+    They are sorted as by `records.read_all`.
 
     Raises:
-        RecordError: the compressed file is not whole, or one of a newer program.
+        RecordError: the compressed file is incomplete, or was written by a newer version.
     """
     packed = [record for _, record in _wanted(path)]
     found = packed if packed and not path.exists() else [*records.read_all(path), *packed]
@@ -97,15 +100,15 @@ def unreadable(path: Path) -> list[str]:
 
 
 def holds(path: Path) -> bool:
-    """Whether there is such a file or folder, or such a record in a report's compressed file."""
+    """Return whether a file or folder exists, or is a record in a report's compressed file."""
     return path.exists() or bool(_wanted(path))
 
 
 def items(record: Record) -> list[dict[str, Any]]:
-    """Return the per-item results of a record; empty if they are not there.
+    """Return the per-item results of a record; empty if there are none.
 
     Raises:
-        RecordError: their file is not whole.
+        RecordError: their file is incomplete.
     """
     file = record.folder / ITEMS
     if record.folder.name != FOLDER or not file.is_file():
@@ -141,7 +144,7 @@ def _record(tree: dict[str, Any], file: Path) -> Record:
             f"{file} has schema version {version}, this program reads up to "
             f"{records.SCHEMA_VERSION}: update it."
         )
-    # null is "not known", which is the default
+    # null means "not known", which is the default
     known = {name: tree[name] for name in _stored() if tree.get(name) is not None}
     return Record(**known, folder=file.parent)
 
@@ -156,7 +159,7 @@ def _json(record: Record, indent: int | None) -> str:
 
 
 def _items_file(record: Record) -> bytes | None:
-    """Return the items as their file; made anew where they come from a compressed one."""
+    """Return the content of the items file, recreated if the items are in a compressed one."""
     for name in (records.ITEMS_NAME, f"{record.run_id}.{records.ITEMS_NAME}"):
         if (file := record.folder / name).is_file():
             return file.read_bytes()
@@ -174,7 +177,7 @@ def _item_lines(kept: Iterable[Record]) -> Iterator[str]:
 
 @functools.lru_cache(maxsize=2)
 def _packed_items(file: Path, _changed: int, _size: int) -> dict[str, list[dict[str, Any]]]:
-    """Return run's id -> its items; the file is read once for all runs of a report."""
+    """Map each run's id to its items; the file is read once for all runs of a report."""
     found: dict[str, list[dict[str, Any]]] = {}
     try:
         with lzma.open(file, "rt", encoding="utf-8") as lines:

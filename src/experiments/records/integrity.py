@@ -1,8 +1,7 @@
-"""Whether a checkpoint or a database is all there.
+"""Check that checkpoints and databases are complete.
 
-A process that was killed, a drive that was not yet synchronised or an upload that was cut off
-leaves files that are too short; each form that a checkpoint consists of can be told whole from its
-first or last bytes.
+A killed process, a drive that is not synchronised yet or an interrupted upload leaves truncated
+files. Truncation shows in the first or last bytes of each file format in a checkpoint.
 """
 
 import json
@@ -16,7 +15,7 @@ _LENGTH_BYTES = 8
 
 
 def checkpoint_problem(folder: Path) -> str | None:
-    """Return what is wrong with a checkpoint; None if it can be gone on from."""
+    """Return the problem with a checkpoint, or None if training can resume from it."""
     names = {path.name for path in folder.iterdir()}
     for wanted in (_STATE, "optimizer.pt", "scheduler.pt"):
         if wanted not in names:
@@ -34,7 +33,7 @@ def checkpoint_problem(folder: Path) -> str | None:
 
 
 def database_problem(path: Path) -> str | None:
-    """Return what is wrong with a SQLite file; None if it is whole."""
+    """Return the problem with a SQLite file, or None if it is intact."""
     try:
         with closing(sqlite3.connect(path)) as database:
             [(said,)] = database.execute("pragma quick_check(1)").fetchall()
@@ -52,9 +51,10 @@ def _is_json(path: Path) -> bool:
 
 
 def _is_safetensors(path: Path) -> bool:
-    """Compare the size with what the header says: its length, itself, then the tensors' bytes.
+    """Return whether the file has the size that its header specifies.
 
-    Source: the format's description, github.com/huggingface/safetensors (README, "Format").
+    The size is that of the length field, the header and the tensors' bytes. Source: the description
+    of the format, github.com/huggingface/safetensors (README, "Format").
     """
     with path.open("rb") as file:
         length = int.from_bytes(file.read(_LENGTH_BYTES), "little")

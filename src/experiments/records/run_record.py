@@ -1,8 +1,8 @@
-"""A run on disk: one `run.json`, written whole, with its items beside it, and what it stands for.
+"""The record of a run on disk: an atomically written `run.json`, with the items in a second file.
 
-A record is `running` from the first moment and is replaced, never appended to, by its final
-state. Two runs give the same numbers only if more than their configs agree, so a record carries
-an identity: data, base weights, precision, device class and the code and libraries that ran.
+A record has the status `running` from the start and is replaced by its final state, never appended
+to. Two runs have the same results only if more than their configs agree, so a record also has an
+identity: data, base weights, precision, device class, code and libraries.
 """
 
 import dataclasses
@@ -21,24 +21,24 @@ from experiments.runtime import disk
 SCHEMA_VERSION = 1
 STATUSES = ("running", "finished", "failed", "pruned", "interrupted", "oom")
 NOT_BEGUN = "not begun"
-"""A run that a sweep is to hold and that has no record yet; reports alone say it."""
+"""Status of a run that belongs to a sweep but has no record yet; it is used in reports only."""
 UNFINISHED = (NOT_BEGUN, "running", "interrupted")
-"""A run that the same line begins or goes on with."""
+"""Statuses of runs that the same command starts or resumes."""
 SETTLED = ("finished", "pruned")
-"""A run that is not trained again."""
+"""Statuses of runs that are not trained again."""
 FILE_NAME = "run.json"
 ITEMS_NAME = "items.jsonl.gz"
 ROWS_NAME = "rows.jsonl.gz"
-"""The test rows that the items answer: with them a metric can be computed later."""
+"""The test rows that the items answer; with them a metric can be computed later."""
 
 
 class BrokenRecord(RecordError):
-    """A record that cannot be read: it is named, never counted and never deleted."""
+    """A record that cannot be read: it is reported, never counted and never deleted."""
 
 
 @dataclass
 class Record:
-    """What is known of one run; `run.json` holds these fields."""
+    """Everything known about one run; `run.json` contains these fields."""
 
     run_id: str
     status: str = "running"
@@ -77,7 +77,7 @@ write_whole = disk.write_whole
 
 
 def write(record: Record) -> None:
-    """Write the record whole: to a file beside it, then renamed over it.
+    """Write the record atomically: to a temporary file, which is then renamed.
 
     Raises:
         RecordError: the disk is full or the folder cannot be written.
@@ -92,7 +92,7 @@ def write(record: Record) -> None:
 
 
 def write_items(record: Record, items: Iterable[dict[str, Any]]) -> None:
-    """Write the per-item results beside the record, one JSON object a line, compressed.
+    """Write the per-item results to the record's folder, compressed, one JSON object per line.
 
     Raises:
         RecordError: the disk is full or the folder cannot be written.
@@ -101,7 +101,7 @@ def write_items(record: Record, items: Iterable[dict[str, Any]]) -> None:
 
 
 def write_rows(record: Record, rows: Iterable[dict[str, Any]]) -> None:
-    """Write the test rows that were asked beside the record, each `{"split": ..., "row": ...}`.
+    """Write the evaluated test rows to the record's folder, as `{"split": ..., "row": ...}`.
 
     Raises:
         RecordError: the disk is full or the folder cannot be written.
@@ -111,7 +111,7 @@ def write_rows(record: Record, rows: Iterable[dict[str, Any]]) -> None:
 
 def _write_lines(file: Path, trees: Iterable[dict[str, Any]], errors: str) -> None:
     lines = "".join(json.dumps(tree, ensure_ascii=False) + "\n" for tree in trees)
-    # mtime=0: the same content gives the same bytes.
+    # With mtime=0, the same content gives the same bytes.
     write_whole(file, gzip.compress(lines.encode("utf-8", errors), mtime=0))
 
 
@@ -119,8 +119,8 @@ def read(path: Path) -> Record:
     """Read one `run.json`.
 
     Raises:
-        BrokenRecord: the file is not JSON or is truncated.
-        RecordError: it has a newer schema.
+        BrokenRecord: the file is missing, truncated or not JSON.
+        RecordError: it has a newer schema version.
     """
     if not path.parent.is_dir():
         raise BrokenRecord(
@@ -143,7 +143,7 @@ def read(path: Path) -> Record:
 
 
 def _fields(tree: dict[str, Any]) -> dict[str, Any]:
-    """Return what the file says of each field; null is "not known", which is the default."""
+    """Return the value of each field in the file; null means "not known", which is the default."""
     values = {"run_id": tree["run_id"]}
     for field_ in dataclasses.fields(Record):
         value = tree.get(field_.name)
@@ -159,14 +159,14 @@ def _fields(tree: dict[str, Any]) -> dict[str, Any]:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
-        return error.strerror  # without the path, which is said already
+        return error.strerror  # without the path, which the message already has
     return f"no {error}" if isinstance(error, KeyError) else str(error)
 
 
 def read_all(path: Path) -> list[Record]:
-    """Read the whole records of a run, sweep or report folder, by job number.
+    """Read the complete records of a run, sweep or report folder, sorted by job number.
 
-    A broken record does not hide the others: `unreadable` names it.
+    A broken record does not hide the others; `unreadable` lists it.
     """
     found = [record for _, record in _read_each(path) if isinstance(record, Record)]
     return sorted(found, key=lambda r: (r.job is None, r.job or 0, r.started_at, str(r.folder)))
@@ -175,7 +175,7 @@ def read_all(path: Path) -> list[Record]:
 def unreadable(path: Path) -> list[str]:
     """Return a sentence for each record of a folder that `read_all` leaves out.
 
-    A sentence names the file from the folder on, so that it can stand in a committed report.
+    A sentence names the file relative to the folder, so that it can be part of a committed report.
     """
     sentences = []
     for file, error in _read_each(path):
@@ -202,7 +202,7 @@ def _record_files(path: Path) -> list[Path]:
 
 
 def items(record: Record) -> list[dict[str, Any]]:
-    """Return the per-item results of a record; empty if they are not there."""
+    """Return the per-item results of a record; empty if there are none."""
     for file in (record.folder / ITEMS_NAME, record.folder / f"{record.run_id}.{ITEMS_NAME}"):
         if file.is_file():
             return _lines(file)
@@ -210,7 +210,7 @@ def items(record: Record) -> list[dict[str, Any]]:
 
 
 def rows(record: Record) -> list[dict[str, Any]]:
-    """Return the test rows that a run was asked; empty if they are not there.
+    """Return the test rows of a run; empty if there are none.
 
     Raises:
         RecordError: the file is damaged.
@@ -236,7 +236,7 @@ def siblings(parent: Path, run_id: str) -> Iterator[Record]:
         try:
             record = read(file)
         except RecordError:
-            continue  # the report names it; here it is simply no answer
+            continue  # reports list it; here it is skipped
         if record.run_id == run_id:
             found.append(record)
     yield from sorted(found, key=lambda r: r.started_at, reverse=True)

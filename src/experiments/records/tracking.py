@@ -1,9 +1,8 @@
-"""Scalars, scores and reports -> trackio, or nothing; no result is ever read back from it.
+"""Send scalars, scores and reports to trackio, if enabled; no result is ever read back from it.
 
-trackio is local and offline: its database lies in `outputs/trackio` unless TRACKIO_DIR says
-otherwise. It groups runs by top-level scalar config keys only, so the config is sent flat. The
-runs of a sweep are one group there, and a run `REPORT <sweep>` in the group `report` holds its
-tables and figures.
+trackio is local and offline: its database is in `outputs/trackio` unless TRACKIO_DIR is set. It
+groups runs only by top-level scalar config keys, so the config is flattened. The runs of a sweep
+form one group, and a run `REPORT <sweep>` in the group `report` contains its tables and figures.
 """
 
 import contextlib
@@ -25,9 +24,9 @@ from experiments.errors import ConfigError, RecordError
 from experiments.runtime.progress import say
 
 REPORT_GROUP = "report"
-# Parts of the config that a run is grouped and compared by.
+# Parts of the config by which runs are grouped and compared.
 _SHOWN = ("model", "data", "lora", "trainer", "hardware", "seed")
-_INT64_MAX = 2**63 - 1  # trackio drops a whole batch, config included, over a larger number
+_INT64_MAX = 2**63 - 1  # trackio drops a batch, config included, over a larger number
 
 
 def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -53,9 +52,9 @@ def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def short_name(run: RunConfig, run_id: str) -> str:
-    """Return a short unique name that a regular expression can filter.
+    """Return a short unique name that can be filtered by a regular expression.
 
-    It says what an ablation varies most often, then the seed, then the identity.
+    It contains the values that ablations vary most often, then the seed, then the start of the id.
     """
     parts = [run.name] if run.name else []
     parts.append(run.lora.label)
@@ -66,10 +65,10 @@ def short_name(run: RunConfig, run_id: str) -> str:
 
 
 def arm(overrides: Sequence[str], sweep_dir: Path) -> str | None:
-    """Return what tells a run's arm from the others of its sweep; None outside a sweep.
+    """Return the overrides that distinguish a run's arm in its sweep; None outside a sweep.
 
-    These are its overrides without the seed, without what only says how to execute it, and
-    without those that every run of the sweep has.
+    These are its overrides without the seed, execution keys and overrides that every run of the
+    sweep has.
     """
     file = sweep_dir / "multirun.yaml"
     if not file.is_file():
@@ -88,7 +87,7 @@ def arm(overrides: Sequence[str], sweep_dir: Path) -> str | None:
 
 
 def open_trackio() -> Any:
-    """Return the library, which reads TRACKIO_DIR when it is imported."""
+    """Return the trackio module, which reads TRACKIO_DIR when it is imported."""
     if not os.environ.get("TRACKIO_DIR"):
         os.environ["TRACKIO_DIR"] = str(Path("outputs/trackio").resolve())
     import trackio
@@ -98,7 +97,7 @@ def open_trackio() -> Any:
 
 @dataclass(frozen=True)
 class Tracked:
-    """A run as trackio knows it."""
+    """A run as trackio stores it."""
 
     id: str
     name: str
@@ -116,12 +115,12 @@ def projects() -> list[str]:
     from trackio.fragments import import_inbox_dir
     from trackio.sqlite_storage import SQLiteStorage
 
-    import_inbox_dir()  # on a network file system, runs wait there until somebody looks
+    import_inbox_dir()  # on a network file system, runs wait there until imported
     return [name for name in SQLiteStorage.get_projects() if not name.startswith("registry-")]
 
 
 def tracked(project: str) -> list[Tracked]:
-    """Return the runs of a project, oldest first; none where there is no such project.
+    """Return the runs of a project, oldest first; empty if there is no such project.
 
     Raises:
         RecordError: its database cannot be read.
@@ -142,16 +141,16 @@ def tracked(project: str) -> list[Tracked]:
 
 @dataclass(frozen=True)
 class Place:
-    """Where the runs of a sweep are in trackio."""
+    """The location of a sweep's runs in trackio."""
 
     project: str
     group: str
 
 
 def place_of(folder: Path) -> Place | None:
-    """Return where the runs of a sweep's or a run's folder were sent to.
+    """Return the trackio location of the runs in the folder of a sweep or a run.
 
-    None where the folder does not say, or was made with `tracker=none`.
+    None if the folder has no such information, or was created with `tracker=none`.
     """
     sweep, run = folder / "multirun.yaml", folder / ".hydra" / "config.yaml"
     file, group = (sweep, folder) if sweep.is_file() else (run, folder.resolve().parent)
@@ -165,19 +164,19 @@ def place_of(folder: Path) -> Place | None:
 
 
 def _quiet() -> contextlib.redirect_stdout[io.StringIO]:
-    """Keep trackio's banner, which names the dashboard twice a run, out of the log."""
+    """Keep trackio's banner, which names the dashboard twice per run, out of the log."""
     return contextlib.redirect_stdout(io.StringIO())
 
 
 class Tracker:
-    """One run in trackio; every method does nothing with `tracker=none`.
+    """One run in trackio; with `tracker=none` every method does nothing.
 
     Args:
         run: the run.
         run_id: its id.
-        sweep_dir: the folder around its own; its name is the group, unless `tracker.group` is set.
-        overrides: what it was asked for.
-        fresh: whether it begins anew; false goes on with the curve of an earlier attempt.
+        sweep_dir: the parent of its folder; its name is the group, unless `tracker.group` is set.
+        overrides: the overrides of the run.
+        fresh: whether the run starts anew; false continues the curve of an earlier attempt.
     """
 
     def __init__(
@@ -208,14 +207,14 @@ class Tracker:
         say(f"  curves: python -m experiments dashboard {project}")
 
     def log(self, scalars: dict[str, float], step: int) -> None:
-        """Send a point of the curves: `loss` becomes `train/loss`, `validation_nll` is its own."""
+        """Log a point of the curves as `train/NAME`; `validation_nll` becomes `validation/nll`."""
         if self._open is None:
             return
         names = {"validation_nll": "validation/nll"}
         self._open.log({names.get(k, f"train/{k}"): v for k, v in scalars.items()}, step=step)
 
     def finish(self, final: dict[str, float], step: int) -> None:
-        """Send the final scores, each one number a run, and close."""
+        """Send the final scores, each one number per run, and close the run."""
         if self._open is None:
             return
         if final:
@@ -227,7 +226,7 @@ class Tracker:
 
 @contextlib.contextmanager
 def _named(project: str) -> Iterator[None]:
-    """Say in a sentence that trackio keeps a project's name for itself."""
+    """Raise an error with one sentence if trackio reserves the project's name."""
     try:
         yield
     except ValueError as error:
@@ -235,10 +234,10 @@ def _named(project: str) -> Iterator[None]:
 
 
 def _name(project: str, name: str, group: str, *, fresh: bool) -> str:
-    """Return the name under which trackio opens this attempt's run, not that of another one.
+    """Return the name under which trackio opens this attempt's run, distinct from other runs.
 
-    trackio goes on by name alone: a run of two sweeps would leave the group of the first one, and
-    a run that is made again beside a finished one would draw its curve over that of the first.
+    trackio continues runs by name only: a run of two sweeps would leave the group of the first one,
+    and a repeated run would draw its curve over that of the finished one.
     """
     try:
         owner = {run.name: run.group for run in tracked(project)}
@@ -253,31 +252,31 @@ def _name(project: str, name: str, group: str, *, fresh: bool) -> str:
 
 @dataclass(frozen=True)
 class Page:
-    """What a REPORT run shows."""
+    """The contents of a REPORT run."""
 
     html: str
-    """The whole report, self-contained."""
+    """The complete report, self-contained."""
     text: str
-    """Markdown: trackio shows headings, bold and lists of it."""
+    """Markdown; trackio renders its headings, bold text and lists."""
     tables: dict[str, tuple[Sequence[str], Sequence[Sequence[str]]]]
-    """Name -> header and rows."""
+    """Maps a table's name to its header and rows."""
     images: dict[str, bytes]
-    """Name -> a PNG file."""
+    """Maps an image's name to the content of a PNG file."""
 
 
 def report_name(sweep: str) -> str:
-    """Return the name of the run that holds a sweep's report."""
+    """Return the name of the run that contains a sweep's report."""
     return f"REPORT {sweep}"
 
 
 def send_report(place: Place, sweep: str, page: Page) -> None:
-    """Put the report of a sweep beside its runs, in the stead of an earlier one.
+    """Send the report of a sweep to the project of its runs, replacing an earlier report.
 
-    Its config is what all of the runs share, so that the run comparer shows their differences
-    and not that a report has no config.
+    Its config is the part that all of these runs share, so that trackio's run comparison shows the
+    differences between runs and not a report without a config.
 
     Raises:
-        ConfigError: trackio keeps the project's name for itself.
+        ConfigError: trackio reserves the project's name.
         RecordError: its database cannot be read.
         OSError: its folder cannot be written.
     """
@@ -320,7 +319,7 @@ def _content(page: Page) -> dict[str, Any]:
 
 
 def _remove(project: str, name: str) -> None:
-    """Remove the runs of a name with their media, which trackio keeps when it deletes a run."""
+    """Remove the runs with a name and their media, which trackio keeps when it deletes a run."""
     from trackio.sqlite_storage import SQLiteStorage
     from trackio.utils import project_media_dir
 

@@ -1,4 +1,4 @@
-"""Records in, tables and figures out: the same records always give the same bytes."""
+"""Build tables and figures from run records; the same records always give the same bytes."""
 
 from experiments.reports import items
 from experiments.reports.report import LOG_WIDTH, line_width, model_card, send, summarise, write

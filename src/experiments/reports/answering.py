@@ -1,4 +1,4 @@
-"""Records in, the sentences on how their models were asked and how their answers ended out."""
+"""Sentences on the thinking mode that models were evaluated in and how their answers ended."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -8,13 +8,13 @@ from experiments.records import Record
 from experiments.toolcalls.parser import forms
 
 _MANY = 0.01
-"""Share of answers above which the budget, and not the model, may have ended them."""
+"""Share of cut-off answers above which the token budget may have decided the scores."""
 
 
 def write(finished: Sequence[Record]) -> Iterator[str]:
-    """Yield how models were asked and what share of answers was cut off.
+    """Yield the thinking mode of the evaluation and the share of answers that was cut off.
 
-    Nothing of records of versions that did not say how they asked.
+    Records of versions that did not store the mode are ignored.
     """
     said = {
         kind: [facts for r in finished if "asked" in (facts := r.evaluation.get(kind) or {})]
@@ -34,7 +34,7 @@ def write(finished: Sequence[Record]) -> Iterator[str]:
     )
     yield f"Answers cut off at eval.max_new_tokens or the model's positions, all splits: {told}."
     if not any((record.config.get("eval") or {}).get("metrics") for record in finished):
-        return  # losses alone: nothing reads the answers
+        return  # only losses are scored, so the answers do not matter
     many = [kind for kind, (cut, answers) in counts.items() if cut > _MANY * answers]
     if many:
         longest = max(max(facts["max_new_tokens"].values(), default=0) for facts in every)
@@ -46,9 +46,9 @@ def write(finished: Sequence[Record]) -> Iterator[str]:
 
 
 def of_run(record: Record, kind: str) -> str | None:
-    """Return the line on how the answers of one model of a run were asked for and are read.
+    """Return a line on how one model of a run was prompted and how its answers are parsed.
 
-    None where it gave no answers.
+    None if the model generated no answers.
     """
     facts = record.evaluation.get(kind)
     if not facts:
@@ -58,7 +58,7 @@ def of_run(record: Record, kind: str) -> str | None:
 
 
 def _form(record: Record) -> dict[str, Any] | None:
-    """Return the form of calls that a record holds; one without the key is older than forms."""
+    """Return the tool-call format of a record; records without the key predate the setting."""
     if "call_form" in record.data:
         return record.data["call_form"] or None
     return forms.HERMES_TAGS.facts()
@@ -73,7 +73,7 @@ def _asked(every: Sequence[dict[str, Any]]) -> str:
 
 
 def _way(how: dict[str, str | None]) -> str:
-    """Say a mode in a few words.
+    """Describe a thinking mode in a few words.
 
     >>> _way({"thinking": "off", "given": "enable_thinking=false", "switch": "enable_thinking"})
     'off (enable_thinking=false)'
@@ -84,7 +84,7 @@ def _way(how: dict[str, str | None]) -> str:
 
 
 def _cut(of_kind: Sequence[dict[str, Any]]) -> tuple[int, int]:
-    """Return how many answers were cut off, and how many there were."""
+    """Return the number of answers that were cut off, and the number of all answers."""
     reasons: Counter[str] = Counter()
     for facts in of_kind:
         for counted in (facts.get("stop_reasons") or {}).values():

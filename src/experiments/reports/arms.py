@@ -1,4 +1,4 @@
-"""Records in, a report out: runs that share everything but the seed become one row, an arm."""
+"""Group the runs of a folder into arms, which share everything but the seed, for a report."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -20,7 +20,7 @@ HEADLINES = ("calls/exact", "loss/nll", "validation/loss/nll")
 
 @dataclass
 class Row:
-    """A line of the table: an arm, or the base model."""
+    """A row of the table: an arm, or the base model."""
 
     label: str
     runs: list[Run]
@@ -28,18 +28,18 @@ class Row:
     scores: dict[str, Interval]
     difference: Interval | None = None
     left: int = 0
-    """Runs of the arm that were not begun or have not ended."""
+    """Number of runs of the arm that have not started or not ended."""
     tuned: Tuned | None = None
-    """Of a tuned sweep: the arm with its rates; `runs` are those at its best one."""
+    """In a tuned sweep: the arm with its learning rates; `runs` are those at the best one."""
     finding: str | None = None
-    """Of a tuned sweep: what may be said of the difference."""
+    """In a tuned sweep: the conclusion about the difference."""
     apart: Reason | None = None
-    """Why there is no difference: it and the first arm were scored on different rows, or asked in
+    """Why there is no difference: this arm and the first one were scored on different rows, or in
     different modes of `eval.thinking`."""
 
     @property
     def seeds(self) -> list[int]:
-        """The seeds behind the row."""
+        """The seeds of the runs in the row, sorted."""
         return sorted(run.seed for run in self.runs)
 
     def seconds(self) -> float | None:
@@ -57,26 +57,26 @@ class Row:
 
 @dataclass
 class Report:
-    """What is said of a folder of records, before it becomes text."""
+    """The contents of a report on a folder of records, before formatting."""
 
     title: str
     runs: list[Run]
     left_out: list[Record]
     arms: dict[str, str]
-    """Arm key -> label, in order of first appearance."""
+    """Labels by arm key, in order of first appearance."""
     rows: list[Row]
     headline: str | None
     """The score that arms are compared by."""
     unfinished: dict[str, list[Run]]
-    """Arm key -> its runs that were not begun or have not ended; they go on by the same line."""
+    """Runs by arm key that have not started or not ended; the same command resumes them."""
     unreadable: list[str]
     """A sentence for each record that is broken."""
     tuning: tuned.Tuning | None = None
-    """What a tuned sweep says; its rows are arms at their own best rates."""
+    """The results of a tuned sweep, whose rows are arms at their own best learning rates."""
 
     @property
     def single(self) -> Run | None:
-        """The run, where there is only one."""
+        """The run, if there is only one and it is finished."""
         return self.runs[0] if len(self.runs) == 1 and self.runs[0].finished else None
 
     def arm_of(self, run: Run) -> str:
@@ -94,7 +94,7 @@ def build(
     Args:
         found: the records.
         unreadable: a sentence for each record that is broken.
-        comparison: how the arms of a tuned sweep are compared; None = as by default.
+        comparison: how the arms of a tuned sweep are compared; None = the defaults.
     """
     every = list(found)
     runs, left_out = _select(every)
@@ -111,7 +111,7 @@ def build(
 
 
 def _tuned_report(report: Report, tuning: tuned.Tuning) -> Report:
-    """Make the rows of a report the arms of a tuned sweep, each at its own best rate."""
+    """Turn the rows of a report into the arms of a tuned sweep, each at its best learning rate."""
     rows = {one.arm.key: _tuned_row(one, tuning) for one in tuning.arms}
     count = f"{len(rows)} arms" if len(rows) > 1 else "One arm"
     report.title = f"{count} at {'their' if len(rows) > 1 else 'its'} best learning rate: " + (
@@ -142,10 +142,10 @@ def _unfinished(runs: Sequence[Run]) -> dict[str, list[Run]]:
 
 
 def _mark_unfinished(report: Report) -> None:
-    """Mark the arms with runs to come, and give those without any finished run a row."""
+    """Mark the arms with unfinished runs, and add a row for those without any finished run."""
     rows = {row.runs[0].arm_key: row for row in report.rows if row.kind == "tuned"}
     if not rows:
-        return  # without a score there is no table, and the sentences say what is left
+        return  # without a score there is no table; sentences list the unfinished runs instead
     for key in report.arms:
         if key in report.unfinished:
             if key not in rows:
@@ -155,7 +155,7 @@ def _mark_unfinished(report: Report) -> None:
 
 
 def _select(found: Iterable[Record]) -> tuple[list[Run], list[Record]]:
-    """Return one run per run_id, the newest finished one if there is any, and the others."""
+    """Return one run per run_id, the newest finished one if any, and the remaining records."""
     newest_last = sorted(found, key=lambda r: (r.status == "finished", _time(r)))
     chosen = {record.run_id: record for record in newest_last}
     left_out = [r for r in newest_last if chosen[r.run_id] is not r]
@@ -170,7 +170,7 @@ def _time(record: Record) -> str:
 
 
 def _arm_labels(runs: Sequence[Run]) -> dict[str, str]:
-    """Name each arm by the overrides that are not the same in all of them."""
+    """Label each arm by the overrides that differ between arms."""
     first: dict[str, Run] = {}
     for run in runs:
         first.setdefault(run.arm_key, run)
@@ -183,7 +183,7 @@ def _arm_labels(runs: Sequence[Run]) -> dict[str, str]:
 
 
 def _told_apart(labels: dict[str, str], first: dict[str, Run]) -> dict[str, str]:
-    """Add config values to labels that two arms share: the same line, another config file."""
+    """Add config values to labels shared by two arms: equal overrides, different config files."""
     shared = [key for key, label in labels.items() if list(labels.values()).count(label) > 1]
     flat = {key: dict(config.leaves(first[key].record.config)) for key in shared}
     varying = [name for name in _varying(list(flat.values())) if name != "seed"][:3]
@@ -204,7 +204,7 @@ def _labels(run: Run) -> str:
 
 
 def title(runs: Sequence[Run]) -> str:
-    """Return what was run, or what a sweep varied."""
+    """Return a title with the run's labels, or with the keys that a sweep varied."""
     if len(runs) == 1:
         labels = _labels(runs[0])
         return f"Run {runs[0].record.run_id}" + (f": {labels}" if labels else "")
@@ -220,7 +220,7 @@ def _headline(runs: Sequence[Run]) -> str | None:
 
 
 def _base_rows(runs: Sequence[Run]) -> list[Row]:
-    """Return a row per untuned model and data: it has no seed, one run's measurement is enough."""
+    """Return a row per untuned model and data; it has no seed, so one run's scores are enough."""
     first: dict[str, Run] = {}
     for run in runs:
         if run.finished and run.record.scores.get("base"):
@@ -275,7 +275,7 @@ def _interval(runs: Sequence[Run], kind: Kind, key: str) -> Interval | None:
 
 
 def _difference(reference: Row, row: Row, key: str) -> Interval | None:
-    """Return row - reference in one score, paired by the seeds that both have."""
+    """Return the difference row - reference in one score, paired by their common seeds."""
     a, b = ({run.seed: run.score("tuned", key) for run in r.runs} for r in (reference, row))
     pairs = [(x, y) for s in a if (x := a[s]) is not None and (y := b.get(s)) is not None]
     pairs = [pair for pair in pairs if all(map(math.isfinite, pair))]

@@ -1,7 +1,7 @@
-"""A sweep over base models in, its tables out: each untuned and tuned, and what others publish.
+"""Build the tables of a sweep over base models: each untuned and tuned, and published scores.
 
-They are shown where every arm has a base of its own. A base stands at its best learning rate, as
-`experiments.analysis.arms` finds it on validation.
+The tables are shown if every arm has a different base model. Each base is evaluated at its best
+learning rate, which `experiments.analysis.arms` determines on the validation split.
 """
 
 import functools
@@ -50,21 +50,21 @@ class _Base:
     label: str
     tuned: Tuned
     runs: list[Run]
-    """At the best rate, one a seed."""
+    """The runs at the best learning rate, one per seed."""
     untuned: Run | None
-    """A run that scored the base before training; None where none did."""
+    """A run that scored the base before training; None if there is none."""
 
     def of(self, kind: Kind) -> list[Run]:
-        """Return the runs that hold the scores of the untuned or of the tuned model."""
+        """Return the runs with the scores of the untuned or of the tuned model."""
         if kind == "tuned":
             return self.runs
         return [self.untuned] if self.untuned is not None else []
 
 
 def sections(report: Report) -> list[tuple[str, Grid]]:
-    """Return caption and table: scores and cost, scores by category, published scores.
+    """Return captioned tables: scores and cost, scores by category, and published scores.
 
-    Nothing where two arms share a base, or fewer than two bases have a run that counts.
+    The list is empty if two arms share a base, or fewer than two bases have a run that counts.
     """
     bases = _bases(report)
     if len(bases) < 2:
@@ -132,14 +132,14 @@ def _named(base: _Base, kind: Kind) -> list[str]:
 
 
 def _thinking(base: _Base, kind: Kind) -> str | None:
-    """Return the mode that a model was asked in, None where its record does not say."""
+    """Return the thinking mode of a model's evaluation; None if its record does not contain it."""
     facts = base.of(kind)[0].record.evaluation.get(kind) if base.of(kind) else None
     how = (facts or {}).get("asked")
     return None if how is None else str(how["thinking"])
 
 
 def _cost(base: _Base, kind: Kind) -> list[str]:
-    """Return mean seconds and largest peak of training; the untuned base was not trained."""
+    """Return the mean seconds and largest memory peak of training; `-` for the untuned base."""
     if kind == "base":
         return ["-", "-"]
     made = [run.record for run in base.runs]
@@ -152,7 +152,7 @@ def _cost(base: _Base, kind: Kind) -> list[str]:
 
 
 def _remarks(base: _Base, kind: Kind, bases: Sequence[_Base]) -> str:
-    """Return what speaks against a row, and how many test rows the model could not hold."""
+    """Return reasons for caution about a row, and the number of test rows that did not fit."""
     codes = [] if kind == "base" else [reason.code for reason in base.tuned.reasons]
     said = [code.replace("_", " ") for code in dict.fromkeys(codes)]
     both = [one.of(way)[0].record for one in (bases[0], base) for way in _KINDS if one.of(way)]
@@ -186,7 +186,7 @@ def _over_seeds(values: Sequence[float | None], key: str) -> Interval | None:
 
 
 def _categories(bases: Sequence[_Base]) -> Grid | None:
-    """Return a line per category, a column per base and kind; None where rows have no category."""
+    """Return a row per category and a column per base and kind; None without categories."""
     columns = [(base, kind) for base in bases for kind in _KINDS if base.of(kind)]
     names = {"base": "untuned", "tuned": "tuned"}
     lines = []
@@ -210,14 +210,14 @@ def _of_category(runs: Sequence[Run], kind: Kind, key: str, category: str) -> In
 
 @dataclass(frozen=True)
 class Published:
-    """What a paper or a model card says of a model on the hub."""
+    """Scores from the paper or model card of a model on the hub."""
 
     model: str
-    """Its `owner/name`, as in conf/model/."""
+    """Hub id `owner/name`, as in conf/model/."""
     checkpoint: str
-    """What the source calls it, with what differs."""
+    """The name in the source, with the differences to the model here."""
     scores: dict[str, float]
-    """Benchmark -> percent; empty where no score was found."""
+    """Percent by benchmark; empty if no score was found."""
     source: str
 
 

@@ -1,4 +1,4 @@
-"""Verdicts in, a table, a page and a JSON file out."""
+"""Write verdicts on claims as a table, a Markdown page and a JSON file."""
 
 import csv
 import dataclasses
@@ -23,12 +23,12 @@ _READING = (
 
 
 def grid(verdicts: Sequence[Verdict]) -> tables.Grid:
-    """Return a line per claim; `file` is the start of the hash of the claim's file."""
+    """Return a row per claim; `file` is the start of the hash of the claim file."""
     return tables.Grid(list(_HEADER), [_row(one) for one in verdicts])
 
 
 def text(verdicts: Sequence[Verdict], width: int) -> str:
-    """Return the table and what is missing, as plain text."""
+    """Return the table, and what is missing for each verdict, as plain text."""
     notes = [textwrap.fill(n, width, subsequent_indent="  ") for n in (_READING, *_notes(verdicts))]
     return "\n\n".join([tables.aligned(grid(verdicts), width), "\n".join(notes)]) + "\n"
 
@@ -51,7 +51,7 @@ def write(verdicts: Sequence[Verdict], out: Path) -> list[Path]:
     """Write the table as README.md, verdicts.md, claims.csv and claims.json; return their paths.
 
     Raises:
-        RecordError: they cannot be written.
+        RecordError: a file cannot be written.
     """
     table = io.StringIO()
     csv.writer(table, lineterminator="\n").writerows([_HEADER, *map(_row, verdicts)])
@@ -100,5 +100,5 @@ def _data(verdict: Verdict) -> dict[str, Any]:
     tree = dataclasses.asdict(verdict)
     for key, value in (tree["effect"] or {}).items():
         if isinstance(value, float) and not math.isfinite(value):
-            tree["effect"][key] = None  # JSON has no infinity: the rule's runs diverged
+            tree["effect"][key] = None  # JSON has no infinity; the runs of the rule diverged
     return tree

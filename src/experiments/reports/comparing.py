@@ -1,7 +1,7 @@
-"""What the arms of a tuned sweep are compared by, where its file says so.
+"""Read and write how the arms of a tuned sweep are compared, if its config sets it.
 
-A sweep writes it (`hydra.sweeper.score` and `hydra.sweeper.margin`) into its folder, and a report
-keeps it, so that one that is its own source comes out as it was.
+A sweep writes `hydra.sweeper.score` and `hydra.sweeper.margin` to a file in its folder. A report
+keeps that file, so that a report regenerated from itself does not change.
 """
 
 import dataclasses
@@ -18,20 +18,20 @@ FILE_NAME = "comparison.json"
 
 @dataclass(frozen=True)
 class Comparison:
-    """How the arms of a tuned sweep are compared."""
+    """The score and margin by which the arms of a tuned sweep are compared."""
 
     score: str = TESTED_ON
-    """Of the test split."""
+    """Score on the test split."""
     margin: float | None = None
-    """The largest difference that does not matter, in the score's unit; None = a twentieth of what
-    the reference gains over its base."""
+    """The largest negligible difference, in the unit of the score; None = a twentieth of the
+    reference's gain over its base."""
 
 
 def read(folder: Path) -> Comparison:
-    """Return what a sweep or a report says; the defaults where it says nothing.
+    """Return the comparison of a sweep or report folder, or the defaults without a file.
 
     Raises:
-        RecordError: the file is not whole.
+        RecordError: the file is invalid.
     """
     file = folder / FILE_NAME
     if not file.is_file():
@@ -46,7 +46,7 @@ def read(folder: Path) -> Comparison:
 
 
 def files(comparison: Comparison) -> Iterator[tuple[str, bytes]]:
-    """Yield the file of a report that keeps it; none where it is the default."""
+    """Yield the file for a report folder; nothing if the comparison is the default."""
     if comparison != Comparison():
         yield FILE_NAME, text(comparison).encode()
 

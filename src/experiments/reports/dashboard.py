@@ -1,7 +1,7 @@
-"""`python -m experiments dashboard`: a sweep or a project in, trackio's dashboard on it out.
+"""`python -m experiments dashboard`: open trackio's dashboard for a sweep or a project.
 
-trackio opens a project with all of its runs; a sweep is one group of these, so its runs and its
-report are the ones that are selected here.
+trackio opens a project with all of its runs. A sweep is one group of runs, so its runs and its
+report are selected when the page opens.
 """
 
 import contextlib
@@ -14,26 +14,26 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from experiments.errors import ConfigError, RecordError
 from experiments.records import tracking
 
-# More ids than this make an address that some browsers cut; the project is shown whole then.
+# More ids make an address that some browsers truncate; then all runs of the project are shown.
 _MOST_RUNS = 200
-# Curves first, then the scores: those in common use before the dozens of others.
+# Curves first, then the scores: the common ones before dozens of others.
 _PLOT_ORDER = "validation/*,train/loss,train/*,final/calls/*,final/*"
 
 
 @dataclass(frozen=True)
 class View:
-    """What is shown: a project, or the runs of one sweep in it."""
+    """What the dashboard shows: a project, or the runs of one sweep in it."""
 
     project: str
     run_ids: tuple[str, ...] = ()
-    """Selected at the start; none: all runs of the project."""
+    """Ids of the runs selected at the start; empty = all runs of the project."""
 
 
 def find(what: str | None) -> View:
-    """Return what a word stands for: a project, a sweep's folder, or a sweep's name.
+    """Return the view for a project's name, a sweep's folder, or a sweep's name.
 
     Raises:
-        ConfigError: there is no such thing, or nothing was named and there are several projects.
+        ConfigError: nothing has this name, or no name was given and there are several projects.
     """
     known = tracking.projects()
     where = os.environ["TRACKIO_DIR"]
@@ -62,7 +62,7 @@ def find(what: str | None) -> View:
 
 
 def _sweep(project: str, group: str, name: str) -> View | None:
-    """Return the runs of a sweep with its report; None where the project has none of them."""
+    """Return the view of a sweep's runs and its report; None if the project has no such run."""
     runs = tracking.tracked(project)
     own = [run.id for run in runs if run.group == group]
     if not own:
@@ -77,7 +77,7 @@ def _groups(projects: list[str]) -> list[str]:
 
 
 class Dashboard:
-    """trackio's server on a view, for as long as the `with` block lasts."""
+    """trackio's server for a view, running for the duration of the `with` block."""
 
     def __init__(self, view: View, port: int | None = None) -> None:
         self.view = view
@@ -88,13 +88,13 @@ class Dashboard:
         """Start the server.
 
         Raises:
-            ConfigError: the port is taken.
+            ConfigError: the port is in use.
             RecordError: a database is broken.
         """
         trackio = tracking.open_trackio()
         os.environ.setdefault("TRACKIO_PLOT_ORDER", _PLOT_ORDER)
         try:
-            with contextlib.redirect_stdout(io.StringIO()):  # its banner names another address
+            with contextlib.redirect_stdout(io.StringIO()):  # trackio prints another address
                 self._server, *_, full = trackio.show(
                     project=self.view.project,
                     open_browser=False,
@@ -106,7 +106,7 @@ class Dashboard:
             raise ConfigError(
                 f"{which} in use or not allowed: name another one with --port."
             ) from error
-        except RuntimeError as error:  # one broken database of any project stops trackio
+        except RuntimeError as error:  # a broken database of any project stops trackio
             raise RecordError(
                 f"{os.environ['TRACKIO_DIR']} cannot be shown ({error}): move the database of that "
                 "project away; the records of its runs have all that it shows."

@@ -1,4 +1,4 @@
-"""The report of a sweep -> its REPORT run in trackio, made from the same records as the tables."""
+"""Send a sweep's report to trackio as its REPORT run, built from the same records as the tables."""
 
 import sqlite3
 from pathlib import Path
@@ -11,11 +11,11 @@ from experiments.reports.arms import Report
 
 
 def send(folder: Path, report: Report) -> str | None:
-    """Send the report of a sweep's folder to where its runs are shown.
+    """Send the report of a sweep's folder to the project that tracks its runs.
 
     Returns:
-        A sentence that says where it is, or why it is not there; None where the folder is no
-        sweep's or its runs are not tracked.
+        A sentence on where the report is shown, or why it is not. None if the folder is not that
+        of a sweep, or its runs are not tracked.
     """
     place = tracking.place_of(folder) if (folder / "multirun.yaml").is_file() else None
     if place is None:
@@ -24,13 +24,13 @@ def send(folder: Path, report: Report) -> str | None:
     try:
         tracking.send_report(place, name, contents(report))
     except (ExperimentError, OSError, sqlite3.Error) as error:
-        # The records are safe: a dashboard that cannot be written must not fail a sweep.
+        # The records are safe, so a dashboard that cannot be written must not make the sweep fail.
         return f"the report could not be sent to the dashboard ({error})"
     return f"`python -m experiments dashboard {name}` shows it as '{tracking.report_name(name)}'"
 
 
 def contents(report: Report) -> Page:
-    """Return what a REPORT run shows of a report."""
+    """Return the contents of a report's REPORT run."""
     drawn = dict(figures.draw(report))
     grids = [grid for grid in tables.grids(report) if grid.rows]
     names = ["table", *(f"table_{n}" for n in range(2, len(grids) + 1))]

@@ -1,4 +1,4 @@
-"""What every figure shares: its colours, its axes, its error bars, and its bytes as PNG and SVG."""
+"""Shared parts of all figures: colours, axes, error bars, and output as PNG and SVG."""
 
 import io
 import re
@@ -8,17 +8,17 @@ from typing import Any, Literal
 from experiments.analysis.statistics import Interval
 
 Grid = Literal["x", "y", "both"]
-_COLOURS = 128  # of a PNG; lines of ten colours and their soft edges need fewer
+_COLOURS = 128  # in a PNG; lines in ten colours with antialiased edges need fewer
 _PLACE = re.compile(r' (?:d|x|y|transform)="[^"]*"')
 _DIGITS = re.compile(r"(\.\d\d)\d+")
 BASE_COLOUR, TUNED_COLOUR = "#8a8a8a", "#1f5fa8"
 
 
 def files(name: str, figure: Any) -> Iterator[tuple[str, bytes]]:
-    """Yield a figure as PNG and SVG, without dates and random ids: the same bytes each time.
+    """Yield a figure as PNG and SVG, without dates and random ids, so that bytes are reproducible.
 
-    Committed reports hold many: text stays text in an SVG, and a PNG has few colours, which takes
-    less than half of the room.
+    Committed reports contain many figures: an SVG keeps its text as text, and a PNG has few
+    colours, which reduces its size by more than half.
     """
     import matplotlib
 
@@ -40,19 +40,19 @@ def _few_colours(png: bytes) -> bytes:
 
 
 def _few_digits(svg: bytes) -> bytes:
-    """Write places to a hundredth of a point and leave out what indents the lines."""
+    """Round coordinates to a hundredth of a point and remove the indentation of lines."""
     text = _PLACE.sub(lambda found: _DIGITS.sub(r"\1", found[0]), svg.decode())
     return re.sub(r"\n +<", "\n<", text).encode()
 
 
 def axes(width: float, height: float, grid: Grid) -> tuple[Any, Any]:
-    """Return a figure of some inches with its axes."""
+    """Return a figure and its axes; width and height are in inches."""
     figure, [only] = panels(width, height, grid, 1)
     return figure, only
 
 
 def panels(width: float, height: float, grid: Grid, columns: int) -> tuple[Any, list[Any]]:
-    """Return a figure of some inches with axes beside each other, which share their y."""
+    """Return a figure with adjacent axes that share their y axis; sizes are in inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -67,14 +67,14 @@ def panels(width: float, height: float, grid: Grid, columns: int) -> tuple[Any, 
 
 
 def errors(intervals: Sequence[Interval]) -> list[list[float]]:
-    """Return the distances to both ends, shape (2, n), as matplotlib wants them."""
+    """Return the distances to both ends, shape (2, n), as matplotlib expects them."""
     ends = [(i.estimate, i.estimate if i.low is None else i.low, i.high) for i in intervals]
     below = [estimate - low for estimate, low, _ in ends]
     return [below, [(estimate if high is None else high) - estimate for estimate, _, high in ends]]
 
 
 def plain_ticks(axis: Any, limits: tuple[float, float]) -> None:
-    """Write 0.05 and 300 instead of powers; within a decade, the ticks between its ends too."""
+    """Label ticks as 0.05 and 300 instead of powers; within one decade, label minor ticks too."""
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
     plain = FuncFormatter(lambda value, _: f"{value:g}")
@@ -84,7 +84,7 @@ def plain_ticks(axis: Any, limits: tuple[float, float]) -> None:
 
 
 def legend(figure: Any, axes: Any) -> None:
-    """Write the names of several lines above the axes."""
+    """Draw a legend above the axes if there are several labels."""
     handles, labels = axes.get_legend_handles_labels()
     if len(labels) > 1:
         figure.legend(

@@ -1,4 +1,4 @@
-"""A report in, its figures out, as PNG and SVG: the same report gives the same bytes."""
+"""Draw the figures of a report as PNG and SVG; the same report gives the same bytes."""
 
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -18,14 +18,14 @@ NAMES = (
 
 
 def draw(report: Report) -> Iterator[tuple[str, bytes]]:
-    """Yield the files of the figures that the report has something to draw for."""
+    """Yield the files of the figures for which the report has data."""
     run = report.single
     if run is not None and (lines := _lines(run.record.curve)):
         yield from drawing.files("curve", _curve(lines))
     if run is not None and (groups := by_category(run)):
         yield from drawing.files("categories", _categories(groups))
     if run is None and report.headline is not None:
-        # Arms at their best rates lie close together, and all far from the base.
+        # Arms at their best learning rates are close together, and all far from the base.
         rows = [row for row in report.rows if row.tuned is not None or report.tuning is None]
         if any(report.headline in row.scores for row in rows):
             yield from drawing.files("arms", _dots(rows, report.headline))
@@ -38,7 +38,7 @@ def draw(report: Report) -> Iterator[tuple[str, bytes]]:
 
 
 def _lines(curve: Sequence[dict[str, float]]) -> dict[str, list[tuple[float, float]]]:
-    """Return the points of each line; empty if nothing was trained."""
+    """Return the points of each curve; empty if nothing was trained."""
     lines = {}
     for key in ("loss", "validation_nll"):
         points = [(p["step"], p[key]) for p in curve if p.get(key) is not None and "step" in p]
@@ -56,7 +56,7 @@ def _curve(lines: dict[str, list[tuple[float, float]]]) -> Any:
         "validation_nll": {"color": TUNED_COLOUR, "label": "validation", "marker": "o", "ms": 5},
     }
     for key, points in lines.items():
-        # A line through few points hides that they are few, and one point draws no line at all.
+        # Markers show that a line has only a few points; a single point would draw no line at all.
         few: dict[str, Any] = {"marker": ".", "ms": 8} if len(points) <= 20 else {}
         axes.plot(*zip(*points, strict=True), **{**few, **looks[key]})
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -70,7 +70,7 @@ def _curve(lines: dict[str, list[tuple[float, float]]]) -> Any:
 def _categories(groups: dict[tuple[str, str], dict[str, Interval]]) -> Any:
     """Draw base and tuned side by side, with intervals over the category's test rows.
 
-    Points, not bars: a share of 0 is a result and has to be seen.
+    Points are used instead of bars, so that a share of 0 is visible.
     """
     figure, axes = drawing.axes(7, 1.2 + 0.5 * len(groups), "x")
     kinds = (("base", -0.16, BASE_COLOUR, "s"), ("tuned", 0.16, TUNED_COLOUR, "o"))
@@ -101,7 +101,7 @@ def _categories(groups: dict[tuple[str, str], dict[str, Interval]]) -> Any:
 
 
 def _dots(rows: Sequence[Row], key: str) -> Any:
-    """Draw each arm's mean with its interval, and under it a dot for each seed."""
+    """Draw each arm's mean with its interval, and below it a dot for each seed."""
     shown = [row for row in rows if key in row.scores]
     names = [textwrap.fill(row.label, 36) for row in shown]
     lines = max(name.count("\n") + 1 for name in names)

@@ -1,4 +1,4 @@
-"""A report in, the files of its folder out, and back: a report is made again from its records."""
+"""Build the files of a report folder, including the records from which it can be regenerated."""
 
 import csv
 import io
@@ -21,13 +21,13 @@ from experiments.reports.tables import escaped, finding, grids, markdown, verdic
 NOT_COUNTED = "runs/not_counted.txt"
 
 _TOKEN = re.compile(r"""(?:'[^']*'|"(?:\\.|[^"\\])*"|\\.|[^\s'"\\])+""")
-_START = r"""(?<![^\s=,:\[({'"])"""  # of an argument or of a value in it
-# A path from / or ~ on; neither the // of https: nor a deletion such as ~hydra/launcher is one.
+_START = r"""(?<![^\s=,:\[({'"])"""  # start of an argument or of a value in it
+# Absolute paths start with / or ~, unlike the // of https: or a deletion such as ~hydra/launcher.
 _ABSOLUTE = re.compile(_START + r"""(?:(?!(?<=:)//[^/])~?/|(?<=[=,:\[({'"])~[\w.-]+/)[^,\])}'"]*""")
 
 
 def record_files(report: Report) -> Iterator[tuple[str, bytes]]:
-    """Yield every record, those left out as well, and the items of the runs in the tables."""
+    """Yield every record, including those left out, and the items of the runs in the tables."""
     shown = {run.record.run_id for row in report.rows for run in row.runs if run.finished}
     yield from archive.files(named(report), shown)
     if report.unreadable:
@@ -35,20 +35,20 @@ def record_files(report: Report) -> Iterator[tuple[str, bytes]]:
 
 
 def not_counted(folder: Path) -> list[str]:
-    """Return what a report folder remembers of broken records, which it does not hold."""
+    """Return the sentences of a report folder on broken records, which it does not contain."""
     file = folder / NOT_COUNTED
     return file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
 
 
 def named(report: Report) -> list[tuple[str, Record]]:
-    """Return name and record of every run, those in the tables first."""
+    """Return the file name and record of every run, those in the tables first."""
     return archive.named([*(run.record for run in report.runs), *report.left_out])
 
 
 def refuse_strangers(out: Path, own: set[str]) -> None:
-    """Keep reports apart: from other reports, and from the runs that they are made of.
+    """Refuse an output folder with other runs or with records of another report.
 
-    A committed report may be replaced by another, as git still has it.
+    A committed report may be replaced by another one, because git still has it.
     """
     if any(out.glob(records.FILE_NAME)) or any(out.glob(f"*/{records.FILE_NAME}")):
         raise RecordError(
@@ -64,7 +64,7 @@ def refuse_strangers(out: Path, own: set[str]) -> None:
 
 
 def runs_csv(report: Report) -> str:
-    """Return a line a run; only finished runs have scores."""
+    """Return one CSV line per run; only finished runs have scores."""
     tuned = [run.record.scores.get("tuned", {}) for run in report.runs if run.finished]
     keys = _sorted_keys(key for scores in tuned for key in scores)
     header = ["run_id", "status", "job", "arm", "seed", "overrides"]
@@ -86,7 +86,7 @@ def _run_line(run: Run, arm: str, keys: Sequence[str]) -> list[Any]:
 
 
 def table_csv(report: Report) -> str:
-    """Return a line an arm: each score with its interval, and the difference to the first arm."""
+    """Return one CSV line per arm: scores with intervals, and the difference to the first arm."""
     every = {key for row in report.rows for key in row.scores}
     keys = _sorted_keys(key for key in every if key.rpartition("/")[0] not in every)
     header = ["arm", "seeds", "interval over"]
@@ -108,7 +108,7 @@ def table_csv(report: Report) -> str:
 def _difference_cells(report: Report, row: Row) -> list[Any]:
     key, difference = report.headline, row.difference
     if report.single is not None and row.kind == "tuned" and key:
-        difference = report.single.gain(key)  # to the base, paired by test row
+        difference = report.single.gain(key)  # tuned minus base, paired by test row
     if key is None or difference is None:
         return [None] * 6
     return [key, *_ends(difference), finding(row, key) or verdict(difference, key)]
@@ -142,7 +142,7 @@ def _csv(lines: Iterable[Sequence[Any]]) -> str:
 
 
 def readme(report: Report, figures: Sequence[str]) -> str:
-    """Return the page of a report folder: tables, sentences, figures, how to make it again."""
+    """Return the page of a report folder: tables, sentences, figures, and how to reproduce it."""
     parts = [f"# {report.title}", *map(markdown, grids(report))]
     for grid in memory.grids(report):
         parts += ["Peak memory of training, predicted and measured:", markdown(grid)]
@@ -159,11 +159,11 @@ def readme(report: Report, figures: Sequence[str]) -> str:
 
 
 def _reproduce(report: Report) -> str:
-    """Return the folded block with every command that made a run, and the commit it ran on."""
+    """Return the folded block with the command of every run and the commit it ran on."""
     lines = []
     for run in report.runs:
         if run.record.status == records.NOT_BEGUN:
-            continue  # the line of the others begins it
+            continue  # it is started by the command of the other runs
         made = run.record.provenance
         commit = made.get("git_commit") or "unknown"
         tree = " (dirty tree)" if made.get("git_dirty") else ""
@@ -174,7 +174,7 @@ def _reproduce(report: Report) -> str:
 
 
 def _command(command: str | None) -> str:
-    """Return the command without the folders of whoever ran it.
+    """Return the command with the user's absolute folders removed.
 
     >>> print(_command("python train.py data.path=/home/me/rows.jsonl ~tracker"))
     python train.py 'data.path=<your path>/rows.jsonl' ~tracker

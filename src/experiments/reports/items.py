@@ -1,9 +1,9 @@
-"""The items of two runs in, which of them one solves and the other does not, and McNemar's p out.
+"""Compare two runs item by item: which items only one of them solves, with McNemar's p-value.
 
-Two runs with the same mean can solve different items, and a difference of means over the same
-items is judged by those alone that only one of them solves. Items are joined by split and id;
-what stands in one run only is counted and named, never compared. The tuned model of a run is
-taken, or its base model where nothing was tuned.
+Two runs with the same mean can solve different items, and a difference over the same items
+depends only on those that one of the runs solves. Items are joined by split and id. Items that
+are in one run only are counted and listed, but not compared. The tuned model of a run is used, or
+its base model if nothing was tuned.
 """
 
 import json
@@ -26,8 +26,8 @@ _READING = (
     "scores."
 )
 NAMED = 10
-"""Ids that are printed; `write` writes all."""
-NOT_SOLVED = "generation/new_tokens"  # a length, even where it happens to be 0 or 1
+"""Number of ids that are printed; `write` writes all of them."""
+NOT_SOLVED = "generation/new_tokens"  # a length, even if it happens to be 0 or 1
 
 Key = tuple[str, str]
 """(split, id)."""
@@ -47,7 +47,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Table:
-    """One score over the items that have it in both runs, each solved or not."""
+    """Solved and unsolved items for one score, over the items that have it in both runs."""
 
     score: str
     both: list[Key]
@@ -62,13 +62,13 @@ class Table:
 
     @property
     def p(self) -> float:
-        """McNemar's exact p."""
+        """McNemar's exact p-value."""
         return statistics.mcnemar_exact(len(self.only_a), len(self.only_b))
 
 
 @dataclass(frozen=True)
 class Join:
-    """Two runs, item by item."""
+    """Two runs joined by item."""
 
     a: Side
     b: Side
@@ -76,7 +76,7 @@ class Join:
 
     @property
     def shared(self) -> list[Key]:
-        """The items of both runs, in the order of the first."""
+        """The items that are in both runs, in the order of the first."""
         return [key for key in self.a.items if key in self.b.items]
 
 
@@ -88,7 +88,7 @@ def join(a: Path, b: Path) -> Join:
         b: as `a`.
 
     Raises:
-        RecordError: one of them is no single run or has no items, or they share none.
+        RecordError: a path is not exactly one run or has no items, or the two share no item.
     """
     one, other = _side(a), _side(b)
     joined = Join(one, other, [])
@@ -102,7 +102,7 @@ def join(a: Path, b: Path) -> Join:
 
 
 def describe(joined: Join, width: int) -> str:
-    """Return the counts of each score and the ids that only one run solves, as plain text."""
+    """Return the counts for each score and the ids that only one run solves, as plain text."""
     header = ["score", "n", "both", "only A", "only B", "neither", "McNemar's exact p"]
     rows = [
         [t.score, *map(str, (t.n, *map(len, (t.both, t.only_a, t.only_b, t.neither)))), _p(t.p)]
@@ -119,7 +119,7 @@ def describe(joined: Join, width: int) -> str:
 
 
 def write(joined: Join, out: Path) -> int:
-    """Write each item that one run alone solves, with both texts, and return their number.
+    """Write each item that only one run solves, with both texts, and return their number.
 
     Raises:
         RecordError: the file cannot be written.

@@ -1,4 +1,4 @@
-"""A report in, its table as LaTeX out: a line an arm, for a paper, with the package booktabs."""
+"""Write the table of a report as LaTeX with the booktabs package, one row per arm."""
 
 import re
 
@@ -14,18 +14,18 @@ _ESCAPED = {
     ">": "\\textgreater{}",
 }
 _LOWER = " (lower is better)"
-# A hyphen before a number, which LaTeX would set as a hyphen.
+# A hyphen before a number, which must become a minus sign.
 _MINUS = re.compile(r"(?<![\w.-])-(?=\d)")
 
 
 def table_tex(report: Report) -> str:
-    """Return the first table of a report as a `tabular`; a comment where there is none."""
+    """Return the first table of a report as a `tabular`, or a comment if there is none."""
     found = grids(report)
     return _tabular(found[0]) if found else "% There is no finished run.\n"
 
 
 def _tabular(grid: Grid) -> str:
-    """Return a table as LaTeX, numbers to the right, an arrow where lower is better."""
+    """Return a table as LaTeX: numbers right-aligned, an arrow if lower is better."""
     head = [_heading(name) for name in grid.header]
     rows = [[_cell(cell) for cell in row] for row in grid.rows]
     lines = [
@@ -55,7 +55,7 @@ def _cell(text: str) -> str:
 
 
 def escaped(text: str) -> str:
-    r"""Return text that LaTeX sets as it is.
+    r"""Return text escaped for LaTeX.
 
     >>> print(escaped("lora.alpha_rule=2r, 95 %"))
     lora.alpha\_rule=2r, 95 \%

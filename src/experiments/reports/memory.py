@@ -1,4 +1,4 @@
-"""Records in, a table of predicted and measured training memory out, where both are known."""
+"""Tabulate predicted and measured training memory for the runs that recorded both."""
 
 from experiments.reports.arms import Report
 from experiments.reports.tables import Grid
@@ -7,7 +7,7 @@ _GB = 10**9
 
 
 def grids(report: Report) -> list[Grid]:
-    """Return a line for each arm with its worst miss; none where no run knows both."""
+    """Return a row per arm with its largest prediction error; no table if no run has both."""
     lines = []
     for row in report.rows:
         known = [

@@ -1,4 +1,4 @@
-"""A report in, one self-contained HTML page out: readable on a phone, without any request."""
+"""Write a report as one self-contained HTML page, readable on a phone and without requests."""
 
 import base64
 import html
@@ -28,8 +28,8 @@ def page(report: Report, figures: Mapping[str, bytes]) -> str:
     """Return the page of a report with its tables, sentences and figures.
 
     Args:
-        report: what is shown.
-        figures: file name -> bytes, as `figures.draw` yields them; the SVG files are taken.
+        report: the report to show.
+        figures: file contents by name, as `figures.draw` yields them; only SVG files are used.
     """
     title = html.escape(report.title.replace("`", ""))
     parts = [f"<h1>{title}</h1>", *map(table, grids(report))]
@@ -47,7 +47,7 @@ def page(report: Report, figures: Mapping[str, bytes]) -> str:
 
 
 def table(grid: Grid) -> str:
-    """Return a table as HTML: numbers to the right, the first column stays in sight."""
+    """Return a table as HTML: numbers right-aligned, the first column always visible."""
     head = "".join(f"<th>{_heading(name)}</th>" for name in grid.header)
     rows = "\n".join(
         f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in grid.rows
@@ -57,12 +57,12 @@ def table(grid: Grid) -> str:
 
 
 def _heading(name: str) -> str:
-    """Put the rule of a column, such as "(lower is better)", on a line of its own."""
+    """Put a column's remark, such as "(lower is better)", on a separate line."""
     title, _, rule = name.partition(" (")
     return html.escape(title) + (f"<small>({html.escape(rule)}</small>" if rule else "")
 
 
 def _figure(name: str, svg: bytes) -> str:
-    # As an image of its own: the ids inside one drawing must not meet those of another.
+    # Embedded as an image, because element ids of several inline drawings would collide.
     data = base64.b64encode(svg).decode()
     return f'<p><img alt="{Path(name).stem}" src="data:image/svg+xml;base64,{data}"></p>'

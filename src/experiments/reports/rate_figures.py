@@ -1,7 +1,7 @@
-"""The report of a tuned sweep in, its figures over the learning rate out: losses and regrets.
+"""Draw the loss and the excess loss of a tuned sweep's arms over the learning rate.
 
-Both axes are logarithmic. A line ends at the last rate at which no run diverged; a cross at the
-upper edge marks those at which one did.
+Both axes are logarithmic. A line ends at the last learning rate at which no run diverged; crosses
+at the upper edge mark those at which a run did.
 """
 
 import math
@@ -15,13 +15,13 @@ from experiments.reports import drawing
 from experiments.reports.arms import Report
 from experiments.reports.drawing import BASE_COLOUR
 
-_MOST_ARMS = 10  # colours that the eye tells apart, in matplotlib's tab10
+_MOST_ARMS = 10  # distinguishable colours in matplotlib's tab10
 _LINEAR_PERCENT = 1.0
-"""Regrets below this many per cent stand on a linear scale: a log axis has no zero."""
+"""Excess losses below this percentage are on a linear scale, as a log axis has no zero."""
 
 
 def draw(report: Report) -> Iterator[tuple[str, Any]]:
-    """Yield name and figure: each arm's validation loss, and what rates beside its best cost."""
+    """Yield names and figures: each arm's validation loss, and its excess loss off the optimum."""
     tuned = [one for one in report.tuning.arms if one.curve] if report.tuning else []
     drawn = [one for one in tuned if any(math.isfinite(p.mean) for p in one.curve)]
     if not drawn or len(drawn) > _MOST_ARMS:
@@ -32,7 +32,7 @@ def draw(report: Report) -> Iterator[tuple[str, Any]]:
 
 
 def _losses(tuned: Sequence[Tuned]) -> Any:
-    """Draw the mean validation loss at each rate, thinly each seed's, and the untuned base's."""
+    """Draw mean validation loss over learning rate, with faint dots for seeds, and the base's."""
     figure, axes = drawing.axes(7, 4.4, "both")
     for at, one in enumerate(tuned):
         points = [p for p in one.curve if math.isfinite(p.mean)]
@@ -56,7 +56,7 @@ def _losses(tuned: Sequence[Tuned]) -> Any:
 
 
 def _regrets(tuned: Sequence[Tuned]) -> Any:
-    """Draw what each rate costs against the arm's best one, paired by seed, in per cent of it."""
+    """Draw the excess loss over the arm's best learning rate, paired by seed, in per cent."""
     figure, axes = drawing.axes(7, 4.4, "both")
     for at, one in enumerate(tuned):
         found = {p.rate: arms.regret(one, p.rate).relative for p in one.curve}

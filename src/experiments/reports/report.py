@@ -1,18 +1,18 @@
-"""Records in, tables and figures out: the same records always give the same bytes.
+"""Build tables and figures from run records; the same records always give the same bytes.
 
-Tables are a function of the records on disk and nothing reads a table back. Only finished runs
-are averaged; the others are counted and their errors named, and a broken record hides no other.
-`summarise` is what is printed after a run or a sweep, `write` makes the committed folder:
-README.md, report.html, runs.csv, table.csv, table.tex, figures and `runs/` with the records
-themselves, from which the folder can be made again.
+Tables are a function of the records on disk, and no code reads a table back. Only finished runs
+are averaged. The others are counted and their errors listed; one broken record does not hide the
+rest. `summarise` returns the text printed after a run or a sweep. `write` creates the committed
+folder: README.md, report.html, runs.csv, table.csv, table.tex, figures, and `runs/` with the
+records, from which the folder can be regenerated.
 
-Runs that share everything but the seed are an arm. Intervals come from `statistics`: over seeds
-where an arm has several, over test rows where it has one, and every table says which.
+Runs that share everything but the seed form an arm. Intervals come from `statistics`: over seeds
+if an arm has several, over test rows if it has one. Every table states which.
 
-In the order of the flow: `scores` (one record), `arms` (all of them), `tables`, `sentences` below
-the tables, `figures`, and `files`, the folder that is committed. Beside it stand `page`, the
-report as one HTML file, `dashboard_page`, the report in trackio, and `items`: two runs compared
-item by item.
+Modules in the order of use: `scores` (one record), `arms` (all records), `tables`, `sentences`
+(below the tables), `figures`, and `files` (the committed folder). In addition, `page` writes the
+report as one HTML file, `dashboard_page` sends it to trackio, and `items` compares two runs item
+by item.
 """
 
 import shutil
@@ -42,7 +42,7 @@ from experiments.reports.scores import COLUMNS, Kind, Run
 
 __all__ = ["LOG_WIDTH", "items", "line_width", "model_card", "send", "summarise", "write"]
 
-LOG_WIDTH = 140  # characters of a line where the output is no terminal
+LOG_WIDTH = 140  # characters per line if the output is not a terminal
 
 
 def summarise(path: Path, not_begun: Sequence[Record] = ()) -> str:
@@ -53,7 +53,7 @@ def summarise(path: Path, not_begun: Sequence[Record] = ()) -> str:
         not_begun: runs that belong to it and have no record yet.
 
     Raises:
-        RecordError: there is no record, or none that can be read.
+        RecordError: there is no record, or none is readable.
     """
     report = _build(path, not_begun)
     width = line_width()
@@ -65,18 +65,18 @@ def summarise(path: Path, not_begun: Sequence[Record] = ()) -> str:
 
 
 def line_width() -> int:
-    """Return the characters of a line: the terminal's, or `LOG_WIDTH` where there is none."""
+    """Return the width of the terminal in characters, or `LOG_WIDTH` if there is none."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else LOG_WIDTH
 
 
 def write(path: Path, out: Path, not_begun: Sequence[Record] = ()) -> list[Path]:
     """Write the report of a folder into `out` and return the files written.
 
-    A report folder may be its own source: it then comes out as it was.
+    A report folder may be its own source; its content then stays the same.
 
     Raises:
-        RecordError: there is no record or none that can be read, `out` holds records of other
-            runs that git does not have, or it cannot be written.
+        RecordError: there is no record or none is readable, `out` has records of other runs that
+            are not committed to git, or a file cannot be written.
     """
     report = _build(path, not_begun)
     content = dict(files.record_files(report))
@@ -92,7 +92,7 @@ def write(path: Path, out: Path, not_begun: Sequence[Record] = ()) -> list[Path]
     content["table.tex"] = latex.table_tex(report).encode()
     content["report.html"] = page.page(report, drawn).encode()
     content["README.md"] = files.readme(report, [f for f in drawn if f.endswith(".png")]).encode()
-    if strangers:  # first: what a kill leaves then is no mixture, and the next report goes on
+    if strangers:  # removed first: an interrupted write then leaves no mixture and can be redone
         archive.remove_other_form(out, strangers, set(content))
     if not report.unreadable:
         (out / files.NOT_COUNTED).unlink(missing_ok=True)
@@ -100,7 +100,7 @@ def write(path: Path, out: Path, not_begun: Sequence[Record] = ()) -> list[Path]
         (out / comparing.FILE_NAME).unlink(missing_ok=True)
     for name, text in content.items():
         records.write_whole(out / name, text, advice="name another place with --out")
-    for name in figures.NAMES:  # of an earlier state of the runs
+    for name in figures.NAMES:  # figures of an earlier state of the runs
         for ending in ("png", "svg"):
             if (file := f"figures/{name}.{ending}") not in content:
                 (out / file).unlink(missing_ok=True)
@@ -114,9 +114,9 @@ def send(folder: Path) -> str | None:
 
 
 def model_card(record: Record) -> str:
-    """Return the README.md of a run's adapter: the hub's header, what was trained, its scores.
+    """Return the README.md of a run's adapter: hub header, training setup, and scores.
 
-    Local paths are left out: only a base from the hub is named in the header.
+    Local paths are left out: the header names the base model only if it is from the hub.
     """
     run, made = Run(record), record.provenance
     hub_id = (record.config.get("model") or {}).get("hub_id")

@@ -1,4 +1,4 @@
-"""A record in, its scores with their intervals over test rows out, and what a score is called."""
+"""Read the scores of a record with their intervals over test rows, and the names of scores."""
 
 import json
 import math
@@ -36,7 +36,7 @@ COLUMNS = {
 }
 
 
-# What is shown of a benchmark: the score that is its own, then how it was answered.
+# Scores shown for a benchmark: its main score first, then details of the answers.
 BENCHMARKS = ("bfcl_", "nestful_", "when2call_", "seal_tools_", "toolworld")
 BENCHMARK_SCORES = (
     *("bfcl_ast/valid", "bfcl_ast/malformed", "plan_graph/success", "calls/exact"),
@@ -47,7 +47,7 @@ CATEGORY_SCORES = ("calls/exact", "restraint/correct", "json_output/valid")
 
 @dataclass
 class Run:
-    """A record with its scores per item, which are read when first asked for."""
+    """A record with its scores per item, which are read on first access."""
 
     record: Record
 
@@ -58,7 +58,7 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether the run may be counted."""
+        """Whether the run is finished and so counts."""
         return self.record.status == "finished"
 
     @cached_property
@@ -75,12 +75,12 @@ class Run:
 
     @cached_property
     def categories(self) -> dict[str, str]:
-        """Id of a row of the test split -> its category."""
+        """Category by row id, for the test split."""
         return {str(i["id"]): i["category"] for i in self._test_items() if i.get("category")}
 
     @cached_property
     def per_item(self) -> dict[tuple[str, str], dict[str, float]]:
-        """(model, score key) -> id of the row -> value; `loss/nll` by `ratio_values`."""
+        """Values by row id for each (model, score key); `loss/nll` by `ratio_values`."""
         found: dict[tuple[str, str], dict[str, float]] = {}
         parts: dict[tuple[str, str], dict[str, tuple[float, float]]] = {}
         for item in self._items:
@@ -104,20 +104,20 @@ class Run:
         return (item for item in self._items if item["split"] == "test")
 
     def score(self, kind: Kind, key: str) -> float | None:
-        """Return one score of the base or the tuned model, None if it was not measured."""
+        """Return one score of the base or tuned model, or None if it was not measured."""
         return self.record.scores.get(kind, {}).get(key)
 
     def rows_of(self, kind: Kind, key: str) -> dict[str, float]:
-        """Return id -> value of the test rows behind a score; empty if they are not there."""
+        """Return the values behind a score by row id; empty if they are not available."""
         values, score = self.per_item.get((kind, key), {}), self.score(kind, key)
         if not values or score is None:
             return {}
-        # 1e-6: the record's mean and the rows' differ by rounding only, or they do not belong.
+        # Tolerance of 1e-6: unless the rows belong elsewhere, both means differ by rounding only.
         close = math.isclose(mean(values.values()), score, rel_tol=1e-6, abs_tol=1e-9)
         return values if close else {}
 
     def over_items(self, kind: Kind, key: str) -> Interval | None:
-        """Return a score with its interval over test rows; no interval without the rows."""
+        """Return a score with its interval over test rows; without rows there is no interval."""
         value = self.score(kind, key)
         if value is None:
             return None
@@ -127,7 +127,7 @@ class Run:
         return Interval(value, None, None, n, "items", "none")
 
     def gain(self, key: str) -> Interval | None:
-        """Return tuned - base of one score, paired by test row where the rows are there."""
+        """Return tuned - base in one score, paired by test row if the rows are available."""
         base, tuned = self.score("base", key), self.score("tuned", key)
         if base is None or tuned is None:
             return None
@@ -138,7 +138,7 @@ class Run:
 
 
 def _parts(item: dict[str, Any]) -> dict[str, tuple[float, float]]:
-    """Return the (sum, weight) of an item's losses; version 1 of the items had the NLL alone."""
+    """Return (sum, weight) of each loss of an item; version 1 of the items only had the NLL."""
     if "parts" in item:
         found: dict[str, tuple[float, float]] = item["parts"]
         return found
@@ -147,7 +147,7 @@ def _parts(item: dict[str, Any]) -> dict[str, tuple[float, float]]:
 
 
 def by_category(run: Run) -> dict[tuple[str, str], dict[str, Interval]]:
-    """Return (category, score) -> model -> interval over the category's test rows."""
+    """Return intervals over a category's test rows, by (category, score) and then by model."""
     found: dict[tuple[str, str], dict[str, Interval]] = {}
     for key in CATEGORY_SCORES:
         for kind in ("base", "tuned"):
@@ -162,7 +162,7 @@ def by_category(run: Run) -> dict[tuple[str, str], dict[str, Interval]]:
 
 
 def benchmark_scores(run: Run) -> list[str]:
-    """Return the score keys of the named benchmarks that a run was asked, in order."""
+    """Return the score keys of the named benchmarks that a run was scored on, in order."""
     there = {key for scores in run.record.scores.values() for key in scores}
     splits = {key.split("/")[0] for key in there if key.startswith(BENCHMARKS)}
     wanted = [f"{split}/{name}" for split in sorted(splits) for name in BENCHMARK_SCORES]
@@ -170,22 +170,22 @@ def benchmark_scores(run: Run) -> list[str]:
 
 
 def bounds(key: str) -> Bounds | None:
-    """Return the range of a score: the shares among the main scores lie within 0 and 1."""
+    """Return the range of a score: main scores that are shares are between 0 and 1."""
     loss = "loss/" in key or key.startswith("forgetting/")
     share = key in COLUMNS or key.endswith(BENCHMARK_SCORES)
     return (0.0, 1.0) if share and not loss else None
 
 
 def direction(key: str) -> Direction:
-    """Return which way a score is better; unknown ones are better when higher."""
+    """Return whether a score is maximized or minimized; unknown ones are maximized."""
     return "minimize" if metrics.direction(key) == "minimize" else "maximize"
 
 
 def mean(values: Collection[float]) -> float:
-    """Return the mean, summed without rounding on the way."""
+    """Return the mean, summed without intermediate rounding."""
     return math.fsum(values) / len(values)
 
 
 def dump(value: Any) -> str:
-    """Return the same text for equal trees."""
+    """Return a text that is the same for equal trees."""
     return json.dumps(value, sort_keys=True, default=str)

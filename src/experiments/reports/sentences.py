@@ -1,4 +1,4 @@
-"""A report in, the sentences below its tables out: what the intervals cover, what is missing."""
+"""Write the sentences below a report's tables: what intervals cover and what is missing."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,7 +14,7 @@ from experiments.reports.tables import is_flat, main_scores
 from experiments.reports.tuned import Tuning
 
 _IDENTITY = {
-    "code_sha256": (),  # of records made before the code had parts
+    "code_sha256": (),  # in records from before the code hash was split into parts
     "training_code": (),
     "evaluation_code": (),
     "scoring_code": ("eval.metrics",),
@@ -29,7 +29,7 @@ _IDENTITY = {
 
 
 def write(report: Report) -> Iterator[str]:
-    """Yield the sentences: captions, warnings, counts, failures, what is not counted."""
+    """Yield the sentences: captions, warnings, counts, failures, and records not counted."""
     if report.single is not None:
         yield _single_caption(report.rows)
     elif report.rows:
@@ -60,8 +60,8 @@ def _footer(statuses: Sequence[str]) -> str:
 
 
 def _unfinished(report: Report) -> Iterator[str]:
-    """Yield a sentence for each arm that waits for its line: which seeds are to come, how far."""
-    if report.tuning is not None:  # a line a rate would be many
+    """Yield a sentence for each arm with unfinished runs: which seeds remain and their progress."""
+    if report.tuning is not None:  # a sentence per learning rate would be too many
         waiting = [run for runs in report.unfinished.values() for run in runs if _waits(run.record)]
         for label, count in Counter(map(report.arm_of, waiting)).items():
             yield f"Unfinished: {label}: {counted(count, 'run')}; the line that made it goes on."
@@ -75,12 +75,12 @@ def _unfinished(report: Report) -> Iterator[str]:
 
 
 def _waits(record: Record) -> bool:
-    """Whether nobody is at work on a run, as far as its record says."""
+    """Return whether a run is idle, according to its record."""
     return record.status != "running"
 
 
 def _how_far(record: Record) -> str:
-    """Say how far a run is.
+    """Describe the progress of a run.
 
     >>> _how_far(Record("a", "interrupted", error={"step": 12}, plan={"steps": 30}))
     'interrupted at step 12 of 30'
@@ -138,7 +138,7 @@ def _sweep_captions(report: Report) -> Iterator[str]:
 
 
 def _apart(tuned: Sequence[Row]) -> Iterator[str]:
-    """Say which arms have no difference, and may not be ranked, because of how they were asked."""
+    """Yield which arms have no difference and cannot be ranked because of how they were scored."""
     reasons: dict[str, list[str]] = {}
     for row in tuned:
         if row.apart is not None:
@@ -148,7 +148,7 @@ def _apart(tuned: Sequence[Row]) -> Iterator[str]:
 
 
 def _tuned(tuning: Tuning) -> Iterator[str]:
-    """Yield what the columns of a tuned sweep are, and what `analysis.arms` says of its arms."""
+    """Yield what the columns of a tuned sweep mean, and the notes of `analysis.arms`."""
     yield (
         "Each arm stands at the learning rate with the lowest mean validation loss over its "
         "seeds; the optimum is that of a parabola through the rates nearby, with its 95 % "

@@ -1,7 +1,7 @@
-"""The report of a sweep in, its figures out: differences, learning curves, token classes, cost.
+"""Draw the figures of a sweep: differences, learning curves, token classes and cost.
 
-Each arm has one colour in all of them. A figure is left out where its records have nothing to
-draw: no seeds to pair, no curve, no losses by class.
+Each arm has the same colour in all of them. A figure is left out if its records have no data for
+it: no seeds to pair, no curve, or no losses by class.
 """
 
 import math
@@ -19,11 +19,11 @@ from experiments.toolcalls.token_classes import CLASSES
 
 _VERDICT_COLOURS = {"better": "#1b7f4d", "worse": "#b5382a", "tied": "#1f5fa8"}
 _LOGGED = {"validation": "validation_nll", "training": "loss"}
-_MOST_ARMS = 10  # colours that the eye tells apart, in matplotlib's tab10
+_MOST_ARMS = 10  # distinguishable colours in matplotlib's tab10
 
 
 def draw(report: Report) -> Iterator[tuple[str, Any]]:
-    """Yield name and figure of what a sweep has to show beside its arms' means."""
+    """Yield the names and figures of a sweep, other than those of its arms' means."""
     arms = [row for row in report.rows if row.kind == "tuned" and row.runs]
     key = report.headline
     if key is not None and (compared := [row for row in arms if _has_width(row.difference)]):
@@ -33,7 +33,7 @@ def draw(report: Report) -> Iterator[tuple[str, Any]]:
         yield "differences", _differences(whose, compared, key, margin)
     if len(arms) > _MOST_ARMS:
         return
-    for what in ("validation", "training"):  # short runs are validated at their end alone
+    for what in ("validation", "training"):  # short runs are validated only at their end
         curves = {row.label: found for row in arms if (found := _curves(row, _LOGGED[what]))}
         if any(len(points) > 1 for found in curves.values() for points in found):
             yield "learning_curves", _learning_curves(arms, curves, what)
@@ -55,7 +55,7 @@ def _colour(arms: Sequence[Row], row: Row) -> str:
 def _differences(reference: str, rows: Sequence[Row], key: str, margin: float | None) -> Any:
     """Draw each arm's difference to the first arm with its interval, coloured by the verdict.
 
-    The band of a tuned sweep holds the differences that do not matter.
+    In a tuned sweep, the shaded band marks negligible differences.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -89,7 +89,7 @@ def _differences(reference: str, rows: Sequence[Row], key: str, margin: float | 
 
 
 def _curves(row: Row, key: str) -> list[dict[int, float]]:
-    """Return the losses of each seed, step -> NLL; steps from 1, as the axis is log."""
+    """Return the NLL by step for each seed; steps start at 1 because the axis is logarithmic."""
     found = []
     for run in row.runs:
         points = {
@@ -103,7 +103,7 @@ def _curves(row: Row, key: str) -> list[dict[int, float]]:
 
 
 def _by_tenths(points: dict[int, float]) -> dict[int, float]:
-    """Return the mean loss of each tenth of a decade: that of one batch is mostly its rows'."""
+    """Return mean losses over tenths of a decade; the loss of one batch depends on its rows."""
     groups: dict[int, list[int]] = {}
     for step in sorted(points):
         groups.setdefault(math.floor(10 * math.log10(step) + 1e-9), []).append(step)
@@ -113,7 +113,7 @@ def _by_tenths(points: dict[int, float]) -> dict[int, float]:
 def _learning_curves(
     arms: Sequence[Row], curves: dict[str, list[dict[int, float]]], what: str
 ) -> Any:
-    """Draw the mean loss of each arm over its seeds, and of few evaluations thinly each seed."""
+    """Draw each arm's mean loss over its seeds, and for validation a thin line for each seed."""
     few = what == "validation"
     figure, axes = drawing.axes(7, 4.2, "both")
     for row in arms:
@@ -141,7 +141,7 @@ def _class_key(name: str) -> str:
 
 
 def _token_classes(arms: Sequence[Row], classes: Sequence[str]) -> Any:
-    """Draw each arm's loss by what a token says; log, since the classes lie decades apart."""
+    """Draw each arm's loss by token class, on a log axis as classes are decades apart."""
     figure, axes = drawing.axes(7, 1.2 + len(classes) * (0.3 + 0.12 * len(arms)), "x")
     for row in arms:
         shift = 0.7 * ((arms.index(row) + 0.5) / len(arms) - 0.5)
@@ -173,14 +173,14 @@ def _token_classes(arms: Sequence[Row], classes: Sequence[str]) -> Any:
 
 
 def _cut(cell: Interval) -> tuple[float, float]:
-    """Return the distances to both ends; a log axis has no place for a lower end below 0."""
+    """Return the distances to both ends; the lower end is cut, as a log axis has no zero."""
     if cell.low is None or cell.high is None:
         return 0.0, 0.0
     return cell.estimate - max(cell.low, cell.estimate / 10), cell.high - cell.estimate
 
 
 def _costs(arms: Sequence[Row], key: str) -> dict[str, list[float]]:
-    """Return what an arm may cost -> one number an arm; none where an arm does not say."""
+    """Return costs by name, one number per arm; a cost that an arm lacks is left out."""
     there = [row for row in arms if key in row.scores]
     found: dict[str, list[float | None]] = {
         "training seconds of a run": [row.seconds() for row in there],
@@ -194,7 +194,7 @@ def _costs(arms: Sequence[Row], key: str) -> dict[str, list[float]]:
 
 
 def _cost(arms: Sequence[Row], costs: dict[str, list[float]], key: str) -> Any:
-    """Draw quality against cost; a line joins the arms that no other beats in both."""
+    """Draw quality against cost; a line joins the arms on the Pareto front."""
     there = [row for row in arms if key in row.scores]
     figure, panels = drawing.panels(4.2 * len(costs) + 1, 4, "both", len(costs))
     sign = -1 if "lower is better" in heading(key) else 1
@@ -225,7 +225,7 @@ def _cost(arms: Sequence[Row], costs: dict[str, list[float]], key: str) -> Any:
 
 
 def pareto_front(costs: Sequence[float], qualities: Sequence[float]) -> list[int]:
-    """Return the indices that no other beats in cost and quality, cheapest first.
+    """Return the indices on the Pareto front of cost and quality, cheapest first.
 
     >>> pareto_front([1, 2, 3, 4], [0.5, 0.4, 0.7, 0.7])
     [0, 2]

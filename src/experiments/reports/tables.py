@@ -1,4 +1,4 @@
-"""A report in, its tables out: as lines of text for a terminal, or as Markdown."""
+"""Build the tables of a report, as aligned text for a terminal or as Markdown."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,17 +12,17 @@ from experiments.toolcalls.token_classes import CLASSES
 
 @dataclass
 class Grid:
-    """A table of text: the first column names the rows."""
+    """A table of text; the first column contains the row names."""
 
     header: list[str]
     rows: list[list[str]]
 
 
 def main_scores(rows: Sequence[Row]) -> dict[str, str]:
-    """Return the main scores that any row has.
+    """Return the headings of the main scores that any row has.
 
-    The validation loss only where no test loss is; `stopped` only where a record of an older
-    version does not have its complement, the share of answers that were cut off.
+    The validation loss is included only if there is no test loss. `stopped` is included only if a
+    record of an older version lacks its complement, the share of answers that were cut off.
     """
     there = {key for row in rows for key in row.scores}
     answered = [row for row in rows if "generation/stopped" in row.scores]
@@ -34,12 +34,12 @@ def main_scores(rows: Sequence[Row]) -> dict[str, str]:
 
 
 def heading(key: str) -> str:
-    """Return a score's name with its direction where lower is better."""
+    """Return the name of a score, with a remark if lower is better."""
     return COLUMNS[key] + (" (lower is better)" if direction(key) == "minimize" else "")
 
 
 def cell_text(interval: Interval | None, sign: str = "") -> str:
-    """Return `0.852 [0.81, 0.89]`: two decimals, or three where two would hide the interval."""
+    """Return a text like `0.852 [0.81, 0.89]`; three decimals if two would hide the interval."""
     if interval is None:
         return "-"
     text = f"{interval.estimate:{sign}.3f}"
@@ -52,25 +52,25 @@ def cell_text(interval: Interval | None, sign: str = "") -> str:
 
 
 def is_flat(interval: Interval) -> bool:
-    """Tell whether all values were the same: an interval without width."""
+    """Return whether all values were the same, so that the interval has no width."""
     low, high = interval.low, interval.high
     return low is not None and high is not None and high - low < statistics.ROUNDING
 
 
 def verdict(difference: Interval | None, key: str) -> str:
-    """Return the words for a difference, `-` where it rests on nothing that can be judged."""
+    """Return the verdict on a difference, or `-` if it has no data that can be judged."""
     if difference is None or difference.n == 0:
         return "-"
     return statistics.verdict_words(difference, direction(key))
 
 
 def finding(row: Row, key: str) -> str:
-    """Return the words for a row's difference: a tuned sweep's finding, else by its interval."""
+    """Return the verdict on a row: the finding of a tuned sweep, else that of its interval."""
     return row.finding or verdict(row.difference, key)
 
 
 def grids(report: Report) -> list[Grid]:
-    """Return the tables of a report; none where no run has a score to show."""
+    """Return the tables of a report; none if no run has a score to show."""
     if not main_scores(report.rows):
         return []
     if report.single is not None:
@@ -93,7 +93,7 @@ def _single_grid(rows: Sequence[Row], run: Run) -> Grid:
 
 
 def _category_grids(run: Run) -> list[Grid]:
-    """Return the table of the test split by category; none where rows have no category."""
+    """Return the table of the test split by category; none if rows have no category."""
     lines = []
     for (category, key), cells in by_category(run).items():
         n = max(cell.n for cell in cells.values())
@@ -103,14 +103,14 @@ def _category_grids(run: Run) -> list[Grid]:
 
 
 def _benchmark_grids(run: Run) -> list[Grid]:
-    """Return the table of the named benchmarks; none where none was asked."""
+    """Return the table of the named benchmarks; none if no benchmark was scored."""
     keys = benchmark_scores(run)
     lines = [[key.replace("/", " ", 1), *_compared_models(run, key)] for key in keys]
     return [Grid(["benchmark", *_COMPARED], lines)] if lines else []
 
 
 def _token_class_grids(run: Run) -> list[Grid]:
-    """Return the NLL by what a token says; none where it was not measured."""
+    """Return the table of the NLL by token class; none if it was not measured."""
     lines = []
     for name in CLASSES:
         key = f"loss/nll_{name}"
@@ -123,7 +123,7 @@ _COMPARED = ("n", "base", "tuned", "tuned - base", "tuned is")
 
 
 def _compared_models(run: Run, key: str) -> list[str]:
-    """Return n, both models' score, their difference paired by test row, and the words for it."""
+    """Return n, both models' scores, their difference paired by test row, and the verdict."""
     kinds: tuple[Kind, ...] = ("base", "tuned")
     counts = [run.record.counts.get(kind, {}).get(key) for kind in kinds]
     gain = run.gain(key)
@@ -136,7 +136,7 @@ def _compared_models(run: Run, key: str) -> list[str]:
 
 
 def _sweep_grid(report: Report) -> Grid:
-    """Return the table of arms: the score they are compared by first, then the others."""
+    """Return the table of arms: first the score they are compared by, then the others."""
     columns, key = main_scores(report.rows), report.headline
     first = {key: columns.pop(key)} if key else {}
     tuned = [row for row in report.rows if row.kind == "tuned"]
@@ -155,7 +155,7 @@ def _sweep_grid(report: Report) -> Grid:
 
 
 def _tuned_grid(report: Report) -> Grid:
-    """Return the table of arms at their own best rates: how they were tuned, then their scores."""
+    """Return the table of arms at their best learning rates: their tuning, then their scores."""
     columns, key = main_scores(report.rows), str(report.headline)
     columns.pop(key, None)
     assert report.tuning is not None, "the caller asks"
@@ -175,7 +175,7 @@ def _tuned_grid(report: Report) -> Grid:
 
 
 def _rates(row: Row) -> list[str]:
-    """Return the chosen rate, the optimum between the rates, and how many were tried."""
+    """Return the best learning rate, the optimum between grid points, and how many were tried."""
     if row.tuned is None:
         return ["-"] * 3
     best, found = row.tuned.best, row.tuned.optimum
@@ -190,7 +190,7 @@ def _rates(row: Row) -> list[str]:
 
 
 def _digits(interval: Interval | None, sign: str = "") -> str:
-    """Return four decimals: arms at their best rates lie closer together than at a shared one."""
+    """Return four decimals, as arms at their best learning rates differ only a little."""
     if interval is None:
         return "-"
     text = f"{interval.estimate:{sign}.4f}"
@@ -200,7 +200,7 @@ def _digits(interval: Interval | None, sign: str = "") -> str:
 
 
 def _seeds(row: Row) -> str:
-    """Return the number of seeds, `2 of 3` where runs are to come."""
+    """Return the number of seeds, such as `2 of 3` if runs remain."""
     if row.kind != "tuned":
         return "-"
     return f"{len(row.runs)} of {len(row.runs) + row.left}" if row.left else str(len(row.runs))
@@ -241,17 +241,17 @@ def _block(grid: Grid, columns: Sequence[int], sizes: Sequence[int]) -> str:
 
 
 def _split_header(header: Sequence[str]) -> list[list[str]]:
-    """Break "NLL per token (lower is better)" into two lines, the second one at the rule."""
+    """Split "NLL per token (lower is better)" into two lines, before the parenthesis."""
     parts = [name.partition(" (") for name in header]
     return [[name, f"({rest}"] if rest else ["", name] for name, _, rest in parts]
 
 
 def markdown(grid: Grid) -> str:
-    """Return the table as Markdown, numbers to the right."""
+    """Return the table as Markdown, numbers right-aligned."""
     lines = [grid.header, [":---"] + ["---:"] * (len(grid.header) - 1), *grid.rows]
     return "\n".join(f"| {' | '.join(map(escaped, line))} |" for line in lines)
 
 
 def escaped(text: str) -> str:
-    """Return text that Markdown shows as it is, in a table too."""
+    """Return text escaped for Markdown, including inside tables."""
     return text.replace("|", "\\|").replace("<", "&lt;")

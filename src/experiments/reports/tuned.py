@@ -1,7 +1,8 @@
-"""Records of a tuned sweep in, its arms at their own best learning rates out, for the tables.
+"""Recognise the records of a tuned sweep and return its arms at their best learning rates.
 
-That a sweep was tuned is seen in its records, so that a committed report comes out of itself: all
-rates lie on the grid of `arms.planning`, and an arm tried several that follow each other there.
+A tuned sweep is recognised by its records, so that a committed report can be regenerated from
+itself: all learning rates are on the grid of `arms.planning`, and an arm tried several consecutive
+grid steps.
 """
 
 import json
@@ -15,7 +16,7 @@ from experiments.records import Record
 from experiments.reports.comparing import Comparison
 
 _ENOUGH = 4
-"""Neighbouring rates that no grid has by chance: those of half decades leave every second out."""
+"""Consecutive grid steps that prove a search; a grid of half decades uses every second step."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Reference:
 
     arm: Tuned
     margin: float | None
-    """The largest difference that does not matter, in the score's unit."""
+    """The largest negligible difference, in the unit of the score."""
 
 
 @dataclass(frozen=True)
@@ -33,21 +34,21 @@ class Tuning:
 
     arms: Sequence[Tuned]
     score: str
-    """Of the test split: what the arms are compared by."""
+    """The test score by which the arms are compared."""
     references: Sequence[Reference]
-    """One a group of arms that are compared with each other."""
+    """One reference for each group of arms that are compared with each other."""
     contrasts: Mapping[str, Contrast]
-    """Arm's key -> its contrast to the reference of its group; references have none."""
+    """Contrasts to the reference of the group, by arm key; references have none."""
     notes: Sequence[str]
     """The sentences below the table."""
 
     @property
     def labels(self) -> dict[str, str]:
-        """Arm's key -> label."""
+        """Labels by arm key."""
         return {one.arm.key: one.arm.label for one in self.arms}
 
     def diverged(self) -> dict[str, list[float]]:
-        """Return arm's label -> the rates at which at least one run diverged, if there are any."""
+        """Return the learning rates at which at least one run diverged, by arm label."""
         found = {
             one.arm.label: [p.rate for p in one.curve if not math.isfinite(p.mean)]
             for one in self.arms
@@ -56,7 +57,7 @@ class Tuning:
 
 
 def read(found: Iterable[Record], comparison: Comparison) -> Tuning | None:
-    """Return what a tuned sweep says; None where the records are not those of one."""
+    """Return the results of a tuned sweep, or None if the records are not from one."""
     kept = list(found)
     tried = arms.read(kept)
     if not tried or not any(map(_searched, tried)) or not all(map(_on_grid, tried)):
@@ -65,7 +66,7 @@ def read(found: Iterable[Record], comparison: Comparison) -> Tuning | None:
 
 
 def of(found: Sequence[Record], tried: Sequence[Arm], comparison: Comparison) -> Tuning:
-    """Return the arms of some records at their best rates, compared within their groups."""
+    """Return the arms of some records at their best learning rates, compared within groups."""
     score = comparison.score
     floor = arms.repeats(found, score)
     tuned = [arms.tune(arm) for arm in tried]
@@ -88,10 +89,11 @@ def of(found: Sequence[Record], tried: Sequence[Arm], comparison: Comparison) ->
 
 
 def _groups(tuned: Sequence[Tuned]) -> list[list[Tuned]]:
-    """Return the arms that are compared with each other, in their order.
+    """Return the groups of arms that are compared with each other, in order.
 
-    They differ in their adapter alone, so that full fine-tuning on few rows is no reference for
-    LoRA on many; where no two arms do, those of one model and data are compared.
+    Arms of a group differ only in their adapter, so that full fine-tuning on few rows is no
+    reference for LoRA on many. If no two arms differ only in their adapter, arms with the same
+    model and data form a group.
     """
     ways = (lambda config: {k: v for k, v in config.items() if k != "lora"},
             lambda config: [config.get(key) for key in ("model", "data", "eval")])  # fmt: skip
@@ -111,6 +113,6 @@ def _on_grid(arm: Arm) -> bool:
 
 
 def _searched(arm: Arm) -> bool:
-    """Whether an arm tried several rates that follow each other on the grid."""
+    """Return whether an arm tried several consecutive grid steps."""
     steps = [planning.grid_step(rate) for rate in arm.rates if rate > 0]
     return any({*range(at, at + _ENOUGH)} <= set(steps) for at in steps)

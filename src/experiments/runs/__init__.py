@@ -1,4 +1,4 @@
-"""One run from config to record: find or claim its folder, train, score, write it down."""
+"""Execute one run from its config to its record: claim a folder, train, score, write the record."""
 
 from experiments.runs.execute import Outcome, check, load_run, run_one
 from experiments.runs.folders import Job

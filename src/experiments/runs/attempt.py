@@ -1,4 +1,4 @@
-"""The making of one run: load, score the base, train, score, write the record."""
+"""The steps of one run: load, score the base model, train, score, write the record."""
 
 import contextlib
 import dataclasses
@@ -21,7 +21,7 @@ from experiments.runtime.progress import say
 
 
 class Attempt:
-    """The making of one run; owns the folder while it lasts."""
+    """One attempt to execute a run; it locks the run's folder for the duration."""
 
     def __init__(
         self, run: RunConfig, run_id: str, job: Job, folder: Path, earlier: Record | None
@@ -35,10 +35,10 @@ class Attempt:
         self.record = Record(run_id=run_id, name=run.name, job=job.number)
         self._prepared = False
         self.trained: Record | None = None
-        """A finished run of the same training, whose adapter is scored instead of a new one."""
+        """A finished run with the same training, whose adapter is scored instead of training."""
 
     def make(self) -> Record:
-        """Run to a finished record; any way out leaves a record with its status."""
+        """Execute the run and return its finished record; errors also leave a record."""
         with folders.locked(self.folder), folders.interruptible():
             self._start_record()
             try:
@@ -64,7 +64,7 @@ class Attempt:
                 self._close("pruned", None)
                 self._apply_retention()
                 raise
-            except Exception as error:  # the one place: a failed run becomes a record
+            except Exception as error:  # the only place where a failure is written to the record
                 said = disk.explained(error, self.folder)
                 self._break_off("oom" if memory.is_out_of_memory(error) else "failed", said)
                 if said is not error:
@@ -74,7 +74,7 @@ class Attempt:
         return self.record
 
     def prepare(self) -> None:
-        """Load model and data and know what the numbers will depend on."""
+        """Load the model and the data, and compute the identity that the results depend on."""
         if self._prepared:
             return
         from experiments import models
@@ -83,7 +83,7 @@ class Attempt:
 
         began = time.monotonic()
         run = self.run
-        models.find(run.model)  # a model that is not there is said before torch is imported
+        models.find(run.model)  # report a missing model before importing torch
         with libraries.imported_once():
             precision = models.choose_precision(run)
             libraries.import_all(trains=run.trainer.max_steps != 0)
@@ -119,19 +119,19 @@ class Attempt:
         record.config = config.canonical(self.run)
         record.resolved_from = dict(self.run.resolved_from)
         record.provenance = {"rerun": self.run.rerun}
-        if self.earlier is not None:  # the identity its checkpoints belong to
+        if self.earlier is not None:  # the identity of its checkpoints
             record.identity = self.earlier.identity
         records.write(record)
 
     def _adopt_or_leave_checkpoints(self) -> None:
-        """Go on from checkpoints only if they were made by the same code from the same data."""
+        """Keep checkpoints for resuming only if code and data are unchanged; else rename them."""
         from experiments import training
         from experiments.runs import reuse
 
         record = self.record
         folder = self.folder / training.CHECKPOINTS
         changed = provenance.differences(record.identity, self.identity) if record.identity else []
-        # What is scored, and how, is no part of a checkpoint.
+        # Checkpoints do not depend on the evaluation and scoring code.
         changed = [name for name in changed if name not in ("evaluation_code", "scoring_code")]
         if changed and folder.exists():
             aside = folder.with_name(f"{folder.name}_before_{datetime.now(UTC):%Y%m%dT%H%M%S}")
@@ -209,7 +209,7 @@ class Attempt:
         self._keep = training.CHECKPOINTS
 
     def _trained_before(self, trained: Record) -> Any:
-        """Return the model with the adapter of a finished run, and note what that run was."""
+        """Return the model with a finished run's adapter, and copy that run's training facts."""
         from experiments.models import adapters
 
         record = self.record
@@ -220,7 +220,7 @@ class Attempt:
         return adapters.load(str(trained.folder / "adapter"), self.base.model)
 
     def _score_base(self) -> None:
-        """Score the untuned base, or take its scores from a finished run beside this one."""
+        """Score the untuned base model, or copy its scores from a finished sibling run."""
         twin = self._twin()
         if twin is not None:
             self.record.scores["base"] = twin.scores["base"]
@@ -236,7 +236,7 @@ class Attempt:
         self.record.timing["evaluate_base_seconds"] = time.monotonic() - began
 
     def _twin(self) -> Record | None:
-        """Return a finished run beside this one that scored the same base on the same rows."""
+        """Return a finished sibling run that scored the same base model on the same rows."""
         if self.run.rerun or not self.job.find_siblings:
             return None
         for file in self.job.folder.parent.glob(f"*/{records.FILE_NAME}"):
@@ -255,7 +255,7 @@ class Attempt:
         return not changed and same_questions and bool(records.items(other))
 
     def _score(self, model: Any, label: str) -> None:
-        """Score a model on everything that the run asks, and keep the scores and items."""
+        """Score a model on every configured evaluation, and store the scores and items."""
         from experiments.evaluation import scoring
 
         spec = self.run.eval
@@ -297,7 +297,7 @@ class Attempt:
 
         def report_loss(step: int, value: float, rows: Sequence[float]) -> bool:
             if rule is None or not rule.report(step, value, rows) or step >= steps.steps:
-                return False  # at its last step a run is finished
+                return False  # a run is not stopped at its last step, it finishes
             stopped.append((step, value))
             return True
 
@@ -343,7 +343,7 @@ class Attempt:
         self._close("finished", None)
 
     def _break_off(self, status: str, error: Exception | None) -> None:
-        """Close the record with what ended the run, be it in another process."""
+        """Close the record with the error that ended the run, in this or another process."""
         with folders.undisturbed():
             status, cause = following.verdict(self.record, status, error)
             self._close(status, cause)
@@ -351,7 +351,7 @@ class Attempt:
             raise cause from error
 
     def _close(self, status: str, error: Exception | None) -> None:
-        """Write the final record; a full disk must not hide the error that came first."""
+        """Write the final record; a full disk must not hide the original error."""
         record = self.record
         record.status = status
         record.finished_at = _now()
@@ -370,7 +370,7 @@ class Attempt:
         say(f"  status {status}; record in {record.path}")
 
     def _apply_retention(self) -> None:
-        """Remove what `trainer.keep` does not name, now that the record is finished."""
+        """Remove the files that `trainer.keep` does not keep, once the record is finished."""
         from experiments import training
         from experiments.evaluation import progress_file
 

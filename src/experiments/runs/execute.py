@@ -1,7 +1,7 @@
-"""One run from config to record: find or claim its folder, train, score, write it down.
+"""Execute one run from its config to its record: claim a folder, train, score, write the record.
 
-A finished record is the answer and is reused; a half-written run goes on from its checkpoint; a
-failed one leaves a record that says why. Nothing that stands on disk is overwritten.
+A finished record is reused, an unfinished run resumes from its checkpoint, and a failed run leaves
+a record with the reason. Existing results on disk are never overwritten.
 """
 
 import dataclasses
@@ -26,13 +26,13 @@ from experiments.runtime.progress import say
 __all__ = ["Job", "Outcome", "check", "follow", "load_run", "run_one"]
 
 
-# What decides about scores alone: the training stays as it is.
+# Parts of the identity that affect only the scores; a change in them does not void the training.
 _AFTER_TRAINING = ("evaluation_code", "scoring_code", "held_out_sha256")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a run."""
+    """The result of a run."""
 
     record: Record
     reused: bool = False
@@ -41,13 +41,13 @@ class Outcome:
 
     @property
     def objective(self) -> float | None:
-        """The run's own objective."""
+        """The value of the run's objective, or None without one."""
         value = self.record.objective.get("value")
         return None if value is None else float(value)
 
     @property
     def answer(self) -> float | list[float] | None:
-        """What a sweeper sees: the objective, or the scores that a search wants back."""
+        """What the sweeper receives: the objective, or the scores that a search optimises."""
         if not self.objectives:
             return self.objective
         scores = self.record.scores.get("tuned") or self.record.scores.get("base") or {}
@@ -55,10 +55,10 @@ class Outcome:
 
 
 def check(run: RunConfig) -> None:
-    """Check what needs the libraries but neither model nor data.
+    """Check all settings that can be checked without loading the model or the data.
 
     Raises:
-        ConfigError: a file or folder is not there, or a key of `lora.extra` or `trainer.extra`, a
+        ConfigError: a file or folder is missing, or a key of `lora.extra` or `trainer.extra`, a
             metric or an objective is unknown.
     """
     if refused := distributed.unsupported():
@@ -90,7 +90,7 @@ def check(run: RunConfig) -> None:
 
 
 def _refuse_wrong_targets(run: RunConfig) -> None:
-    """Refuse target modules that a model on this disk does not have, before anything is loaded."""
+    """Raise if a local model lacks the LoRA target modules, before anything is loaded."""
     if run.model.hub_id is None and run.model.adapter is None and run.trainer.max_steps != 0:
         from experiments import models
 
@@ -98,21 +98,21 @@ def _refuse_wrong_targets(run: RunConfig) -> None:
 
 
 def run_one(run: RunConfig, job: Job) -> Outcome:
-    """Make one run, or return the finished record that already answers it.
+    """Execute one run, or return its record if it has already finished.
 
     Raises:
-        ExperimentError: what the user can mend; the record then says `failed` or `oom`.
-        Pruned: others do better; the record then says `pruned`.
-        OutOfBudget: `budget.hours` is over; the record then says `interrupted`.
-        InUse: another process makes it at this moment.
-        KeyboardInterrupt: the record then says `interrupted`.
+        ExperimentError: an error that the user can fix; the record's status is `failed` or `oom`.
+        Pruned: other trials do better; the record's status is `pruned`.
+        OutOfBudget: `budget.hours` is used up; the record's status is `interrupted`.
+        InUse: another process is executing this run.
+        KeyboardInterrupt: the user stopped it; the record's status is `interrupted`.
     """
     check(run)
     if job.number is None:  # a sweep keeps a record of each of its runs
         _refuse_wrong_targets(run)
     following.meet()
     run_id = config.run_id(run)
-    ends_at = budget.ends_at()  # a sweep has set it for all its runs
+    ends_at = budget.ends_at()  # a sweep sets one deadline for all its runs
     if ends_at is None and run.budget.hours is not None:
         ends_at = job.began + 3600 * run.budget.hours
     with budget.ending(ends_at), folders.claimed(job, run_id):
@@ -120,7 +120,7 @@ def run_one(run: RunConfig, job: Job) -> Outcome:
             hub.take_run(run, run_id, job.folder, beside=job.find_siblings)
         earlier = folders.earlier(run, run_id, job)
         settled = earlier is not None and earlier.status in records.SETTLED
-        if not settled or job.number is None:  # of a sweep's reused run one line is enough
+        if not settled or job.number is None:  # for a reused run of a sweep, one line is enough
             summary.print_header(run, run_id)
         if earlier is not None and settled:
             return _reuse_or_repeat(run, run_id, job, earlier)
@@ -136,7 +136,7 @@ def run_one(run: RunConfig, job: Job) -> Outcome:
 
 
 def _reuse_or_repeat(run: RunConfig, run_id: str, job: Job, earlier: Record) -> Outcome:
-    """Reuse a settled record if all that makes its numbers is unchanged; else run beside it."""
+    """Reuse a settled record if its inputs and code are unchanged; else run in a new folder."""
     from experiments.runs import reuse
 
     attempt = Attempt(run, run_id, job, earlier.folder, earlier)
@@ -148,7 +148,7 @@ def _reuse_or_repeat(run: RunConfig, run_id: str, job: Job, earlier: Record) -> 
         else:
             attempt.prepare()
             changed = reuse.changed(earlier, attempt.identity)
-        if earlier.status == "pruned":  # it was stopped before it was scored
+        if earlier.status == "pruned":  # it was never scored, so scoring cannot differ
             changed = [name for name in changed if name not in _AFTER_TRAINING]
         if changed == ["scoring_code"] and reuse.rescored(run, earlier):
             changed = []
@@ -157,7 +157,7 @@ def _reuse_or_repeat(run: RunConfig, run_id: str, job: Job, earlier: Record) -> 
         raise Pruned(f"pruned before in {earlier.folder} (rerun=true trains it again).")
     if not changed:
         say(f"finished before in {earlier.folder}; its record is used (rerun=true trains it again)")
-        if job.number is None:  # the table of a sweep stands at its end
+        if job.number is None:  # a sweep prints its table at the end
             say(reports.summarise(earlier.folder))
         hub.push_finished(run, earlier)
         return Outcome(earlier, reused=True, objectives=job.objectives)
@@ -175,16 +175,16 @@ def _reuse_or_repeat(run: RunConfig, run_id: str, job: Job, earlier: Record) -> 
 
 
 def load_run(folder: Path, *, plain: bool = False) -> tuple[Any, Any]:
-    """Load a finished run's base with its adapter, for `generate` and `merge`.
+    """Load a finished run's base model with its adapter, for `generate` and `merge`.
 
-    A run of a device that is not here is loaded in what this device computes natively.
+    If the run used a device that is not available, load it in this device's native precision.
 
     Args:
         folder: the run's folder.
-        plain: load the base's own weights although the run trained on 4 bits of them.
+        plain: load the unquantized base weights even if the run trained on 4-bit weights.
 
     Returns:
-        The `Base` (its `model` is the tuned one) and the record.
+        The `Base`, whose `model` is the tuned model, and the record.
 
     Raises:
         RecordError: the run is not finished or kept no adapter.
@@ -215,7 +215,7 @@ def load_run(folder: Path, *, plain: bool = False) -> tuple[Any, Any]:
 
 
 def _on_this_device(run: RunConfig) -> tuple[RunConfig, Any]:
-    """Return the run with a device that is here, and how it computes there."""
+    """Return the run on an available device, and its precision on that device."""
     from experiments import models
 
     try:
@@ -235,6 +235,6 @@ def _from_record(record: Record) -> RunConfig:
     from omegaconf import OmegaConf
 
     made_as = json.loads(json.dumps(record.config))
-    # The kernels that the run used: the model may not know those of its config.
+    # Load with the attention kernels that the run used; the model may not support the config's.
     made_as["trainer"]["attention"] = record.identity.get("attention", "sdpa")
     return config.load(OmegaConf.create(made_as))

@@ -1,4 +1,4 @@
-"""Where a run lives: find it again by its identity, or claim a folder that holds nothing else."""
+"""Choose and lock a run's folder: find an earlier run by its id, or claim an unused folder."""
 
 import contextlib
 import shutil
@@ -17,14 +17,14 @@ from experiments.runtime.progress import say
 
 
 class StopRule(Protocol):
-    """What may stop a run before its last step, from the validation losses that it reports."""
+    """A rule that may stop a run early, based on its validation losses."""
 
     @property
     def pruner_name(self) -> str | None:
-        """The pruner's name in `hydra/sweeper/pruner`; none = the run is never stopped."""
+        """The pruner's name in `hydra/sweeper/pruner`; None = the run is never stopped."""
 
     def report(self, step: int, value: float, rows: Sequence[float]) -> bool:
-        """Take the validation loss of a step; true = stop the run.
+        """Record the validation loss at a step, and return whether to stop the run.
 
         Args:
             step: optimiser steps done.
@@ -33,33 +33,36 @@ class StopRule(Protocol):
         """
 
     def close(self) -> None:
-        """Release connections; the rule may be used again."""
+        """Close connections; the rule can be used again afterwards."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """Where Hydra wants a run and what it was asked for."""
+    """A run's output folder, its overrides, and its position in a sweep or a search."""
 
     folder: Path
-    """The job's output folder; the run uses it unless it lives elsewhere already."""
+    """The job's output folder; used unless the run already has another folder."""
     find_siblings: bool = True
-    """Look for the same run in the folders beside `folder` too."""
+    """Also look for the same run in the sibling folders of `folder`."""
     number: int | None = None
     overrides: Sequence[str] = ()
     objectives: Sequence[str] = ()
-    """The scores that a search wants back; none = the run's own objective."""
+    """The scores that a search optimises; empty = the run's own objective."""
     stop_rule: StopRule | None = None
-    """Stops the run early; set for a trial of a search."""
+    """May stop the run early; set for a trial of a search."""
     began: float = field(default_factory=time.time)
-    """When the run's budget began, in seconds since the epoch; a sweep has one for all its runs."""
+    """Start of the run's time budget, in seconds since the epoch; shared by a sweep's runs."""
 
 
 def earlier(run: RunConfig, run_id: str, job: Job) -> Record | None:
-    """Return the newest record of this run that counts: finished, then pruned, then half-written.
+    """Return the record of this run to reuse or resume: finished, else pruned, else unfinished.
+
+    Of several records with the same status, the newest one among the siblings is returned; the
+    record in the job's folder comes first.
 
     Raises:
-        RecordError: the folder's own record is newer than this program, or it is broken and the
-            user named the folder.
+        RecordError: the record in the job's folder was written by a newer version of the program,
+            or it is broken and the user named the folder.
     """
     own = _own(job)
     found = [own] if own is not None and own.run_id == run_id else []
@@ -67,7 +70,7 @@ def earlier(run: RunConfig, run_id: str, job: Job) -> Record | None:
         beside = records.siblings(job.folder.parent, run_id)
         found += [r for r in beside if r.folder.resolve() != job.folder.resolve()]
     if run.rerun:
-        # Only an unfinished rerun may be continued: finished ones are what is to be repeated.
+        # Only an unfinished rerun may be resumed; finished runs are to be repeated.
         found = [r for r in found if r.status not in records.SETTLED and r.provenance.get("rerun")]
     settled = [r for status in records.SETTLED for r in found if r.status == status]
     others = [r for r in found if r.status not in records.SETTLED] if run.resume else []
@@ -75,7 +78,7 @@ def earlier(run: RunConfig, run_id: str, job: Job) -> Record | None:
 
 
 def _own(job: Job) -> Record | None:
-    """Return the record in the job's folder; a broken one is named and left where it is."""
+    """Return the record in the job's folder; report a broken one and leave it in place."""
     if not (job.folder / records.FILE_NAME).is_file():
         return None
     try:
@@ -88,12 +91,12 @@ def _own(job: Job) -> Record | None:
 
 
 def free_folder(job: Job, run_id: str) -> Path:
-    """Return the job's folder, or one beside it if that holds a record already.
+    """Return the job's folder, or a new sibling folder if it already contains a record.
 
-    Hydra has written the job's config into the job's folder; it is copied to where the run is.
+    The config that Hydra wrote into the job's folder is copied to the new folder.
 
     Raises:
-        RecordError: the folder was named by the user and holds another run.
+        RecordError: the user named the folder and it contains another run.
     """
     if not (job.folder / records.FILE_NAME).is_file():
         return job.folder
@@ -105,7 +108,7 @@ def free_folder(job: Job, run_id: str) -> Path:
     while True:
         folder = job.folder.with_name(f"{job.folder.name}_{attempt}")
         if not (folder / records.FILE_NAME).is_file():
-            break  # it may exist: its maker was killed before it wrote a record
+            break  # the folder may exist: a process killed before it wrote a record leaves one
         attempt += 1
     if (job.folder / ".hydra").is_dir():
         shutil.copytree(job.folder / ".hydra", folder / ".hydra", dirs_exist_ok=True)
@@ -113,21 +116,21 @@ def free_folder(job: Job, run_id: str) -> Path:
 
 
 class InUse(RecordError):
-    """Another live process works on this run."""
+    """Another live process is working on this run."""
 
     lock: Path | None = None
-    """The file it holds; a process that ends, however it ends, lets go of it."""
+    """The lock file of that process; it is released however the process ends."""
 
 
 @contextlib.contextmanager
 def claimed(job: Job, run_id: str) -> Iterator[None]:
-    """Make this process the only one on a run among the folders beside the job's.
+    """Lock a run id among the job's sibling folders, so that only one process works on the run.
 
-    Whoever holds the claim knows all of the run's records: what another worker has finished is
-    found, not made again. Only the lock decides, so the clocks of two machines may differ.
+    The process with the lock sees all records of the run, so it reuses what another worker has
+    finished. No timestamps are compared, so the clocks of two hosts may differ.
 
     Raises:
-        InUse: another process has the claim.
+        InUse: another process has the lock.
     """
     if not job.find_siblings:
         yield
@@ -139,10 +142,10 @@ def claimed(job: Job, run_id: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder for this process; the lock goes with the process, however it ends.
+    """Lock the folder for this process; the lock is released however the process ends.
 
     Raises:
-        InUse: another process holds it.
+        InUse: another process has locked it.
     """
     with _held(folder / ".lock", str(folder)):
         yield
@@ -175,11 +178,11 @@ def _held(path: Path, what: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
-    """Let a record be written to its end: Ctrl-C may come twice, from terminal and launcher."""
+    """Ignore signals while a record is written: terminal and launcher may both send Ctrl-C."""
     asked = (signal.SIGINT, signal.SIGTERM)
     try:
         before = [signal.signal(one, signal.SIG_IGN) for one in asked]
-    except ValueError:  # not the main thread: the launcher owns the signals
+    except ValueError:  # not the main thread: the launcher handles the signals
         yield
         return
     try:
@@ -191,14 +194,14 @@ def undisturbed() -> Iterator[None]:
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Treat a polite kill (SIGTERM) like Ctrl-C, so that the record says so."""
+    """Treat SIGTERM like Ctrl-C, so that the record's status becomes `interrupted`."""
 
     def stop(*_: Any) -> None:
         raise KeyboardInterrupt
 
     try:
         before = signal.signal(signal.SIGTERM, stop)
-    except ValueError:  # not the main thread: the launcher owns the signals
+    except ValueError:  # not the main thread: the launcher handles the signals
         yield
         return
     try:

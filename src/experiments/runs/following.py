@@ -1,9 +1,9 @@
-"""The part that the other processes of a run take in it: what the leader orders, and nothing else.
+"""Coordinate the processes of a distributed run: rank 0 leads, the other ranks follow its orders.
 
-They load what the leader has loaded, hold the same weights, and work with it while it trains and
-scores. Folder, record, tracker, log and every decision are the leader's. Where one of them fails
-alone, it leaves its error in the record, because the leader may be waiting for it in the middle of
-a step and can say nothing then.
+The followers load the same model and rows as the leader, and take part in training and scoring.
+Only the leader writes the folder, record, tracker and log, and only it makes decisions. If a
+single follower fails, it writes its error to the record, because the leader may be blocked in a
+collective operation at that moment and cannot report anything.
 """
 
 import contextlib
@@ -29,23 +29,23 @@ from experiments.runtime.progress import say
 if TYPE_CHECKING:
     from experiments.training import Fit, Task
 
-# A process that fails closes its connections first and is gone a moment later.
+# A process that fails closes its connections first and exits a moment later.
 _SECONDS_TO_DIE = 0.5
 
 
 @dataclass(frozen=True)
 class Load:
-    """An order: load the base and the rows of this run."""
+    """An order: load the base model and the rows of this run."""
 
     run: RunConfig
     keep: bool
-    """Whether another run of these processes may want the same."""
+    """Whether to cache them for another run of these processes."""
     folder: Path
 
 
 @dataclass(frozen=True)
 class Adapt:
-    """An order: put the run's adapter on the base."""
+    """An order: attach the run's adapter to the base model."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,11 @@ class Train:
 
 
 def meet() -> None:
-    """Meet the other processes, at the start of a run.
+    """Initialise the process group at the start of a run.
 
     Raises:
-        SystemExit: an earlier run left them in the middle of a step; a sweep that went on would
-            only spend its runs, each on the same failure.
+        SystemExit: an earlier run failed in one process and left the others in the middle of a
+            step; every further run of the sweep would fail in the same way.
     """
     if distributed.launched_alone():
         say(
@@ -74,10 +74,10 @@ def meet() -> None:
 
 
 def bring(run: RunConfig, job: Job, folder: Path, identity: dict[str, Any]) -> None:
-    """Have the others load what the leader has loaded.
+    """Make the followers load the same model and rows as the leader.
 
     Raises:
-        ConfigError: they found another model or other rows, or there are not enough GPUs.
+        ConfigError: a follower found another model or other rows, or there are not enough GPUs.
     """
     if distributed.here().count == 1:
         return
@@ -108,11 +108,11 @@ def _refuse_shared_gpus(device: str) -> None:
 
 
 def together(task: "Task") -> "Fit":
-    """Train, every process its part of each step.
+    """Train with all processes; each computes its part of every step.
 
     Raises:
         TrainingError: the loss is no longer finite; all processes stop at that step.
-        ConfigError: the rows or the model cannot be trained like this; no process begins.
+        ConfigError: the rows or the model cannot be trained like this; no process starts.
     """
     from experiments import training
 
@@ -122,10 +122,10 @@ def together(task: "Task") -> "Fit":
 
 
 def verdict(record: Record, status: str, error: Exception | None) -> tuple[str, Exception | None]:
-    """Return with what status and error a run ended: the leader's own, unless another failed first.
+    """Return the status and the error of a run: the leader's, unless a follower failed first.
 
-    The launcher stops all processes where one has ended, which looks like Ctrl-C, and a connection
-    that breaks is no cause.
+    When one process ends, the launcher stops all others, which looks like Ctrl-C to them. A broken
+    connection is likewise a consequence, not the cause.
     """
     if distributed.here().count == 1:
         return status, error
@@ -145,7 +145,7 @@ def verdict(record: Record, status: str, error: Exception | None) -> tuple[str, 
 
 
 def _told(path: Path) -> Record | None:
-    """Return the record if another process has written its failure into it."""
+    """Return the record if another process has written its error to it."""
     with contextlib.suppress(RecordError):
         record = records.read(path)
         if (record.error or {}).get("process"):
@@ -154,12 +154,12 @@ def _told(path: Path) -> Record | None:
 
 
 def follow() -> None:
-    """Do what the leader orders, until it says that nothing more comes."""
-    warnings.simplefilter("ignore")  # the leader says it all
+    """Carry out the leader's orders until it sends the last one."""
+    warnings.simplefilter("ignore")  # the leader prints all warnings
     logging.disable(logging.WARNING)
     with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
         distributed.join()
-        # Ctrl-C is the leader's to answer: it ends the step and the record, and its end ends us.
+        # The leader handles Ctrl-C: it closes the record, and its exit ends the followers.
         for asked in (signal.SIGINT, signal.SIGTERM):
             signal.signal(asked, signal.SIG_IGN)
         follower = _Follower()
@@ -172,12 +172,12 @@ def follow() -> None:
 def _next_order() -> Any:
     try:
         return distributed.hear()
-    except RuntimeError:  # the leader is gone, and has said why
+    except RuntimeError:  # the leader has exited and printed the reason
         sys.exit(1)
 
 
 class _Follower:
-    """One process that follows, with what it holds of the run under way."""
+    """A follower process, with the model and rows of the current run."""
 
     folder: Path | None = None
 
@@ -230,22 +230,22 @@ class _Follower:
             report=lambda step, value, rows: False,
             log=lambda scalars, step: None,
         )
-        # Every process raises these, at the same place: the leader writes them down.
+        # Every process raises these errors at the same place; the leader writes them to the record.
         with contextlib.suppress(TrainingError, ConfigError, OutOfBudget):
             training.fit(task)
 
 
 class _Watched:
-    """Leaves an error of this process in the run's record."""
+    """Context manager that writes an error of this process to the run's record."""
 
     def __init__(self, follower: _Follower) -> None:
         self._follower = follower
 
     def __enter__(self) -> None:
-        """Do nothing yet."""
+        """Do nothing."""
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        """Write the error down."""
+        """Write an error, if there is one, to the record."""
         if isinstance(error, Exception):
             _write_down(self._follower.folder, error)
 
@@ -255,7 +255,7 @@ def _write_down(folder: Path | None, error: Exception) -> None:
         return
     record = records.read(folder / records.FILE_NAME)
     if record.status != "running" or distributed.lost():
-        sys.exit(1)  # another process ended the run, and has said so or never can
+        sys.exit(1)  # another process ended the run: it has written its error or was killed
     record.status = "oom" if memory.is_out_of_memory(error) else "failed"
     record.error = summary.of_error(error)
     records.write(record)

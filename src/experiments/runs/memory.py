@@ -1,4 +1,4 @@
-"""How much memory a run took, and whether it was too much."""
+"""Measure a run's peak memory, and recognise out-of-memory errors."""
 
 import resource
 import sys
@@ -19,6 +19,6 @@ def peak() -> dict[str, int]:
 
 
 def note_peak(found: dict[str, int]) -> None:
-    """Put the peaks so far into a record's memory; a larger one that stands there stays."""
+    """Update a record's memory with the peaks so far; a larger value already there is kept."""
     for key, value in peak().items():
         found[key] = max(value, found.get(key, 0))

@@ -1,9 +1,9 @@
-"""The base model and the tokenised rows of the run before, for the next run of the same process.
+"""Cache the base model and the tokenised rows between the runs of one process.
 
-A run gets its own copy of the model's modules around the kept weights, so that nothing a run does
-to modules (adapters, hooks, a patched `forward`) is there in the next one. Weights are shared, not
-copied, and their checksum is compared before they are used again: some initialisations of LoRA
-rewrite them. Full fine-tuning changes them on purpose and gets a base of its own.
+Each run gets its own copy of the model's modules around the cached weights, so that changes to
+modules (adapters, hooks, a patched `forward`) do not leak into the next run. Weights are shared,
+not copied, and their checksum is verified before reuse, because some LoRA initialisations rewrite
+them. Full fine-tuning changes the weights on purpose and always loads its own base model.
 """
 
 import copy
@@ -19,13 +19,13 @@ from experiments.data import TrainData, benchmarks, sources
 from experiments.models import Base, Precision
 from experiments.runtime.progress import say
 
-# Weights are hashed in pieces, so that a model on a GPU is never in this machine's memory whole.
+# Weights are hashed in chunks, so that a model on a GPU is never copied to host memory in full.
 _PIECE_BYTES = 1 << 26
 
 
 @dataclass
 class _Kept:
-    """What this process holds; empty until the first run of a sweep has loaded something."""
+    """The cache of this process; empty until the first run of a sweep has loaded something."""
 
     base: Base | None = None
     base_key: Any = None
@@ -38,16 +38,16 @@ _kept = _Kept()
 
 
 def load(run: RunConfig, precision: Precision, *, keep: bool) -> tuple[Base, TrainData]:
-    """Return base and rows of a run: those kept, if they are the same, else loaded.
+    """Return the base model and the rows of a run, from the cache if they match, else loaded.
 
     Args:
         run: the run.
-        precision: what it computes in.
-        keep: whether another run of this process may want the same.
+        precision: the precision it computes in.
+        keep: whether to cache them for another run of this process.
 
     Raises:
-        ConfigError: the model is not there or not readable.
-        DataError: the data are missing, unreadable or would train on nothing.
+        ConfigError: the model is missing or unreadable.
+        DataError: the data are missing, unreadable or contain nothing to train on.
     """
     if not keep:
         base = models.load(run, precision)
@@ -62,12 +62,12 @@ def load(run: RunConfig, precision: Precision, *, keep: bool) -> tuple[Base, Tra
 
 
 def forget() -> None:
-    """Let go of everything that is kept."""
+    """Empty the cache."""
     _kept.base = _kept.data = _kept.base_key = _kept.data_key = None
 
 
 def checksum(model: Any) -> str:
-    """Return a hash of all weights as they are in memory."""
+    """Return the xxh3-128 hash of all weights as they are in memory."""
     import torch
     import xxhash
 
@@ -100,9 +100,9 @@ def _base(run: RunConfig, precision: Precision) -> Base:
 
 
 def _own_copy(base: Base) -> Base:
-    """Return a base with modules, config and tokenizer of its own around the same weights."""
+    """Return a base with copied modules, config and tokenizer around the same weights."""
     shared = {id(parameter): parameter for parameter in base.model.parameters()}
-    for parameter in shared.values():  # as `models.load` leaves them; packed bytes are frozen
+    for parameter in shared.values():  # same state as after `models.load`; packed bytes are frozen
         parameter.requires_grad_(parameter.is_floating_point())
         parameter.grad = None
     scales = [getattr(module, "quant_state", None) for module in base.model.modules()]
@@ -113,7 +113,7 @@ def _own_copy(base: Base) -> Base:
 
 
 def _base_key(run: RunConfig, precision: Precision) -> Any:
-    """Say what decides about a loaded base: its description, its files, its precision."""
+    """Return the cache key of a base model: its description, its files, its precision."""
     spec = dataclasses.asdict(run.model)
     described = {k: v for k, v in spec.items() if k not in ("label", "recipe", "adapter")}
     folder, _ = models.find(run.model)
@@ -125,14 +125,14 @@ def _base_key(run: RunConfig, precision: Precision) -> Any:
 
 
 def _stamp(path: Path) -> tuple[str, int, int]:
-    if not path.exists():  # loading says so in a sentence
+    if not path.exists():  # loading reports the missing file
         return str(path), 0, 0
     found = path.stat()
     return str(path), found.st_size, found.st_mtime_ns
 
 
 def _data_key(run: RunConfig, base: Base) -> Any:
-    """Say what decides about the rows: their description, files, tokenizer and longest length."""
+    """Return the cache key of the rows: their description, files, tokenizer and maximum length."""
     located = [*sources.locate(run.data).items(), *sources.locate_tests(run.data).items()]
     asked = run.eval
     files = [f for name in asked.benchmarks for f in benchmarks.located_files(name, asked.path)]
@@ -147,7 +147,7 @@ def _data_key(run: RunConfig, base: Base) -> Any:
 
 
 def _collect() -> None:
-    """Free what the run before left behind: trainers are cycles, which wait for the collector."""
+    """Free the previous run's memory: trainers are reference cycles that need the collector."""
     import torch
 
     gc.collect()

@@ -1,4 +1,4 @@
-"""Which score a run is judged by."""
+"""Choose the score by which a run is judged (its objective)."""
 
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
@@ -12,10 +12,10 @@ DEFAULT = "validation/loss/nll"
 
 
 def refuse_unknown(spec: EvalConfig, job: Job, known: Collection[str]) -> None:
-    """Refuse an objective that no score will have, before training is paid for.
+    """Refuse an objective that is not a known score, before training starts.
 
     Raises:
-        ConfigError: naming it.
+        ConfigError: the objective is unknown.
     """
     for key, name in _wanted(spec, job):
         if name not in known:
@@ -30,10 +30,10 @@ def _wanted(spec: EvalConfig, job: Job) -> Iterator[tuple[str, str]]:
 
 
 def value(spec: EvalConfig, scores: Mapping[str, float]) -> dict[str, Any]:
-    """Return the objective with its name and direction; empty where nothing was scored.
+    """Return the objective's name, direction and value; empty if nothing was scored.
 
     Raises:
-        ConfigError: it is not among the scores.
+        ConfigError: the objective is not among the scores.
     """
     name = spec.objective
     if name is None:

@@ -1,4 +1,4 @@
-"""A training about to start in, its predicted and its measured peak memory in the record out."""
+"""Record the predicted and the measured peak memory of a training, in bytes."""
 
 import contextlib
 import dataclasses
@@ -20,12 +20,13 @@ PREDICTED, MEASURED = "train_predicted_bytes", "train_peak_bytes"
 def watched(
     found: dict[str, int], run: RunConfig, data: TrainData, base: Base, model: Any
 ) -> Iterator[None]:
-    """Put the predicted peak of a training into `found`, and the measured one once it is over.
+    """Write the predicted peak of a training to `found`, and the measured peak when it ends.
 
-    On a GPU that is the peak of its allocator. On a CPU it is the model and the growth of the
-    process's resident memory, which also holds what the allocator has freed and keeps.
+    On a GPU the measured peak is that of its allocator. On a CPU it is the size of the model plus
+    the growth of the process's resident memory, which includes memory that the allocator has freed
+    but not returned.
     """
-    with contextlib.suppress(ExperimentError):  # a shape that nothing says is no reason to stop
+    with contextlib.suppress(ExperimentError):  # an unknown model shape is no reason to stop
         found[PREDICTED] = round(_predicted(run, data, base))
         say(f"  memory of training = {found[PREDICTED] / 1e9:.2f} GB  (predicted)")
     if base.precision.device == "cuda":
@@ -44,7 +45,7 @@ def watched(
 def _on_cuda(found: dict[str, int]) -> Iterator[None]:
     import torch
 
-    # The peak of what came before is kept, since resetting it is the only way to a part's own.
+    # Save the earlier peak first: only a reset gives the peak of the training by itself.
     found["peak_cuda_bytes"] = int(torch.cuda.max_memory_allocated())
     torch.cuda.reset_peak_memory_stats()
     try:
@@ -54,7 +55,7 @@ def _on_cuda(found: dict[str, int]) -> Iterator[None]:
 
 
 def _predicted(run: RunConfig, data: TrainData, base: Base) -> float:
-    """Return the plan's peak for the rows that are there, without the CUDA context."""
+    """Return the planned peak in bytes for the loaded rows, without the CUDA context."""
     lengths = [len(row.ids) for row in data.train]
     tokens, trained = sum(lengths), sum(row.trained_tokens for row in data.train)
     told = dataclasses.replace(

@@ -1,8 +1,8 @@
-"""Whether a finished run still answers a command, and what of it can be used if not wholly.
+"""Decide whether a finished run can be reused, in full or in part.
 
-What decides a run's numbers is compared without loading a model: its files, the code, the
-libraries and the machine. Only where one of them changed, or where no such hash was kept, the
-model and the rows are loaded to see whether that matters.
+The inputs that determine a run's results (files, code, libraries, hardware) are compared by hash,
+without loading a model. The model and the rows are loaded only if one of them changed or if no
+hash was stored, to see whether the change matters.
 """
 
 import dataclasses
@@ -27,22 +27,22 @@ from experiments.runtime.progress import say
 from experiments.toolcalls.parser import forms
 
 INPUTS = "inputs_sha256"
-"""Where a record's provenance keeps the hash of all that was read."""
+"""Key of a record's provenance under which the hash of all inputs is stored."""
 _GPUS = Path("/proc/driver/nvidia/gpus")
 
 
 def code(run: RunConfig) -> dict[str, Any]:
-    """Return the identity of the code that this run uses."""
+    """Return the hashes of the code that this run uses."""
     asked = [*run.eval.metrics, *item_scores.ALWAYS]
     return provenance.of_metrics(provenance.code_identity(), asked)
 
 
 def inputs(run: RunConfig) -> str:
-    """Hash all that decides a run's numbers beside its config and its metrics' code.
+    """Hash everything that determines a run's results except its config and its metrics' code.
 
     Raises:
-        ConfigError: the model is not there.
-        DataError: a data file is not there.
+        ConfigError: the model is missing.
+        DataError: a data file is missing.
     """
     located = [*sources.locate(run.data).items(), *sources.locate_tests(run.data).items()]
     asked = [f for one in run.eval.benchmarks for f in benchmarks.located_files(one, run.eval.path)]
@@ -70,7 +70,7 @@ def _model(run: RunConfig) -> list[str]:
 
 
 def _machine(run: RunConfig) -> dict[str, Any]:
-    """Return what the choice of device and precision follows from."""
+    """Return the hardware facts that determine the device and the precision."""
     gpus = sorted(_GPUS.glob("*/information"))
     return {
         "hardware": dataclasses.asdict(run.hardware),
@@ -87,7 +87,7 @@ def _sha256(file: Path) -> str:
 
 
 def changed(earlier: Record, identity: dict[str, Any]) -> list[str]:
-    """Name what changed since a record was made, of metrics only those that are asked for now."""
+    """Return the names of what changed since a record, counting only the metrics configured now."""
     before = dict(earlier.identity)
     asked = identity["scoring_code"]
     if isinstance(scored := before.get("scoring_code"), dict):
@@ -96,14 +96,17 @@ def changed(earlier: Record, identity: dict[str, Any]) -> list[str]:
 
 
 def is_older(earlier: Record) -> bool:
-    """Whether a record was made before the code had parts, so that nothing can be compared."""
+    """Return whether a record predates the code hashes by part, so that it cannot be compared."""
     return not set(provenance.KEYS) <= set(earlier.identity)
 
 
 def rescored(run: RunConfig, earlier: Record) -> bool:
-    """Compute the metrics that are asked for from a finished run's kept answers; False without any.
+    """Compute the configured metrics from a finished run's saved answers.
 
-    Metrics that the record has besides stay in it.
+    The record keeps its other metrics.
+
+    Returns:
+        False if the run is not finished or not all of its answers were saved.
     """
     rows, items = records.rows(earlier), records.items(earlier)
     if earlier.status != "finished" or not rows:
@@ -135,7 +138,7 @@ def rescored(run: RunConfig, earlier: Record) -> bool:
 
 
 def _score(record: Record, label: str, kept: Sequence[Any], names: Sequence[str]) -> None:
-    """Replace the scores of one model that come from its answers."""
+    """Replace those scores of one model that are computed from its answers."""
     form = forms.from_facts(record.data.get("call_form"))
     means, counts = dict(record.scores[label]), dict(record.counts[label])
     replaced = {*names, *item_scores.ALWAYS}
@@ -153,7 +156,7 @@ def _score(record: Record, label: str, kept: Sequence[Any], names: Sequence[str]
 
 
 def has_adapter(earlier: Record) -> bool:
-    """Whether a finished run's adapter is there, so that its training need not be made again."""
+    """Return whether a finished run's adapter exists, so that it need not be trained again."""
     return (
         earlier.status == "finished"
         and bool(earlier.adapter.get("modules"))

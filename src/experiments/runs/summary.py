@@ -1,4 +1,4 @@
-"""What a run prints before it trains: every derived value with its reason."""
+"""Print a run's summary before training: every derived value with its reason."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -16,12 +16,12 @@ from experiments.toolcalls.parser import forms
 
 
 def print_header(run: RunConfig, run_id: str) -> None:
-    """Print every derived value with its reason, before anything heavy is loaded."""
+    """Print every derived value with its reason, before model and data are loaded."""
     say(f"run {run_id}: model={run.model.label} data={run.data.label} lora={run.lora.label}")
     trainer, lora = dataclasses.asdict(run.trainer), dataclasses.asdict(run.lora)
     for key, origin in run.resolved_from.items():
         if key in ("trainer.attention", "trainer.gradient_checkpointing"):
-            continue  # said once the device is known
+            continue  # printed later, when the device is known
         group, _, leaf = key.partition(".")
         value = (trainer if group == "trainer" else lora)[leaf]
         say(f"  {key} = {value}  ({origin})")
@@ -34,7 +34,7 @@ def print_header(run: RunConfig, run_id: str) -> None:
 
 
 def print_adapter(adapter: dict[str, Any], parameters: int) -> None:
-    """Print what is trained, and its share of all parameters of the base."""
+    """Print the number of trainable parameters, their share of the base model, and the modules."""
     trained = adapter["trainable_parameters"]
     found = ", ".join(f"{name} x {n}" for name, n in adapter["modules"].items()) or "all"
     say(f"  trainable = {trained:,} parameters ({trained / parameters:.2%}): {found}")
@@ -49,7 +49,7 @@ def print_left_out(idle: Sequence[str], experts: Sequence[str]) -> None:
 
 
 def rows_per_step(run: RunConfig) -> str:
-    """Return how a step's rows come about, as a product."""
+    """Return the batch size as text: micro-batch x processes x gradient accumulation steps."""
     batch, wanted = run.trainer.batch_size, run.trainer.micro_batch_size
     assert batch and wanted, "config.load resolves these"
     together = distributed.here().count
@@ -63,7 +63,7 @@ def rows_per_step(run: RunConfig) -> str:
 
 
 def of_error(error: Exception) -> dict[str, Any]:
-    """Return what a record says of an error, with the process it happened in if several ran."""
+    """Return a record's entry for an error, with the rank of the process if several ran."""
     place = distributed.here()
     said = {"type": type(error).__name__, "message": str(error)}
     where = {"process": place.rank} if place.count > 1 else {}
@@ -71,7 +71,7 @@ def of_error(error: Exception) -> dict[str, Any]:
 
 
 def print_how_to_go_on(folder: Path) -> None:
-    """Print from where the same command goes on, and the command."""
+    """Print the command that resumes the run, and the checkpoint it resumes from."""
     found = training.newest_checkpoint(folder)
     anew = "begins its training anew, because there is no checkpoint yet"
     start = f"goes on from {found.name}" if found else anew
@@ -79,7 +79,7 @@ def print_how_to_go_on(folder: Path) -> None:
 
 
 def print_loaded(base: Base, data: TrainData) -> None:
-    """Print what is known once model and data are loaded."""
+    """Print the facts that are known once model and data are loaded."""
     _print_base(base)
     say(f"  thinking in answers = {data.mode}")
     _print_rows(data.counts)

@@ -1,9 +1,9 @@
-"""A row of a report in, one of its runs made again, and whether its scores come out as they were.
+"""Repeat one run of a report's row and check that its scores are reproduced.
 
-On the same machine with the same code they should be identical. Elsewhere, kernels and threads
-add up floats in another order, and answers that hang by a hair turn. What counts as the same is
-the noise floor: what another seed would change in the row, or what cannot be told from nothing
-over the same test rows.
+On the same hardware with the same code they should be identical. Elsewhere, kernels and threads
+sum floats in another order, which can change answers where two tokens are almost equally likely.
+A score counts as reproduced if its difference is within the noise floor (what another seed would
+change in the row), or if the difference over the same test rows is not significant.
 """
 
 import dataclasses
@@ -29,7 +29,7 @@ from experiments.reports.sentences import counted
 from experiments.reports.tables import cell_text
 
 FOLDER = Path("outputs/verify")
-_SHORTEST_ID = 6  # characters of a run's id that name it, as in its short name
+_SHORTEST_ID = 6  # fewest characters of a run id that identify it, as in its short name
 
 Verdict = Literal["identical", "within the noise floor", "outside the noise floor"]
 VERDICTS: tuple[Verdict, ...] = (
@@ -41,16 +41,16 @@ VERDICTS: tuple[Verdict, ...] = (
 
 @dataclass(frozen=True)
 class Check:
-    """One score of the run and of its repetition."""
+    """One score, compared between the run and its repetition."""
 
     kind: Kind
     score: Score
     floor: float | None
-    """What two runs of the row with different seeds may differ by; None with one seed."""
+    """Largest difference expected between two seeds of the row; None with one seed."""
 
     @property
     def verdict(self) -> Verdict:
-        """Whether the repetition's score is that of the record."""
+        """Whether the repetition reproduces the record's score."""
         if self.score.same:
             return "identical"
         difference = self.score.difference
@@ -64,32 +64,32 @@ class Check:
 
 @dataclass(frozen=True)
 class Verified:
-    """A run, its repetition, and what came of comparing them."""
+    """A run, its repetition, and the comparison of their scores."""
 
     run: Record
     again: Record
     checks: list[Check]
     changed: list[str]
-    """Of what decides a run's numbers beside its config, the names of what differs."""
+    """Names of the parts of the identity (code, data, libraries, ...) that differ."""
 
     @property
     def outside(self) -> list[Check]:
-        """The scores that did not come out again."""
+        """The scores that were not reproduced."""
         return [check for check in self.checks if check.verdict == "outside the noise floor"]
 
 
 def verify(path: Path, row: str, out: Path = FOLDER) -> Verified:
-    """Make one run of a row again and compare its scores with the record's.
+    """Repeat one run of a row and compare its scores with those of the record.
 
     Args:
         path: the folder of a report, a sweep or a run.
         row: the row's name as in the table, for its run with the lowest seed, or a run's id.
-        out: where the run is made again; one that was interrupted there goes on.
+        out: folder for the repetition; an interrupted repetition in it is resumed.
 
     Raises:
-        ConfigError: there is no such row, or the config of the record is no longer legal.
+        ConfigError: there is no such row, or the record's config is no longer valid.
         RecordError: there is no record.
-        ExperimentError: what a run may raise.
+        ExperimentError: any error that a run can raise.
     """
     from experiments import runs
 
@@ -101,7 +101,7 @@ def verify(path: Path, row: str, out: Path = FOLDER) -> Verified:
 
 
 def choose(path: Path, row: str) -> tuple[Row, Record]:
-    """Return a row of a report with the run that stands for it.
+    """Return a row of a report and the run that represents it.
 
     Raises:
         ConfigError: there is no such row.
@@ -121,7 +121,7 @@ def choose(path: Path, row: str) -> tuple[Row, Record]:
             named = len(row) >= _SHORTEST_ID and run.record.run_id.startswith(row)
             if named or one.label == row:
                 return one, run.record
-    for run in built.runs:  # of a tuned sweep: at another rate than its arm's best one
+    for run in built.runs:  # in a tuned sweep, runs at other learning rates than the arm's best
         if len(row) >= _SHORTEST_ID and run.finished and run.record.run_id.startswith(row):
             return Row(built.arm_of(run), [run], "tuned", {}), run.record
     known = did_you_mean(row, [one.label for one in rows] or ["(no finished run)"])
@@ -129,7 +129,7 @@ def choose(path: Path, row: str) -> tuple[Row, Record]:
 
 
 def compare(row: Row, run: Record, again: Record) -> Verified:
-    """Return how the scores of a repetition compare with those of the record."""
+    """Compare the scores of a repetition with those of the record."""
     one, other = Run(run), Run(again)
     checks = []
     kinds: tuple[Kind, ...] = ("base", "tuned")
@@ -143,17 +143,20 @@ def compare(row: Row, run: Record, again: Record) -> Verified:
 
 
 def noise_floor(values: Sequence[float]) -> float | None:
-    """Return what two runs that differ in the seed alone differ by at most, in 95 % of cases.
+    """Return the largest difference expected between two seeds, in 95 % of cases.
 
     The difference of two draws from one normal distribution has twice its variance, which is
-    estimated from n seeds: t(n-1) · s · sqrt(2) (Student 1908). A repetition has the same seed, so
-    it should stay far below.
+    estimated from n seeds: t(n-1) · s · sqrt(2) (Student 1908). A repetition uses the same seed, so
+    its difference should be far smaller.
 
     >>> round(noise_floor([0.70, 0.72, 0.74]), 3)
     0.122
 
     Args:
-        values: shape (n,), one score a seed; fewer than two, or one that is not finite, give None.
+        values: one score per seed, shape (n,).
+
+    Returns:
+        The noise floor, or None with fewer than two values or a value that is not finite.
     """
     if len(values) < 2 or not all(map(math.isfinite, values)):
         return None
@@ -163,7 +166,7 @@ def noise_floor(values: Sequence[float]) -> float | None:
 
 
 def _again(record: Record) -> RunConfig:
-    """Return the run of a record, to be made anew and shown nowhere."""
+    """Return the config of a record's run, set to run again without a tracker."""
     from omegaconf import OmegaConf
 
     run = config.load(OmegaConf.create(json.loads(json.dumps(record.config))))
@@ -172,10 +175,10 @@ def _again(record: Record) -> RunConfig:
 
 
 def show(found: Verified) -> None:
-    """Print how the scores compare, in a table and in sentences.
+    """Print the comparison of the scores as a table and as sentences.
 
     Raises:
-        RecordError: there is nothing to compare, or a score did not come out again.
+        RecordError: there is nothing to compare, or a score was not reproduced.
     """
     from rich.console import Console
 
@@ -220,7 +223,7 @@ def _line(check: Check) -> list[str]:
 
 
 def sentences(found: Verified) -> Iterator[str]:
-    """Yield what the comparison says."""
+    """Yield sentences that summarise the comparison."""
     if found.changed:
         yield f"Since the record, {', '.join(found.changed)} changed."
     counts = Counter(check.verdict for check in found.checks)

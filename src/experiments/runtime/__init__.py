@@ -1,1 +1,1 @@
-"""What every process of a run needs: progress, disk, deadlines, the process group."""
+"""Services for every process of a run: progress, disk, deadlines, placement, process group."""

@@ -1,7 +1,8 @@
-"""How long this process may go on: a time on the clock, set once for a run or a whole sweep.
+"""The deadline of this process (`budget.hours`), set once for a run or a sweep.
 
-Wall-clock time, because a sweep hands it to processes on other machines. Whoever does long work
-asks here between two pieces of it; nothing is cut off.
+Deadlines are wall-clock times in seconds since the epoch, because a sweep passes them to processes
+on other hosts. Long-running code checks the deadline between two units of work; a unit that has
+started is never interrupted.
 """
 
 import contextlib
@@ -21,20 +22,20 @@ _state = _State()
 
 
 def process_began() -> float:
-    """Return when this process was started, in seconds since the epoch."""
+    """Return the start time of this process, in seconds since the epoch."""
     import psutil
 
     return float(psutil.Process().create_time())
 
 
 def ends_at() -> float | None:
-    """Return when the time is over, in seconds since the epoch; None if it never is."""
+    """Return the deadline in seconds since the epoch; None if there is none."""
     return _state.ends_at
 
 
 @contextlib.contextmanager
 def ending(at: float | None) -> Iterator[None]:
-    """Let the time be over at a moment, within the block."""
+    """Set a deadline for the duration of the block."""
     before = _state.ends_at
     _state.ends_at = at
     try:
@@ -44,34 +45,34 @@ def ending(at: float | None) -> Iterator[None]:
 
 
 def seconds_left() -> float | None:
-    """Return the seconds that are left, below 0 where they are over; None without an end."""
+    """Return the seconds until the deadline, negative once it has passed; None without one."""
     return None if _state.ends_at is None else _state.ends_at - time.time()
 
 
 def is_spent(needed_seconds: float = 0.0) -> bool:
-    """Whether less is left than something needs."""
+    """Return whether the time left is at most `needed_seconds`."""
     left = seconds_left()
     return left is not None and left <= needed_seconds
 
 
 def spend() -> None:
-    """Let the time be over now: what stopped to be in time shows that nothing more fits in."""
+    """Set the deadline to now, for a unit of work that did not fit into the time left."""
     _state.ends_at = time.time()
 
 
 def check(where: str) -> None:
-    """Stop if the time is over.
+    """Raise if the deadline has passed.
 
     Args:
-        where: what stopped and what it leaves, as the end of a sentence.
+        where: what stopped and in which state, as the end of a sentence.
 
     Raises:
-        OutOfBudget: it is.
+        OutOfBudget: the deadline has passed.
     """
     if is_spent():
         raise OutOfBudget(sentence(where))
 
 
 def sentence(where: str) -> str:
-    """Return what a record and a terminal say of a stop."""
+    """Return the message about a stop, for the record and the terminal."""
     return f"budget.hours is spent: {where}; the same line goes on."

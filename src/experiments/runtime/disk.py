@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and a full disk as one sentence."""
+"""Write files and folders atomically, and report a full disk as a one-sentence error."""
 
 import contextlib
 import errno
@@ -11,8 +11,8 @@ from pathlib import Path
 from experiments.errors import ExperimentError, RecordError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""What the system answers where a disk, a quota or the allowed size of a file is full."""
-# What libraries say instead, with no number of the system: safetensors, SQLite, torch.save.
+"""Error numbers for a full disk, an exceeded quota and an exceeded file size limit."""
+# Messages of libraries that raise without an errno: safetensors, SQLite, torch.save.
 _SAID = re.compile(
     r"no space left on device|disk quota exceeded|file too large|database or disk is full"
     r"|pytorchstreamwriter failed writing|inline_container.*unexpected pos",
@@ -25,7 +25,7 @@ _RUN_ADVICE = (
 
 
 def is_full(error: BaseException | None) -> bool:
-    """Whether an error, or what caused it, says that a disk is full.
+    """Return whether an error, or one of its causes, reports a full disk.
 
     >>> is_full(OSError(28, "No space left on device")), is_full(OSError(2, "No such file"))
     (True, False)
@@ -40,10 +40,10 @@ def is_full(error: BaseException | None) -> bool:
 
 
 def explained(error: Exception, place: Path) -> Exception:
-    """Return an error as one sentence where it says that a disk is full; else the error itself.
+    """Return a one-sentence RecordError if an error reports a full disk, else the error itself.
 
     Args:
-        error: anything that a library raised.
+        error: any error raised by a library.
         place: the folder that was written to.
     """
     if isinstance(error, ExperimentError) or not is_full(error):
@@ -57,14 +57,14 @@ def explained(error: Exception, place: Path) -> Exception:
 
 
 def free(place: Path) -> str:
-    """Return how much room there is for a path that may not exist yet, as text."""
+    """Return the free space for a path that may not exist yet, as text in MB."""
     there = next((p for p in (place, *place.absolute().parents) if p.is_dir()), Path("/"))
     return f"{shutil.disk_usage(there).free / 1e6:,.0f} MB free in {there}"
 
 
 @contextlib.contextmanager
 def one_sentence(place: Path) -> Iterator[None]:
-    """Turn a full disk into one sentence; every other error passes.
+    """Convert errors about a full disk to one sentence; other errors pass unchanged.
 
     Raises:
         RecordError: the disk is full.
@@ -80,7 +80,7 @@ def one_sentence(place: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
-    """Yield a folder to write into, which takes the place of `folder` once all is written."""
+    """Yield a temporary folder to write into; it replaces `folder` if the block succeeds."""
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
@@ -93,15 +93,15 @@ def whole_folder(folder: Path) -> Iterator[Path]:
 
 
 def write_whole(path: Path, content: bytes, *, advice: str = _RUN_ADVICE) -> None:
-    """Write a file so that a reader sees the old content or the new one, never a part.
+    """Write a file atomically: a reader sees the old content or the new one, never a part.
 
     Args:
         path: the file.
         content: its bytes.
-        advice: what to do beside making room, if it cannot be written.
+        advice: for the error message, an alternative to freeing disk space.
 
     Raises:
-        RecordError: the disk is full or the folder cannot be written.
+        RecordError: the disk is full or the folder is not writable.
     """
     partial = path.with_name(path.name + ".partial")
     try:

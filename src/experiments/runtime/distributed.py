@@ -1,9 +1,9 @@
-"""The processes that make one run together: which one this is, and how they speak to each other.
+"""The process group of a distributed run: ranks and communication between processes.
 
-`accelerate launch` and `torchrun` start the same program several times and tell each its number by
-its environment. Process 0 leads: it alone composes the config, owns folder, record, tracker and
-log. The others follow: they wait for its orders, and every one does its part of what takes time.
-Nothing here needs more than one process; alone, each function answers at once.
+`accelerate launch` and `torchrun` start the same program several times and pass each process its
+rank through the environment. Rank 0 is the leader: only it composes the config and writes the
+folder, record, tracker and log. The other ranks are followers: they wait for the leader's orders,
+and all processes share training and scoring. With a world size of 1, no function communicates.
 """
 
 import contextlib
@@ -16,36 +16,36 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 _GIVEN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
-# Between two steps the leader may save to a slow disk or ask a study; a process that dies is
+# Between two steps the leader may save to a slow disk or query a study. A process that dies is
 # noticed at once, by its closed connection.
 _STEP_TIMEOUT = timedelta(hours=2)
-# Between two orders it may do anything, for as long as a sweep lasts.
+# The time between two orders is limited only by the length of a sweep.
 _ORDER_TIMEOUT = timedelta(days=100)
 
 
 @dataclass(frozen=True)
 class Place:
-    """One process among those of a run."""
+    """The rank of a process and the world size of its run."""
 
     rank: int = 0
     count: int = 1
-    """How many processes there are, on all machines."""
+    """World size: the number of processes on all hosts."""
     local_rank: int = 0
-    """Its number on its machine, which is the number of its GPU."""
+    """Rank on its host, which is also the index of its GPU."""
     local_count: int = 1
 
     @property
     def leads(self) -> bool:
-        """Whether this process owns the run."""
+        """Whether this process is the leader (rank 0)."""
         return self.rank == 0
 
 
 @dataclass
 class _State:
     group: Any = None
-    """The gloo group that carries orders and results; None until `join`."""
+    """The gloo group that transports orders and results; None until `join`."""
     pids: Sequence[int] = ()
-    """Of the processes on the leader's machine."""
+    """Process ids of the other processes on the leader's host."""
     at_work: bool = False
 
 
@@ -53,7 +53,7 @@ _state = _State()
 
 
 def here(environment: Mapping[str, str] = os.environ) -> Place:
-    """Return this process's place, from what the launcher wrote into its environment.
+    """Return this process's rank and world size from the launcher's environment variables.
 
     >>> here({"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "MASTER_ADDR": "", \
 "MASTER_PORT": ""})
@@ -68,7 +68,7 @@ def here(environment: Mapping[str, str] = os.environ) -> Place:
 
 
 def unsupported(environment: Mapping[str, str] = os.environ) -> str | None:
-    """Return what the launcher was asked for that a run would not do, as the key of a sentence."""
+    """Return a message about an unsupported launcher option; None if all are supported."""
     for name, what in (
         ("ACCELERATE_USE_DEEPSPEED", "--use_deepspeed"),
         ("ACCELERATE_USE_FSDP", "--use_fsdp"),
@@ -89,9 +89,9 @@ def unsupported(environment: Mapping[str, str] = os.environ) -> str | None:
 
 
 def launched_alone(environment: Mapping[str, str] = os.environ) -> bool:
-    """Tell whether several processes were wanted and one came.
+    """Return whether several processes were requested but only one was started.
 
-    `accelerate launch --cpu --num_processes 2` starts one and sets the address for others.
+    `accelerate launch --cpu --num_processes 2` starts one process and sets the master's address.
     """
     return environment.get("ACCELERATE_USE_CPU", "").lower() == "true" and (
         "MASTER_PORT" in environment and "RANK" not in environment
@@ -99,7 +99,7 @@ def launched_alone(environment: Mapping[str, str] = os.environ) -> bool:
 
 
 def join() -> None:
-    """Meet the other processes of this run; does nothing where there are none, or again."""
+    """Initialise the process group (idempotent; does nothing with a world size of 1)."""
     place = here()
     if place.count == 1 or _state.group is not None:
         return
@@ -117,18 +117,18 @@ def join() -> None:
 
 
 def tell(order: Any) -> None:
-    """Send an order to all others; called by the leader."""
+    """Broadcast an order to all followers; called by the leader."""
     if here().count > 1:
         _broadcast(order)
 
 
 def hear() -> Any:
-    """Wait for the leader's next order; None = there will be no more."""
+    """Wait for the leader's next order and return it; None = it was the last one."""
     return _broadcast(None)
 
 
 def release() -> None:
-    """Tell the others that nothing more comes; called by the leader at its end."""
+    """Release the followers from waiting for orders; called by the leader at its end."""
     if here().count > 1:
         join()
         _broadcast(None)
@@ -136,7 +136,7 @@ def release() -> None:
 
 
 def leave() -> None:
-    """Part from the others, who do the same."""
+    """Destroy the process group; every process must call it."""
     import torch.distributed as dist
 
     dist.destroy_process_group()
@@ -144,13 +144,13 @@ def leave() -> None:
 
 
 def agreed(value: T) -> T:
-    """Return the leader's value in every process."""
+    """Broadcast the leader's value and return it in every process."""
     found: T = _broadcast(value)
     return found
 
 
 def everyone(value: T) -> list[T]:
-    """Return the value of each process, in every process."""
+    """Gather the values of all processes and return them in every process, in rank order."""
     place = here()
     if place.count == 1:
         return [value]
@@ -162,11 +162,14 @@ def everyone(value: T) -> list[T]:
 
 
 def divided(lengths: Sequence[int], work: Callable[[list[int]], Sequence[T]]) -> list[T]:
-    """Let each process do its part of some items; return the results of all, in every process.
+    """Split items between the processes, and return all results in every process.
 
     Args:
-        lengths: of each item; the parts are of like lengths.
-        work: indices of the items of this process -> a result for each.
+        lengths: the length of each item, used to balance the parts.
+        work: takes the indices of this process's items and returns one result per index.
+
+    Returns:
+        One result per item, in the order of `lengths`.
     """
     place = here()
     if place.count == 1:
@@ -179,7 +182,7 @@ def divided(lengths: Sequence[int], work: Callable[[list[int]], Sequence[T]]) ->
 
 
 def part(lengths: Sequence[int], place: Place) -> list[int]:
-    """Return the items of one process, short ones first.
+    """Return the indices of one process's items, shortest first.
 
     >>> [part([5, 1, 9, 2, 7], Place(rank, 2)) for rank in (0, 1)]
     [[1, 0, 2], [3, 4]]
@@ -190,7 +193,7 @@ def part(lengths: Sequence[int], place: Place) -> list[int]:
 
 @contextlib.contextmanager
 def at_work(*harmless: type[Exception]) -> Iterator[None]:
-    """Mark what all processes do together: an error in one of them leaves the others waiting.
+    """Mark a block with collective operations, in which an error leaves other processes waiting.
 
     Args:
         harmless: errors that every process raises at the same place.
@@ -205,12 +208,12 @@ def at_work(*harmless: type[Exception]) -> Iterator[None]:
 
 
 def scattered() -> bool:
-    """Tell whether an error has left the others in the middle of their work."""
+    """Return whether an error has left the other processes waiting in a collective operation."""
     return _state.at_work and here().count > 1
 
 
 def lost() -> list[int]:
-    """Return the numbers (pids) of the others on this machine that have ended."""
+    """Return the process ids of the other processes on this host that have ended."""
     import psutil
 
     def alive(pid: int) -> bool:

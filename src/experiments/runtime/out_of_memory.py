@@ -1,11 +1,11 @@
-"""An error -> whether memory ran out; and the memory that it held, given back."""
+"""Recognise out-of-memory errors, and free the memory of a failed attempt."""
 
 import gc
 import sys
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, on a GPU or not.
+    """Return whether an error reports that memory ran out, on the GPU or on the host.
 
     >>> is_out_of_memory(RuntimeError("CUDA error: out of memory"))
     True
@@ -20,9 +20,9 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def release() -> None:
-    """Give back what a failed attempt held; call it when its error is no longer handled.
+    """Free the memory of a failed attempt; call it after the `except` block has ended.
 
-    An error's traceback holds the tensors of the functions that it left.
+    Until then, the error's traceback keeps the tensors of the failed functions alive.
     """
     gc.collect()
     torch = sys.modules.get("torch")

@@ -1,4 +1,4 @@
-"""Which threads and which GPU a worker gets; settled before torch is imported."""
+"""Assign threads and GPUs to worker processes, before torch is imported."""
 
 import os
 import shutil
@@ -15,14 +15,14 @@ THREADS = "OMP_NUM_THREADS"
 
 
 def cores() -> int:
-    """Return how many cores this process may use."""
+    """Return the number of CPU cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def threads_each(workers: int, *, wanted: int | None, given: str | None, cores: int) -> int:
-    """Return the threads of each worker: as set, else as the environment says, else a fair share.
+    """Return the threads per worker: the setting, else the environment's, else an equal share.
 
     >>> threads_each(3, wanted=None, given=None, cores=8)
     2
@@ -37,7 +37,7 @@ def threads_each(workers: int, *, wanted: int | None, given: str | None, cores: 
 
 
 def use_threads(count: int) -> None:
-    """Compute with so many threads from here on, in every library that asks the environment."""
+    """Set the number of threads for OpenMP, MKL, OpenBLAS and, if imported, torch."""
     for name in (THREADS, "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = str(count)
     torch = sys.modules.get("torch")
@@ -46,9 +46,9 @@ def use_threads(count: int) -> None:
 
 
 def visible_gpus(environment: Mapping[str, str] = os.environ) -> list[str]:
-    """Return the GPUs this process may use, as CUDA_VISIBLE_DEVICES names them.
+    """Return the GPUs that this process may use, named as in CUDA_VISIBLE_DEVICES.
 
-    torch is not asked: it would have to be imported, and would then ignore a later choice.
+    torch is not used for this: once imported, it could ignore a later change of the variable.
     """
     given = environment.get(GPUS)
     if given is not None:
@@ -61,10 +61,11 @@ def visible_gpus(environment: Mapping[str, str] = os.environ) -> list[str]:
 
 
 def see_one_gpu() -> None:
-    """Leave one of several visible GPUs to a run that has one process, and say so.
+    """Restrict a single-process run to one of several visible GPUs, and print which one.
 
-    A trainer that sees several would split its batches over all, which TRL refuses. Nothing is
-    done where torch has looked already, or where each of several processes takes its own.
+    A trainer that sees several GPUs would split its batches over all of them, which TRL refuses.
+    Does nothing if torch is already imported, or if the run has several processes, each of which
+    uses its own GPU.
     """
     if "torch" in sys.modules or distributed.here().count > 1:
         return
@@ -79,7 +80,9 @@ def see_one_gpu() -> None:
 
 
 def assign(gpus: Sequence[str], n_jobs: int | None, runs_per_gpu: int, cores: int) -> list[str]:
-    """Return the GPU of each worker, "" where there is none: one process a GPU.
+    """Return the GPU of each worker, or "" for each worker without GPUs.
+
+    By default there is one worker per GPU or, without GPUs, one per core.
 
     >>> assign(["0", "1"], None, 1, cores=8)
     ['0', '1']
@@ -89,7 +92,7 @@ def assign(gpus: Sequence[str], n_jobs: int | None, runs_per_gpu: int, cores: in
     ['', '']
 
     Raises:
-        ConfigError: there are more workers than places on the GPUs.
+        ConfigError: there are more workers than `runs_per_gpu` allows on the GPUs.
     """
     if not gpus:
         return [""] * (n_jobs or cores)

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, a line every few seconds in a log."""
+"""Show the progress of long work: a bar on a terminal, a line every 10 seconds in a log."""
 
 import contextlib
 import sys
@@ -8,17 +8,24 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 SECONDS_BETWEEN_LINES = 10.0
-# A terminal has one place for bars: those of a run stand below that of its sweep.
+# A terminal can show only one set of bars, so a run adds its bars below that of its sweep.
 _live: list[Any] = []
 
 
 def say(text: str) -> None:
-    """Print a line at once, whatever stands between us and the reader."""
+    """Print a line and flush it, so that it appears at once in pipes and log files."""
     print(text, flush=True)
 
 
 def track(steps: Iterable[T], total: int, label: str, unit: str) -> Iterator[T]:
-    """Yield the steps and show how far they are; `total` counts what `unit` names."""
+    """Yield the steps and show their progress.
+
+    Args:
+        steps: the steps to go through.
+        total: the number of steps.
+        label: the name of the work.
+        unit: the name of a step, in the plural.
+    """
     if _live:
         task = _live[-1].add_task(label, total=total)
         try:
@@ -49,7 +56,7 @@ def track(steps: Iterable[T], total: int, label: str, unit: str) -> Iterator[T]:
 
 @contextlib.contextmanager
 def live() -> Iterator[Any]:
-    """Keep a set of bars at the foot of the terminal; what is printed scrolls above them."""
+    """Show a set of bars at the bottom of the terminal; printed lines scroll above them."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 

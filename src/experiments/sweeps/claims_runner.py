@@ -1,7 +1,7 @@
-"""Claims in, the runs that they need made: planned, told, and started one sweep after the other.
+"""Plan, list and run the sweeps and measurements that claims need, one after another.
 
-Each sweep is a process of its own, by the line that a user would type. It knows which of its runs
-are finished, so the same line goes on where it was stopped.
+Each sweep runs in a separate process, with the command that a user would type. Finished runs are
+never repeated, so rerunning the same command resumes an interrupted sweep.
 """
 
 import json
@@ -26,8 +26,8 @@ from experiments.sweeps import plan as sweep_plan
 from experiments.sweeps import status
 
 _MEASURED = Path("reports") / "measured"
-_INTERRUPTED = (130, 143)  # exit codes of a process that Ctrl-C or a polite kill has ended
-_TRIALS = 20  # of a search that names none
+_INTERRUPTED = (130, 143)  # exit codes of a process that was ended by SIGINT or SIGTERM
+_TRIALS = 20  # number of trials of a search that does not set it
 
 
 @dataclass(frozen=True)
@@ -35,38 +35,38 @@ class Step:
     """One sweep, or one measurement, that some claims need."""
 
     name: str
-    """Of the sweep's file, or of the measurement."""
+    """Name of the sweep's file, or of the measurement."""
     claims: tuple[str, ...]
-    """Their numbers."""
+    """Numbers of the claims that need it."""
     words: tuple[str, ...]
-    """The command, without the interpreter."""
+    """The command's arguments, without the interpreter."""
     folder: Path | None = None
-    """Of the sweep's runs; None for a measurement."""
+    """The sweep's folder; None for a measurement."""
     arms: int = 0
-    """Arms of a tuned sweep; 0 for a grid, whose runs are all known."""
+    """Number of arms of a tuned sweep; 0 for a grid or a search."""
     runs: int = 0
-    """Runs of the whole sweep; of a tuned one at least so many."""
+    """Number of runs of the sweep; for a tuned sweep, the minimum."""
     done: int = 0
     seconds: float | None = None
-    """Of a run, as records say, or of the measurement; None where there is none."""
+    """Duration of a run according to records, or of the measurement; None if unknown."""
 
     @property
     def left(self) -> int:
-        """Runs to be made, at least."""
+        """Number of runs still to do; for a tuned sweep, the minimum."""
         return max(0, self.runs - self.done)
 
 
 def plan(claims: Sequence[Claim], outputs: Path, root: Path, workers: int | None) -> list[Step]:
-    """Return what the claims need, each sweep and each measurement once, in their order.
+    """Return the sweeps, then the measurements, that the claims need, each once.
 
     Args:
-        claims: those to be decided.
-        outputs: where sweeps are.
+        claims: the claims to evaluate.
+        outputs: the folder that contains the sweeps.
         root: the project's folder, with conf/ and train.py.
-        workers: processes of a sweep; None = as many as the launcher thinks right.
+        workers: number of processes per sweep; None = the launcher's default.
 
     Raises:
-        ConfigError: a sweep's file is not there or cannot be composed.
+        ConfigError: a sweep's file is missing or cannot be composed.
     """
     tested = [claim for claim in claims if claim.not_tested is None]
     sweeps = dict.fromkeys(claim.sweep for claim in tested if claim.sweep)
@@ -117,7 +117,7 @@ def _sweep(
 
 
 def _size(name: str, conf: Path) -> tuple[int, int]:
-    """Return the arms of a tuned sweep, else 0, and its runs; of a tuned one at least so many."""
+    """Return the number of arms (0 if the sweep is not tuned) and the minimum number of runs."""
     from hydra import compose, initialize_config_dir
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
     from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -149,14 +149,14 @@ def _seconds(found: Sequence[Record]) -> float | None:
 
 
 def _is_measured(file: Path) -> bool:
-    """Whether a measurement is there, whole, and made from the files that are committed now."""
+    """Return whether a complete measurement exists that was run at the current commit."""
     made = _measurement(file)
     now = provenance.of_run("cpu")
     return bool(made.get("git_commit")) and made["git_commit"] == now["git_commit"]
 
 
 def _measurement(file: Path) -> dict[str, Any]:
-    """Return what made a measurement; empty where it is not there or not whole."""
+    """Return a measurement's provenance; empty if the file is missing or incomplete."""
     try:
         tree: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -165,7 +165,7 @@ def _measurement(file: Path) -> dict[str, Any]:
 
 
 def text(steps: Sequence[Step], workers: int | None, width: int) -> str:
-    """Return the table of what will be run, and about how long it takes."""
+    """Return the table of the steps, with an estimate of the time they take."""
     processes = workers or _cores()
     header = ["sweep", "claims", "arms", "runs", "done", "seconds a run", "minutes left"]
     lines = [_line(step, processes) for step in steps]
@@ -196,7 +196,7 @@ def _line(step: Step, processes: int) -> list[str]:
 
 def _hours(step: Step, processes: int) -> float | None:
     if step.folder is None:
-        return None if step.seconds is None else step.seconds / 3600  # in one process
+        return None if step.seconds is None else step.seconds / 3600  # runs in one process
     if not step.left:
         return 0.0
     return None if step.seconds is None else step.left * step.seconds / processes / 3600
@@ -209,15 +209,18 @@ def _cores() -> int:
 
 
 def run(steps: Sequence[Step], outputs: Path, again: str) -> list[str]:
-    """Make the runs of each step, then each sweep's report; return a sentence for what went wrong.
+    """Run each step and write each sweep's report.
 
     Args:
-        steps: what `plan` returns.
-        outputs: where sweeps are.
-        again: the line that goes on after an interruption.
+        steps: the steps that `plan` returns.
+        outputs: the folder that contains the sweeps.
+        again: the command that resumes after an interruption.
+
+    Returns:
+        One sentence per problem.
 
     Raises:
-        KeyboardInterrupt: it was stopped; what was running has ended and left its records.
+        KeyboardInterrupt: the user stopped it; the running step has ended and written its records.
     """
     problems: list[str] = []
     for number, step in enumerate(steps, 1):
@@ -241,13 +244,14 @@ def _shown(step: Step) -> str:
 def _child(command: Sequence[str]) -> int:
     """Run a command to its end and return its exit code.
 
-    It is a session of its own, so that Ctrl-C reaches it once, through us, and we can wait until
-    it has written its records. It listens to Ctrl-C even where we were started deaf to it, as a
-    shell starts its background jobs. One thread a process: two were slower on these small models.
+    The child gets a new process session, so that it receives Ctrl-C only once, forwarded by this
+    process, which then waits until the child has written its records. The child reacts to SIGINT
+    even if this process was started with SIGINT ignored, as shells do for background jobs. Each
+    process uses one thread by default: two were slower with these small models.
     """
     environment = {"OMP_NUM_THREADS": "1", **os.environ}
     with _asked_politely():
-        own = signal.signal(signal.SIGINT, signal.default_int_handler)  # a child inherits deafness
+        own = signal.signal(signal.SIGINT, signal.default_int_handler)  # SIG_IGN is inherited
         child = subprocess.Popen(command, env=environment, start_new_session=True)
         signal.signal(signal.SIGINT, own)
         while True:
@@ -258,7 +262,7 @@ def _child(command: Sequence[str]) -> int:
 
 
 class _asked_politely:
-    """Turns a polite kill into Ctrl-C while a child runs."""
+    """Context manager that converts SIGTERM to KeyboardInterrupt while a child runs."""
 
     def __enter__(self) -> None:
         self._before = signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -268,7 +272,7 @@ class _asked_politely:
 
 
 def _report(step: Step, outputs: Path) -> Iterator[str]:
-    """Write the report of a sweep; its runs are safe whatever becomes of it."""
+    """Write the report of a sweep, and yield a sentence if that fails; the runs are unaffected."""
     if step.folder is None or not step.folder.is_dir():
         return
     try:
@@ -280,10 +284,10 @@ def _report(step: Step, outputs: Path) -> Iterator[str]:
 
 
 def refuse(problems: Sequence[str]) -> None:
-    """End with what went wrong.
+    """Raise one error that lists all problems, if there are any.
 
     Raises:
-        RecordError: naming all of it; nothing where all went well.
+        RecordError: there is at least one problem.
     """
     if problems:
         raise RecordError("\n  ".join([f"{len(problems)} of the steps went wrong:", *problems]))

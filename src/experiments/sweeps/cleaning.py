@@ -1,7 +1,7 @@
-"""A sweep in, the files it no longer needs: checkpoints of settled runs and half-written files.
+"""Find and remove files a sweep no longer needs: checkpoints of settled runs and partial files.
 
-Adapters, records, items and configs are never among them, nor the checkpoints of a run that is not
-settled: it goes on from them.
+Adapters, records, items and configs are never removed, nor are the checkpoints of unsettled runs,
+which resume from them.
 """
 
 import os
@@ -23,7 +23,7 @@ _PARTIAL = "*.partial"
 
 @dataclass(frozen=True)
 class Leftover:
-    """Something that may go."""
+    """A file or folder that can be removed."""
 
     path: Path
     size_bytes: int
@@ -31,10 +31,13 @@ class Leftover:
 
 
 def leftovers(sweep_dir: Path) -> tuple[list[Leftover], list[str]]:
-    """Return what may go, and a sentence for what stays though it looks like it.
+    """Find the files that can be removed.
+
+    Returns:
+        The removable files and folders, and one sentence for each similar one that must stay.
 
     Raises:
-        RecordError: the folder holds no run.
+        RecordError: the folder contains no run.
     """
     found = records.read_all(sweep_dir)
     if not found:
@@ -58,7 +61,7 @@ def leftovers(sweep_dir: Path) -> tuple[list[Leftover], list[str]]:
 
 
 def _keeps(record: Record) -> str | None:
-    """Return why the checkpoints of a run stay; None if they may go."""
+    """Return the reason to keep a run's checkpoints; None if they can be removed."""
     if record.status not in records.SETTLED:
         return f"because the run is {record.status} and goes on from them"
     wanted = _retention(record.folder / ".hydra" / "config.yaml")
@@ -78,10 +81,10 @@ def _leftover(path: Path, reason: str) -> Leftover:
 
 
 def remove(found: list[Leftover]) -> Iterator[Path]:
-    """Remove what was found, and yield what is gone.
+    """Remove the files and folders, and yield the path of each one that was removed.
 
     Raises:
-        RecordError: something cannot be removed.
+        RecordError: a file or folder cannot be removed.
     """
     for leftover in found:
         try:
@@ -97,9 +100,9 @@ def remove(found: list[Leftover]) -> Iterator[Path]:
 
 
 def sweep_folders(outputs: Path) -> list[Path]:
-    """Return the folders below outputs/ that hold runs, without the committed reports.
+    """Return the folders below outputs/ that contain runs, without the committed reports.
 
-    A sweep whose name has a slash lies deeper; what lies inside a run is not looked through.
+    A sweep whose name has a slash is in a nested folder. Folders inside a run are not searched.
     """
     found = set()
     for place, folders, files in os.walk(outputs):

@@ -1,7 +1,7 @@
-"""Runs in, their folders out, and what a sweep was meant to hold, for those who look later.
+"""Assign folders to the runs of a sweep, and store the sweep's plan (`.sweep.json`).
 
-A run lives where its record is. A job therefore gets the folder of its own run if there is one,
-and never one that holds another run's record: Hydra writes the job's config into it before the
+A job gets the folder that already contains its run's record, if there is one. It never gets a
+folder with another run's record, because Hydra writes the job's config into the folder before the
 run starts.
 """
 
@@ -25,25 +25,25 @@ _BEST_FIRST = ("finished", "pruned", "running", "interrupted", "failed", "oom")
 
 @dataclass
 class Plan:
-    """What a sweep was started with."""
+    """The kind and size of a sweep, as planned."""
 
     kind: str
-    """`grid`, or the name of a sampler."""
+    """`grid`, `tuned`, or the name of a search's sampler."""
     total: int
-    """Runs that the finished sweep holds."""
+    """Number of runs in the finished sweep."""
     run_ids: list[str] = field(default_factory=list)
-    """The runs of a grid; a search finds its own."""
+    """Ids of the known runs; empty for a search, whose runs are not known in advance."""
     seeds_per_trial: int = 1
 
 
 class Folders:
-    """Hands out the folders of a sweep; keeps what stands in them in mind."""
+    """Assigns folders of a sweep to runs, based on the records already in them."""
 
     def __init__(self, sweep_dir: Path) -> None:
-        """Look through the sweep's folder.
+        """Read the records in the sweep's folder.
 
         Raises:
-            RecordError: a record is newer than this program.
+            RecordError: a record was written by a newer version of the program.
         """
         self._sweep_dir = sweep_dir
         self._taken: set[str] = set()
@@ -61,7 +61,7 @@ class Folders:
             self._by_run[record.run_id] = record
 
     def give(self, run_id: str, wanted: str) -> str:
-        """Return the folder of a run: where it is, else the one wanted, else one beside that."""
+        """Return a run's existing folder, else `wanted`, else `wanted` with a free number."""
         known = self._by_run.get(run_id)
         if known is not None:
             return known.folder.name
@@ -78,7 +78,7 @@ def _rank(record: Record) -> tuple[int, str]:
 
 
 def write(sweep_dir: Path, plan: Plan) -> None:
-    """Write down what a sweep is to hold.
+    """Write the plan of a sweep to its folder.
 
     Raises:
         RecordError: the folder cannot be written.
@@ -87,7 +87,7 @@ def write(sweep_dir: Path, plan: Plan) -> None:
 
 
 def write_shared(sweep_dir: Path, name: str, text: str) -> None:
-    """Write a file of the sweep's folder; workers on one sweep do so at the same time.
+    """Write a file in the sweep's folder under a lock, because several workers may write it.
 
     Raises:
         RecordError: the folder cannot be written.
@@ -108,10 +108,10 @@ def write_shared(sweep_dir: Path, name: str, text: str) -> None:
 
 
 def read(sweep_dir: Path) -> Plan | None:
-    """Return the plan of a sweep; None where there is none.
+    """Return the plan of a sweep; None if there is none.
 
     Raises:
-        RecordError: the file is not whole.
+        RecordError: the file is incomplete.
     """
     file = sweep_dir / FILE_NAME
     if not file.is_file():
@@ -126,10 +126,10 @@ def read(sweep_dir: Path) -> Plan | None:
 
 
 def not_begun(sweep_dir: Path) -> list[Record]:
-    """Return a record for each run of a grid that has none on disk, by the frozen configs.
+    """Return a record for each planned run that has none on disk, from the snapshot's configs.
 
     Raises:
-        RecordError: a file of the sweep is not whole.
+        RecordError: a file of the sweep is incomplete.
     """
     planned = read(sweep_dir)
     if planned is None or not planned.run_ids:
@@ -153,7 +153,7 @@ def not_begun(sweep_dir: Path) -> list[Record]:
 
 
 def newest(found: Sequence[Record]) -> list[Record]:
-    """Return one record a run: the best one, and of these the newest."""
+    """Return one record per run: the one with the best status, among these the newest."""
     chosen: dict[str, Record] = {}
     for record in found:
         if record.run_id not in chosen or _rank(record) > _rank(chosen[record.run_id]):

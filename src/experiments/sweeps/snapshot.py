@@ -1,8 +1,8 @@
-"""A sweep as it was when it started: its jobs' composed configs and the identity of the code.
+"""Snapshot of a sweep at its start: its jobs' composed configs and the hashes of the code.
 
-Hydra composes a job once to check it and again when it starts, so a YAML that is edited meanwhile
-would change the later jobs of a running sweep. Sweepers write here what they have checked, in
-`SWEEP_DIR/.frozen/`, and launchers run what stands here.
+Hydra composes each job once to check it and again when it starts, so editing a YAML file would
+change the later jobs of a running sweep. Therefore sweepers write the configs that they have
+checked to `SWEEP_DIR/.frozen/`, and launchers run these.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ _CODE = "code.json"
 
 
 def write(sweep_dir: Path, overrides: Sequence[str], cfg: DictConfig) -> None:
-    """Keep a job's composed config, with its `hydra` node, under the job's overrides.
+    """Store a job's composed config, with its `hydra` node, keyed by the job's overrides.
 
     Raises:
         RecordError: the sweep's folder cannot be written.
@@ -33,10 +33,10 @@ def write(sweep_dir: Path, overrides: Sequence[str], cfg: DictConfig) -> None:
 
 
 def read(sweep_dir: Path, overrides: Sequence[str]) -> DictConfig | None:
-    """Return the config that was kept for these overrides, in any order; None if there is none.
+    """Return the stored config for these overrides, in any order; None if there is none.
 
     Raises:
-        RecordError: the file is not whole.
+        RecordError: the file is incomplete.
     """
     stored = _read(_file(sweep_dir, overrides))
     if stored is None:
@@ -45,21 +45,21 @@ def read(sweep_dir: Path, overrides: Sequence[str]) -> DictConfig | None:
     hydra = tree.pop("hydra", None)
     cfg = OmegaConf.create(tree)
     assert isinstance(cfg, DictConfig)
-    if hydra is not None:  # Hydra takes nothing but its own class
+    if hydra is not None:  # Hydra accepts only its own config class here
         node = OmegaConf.structured(HydraConf)
-        OmegaConf.set_struct(node, False)  # it holds groups that the class does not name
+        OmegaConf.set_struct(node, False)  # the node has groups that the class does not define
         cfg["hydra"] = OmegaConf.merge(node, hydra)
-        for key in set(node) - set(hydra):  # composing takes the defaults list out
+        for key in set(node) - set(hydra):  # a composed config has no defaults list
             del cfg["hydra"][key]
     OmegaConf.set_struct(cfg, True)
     return cfg
 
 
 def read_all(sweep_dir: Path) -> list[DictConfig]:
-    """Return every config that was kept, without its `hydra` node but with the job's number.
+    """Return every stored config, including its `hydra` node.
 
     Raises:
-        RecordError: a file is not whole.
+        RecordError: a file is incomplete.
     """
     found = []
     for file in sorted((sweep_dir / FOLDER).glob("*.json")):
@@ -70,7 +70,7 @@ def read_all(sweep_dir: Path) -> list[DictConfig]:
 
 
 def write_code(sweep_dir: Path) -> None:
-    """Keep the identity of the code that this process has imported.
+    """Store the hashes of the code that this process has imported.
 
     Raises:
         RecordError: the sweep's folder cannot be written.
@@ -79,16 +79,16 @@ def write_code(sweep_dir: Path) -> None:
 
 
 def changed_code(sweep_dir: Path) -> list[str]:
-    """Name what differs between the code on disk now and that of the sweep's start.
+    """Return the names of the code parts on disk that have changed since the sweep's start.
 
-    Empty where nothing differs or nothing was kept.
+    Empty if nothing has changed or no snapshot of the code was stored.
     """
     stored = _read(sweep_dir / FOLDER / _CODE)
-    on_disk = provenance.code_identity.__wrapped__()  # the cached one is that of the imports
+    on_disk = provenance.code_identity.__wrapped__()  # the cached value is of the imported code
     if stored is None:
         return []
     now = _code(on_disk)
-    # A metric that was added since is used by none of the sweep's runs.
+    # Ignore metrics added since the start: none of the sweep's runs uses them.
     known = stored.get("scoring_code") or {}
     now["scoring_code"] = {k: v for k, v in now["scoring_code"].items() if k in known}
     return provenance.differences(stored, now)
@@ -104,7 +104,7 @@ def _file(sweep_dir: Path, overrides: Sequence[str]) -> Path:
 
 
 def _write(path: Path, tree: dict[str, Any]) -> None:
-    """Write under a lock: two workers on one sweep freeze the same jobs at the same time."""
+    """Write under a lock, because several workers may store the same jobs at the same time."""
     from filelock import FileLock
 
     content = (json.dumps(tree, indent=1, ensure_ascii=False) + "\n").encode()

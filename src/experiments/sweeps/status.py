@@ -1,4 +1,4 @@
-"""Records in, how far a sweep is: done, running, failed, pruned, to do, hours left, best so far."""
+"""Compute a sweep's progress from its records: runs per status, hours left, best run so far."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ from experiments.evaluation import metrics
 from experiments.records import Record
 from experiments.sweeps import plan
 
-# A record this far ahead of our clock was written by a machine whose clock is another.
+# A record further than this ahead of the local clock was written by a host with a wrong clock.
 _SKEW = timedelta(seconds=30)
 _DIVERGED = "diverged"
 _SETTLED = (*records.SETTLED, _DIVERGED)
@@ -22,30 +22,30 @@ _ORDER = ("finished", *records.STATUSES, _DIVERGED, records.NOT_BEGUN)
 
 @dataclass(frozen=True)
 class Status:
-    """How far a sweep is."""
+    """The progress of a sweep."""
 
     counts: dict[str, int]
-    """Status -> runs, which add up to all runs of the sweep: `not begun` have no record. A
-    `running` one whose process is gone counts as interrupted, and one of a tuned sweep that failed
-    because its loss was not finite as diverged: its rate was tried."""
+    """Number of runs by status; the sum is the size of the sweep. `not begun` runs have no record.
+    A `running` run whose process has ended counts as interrupted. A run of a tuned sweep that
+    failed because its loss was not finite counts as diverged: its learning rate has been tried."""
     to_do: int
-    """Runs that are not settled and not running."""
+    """Number of runs that are neither settled nor running."""
     hours_left: float | None
-    """From the mean time of the finished runs; None where none is finished."""
+    """Estimate from the mean time of the finished runs; None if none is finished."""
     best: Record | None
     best_is: str = ""
-    """The best run's objective, folder and what sets it apart."""
+    """The best run's objective, its folder, and the overrides that distinguish it."""
     notes: tuple[str, ...] = ()
 
     @property
     def settled(self) -> int:
-        """Runs that the same line leaves as they are."""
+        """Number of runs that a rerun of the same command does not repeat."""
         return sum(self.counts.get(name, 0) for name in _SETTLED)
 
     def __str__(self) -> str:
-        """Say it in a line."""
+        """Return the progress as one line."""
         parts = [f"{n} {name}" for name, n in self.counts.items()]
-        # Interrupted, failed and not begun ones are to do, so they are not counted beside them.
+        # Interrupted, failed and not begun runs are all to do, so "to do" is given in parentheses.
         whole = sum(self.counts.values())
         if self.to_do:
             parts[-1] += f" ({self.to_do} of {whole} to do)"
@@ -59,10 +59,10 @@ class Status:
 
 
 def read(sweep_dir: Path) -> Status:
-    """Return how far a sweep is.
+    """Return the progress of a sweep.
 
     Raises:
-        RecordError: the folder holds no sweep.
+        RecordError: the folder contains no sweep.
     """
     planned, found = plan.read(sweep_dir), records.read_all(sweep_dir)
     if planned is None and not found:
@@ -70,7 +70,7 @@ def read(sweep_dir: Path) -> Status:
             f"{sweep_dir} holds no sweep: name the folder of one, for example outputs/NAME."
         )
     runs = plan.newest(found)
-    if planned is not None and planned.run_ids:  # an edited sweep leaves other runs beside its own
+    if planned is not None and planned.run_ids:  # ignore runs from before an edit of the sweep
         runs = [record for record in runs if record.run_id in set(planned.run_ids)]
     tunes = planned is not None and planned.kind == "tuned"
     states = Counter(_DIVERGED if tunes and arms.diverged(r) else _state(r) for r in runs)
@@ -102,7 +102,7 @@ def _state(record: Record) -> str:
 
 
 def lives(record: Record) -> bool:
-    """Whether a process holds the folder of a run, decided by its lock."""
+    """Return whether a live process has locked the run's folder."""
     from filelock import FileLock, Timeout
 
     file = record.folder / ".lock"
@@ -118,7 +118,7 @@ def lives(record: Record) -> bool:
 def best(runs: Sequence[Record]) -> Record | None:
     """Return the finished run with the best objective.
 
-    None where they share no objective, were scored on different rows or asked in different modes.
+    None if the runs have different objectives, test rows or thinking modes.
     """
     done = _with_objective(runs)
     names = {(r.objective["name"], r.objective.get("direction")) for r in done}
@@ -134,14 +134,14 @@ def _with_objective(runs: Sequence[Record]) -> list[Record]:
 
 
 def _scored_apart(runs: Sequence[Record]) -> str | None:
-    """Say why the objectives of the finished runs are no comparison; None where they are one."""
+    """Return why the finished runs' objectives are not comparable; None if they are."""
     done = _with_objective(runs)
     reason = arms.apart(done, str(done[0].objective["name"])) if done else None
     return None if reason is None else f"no run is the best one: {reason.text}."
 
 
 def describe(record: Record, runs: Sequence[Record]) -> str:
-    """Return a run's objective and the overrides that not all of the runs have."""
+    """Return a run's objective, folder, and the overrides that not all of the runs share."""
     shared = set.intersection(*(set(r.overrides) for r in runs))
     what = " ".join(text for text in record.overrides if text not in shared)
     value = f"{record.objective['name']} {record.objective['value']:.4g}"

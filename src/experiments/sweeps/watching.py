@@ -1,4 +1,4 @@
-"""How far a sweep is while it runs: a bar on a terminal, a line whenever a run ends elsewhere."""
+"""Show a running sweep's progress: a bar on a terminal, else a line whenever a run ends."""
 
 import contextlib
 import sys
@@ -12,13 +12,13 @@ from experiments.runtime import progress
 from experiments.runtime.progress import say
 from experiments.sweeps import plan, status
 
-# Seconds between two looks: a record is read in a millisecond, a run takes seconds to hours.
+# Polling interval in seconds: reading a record takes a millisecond, a run seconds to hours.
 _SECONDS = 3.0
 
 
 @contextlib.contextmanager
 def watching(sweep_dir: Path) -> Iterator[None]:
-    """Show the state of a sweep until the block is left."""
+    """Show the progress of a sweep for the duration of the block."""
     done = threading.Event()
     with progress.live() if sys.stderr.isatty() else contextlib.nullcontext() as bar:
         thread = threading.Thread(target=_watch, args=(sweep_dir, done, bar), daemon=True)
@@ -36,9 +36,9 @@ def _watch(sweep_dir: Path, done: threading.Event, bar: Any) -> None:
     over = False
     while not over:
         over = done.wait(_SECONDS)
-        with contextlib.suppress(RecordError):  # the sweep itself says what is wrong
+        with contextlib.suppress(RecordError):  # the sweep itself reports such errors
             now, planned = status.read(sweep_dir), plan.read(sweep_dir)
-            if bar is not None:  # a last time when all is over: the bar stays on the screen
+            if bar is not None:  # also updated at the end, because the bar stays on the screen
                 total = planned.total if planned else None
                 bar.update(task, completed=now.settled, total=total, description=str(now))
             elif not over and shown not in (None, now.settled):

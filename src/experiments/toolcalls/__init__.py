@@ -1,1 +1,1 @@
-"""Tool calls as text and as data: parsing, schemas, and the public graders."""
+"""Parse and check tool calls, and score them as the public graders do."""

@@ -1,7 +1,7 @@
-"""A JSON schema and a value -> whether the value is valid; a broken schema is named, not raised.
+"""Validate values against JSON schemas; a broken schema is reported instead of raised.
 
-Validity is JSON Schema's, by the `jsonschema` library (draft 2020-12). A reference that leads out
-of the schema is never fetched: scoring must not reach into a network.
+Validity is that of JSON Schema draft 2020-12, as implemented by the `jsonschema` library. External
+references are never fetched: scoring must not depend on a network.
 """
 
 import functools
@@ -13,7 +13,7 @@ import jsonschema
 import referencing
 import referencing.exceptions
 
-# Draft 2020-12 counts 1.0 as an integer and True as none, so bool needs no case of its own.
+# In draft 2020-12, 1.0 is an integer and True is not, so bool needs no special case.
 _Validator = jsonschema.Draft202012Validator
 _FAULTS = (
     jsonschema.SchemaError,
@@ -26,7 +26,7 @@ _FAULTS = (
 
 
 def is_valid(schema: Any, value: Any) -> bool:
-    """Return whether a value is valid; False where the schema itself is broken.
+    """Return whether a value is valid; False if the schema itself is broken.
 
     >>> is_valid({"type": "integer"}, 3), is_valid({"type": "integre"}, 3)
     (True, False)
@@ -41,7 +41,7 @@ def is_valid(schema: Any, value: Any) -> bool:
 
 
 def problem(schema: Any) -> str | None:
-    """Return what is wrong with a schema, None for one that can be used.
+    """Return what is wrong with a schema, or None if it is usable.
 
     >>> problem({"type": "object"})
     >>> problem({"type": "integre"})
@@ -63,7 +63,7 @@ def _problem(text: str) -> str | None:
     schema = json.loads(text)
     try:
         _Validator.check_schema(schema)
-        _validator(text).is_valid({})  # a reference that leads nowhere shows only in use
+        _validator(text).is_valid({})  # an unresolvable reference only fails when it is used
     except jsonschema.SchemaError as error:
         return str(error.message)
     except _FAULTS as error:

@@ -1,16 +1,16 @@
-"""Text of an assistant turn -> what each of its characters says, and so each of its tokens.
+"""Classify the characters and tokens of an assistant turn by what they express.
 
-A loss that falls does not tell what was learned. Every trained token is put into one class:
+A falling loss does not tell what was learned, so every trained token is assigned to one class:
 
-- `function_name`, `argument_name`, `argument_value`: inside a call, or a JSON answer, whose keys
-  are argument names and whose values are argument values;
-- `json_syntax`: the rest of a call: braces, quotes, the keys `name` and `arguments`, its tags;
+- `function_name`, `argument_name`, `argument_value`: inside a call or a JSON answer; in the latter,
+  keys are argument names and values are argument values;
+- `json_syntax`: the rest of a call: braces, quotes, the keys `name` and `arguments`, tags;
 - `prose`: everything else, thinking included;
 - `end_of_turn`: the token that ends the turn.
 
-A call is found as an object with `name` and `arguments` (or `parameters`), so it does not matter
-how a template wraps it. A token that spans classes belongs to the one with most of its
-characters, on a tie to the one that is not syntax.
+A call is recognised as an object with `name` and `arguments` (or `parameters`), so it does not
+matter how a template wraps it. A token that spans several classes gets the class of most of its
+characters; in a tie, a class other than syntax is preferred.
 """
 
 import json
@@ -64,8 +64,8 @@ def of_tokens(text: str, offsets: Sequence[tuple[int, int]], *, is_json: bool = 
 
     Args:
         text: as in `of_characters`.
-        offsets: (first, behind the last) character of each token; an empty span (a token that is
-            part of a character) takes the class of the character it stands at.
+        offsets: (start, exclusive end) character positions of each token; an empty span (a token
+            that is part of a character) gets the class of the character at its position.
         is_json: as in `of_characters`.
     """
     classes = of_characters(text, is_json=is_json)
@@ -79,12 +79,12 @@ def of_tokens(text: str, offsets: Sequence[tuple[int, int]], *, is_json: bool = 
 
 @dataclass
 class _Object:
-    """Walks one JSON object, which is known to parse, and names its characters."""
+    """Classifies the characters of one JSON object, which is known to be valid."""
 
     text: str
     call: bool
     open: list[str] = field(default_factory=list)
-    """The brackets that are open, each `{` or `[`."""
+    """Open brackets, each `{` or `[`."""
     top_key: str = ""
 
     def classes(self) -> list[str]:
@@ -118,7 +118,7 @@ class _Object:
 
 
 def _close_gaps(text: str, classes: list[str]) -> None:
-    """White space between a tag and its call, or at the end of one, is syntax too."""
+    """Classify white space between a tag and its call, or at the end of a tag, as syntax."""
     for match in re.finditer(r"\s+", text):
         start, end = match.span()
         before = classes[start - 1] if start else "prose"

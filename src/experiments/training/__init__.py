@@ -1,4 +1,4 @@
-"""One run through TRL's SFTTrainer: our rows, our order, our validation loss, exact resume."""
+"""Train one run with TRL's SFTTrainer, with a fixed row order and exact resume."""
 
 from experiments.training.arguments import check_extra
 from experiments.training.checkpoints import CHECKPOINTS, newest_checkpoint

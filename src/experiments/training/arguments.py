@@ -1,4 +1,4 @@
-"""Config and step plan -> the arguments of TRL's trainer."""
+"""Build the arguments of TRL's trainer from the config and the step plan."""
 
 from dataclasses import fields
 from typing import Any
@@ -18,7 +18,7 @@ def check_extra(trainer: TrainerConfig) -> None:
     """Refuse keys of `trainer.extra` that TRL does not know or that this project sets itself.
 
     Raises:
-        ConfigError: naming the key.
+        ConfigError: names the key.
     """
     if not trainer.extra:
         return
@@ -31,7 +31,7 @@ def check_extra(trainer: TrainerConfig) -> None:
 
 
 def _owned_arguments() -> dict[str, Any]:
-    """Arguments of SFTConfig that follow from no key of the config."""
+    """Return the arguments of SFTConfig that do not depend on a config key."""
     return {
         "output_dir": None,
         "report_to": "none",
@@ -39,7 +39,7 @@ def _owned_arguments() -> dict[str, Any]:
         "dataset_kwargs": {"skip_prepare_dataset": True},
         "remove_unused_columns": True,
         "disable_tqdm": True,
-        # The Trainer would replace a NaN by recent losses in its log.
+        # Otherwise the Trainer replaces a NaN in its log by recent losses.
         "logging_nan_inf_filter": False,
         "auto_find_batch_size": False,
         "per_device_train_batch_size": None,
@@ -49,11 +49,12 @@ def _owned_arguments() -> dict[str, Any]:
         "seed": None,
         "bf16": None,
         "fp16": None,
-        # A true token mean over the rows of all processes.
+        # Mean over the tokens of all processes, not a mean of their means.
         "average_tokens_across_devices": True,
-        # Every adapter is used in every step; looking for unused ones costs a pass over them all.
+        # Every adapter is used in every step; looking for unused ones costs a pass over all of
+        # them.
         "ddp_find_unused_parameters": False,
-        # TRL's own packing shortens and joins rows; `trainer.packing` does neither.
+        # TRL's packing truncates and joins rows; `trainer.packing` does neither.
         "packing": False,
         "padding_free": False,
     }
@@ -96,6 +97,7 @@ def arguments(task: Task, steps: StepPlan) -> Any:
         load_best_model_at_end=best,
         metric_for_best_model="eval_loss" if best else None,
         greater_is_better=False if best else None,
-        # The loss is that of the tokens; experts are balanced only where it is asked for.
+        # The loss is that of the tokens; the load-balancing loss of experts is added only on
+        # request.
         **{"router_aux_loss_coef": 0.0, **trainer.extra},
     )

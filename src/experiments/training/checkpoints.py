@@ -1,4 +1,4 @@
-"""A run's folder -> its newest whole checkpoint and that checkpoint's state and weights."""
+"""Find the newest complete checkpoint of a run, and read its state and weights."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ CHECKPOINTS = "checkpoints"
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
-    """Return the last whole checkpoint of a run's folder; one that is cut off is named."""
+    """Return the last complete checkpoint in a run's folder; incomplete ones are logged."""
     found = []
     for path in (folder / CHECKPOINTS).glob("checkpoint-*"):
         if problem := integrity.checkpoint_problem(path):
@@ -22,10 +22,10 @@ def newest_checkpoint(folder: Path) -> Path | None:
 
 
 def state_of(checkpoint: Path) -> dict[str, Any]:
-    """Return the trainer's own state of a checkpoint.
+    """Return the trainer state that is stored in a checkpoint.
 
     Raises:
-        OSError, ValueError: the checkpoint is not whole.
+        OSError, ValueError: the checkpoint is incomplete.
     """
     text = (checkpoint / "trainer_state.json").read_text(encoding="utf-8")
     state: dict[str, Any] = json.loads(text)
@@ -33,7 +33,7 @@ def state_of(checkpoint: Path) -> dict[str, Any]:
 
 
 def load_weights(checkpoint: Path, model: Any) -> None:
-    """Put the weights of a checkpoint into a model, in place."""
+    """Load the weights of a checkpoint into a model, in place."""
     from peft import PeftModel, set_peft_model_state_dict
     from safetensors.torch import load_file
 

@@ -1,7 +1,7 @@
-"""Checkpoints by the clock: every so many minutes, and one last time when the budget is spent.
+"""Save checkpoints by time: every few minutes, and once more when the time budget is spent.
 
-A step that has begun is always ended first, so a resumed run makes the steps that the undisturbed
-one makes.
+A step that has started is always finished, so a resumed run takes the same steps as an
+uninterrupted one.
 """
 
 import json
@@ -13,13 +13,14 @@ from experiments.errors import OutOfBudget
 from experiments.runtime import budget, distributed
 from experiments.training.task import Task
 
-# A step must fit this often into what is left: the next one, and saving, which is counted too.
+# Stop unless the remaining time is this many times the longest step: it must be enough for the next
+# step and for saving.
 _STEPS_LEFT = 2.0
 _PARTIAL_LOG = "partial_log.json"
 
 
 def clock(task: Task) -> Any:
-    """Return the callback of a task; its `trainer` is set when there is one."""
+    """Return the callback of a task; the caller sets its `trainer` attribute once there is one."""
     from transformers import TrainerCallback
 
     minutes = task.run.trainer.save_every_minutes
@@ -35,7 +36,7 @@ def clock(task: Task) -> Any:
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             now = time.monotonic()
-            # From one step's end to the next, so validation losses and checkpoints are in it.
+            # Measured between the ends of two steps, so it includes validation and checkpoints.
             self.longest = max(self.longest, now - self.stepped)
             self.stepped = now
             is_last = state.global_step >= state.max_steps
@@ -51,7 +52,7 @@ def clock(task: Task) -> Any:
             if state.is_world_process_zero:
                 _keep_partial_log(self.trainer, checkpoint)
                 task.saved(checkpoint)
-            distributed.everyone(None)  # nobody goes on before the checkpoint is whole
+            distributed.everyone(None)  # no process continues before the checkpoint is complete
             if self.ends:
                 stop = OutOfBudget(
                     budget.sentence(
@@ -70,7 +71,7 @@ def _checkpoint(args: Any, state: Any) -> Path:
 
 
 def _keep_partial_log(trainer: Any, checkpoint: Path) -> None:
-    """Keep the losses that are not yet logged: the Trainer's next point is a mean over them."""
+    """Save the losses not yet logged, because the Trainer's next log entry is a mean over them."""
     kept = {"loss_sum": trainer._tr_loss.item(), "logged_step": trainer._globalstep_last_logged}
     (checkpoint / _PARTIAL_LOG).write_text(json.dumps(kept) + "\n", encoding="utf-8")
 

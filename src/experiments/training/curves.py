@@ -1,11 +1,11 @@
-"""The trainer's log -> one point per step, and a point as a line."""
+"""Convert the trainer's log to one point per step, and format a point as a line."""
 
 from collections.abc import Sequence
 from typing import Any
 
 
 def curve(history: Sequence[dict[str, Any]]) -> list[dict[str, float]]:
-    """Turn the trainer's log into one point per step."""
+    """Convert the trainer's log to one point per step."""
     names = {"loss": "loss", "learning_rate": "learning_rate", "grad_norm": "grad_norm"}
     names |= {"eval_loss": "validation_nll"}
     points: dict[int, dict[str, float]] = {}
@@ -17,7 +17,7 @@ def curve(history: Sequence[dict[str, Any]]) -> list[dict[str, float]]:
 
 
 def line(point: dict[str, float], steps: int) -> str:
-    """Return a point as a line of the log."""
+    """Format a point as a line of the log."""
     parts = [f"step {point['step']:>4.0f}/{steps}"]
     if "loss" in point:
         parts.append(f"loss {point['loss']:.4f}")

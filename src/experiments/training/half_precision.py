@@ -1,9 +1,9 @@
-"""Training in half precision: fp32 weights to train, steps that overflowed, the forward pass.
+"""Keep trained weights in fp32, record skipped steps and undo autocast after training.
 
-The numbers of a run must not depend on what a library does to a model on the way. TRL turns the
-adapters of a 4-bit base into bf16, which would make LoRA and QLoRA differ in more than the base
-and which a gradient scaler on a card without bfloat16 cannot unscale; accelerate leaves autocast
-around the forward pass of a model that it has trained, and the untrained base was scored without.
+Results must not depend on what a library changes in a model. TRL casts the adapters of a 4-bit base
+to bf16; LoRA and QLoRA would then differ in more than the base, and a gradient scaler on a GPU
+without bfloat16 cannot unscale bf16 gradients. accelerate leaves autocast around the forward pass
+of a model that it has trained, whereas the base model was evaluated without it.
 """
 
 import contextlib
@@ -13,17 +13,20 @@ from typing import Any
 from experiments.runtime.progress import say
 
 _SKIPPED = "skipped_step"
-# Where accelerate keeps the forward pass that it wraps.
+# The attribute in which accelerate stores the forward pass that it wraps.
 _FORWARD = "_original_forward"
 
 
 def trained_values(model: Any) -> list[tuple[Any, Any]]:
-    """Return what is trained with its values, which the building of a trainer may round to bf16."""
+    """Return the trained parameters and their values, which creating a trainer may round.
+
+    TRL casts the adapters of a 4-bit base to bf16.
+    """
     return [(p, p.data) for p in model.parameters() if p.requires_grad]
 
 
 def settle(trainer: Any, exact: Sequence[tuple[Any, Any]]) -> None:
-    """Give a new trainer its exact values back, and count the steps that are left out."""
+    """Restore the exact values in a new trainer, and add a callback that records skipped steps."""
     for parameter, values in exact:
         if parameter.dtype != values.dtype:
             parameter.data = values
@@ -31,7 +34,7 @@ def settle(trainer: Any, exact: Sequence[tuple[Any, Any]]) -> None:
 
 
 def skipped_steps(history: Sequence[dict[str, Any]]) -> list[int]:
-    """Return the steps of the trainer's log at which gradients overflowed and nothing was changed.
+    """Return the steps in the trainer's log that were skipped because gradients overflowed.
 
     >>> skipped_steps([{"step": 1, "skipped_step": 1}, {"step": 2, "loss": 0.5}])
     [1]
@@ -41,7 +44,7 @@ def skipped_steps(history: Sequence[dict[str, Any]]) -> list[int]:
 
 @contextlib.contextmanager
 def outside_autocast(model: Any) -> Iterator[None]:
-    """Run a model as it was loaded while this lasts, although it is being trained in autocast."""
+    """Run a model without autocast inside the block, although it is being trained with it."""
     own = model.__dict__.get(_FORWARD)
     if own is None:
         yield
@@ -54,19 +57,19 @@ def outside_autocast(model: Any) -> Iterator[None]:
 
 
 def leave_autocast(model: Any) -> None:
-    """Take autocast off a model that was trained, so that it is scored like the base."""
+    """Remove autocast from a trained model, so that it is evaluated like the base model."""
     own = model.__dict__.pop(_FORWARD, None)
     if own is not None:
         model.forward = own
 
 
 def _counter(accelerator: Any) -> Any:
-    """Return a callback that writes a skipped step into the trainer's log.
+    """Return a callback that records a skipped step in the trainer's log.
 
-    The scaler skips a step whose gradients overflowed and lowers its scale; the first steps of a
-    run often go so, since it begins at 65,536. Only the scale tells: a fused optimiser leaves the
-    step out itself, and accelerate then counts it as made. The log is part of each checkpoint, so
-    a resumed run knows of the steps before it.
+    The scaler skips a step whose gradients overflow and lowers its scale. This is common in the
+    first steps of a run, because the scale starts at 65,536. Only the scale shows it: a fused
+    optimiser skips the step by itself, and accelerate then counts the step as executed. The log is
+    part of each checkpoint, so a resumed run includes the steps skipped before it.
     """
     from transformers import TrainerCallback
 

@@ -1,4 +1,4 @@
-"""LoRA+ (arXiv 2402.12354): the matrix B is trained at a multiple of A's learning rate."""
+"""LoRA+ (arXiv 2402.12354): train the matrix B with a multiple of A's learning rate."""
 
 from typing import Any
 
@@ -6,10 +6,10 @@ _OF_B = ("lora_B", "lora_embedding_B")
 
 
 def raise_rate_of_b(optimizer: Any, model: Any, ratio: float) -> None:
-    """Split the groups of a new optimiser by matrix, and multiply the rate of B.
+    """Split the parameter groups of a new optimiser by matrix, and scale the learning rate of B.
 
-    Weight decay and all else stay as they were. The groups of A come first, because the trainer
-    logs the rate of the first one; a schedule multiplies both.
+    Weight decay and all other settings stay unchanged. The groups of A come first, because the
+    trainer logs the learning rate of the first group; a schedule scales both.
     """
     of_b = {id(p) for name, p in model.named_parameters() if set(name.split(".")) & set(_OF_B)}
     groups = list(optimizer.param_groups)

@@ -1,10 +1,11 @@
-"""Rows of an optimiser step -> pieces that fit into memory; the step itself stays what it was.
+"""Split the rows of an optimiser step into micro-batches that fit into memory.
 
-Where memory runs out in a forward or backward pass, the step begins again with pieces of half the
-rows: its gradients are cleared and the random state is that of the step's begin, while weights and
-optimizer are still those of the step before. The trainer's batches, their order and the number of
-trained tokens that normalises the loss are not touched, so the sum of the gradients is the same.
-(With dropout another micro-batch draws other masks, as it does when it is set by hand.)
+On an out-of-memory error in a forward or backward pass, the step is restarted with micro-batches of
+half the rows: its gradients are cleared and the random state is reset to the start of the step,
+while weights and optimiser are still those of the previous step. The trainer's batches, their order
+and the number of trained tokens that normalises the loss do not change, so the sum of the gradients
+is the same. (With dropout, another micro-batch size draws other masks, as it does when it is set in
+the config.)
 """
 
 import itertools
@@ -18,51 +19,53 @@ from experiments.runtime.out_of_memory import is_out_of_memory, release
 from experiments.runtime.progress import say
 
 Batch = dict[str, Any]
-"""What the collator made of some rows: tensors of shape (B, L)."""
+"""Some rows after collation: tensors of shape (B, L)."""
 Pass = Callable[[Batch], Any]
-"""Forward and backward of some rows -> their part of the step's loss."""
-# Tensors of a batch that can be cut by rows: padded rows, and packed ones. Others are left whole.
+"""Runs forward and backward on some rows and returns their part of the step's loss."""
+# Batches that can be split by rows, as the names of their tensors: padded and packed ones. Other
+# batches are not split.
 _BY_ROW = (
     {"input_ids", "labels", "attention_mask"},
     {"input_ids", "labels", "position_ids"},
 )
 KEY = "micro_batch_size"
-"""Of an entry of the trainer's log: rows a pass from this step on."""
+"""Key of an entry in the trainer's log: rows per forward pass from this step on."""
 
 
 @dataclass
 class MicroBatches:
-    """The passes of the optimiser step that is being made."""
+    """The forward and backward passes of the current optimiser step."""
 
     rows: int
-    """Of one pass; never grows again."""
+    """Rows per forward pass; never increases."""
     advice: str
-    """What to do where one row is too much."""
+    """What the user can do if even one row does not fit."""
     told: list[Batch]
-    """Gets an entry for each time memory ran out."""
+    """Gets one entry per out-of-memory error."""
     batches: list[Batch] = field(default_factory=list)
-    """Those of the step, as the trainer collated them."""
+    """The batches of the step, as the trainer collated them."""
     losses: list[Any] = field(default_factory=list)
-    """The parts of the step's loss of those that are in the gradients."""
+    """Loss parts of the batches whose gradients are accumulated so far."""
     began: "RandomState | None" = None
 
     def begin(self, batches: list[Batch]) -> None:
-        """Begin an optimiser step."""
+        """Start an optimiser step."""
         self.batches, self.losses, self.began = batches, [], RandomState()
 
     def next(self, make: Pass, clear: Callable[[], None], step: int) -> Any:
-        """Add the next batch of the step to the gradients.
+        """Accumulate the gradients of the step's next batch.
 
         Args:
-            make: forward and backward of some rows.
+            make: runs forward and backward on some rows.
             clear: clears the gradients.
-            step: the optimiser step, for what is said.
+            step: number of the optimiser step, for messages.
 
         Returns:
-            The batch's part of the step's loss, and what a step made again changed in the others'.
+            The batch's part of the step's loss, plus the change in the other parts if the step was
+            restarted.
 
         Raises:
-            TrainingError: memory ran out for a single row.
+            TrainingError: a single row does not fit into memory.
         """
         before, count = self.losses, len(self.losses) + 1
         while not self._add(make, self.batches[len(self.losses) : count]):
@@ -76,7 +79,7 @@ class MicroBatches:
         return self.losses[-1] + sum(now - then for now, then in zip(known, before, strict=True))
 
     def _add(self, make: Pass, batches: list[Batch]) -> bool:
-        """Add batches to the gradients; False where memory ran out."""
+        """Accumulate the gradients of batches; return False if memory ran out."""
         try:
             made = [sum(make(piece) for piece in pieces(batch, self.rows)) for batch in batches]
         except (RuntimeError, MemoryError) as error:
@@ -97,7 +100,7 @@ class MicroBatches:
             )
             error.step = step
             raise error
-        # A divisor, so that the number can be set as it stands.
+        # A divisor, so that the user can set this number in the config.
         self.rows = max(n for n in range(1, before // 2 + 1) if before % n == 0)
         say(
             f"  out of memory at step {step} with {before} rows a pass: the step is made again "
@@ -108,9 +111,9 @@ class MicroBatches:
 
 
 def pieces(batch: Batch, rows: int) -> Iterator[Batch]:
-    """Cut a batch into pieces of some rows, each only as wide as its own longest row.
+    """Split a batch into pieces of some rows, each padded only to its own longest row.
 
-    Packed rows lie end to end in one, and are cut where positions begin again.
+    Packed rows are concatenated in one sequence, which is split where the positions restart.
     """
     if "position_ids" in batch:
         yield from _pieces_of_packed(batch, rows)
@@ -133,12 +136,12 @@ def _pieces_of_packed(batch: Batch, rows: int) -> Iterator[Batch]:
 
 
 def shrunk(history: list[Batch]) -> list[Batch]:
-    """Return the entries of a trainer's log that say where memory ran out."""
+    """Return the entries of a trainer's log that record out-of-memory errors."""
     return [entry for entry in history if KEY in entry]
 
 
 class RandomState:
-    """The state of every generator that a forward pass may draw from."""
+    """The state of every random generator that a forward pass may use."""
 
     def __init__(self) -> None:
         import numpy
@@ -150,7 +153,7 @@ class RandomState:
         self.cuda = torch.cuda.get_rng_state() if torch.cuda.is_available() else None
 
     def restore(self) -> None:
-        """Put all generators back."""
+        """Restore the state of all generators."""
         import numpy
         import torch
 

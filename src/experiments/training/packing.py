@@ -1,12 +1,12 @@
-"""The rows of a micro-batch laid end to end in one sequence, instead of padded to the longest.
+"""Concatenate the rows of a micro-batch into one sequence instead of padding them.
 
-Nothing is cut, dropped or joined: each row keeps its positions from 0 and its labels, and sees only
-itself. That is the attention's doing: transformers makes a block mask of the positions where a
-sequence comes without a mask and without a cache (`masking_utils.find_packed_sequence_indices`,
-5.23), kernels for variable lengths read them too, and layers that carry a state along do neither.
-So it is measured before a run trains, not assumed.
+No row is truncated, dropped or joined: each row keeps its labels and its positions from 0, and
+attends only to itself. This depends on the attention implementation: transformers derives a
+block-diagonal mask from the positions if a sequence has neither a mask nor a cache
+(`masking_utils.find_packed_sequence_indices`, 5.23), variable-length kernels read the positions as
+well, and layers with a recurrent state ignore them. It is therefore measured before training.
 
-T tokens of all rows together, L tokens of one, V vocabulary.
+T tokens of all rows together, L tokens of one row, V vocabulary.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,21 +18,22 @@ from experiments.errors import ConfigError
 
 Computing = Callable[[], AbstractContextManager[Any]]
 
-# Two pieces are enough to see a leak; the logits of 128 tokens of 152k are 80 MB.
+# Two pieces of rows are enough to detect a leak; the logits of 128 tokens with a vocabulary of 152k
+# take 80 MB.
 _PROBE_TOKENS = 64
-# Norm of the difference of the second row's logits over their norm, behind another first row of
-# the same length: 0 in seven architectures with block masks, 0.007 to 0.26 in BLOOM, OPT and Mamba,
-# which make none.
+# Relative norm of the change in the second row's logits when the first row is replaced by another
+# of the same length: 0 in seven architectures with block-diagonal masks, 0.007 to 0.26 in BLOOM,
+# OPT and Mamba, which have none.
 _LEAK = 1e-4
-# The same against the row alone, where rounding differs: up to 2e-7 in fp32, 3e-3 in bf16 and 4e-4
-# in fp16 there.
+# The same relative to the row without packing, where rounding differs: up to 2e-7 in fp32, 3e-3 in
+# bf16 and 4e-4 in fp16 in those seven architectures.
 _ROUNDING = {"fp32": 1e-4, "bf16": 3e-2, "fp16": 1e-2}
 
 
 def collate(rows: Sequence[dict[str, list[int]]]) -> dict[str, Any]:
-    """Return the rows end to end: `input_ids`, `position_ids` and `labels`, each of shape (1, T).
+    """Concatenate rows into `input_ids`, `position_ids` and `labels`, each of shape (1, T).
 
-    The first token of a row is predicted by nothing, least of all by the row before it.
+    The label of each row's first token is -100, so that it is not predicted from the previous row.
 
     >>> batch = collate([{"input_ids": [5, 6, 7], "labels": [-100, 6, 7]},
     ...                  {"input_ids": [8, 9], "labels": [8, 9]}])
@@ -49,16 +50,16 @@ def collate(rows: Sequence[dict[str, list[int]]]) -> dict[str, Any]:
 
 
 def refuse_leaks(model: Any, rows: Sequence[Encoded], precision: str, computing: Computing) -> None:
-    """Look at two packed rows, computed as in training, before a run pays for them.
+    """Check with two packed rows, computed as in training, that rows do not affect each other.
 
     Args:
-        model: that will be trained, with or without an adapter.
-        rows: to take two from.
+        model: the model to train, with or without an adapter.
+        rows: the rows to take two from.
         precision: `fp32`, `bf16` or `fp16`.
-        computing: makes the context of a forward pass, such as autocast.
+        computing: returns the context of a forward pass, such as autocast.
 
     Raises:
-        ConfigError: the model lets packed rows see each other, or counts on from row to row.
+        ConfigError: packed rows affect each other, or positions continue from row to row.
     """
     leak, drift = probe(model, _two(rows), computing)
     if leak <= _LEAK and drift <= _ROUNDING[precision]:
@@ -74,15 +75,16 @@ def refuse_leaks(model: Any, rows: Sequence[Encoded], precision: str, computing:
 
 
 def probe(model: Any, two: Sequence[list[int]], computing: Computing) -> tuple[float, float]:
-    """Return how far the second row's logits depend on the row before it.
+    """Return how much the second row's logits depend on the row before it.
 
     Args:
-        model: a causal language model, or one with an adapter.
+        model: a causal language model, with or without an adapter.
         two: the token ids of two rows.
-        computing: makes the context of a forward pass, such as autocast.
+        computing: returns the context of a forward pass, such as autocast.
 
     Returns:
-        Relative differences: to the row behind other tokens, and to the row alone.
+        Relative differences of the logits: from the row after other tokens, and from the unpacked
+        row.
     """
     import torch
 
@@ -106,7 +108,7 @@ def probe(model: Any, two: Sequence[list[int]], computing: Computing) -> tuple[f
 
 
 def _two(rows: Sequence[Encoded]) -> list[list[int]]:
-    """Return pieces of two rows that differ, or of one row that is all there is."""
+    """Return the starts of two different rows, or of the same row twice if there is only one."""
     first = rows[0].input_ids
     other = next((row.input_ids for row in rows if row.input_ids != first), first)
     return [ids[:_PROBE_TOKENS] for ids in (first, other)]

@@ -1,4 +1,4 @@
-"""TRL's SFTTrainer with our loss, and with forward and backward passes that fit into memory."""
+"""TRL's SFTTrainer with this project's loss and with micro-batches that fit into memory."""
 
 import functools
 from typing import Any
@@ -11,9 +11,9 @@ from experiments.training.task import Task
 
 
 def passes_class(task: Task, rows: int) -> Any:
-    """Return the class of a trainer that begins with some rows a pass.
+    """Return a trainer class that starts with the given number of rows per forward pass.
 
-    It is made here because importing TRL takes seconds.
+    The class is created in a function because importing TRL takes seconds.
     """
     import torch
     from trl import SFTTrainer
@@ -31,13 +31,14 @@ def passes_class(task: Task, rows: int) -> Any:
             step = self.state.global_step + 1
             make = functools.partial(self._one_pass, model, num_items_in_batch)
             if self.accelerator.num_processes > 1 or num_items_in_batch is None:
-                # One process cannot begin a step again alone, and no mean of means can be cut.
+                # A single process cannot restart a step while the others continue, and a loss that
+                # is a mean of means cannot be split.
                 value = make(inputs)
             else:
                 known = len(task.adapted)
                 value = self.passes.next(make, model.zero_grad, step)
                 self.state.log_history += task.adapted[known:]
-            values = self.accelerator.gather(value.reshape(1))  # all processes stop, or none
+            values = self.accelerator.gather(value.reshape(1))  # so that all or none stop
             if not torch.isfinite(values).all():
                 _refuse_loss(float(values[~torch.isfinite(values)][0]), step)
             return value
@@ -60,7 +61,7 @@ def passes_class(task: Task, rows: int) -> Any:
 
 
 def choose_loss(trainer: Any) -> None:
-    """Let a trainer compute our loss, unless `trainer.extra` asks for another one of TRL's."""
+    """Make a trainer use this project's loss, unless `trainer.extra` selects another one."""
     if trainer.args.loss_type != "nll" or trainer.args.label_smoothing_factor != 0:
         return
     from experiments.models import causal_lm_loss
@@ -68,15 +69,15 @@ def choose_loss(trainer: Any) -> None:
     trainer.measure = causal_lm_loss.of(trainer.model)
     if trainer.measure.reason is not None:
         say(f"  the loss is computed from whole logits: {trainer.measure.reason}")
-    # Whatever the model's own loss can do: ours is normalised over the whole step.
+    # True whatever the model's own loss supports: this loss is normalised over the complete step.
     trainer.model_accepts_loss_kwargs = True
 
 
 def part_of_loss(trainer: Any, model: Any, inputs: Any, num_items: Any) -> Any:
-    """Return a pass's part of the loss of an optimiser step, in nats per trained token.
+    """Return a forward pass's part of the loss of an optimiser step, in nats per trained token.
 
-    The same sum as TRL's (trl 1.16, SFTTrainer.compute_loss), which also logs entropy and accuracy
-    of the tokens: more time for numbers that nothing here reads.
+    The sum is the same as TRL's (trl 1.16, SFTTrainer.compute_loss), which also logs the entropy
+    and accuracy of the tokens; that takes time and is not used here.
 
     Args:
         trainer: the trainer.
@@ -91,11 +92,11 @@ def part_of_loss(trainer: Any, model: Any, inputs: Any, num_items: Any) -> Any:
         given["output_router_logits"] = True
     nll_N, outputs = trainer.measure(model, given | {"use_cache": False}, inputs["labels"])
     tokens = len(nll_N) if num_items is None else num_items
-    # A batch without trained tokens has the loss 0, and a gradient of zeros.
+    # A batch without trained tokens has a loss of 0 and zero gradients.
     loss = nll_N.sum() / torch.as_tensor(tokens).clamp(min=1)
     if trainer.args.average_tokens_across_devices and num_items is not None:
         loss = loss * (trainer.accelerator.num_processes // trainer.get_tp_size())
-    if trainer.aux_loss_enabled:  # that of experts is a mean over rows: each pass has its share
+    if trainer.aux_loss_enabled:  # the experts' loss is a mean over rows: weight each pass
         share = len(inputs["input_ids"]) / trainer.args.per_device_train_batch_size
         share /= trainer.current_gradient_accumulation_steps
         loss = loss + trainer.router_aux_loss_coef * outputs.aux_loss * share
@@ -103,7 +104,7 @@ def part_of_loss(trainer: Any, model: Any, inputs: Any, num_items: Any) -> Any:
 
 
 def _advice(run: RunConfig) -> str:
-    """Say what makes one row need less memory."""
+    """Return advice on how to reduce the memory of a single row."""
     ways = ["lower trainer.max_length_tokens"]
     if not run.trainer.gradient_checkpointing:
         ways.append("set trainer.gradient_checkpointing=true")

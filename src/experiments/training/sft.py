@@ -1,7 +1,7 @@
-"""One run through TRL's SFTTrainer: our rows, our order, our validation loss, exact resume.
+"""Train one run with TRL's SFTTrainer, with a fixed row order and exact resume.
 
-The order of the rows is a function of the seed alone, so a resumed run reads what the undisturbed
-one would have read, and 8 x 1 rows a step are the same rows as 1 x 8.
+The order of the rows depends only on the seed, so a resumed run reads the same rows as an
+uninterrupted one, and a step of 8 x 1 rows has the same rows as a step of 1 x 8.
 """
 
 import time
@@ -40,10 +40,11 @@ __all__ = [
 def fit(task: Task) -> Fit:
     """Train the task's model in place and leave it with the selected weights.
 
-    Continues from the newest checkpoint in the folder if there is one.
+    Training resumes from the newest checkpoint in the folder if there is one.
 
     Raises:
-        TrainingError: the loss is no longer finite; `step` says where.
+        ConfigError: `trainer.select=best_validation` without validation rows.
+        TrainingError: the loss is not finite; `step` is the step at which it happened.
     """
     select = task.run.trainer.select
     if select == "best_validation" and not task.data.validation:
@@ -78,7 +79,7 @@ def fit(task: Task) -> Fit:
 
 
 def _rows_a_pass(task: Task, steps: StepPlan, newest: Path | None) -> int:
-    """Return the micro-batch, as small as memory made it before an interruption."""
+    """Return the micro-batch size, as reduced by out-of-memory errors before an interruption."""
     if newest is None:
         return steps.micro_batch_size
     earlier = shrunk(state_of(newest)["log_history"])
@@ -90,9 +91,9 @@ def _rows_a_pass(task: Task, steps: StepPlan, newest: Path | None) -> int:
 
 
 def _from_finished(task: Task, checkpoint: Path) -> Fit:
-    """Load the selected weights of a training that ended before its record was written.
+    """Load the selected weights of a run whose training finished before its record was written.
 
-    Resuming a finished run would train one step more.
+    Resuming a finished training would take one more step.
     """
     state = state_of(checkpoint)
     chosen = checkpoint

@@ -1,4 +1,4 @@
-"""Config and rows -> how many steps of which rows; the same for every way of training them."""
+"""Compute the number of steps and the row order of a run, independent of how it is trained."""
 
 import random
 from collections.abc import Sequence
@@ -8,13 +8,14 @@ from experiments.config import TrainerConfig
 from experiments.errors import ConfigError
 from experiments.runtime import distributed as processes
 
-# Batches that are cut from one pool sorted by length: padding shrinks, batches stay mixed.
+# Number of batches that are formed from one pool sorted by length. This reduces padding while
+# batches stay mixed.
 _POOL_BATCHES = 8
 
 
 @dataclass(frozen=True)
 class StepPlan:
-    """How many steps of how many rows."""
+    """Number of steps and rows per step of a run."""
 
     steps: int
     batch_size: int
@@ -24,16 +25,16 @@ class StepPlan:
     eval_every_steps: int
     save_every_steps: int
     processes: int = 1
-    """How many processes take part in each step."""
+    """Number of processes that take part in each step."""
 
     @property
     def accumulation(self) -> int:
-        """Forward passes of each process per optimiser step."""
+        """Gradient accumulation: forward passes of each process per optimiser step."""
         return self.batch_size // (self.micro_batch_size * self.processes)
 
 
 def plan(trainer: TrainerConfig, rows: int) -> StepPlan:
-    """Turn epochs or steps into a step plan for a number of training rows."""
+    """Convert epochs or steps to a step plan for a number of training rows."""
     batch, micro = trainer.batch_size, trainer.micro_batch_size
     assert batch and micro and trainer.warmup_share is not None, "config.load resolves these"
     steps = trainer.max_steps
@@ -55,13 +56,15 @@ def plan(trainer: TrainerConfig, rows: int) -> StepPlan:
 
 
 def fitting(batch: int, micro: int, together: int) -> int:
-    """Return the largest micro-batch up to a wanted one that divides each process's rows of a step.
+    """Return the largest micro-batch that fits, at most `micro`.
+
+    It divides the rows that each process gets in a step.
+
+    Raises:
+        ConfigError: the rows of a step cannot be split equally among the processes.
 
     >>> fitting(batch=16, micro=4, together=2), fitting(batch=12, micro=4, together=2)
     (4, 3)
-
-    Raises:
-        ConfigError: the processes cannot get equally many rows of a step.
     """
     if batch % together:
         raise ConfigError(
@@ -73,11 +76,12 @@ def fitting(batch: int, micro: int, together: int) -> int:
 
 
 def row_order(lengths: Sequence[int], steps: StepPlan, seed: int) -> list[int]:
-    """Return the row index of every position of the whole run.
+    """Return the row index of every position of the complete run.
 
-    Whole permutations follow each other; eight batches at a time are sorted by length and their
-    batches shuffled, so that rows of like length share a batch. Within a batch they stand by
-    length: its micro-batches, dealt to the processes in turn, are of like length too.
+    The order is a sequence of permutations of all rows. Within it, the rows of eight batches at a
+    time are sorted by length and these batches are shuffled, so that rows of similar length share a
+    batch. Rows within a batch stay sorted by length, so its micro-batches, which are distributed to
+    the processes in turn, have similar lengths too.
     """
     shuffler = random.Random(f"row order {seed}")
     wanted = steps.steps * steps.batch_size

@@ -1,4 +1,4 @@
-"""What training needs and what it did."""
+"""Inputs and results of training."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -10,41 +10,42 @@ from experiments.data import TrainData
 from experiments.models import Base
 
 Report = Callable[[int, float, Sequence[float]], bool]
-"""(step, validation loss, the same for each row) -> whether to stop early."""
+"""Called with (step, validation loss, validation loss of each row); returns whether to stop
+early."""
 Log = Callable[[dict[str, float], int], None]
-"""(scalars, step) -> shown in the tracker."""
+"""Called with (scalars, step) to show them in the tracker."""
 
 Saved = Callable[[Path], None]
-"""Is told of each checkpoint as soon as it is whole."""
+"""Called with each checkpoint as soon as it is complete."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """Everything training needs."""
+    """The inputs of training."""
 
     run: RunConfig
     model: Any
-    """With its adapter, or all of it trainable; it is changed in place."""
+    """The model with its adapter, or fully trainable; it is changed in place."""
     base: Base
     data: TrainData
     folder: Path
-    """The run's folder; checkpoints lie in it."""
+    """The run's folder, which contains its checkpoints."""
     report: Report
     log: Log
     adapted: list[dict[str, Any]] = field(default_factory=list)
-    """Filled while it trains: where memory ran out (`step`, `micro_batch_size`, `before`)."""
+    """Filled during training with out-of-memory events (`step`, `micro_batch_size`, `before`)."""
     saved: Saved = lambda _: None
 
 
 @dataclass
 class Fit:
-    """What training did."""
+    """The results of training."""
 
     steps: int
     seconds: float
     curve: list[dict[str, float]] = field(default_factory=list)
     """Points with `step` and any of `loss`, `learning_rate`, `grad_norm`, `validation_nll`."""
     selected_step: int | None = None
-    """The step whose weights are scored."""
+    """The step whose weights are evaluated."""
     skipped_steps: list[int] = field(default_factory=list)
-    """Steps whose gradients overflowed in fp16, so that they changed nothing."""
+    """Steps skipped because their gradients overflowed in fp16."""

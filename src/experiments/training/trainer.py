@@ -1,4 +1,4 @@
-"""TRL's SFTTrainer with our row order, loss, validation loss and passes."""
+"""TRL's SFTTrainer with this project's row order, loss, validation loss and micro-batches."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -17,7 +17,7 @@ from experiments.training.task import Log, Task
 
 
 def build(task: Task, steps: StepPlan, rows: int) -> Any:
-    """Return the trainer of a task, ready for `train`, with at most some rows a pass."""
+    """Return a task's trainer, ready for `train`, with at most `rows` rows per forward pass."""
     from transformers import PrinterCallback
 
     validation = task.data.validation
@@ -45,15 +45,15 @@ def build(task: Task, steps: StepPlan, rows: int) -> Any:
             trainer.compute_loss_context_manager,
         )
     if distributed.here().count > 1:
-        trainer.add_callback(_one_decision())  # the last one: it sees what the others decided
+        trainer.add_callback(_one_decision())  # last, so that it sees the others' decisions
         _draw_own_dropout(task.run.seed)
     return trainer
 
 
 def _trainer_class(task: Task, steps: StepPlan, rows: int) -> Any:
-    """Return SFTTrainer with our row order, loss, validation loss and passes.
+    """Return SFTTrainer with this project's row order, loss, validation loss and micro-batches.
 
-    The class is made here because importing TRL takes seconds.
+    The class is created in a function because importing TRL takes seconds.
     """
     import torch
     from trl import SFTTrainer
@@ -61,7 +61,7 @@ def _trainer_class(task: Task, steps: StepPlan, rows: int) -> Any:
     order = row_order([len(e.input_ids) for e in task.data.train], steps, task.run.seed)
 
     class Ordered(torch.utils.data.Sampler[int]):
-        """The whole run's rows in their order, as one epoch."""
+        """The rows of the complete run in their order, as one epoch."""
 
         def __iter__(self) -> Iterator[int]:
             return iter(order)
@@ -76,7 +76,7 @@ def _trainer_class(task: Task, steps: StepPlan, rows: int) -> Any:
             return Ordered()
 
         def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-            """Write no card of TRL's beside each checkpoint: an adapter has one of ours."""
+            """Write no TRL model card into a checkpoint; the adapter gets this project's card."""
 
         def create_optimizer(self, model: Any = None) -> Any:
             is_new, ratio = self.optimizer is None, task.run.lora.plus_ratio
@@ -86,9 +86,9 @@ def _trainer_class(task: Task, steps: StepPlan, rows: int) -> Any:
             return optimizer
 
         def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-            """Measure the true token mean; the stock loss depends on the batch size."""
+            """Compute the mean over tokens; the Trainer's loss depends on the batch size."""
             step = self.state.global_step
-            if self.measured is None or self.measured[0] != step:  # asked again at the end
+            if self.measured is None or self.measured[0] != step:  # evaluated again at the end
                 with half_precision.outside_autocast(self.model):
                     parts = _token_nll(self.model, task.data.validation)
                 nll = loss.mean_nll(parts)
@@ -103,13 +103,13 @@ def _trainer_class(task: Task, steps: StepPlan, rows: int) -> Any:
 
 
 def _token_nll(model: Any, rows: Sequence[Encoded]) -> list[loss.Part]:
-    """Measure the rows, each process its part of them."""
+    """Compute the NLL of the rows, which are divided among the processes."""
     lengths = [len(row.ids) for row in rows]
     return distributed.divided(lengths, lambda mine: loss.token_nll(model, [rows[i] for i in mine]))
 
 
 def _progress(log: Log, steps: int) -> Any:
-    """Return a callback that prints and tracks each line of the trainer's log."""
+    """Return a callback that prints and tracks each entry of the trainer's log."""
     from transformers import TrainerCallback
 
     class Shown(TrainerCallback):  # type: ignore[misc]
@@ -122,10 +122,10 @@ def _progress(log: Log, steps: int) -> Any:
 
 
 def _one_decision() -> Any:
-    """Return a callback by which every process does after a step what the leader decided.
+    """Return a callback that makes every process follow the leader's decision after a step.
 
-    A decision by the clock (save now, stop now) may fall differently in two processes, and one
-    that goes on alone waits for the others for ever.
+    A decision based on the clock (save now, stop now) may differ between two processes, and a
+    process that continues while others stop waits for them forever.
     """
     from transformers import TrainerCallback
 
@@ -138,7 +138,7 @@ def _one_decision() -> Any:
 
 
 def _draw_own_dropout(seed: int) -> None:
-    """Let no two processes drop the same units: their rows differ, their seed does not."""
+    """Seed dropout differently in each process: their rows differ, but the run's seed does not."""
     import torch
 
     rank = distributed.here().rank

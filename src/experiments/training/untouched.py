@@ -1,7 +1,7 @@
-"""A model's configuration stays as it was loaded, whatever a trainer writes into it.
+"""Keep a model's configuration unchanged by the trainer.
 
-TRL asks models with experts for router logits in `config`, which then breaks every later pass
-that has no labels of that shape; transformers aligns special tokens as training begins.
+TRL enables router logits in the `config` of models with experts, which breaks every later pass
+without labels of that shape; transformers aligns special tokens when training starts.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ from typing import Any
 
 @contextlib.contextmanager
 def config_of(model: Any) -> Iterator[None]:
-    """Give the model's configurations back their values when this ends."""
+    """Restore the values of the model's configurations at the end of the block."""
     base = model.get_base_model() if hasattr(model, "peft_config") else model
     found = [base.config, base.config.get_text_config(), base.generation_config]
     owners = {id(one): one for one in found if one is not None}

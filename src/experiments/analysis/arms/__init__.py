@@ -1,17 +1,17 @@
-"""Records in, arms with tuned learning rates out: what an ablation may compare.
+"""Turn run records into arms with tuned learning rates, the units that an ablation compares.
 
-An arm is a config with its learning rate tuned. Methods want different rates, so a comparison at
-one shared rate compares how well that rate suits each; an arm's rate is therefore chosen on the
-validation split, over a log grid, the same way for every arm, and its final numbers are those of
-the test split at the chosen rate.
+An arm is a config with its learning rate tuned. Methods differ in their best learning rate, so a
+comparison at one shared learning rate measures how well that value suits each method. Each arm's
+learning rate is therefore chosen on the validation split, over a log grid, by the same procedure
+for every arm, and its final scores are those of the test split at the chosen learning rate.
 
-In the order of the flow: `reading` (records to arms), `planning` (which runs an arm still needs),
-`tuning` (the chosen rate, and why it may not be trusted), `comparable` (whether scores may be
-compared at all), `curves` (the optimum between grid
-points), `regret` (what another rate or a rule of thumb costs), `contrasts` (arm against arm),
-`table` (lines of text).
+Modules in the order of use: `reading` (records to arms), `planning` (which runs an arm still
+needs), `tuning` (the chosen learning rate, and reasons not to trust it), `comparable` (whether
+scores may be compared at all), `curves` (the optimum between grid points), `regret` (the cost of
+another learning rate or of a rule of thumb), `contrasts` (arm against arm), `table` (table rows
+as text).
 
-Every function is pure; what cannot be said is a `Reason` in the result, not an exception.
+Every function is pure. What prevents a conclusion is returned as a `Reason`, not raised.
 """
 
 from experiments.analysis.arms.comparable import apart, asked, other_mode

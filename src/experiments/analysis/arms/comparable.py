@@ -1,7 +1,7 @@
-"""Records in, why their scores must not be compared with each other out.
+"""Decide whether the scores of some records may be compared with each other.
 
-One rule for every table, sweep and report: where it gives a reason, the lines stand apart, without
-a difference and without a best one.
+Tables, sweeps and reports all use this rule: if it gives a reason, the rows are shown separately,
+without a difference and without a best row.
 """
 
 from collections import Counter
@@ -13,24 +13,24 @@ from experiments.records import Record
 
 
 def apart(found: Sequence[Record], score: str) -> Reason | None:
-    """Return why a score of some records is no comparison; None where it is one.
+    """Return why a score must not be compared between some records, or None if it may be.
 
     Args:
-        found: of the arms that would be compared.
+        found: records of the arms to be compared.
         score: such as `calls/exact`.
     """
     return other_rows(found, score) or other_mode(found)
 
 
 def asked(record: Record, kind: str | None = None) -> str | None:
-    """Return how a record's models were asked: `off`, `on` or `as_data`; None where it is all one.
+    """Return the thinking mode a record was evaluated in: `off`, `on` or `as_data`.
 
-    Without a switch in the chat template, `off` and `as_data` are the same prompts. Records of
-    versions that knew no switch asked `as_data`.
+    If the chat template has no thinking switch, `off` and `as_data` give the same prompts and the
+    result is None. Records of versions without the setting were evaluated with `as_data`.
 
     Args:
         record: of a run.
-        kind: `base` or `tuned`; None = whichever was scored, a run asks both alike.
+        kind: `base` or `tuned`; None = whichever was scored, as a run evaluates both alike.
     """
     kinds = [kind] if kind else list(record.evaluation)
     facts = [record.evaluation[k] for k in kinds if k in record.evaluation]
@@ -43,7 +43,7 @@ def asked(record: Record, kind: str | None = None) -> str | None:
 
 
 def other_mode(found: Sequence[Record]) -> Reason | None:
-    """Return that models were not all asked in one mode of thinking; None where they were."""
+    """Return a reason if models were evaluated in different thinking modes, else None."""
     ways = Counter(way for record in found if (way := asked(record)) is not None)
     if len(ways) < 2:
         return None

@@ -1,4 +1,4 @@
-"""Two tuned arms in, what may be said of their difference out."""
+"""Compare two tuned arms and return the finding with the reasons that limit it."""
 
 import dataclasses
 import math
@@ -14,37 +14,38 @@ from experiments.analysis.statistics import Comparison, Direction, Finding, Nois
 from experiments.evaluation import metrics
 
 TESTED_ON = "loss/nll"
-"""The final numbers: loss on the test split, in nats per trained token."""
+"""Score of the final comparison: loss on the test split, in nats per trained token."""
 GAIN_SHARE = 0.05
-"""The margin: differences below this share of what full fine-tuning gains do not matter."""
+"""Margin as a share of the gain of full fine-tuning; smaller differences are negligible."""
 
 
 @dataclass(frozen=True)
 class Contrast:
-    """An arm against a reference, each at its own best rate."""
+    """An arm compared with a reference, each at its own best learning rate."""
 
     reference: Tuned
     arm: Tuned
     score: str
     comparison: Comparison | None
-    """None where the two share no seed, or no margin is known."""
+    """None if the two arms share no seed, or no margin is known."""
     reasons: tuple[Reason, ...]
 
     @property
     def finding(self) -> Finding:
-        """What may be said; `undecided` where a reason blocks every verdict."""
+        """The conclusion; `undecided` if a reason blocks every verdict."""
         if self.comparison is None or blocking(self.reasons):
             return "undecided"
         return self.comparison.finding
 
 
 def gain_margin(full: Tuned, score: str = TESTED_ON, share: float = GAIN_SHARE) -> float | None:
-    """Return the margin that is a share of what the reference gains over the untuned base.
+    """Return the margin, a share of the reference's gain over the untuned base model.
 
-    A share of the loss itself would call everything equal where training moves the loss little.
+    A share of the loss itself would call all arms equal if training changes the loss only a little.
 
     Returns:
-        In the unit of the score; None where the base was not scored or nothing was gained.
+        The margin in the unit of the score, or None if the base model was not scored or nothing
+        was gained.
     """
     base, final = full.arm.base.get(score), full.final(score)
     if base is None or not final or not math.isfinite(base):
@@ -62,22 +63,23 @@ def contrast(
     may_differ: Collection[str] = (),
     floor: NoiseFloor | None = None,
 ) -> Contrast:
-    """Compare an arm with a reference by the seeds that both have at their best rates.
+    """Compare an arm with a reference over the seeds that both have at their best learning rates.
 
     Args:
         reference: a tuned arm.
-        arm: another one.
-        margin: the largest difference that does not matter, in the score's unit.
-        score: of the tuned model; `loss/nll` is that of the test split.
-        may_differ: reasons between the two that do not count here, such as `mixed_data` where
-            data are compared.
-        floor: of the score, where it was measured; a difference within twice of it is none.
+        arm: the arm to compare with it.
+        margin: the largest negligible difference, in the unit of the score.
+        score: score of the tuned model; `loss/nll` is that of the test split.
+        may_differ: reasons between the two arms to ignore, such as `mixed_data` if data sets are
+            compared.
+        floor: noise floor of the score, if measured; a difference within twice the floor gets a
+            blocking reason.
     """
     a, b = reference.final(score), arm.final(score)
     seeds = sorted(set(a) & set(b))
     reasons = [*reference.reasons, *arm.reasons, *equal_tuning([reference, arm])]
     made = [one.record for side in (reference, arm) for one in side.arm.made]
-    # Within an arm nothing may differ, whatever is compared.
+    # Within one arm nothing may differ, regardless of what is compared.
     reasons += [reason for reason in mixed(made) if reason.code not in may_differ]
     decides = [one.record for side in (reference, arm) for one in side.runs.values()]
     reasons += [found for found in [other_rows(decides, score)] if found is not None]
@@ -95,10 +97,11 @@ def contrast(
 
 
 def on_purpose(reference: Tuned, arm: Tuned) -> set[str]:
-    """Return the reasons that follow from what the two configs set differently.
+    """Return the reason codes that follow from what the two configs set differently.
 
-    An arm of other data has other rows, and one of another base other weights: that is what is
-    compared, where a change of files or code behind the same config would be a mistake.
+    An arm with other data has other rows, and one with another base model has other weights. These
+    differences are the subject of the comparison, whereas a change of files or code behind the same
+    config would be a mistake.
     """
     one, other = reference.arm.config, arm.arm.config
     codes: set[str] = set()
@@ -112,7 +115,7 @@ def on_purpose(reference: Tuned, arm: Tuned) -> set[str]:
 
 
 def family(contrasts: Sequence[Contrast]) -> list[Contrast]:
-    """Return the contrasts of one table with p values adjusted by Holm for their number."""
+    """Return the contrasts of one table with their p-values adjusted by Holm."""
     found = [one.comparison for one in contrasts if one.comparison is not None]
     adjusted = iter(statistics.in_family(found))
     return [
@@ -122,10 +125,11 @@ def family(contrasts: Sequence[Contrast]) -> list[Contrast]:
 
 
 def equal_tuning(tuned: Sequence[Tuned]) -> list[Reason]:
-    """Return why the arms of a table were not tuned alike; nothing where they were.
+    """Return the reasons why the arms of a table were not tuned alike; empty if they were.
 
-    Tuned alike are arms with the same number of rates within three grid steps of their optimum
-    and the same seeds at the rates that decide. Where a grid had to be extended does not matter.
+    Arms are tuned alike if they have the same number of learning rates within three grid steps of
+    their optimum, and the same seeds at the deciding learning rates. Whether a grid had to be
+    extended does not matter.
     """
     reasons = []
     chosen = [one for one in tuned if one.best is not None]

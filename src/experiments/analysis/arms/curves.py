@@ -1,11 +1,12 @@
-"""Losses at the rates around the best one in, the learning rate of the lowest loss out.
+"""Fit the learning rate with the lowest loss from the losses around the best tried one.
 
-A parabola through the mean losses against log10 of the rate has its lowest point between grid
-rates, where the best grid rate alone would carry the winner's curse. The interval resamples seeds,
-all rates of a seed together. Percentiles of so few values are too narrow, so they are taken
-further out, by as much as makes the interval of a mean Student's (T. Hesterberg, "What teachers
-should know about the bootstrap", The American Statistician 69 (2015), section 5.3, "expanded
-percentile"). At 5 seeds it covers 92 % of simulated optima, plain percentiles and BCa 83 %.
+The vertex of a parabola through the mean losses over log10 of the learning rate is located
+between grid points; the best grid point itself would be subject to the winner's curse. The
+interval resamples seeds, all learning rates of a seed together. Percentiles of so few values are
+too narrow, so they are expanded by the factor that turns the interval of a mean into Student's
+(T. Hesterberg, "What teachers should know about the bootstrap", The American Statistician 69
+(2015), section 5.3, "expanded percentile"). With 5 seeds it covers 92 % of simulated optima;
+plain percentiles and BCa cover 83 %.
 """
 
 import math
@@ -15,7 +16,7 @@ from typing import Any
 
 RESAMPLES = 10_000
 WITHIN_FACTOR = 3.0
-"""Rates further than this from the best one are left out: the curve is a parabola only nearby."""
+"""Factor around the best learning rate that is fitted; the curve is a parabola only nearby."""
 
 
 @dataclass(frozen=True)
@@ -24,10 +25,10 @@ class Optimum:
 
     estimate: float
     low: float | None
-    """None where the resamples leave the fitted rates: the data set no lower bound."""
+    """None if the resamples leave the fitted range, so that the data give no lower bound."""
     high: float | None
     rates: tuple[float, ...]
-    """The rates that were fitted."""
+    """The learning rates used in the fit."""
     seeds: int
     curvature: float
     """Nats per squared decade; 0 for a ratio."""
@@ -38,17 +39,17 @@ def optimum(
     seed: int = 0,
     confidence: float = 0.95,
 ) -> Optimum | None:
-    """Return the rate with the lowest loss by a quadratic fit in log10 of the rate.
+    """Return the learning rate with the lowest loss, by a quadratic fit in log10.
 
     Args:
-        losses: rate -> seed -> validation loss; only rates and seeds without a gap are used, and
-            of these only rates within WITHIN_FACTOR of the best.
-        seed: of the resamples.
-        confidence: of the interval.
+        losses: validation loss by learning rate, then by seed. Only learning rates within
+            WITHIN_FACTOR of the best and seeds that every learning rate has are used.
+        seed: seed of the resamples.
+        confidence: coverage probability of the interval.
 
     Returns:
-        None where fewer than three rates can be fitted, the parabola has no lowest point, or it
-        lies outside the fitted rates.
+        The optimum, or None if fewer than three learning rates can be fitted, the parabola has no
+        minimum, or the minimum is outside the fitted learning rates.
     """
     fit = _Fit.of(losses)
     if fit is None:
@@ -77,16 +78,16 @@ def rate_ratio(
     seed: int = 0,
     confidence: float = 0.95,
 ) -> Optimum | None:
-    """Return the optimum of one arm over that of another, paired by seed.
+    """Return the ratio of the optimal learning rates of two arms, paired by seed.
 
     Args:
         losses: of the arm, as in `optimum`.
         reference: of the arm in the denominator.
-        seed: of the resamples, which are the same seeds in both arms.
-        confidence: of the interval.
+        seed: seed of the resamples, which draw the same seeds in both arms.
+        confidence: coverage probability of the interval.
 
     Returns:
-        None where one of the two has no optimum or they share no seeds.
+        The ratio, or None if one of the two has no optimum or they share no seeds.
     """
     shared = _seeds(losses) & _seeds(reference)
     fits = [_Fit.of(_only(one, shared)) for one in (losses, reference)]
@@ -117,16 +118,17 @@ def rate_ratio(
 def left_out_optima(
     losses: Mapping[float, Mapping[int, float]],
 ) -> tuple[float, dict[int, float]] | None:
-    """Return log10 of the optimum of all seeds, and seed -> that of the others, for a jackknife.
+    """Return the optimum over all seeds and the leave-one-out optima, for a jackknife.
 
-    A parabola through the losses of one seed often has no lowest point; one through the means of
-    all but one has.
+    A parabola through the losses of a single seed often has no minimum; one through the means of
+    all seeds but one does.
 
     Args:
         losses: as in `optimum`.
 
     Returns:
-        None where one of these optima is not between the fitted rates, or there is one seed.
+        log10 of the optimum over all seeds, and for each seed log10 of the optimum without it. None
+        if any of these is outside the fitted learning rates, or if there is only one seed.
     """
     fit, seeds = _Fit.of(losses), sorted(_seeds(losses))
     if fit is None or len(seeds) < 2:
@@ -141,15 +143,15 @@ def left_out_optima(
 
 @dataclass(frozen=True)
 class _Fit:
-    """A least-squares parabola for any losses at fixed rates."""
+    """A least-squares parabola at fixed learning rates, for any losses."""
 
     rates: tuple[float, ...]
     x: Any
-    """log10 of the rates, shape (k,)."""
+    """log10 of the learning rates, shape (k,)."""
     table: Any
     """Losses, shape (seeds, k)."""
     solve: Any
-    """Losses -> coefficients of x², x, 1; shape (3, k)."""
+    """Matrix that maps losses to the coefficients of x², x and 1; shape (3, k)."""
 
     @staticmethod
     def of(losses: Mapping[float, Mapping[int, float]]) -> "_Fit | None":
@@ -168,11 +170,11 @@ class _Fit:
         return _Fit(tuple(near), x, table, np.linalg.pinv(np.vander(x, 3)))
 
     def coefficients(self, means: Any) -> Any:
-        """Return x², x and 1's coefficients for losses of shape (..., k)."""
+        """Return the coefficients of x², x and 1 for losses of shape (..., k)."""
         return means @ self.solve.T
 
     def vertices(self, means: Any) -> Any:
-        """Return log10 of the optimum for losses of shape (..., k), within the fitted rates."""
+        """Return log10 of the optimum for losses of shape (..., k), clipped to the fitted range."""
         import numpy as np
 
         found = self.coefficients(means)
@@ -184,7 +186,7 @@ class _Fit:
 
 
 def _seeds(losses: Mapping[float, Mapping[int, float]]) -> set[int]:
-    """Return the seeds that every rate has."""
+    """Return the seeds that every learning rate has."""
     return set.intersection(*(set(own) for own in losses.values())) if losses else set()
 
 
@@ -203,7 +205,7 @@ def _resamples(n: int, seed: int) -> Any:
 def _ends(
     drawn: Any, n: int, confidence: float, limits: Sequence[float]
 ) -> tuple[float | None, float | None]:
-    """Return the expanded percentiles; None for an end that lies at the limits of the fit."""
+    """Return the expanded percentiles; None for an end at the limits of the fit."""
     import numpy as np
     from scipy.stats import norm, t
 

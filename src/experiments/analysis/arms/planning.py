@@ -1,10 +1,11 @@
-"""The runs of an arm so far in, the runs it needs next out: how a learning rate is tuned.
+"""Plan which runs an arm needs next to tune its learning rate.
 
-Rates lie on one log grid, four to a decade, the same for all arms. With the first seed the grid is
-searched until the best rate has three tried neighbours on either side; the three rates around the
-best are then made with all seeds; if their mean is best at an end, its neighbour follows. So every
-arm ends with the same number of rates within three steps of its optimum and with the same seeds at
-the rates that decide, wherever its search began.
+Learning rates are on one log grid with four steps per decade, the same for all arms. With the
+first seed, the grid is searched until the best learning rate has three tried neighbours on either
+side. The three learning rates around the best are then run with all seeds. If their mean loss is
+lowest at an end, the next neighbour follows. Every arm thus ends with the same number of learning
+rates within three steps of its optimum and the same seeds at the deciding learning rates, wherever
+its search began.
 """
 
 import math
@@ -15,12 +16,12 @@ from typing import Literal
 from experiments.analysis.arms.reading import Arm
 
 PER_DECADE = 4
-"""Rates a decade: neighbours differ by a factor of 10^(1/4) = 1.78."""
+"""Grid steps per decade: neighbours differ by a factor of 10^(1/4) = 1.78."""
 REACH = 3
-"""Rates on either side of the optimum that every arm must have tried."""
+"""Learning rates that every arm must have tried on either side of its optimum."""
 SEEDS = (0, 43, 100, 977, 31415)
-"""Scattered on purpose: seeds that follow each other were seen to spread less, see olokevin in
-`lora-without-regret`, 0.09 points over 42 to 44 against 0.81 over 0, 43 and 100."""
+"""Deliberately scattered: consecutive seeds were seen to spread less. In `lora-without-regret`,
+olokevin reports 0.09 points over seeds 42 to 44 and 0.81 over 0, 43 and 100."""
 
 Phase = Literal["coarse", "final", "done", "edge"]
 
@@ -35,30 +36,30 @@ class Cell:
 
 @dataclass(frozen=True)
 class Design:
-    """How an arm is tuned."""
+    """How an arm is tuned: the first grid, the seeds, and how far the grid may grow."""
 
     low: int
-    """First grid step of the first grid; a step's rate is `grid_rate(step)`."""
+    """Lowest grid step of the first grid; `grid_rate(step)` is the learning rate of a step."""
     high: int
     seeds: tuple[int, ...] = SEEDS
-    """The first one searches, all of them decide."""
+    """The first seed is used for the search, all seeds for the decision."""
     furthest: int = 12
-    """Steps that the grid may be extended by at either end."""
+    """Number of steps the grid may be extended by at either end."""
 
 
 @dataclass(frozen=True)
 class Next:
-    """What an arm needs."""
+    """The next runs an arm needs, and the phase of its tuning."""
 
     cells: tuple[Cell, ...]
     phase: Phase
-    """`edge`: the optimum would lie further out than the grid may be extended."""
+    """`edge`: the optimum would be further out than the grid may be extended."""
     extended: tuple[float, ...]
-    """Rates outside the first grid that were tried or are needed."""
+    """Learning rates outside the first grid that were tried or are needed."""
 
 
 def grid_rate(step: int) -> float:
-    """Return the rate of a grid step, in three significant digits.
+    """Return the learning rate of a grid step, rounded to three significant digits.
 
     >>> [grid_rate(step) for step in (-12, -11, -10, -9, -8)]
     [0.001, 0.00178, 0.00316, 0.00562, 0.01]
@@ -67,16 +68,16 @@ def grid_rate(step: int) -> float:
 
 
 def grid_step(rate: float) -> int:
-    """Return the grid step nearest to a rate."""
+    """Return the grid step nearest to a learning rate."""
     return round(math.log10(rate) * PER_DECADE)
 
 
 def least_runs(seeds: int, repeats: int = 0) -> int:
-    """Return how many runs tuning one arm takes where its first grid needs no extension.
+    """Return how many runs it takes to tune one arm if its first grid needs no extension.
 
     Args:
-        seeds: of the deciding rates.
-        repeats: of the best run, for the noise floor.
+        seeds: number of seeds at the deciding learning rates.
+        repeats: number of repeats of the best run, for the noise floor.
 
     >>> least_runs(5)
     19
@@ -85,9 +86,9 @@ def least_runs(seeds: int, repeats: int = 0) -> int:
 
 
 def rule_cells(arm: Arm | None, design: Design, rate: float) -> tuple[Cell, ...]:
-    """Return the runs that an arm lacks to know what a rule's rate costs, with all seeds.
+    """Return the runs still needed to compute the cost of a rule's learning rate, for all seeds.
 
-    They are at the two grid rates around it, between which its loss is interpolated.
+    They are at the two grid points around it, between which the loss is interpolated.
     """
     at = math.log10(rate) * PER_DECADE
     losses = _on_grid(arm, design)
@@ -96,7 +97,7 @@ def rule_cells(arm: Arm | None, design: Design, rate: float) -> tuple[Cell, ...]
 
 
 def first_grid(centre: float) -> tuple[int, int]:
-    """Return the ends of a first grid of seven rates around one that is thought to be good.
+    """Return the ends of a first grid of seven learning rates around a plausible one.
 
     >>> first_grid(5e-3)
     (-12, -6)
@@ -105,11 +106,11 @@ def first_grid(centre: float) -> tuple[int, int]:
 
 
 def next_cells(arm: Arm | None, design: Design) -> Next:
-    """Return the runs that an arm needs next; none where it is done.
+    """Return the runs that an arm needs next, or none if it is done.
 
     Args:
-        arm: what was made so far, None where nothing was. Runs at rates off the grid are left out.
-        design: how it is tuned.
+        arm: the runs so far, or None if there are none. Runs off the grid are ignored.
+        design: how the arm is tuned.
     """
     losses = _on_grid(arm, design)
     limits = design.low - design.furthest, design.high + design.furthest
@@ -134,7 +135,7 @@ def next_cells(arm: Arm | None, design: Design) -> Next:
 
 
 def _on_grid(arm: Arm | None, design: Design) -> dict[int, dict[int, float]]:
-    """Return grid step -> seed -> loss."""
+    """Return the losses on the grid by step, then by seed."""
     found: dict[int, dict[int, float]] = {}
     for rate in arm.rates if arm is not None else ():
         step = grid_step(rate)
@@ -169,5 +170,5 @@ def _mean(own: Mapping[int, float]) -> float:
 
 
 def _lowest(losses: Mapping[int, float]) -> int:
-    """Return the step of the lowest loss; where all diverged, the lowest rate."""
+    """Return the step with the lowest loss, or the lowest step if all runs diverged."""
     return min(losses, key=lambda step: (losses[step], step))

@@ -1,4 +1,4 @@
-"""Records in, arms out: runs that share everything but seed and learning rate belong together."""
+"""Group run records into arms: the runs that share everything but seed and learning rate."""
 
 import json
 import math
@@ -14,9 +14,9 @@ from experiments.config.loading import EXECUTION_KEYS, without_nulls
 from experiments.records import Record, provenance
 
 TUNED_ON = "validation/loss/nll"
-"""The score that rates are chosen by, in nats per trained token; it never sees the test split."""
+"""Score that learning rates are chosen by, in nats per trained token; never uses the test split."""
 DIVERGED_ABOVE = 1.0
-"""Nats above the base's loss at which a run counts as diverged."""
+"""A run counts as diverged if its loss exceeds the base model's by this many nats."""
 
 _IDENTITY: dict[Code, tuple[str, ...]] = {
     "mixed_data": ("data_fingerprint",),
@@ -28,52 +28,52 @@ _IDENTITY: dict[Code, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Made:
-    """One run of an arm that came to an end."""
+    """One completed or diverged run of an arm."""
 
     rate: float
     seed: int
     loss: float | None
-    """Validation loss in nats per token; None where the run diverged."""
+    """Validation loss in nats per token; None if the run diverged."""
     scores: Mapping[str, float]
-    """All scores of the tuned model; empty where the run diverged before it was scored."""
+    """All scores of the tuned model; empty if the run diverged before it was scored."""
     record: Record = field(compare=False, repr=False)
 
 
 @dataclass(frozen=True)
 class Arm:
-    """The runs of one config at several rates and seeds."""
+    """The runs of one config at several learning rates and seeds."""
 
     key: str
     label: str
     config: Mapping[str, Any] = field(compare=False, repr=False)
     """The canonical config without seed and learning rate."""
     made: tuple[Made, ...]
-    """One a cell (rate and seed), by rate, then seed."""
+    """One run per cell (learning rate and seed), sorted by learning rate, then seed."""
     base: Mapping[str, float] = field(compare=False, repr=False)
-    """Scores of the untuned base, empty where no run measured them."""
+    """Scores of the untuned base model; empty if no run measured them."""
     reasons: tuple[Reason, ...] = ()
-    """What is wrong with the records as such."""
+    """Problems with the records themselves."""
 
     @property
     def rates(self) -> list[float]:
-        """Every rate that was tried, from low to high."""
+        """All learning rates that were tried, in ascending order."""
         return sorted({one.rate for one in self.made})
 
     def losses(self, rate: float) -> dict[int, float]:
-        """Return seed -> validation loss at a rate, infinite where the run diverged."""
+        """Return the validation loss of each seed at a learning rate; infinite if diverged."""
         found = {one.seed: one.loss for one in self.made if one.rate == rate}
         return {seed: math.inf if loss is None else loss for seed, loss in found.items()}
 
     def at(self, rate: float) -> dict[int, Made]:
-        """Return seed -> run at a rate."""
+        """Return the run of each seed at a learning rate."""
         return {one.seed: one for one in self.made if one.rate == rate}
 
 
 def read(found: Iterable[Record]) -> list[Arm]:
     """Return the arms of some records, in the order of their first run.
 
-    Counted are finished runs and those whose loss stopped being finite: a rate at which training
-    diverges has been tried. Of several records of one cell the newest finished one counts.
+    Finished runs count, as do runs whose loss stopped being finite: a learning rate at which
+    training diverges has been tried. If a cell has several records, the newest finished one counts.
     """
     groups: dict[str, list[Record]] = {}
     for record in found:
@@ -85,18 +85,18 @@ def read(found: Iterable[Record]) -> list[Arm]:
 
 
 def arm_key(config: Mapping[str, Any]) -> str:
-    """Return a text that runs of one arm share: the canonical config without seed and rate.
+    """Return the key that runs of one arm share: the config without seed and learning rate.
 
-    Nor are keys in it that are null: a version that adds such a key makes no other arm.
+    Null values are left out, so that a version which adds such a key does not create another arm.
     """
     return json.dumps(without_nulls(_without_rate(config)), sort_keys=True, default=str)
 
 
 def repeats(found: Iterable[Record], score: str = TUNED_ON) -> NoiseFloor | None:
-    """Return the noise floor of a score, from runs that were made again (`rerun=true`).
+    """Return the noise floor of a score from repeated runs (`rerun=true`), or None without repeats.
 
-    A cell is one run_id made by one code from one set of data on one kind of device. A record that
-    is given twice, from a sweep and from its report, is one run. None where nothing was repeated.
+    A cell is one run_id with the same code, the same data and the same kind of device. A record
+    that occurs twice, in a sweep and in its report, counts as one run.
     """
     cells: dict[str, dict[str, float]] = {}
     for record in found:
@@ -108,12 +108,12 @@ def repeats(found: Iterable[Record], score: str = TUNED_ON) -> NoiseFloor | None
 
 
 def diverged(record: Record) -> bool:
-    """Whether a run ended because its loss was not finite: a rate that was tried."""
+    """Return whether a run ended because its loss was not finite."""
     return record.status == "failed" and (record.error or {}).get("step") is not None
 
 
 def mixed(made: Sequence[Record]) -> Iterator[Reason]:
-    """Yield a reason for each part of the identity that is not the same in all records."""
+    """Yield a reason for each part of the identity that differs between records."""
     words = {
         "mixed_data": "rows of data",
         "mixed_code": "code",
@@ -177,7 +177,7 @@ def _measured_on(record: Record) -> str:
 
 
 def _bases(found: Sequence[Record]) -> dict[str, dict[str, float]]:
-    """Return (model, data, evaluation) -> scores of the untuned base, where a run has them."""
+    """Return the scores of the untuned base model by (model, data, evaluation), where known."""
     return {
         _measured_on(r): r.scores["base"]
         for r in found
@@ -186,7 +186,7 @@ def _bases(found: Sequence[Record]) -> dict[str, dict[str, float]]:
 
 
 def _labels(first: Mapping[str, Record]) -> dict[str, str]:
-    """Name each arm by the overrides that are not the same in all of them."""
+    """Label each arm by the overrides that differ between arms."""
     given = {key: _described(record) for key, record in first.items()}
     names = dict.fromkeys(name for own in given.values() for name in own)
     varying = [n for n in names if len({own.get(n) for own in given.values()}) > 1]

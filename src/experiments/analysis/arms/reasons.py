@@ -1,4 +1,4 @@
-"""Why a result carries no verdict, or a verdict with a remark: a code and a sentence."""
+"""Reasons why a result has no verdict or needs a remark: a code and a sentence each."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -33,14 +33,14 @@ Code = Literal[
 
 @dataclass(frozen=True)
 class Reason:
-    """Something that a result lacks or that is wrong with its records."""
+    """Something that a result lacks, or a problem with its records."""
 
     code: Code
     text: str
     blocks: bool = True
-    """Whether no verdict can stand on it; a remark does not block."""
+    """Whether the reason rules out a verdict; a remark does not."""
 
 
 def blocking(reasons: Iterable[Reason]) -> list[Reason]:
-    """Return the reasons that allow no verdict, each once."""
+    """Return the reasons that rule out a verdict, without duplicates."""
     return list(dict.fromkeys(reason for reason in reasons if reason.blocks))

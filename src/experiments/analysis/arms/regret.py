@@ -1,8 +1,9 @@
-"""A tuned arm and another learning rate in, what that rate costs out.
+"""Compute the excess loss of a tuned arm at a learning rate other than its best.
 
-Regret is measured on the validation split, where the rate was chosen. Between two tried rates the
-loss is interpolated linearly in log10 of the rate, which lies above a convex curve, so the regret
-of a rule is over-estimated by a little; outside the tried rates it is not known.
+The excess loss (regret) is measured on the validation split, on which the learning rate was
+chosen. Between two tried learning rates the loss is interpolated linearly in log10. The
+interpolation is above a convex curve, so the regret of a rule is slightly overestimated. Outside
+the tried learning rates it is unknown.
 """
 
 import math
@@ -18,36 +19,37 @@ from experiments.analysis.statistics import Interval
 Method = Literal["lora", "full"]
 
 EXPONENTS = {"llama": 0.781, "qwen": 0.0775}
-"""Of the hidden-size formula, by family of model."""
+"""Exponents of the hidden-size formula by model family."""
 _BASE_RATE, _HIDDEN, _LORA_FACTOR = 5e-5, 2000, 10.0
 
 
 @dataclass(frozen=True)
 class Regret:
-    """What training at another rate than the best one costs."""
+    """The cost of training at another learning rate than the best one."""
 
     rate: float
     nats: Interval | None
-    """Loss there minus loss at the best rate, paired by seed; None where it is not known."""
+    """Loss there minus loss at the best learning rate, paired by seed; None if unknown."""
     relative: float | None
-    """The same over the loss at the best rate; infinite where runs diverge."""
+    """The same, divided by the loss at the best learning rate; infinite if runs diverge."""
     interpolated: bool
     reasons: tuple[Reason, ...] = ()
     seeds: int = 0
-    """Seeds that were run both there and at the best rate."""
+    """Number of seeds that were run at both learning rates."""
 
 
 def ten_times(full_rate: float) -> float:
-    """Return the rate for LoRA by the rule of thumb, ten times that of full fine-tuning.
+    """Return the LoRA learning rate by the rule of thumb: ten times that of full fine-tuning.
 
     J. Schulman et al., "LoRA Without Regret" (2025), doi 10.64434/tml.20250929, section "LoRA
-    hyperparameters"; the rule is stated for alpha = 32, a constant rate and B = 0 at the start.
+    hyperparameters"; the rule is stated for alpha = 32, a constant learning rate and B = 0 at the
+    start.
     """
     return _LORA_FACTOR * full_rate
 
 
 def ten_times_of(reference: Tuned) -> float | None:
-    """Return ten times an arm's fitted optimum, or its best tried rate where nothing fits."""
+    """Return ten times an arm's fitted optimum, or ten times its best tried one without a fit."""
     if reference.best is None:
         return None
     found = reference.optimum
@@ -57,19 +59,19 @@ def ten_times_of(reference: Tuned) -> float | None:
 def hidden_size_rate(hidden: int, family: str, method: Method = "lora") -> float:
     """Return 5e-5 · 10 · (2000 / hidden)^p, without the 10 for full fine-tuning.
 
-    The form is printed in "LoRA Without Regret"; its numbers are those of `get_lr` in
+    The form is printed in "LoRA Without Regret"; its numbers are from `get_lr` in
     thinking-machines-lab/tinker-cookbook, `hyperparam_utils.py`, at 9dfcc3a2.
 
     >>> f"{hidden_size_rate(1024, 'qwen'):.3g}"
     '0.000527'
 
     Args:
-        hidden: width of the model, in units.
+        hidden: hidden size of the model.
         family: `llama` or `qwen`; the formula has no exponent for others.
         method: `lora` or `full`.
 
     Raises:
-        ValueError: an unknown family, or a width below 1.
+        ValueError: the family is unknown, or the hidden size is below 1.
     """
     if family not in EXPONENTS or hidden < 1:
         raise ValueError(f"hidden={hidden}, family={family}: at least 1, and one of {EXPONENTS}")
@@ -78,7 +80,7 @@ def hidden_size_rate(hidden: int, family: str, method: Method = "lora") -> float
 
 
 def regret(tuned: Tuned, rate: float) -> Regret:
-    """Return what a rate costs against the arm's best one, over the seeds that both have."""
+    """Return the cost of a learning rate against the best one, over the seeds that both have."""
     if tuned.best is None:
         return Regret(rate, None, None, False, tuned.reasons)
     losses = {point.rate: point.losses for point in tuned.curve}
@@ -101,7 +103,7 @@ def regret(tuned: Tuned, rate: float) -> Regret:
 
 
 def _at(losses: Mapping[float, Mapping[int, float]], rate: float) -> dict[int, float] | None:
-    """Return seed -> loss at a rate, interpolated between its neighbours; None outside of them."""
+    """Return the loss of each seed at a learning rate, interpolated; None outside tried ones."""
     if rate in losses:
         return dict(losses[rate])
     below = max((r for r in losses if r < rate), default=None)

@@ -1,4 +1,4 @@
-"""Records in, whether they were scored on the same rows out: only then are they compared."""
+"""Check that records were scored on the same rows, a precondition of any comparison."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,7 +8,7 @@ from experiments.analysis.arms.reasons import Reason
 from experiments.config.loading import without_nulls
 from experiments.records import Record
 
-# Keys of `data` that change what is trained on or how a row is shown, not which rows are asked.
+# Keys of `data` that change the training data or how a row is rendered, not which rows are scored.
 _NOT_ASKED = (
     *("cache", "train_rows", "fraction", "total", "weight_by", "weight", "thinking"),
     *("system_prompt", "unified_system_prompt", "tools_form", "tools_shown", "distractors"),
@@ -17,13 +17,13 @@ _OWN_TEXT = "forgetting"
 
 
 def other_rows(found: Sequence[Record], score: str) -> Reason | None:
-    """Return why a score of some records is of different rows; None where it is of the same.
+    """Return why a score was computed on different rows, or None if the rows are the same.
 
-    Records say which rows were asked (`data.evaluation_rows`). Older ones do not: they are taken to
-    be of the same rows where their data have one fingerprint or one description.
+    Records list the scored rows (`data.evaluation_rows`). Older records do not: their rows count as
+    the same if their data have the same fingerprint or the same description.
 
     Args:
-        found: of the arms that would be compared.
+        found: records of the arms to be compared.
         score: such as `calls/exact`, which is of the test split, or `validation/loss/nll`.
     """
     if score.startswith(_OWN_TEXT):
@@ -65,7 +65,7 @@ def _by_description(found: Sequence[Record]) -> Reason | None:
 
 
 def _described(record: Record) -> Any:
-    """Return what a record's config says of its evaluation rows, and the files they are from."""
+    """Return the config keys that select evaluation rows, and the files the rows come from."""
     asked = record.config.get("eval") or {}
     data = record.config.get("data") or {}
     own = {key: asked.get(key) for key in ("splits", "benchmarks", "limit")}
@@ -80,7 +80,7 @@ def _parts(data: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for key, value in data.items():
         if key in ("sources", "test_sources"):
             yield key, {name: _kept(one) for name, one in (value or {}).items()}
-            if key == "sources":  # a source of weight 0 was left out, its test rows with it
+            if key == "sources":  # sources of weight 0 were left out together with their test rows
                 yield "named", [name for name, one in (value or {}).items() if one.get("weight")]
         elif key not in _NOT_ASKED:
             yield key, value

@@ -1,4 +1,4 @@
-"""Tuned arms in, the lines of a table out: rate, optimum, final score, difference, finding."""
+"""Format tuned arms as table rows: learning rate, optimum, final score, difference, finding."""
 
 import dataclasses
 import itertools
@@ -31,12 +31,12 @@ def lines(
     margin: float | None = None,
     floor: NoiseFloor | None = None,
 ) -> tuple[list[str], list[list[str]], list[str]]:
-    """Return the header, a row per arm, and the sentences below the table.
+    """Return the header, one row per arm, and the sentences below the table.
 
     Args:
         tuned: the arms; the first one is the reference.
-        score: of the tuned model.
-        margin: as in `contrast`; None = a twentieth of what the first arm gains over its base.
+        score: score of the tuned model.
+        margin: as in `contrast`; None = a twentieth of the first arm's gain over its base model.
         floor: as in `contrast`.
     """
     header = [*HEADER[:5], score, *HEADER[6:]]
@@ -69,7 +69,7 @@ def lines(
 
 
 def _groups(tuned: Sequence[Tuned], score: str, margin: float) -> Iterator[str]:
-    """Say which arms are tied with which, best first; nothing where none is."""
+    """Yield a sentence on which arms are tied, best first; nothing if no arms are tied."""
     scored = [one for one in tuned if one.final(score)]
     best_first = -1 if metrics.direction(score) == "maximize" else 1
     scored.sort(key=lambda one: best_first * statistics.mean_interval(_final(one, score)).estimate)
@@ -85,7 +85,7 @@ def _groups(tuned: Sequence[Tuned], score: str, margin: float) -> Iterator[str]:
 
 
 def _power(contrasts: Sequence[Contrast]) -> Iterator[str]:
-    """Say what the seeds of each comparison can show, and how many would decide it."""
+    """Yield what the seeds of each comparison can detect, and how many seeds would decide it."""
     for one in contrasts:
         compared = one.comparison
         if compared is None or compared.difference.n < 2 or blocking(one.reasons):
@@ -107,7 +107,7 @@ def _final(tuned: Tuned, score: str) -> list[float]:
 
 
 def as_data(tuned: Tuned) -> dict[str, Any]:
-    """Return a tuned arm as plain data for a file: rates in order, losses by seed."""
+    """Return a tuned arm as plain data for a file: learning rates in order, losses by seed."""
     found = tuned.optimum
     return {
         "arm": tuned.arm.label,
@@ -129,7 +129,7 @@ def as_data(tuned: Tuned) -> dict[str, Any]:
 
 
 def _regret(tuned: Tuned, rate: float) -> dict[str, Any]:
-    """Return what a rate costs against the best one: a share of the loss, and nats by seed."""
+    """Return the excess loss at a learning rate: relative to the best loss, and in nats."""
     found = regret(tuned, rate)
     relative = None if found.relative is None else _number(found.relative)
     return {
@@ -139,7 +139,7 @@ def _regret(tuned: Tuned, rate: float) -> dict[str, Any]:
 
 
 def _number(value: float) -> float | None:
-    """Return a loss, None where the run diverged: JSON has no infinity."""
+    """Return a loss, or None if the run diverged, as JSON has no infinity."""
     return value if math.isfinite(value) else None
 
 

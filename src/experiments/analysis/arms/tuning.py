@@ -1,4 +1,4 @@
-"""An arm in, its chosen learning rate out, with every reason not to trust it."""
+"""Choose the learning rate of an arm and list every reason not to trust the choice."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,17 +11,17 @@ from experiments.analysis.arms.reasons import Reason
 
 ENOUGH_SEEDS = 5
 _TOLERANCE = 1.02
-"""Rates are written in three digits, so neighbours are a factor of 1.77 to 1.79 apart."""
+"""Learning rates are rounded to three digits, so neighbours differ by a factor of 1.77 to 1.79."""
 _STEP = 10 ** (1 / PER_DECADE) * _TOLERANCE
 
 
 @dataclass(frozen=True)
 class Point:
-    """A rate of an arm's curve."""
+    """A learning rate on an arm's loss curve."""
 
     rate: float
     losses: Mapping[int, float]
-    """Seed -> validation loss in nats per token, infinite where the run diverged."""
+    """Validation loss by seed, in nats per token; infinite if the run diverged."""
 
     @property
     def mean(self) -> float:
@@ -35,39 +35,39 @@ class Tuned:
 
     arm: Arm
     seeds: tuple[int, ...]
-    """The seeds that decide, at the best rate and its neighbours."""
+    """The seeds that decide, run at the best learning rate and its neighbours."""
     curve: tuple[Point, ...]
-    """Every rate that was tried, from low to high."""
+    """All learning rates that were tried, in ascending order."""
     best: float | None
-    """The tried rate with the lowest mean validation loss over the deciding seeds."""
+    """The tried learning rate with the lowest mean validation loss over the deciding seeds."""
     optimum: Optimum | None
     near: tuple[float, ...]
-    """The tried rates within three grid steps of the best one."""
+    """The tried learning rates within three grid steps of the best one."""
     reasons: tuple[Reason, ...]
 
     @property
     def runs(self) -> dict[int, Made]:
-        """Seed -> run at the best rate, of the deciding seeds."""
+        """The run of each deciding seed at the best learning rate."""
         found = {} if self.best is None else self.arm.at(self.best)
         return {seed: found[seed] for seed in self.seeds if seed in found}
 
     def final(self, score: str) -> dict[int, float]:
-        """Return seed -> a score at the best rate; the runs that have none are left out."""
+        """Return a score by seed at the best learning rate; runs without the score are left out."""
         found = {seed: made.scores.get(score) for seed, made in self.runs.items()}
         return {s: v for s, v in found.items() if v is not None and math.isfinite(v)}
 
     def losses(self) -> dict[float, Mapping[int, float]]:
-        """Return rate -> seed -> validation loss where every deciding seed was run."""
+        """Return validation losses by learning rate and seed, where all deciding seeds were run."""
         own = {point.rate: point.losses for point in self.curve}
         return {rate: by for rate, by in own.items() if set(self.seeds) <= set(by)}
 
 
 def tune(arm: Arm, seeds: Sequence[int] | None = None, fit_seed: int = 0) -> Tuned:
-    """Choose an arm's learning rate on validation and say what speaks against trusting it.
+    """Choose an arm's learning rate on the validation split and list reasons for caution.
 
     Args:
-        arm: its runs.
-        seeds: those that every deciding rate must have; None = as many as any rate has.
+        arm: the arm with its runs.
+        seeds: seeds that every deciding learning rate must have; None = as many as any has.
         fit_seed: seed of the bootstrap of the optimum.
     """
     curve = tuple(Point(rate, arm.losses(rate)) for rate in arm.rates)
@@ -126,7 +126,7 @@ def _around_best(
 
 
 def _missing(points: Sequence[Point], expected: set[int]) -> Iterator[Reason]:
-    """Say which cells are not there: seeds that differ, or cells of a plan that were not made."""
+    """Yield reasons for missing cells: seeds that differ, or planned cells that were not run."""
     lacking = {p.rate: sorted(expected - set(p.losses)) for p in points}
     cells = [f"{rate:.3g} with seed {s}" for rate, seeds in lacking.items() for s in seeds]
     if cells:

@@ -1,4 +1,4 @@
-"""Claims of others in, verdicts out: supported, contradicted, undecided or not tested."""
+"""Judge published claims from run records: supported, contradicted, undecided or not tested."""
 
 from experiments.analysis.claims.claim import Claim
 from experiments.analysis.claims.evidence import measured_for, runs_of

@@ -1,4 +1,4 @@
-"""`best_of`: whether both arms are best at a low value of a key, by resampling the seeds."""
+"""`best_of`: whether both arms score best at a low value of a key, by resampling the seeds."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -17,7 +17,7 @@ SHARE = 0.95
 
 
 def problems(claim: Claim) -> Iterator[str]:
-    """Yield a sentence for each value that has no meaning."""
+    """Yield a sentence for each invalid value."""
     yield from sides.problems(claim, 2)
     numbers = [n for n in claim.numbers or claim.values if isinstance(n, int | float)]
     if claim.at_most is None or not any(n <= claim.at_most for n in numbers):
@@ -29,7 +29,7 @@ def problems(claim: Claim) -> Iterator[str]:
 
 
 def judge(claim: Claim, found: Sequence[Record]) -> Judged:
-    """Count in how many resamples of the seeds both arms are best at a low enough value."""
+    """Compute the share of seed resamples in which both arms are best at a low enough value."""
     both = sides.both(claim, found)
     base = Judged(reasons=both.reasons, runs=sides.runs(both.tuned), seeds=sides.seeds(both.tuned))
     if arms.blocking(both.reasons):

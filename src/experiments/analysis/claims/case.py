@@ -1,4 +1,4 @@
-"""What every kind of claim gives back, and how a number is held against what the claim allows."""
+"""The result types that all kinds of claims share, and the test of a number against a range."""
 
 import math
 from collections.abc import Sequence
@@ -17,46 +17,46 @@ ALPHA = 0.05
 
 @dataclass(frozen=True)
 class Effect:
-    """The number that a claim is about."""
+    """The estimated quantity that a claim is about."""
 
     name: str
     estimate: float
     low: float | None
-    """95 % interval; None = open, and both None where the kind has no interval."""
+    """95 % interval; None = open end, and both None if the kind has no interval."""
     high: float | None
     allowed: str
-    """What it is held against, in words."""
+    """The range or verdict that the estimate is compared with, in words."""
 
 
 @dataclass(frozen=True)
 class Judged:
-    """What the records say of a claim by itself, before the family and the gates are asked."""
+    """The result for one claim, before Holm's adjustment over the family and before the gates."""
 
     effect: Effect | None = None
     word: Word = "undecided"
     reasons: tuple[Reason, ...] = ()
     runs: tuple[Record, ...] = ()
-    """The runs that the verdict stands on; the gates look at them."""
+    """The runs that the verdict is based on; the gates check them."""
     seeds: int | None = 0
-    """None where the number comes from no seeds."""
+    """Number of seeds; None if the estimate does not come from seeds."""
     needed: int | None = None
-    """Seeds in all that would probably decide."""
+    """Total number of seeds that would probably decide."""
     p: float | None = None
-    """Two-sided p of a difference; adjusted over the family."""
+    """Two-sided p-value of a difference; adjusted over the family later."""
     rests_on_p: bool = False
-    """Whether the word falls where the adjusted p is not small."""
+    """Whether the verdict becomes undecided if the adjusted p-value is not small."""
     scope: str = ""
-    """For numbers that come from no runs."""
+    """Scope of estimates that do not come from runs."""
 
 
 def inside(low: float | None, high: float | None, first: float | None, last: float | None) -> Word:
-    """Hold an interval against an allowed range: inside, outside, or across an end.
+    """Compare an interval with an allowed range: inside, outside, or across an end.
 
     Args:
         low: lower end of the interval; None = open.
-        high: its upper end.
-        first: lowest number allowed; None = any.
-        last: highest number allowed.
+        high: upper end of the interval; None = open.
+        first: lowest allowed number; None = unbounded.
+        last: highest allowed number; None = unbounded.
     """
     first, last = -math.inf if first is None else first, math.inf if last is None else last
     within_low = first == -math.inf or (low is not None and first <= low)
@@ -70,20 +70,20 @@ def inside(low: float | None, high: float | None, first: float | None, last: flo
 
 @dataclass(frozen=True)
 class Held:
-    """One number a seed, held against a range."""
+    """The mean of one number per seed, compared with a range."""
 
     interval: Interval
     word: Word
     p: float | None
-    """Of the one end that is given; None where both are: a range is a tie, tested on its own."""
+    """For a range with one end; None with two ends, for which the interval decides."""
     needed: int | None
     reasons: tuple[Reason, ...]
 
 
 def held(values: Sequence[float], first: float | None, last: float | None) -> Held:
-    """Hold the mean of one number a seed against a range by its Student t interval.
+    """Compare the mean of one number per seed with a range, by its Student t interval.
 
-    Equal numbers in all seeds have no spread, from which nothing follows.
+    If all seeds have equal numbers there is no spread, so nothing can be concluded.
     """
     found = statistics.mean_interval(values)
     ends = [end for end in (first, last) if end is not None]
@@ -104,21 +104,21 @@ def held(values: Sequence[float], first: float | None, last: float | None) -> He
 
 
 def seeds_for(distance: float, half: float, n: int) -> int | None:
-    """Return the seeds at which an interval would be clear of an end; None = too many.
+    """Return the number of seeds at which an interval would exclude an end; None = too many.
 
-    The width of an interval falls with the root of the number of seeds.
+    The width of an interval decreases with the square root of the number of seeds.
 
     Args:
         distance: from the estimate to the nearest end.
         half: half the width of the interval.
-        n: seeds that it has.
+        n: number of seeds behind the interval.
     """
     needed = n * (half / distance) ** 2 if distance > 0 else math.inf
     return None if needed > statistics.MOST_SEEDS else max(n + 1, math.ceil(needed))
 
 
 def allowed_range(first: float | None, last: float | None) -> str:
-    """Return a range in words."""
+    """Describe a range in words."""
     if first is None:
         return f"below {last:.3g}"
     return f"above {first:.3g}" if last is None else f"{first:.3g} to {last:.3g}"
@@ -127,11 +127,11 @@ def allowed_range(first: float | None, last: float | None) -> str:
 def counted(
     claim: Claim, between: Sequence[Reason], own: Sequence[Reason] = ()
 ) -> tuple[Reason, ...]:
-    """Return the reasons that count, each once.
+    """Return the reasons that apply, without duplicates.
 
     Args:
-        claim: its `may_differ` permits arms to differ from each other, never within themselves.
-        between: what speaks against comparing the arms.
-        own: what speaks against an arm alone.
+        claim: its `may_differ` permits differences between arms, never within one arm.
+        between: reasons against comparing the arms with each other.
+        own: reasons against single arms.
     """
     return tuple(dict.fromkeys([*own, *(r for r in between if r.code not in claim.may_differ)]))

@@ -1,4 +1,4 @@
-"""A claim as its file says it: fields and what they mean, no reading and no judging."""
+"""The fields of a claim file and their meaning."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -6,67 +6,67 @@ from typing import Any
 
 @dataclass
 class Claim:
-    """One sentence of a paper and how it is tested."""
+    """One claim of a paper and how it is tested."""
 
     number: str = ""
-    """Its number in the list of claims, such as `C1`."""
+    """Number in the list of claims, such as `C1`."""
     sentence: str = ""
     source: str = ""
     scope: str | None = None
-    """How far a test here reaches, in words: what is smaller, shorter or narrower than the claim;
-    null where the runs say it all."""
+    """Limits of the test in words: what is smaller, shorter or narrower than in the claim; null if
+    the runs describe it fully."""
     kind: str = "difference"
-    """What is estimated; `kinds.KINDS` names them."""
+    """The quantity that is estimated, one of `kinds.KINDS`."""
     sweep: str | None = None
-    """File of sweeps/ that makes the runs."""
+    """File in sweeps/ that produces the runs."""
     arm: dict[str, Any] = field(default_factory=dict)
-    """Key of the config -> value, such as `lora.r: 64`: what the arm of the sweep has."""
+    """Config keys and values that select the arm in the sweep, such as `lora.r: 64`."""
     reference: dict[str, Any] = field(default_factory=dict)
-    """The same of the arm that it is compared with."""
+    """Config keys and values that select the reference arm."""
     control: dict[str, Any] = field(default_factory=dict)
-    """For `same_start`: arms in which the effect must be seen, else the test could not see it."""
+    """For `same_start`: arms that must show the effect, to prove that the test can detect it."""
     along: str | None = None
-    """Key of the config that the arms of one side differ in, such as `trainer.batch_size`."""
+    """Config key in which the arms of one side differ, such as `trainer.batch_size`."""
     values: list[Any] = field(default_factory=list)
-    """Its values, all of which must have been run."""
+    """Values of that key; all of them must have been run."""
     numbers: list[float] = field(default_factory=list)
-    """What the values stand for, in their order, where they are names, such as widths of bases."""
+    """The numbers for `values`, in their order, if the values are names, such as model widths."""
     of: str | None = None
     """For `trend`: `gap` (score of the arm minus that of the reference) or `rate_ratio`."""
     score: str = "loss/nll"
-    """Of the test split."""
+    """Score on the test split."""
     expects: str | None = None
     """For `difference`: the arm is `tied` with the reference, `better` or `worse`."""
     margin: float | None = None
-    """A share of what the reference gains over the untuned base (`difference`, `departure`, and
-    `trend`, from one end of `along` to the other), of the lowest loss (`rule_regret`) or of the
-    first fall of the loss (`same_start`)."""
+    """A share: of the reference's gain over the untuned base (`difference`, `departure`, and
+    `trend`, from one end of `along` to the other), of the lowest loss (`rule_regret`), or of the
+    initial drop of the loss (`same_start`)."""
     low: float | None = None
-    """Lowest number that the claim allows; null = open, where the kind permits it."""
+    """Lowest number that the claim allows; null = unbounded, if the kind permits it."""
     high: float | None = None
     rival: float | None = None
-    """For `trend`: the slope of another theory; an interval with it and without 0 contradicts."""
+    """For `trend`: the slope of a rival theory; an interval with it and without 0 contradicts."""
     at_most: float | None = None
     """For `best_of`: the largest value of `along` that may be the best."""
     rule: str | None = None
-    """For `rule_regret`: `ten_times` the reference's best rate, or `hidden_size`."""
+    """For `rule_regret`: `ten_times` the reference's best learning rate, or `hidden_size`."""
     hidden: int | None = None
-    """Width of the model, for `rule: hidden_size`."""
+    """Hidden size of the model, for `rule: hidden_size`."""
     family: str | None = None
     """`llama` or `qwen`, for `rule: hidden_size`."""
     measured: str | None = None
-    """For `measured`: its name in what `experiments.calibration.numerical_checks` writes."""
+    """For `measured`: name under which `experiments.calibration.numerical_checks` writes it."""
     key: str | None = None
-    """For `measured`: which of its values."""
+    """For `measured`: key of the value in that file."""
     gates: list[str] = field(default_factory=list)
-    """Conditions of the setting; one that fails, or cannot be seen, allows no verdict."""
+    """Preconditions of the setting; if one fails or cannot be checked, there is no verdict."""
     seeds: int = 5
-    """Seeds that a verdict needs."""
+    """Minimum number of seeds for a verdict."""
     may_differ: list[str] = field(default_factory=list)
-    """What the arms may differ in, such as `mixed_data` where data sizes are compared."""
+    """Reason codes in which arms may differ, such as `mixed_data` if data sizes are compared."""
     not_tested: str | None = None
-    """Why it cannot be tested here; then nothing else is needed."""
+    """Why the claim cannot be tested here; then no other field is needed."""
     id: str = ""
-    """Name of the file; not written in it."""
+    """File name without its suffix; set by the loader."""
     sha256: str = ""
-    """First 12 hex digits of the file's hash; not written in it."""
+    """First 12 hex digits of the file's SHA-256 hash; set by the loader."""

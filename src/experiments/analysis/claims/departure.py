@@ -1,13 +1,16 @@
-"""`departure`: at which step arms of several sizes fall behind full fine-tuning.
+"""`departure`: the step at which arms of several sizes fall behind full fine-tuning.
 
-Compared are training losses at the best rates, paired by seed, as means over bins whose ends are a
-factor of the root of 2 apart. An arm departs at the first step of the bin from which on it is more
-than the margin above the reference to the end, for two bins at least; one that never does departs
-after the end. That LoRA lags in its first steps, because B is 0, is no departure: it returns.
-The order of the departures is held against the order of the key: Spearman's rank correlation for
-each seed, and over seeds Page's test, exact and fit for so few and so discrete numbers (E. B. Page,
-"Ordered hypotheses for multiple treatments", JASA 58 (1963), by `scipy.stats.page_trend_test`).
-Before the first departure the reference must fall in a line on the log of the steps.
+Training losses at the best learning rates are compared, paired by seed, as means over bins whose
+ends are a factor of sqrt(2) apart. An arm departs at the first step of the earliest bin from which
+it exceeds the reference by more than the margin until the end, for at least two bins. An arm that
+never does counts as departing after the end. LoRA lags in its first steps because B is 0; this is
+not a departure, as LoRA catches up.
+
+The order of the departures is compared with the order of the key: by Spearman's rank correlation
+for each seed, and over seeds by Page's test, which is exact and suits so few and so discrete
+numbers (E. B. Page, "Ordered hypotheses for multiple treatments", JASA 58 (1963), by
+`scipy.stats.page_trend_test`). Before the first departure, the loss of the reference must be
+linear in the log of the steps.
 """
 
 import itertools
@@ -26,19 +29,19 @@ from experiments.records import Record
 
 IN_A_ROW = 2
 STRAIGHT = 0.98
-"""Least R squared of the reference's loss on the log of the steps."""
+"""Minimum R squared of the reference's loss on the log of the steps."""
 LEAST_BINS = 4
 LEAST_VALUES = 3
 
 
 def problems(claim: Claim) -> Iterator[str]:
-    """Yield a sentence for each value that has no meaning."""
+    """Yield a sentence for each invalid value."""
     yield from sides.problems(claim, LEAST_VALUES)
     yield from share_problems(claim, "the reference's gain")
 
 
 def judge(claim: Claim, found: Sequence[Record]) -> Judged:
-    """Hold the order of departures against the order of the key."""
+    """Compare the order of departures with the order of the key."""
     read = arms.read(found)
     full, lacking = sides.one(claim, "reference", claim.reference, read)
     by, more = sides.along(claim, "arm", claim.arm, read)
@@ -108,7 +111,7 @@ def _reasons(left: Sequence[Sequence[float]], straight: float | None) -> Iterato
 
 
 def _binned(one: Tuned) -> tuple[list[int], dict[int, list[float]]]:
-    """Return the first step of each bin, and seed -> mean loss of each; empty if not logged."""
+    """Return the first step of each bin, and the mean losses by seed; empty if not logged."""
     curves = {
         seed: [float(p["loss"]) for p in made.record.curve if "loss" in p]
         for seed, made in one.runs.items()
@@ -135,7 +138,7 @@ def _binned(one: Tuned) -> tuple[list[int], dict[int, list[float]]]:
 def _departure(
     starts: Sequence[int], arm: Sequence[float], reference: Sequence[float], margin: float
 ) -> int | None:
-    """Return the step from which on the arm stays above; None where it does not at the end."""
+    """Return the step from which the arm remains above; None if it is not above at the end."""
     gaps = reversed([a - b for a, b in zip(arm, reference, strict=True)])
     last = len(list(itertools.takewhile(lambda gap: gap > margin, gaps)))
     return starts[-last] if last >= IN_A_ROW else None
@@ -154,7 +157,7 @@ def _straightness(starts: Sequence[int], full: Sequence[float], before: float) -
 
 
 def _rank_correlation(steps: Sequence[float]) -> float:
-    """Return Spearman's correlation of departures, in the order of the key; 0 where all agree."""
+    """Return Spearman's correlation of departures with the key's order; 0 if all are equal."""
     if len(set(steps)) == 1:
         return 0.0
     from scipy.stats import spearmanr
@@ -163,7 +166,7 @@ def _rank_correlation(steps: Sequence[float]) -> float:
 
 
 def _order(left: Sequence[Sequence[float]], estimate: float) -> tuple[float, Word]:
-    """Return Page's p, two-sided, and the word for it."""
+    """Return the two-sided p-value of Page's test and the verdict."""
     from scipy.stats import page_trend_test
 
     given = left if estimate >= 0 else [[-step for step in steps] for steps in left]

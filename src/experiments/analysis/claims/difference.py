@@ -1,4 +1,4 @@
-"""`difference`: a score of the test split, arm minus reference, each at its own best rate."""
+"""`difference`: arm minus reference in a test score, each at its own best learning rate."""
 
 from collections.abc import Iterator, Sequence
 
@@ -17,7 +17,7 @@ _OPPOSITE = {"better": "worse", "worse": "better"}
 
 
 def problems(claim: Claim) -> Iterator[str]:
-    """Yield a sentence for each value that has no meaning."""
+    """Yield a sentence for each invalid value."""
     yield from one_of("expects", str(claim.expects), EXPECTATIONS)
     if metrics.direction(claim.score) is None:
         yield f"score={claim.score}: no metric declares its direction"
@@ -31,7 +31,7 @@ def share_problems(claim: Claim, of: str) -> Iterator[str]:
 
 
 def judge(claim: Claim, found: Sequence[Record]) -> Judged:
-    """Hold the difference, paired by seed, against what the claim expects."""
+    """Compare the difference, paired by seed, with the expectation of the claim."""
     read = arms.read(found)
     arm, lacking = sides.one(claim, "arm", claim.arm, read)
     reference, more = sides.one(claim, "reference", claim.reference, read)
@@ -61,7 +61,7 @@ def judge(claim: Claim, found: Sequence[Record]) -> Judged:
 
 
 def _word(compared: Comparison, expects: str) -> tuple[Word, bool]:
-    """Return the word and whether it falls where the adjusted p is not small."""
+    """Return the verdict and whether it requires a small adjusted p-value."""
     finding = compared.finding
     rests = finding in ("better", "worse") and compared.p_difference < ALPHA
     if finding == expects:
@@ -74,7 +74,7 @@ def _word(compared: Comparison, expects: str) -> tuple[Word, bool]:
 
 
 def _outside(gap: Interval, margin: float) -> Word:
-    """A tie is contradicted where the whole interval lies beyond the margin."""
+    """Return `contradicted` if the interval is entirely beyond the margin, else `undecided`."""
     if gap.low is None or gap.high is None:
         return "undecided"
     return "contradicted" if gap.low > margin or gap.high < -margin else "undecided"

@@ -1,12 +1,12 @@
-"""Claims of others in, verdicts out: supported, contradicted, undecided or not tested.
+"""Collect the run records and measurements that claims are judged by.
 
-A claim is a file of `claims/`: the sentence, its source, the sweep that tests it, the number
-that is estimated, the margin and the gates, all written down before the runs. The verdict carries
-the hash of that file, the effect with its interval, the scope it holds in, and what is missing.
+A claim is a file of `claims/`: the sentence, its source, the sweep that tests it, the estimated
+quantity, the margin and the gates, all written before the runs. The verdict carries the hash of
+that file, the effect with its interval, the scope for which it is valid, and what is missing.
 
-In the order of the flow: `claim` and `files` (YAML to `Claim`), `kinds` (which estimator: a file
-each, with `sides` for the arms and `case` for what they share), `gates` (was the setting the
-claim's own), `verdicts` (the family, the word and what is missing), `table` (text and files).
+Modules in the order of use: `claim` and `files` (YAML to `Claim`), `kinds` (the estimators, one
+file each, with `sides` for the arms and `case` for shared parts), `gates` (whether the setting
+was that of the claim), and `verdicts` (family, verdict and what is missing).
 """
 
 from collections.abc import Sequence
@@ -23,10 +23,10 @@ __all__ = ["Claim", "Verdict", "judge", "load", "measured_for", "runs_of"]
 
 
 def runs_of(claims: Sequence[Claim], outputs: Path) -> dict[str, list[Record]]:
-    """Return sweep -> its records: those of outputs/SWEEP, or of its committed report.
+    """Return the records by sweep: those in outputs/SWEEP, or else those of the committed report.
 
-    They are not mixed: another version or another machine makes other runs, and a report that
-    came with the project is of no use to someone who has their own.
+    The two are never mixed, as another version or another machine produces different runs. A
+    committed report is used only if the sweep has not been run locally.
 
     Raises:
         RecordError: a record is newer than this program.
@@ -36,7 +36,7 @@ def runs_of(claims: Sequence[Claim], outputs: Path) -> dict[str, list[Record]]:
 
 
 def _own(folder: Path) -> list[Record]:
-    """Return the records of a sweep's folder; none where no run of it has ended yet."""
+    """Return the records in a sweep's folder, or none if no run of it has finished."""
     found = archive.read_all(folder)
     return found if any(record.status == "finished" for record in found) else []
 
@@ -46,6 +46,6 @@ def _committed(outputs: Path, name: str) -> list[Record]:
 
 
 def measured_for(claims: Sequence[Claim], outputs: Path) -> dict[str, dict[str, Any]]:
-    """Return name -> what was measured under it, for the claims that need such a number."""
+    """Return measurements by name, for the claims that need one."""
     names = dict.fromkeys(claim.measured for claim in claims if claim.measured)
     return {name: measured.read(name, outputs) for name in names}

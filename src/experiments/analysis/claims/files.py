@@ -1,4 +1,4 @@
-"""Files of claims/ in, checked claims out."""
+"""Read and check the claim files in claims/."""
 
 import dataclasses
 import hashlib
@@ -17,7 +17,7 @@ from experiments.errors import ConfigError, did_you_mean
 
 
 def problems(claim: Claim) -> Iterator[str]:
-    """Yield a sentence for each value of a claim that has no meaning."""
+    """Yield a sentence for each invalid value of a claim."""
     for key in ("number", "sentence", "source"):
         if not getattr(claim, key):
             yield f"{key} is missing"
@@ -42,11 +42,11 @@ def load(folder: Path, ids: Sequence[str] = ()) -> list[Claim]:
     """Read the claims of a folder, in the order of their numbers.
 
     Args:
-        folder: claims.
-        ids: names of files; none = all of them.
+        folder: folder of claim files.
+        ids: file names without suffix; empty = all claims.
 
     Raises:
-        ConfigError: there is no such claim, or one that has a mistake; all mistakes are named.
+        ConfigError: a claim does not exist or is invalid; the message lists all mistakes.
     """
     there = {path.stem: path for path in sorted(folder.glob("*.yaml"))}
     if not there:

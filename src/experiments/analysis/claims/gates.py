@@ -1,7 +1,7 @@
-"""Conditions of a claim's setting: runs in, whether they were made under them out.
+"""Preconditions of a claim's setting, checked on the runs.
 
-A comparison outside the setting that a claim is about neither supports nor contradicts it. Each
-gate says what it saw; what cannot be seen in the records does not pass.
+Runs outside the setting of a claim neither support nor contradict it. Each gate reports what it
+found; a condition that the records do not show counts as failed.
 """
 
 import math
@@ -12,12 +12,12 @@ from typing import Any
 from experiments.records import Record
 
 CLIPPED_SHARE = 0.01
-"""Largest share of logged steps whose gradient was clipped."""
+"""Largest share of logged steps with a clipped gradient."""
 
 
 @dataclass(frozen=True)
 class Gate:
-    """A condition and what was seen of it."""
+    """A precondition and whether the runs meet it."""
 
     name: str
     passed: bool
@@ -89,11 +89,11 @@ GATES: dict[str, Callable[[Sequence[Record]], str | None]] = {
         *(zero_start, alpha_32, same_steps, same_parameters),
     )
 }
-"""Name -> function that says what is wrong, None where nothing is."""
+"""Gate functions by name; each returns what is wrong, or None."""
 
 
 def check(names: Sequence[str], runs: Sequence[Record]) -> list[Gate]:
-    """Return what the gates say of the runs that a verdict stands on."""
+    """Return the result of each gate for the runs that a verdict is based on."""
     found = []
     for name in names:
         wrong = GATES[name](runs) if runs else "there is no run to look at"
@@ -102,7 +102,7 @@ def check(names: Sequence[str], runs: Sequence[Record]) -> list[Gate]:
 
 
 def _dtype_of_trained(record: Record) -> str:
-    """Return what was trained in; a record that does not say it, computed in one precision."""
+    """Return the dtype of the trained weights; older records only have the compute precision."""
     names = record.adapter.get("trained_dtype")
     if names is not None:
         return " and ".join(names)

@@ -1,4 +1,4 @@
-"""The kinds of estimand that a claim may have: what is wrong with its fields, and its judge."""
+"""The kinds of estimands that a claim may have: the check of its fields and its judge."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,11 +20,11 @@ from experiments.analysis.claims.claim import Claim
 
 @dataclass(frozen=True)
 class Kind:
-    """One way to turn records into a word."""
+    """One estimator that turns records into a verdict."""
 
     problems: Callable[[Claim], Iterator[str]]
     judge: Callable[[Claim, Any], Judged]
-    """Of a claim and the records of its sweep, or what was measured."""
+    """Takes a claim, and the records of its sweep or its measurement."""
     needs_reference: bool = True
     needs_sweep: bool = True
 

@@ -1,8 +1,8 @@
-"""`measured`: numbers that a command has written, held against a range.
+"""`measured`: computed numbers from a command's file, compared with a range.
 
-Such a number is no mean over seeds: it is computed, and all its values must lie in the range.
-Where the command itself says under `reasons` why a number is not what the claim speaks of, such as
-a training that is not at rest, there is no verdict.
+Such a number is not a mean over seeds: it is computed, and all its values must be in the range.
+If the command lists under `reasons` why a number is not the one the claim is about, for example a
+training run that has not converged, there is no verdict.
 """
 
 import json
@@ -19,7 +19,7 @@ FOLDER = Path("reports") / "measured"
 
 
 def problems(claim: Claim) -> Iterator[str]:
-    """Yield a sentence for each value that has no meaning."""
+    """Yield a sentence for each invalid value."""
     if not claim.measured or not claim.key:
         yield "measured and key: name a file of outputs/reports/measured and one of its values"
     if claim.low is None and claim.high is None:
@@ -29,7 +29,7 @@ def problems(claim: Claim) -> Iterator[str]:
 
 
 def read(name: str, outputs: Path) -> dict[str, Any]:
-    """Return what was measured under a name; empty where it is not there or not whole."""
+    """Return the measurement with this name; empty if its file is missing or invalid."""
     try:
         tree = json.loads((outputs / FOLDER / f"{name}.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -38,7 +38,7 @@ def read(name: str, outputs: Path) -> dict[str, Any]:
 
 
 def judge(claim: Claim, tree: dict[str, Any]) -> Judged:
-    """Hold every value under the claim's key against the range."""
+    """Compare every value under the claim's key with the range."""
     values = _numbers((tree.get("values") or {}).get(claim.key))
     if not values:
         line = f"python -m experiments.calibration.numerical_checks {claim.measured}"
@@ -55,7 +55,7 @@ def judge(claim: Claim, tree: dict[str, Any]) -> Judged:
     worst = max(values, key=lambda v: _beyond(v, first, last))
     allowed = _allowed(first, last)
     name = str(claim.key)
-    if low != high:  # not an interval: nothing says how other values would spread
+    if low != high:  # a range, not an interval: it does not predict how other values would spread
         name += f", the furthest of {len(values)} values from {low:.3g} to {high:.3g}"
     effect = Effect(name, worst, None, None, allowed)
     word = inside(low, high, first, last)
@@ -63,7 +63,7 @@ def judge(claim: Claim, tree: dict[str, Any]) -> Judged:
 
 
 def _beyond(value: float, first: float | None, last: float | None) -> float:
-    """Return how far a value is outside the range; below 0 inside of it."""
+    """Return the distance of a value from the range; negative inside it."""
     return max(-math.inf if first is None else first - value,
                -math.inf if last is None else value - last)  # fmt: skip
 
@@ -73,7 +73,7 @@ def _allowed(first: float | None, last: float | None) -> str:
 
 
 def _numbers(found: Any) -> list[float]:
-    """Return the numbers that are there, none if one of them is no finite number."""
+    """Return the numbers, or none if one of them is not a finite number."""
     values = found if isinstance(found, list) else [found]
     good = [isinstance(v, int | float) and math.isfinite(v) for v in values]
     return [float(v) for v in values] if all(good) else []

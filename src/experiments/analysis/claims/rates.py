@@ -1,4 +1,4 @@
-"""`rate_ratio` and `rule_regret`: where the best rates are, and what the rate of a rule costs."""
+"""`rate_ratio` and `rule_regret`: ratios of best learning rates, and the cost of rules of thumb."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -18,13 +18,13 @@ RULES = ("ten_times", "hidden_size")
 
 
 def ratio_problems(claim: Claim) -> Iterator[str]:
-    """Yield a sentence for each value of a `rate_ratio` that has no meaning."""
+    """Yield a sentence for each invalid value of a `rate_ratio`."""
     if claim.low is None or claim.high is None or not 0 < claim.low < claim.high:
         yield f"low={claim.low} and high={claim.high}: the ends of the allowed ratios, 0 < low"
 
 
 def regret_problems(claim: Claim) -> Iterator[str]:
-    """Yield a sentence for each value of a `rule_regret` that has no meaning."""
+    """Yield a sentence for each invalid value of a `rule_regret`."""
     yield from one_of("rule", str(claim.rule), RULES)
     yield from share_problems(claim, "the lowest loss")
     if claim.rule == "hidden_size":
@@ -33,7 +33,7 @@ def regret_problems(claim: Claim) -> Iterator[str]:
 
 
 def judge_ratio(claim: Claim, found: Sequence[Record]) -> Judged:
-    """Hold the best rate of the arm over that of the reference against the allowed range."""
+    """Compare the ratio of best learning rates, arm over reference, with the allowed range."""
     read = arms.read(found)
     top, lacking = sides.one(claim, "arm", claim.arm, read)
     bottom, more = sides.one(claim, "reference", claim.reference, read)
@@ -58,7 +58,7 @@ def judge_ratio(claim: Claim, found: Sequence[Record]) -> Judged:
 
 
 def _seeds_for_ratio(found: arms.Optimum, low: float, high: float) -> int | None:
-    """Return the seeds at which the interval would be clear of the nearest allowed end."""
+    """Return the number of seeds at which the interval would exclude the nearest end."""
     if found.low is None or found.high is None:
         return None
     half = math.log10(found.high / found.low) / 2
@@ -67,7 +67,7 @@ def _seeds_for_ratio(found: arms.Optimum, low: float, high: float) -> int | None
 
 
 def judge_regret(claim: Claim, found: Sequence[Record]) -> Judged:
-    """Hold what the rate of a rule costs on validation against the margin."""
+    """Compare the excess validation loss at a rule's learning rate with the margin."""
     read = arms.read(found)
     arm, lacking = sides.one(claim, "arm", claim.arm, read)
     full, more = (

@@ -1,4 +1,4 @@
-"""Arms of a sweep in, those that a claim names out: one, or one for each value of a key."""
+"""Select the arms that a claim names: a single one, or one for each value of a key."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from experiments.records import Record
 
 @dataclass(frozen=True)
 class Sides:
-    """The arm and the reference of a claim at each value of its key, tuned, as far as there."""
+    """The tuned arm and reference of a claim at each value of its key that has been run."""
 
     arm: Mapping[float, Tuned]
     reference: Mapping[float, Tuned]
@@ -21,7 +21,7 @@ class Sides:
 
     @property
     def tuned(self) -> list[Tuned]:
-        """All of them."""
+        """All tuned arms, those of the reference first."""
         return [*self.reference.values(), *self.arm.values()]
 
 
@@ -39,7 +39,7 @@ def problems(claim: Claim, least: int) -> Iterator[str]:
 def one(
     claim: Claim, name: str, wanted: Mapping[str, Any], read: Sequence[Arm]
 ) -> tuple[Arm | None, tuple[Reason, ...]]:
-    """Return the one arm that has all wanted values, or why there is none."""
+    """Return the only arm that has all wanted values, or the reason why there is none."""
     fitting = [arm for arm in read if _has(arm, wanted)]
     if len(fitting) == 1:
         return fitting[0], ()
@@ -49,7 +49,7 @@ def one(
 def along(
     claim: Claim, name: str, wanted: Mapping[str, Any], read: Sequence[Arm]
 ) -> tuple[dict[float, Arm], tuple[Reason, ...]]:
-    """Return number -> the arm that has the wanted values and that value of the claim's key."""
+    """Return the arm with the wanted values for each value of the claim's key, by number."""
     found: dict[float, Arm] = {}
     reasons: list[Reason] = []
     absent: list[str] = []
@@ -69,10 +69,10 @@ def along(
 
 
 def both(claim: Claim, found: Sequence[Record]) -> Sides:
-    """Return both sides at all values, and what forbids to compare them.
+    """Return both sides at all values, and the reasons against comparing them.
 
-    At one value nothing but what is compared may differ; from value to value also what the claim
-    names under `may_differ`.
+    At one value, arm and reference may differ only in what is compared; from value to value they
+    may also differ in what the claim lists under `may_differ`.
     """
     read = arms.read(found)
     top, lacking = along(claim, "arm", claim.arm, read)
@@ -93,12 +93,12 @@ def both(claim: Claim, found: Sequence[Record]) -> Sides:
 
 
 def runs(tuned: Sequence[Tuned]) -> tuple[Record, ...]:
-    """Return the runs at the best rates."""
+    """Return the records of the runs at the best learning rates."""
     return tuple(made.record for one in tuned for made in one.runs.values())
 
 
 def seeds(tuned: Sequence[Tuned]) -> int:
-    """Return the number of seeds that all arms have at their best rates."""
+    """Return the smallest number of seeds that an arm has at its best learning rate."""
     return min((len(one.runs) for one in tuned), default=0)
 
 

@@ -1,7 +1,7 @@
-"""`spectra`: how large B has become beside A, by the largest singular value of each.
+"""`spectra`: the size of B relative to A, by the largest singular value of each.
 
-The modules of one run are trained together and are not independent; what is held against the
-range is therefore one number a seed, the median over modules of the log of the ratio.
+The modules of one run are trained together and are not independent. The number compared with the
+range is therefore one per seed: the median over modules of the log of the ratio.
 """
 
 import math
@@ -17,14 +17,14 @@ from experiments.records import Record
 
 
 def problems(claim: Claim) -> Iterator[str]:
-    """Yield a sentence for each value that has no meaning."""
+    """Yield a sentence for each invalid value."""
     ends = [end for end in (claim.low, claim.high) if end is not None]
     if not ends or min(ends) <= 0 or (len(ends) == 2 and ends[0] >= ends[1]):
         yield f"low={claim.low} and high={claim.high}: the ends of the allowed ratios, above 0"
 
 
 def judge(claim: Claim, found: Sequence[Record]) -> Judged:
-    """Hold the ratio of B to A at the end of training against the range."""
+    """Compare the ratio of B to A at the end of training with the range."""
     arm, lacking = sides.one(claim, "arm", claim.arm, arms.read(found))
     if arm is None:
         return Judged(reasons=lacking)
@@ -57,7 +57,7 @@ def _median_log_ratio(record: Record) -> float | None:
     logs = []
     for pair in spectra.values():
         if not isinstance(pair, list) or len(pair) != 2 or not all(pair):
-            return None  # a matrix is 0, or not finite, and has no log of its norm
+            return None  # a norm that is 0 or not finite has no log
         a, b = pair
         logs.append(math.log(b / a))
     return moments.median(logs)

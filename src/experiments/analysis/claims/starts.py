@@ -1,12 +1,12 @@
-"""`same_start`: whether arms learn alike in their first steps, at one and the same rate.
+"""`same_start`: whether arms learn alike in their first steps, at one shared learning rate.
 
-Compared are training losses after 1 to 5 updates (logged at steps 2 to 6), paired by seed, with
-the arm whose value of the key is the highest. The unit is the fall of the loss over these updates.
-Alike are arms whose 90 % intervals lie within the margin at every step: if each test has a level
-of 5 %, so has the claim that all hold (R. L. Berger, "Multiparameter hypothesis testing and
-acceptance sampling", Technometrics 24 (1982)). Unlike are arms of which one interval, at 95 %
-shared among all of them, lies wholly outside. The control must be unlike: a test that sees no
-difference where there is one says nothing.
+Training losses after 1 to 5 updates (logged at steps 2 to 6) are compared, paired by seed, with
+those of the arm that has the highest value of the key. The unit is the drop of the loss over these
+updates. Arms are alike if their 90 % intervals are within the margin at every step: if each test
+has a level of 5 %, so does the claim that all are true (R. L. Berger, "Multiparameter hypothesis
+testing and acceptance sampling", Technometrics 24 (1982)). They are unlike if one interval, at
+95 % shared among all of them, is entirely outside. The control must be unlike, to prove that the
+test can detect a difference.
 """
 
 import math
@@ -28,7 +28,7 @@ UPDATES = 5
 
 
 def problems(claim: Claim) -> Iterator[str]:
-    """Yield a sentence for each value that has no meaning."""
+    """Yield a sentence for each invalid value."""
     yield from sides.problems(claim, 2)
     yield from share_problems(claim, "the first fall of the loss")
     if not claim.control:
@@ -37,18 +37,18 @@ def problems(claim: Claim) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class _Spread:
-    """How far the starts of some arms lie apart."""
+    """How much the first losses of some arms differ."""
 
     runs: tuple[Record, ...] = ()
     reasons: tuple[Reason, ...] = ()
     word: Word = "undecided"
     widest: Interval | None = None
-    """The largest mean difference, as a share of the fall."""
+    """The largest mean difference, as a share of the drop of the loss."""
     needed: int | None = None
 
 
 def judge(claim: Claim, found: Sequence[Record]) -> Judged:
-    """Compare the first losses of the arms, and those of the control."""
+    """Compare the first losses of the arms, and those of the control arms."""
     read = arms.read(found)
     main = _spread(claim, "arm", claim.arm, read)
     control = _spread(claim, "control", claim.control, read)
@@ -108,7 +108,7 @@ def _uneven(
 
 
 _Losses = Mapping[float, Mapping[int, Sequence[float]]]
-"""Value of the key -> seed -> training loss before each update, from none to UPDATES."""
+"""Training loss before each update, from 0 to UPDATES, by value of the key and seed."""
 
 
 def _losses(record: Record) -> list[float] | None:
@@ -124,7 +124,7 @@ def _fall(curves: _Losses) -> float:
 
 
 def _apart(curves: _Losses, fall: float, margin: float, base: _Spread) -> _Spread:
-    """Return the word, and the interval of the step and arm with the largest difference."""
+    """Return the verdict, and the interval of the step and arm with the largest difference."""
     last = max(curves)
     reference = curves[last]
     seeds = sorted(reference)

@@ -1,11 +1,11 @@
-"""`trend`: how a comparison changes along a key, such as the batch size, by its slope.
+"""`trend`: how a comparison changes along a key, such as the batch size, as a slope.
 
-The slope is taken for each seed, so that what seeds differ by at all values drops out, and the
-interval is Student's over seeds. A ratio of best rates has no value for one seed alone; its slopes
-are the jackknife's pseudo-values, n times the slope of all seeds minus n - 1 times that without
-the seed (J. W. Tukey, "Bias and confidence in not quite large samples", Ann. Math. Statist. 29
-(1958)), which for means are the slopes of the seeds themselves. At 5 seeds their interval covers
-93 % of simulated slopes.
+The slope is computed for each seed, so that differences between seeds that are the same at all
+values cancel, and the interval is Student's over seeds. A ratio of best learning rates has no value
+for a single seed. Its slopes are the pseudo-values of the jackknife, n times the slope of all seeds
+minus n - 1 times that without the seed (J. W. Tukey, "Bias and confidence in not quite large
+samples", Ann. Math. Statist. 29 (1958)), which for means equal the slopes of the seeds. With 5
+seeds their interval covers 93 % of simulated slopes.
 """
 
 import math
@@ -29,7 +29,7 @@ LEAST_VALUES = 3
 
 
 def problems(claim: Claim) -> Iterator[str]:
-    """Yield a sentence for each value that has no meaning."""
+    """Yield a sentence for each invalid value."""
     yield from one_of("of", str(claim.of), QUANTITIES)
     yield from sides.problems(claim, LEAST_VALUES)
     if claim.of == "gap" and metrics.direction(claim.score) is None:
@@ -45,11 +45,11 @@ def problems(claim: Claim) -> Iterator[str]:
 
 
 def judge(claim: Claim, found: Sequence[Record]) -> Judged:
-    """Hold the slope against the allowed range."""
+    """Compare the slope with the allowed range."""
     both = sides.both(claim, found)
     base = Judged(reasons=both.reasons, runs=sides.runs(both.tuned), seeds=sides.seeds(both.tuned))
     if arms.blocking(both.reasons):
-        return base  # a slope over other values, or other seeds, is another number
+        return base  # a slope over other values or other seeds would be a different quantity
     measured = _gap_slopes(claim, both) if claim.of == "gap" else _ratio_slopes(claim, both)
     if isinstance(measured, Reason):
         return replace(base, reasons=(*both.reasons, measured))
@@ -93,7 +93,7 @@ def _held(claim: Claim, slopes: Sequence[float], margin: float | None, base: Jud
 
 
 def _is_level(slopes: Sequence[float], margin: float) -> bool:
-    """Two one-sided tests: the 90 % interval lies within the margin."""
+    """Return whether the 90 % interval is within the margin (two one-sided tests)."""
     found = statistics.mean_interval(slopes, 1 - 2 * ALPHA)
     return (
         found.low is not None
@@ -110,7 +110,7 @@ def _rival(rival: float, seen: Held) -> Word:
 
 
 def _gap_slopes(claim: Claim, both: Sides) -> list[float] | Reason:
-    """Return one slope a seed, in units of the score per doubling."""
+    """Return one slope per seed, in units of the score per doubling."""
     gaps = {
         number: (both.arm[number].final(claim.score), both.reference[number].final(claim.score))
         for number in sorted(both.arm)
@@ -127,7 +127,7 @@ def _gap_slopes(claim: Claim, both: Sides) -> list[float] | Reason:
 
 
 def _ratio_slopes(claim: Claim, both: Sides) -> list[float] | Reason:
-    """Return one pseudo-value of the slope a seed, in decades of the ratio per decade."""
+    """Return a pseudo-value of the slope per seed, in decades of the ratio per decade."""
     numbers = sorted(both.arm)
     found = [
         (
@@ -150,7 +150,7 @@ def _ratio_slopes(claim: Claim, both: Sides) -> list[float] | Reason:
 
 
 def _margin(claim: Claim, reference: Mapping[float, Tuned]) -> float | None:
-    """Return the margin per doubling: that from end to end, as a share of the mean gain."""
+    """Return the margin per doubling: the end-to-end margin, as a share of the mean gain."""
     shares = [arms.gain_margin(one, claim.score, claim.margin or 0) for one in reference.values()]
     known = [share for share in shares if share is not None]
     doublings = math.log2(max(reference) / min(reference))

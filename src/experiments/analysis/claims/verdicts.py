@@ -1,4 +1,4 @@
-"""Claims and records in, verdicts out: one word each, the effect behind it, and what is missing."""
+"""Judge claims from records: a verdict each, the effect behind it, and what is missing."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ from experiments.analysis.claims.kinds import KINDS
 from experiments.records import Record
 
 _TINY = 100_000_000
-"""Models with fewer parameters show that an effect exists, not that the claim holds."""
+"""Models with fewer parameters can show that an effect exists, not that the claim is true."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the records say of a claim."""
+    """The verdict on a claim, with its effect and evidence."""
 
     claim: Claim
     word: Word
@@ -28,11 +28,11 @@ class Verdict:
     scope: str = ""
     gates: tuple[Gate, ...] = ()
     missing: tuple[str, ...] = ()
-    """Sentences: why there is no verdict, and what would give one."""
+    """Sentences on why there is no verdict and what would lead to one."""
     seeds_to_decide: int | None = None
-    """Seeds in all that would probably decide; None where that is not known or not needed."""
+    """Total number of seeds that would probably decide; None if unknown or not needed."""
     p_adjusted: float | None = None
-    """p of a difference, adjusted by Holm over all claims; None where there is no such test."""
+    """p-value of a difference, adjusted by Holm over all claims; None without such a test."""
 
 
 def judge(
@@ -40,12 +40,12 @@ def judge(
     found: Mapping[str, Sequence[Record]],
     measured: Mapping[str, dict[str, Any]] | None = None,
 ) -> list[Verdict]:
-    """Judge claims as one family: p values of differences are adjusted by Holm over all of them.
+    """Judge claims as one family: p-values of differences are adjusted by Holm over all of them.
 
     Args:
         claims: all claims of a table, whether or not each is shown.
-        found: sweep -> its records; a sweep that is not there has none.
-        measured: name -> what a command has measured.
+        found: records by sweep; a missing sweep has none.
+        measured: measurements of commands by name.
     """
     judged = []
     for claim in claims:
@@ -104,7 +104,7 @@ def _few_seeds(claim: Claim, judged: Judged) -> list[Reason]:
 
 
 def _scope(runs: Sequence[Record]) -> str:
-    """Say what the verdict holds for; a small model on a CPU shows a mechanism, not the claim."""
+    """Describe the scope of a verdict; a small model on a CPU shows a mechanism, not the claim."""
     if not runs:
         return ""
     first = runs[0]
@@ -122,7 +122,7 @@ def _scope(runs: Sequence[Record]) -> str:
 
 
 def _each(runs: Sequence[Record], read: Any) -> str:
-    """Return the values that the runs have, from low to high, such as `8/32/80`."""
+    """Return the distinct values of the runs, numbers in ascending order, such as `8/32/80`."""
     seen = list(dict.fromkeys(read(run) for run in runs))
     numbers = all(isinstance(value, int | float) for value in seen)
     return "/".join(map(str, sorted(seen) if numbers else seen))

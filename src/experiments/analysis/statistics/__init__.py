@@ -1,12 +1,15 @@
-"""Numbers in, intervals, tests and words out: pure functions, no tables and no files.
+"""Intervals, tests and power calculations for scores: pure functions without tables or files.
 
-`intervals` (a mean, a share, a paired difference), `resampling` (bootstrap over items),
-`comparing` (better, worse, tied or undecided against a margin; Holm across a family), `power`
-(what n seeds can show, and how many would decide), `noise` (what repeats of one cell differ by)
-and `ties` (who is tied with whom, in words).
+- `intervals`: intervals of a mean, a proportion and a paired difference.
+- `resampling`: bootstrap over test items.
+- `comparing`: better, worse, tied or undecided against a margin, with Holm's correction.
+- `power`: what n seeds can detect, and how many seeds would decide.
+- `noise`: how much repeated runs of one config and seed differ.
+- `ties`: groups of mutually tied arms, and a sentence that describes them.
 
-Over seeds, intervals are Student's: at 5 seeds a BCa bootstrap of the mean covers 84 %, not 95 %.
-Over items, of which there are hundreds, the bootstrap needs no normal distribution.
+Intervals over seeds are Student t intervals: with 5 seeds, a BCa bootstrap of the mean covers 84 %
+instead of 95 %. Over items, of which there are hundreds, the bootstrap needs no normality
+assumption.
 """
 
 from experiments.analysis.statistics.comparing import Comparison, Finding, compare, holm, in_family

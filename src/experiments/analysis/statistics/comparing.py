@@ -1,9 +1,9 @@
-"""Paired scores and a margin in, a finding out: better, worse, tied or undecided.
+"""Compare paired scores against a margin: better, worse, tied or undecided.
 
-A failed test of a difference is no proof that there is none, so a tie is tested for on its own.
-An arm is *different* where the interval of the difference leaves out 0 and the estimate is beyond
-the margin; it is *tied* where two one-sided tests reject both ends of the margin, which is the
-same as a 90 % interval inside it; else nothing is decided.
+A difference test that fails is no evidence of equality, so ties have a test of their own.
+An arm is *different* if the interval of the difference excludes 0 and the estimate is beyond the
+margin. It is *tied* if two one-sided tests reject both ends of the margin, which is equivalent to
+a 90 % interval inside the margin. Otherwise the comparison is undecided.
 
 Sources: D. J. Schuirmann, "A comparison of the two one-sided tests procedure and the power
 approach for assessing the equivalence of average bioavailability", J. Pharmacokin. Biopharm. 15
@@ -30,18 +30,18 @@ Finding = Literal["better", "worse", "tied", "undecided"]
 
 @dataclass(frozen=True)
 class Comparison:
-    """An arm against a reference, paired by seed."""
+    """Comparison of an arm with a reference, paired by seed."""
 
     difference: Interval
-    """Arm minus reference with the interval of level 1 - alpha, 95 % by default."""
+    """Arm minus reference, with an interval of level 1 - alpha (95 % by default)."""
     equivalence: Interval
-    """The same with the interval of level 1 - 2 alpha: inside the margin means tied."""
+    """The same difference with an interval of level 1 - 2 alpha; tied if inside the margin."""
     margin: float
-    """The largest difference that does not matter, in the score's unit."""
+    """The largest difference that is considered negligible, in the unit of the score."""
     p_difference: float
-    """Two-sided p that there is no difference; 1 where the seeds cannot say."""
+    """Two-sided p-value of the hypothesis of no difference; 1 if the seeds do not allow a test."""
     p_equivalence: float
-    """p of the two one-sided tests that the difference is at least the margin."""
+    """p-value of the two one-sided tests, for the hypothesis of a difference of at least margin."""
     direction: Direction
     deviation: float
     """Standard deviation of the paired differences; 0 for a single pair."""
@@ -49,7 +49,7 @@ class Comparison:
 
     @property
     def finding(self) -> Finding:
-        """What the numbers allow to say of the arm."""
+        """The conclusion that the tests support for the arm."""
         if self.p_equivalence < self.alpha:
             return "tied"
         if self.p_difference >= self.alpha or abs(self.difference.estimate) <= self.margin:
@@ -65,22 +65,23 @@ def compare(
     direction: Direction,
     alpha: float = 0.05,
 ) -> Comparison:
-    """Compare two arms by the seeds that both have.
+    """Compare two arms over the seeds that both have.
 
-    Seeds that differ by one and the same amount prove nothing, as in `verdict_words`: both p are 1.
+    If all seeds differ by exactly the same amount, nothing is concluded and both p-values are 1, as
+    in `verdict_words`.
 
     >>> compare([1.0, 1.2, 1.1], [1.01, 1.19, 1.1], margin=0.1, direction="minimize").finding
     'tied'
 
     Args:
         reference: shape (n,), one score per seed.
-        arm: shape (n,), of the same seeds in the same order.
-        margin: above 0, in the score's unit.
-        direction: which way the score is better.
-        alpha: the share of wrong findings that is accepted, for differences and for ties each.
+        arm: shape (n,), for the same seeds in the same order.
+        margin: above 0, in the unit of the score.
+        direction: whether a higher or a lower score is better.
+        alpha: accepted rate of wrong findings, for differences and for ties separately.
 
     Raises:
-        ValueError: a margin that is not above 0, or as `paired_difference`.
+        ValueError: the margin is not above 0, or as `paired_difference`.
     """
     if not 0 < margin < math.inf:
         raise ValueError(f"margin {margin}: it must be above 0, in the unit of the score")
@@ -108,7 +109,7 @@ def compare(
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return the p values adjusted so that one wrong rejection in the family stays below alpha.
+    """Return p-values adjusted so that the chance of any wrong rejection stays below alpha.
 
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]
@@ -116,7 +117,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
     Args:
         p_values: shape (n,), each from 0 to 1; n may be 0.
     """
-    # As statsmodels' multipletests(method="holm"), which collects garbage at each call: 0.2 s.
+    # Same as statsmodels' multipletests(method="holm"), which runs the garbage collector at each
+    # call and so takes 0.2 s.
     adjusted = [0.0] * len(p_values)
     largest = 0.0
     for rank, at in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
@@ -126,13 +128,13 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def in_family(comparisons: Sequence[Comparison]) -> list[Comparison]:
-    """Return the comparisons of one table, their p values of a difference adjusted by Holm.
+    """Return the comparisons of one table with the p-values of the differences adjusted by Holm.
 
-    The more arms, the likelier one of them differs by luck. The level of a tie stays that of the
-    arm alone: an effect at the margin is called tied in at most alpha of the cases, whatever else
-    stands in the table. Adjusted as well, equal arms of a mixed table would be called tied at 5
-    seeds and a margin of 2.5 deviations in 92 instead of 99 of a hundred cases (simulated, three
-    arms). Intervals stay those of each comparison alone.
+    The more arms there are, the more likely one of them differs by chance. The p-value of a tie is
+    not adjusted: an effect at the margin is called tied in at most alpha of the cases, whatever the
+    other arms of the table. If it were adjusted as well, equal arms in a mixed table would be
+    called tied in 92 instead of 99 out of 100 cases, at 5 seeds and a margin of 2.5 deviations
+    (simulated with three arms). The intervals remain those of each single comparison.
     """
     adjusted = holm([one.p_difference for one in comparisons])
     return [

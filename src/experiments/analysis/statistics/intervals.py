@@ -1,12 +1,13 @@
-"""Scores in, intervals and paired differences out.
+"""Compute intervals of scores and of paired differences.
 
-An interval says what it runs over. Over seeds, it covers what another seed would change; over
-items, it covers what other test rows would change and says nothing about seeds.
+Every interval records what it is computed over. An interval over seeds covers the variation that
+another seed would cause. One over items covers the variation due to other test rows, but not the
+variation between seeds.
 
 Sources: Student, "The probable error of a mean", Biometrika 6 (1908), quantiles from
 `scipy.special`; E. B. Wilson, "Probable inference, the law of succession, and statistical
 inference", JASA 22 (1927), as `scipy.stats.binomtest(...).proportion_ci("wilson")` computes it
-(to import `scipy.stats` takes longer than all intervals of a run);
+(importing `scipy.stats` would take longer than computing all intervals of a run);
 W. G. Cochran, "Sampling Techniques" (3rd ed. 1977), section 6.4, for a ratio of two means.
 """
 
@@ -20,16 +21,16 @@ Direction = Literal["maximize", "minimize"]
 Bounds = tuple[float, float]
 
 ROUNDING = 1e-9
-"""An interval narrower than this has no width: equal values that differ in their last bits."""
+"""Intervals narrower than this count as having no width: the values differ by rounding only."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate with the interval around it."""
+    """An estimate with its interval."""
 
     estimate: float
     low: float | None
-    """Lower end; None where one value, or none, gives no interval."""
+    """Lower end; None if there are too few values for an interval."""
     high: float | None
     n: int
     """Number of seeds or items."""
@@ -50,14 +51,14 @@ def mean_interval(
     Interval(estimate=0.5, low=None, high=None, n=1, over='seeds', method='none')
 
     Args:
-        values: shape (n,), finite, one per seed or item; their order does not matter.
-        confidence: share of such intervals that contain the true mean, above 0 and below 1.
-        over: what one value stands for.
-        bounds: the range a mean can have, such as (0, 1) for a share; cuts the interval.
+        values: shape (n,), finite, one per seed or item, in any order.
+        confidence: coverage probability of the interval, above 0 and below 1.
+        over: what each value belongs to, a seed or an item.
+        bounds: the possible range of a mean, such as (0, 1) for a proportion; clips the interval.
 
     Raises:
-        ValueError: no value, a value that is not finite or outside the bounds, or a confidence
-            outside (0, 1).
+        ValueError: there is no value, a value is not finite or outside the bounds, or the
+            confidence is outside (0, 1).
     """
     data = checked(values, confidence)
     if bounds and not (bounds[0] <= min(data) and max(data) <= bounds[1]):
@@ -76,13 +77,13 @@ def mean_interval(
 
 
 def proportion_interval(successes: int, n: int, confidence: float = 0.95) -> Interval:
-    """Return a share of items and its score interval (Wilson 1927), which stays within 0 to 1.
+    """Return a proportion of items and its score interval (Wilson 1927), which stays in [0, 1].
 
     >>> proportion_interval(8, 10).estimate
     0.8
 
     Raises:
-        ValueError: not 0 <= successes <= n, n below 1, or a confidence outside (0, 1).
+        ValueError: not 0 <= successes <= n, n is below 1, or the confidence is outside (0, 1).
     """
     if n < 1 or not 0 <= successes <= n:
         raise ValueError(f"{successes} of {n} is no share: 0 <= successes <= n and n >= 1")
@@ -102,7 +103,9 @@ def proportion_interval(successes: int, n: int, confidence: float = 0.95) -> Int
 def items_interval(
     values: Sequence[float], confidence: float = 0.95, bounds: Bounds | None = None
 ) -> Interval:
-    """Return the mean over items of one run: Wilson where all scores are 0 or 1, else Student t.
+    """Return the mean over the items of one run, with its interval.
+
+    The interval is Wilson's if all scores are 0 or 1, else Student's t interval.
 
     Args:
         values: shape (n,), one score per item.
@@ -123,20 +126,20 @@ def paired_difference(
 ) -> Interval:
     """Return the mean of b - a and its Student t interval, from the n differences (Student 1908).
 
-    What a pair shares (the seed, or the item) drops out, so the interval is narrower than one from
-    two separate means wherever the pairs rise and fall together.
+    Effects that both members of a pair share (of the seed or the item) cancel, so the interval is
+    narrower than one from two separate means if the paired values are positively correlated.
 
     >>> paired_difference([0.25], [0.75])
     Interval(estimate=0.5, low=None, high=None, n=1, over='seeds', method='none')
 
     Args:
         a: shape (n,), the reference.
-        b: shape (n,), in the same order: b[i] belongs to the seed or item of a[i].
-        over: what a pair stands for.
+        b: shape (n,), in the same order: b[i] is for the same seed or item as a[i].
+        over: what a pair belongs to, a seed or an item.
         confidence: as in `mean_interval`.
 
     Raises:
-        ValueError: different lengths, or as `mean_interval`.
+        ValueError: the lengths differ, or as `mean_interval`.
     """
     if len(a) != len(b):
         raise ValueError(f"{len(a)} and {len(b)} values cannot be paired: align them first")
@@ -146,10 +149,11 @@ def paired_difference(
 
 
 def mcnemar_exact(only_a: int, only_b: int) -> float:
-    """Return McNemar's exact two-sided p that two runs solve different shares of the same items.
+    """Return McNemar's exact two-sided p-value for two runs that were scored on the same items.
 
-    Items that both or neither solve say nothing about a difference. Of the others, each is A's or
-    B's with probability 1/2 if there is none, so p is twice the smaller binomial tail, at most 1
+    The null hypothesis is that both runs solve the same proportion. Items that both runs or neither
+    run solves carry no information. Each other item is solved by A or by B with probability 1/2
+    under the null hypothesis, so p is twice the smaller binomial tail, at most 1
     (Q. McNemar, "Note on the sampling error of the difference between correlated proportions or
     percentages", Psychometrika 12 (1947); exact form as `statsmodels.stats.contingency_tables
     .mcnemar(exact=True)`).
@@ -162,7 +166,7 @@ def mcnemar_exact(only_a: int, only_b: int) -> float:
         only_b: number of items that only the second run solves.
 
     Raises:
-        ValueError: a number below 0.
+        ValueError: a count is below 0.
     """
     if min(only_a, only_b) < 0:
         raise ValueError(f"{only_a} and {only_b} are no counts of items: both must be at least 0")
@@ -176,19 +180,19 @@ def mcnemar_exact(only_a: int, only_b: int) -> float:
 def ratio_values(sums: Sequence[float], weights: Sequence[float]) -> list[float]:
     """Return one value per item whose mean is sum(sums) / sum(weights), for the functions above.
 
-    A token mean weighs long rows more, so it is no mean of row means. With R the ratio and w the
-    weights, the values R + (sums - R · w) / mean(w) have mean R, and their variance gives its
-    standard error to first order (Cochran 1977, equation 6.13).
+    A mean per token gives long rows more weight, so it is not the mean of row means. With R the
+    ratio and w the weights, the values R + (sums - R · w) / mean(w) have mean R, and their variance
+    gives the standard error of R to first order (Cochran 1977, equation 6.13).
 
     >>> ratio_values([6.0, 1.0], [3, 1])
     [2.125, 1.375]
 
     Args:
-        sums: shape (n,), for example the summed NLL of a row in nats.
-        weights: shape (n,), at least 0, for example its trained tokens.
+        sums: shape (n,), for example the summed NLL of each row in nats.
+        weights: shape (n,), at least 0, for example the trained tokens of each row.
 
     Raises:
-        ValueError: different lengths, no weight above 0, or a negative one.
+        ValueError: the lengths differ, a weight is negative, or none is above 0.
     """
     if len(sums) != len(weights):
         raise ValueError(f"{len(sums)} sums and {len(weights)} weights: one of each per item")
@@ -200,19 +204,19 @@ def ratio_values(sums: Sequence[float], weights: Sequence[float]) -> list[float]
 
 
 def verdict_words(difference: Interval, direction: Direction) -> str:
-    """Return what an interval of a difference to a reference allows to say.
+    """Return the verdict that an interval of a difference to a reference supports.
 
     >>> verdict_words(Interval(0.1, 0.05, 0.15, 3, "seeds", "paired t"), "minimize")
     'worse'
 
     Returns:
-        "better", "worse", "not separable", or for a single pair "one seed" ("one item"). Not
-        separable are an interval that contains 0, and seeds with one and the same difference:
-        scores of n test rows are multiples of 1/n, so few seeds agree by chance, and a deviation
-        of 0 would turn that into certainty.
+        "better", "worse", "not separable", or for a single pair "one seed" ("one item"). The result
+        is "not separable" if the interval contains 0, or if all seeds have exactly the same
+        difference: scores of n test rows are multiples of 1/n, so a few seeds can agree by chance,
+        and a deviation of 0 would turn that into certainty.
 
     Raises:
-        ValueError: the direction is not one of the two.
+        ValueError: the direction is neither `maximize` nor `minimize`.
     """
     if direction not in ("maximize", "minimize"):
         raise ValueError(f"direction '{direction}': it is 'maximize' or 'minimize'")
@@ -227,7 +231,7 @@ def verdict_words(difference: Interval, direction: Direction) -> str:
 
 
 def within_mean(data: Sequence[float]) -> float:
-    """Return the mean, within the values' range: rounding must not push it out."""
+    """Return the mean, clipped to the range of the values so that rounding cannot exceed it."""
     return min(max(math.fsum(data) / len(data), min(data)), max(data))
 
 
@@ -235,7 +239,7 @@ def checked(values: Sequence[float], confidence: float) -> list[float]:
     """Return the values as floats.
 
     Raises:
-        ValueError: there is none, one is not finite, or the confidence is outside (0, 1).
+        ValueError: there is no value, one is not finite, or the confidence is outside (0, 1).
     """
     data = [float(value) for value in values]
     if not data:

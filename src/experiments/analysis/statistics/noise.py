@@ -1,7 +1,8 @@
-"""Repeats of one cell in, the noise floor out: what the same run differs by when made again.
+"""Estimate the noise floor: how much repeated runs of one config and seed differ.
 
-Seeds say what another start would change; repeats say what the machine itself changes. A gap that
-is smaller than twice the floor is not there.
+Different seeds show the variation due to initialisation and data order; repeats of one seed show
+the variation due to hardware and non-deterministic kernels. A difference smaller than twice the
+noise floor does not count.
 """
 
 import math
@@ -11,35 +12,35 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class NoiseFloor:
-    """Standard deviation of one run around its cell, pooled over the cells."""
+    """Standard deviation of a run around the mean of its cell, pooled over the cells."""
 
     deviation: float
-    """In the unit of the score; 0 on a machine that repeats exactly."""
+    """In the unit of the score; 0 if repeats are bit-identical."""
     high: float
     """Upper end of the one-sided 95 % interval of the deviation."""
     cells: int
     runs: int
 
     def covers(self, gap: float) -> bool:
-        """Whether a gap between two runs is within twice the floor."""
+        """Return whether a difference between two runs is within twice the noise floor."""
         return abs(gap) <= 2 * self.deviation
 
 
 def noise_floor(cells: Sequence[Sequence[float]]) -> NoiseFloor | None:
     """Return the noise floor of a score.
 
-    The variance is the squares around each cell's mean over the degrees of freedom, sum(n - 1),
-    and its upper end is by chi² (`scipy.stats.chi2`), for normal noise.
+    The variance is the sum of squares around each cell's mean, divided by the degrees of freedom
+    sum(n - 1). Its upper end is from the chi² distribution (`scipy.stats.chi2`), for normal noise.
 
     >>> round(noise_floor([[1.0, 1.2], [3.0, 3.2]]).deviation, 3)
     0.141
 
     Args:
-        cells: the score of each run of a cell: one config, one seed, run again. Cells with a
-            single run say nothing and are left out.
+        cells: the scores of each cell, which are repeated runs of one config and seed. Cells with a
+            single run carry no information and are left out.
 
     Returns:
-        None where no cell was repeated.
+        The noise floor, or None if no cell was repeated.
     """
     repeated = [cell for cell in cells if len(cell) > 1]
     freedom = sum(len(cell) - 1 for cell in repeated)

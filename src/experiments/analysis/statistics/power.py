@@ -1,10 +1,10 @@
-"""A spread between seeds in, what a number of seeds can show out, and how many would decide.
+"""Compute what a number of seeds can detect from their spread, and how many would decide.
 
-The chances are those of the findings of `comparing`, exact for normal differences: given the
-sample deviation s, which is chi-distributed, the mean is normal and independent of it, so they are
-an integral over s (K. F. Phillips, "Power of the two one-sided tests procedure in bioequivalence",
-J. Pharmacokin. Biopharm. 18 (1990), for ties; the same integral with the other region for
-differences).
+The probabilities are those of the findings in `comparing`, exact for normal differences. Given
+the sample deviation s, which is chi-distributed, the mean is normal and independent of s, so the
+probabilities are integrals over s (K. F. Phillips, "Power of the two one-sided tests procedure in
+bioequivalence", J. Pharmacokin. Biopharm. 18 (1990), for ties; the same integral with the other
+region for differences).
 """
 
 import functools
@@ -14,24 +14,24 @@ from dataclasses import dataclass
 from typing import Any
 
 _QUADRATURE = 4001
-"""Points of the integral over s; the chances change by less than 1e-4 with twice as many."""
+"""Quadrature points of the integral over s; doubling them changes results by less than 1e-4."""
 MOST_SEEDS = 1000
 _LARGEST = 1e4
-"""In deviations: 2 seeds find 18 with a power of 0.95."""
+"""Largest effect considered, in deviations: 2 seeds detect 18 with a power of 0.95."""
 POWER = 0.8
 
 
 @dataclass(frozen=True)
 class Chances:
-    """What a comparison over n seeds will find, as probabilities."""
+    """Probabilities of the findings of a comparison over n seeds."""
 
     different: float
-    """That it is called better or worse, in the direction of the true effect."""
+    """Probability of being called better or worse, in the direction of the true effect."""
     tied: float
 
 
 def chances(effect: float, deviation: float, n: int, margin: float, alpha: float = 0.05) -> Chances:
-    """Return how likely each finding is.
+    """Return the probability of each finding.
 
     >>> found = chances(0.0, 1.0, n=5, margin=2.5)
     >>> round(found.tied, 2)
@@ -45,7 +45,7 @@ def chances(effect: float, deviation: float, n: int, margin: float, alpha: float
         alpha: as in `compare`.
 
     Raises:
-        ValueError: n below 2, or a deviation or a margin that is not above 0.
+        ValueError: n is below 2, or the deviation or the margin is not above 0.
     """
     import numpy as np
     from scipy.special import ndtr
@@ -75,7 +75,7 @@ def _quantiles_of_s(n: int) -> Any:
 
 @functools.cache
 def _quantiles_of_t(n: int, alpha: float) -> tuple[float, float]:
-    """Return Student's quantiles of a test of a difference (two-sided) and of a tie."""
+    """Return Student's t quantiles for the test of a difference (two-sided) and of a tie."""
     from scipy.stats import t
 
     return float(t.ppf(1 - alpha / 2, n - 1)), float(t.ppf(1 - alpha, n - 1))
@@ -84,10 +84,10 @@ def _quantiles_of_t(n: int, alpha: float) -> tuple[float, float]:
 def detectable_effect(
     deviation: float, n: int, alpha: float = 0.05, power: float = POWER
 ) -> float | None:
-    """Return the smallest true difference that a t test over n seeds finds with this power.
+    """Return the smallest true difference that a t test over n seeds detects with this power.
 
-    By the integral above: scipy's noncentral t, which `statsmodels.stats.power` uses, is NaN for
-    some of the large effects that few seeds need.
+    Uses the integral over s instead of scipy's noncentral t, which `statsmodels.stats.power` uses
+    and which is NaN for some of the large effects that few seeds need.
 
     >>> round(detectable_effect(1.0, 5), 2)
     1.68
@@ -96,10 +96,10 @@ def detectable_effect(
         deviation: standard deviation of the paired differences, at least 0.
         n: number of seeds.
         alpha: level of the two-sided test.
-        power: the wanted chance, above alpha and below 1.
+        power: the desired probability of detection, above alpha and below 1.
 
     Returns:
-        The effect in the unit of the deviation, None for fewer than 2 seeds.
+        The effect in the unit of the deviation, or None for fewer than 2 seeds.
     """
     if n < 2:
         return None
@@ -119,7 +119,7 @@ def detectable_effect(
 def smallest_margin(
     deviation: float, n: int, alpha: float = 0.05, power: float = POWER
 ) -> float | None:
-    """Return the smallest margin at which n seeds of equal arms are called tied with this power.
+    """Return the smallest margin at which n seeds call two equal arms tied with this power.
 
     >>> round(smallest_margin(1.0, 5, power=0.95), 1)
     2.0
@@ -128,10 +128,10 @@ def smallest_margin(
         deviation: standard deviation of the paired differences, at least 0.
         n: number of seeds.
         alpha: as in `compare`.
-        power: the wanted chance, below 1.
+        power: the desired probability, below 1.
 
     Returns:
-        The margin in the unit of the deviation, None for fewer than 2 seeds.
+        The margin in the unit of the deviation, or None for fewer than 2 seeds.
     """
     if n < 2:
         return None
@@ -144,9 +144,9 @@ def smallest_margin(
 def seeds_to_decide(
     effect: float, deviation: float, margin: float, alpha: float = 0.05, power: float = POWER
 ) -> int | None:
-    """Return the number of seeds in all that would decide, if the estimates are the truth.
+    """Return the total number of seeds that would decide, if the estimates were the true values.
 
-    A guess, as the deviation is an estimate too: from 5 seeds it may be half or twice the true one.
+    This is a rough guess: a deviation estimated from 5 seeds may be half or twice the true one.
 
     >>> seeds_to_decide(0.0, 1.0, margin=1.0)
     11
@@ -156,10 +156,10 @@ def seeds_to_decide(
         deviation: the estimated standard deviation of the paired differences, at least 0.
         margin: as in `compare`.
         alpha: as in `compare`.
-        power: the wanted chance that a finding is made.
+        power: the desired probability of any finding.
 
     Returns:
-        From 2 to MOST_SEEDS; None where more would be needed, as for an effect at the margin.
+        From 2 to MOST_SEEDS, or None if more would be needed, as for an effect at the margin.
     """
     if deviation <= 0:
         return 2
@@ -172,10 +172,10 @@ def seeds_to_decide(
 
 
 def _first(holds: Callable[[int], bool], low: int, high: int) -> int | None:
-    """Return the smallest number from which a condition holds, None if not even at the last.
+    """Return the smallest number from which a condition is true, or None if it is never true.
 
-    By bisection; the chance of a finding grows with n, but for a small dip where few seeds call
-    either side by luck.
+    Uses bisection. The probability of a finding grows with n, except for a small dip where few
+    seeds call either side by chance.
     """
     if not holds(high):
         return None

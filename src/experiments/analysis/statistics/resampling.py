@@ -1,4 +1,4 @@
-"""Scores of test items in, bootstrap intervals out: the same seed gives the same interval.
+"""Compute bootstrap intervals over test items; the same seed gives the same interval.
 
 Source: B. Efron, "Better bootstrap confidence intervals", JASA 82 (1987), by
 `scipy.stats.bootstrap(method="BCa")`.
@@ -15,7 +15,7 @@ from experiments.analysis.statistics.intervals import (
 )
 
 RESAMPLES = 9_999
-# Resamples in memory at a time: 1,000 of 5,000 items are 40 MB.
+# Values that are resampled in memory at a time: 1,000 resamples of 5,000 items take 40 MB.
 _VALUES_AT_A_TIME = 5_000_000
 
 
@@ -28,7 +28,7 @@ def bootstrap_interval(
 ) -> Interval:
     """Return the mean over items and its BCa bootstrap interval.
 
-    For items only: with as few values as there are seeds it is too narrow (`mean_interval`).
+    For items only: for as few values as there are seeds it is too narrow (use `mean_interval`).
 
     >>> bootstrap_interval([0.0, 1.0, 1.0, 0.5], seed=1) == bootstrap_interval(
     ...     [0.0, 1.0, 1.0, 0.5], seed=1
@@ -37,14 +37,14 @@ def bootstrap_interval(
 
     Args:
         values: shape (n,), one per item. The interval depends on their order through the seed, so
-            give them in one order, such as by id.
-        seed: of the resamples.
-        confidence: share of such intervals that contain the true mean, above 0 and below 1.
-        bounds: the range a mean can have, such as (0, 1); cuts the interval.
-        resamples: how many means are drawn.
+            pass them in a fixed order, such as by id.
+        seed: seed of the resamples.
+        confidence: coverage probability of the interval, above 0 and below 1.
+        bounds: the possible range of a mean, such as (0, 1); clips the interval.
+        resamples: number of resampled means.
 
     Raises:
-        ValueError: no value, one that is not finite, or a confidence outside (0, 1).
+        ValueError: there is no value, one is not finite, or the confidence is outside (0, 1).
     """
     import numpy as np
     from scipy.stats import bootstrap
@@ -78,11 +78,11 @@ def paired_bootstrap(
     Args:
         a: shape (n,), the reference's score of each item.
         b: shape (n,), in the same order.
-        seed: of the resamples.
+        seed: seed of the resamples.
         confidence: as in `bootstrap_interval`.
 
     Raises:
-        ValueError: different lengths, or as `bootstrap_interval`.
+        ValueError: the lengths differ, or as `bootstrap_interval`.
     """
     if len(a) != len(b):
         raise ValueError(f"{len(a)} and {len(b)} values cannot be paired: align them first")

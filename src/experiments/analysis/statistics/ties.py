@@ -1,7 +1,7 @@
-"""Pairs of tied arms in, groups of mutually tied arms and words for them out.
+"""Group mutually tied arms and describe the groups in a sentence.
 
-Being tied is not transitive: A may tie with B and B with C while A and C differ. So a group holds
-only arms of which each is tied with each other one, and an arm may stand in two groups.
+Ties are not transitive: A may tie with B and B with C while A and C differ. A group therefore
+contains only arms that are all tied with each other, and an arm may be in several groups.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,8 +18,8 @@ def tied_groups(arms: Sequence[str], ties: Iterable[tuple[str, str]]) -> list[li
         ties: pairs of arms that are tied.
 
     Returns:
-        Groups in the order of their best arm, each in the order of `arms`; an arm that is tied
-        with no other is a group of its own.
+        Groups in the order of their best arm, each in the order of `arms`. An arm that is tied with
+        no other forms a group of one.
     """
     import networkx
 
@@ -32,13 +32,13 @@ def tied_groups(arms: Sequence[str], ties: Iterable[tuple[str, str]]) -> list[li
 
 
 def tie_words(groups: Sequence[Sequence[str]], margin: str) -> str:
-    """Say the groups in a sentence.
+    """Describe the groups in a sentence.
 
     >>> tie_words([["r=16", "r=4", "r=8"], ["r=1"]], "0.01 nats")
     'r=16, r=4 and r=8 are tied within 0.01 nats; r=1 is tied with no other arm.'
 
     Args:
-        groups: of `tied_groups`.
+        groups: the result of `tied_groups`.
         margin: the margin with its unit.
     """
     parts = []

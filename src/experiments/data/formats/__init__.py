@@ -1,4 +1,4 @@
-"""A row of a public tool-calling dataset, or of a user's file -> the canonical row, or a reason."""
+"""Convert rows of public tool-calling data sets and of users' files to canonical rows."""
 
 from experiments.data.formats.convert import CONVERTER_VERSION, FORMATS, convert
 from experiments.data.formats.messages import NULLS

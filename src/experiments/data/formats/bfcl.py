@@ -1,13 +1,15 @@
-"""Rows of BFCL's single-turn sets -> canonical rows that its own checker can still score.
+"""Convert rows of BFCL's single-turn sets to canonical rows that its own checker can still score.
 
-A question holds `id`, `question` (a list of one list of messages) and `function` (documents with
-Python's type words); its answer `ground_truth`, one object a call: function name -> parameter ->
-the list of allowed values, where "" means that it may be left out. Layout and conversion: gorilla
-at 6ea5797, `bfcl_eval/data` (BFCL_v4_*.json) and `model_handler/local_inference/qwen_fc.py`.
+A question has `id`, `question` (a list of one list of messages) and `function` (documents with
+Python type names). Its answer `ground_truth` has one object per call: function name to parameter to
+the list of allowed values, where "" means that the parameter may be omitted. Layout and conversion:
+gorilla at 6ea5797, `bfcl_eval/data` (BFCL_v4_*.json) and
+`model_handler/local_inference/qwen_fc.py`.
 
-The canonical row has the tools in OpenAI's form and a gold turn made of the first allowed values.
-Beside them `bfcl` keeps what the checker needs: `category`, `function` and `ground_truth` as
-published, and `underscore_to_dot`, whether names are compared with their dots as `_`.
+The canonical row has the tools in OpenAI's format and a gold turn built from the first allowed
+values. In addition, `bfcl` keeps what the checker needs: `category`, `function` and `ground_truth`
+as published, and `underscore_to_dot`, which tells whether names are compared with `_` in place of
+dots.
 """
 
 from typing import Any
@@ -15,7 +17,7 @@ from typing import Any
 from experiments.data.formats import literals, turns
 from experiments.data.formats.rejection import Rejected, Row, excerpt
 
-# Told to a model that is asked for Python calls; upstream appends it to every description.
+# Instruction for models that answer with Python calls; upstream appends it to every description.
 SUFFIX = " Note that the provided function is in Python 3 syntax."
 _TYPES = {
     **{word: word for word in ("string", "integer", "number", "boolean", "array", "object")},
@@ -26,7 +28,7 @@ _NO_CALL_DUE, _ANY_CALL_DUE = "irrelevance", "relevance"
 
 
 def has_answers(category: str) -> bool:
-    """Return whether a category comes with gold calls; relevance and irrelevance do not."""
+    """Return whether a category has gold calls; relevance and irrelevance do not."""
     return not category.endswith(_ANY_CALL_DUE)
 
 
@@ -34,10 +36,10 @@ def convert(question: Row, truth: Any, category: str, *, dots: bool) -> Row:
     """Convert one question and its answer.
 
     Args:
-        question: the published row; not changed.
-        truth: its `ground_truth`; None where the category has no answers.
-        category: such as `live_simple`.
-        dots: keep the dots in function names; otherwise each is a `_`, as most APIs demand.
+        question: the published row; not modified.
+        truth: its `ground_truth`; None if the category has no answers.
+        category: category name, such as `live_simple`.
+        dots: keep the dots in function names; otherwise they become `_`, as most APIs require.
 
     Raises:
         Rejected: the question or its answer does not follow the layout.
@@ -61,12 +63,12 @@ def convert(question: Row, truth: Any, category: str, *, dots: bool) -> Row:
             "underscore_to_dot": not dots,
         },
     }
-    # Relevance asks for a call, whichever: prose is no right answer there.
+    # Relevance requires some call, so an answer in prose is wrong.
     return row | ({"expects": "call"} if category.endswith("live_relevance") else {})
 
 
 def raw_documents(row: Row) -> list[Row]:
-    """Return the documents of a converted row as upstream prints them, one JSON object a line."""
+    """Return the documents of a converted row as upstream prints them, one JSON object per line."""
     return [
         {**document, "description": document.get("description", "") + SUFFIX}
         for document in row["bfcl"]["function"]
@@ -128,7 +130,7 @@ def _tool(document: Row, names: dict[str, str]) -> Row:
 
 
 def json_schema(node: Any) -> Any:
-    """Return a document's parameters with JSON schema's type words; a word unknown is a string.
+    """Return a document's parameters with JSON schema types; an unknown type becomes a string.
 
     >>> json_schema({"type": "dict", "properties": {"x": {"type": "float"}}})
     {'type': 'object', 'properties': {'x': {'type': 'number'}}}
@@ -159,7 +161,7 @@ def _calls(truth: Any) -> list[Row]:
 
 
 def _call(call: Row, documents: list[Row], names: dict[str, str]) -> Row:
-    """Make a call of the first allowed value of each parameter that may not be left out."""
+    """Build a call from the first allowed value of each parameter that may not be omitted."""
     [(name, allowed)] = call.items()
     if name not in names:
         raise Rejected("unknown_function", f"the gold call of {name!r} is not offered")
@@ -177,7 +179,7 @@ def _call(call: Row, documents: list[Row], names: dict[str, str]) -> Row:
 
 
 def _value(value: Any, schema: Any) -> Any:
-    """Return an allowed value; inside objects each key has a list of allowed values again."""
+    """Return an allowed value; keys inside objects have lists of allowed values themselves."""
     kind = schema.get("type") if isinstance(schema, dict) else None
     if kind == "dict" and isinstance(value, dict):
         return _object(value)

@@ -1,7 +1,7 @@
-"""Text of calls in any syntax -> calls as `{"type": "function", "function": {name, arguments}}`.
+"""Parse calls in any syntax to `{"type": "function", "function": {name, arguments}}`.
 
-Arguments are labels: they are read, never changed. Every function raises `Rejected` with the
-reason malformed_call where the text is no call.
+Arguments are labels: they are parsed but never changed. Every function raises `Rejected` with the
+reason malformed_call if the text is not a call.
 """
 
 import json
@@ -20,19 +20,20 @@ _QUOTED = {
     '"': re.compile(r'"(?:[^"\\]|\\.)*+"', re.DOTALL),
     "'": re.compile(r"'(?:[^'\\]|\\.)*+'", re.DOTALL),
 }
-# Up to the first bracket, quote, comma or equal sign, which must be the opening of a call.
+# Text up to the first bracket, quote, comma or equal sign, which must be the opening of a call.
 _BRACKET_NAME = re.compile(r"""\s*+([^\[\](){}"'=,\n]+)\(""")
 _NEXT = re.compile(r"\s*+(,?)")
-# So many tags may stand in the strings of one call: each takes a reading of all before it.
+# Maximum number of tags inside the strings of one call: each requires parsing the text before it
+# again.
 _MOST_QUOTED_TAGS = 8
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
 
 
 def of_value(value: Any) -> Row:
-    """Bring one call, bare or wrapped in `function`, to the one form.
+    """Normalise one call, bare or wrapped in `function`.
 
     Raises:
-        Rejected: malformed_call; arguments that are no object are refused, never made one.
+        Rejected: malformed_call; arguments that are not an object are refused, never converted.
     """
     function = (value.get("function") or value) if isinstance(value, dict) else None
     if not isinstance(function, dict):
@@ -46,7 +47,7 @@ def of_value(value: Any) -> Row:
 
 
 def parsed(value: Any) -> Any:
-    """Return the value, read where it is the text of one.
+    """Return the value, parsed if it is text.
 
     Raises:
         Rejected: malformed_call.
@@ -60,7 +61,7 @@ def parsed(value: Any) -> Any:
 
 
 def with_id(call: Row, given: Any) -> Row:
-    """Return the call with its id; an id that is null or empty is none.
+    """Return the call with its id; a null or empty id counts as none.
 
     Raises:
         Rejected: malformed_call.
@@ -79,7 +80,7 @@ def _call(name: str, arguments: Any) -> Row:
 
 
 def of_list(value: Any) -> list[Row]:
-    """Bring a call, or a list of calls each of which may be the text of one, to the one form."""
+    """Normalise a call, or a list of calls, each an object or text."""
     found: list[Row] = []
     for item in value if isinstance(value, list) else [value]:
         found += literal(item) if isinstance(item, str) else [of_value(item)]
@@ -87,7 +88,7 @@ def of_list(value: Any) -> list[Row]:
 
 
 def literal(text: str) -> list[Row]:
-    """Read one call or a list of calls, written as JSON or as a Python literal."""
+    """Parse one call or a list of calls, written as JSON or as a Python literal."""
     try:
         value = literals.parse(text)
     except ValueError as error:
@@ -98,7 +99,7 @@ def literal(text: str) -> list[Row]:
 
 
 def tagged(text: str, tag: str) -> tuple[str, list[Row]]:
-    """Cut an assistant's text into what stands before its first call, and the calls.
+    """Split an assistant's text into the text before its first call, and the calls.
 
     Example: `Sure. <tool_call>{"name": ...}</tool_call> <tool_call>...</tool_call>`
 
@@ -118,7 +119,7 @@ def tagged(text: str, tag: str) -> tuple[str, list[Row]]:
 
 
 def _until(text: str, closing_tag: str) -> tuple[list[Row], str]:
-    """Read the calls up to a closing tag; one inside a string of theirs does not close them."""
+    """Parse the calls up to a closing tag; a tag inside one of their strings does not count."""
     at, first = -1, None
     for _ in range(_MOST_QUOTED_TAGS):
         at = text.find(closing_tag, at + 1)
@@ -132,10 +133,10 @@ def _until(text: str, closing_tag: str) -> tuple[list[Row], str]:
 
 
 def glaive(text: str) -> Row:
-    r"""Read `{"name": "X", "arguments": '{...}'}`, as Glaive writes a call.
+    r"""Parse `{"name": "X", "arguments": '{...}'}`, Glaive's call syntax.
 
-    The single quotes make the outer object no JSON, and apostrophes inside are not escaped, so
-    the arguments reach to the last quote before the closing brace. They are tried as JSON (line
+    The single quotes make the outer object invalid JSON, and apostrophes inside are not escaped, so
+    the arguments extend to the last quote before the closing brace. They are parsed as JSON (line
     breaks inside strings allowed), then with `\'` as `'`, then as a Python literal.
     """
     match = _GLAIVE.fullmatch(text)
@@ -148,7 +149,7 @@ def glaive(text: str) -> Row:
 
 
 def glaive_all(payloads: list[str], tag: str) -> list[Row]:
-    """Read calls from a text cut at each tag; a tag inside a string of a call is text."""
+    """Parse calls from a text split at each tag; a tag inside a string of a call is text."""
     found: list[Row] = []
     while payloads:
         for many in range(1, min(len(payloads), _MOST_QUOTED_TAGS) + 1):
@@ -159,7 +160,7 @@ def glaive_all(payloads: list[str], tag: str) -> list[Row]:
             payloads = payloads[many:]
             break
         else:
-            found.append(glaive(payloads[0]))  # raises what is wrong with the shortest
+            found.append(glaive(payloads[0]))  # raises the error of the shortest text
     return found
 
 
@@ -176,13 +177,13 @@ def _glaive_arguments(text: str) -> Any:
 
 
 def bracket(text: str, name_of: Callable[[str], str] = str) -> list[Row]:
-    """Read `[Name With Spaces(a=1, b="x"), other()]`, the syntax of BFCL and ToolACE.
+    """Parse `[Name With Spaces(a=1, b="x"), other()]`, the syntax of BFCL and ToolACE.
 
-    Names may hold spaces, slashes and hyphens; each value is a Python literal or JSON.
+    Names may contain spaces, slashes and hyphens; each value is a Python literal or JSON.
 
     Args:
-        text: from the opening to the closing bracket.
-        name_of: applied to each name.
+        text: the text from the opening to the closing bracket.
+        name_of: function applied to each name.
     """
     inside = text.strip()
     if not (inside.startswith("[") and inside.endswith("]")):
@@ -210,7 +211,7 @@ def closing(text: str, at: int) -> int:
     """Return the index of the bracket that closes the one at `at`; quoted ones do not count.
 
     Raises:
-        Rejected: malformed_call where it is never closed.
+        Rejected: malformed_call if it is never closed.
     """
     waiting: list[str] = []
     for index, letter in _unquoted(text, at):
@@ -225,7 +226,7 @@ def closing(text: str, at: int) -> int:
 
 
 def _unquoted(text: str, at: int = 0) -> Iterator[tuple[int, str]]:
-    """Yield the brackets, commas and equal signs that stand outside of strings."""
+    """Yield the brackets, commas and equal signs outside of strings."""
     while token := _TOKEN.search(text, at):
         letter, at = token[0], token.end()
         if letter in _QUOTED:
@@ -238,7 +239,7 @@ def _unquoted(text: str, at: int = 0) -> Iterator[tuple[int, str]]:
 
 
 def _keywords(text: str) -> Row:
-    """Read `a=1, b="x"`."""
+    """Parse `a=1, b="x"`."""
     arguments: Row = {}
     if not text.strip():
         return arguments

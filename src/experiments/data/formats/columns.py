@@ -1,4 +1,4 @@
-"""The columns of a row that its format reads, those it does not, and completions that are calls."""
+"""Find columns of a row that its format does not read, and completions that look like calls."""
 
 import re
 from functools import lru_cache
@@ -6,7 +6,7 @@ from functools import lru_cache
 from experiments.data.formats import message_keys
 from experiments.data.formats.rejection import Row
 
-# Of each format: what it reads. What says where a row is from is no training text.
+# Columns that each format reads. Columns about the origin of a row contain no training text.
 _ABOUT = {
     *("id", "source", "category", "schema", "expects", "uuid", "idx", "index", "split", "dataset"),
     *("weight", "train", "trainable", "do_train", "parallel_tool_calls", "tool_choice"),
@@ -39,8 +39,8 @@ _ARGUMENTS = re.compile(r'"(?:arguments|parameters)"\s*+:')
 
 
 def unused(layout: str, raw: Row) -> list[str]:
-    """Return the columns, and the keys of messages, that hold something and are not read."""
-    if layout == "glaive_v1":  # the one column of text has any name
+    """Return the columns and message keys that have a value and are not read."""
+    if layout == "glaive_v1":  # its single text column may have any name
         return []
     if layout == "prompt_completion" and raw.get("prompt") is not None:
         over = ("instruction", "input", *(("output",) if raw.get("completion") is not None else ()))

@@ -1,16 +1,16 @@
-"""A row of a public tool-calling dataset, or of a user's file -> the canonical row, or a reason.
+"""Convert a row of a public tool-calling data set or of a user's file to a canonical row.
 
-Canonical row: `id`, `source`, `messages` and `tools`, and where the row had them `category`,
-`schema` and `expects`. Messages have a role (system, user, assistant, tool) and a content that is
-always text; an assistant's may have `tool_calls`, each `{"type": "function", "function": {"name",
-"arguments"}}` with arguments as an object, and `reasoning_content`; a tool's has the `name` of the
-call it answers. An assistant's message that is not to be trained has `"train": False`; a call has
-the `id` that its file gave it, and a tool's message the `tool_call_id`. Tools are
-`{"type": "function", "function": {"name", "description", "parameters"}}`; rows share them, so they
-must not be changed in place.
+A canonical row has `id`, `source`, `messages` and `tools`, and `category`, `schema` and `expects`
+if the original row has them. Messages have a role (system, user, assistant, tool) and a content
+that is always text. An assistant message may have `reasoning_content` and `tool_calls`, each
+`{"type": "function", "function": {"name", "arguments"}}` with arguments as an object. A tool
+message has the `name` of the call it answers. An assistant message that is not to be trained has
+`"train": False`. Calls keep the `id` from their file, and tool messages the `tool_call_id`. Tools
+are `{"type": "function", "function": {"name", "description", "parameters"}}`; they are shared
+between rows and must not be modified in place.
 
-Pure functions; a row is converted or `Rejected`, never mended. Argument values are labels: they
-are kept as they are, whatever the schema says.
+All functions are pure. A row is either converted or `Rejected`, never repaired. Argument values are
+labels: they are kept unchanged, whatever the schema requires.
 """
 
 from collections import Counter
@@ -44,7 +44,7 @@ __all__ = [
 ]
 
 CONVERTER_VERSION = 3
-"""Raised with every change that converts any row differently; part of the key of a cache."""
+"""Increased with every change that converts any row differently; part of the cache key."""
 
 ASKED = "turns of a user or system marked to be trained (only answers are)"
 CLOSING = "closing turns that no trained answer follows"
@@ -74,9 +74,9 @@ def convert(name: str, raw: Row, row_id: str, left_out: Counter[str] | None = No
 
     Args:
         name: one of `FORMATS`.
-        raw: the row in its own columns; not changed.
-        row_id: the id where the row has no column `id`.
-        left_out: counts what the row says and no training will see, by its reason.
+        raw: the row with its original columns; not modified.
+        row_id: fallback id, used if the row has no column `id`.
+        left_out: counts content of the row that is not used in training, by reason.
 
     Raises:
         Rejected: the row cannot be used; its `reason` is one of `REASONS`.
@@ -111,7 +111,7 @@ def convert(name: str, raw: Row, row_id: str, left_out: Counter[str] | None = No
 
 
 def _left_out(made: list[Row]) -> dict[str, int]:
-    """Count the turns of a conversation that are not trained, though they could be."""
+    """Count the turns of a conversation that are not trained although they could be."""
     found: dict[str, int] = {}
     if asked := [message for message in made if message.get("train")]:
         found[ASKED] = len(asked)

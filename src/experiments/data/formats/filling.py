@@ -1,9 +1,9 @@
-"""Arguments with the nulls that Arrow fills in -> the arguments as they were.
+"""Remove the nulls that Arrow inserts into arguments.
 
-A table has one set of columns: where the arguments of calls are objects, each call gets the keys
-of all others, with null. Arguments that have a null under a name that their tool does not know are
-filled: there, each null that the schema neither requires nor allows is left out. In any other
-arguments a null is a label and stays.
+A table has one set of columns: if the arguments of calls are stored as objects, each call gets the
+keys of all other calls, with null values. Arguments count as filled if a name that their tool does
+not know has a null value; every null in them that the schema neither requires nor allows is then
+removed. In all other arguments a null is a label and is kept.
 """
 
 from typing import Any
@@ -16,7 +16,7 @@ _SAYS_TYPES = ("type", "enum", "const", "$ref", "allOf", *_ANY_OF)
 
 
 def is_filled(arguments: Row, schema: Row) -> bool:
-    """Return whether arguments have nulls under names that the schema rules out."""
+    """Return whether arguments have nulls under names that the schema excludes."""
     known = schema.get("properties") or {}
     return any(
         item is None and key not in known and not _is_label(key, schema)
@@ -25,10 +25,10 @@ def is_filled(arguments: Row, schema: Row) -> bool:
 
 
 def removed(value: Any, schema: Any) -> Any:
-    """Return arguments, or a part of them, without the nulls that their schema rules out.
+    """Return arguments, or a part of them, without the nulls that their schema excludes.
 
     Args:
-        value: the arguments; not changed.
+        value: the arguments; not modified.
         schema: the JSON schema of the value.
     """
     if not isinstance(schema, dict):
@@ -46,14 +46,14 @@ def removed(value: Any, schema: Any) -> Any:
 
 
 def nulls(value: Any) -> int:
-    """Return how many nulls a value holds."""
+    """Return the number of nulls in a value."""
     if isinstance(value, dict | list):
         return sum(map(nulls, value.values() if isinstance(value, dict) else value))
     return value is None
 
 
 def _is_label(key: str, schema: Row) -> bool:
-    """Return whether null is a value of its own for this key."""
+    """Return whether null is a genuine value for this key."""
     if key in (schema.get("required") or []):
         return True
     if key in schema["properties"]:

@@ -1,9 +1,9 @@
-"""Marks of a turn or a row that say whether it is trained -> true, false, or not said.
+"""Read the flags of turns and rows that tell whether they are trained.
 
 Public names: `weight` (OpenAI, mistral-finetune, Together, Fireworks), `train` and `training`
-(axolotl), `loss` and `loss_scale` (ms-swift, XTuner, ChatGLM), `masked` (torchtune, the other way
-round). 0 and false leave a turn out, 1 and true train it; any other value rejects the row, and so
-does a name whose meaning depends on the tool that wrote it, such as `mask`.
+(axolotl), `loss` and `loss_scale` (ms-swift, XTuner, ChatGLM), `masked` (torchtune, with inverted
+meaning). 0 and false exclude a turn from training, 1 and true include it. Any other value rejects
+the row, and so does a name whose meaning depends on the tool that wrote it, such as `mask`.
 """
 
 from typing import Any
@@ -20,14 +20,14 @@ _UNREAD = (
     *("loss_mask", "loss_masks", "assistant_mask", "assistant_masks"),
 )
 NAMES = frozenset((*_TRAINED, _LEFT_OUT, *_UNREAD))
-# A row's `labels`, `loss` or `training` may be anything; these are read when they are 0 or 1.
+# A row's `labels`, `loss` or `training` may be anything; the following are read if they are 0 or 1.
 _OF_A_ROW = ("train", "trainable", "do_train")
 _UNREAD_OF_A_ROW = frozenset(_UNREAD) - {"labels", "weights"}
 _ROW_NAMES = _UNREAD_OF_A_ROW | {"weight", *_OF_A_ROW}
 
 
 def trained(turn: Row) -> bool | None:
-    """Return whether a turn is trained; None where it does not say.
+    """Return whether a turn is trained; None if it has no flag.
 
     Raises:
         Rejected: malformed_flag.

@@ -1,4 +1,4 @@
-r"""Rows of Glaive's function-calling sets -> messages and tools; every layout they come in.
+r"""Convert rows of Glaive's function-calling sets, in all of their layouts.
 
 Grammar of v2 (glaiveai/glaive-function-calling-v2, columns `system` and `chat`):
 
@@ -10,9 +10,9 @@ Grammar of v2 (glaiveai/glaive-function-calling-v2, columns `system` and `chat`)
     call   = '{"name": "X", "arguments": ' "'" JSON "'" "}"   (apostrophes inside not escaped)
 
 v1 (glaiveai/glaive-function-calling) is one text column with both parts, single line breaks, line
-breaks inside arguments, trailing commas in the functions, and `FUNCTION CALL:` for a result on its
-card. v1, togethercomputer's formatted copy and lilacai's ShareGPT copy: layout not verified
-against the hub.
+breaks inside arguments, trailing commas in the functions, and, according to its card, `FUNCTION
+CALL:` for a result. v1, togethercomputer's formatted copy and lilacai's ShareGPT copy: layout not
+verified against the Hub.
 """
 
 import itertools
@@ -25,13 +25,13 @@ from experiments.data.formats.tools import Toolset
 
 END = "<|endoftext|>"
 _CALL = "<functioncall>"
-# A turn begins a line or follows an end of turn.
+# A turn starts at the beginning of a line or after an end-of-turn marker.
 _TURN = re.compile(
     r"(?:^[ \t\r]*|(?<=<\|endoftext\|>)\s*+)(USER|ASSISTANT|FUNCTION RESPONSE|FUNCTION CALL):",
     re.MULTILINE,
 )
 _REPEATED = re.compile(r"^[ \t\r]*ASSISTANT:", re.MULTILINE)
-# After the end of a sentence the mark may begin a turn or be quoted.
+# After the end of a sentence, the marker may start a turn or be quoted.
 _UNCLEAR = re.compile(r"[.!?][\"')]?[ \t]+(?:ASSISTANT|USER|FUNCTION RESPONSE):(?=\s)")
 _LEAD_IN = re.compile(r"access to (?:the following|external) functions|<functioncall>")
 _ROLES = {
@@ -52,7 +52,7 @@ def v2(raw: Row) -> tuple[list[Row], Toolset]:
 
 
 def v1(raw: Row) -> tuple[list[Row], Toolset]:
-    """Convert the one column of text (`sample`); layout not verified against the hub."""
+    """Convert the single text column (`sample`); layout not verified against the Hub."""
     names = [k for k, v in raw.items() if isinstance(v, str) and k not in ("id", "source")]
     whole = raw["sample"] if "sample" in names else raw[names[0]] if len(names) == 1 else None
     if whole is None:
@@ -65,15 +65,15 @@ def v1(raw: Row) -> tuple[list[Row], Toolset]:
 
 
 def sharegpt(raw: Row) -> tuple[list[Row], Toolset]:
-    """Convert `conversations` whose values keep v2's text; layout not verified against the hub."""
+    """Convert `conversations` whose values have v2's text; layout not verified against the Hub."""
     return _spoken(raw, "conversations")
 
 
 def formatted(raw: Row) -> tuple[list[Row], Toolset]:
-    """Convert whichever of the three layouts the row has; layout not verified against the hub.
+    """Convert whichever of three layouts the row has; layout not verified against the Hub.
 
-    `messages`; `conversations`, with the functions in `function_description` as in heegyu's copy;
-    or v2's own columns.
+    The layouts are: `messages`; `conversations`, with the functions in `function_description` as in
+    heegyu's copy; or v2's columns.
     """
     if raw.get("messages") is not None:
         called = isinstance(raw["messages"], list) and any(
@@ -102,10 +102,10 @@ def _spoken(raw: Row, name: str) -> tuple[list[Row], Toolset]:
 
 @tools.remembered
 def lead_in(text: str) -> tuple[str, Toolset]:
-    """Read the system text: what stays of it as a system message, and the tools.
+    """Return the system message that remains of a system text, and its tools.
 
     Raises:
-        Rejected: malformed_tools and what `tools.of_list` raises.
+        Rejected: malformed_tools, and the reasons of `tools.of_list`.
     """
     text = turns.ended(text, END).removeprefix("SYSTEM:").strip()
     if not _LEAD_IN.search(text):
@@ -125,7 +125,7 @@ def _cut(chat: str) -> Iterable[tuple[str, str, bool | None]]:
 
 
 def conversation(system: str, said: Iterable[tuple[str, str, bool | None]]) -> list[Row]:
-    """Return the messages of turns as (speaker, text, trained), in Glaive's syntax.
+    """Return the messages for (speaker, text, trained) turns in Glaive's syntax.
 
     Raises:
         Rejected: unknown_role, malformed_call.
@@ -135,7 +135,7 @@ def conversation(system: str, said: Iterable[tuple[str, str, bool | None]]) -> l
         role = _ROLES.get(speaker)
         text = content.strip() if role == "user" else turns.ended(content, END)
         if role == "assistant":
-            # The speaker's name is now and then repeated inside his turn.
+            # The speaker's name is sometimes repeated inside a turn.
             if unclear := _UNCLEAR.search(text):
                 raise Rejected("leftover_marker", f"mid-line: {excerpt(unclear[0])}")
             parts = [part for part in _REPEATED.split(text) if part.strip()]
@@ -154,6 +154,6 @@ def conversation(system: str, said: Iterable[tuple[str, str, bool | None]]) -> l
 
 
 def assistant(text: str) -> Row:
-    """Return an assistant's message: the text before the first `<functioncall>`, and the calls."""
+    """Return an assistant message: the text before the first `<functioncall>`, and the calls."""
     before, *payloads = text.split(_CALL)
     return turns.assistant(before.strip(), calls.glaive_all(payloads, _CALL))

@@ -1,13 +1,13 @@
-"""Rows of NousResearch's Hermes sets -> messages and tools; also those with thoughts.
+"""Convert rows of NousResearch's Hermes sets, including those with thinking.
 
-hermes-function-calling-v1: columns `conversations` of {from, value} by system, human, gpt and
-tool, `tools` (text or None), `category`. The system text holds `<tools> [...] </tools>`, an
-assistant's text `<tool_call> {...} </tool_call>`, several for parallel calls, a tool turn
+hermes-function-calling-v1: columns `conversations` of {from, value} by system, human, gpt and tool,
+`tools` (text or None), `category`. The system text contains `<tools> [...] </tools>`, an
+assistant's text `<tool_call> {...} </tool_call>`, repeated for parallel calls, and a tool turn
 `<tool_response> ... </tool_response>`; objects are JSON or Python dicts. The configs json_mode_*
-have a `<schema>` in the system text instead, which stays. Hermes-Function-Calling-Thinking-V1:
+have a `<schema>` in the system text instead, which is kept. Hermes-Function-Calling-Thinking-V1:
 {role, content} by human and model, `<think>...</think>` before a call. Source: one row of
-func_calling_singleturn and one with thoughts; the other four configs: layout not verified against
-the hub.
+func_calling_singleturn and one with thinking; layout of the other four configs not verified against
+the Hub.
 """
 
 import re
@@ -17,7 +17,7 @@ from experiments.data.formats import calls, literals, tools, turns
 from experiments.data.formats.rejection import Rejected, Row, excerpt
 from experiments.data.formats.tools import Toolset
 
-# The lead-in names an empty pair of tags before the full one.
+# The introduction mentions an empty pair of tags before the real one.
 _TOOLS = re.compile(r"<tools>\s*+(?=[\[{])")
 _ROLES = {
     **dict.fromkeys(("human", "user"), "user"),
@@ -29,7 +29,7 @@ _END = "<|endoftext|>"
 
 
 def convert(raw: Row) -> tuple[list[Row], Toolset]:
-    """Convert `conversations` and, where it is not empty, `tools`."""
+    """Convert `conversations` and, if not empty, `tools`."""
     toolset = tools.read(raw.get("tools"))
     made: list[Row] = []
     for speaker, said, trained in turns.spoken(raw, "conversations"):
@@ -52,7 +52,7 @@ def convert(raw: Row) -> tuple[list[Row], Toolset]:
 
 @tools.remembered
 def system(text: str) -> tuple[bool, Toolset]:
-    """Read a system text: whether it stays as a message, and the tools it holds.
+    """Return whether a system text remains as a message, and the tools in it.
 
     Raises:
         Rejected: malformed_tools, also for tags that are not closed.
@@ -67,7 +67,7 @@ def system(text: str) -> tuple[bool, Toolset]:
 
 
 def assistant(text: str) -> Row:
-    """Return an assistant's message: thoughts, the text before the first call, the calls."""
+    """Return an assistant message: thinking, the text before the first call, and the calls."""
     message = turns.assistant(text.strip())
     if "<tool_call>" in message["content"]:
         content, found = calls.tagged(message["content"], "tool_call")
@@ -76,7 +76,7 @@ def assistant(text: str) -> Row:
 
 
 def results(text: str) -> list[Row]:
-    """Return one tool message for each `<tool_response>`, or one for a text without the tag.
+    """Return one tool message per `<tool_response>`, or one for a text without the tag.
 
     Raises:
         Rejected: malformed_result.
@@ -97,7 +97,7 @@ def results(text: str) -> list[Row]:
 
 
 def schema(messages: list[Row]) -> Any:
-    """Return the JSON schema that a JSON-mode system message holds, or None."""
+    """Return the JSON schema in a JSON-mode system message, or None."""
     if not messages or messages[0]["role"] != "system":
         return None
     _, _, opened = messages[0]["content"].partition("<schema>")

@@ -1,8 +1,8 @@
-"""Text of a JSON value or a Python literal -> the value, types and characters kept.
+"""Parse text as JSON or as a Python literal, keeping types and characters.
 
-Hermes writes its calls and tools as Python dicts, others as JSON; JSON is tried first. A number
-is what Python reads: 1.50 is the double 1.5. A Python tuple becomes a list, as JSON has none; any
-other value JSON does not know is refused.
+Hermes writes its calls and tools as Python dicts, others as JSON; JSON is tried first. Numbers have
+the value that Python parses: 1.50 becomes the double 1.5. A Python tuple becomes a list, since JSON
+has no tuples; any other value unknown to JSON is refused.
 """
 
 import ast
@@ -12,16 +12,16 @@ import re
 import warnings
 from typing import Any
 
-# A string, passed over whole, or a comma with nothing but space before the closing bracket. The
-# quote may be missing at the end, so that no start is tried twice.
+# A complete string, which is skipped, or a comma followed only by white space and a closing
+# bracket. The final quote is optional, so that no start is tried twice.
 _TRAILING_COMMA = re.compile(r'("(?:[^"\\]|\\.)*+"?)|,(?=\s*+[}\]])', re.DOTALL)
 
-# Python's parser needs some 500 bytes for each character of a list of digits.
+# Python's parser needs about 500 bytes per character of a list of digits.
 _LONGEST_PYTHON = 500_000
 
 
 def parse(text: str) -> Any:
-    """Read JSON, else a Python literal.
+    """Parse JSON, otherwise a Python literal.
 
     Raises:
         ValueError: the text is neither.
@@ -33,16 +33,17 @@ def parse(text: str) -> Any:
 
 
 def python(text: str) -> Any:
-    """Read a Python literal that JSON can hold.
+    """Parse a Python literal that JSON can represent.
 
     Raises:
-        ValueError: the text is no such literal, or longer than half a million characters.
+        ValueError: the text is not such a literal, or is longer than half a million characters.
     """
     if len(text) > _LONGEST_PYTHON:
         raise ValueError(f"a Python literal of {len(text)} characters is too long to be read")
     try:
         with warnings.catch_warnings():
-            # "\d" in a literal is a warning of the compiler; it must not depend on its filters.
+            # "\d" in a literal causes a compiler warning; parsing must not depend on warning
+            # filters.
             warnings.simplefilter("ignore")
             value = ast.literal_eval(text.strip())
     except (SyntaxError, TypeError, MemoryError) as error:
@@ -61,15 +62,15 @@ def _jsonable(value: Any) -> Any:
 
 
 def objects(text: str) -> list[Any]:
-    """Read the JSON objects that stand in a text one after the other, as Glaive writes its tools.
+    """Parse the JSON objects that follow each other in a text, as in Glaive's tools.
 
-    Commas before a closing bracket (Glaive v1) are passed over.
+    Commas before a closing bracket (Glaive v1) are ignored.
 
     >>> objects('Use these - {"a": 1}  {"b": [2,]}')
     [{'a': 1}, {'b': [2]}]
 
     Raises:
-        ValueError: what begins with a brace is no JSON.
+        ValueError: text after an opening brace is not JSON.
     """
     try:
         return _objects(text)
@@ -89,9 +90,9 @@ def _objects(text: str) -> list[Any]:
 
 
 def fault(value: Any) -> str | None:
-    """Return what is wrong with a value for good: a reason of rejection, or None.
+    """Return the rejection reason for a value that cannot be used, or None.
 
-    NUL characters and half surrogate pairs cannot be tokenised, NaN and infinities are no JSON.
+    NUL characters and unpaired surrogates cannot be tokenised; NaN and infinities are not JSON.
     """
     if isinstance(value, str):
         return text_fault(value)
@@ -110,7 +111,7 @@ def fault(value: Any) -> str | None:
 
 
 def text_fault(text: str) -> str | None:
-    """Return `control_character`, `not_text`, or None where the text is sound."""
+    """Return `control_character`, `not_text`, or None if the text is valid."""
     if "\0" in text:
         return "control_character"
     if not text.isascii():

@@ -1,11 +1,11 @@
-"""Rows of muhammadtlha944/mcp-agent-training-data -> messages and tools.
+"""Convert rows of muhammadtlha944/mcp-agent-training-data.
 
-One column `messages` of {role, content}, no tools: the system text says which of three styles
-holds. JSON mode (a `<schema>`, or "answers in JSON"): the system text stays, there are no tools.
-ToolACE ("an expert in composing functions"): its grammar, see `toolace`. Tags (`<tools>`): that
-of Hermes, see `hermes`. A row of none of them is plain chat if it has no trace of a call, and
-rejected otherwise. Source: docs/05-dataset.md of muhammadtlha944/MCP-Agent-1.7B, which describes
-the styles and shows no row; layout not verified against the hub.
+A row has one column `messages` of {role, content} and no tools; the system text tells which of
+three styles applies. JSON mode (a `<schema>`, or "answers in JSON"): the system text is kept and
+there are no tools. ToolACE ("an expert in composing functions"): ToolACE's grammar, see `toolace`.
+Tags (`<tools>`): Hermes' grammar, see `hermes`. Any other row is plain chat if it has no trace of a
+call, and rejected otherwise. Source: docs/05-dataset.md of muhammadtlha944/MCP-Agent-1.7B, which
+describes the styles but shows no row; layout not verified against the Hub.
 """
 
 import re
@@ -19,7 +19,7 @@ _BRACKET_CALL = re.compile(r"\s*+\[[^\[\]{}()\n]++\(.*\)\s*\]\s*", re.DOTALL)
 
 
 def convert(raw: Row) -> tuple[list[Row], Toolset]:
-    """Convert `messages` in the style its system text names."""
+    """Convert `messages` in the style indicated by the system text."""
     said = list(turns.spoken(raw, "messages"))
     system = said[0][1] if said and said[0][0] == "system" else ""
     is_json = "<schema>" in system or "answers in JSON" in system

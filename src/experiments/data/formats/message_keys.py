@@ -1,4 +1,4 @@
-"""The keys of single messages, of their calls and parts, that nothing is read from."""
+"""Find keys of messages, calls and content parts that no format reads."""
 
 import json
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ _PART = frozenset(
         *("tool_use_id", "content"),
     )
 )
-# Columns of turns, and the formats that read them as OpenAI's messages.
+# Columns with turns, and the formats that read them as OpenAI messages.
 _COLUMNS = ("messages", "conversations", "prompt", "completion", "chosen_response")
 _AS_MESSAGES = frozenset(("messages", "prompt_completion", "when2call"))
 _CALLING = ("glaive_v2_formatted", "messages")
@@ -33,16 +33,16 @@ _EMPTY: tuple[Any, ...] = (None, "", [], {})
 
 @lru_cache(maxsize=1)
 def parsed(text: str) -> Any:
-    """Read the text of a list of messages; the last one is remembered, never to be changed.
+    """Parse the text of a list of messages; the last result is cached and must not be modified.
 
     Raises:
-        ValueError: it is no JSON.
+        ValueError: the text is not JSON.
     """
     return json.loads(text)
 
 
 def unused(layout: str, raw: Row) -> list[str]:
-    """Return the keys that hold something and are not read, each once, as `messages[].name`."""
+    """Return the unique keys with a value that are not read, as `messages[].name`."""
     found: list[str] = []
     for column in _COLUMNS:
         if column not in raw:
@@ -68,11 +68,11 @@ def _parsed_or_none(text: str) -> Any:
 
 
 def _of_messages(found: list[str], messages: list[Any], column: str) -> None:
-    """Add the keys of OpenAI's messages; a set operation for each message, call and part."""
+    """Add the unread keys of OpenAI messages, with one set operation per message, call and part."""
     for turn in messages:
         try:
             known = _OF_ROLE[turn["role"]]
-        except (KeyError, TypeError):  # the row is rejected
+        except (KeyError, TypeError):  # the row is rejected elsewhere
             continue
         if not known.issuperset(turn):
             found += _others(turn, known, column)

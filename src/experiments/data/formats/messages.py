@@ -1,9 +1,9 @@
-"""A user's own rows -> messages and tools: `messages` + `tools`, or `prompt` + `completion`.
+"""Convert a user's own rows: `messages` + `tools`, or `prompt` + `completion`.
 
-The first is the form of OpenAI, Anthropic and TRL: roles system or developer, user, assistant and
-tool or function; content as text or in parts; `tool_calls` (or `function_call`) with arguments as
-an object or as the text of one; `tools` (or `functions`) as a list or as the text of one; `system`
-as a column of its own. The second is also Alpaca's `instruction`, `input`, `output` and `history`.
+The first layout is that of OpenAI, Anthropic and TRL: roles system or developer, user, assistant
+and tool or function; content as text or in parts; `tool_calls` (or `function_call`) with arguments
+as an object or as text; `tools` (or `functions`) as a list or as text; `system` as a separate
+column. The second also covers Alpaca's `instruction`, `input`, `output` and `history`.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ from experiments.data.formats.tools import Toolset
 
 ROLES = ("system", "user", "assistant", "tool")
 NULLS = "nulls that a table filled into the arguments of calls"
-"""The key under which a message notes how many were removed, for the counts."""
+"""Temporary message key with the number of nulls removed, for the counts."""
 _OTHER_ROLES = {"developer": "system", "function": "tool"}
 
 
@@ -25,7 +25,7 @@ def convert(raw: Row) -> tuple[list[Row], Toolset]:
 
 
 def listed(raw: Row) -> list[Row]:
-    """Return the `messages` column, a list of objects or the text of one.
+    """Return the `messages` column: a list of objects, or the text of one.
 
     Raises:
         Rejected: missing_column, malformed_turns.
@@ -42,11 +42,11 @@ def listed(raw: Row) -> list[Row]:
 
 
 def conversation(given: list[Row], toolset: Toolset = tools.NONE) -> list[Row]:
-    """Return messages with the fields of the canonical row only, calls in the one form.
+    """Return messages with canonical fields only, and normalised calls.
 
     Args:
         given: the messages.
-        toolset: tells which nulls among arguments are Arrow's.
+        toolset: tools that tell which nulls in the arguments were inserted by Arrow.
 
     Raises:
         Rejected: unknown_role, unknown_part, not_text, malformed_call, malformed_flag,
@@ -77,7 +77,7 @@ def conversation(given: list[Row], toolset: Toolset = tools.NONE) -> list[Row]:
 
 
 def _assistant(turn: Row, read: parts.Parts, toolset: Toolset) -> Row:
-    """Return an assistant's message of what its content holds and what stands beside it."""
+    """Return an assistant message built from its content and its other keys."""
     called = _called(turn, toolset)
     if called and read.calls:
         raise Rejected("malformed_call", "calls in the content and beside it; keep one of them")
@@ -97,7 +97,7 @@ def _assistant(turn: Row, read: parts.Parts, toolset: Toolset) -> Row:
 
 
 def _called(turn: Row, toolset: Toolset) -> list[Row]:
-    """Return the calls of `tool_calls` or of OpenAI's older `function_call`."""
+    """Return the calls in `tool_calls` or in OpenAI's older `function_call`."""
     given, older = turn.get("tool_calls") or [], turn.get("function_call")
     if not isinstance(given, list) or (given and older):
         raise Rejected("malformed_call", "calls must be a list in tool_calls")
@@ -110,7 +110,7 @@ def _called(turn: Row, toolset: Toolset) -> list[Row]:
 
 
 def _as_object(call: Row, given: Any, toolset: Toolset) -> Row:
-    """Return a call without Arrow's nulls, where its arguments are an object and no text."""
+    """Return a call without Arrow's nulls if its arguments are an object rather than text."""
     arguments = call["function"]["arguments"]
     if None not in arguments.values() or isinstance(given, str):
         return call
@@ -128,7 +128,7 @@ def _as_object(call: Row, given: Any, toolset: Toolset) -> Row:
 
 
 def _result(turn: Row, read: parts.Parts) -> Row:
-    """Return the message of a tool, with the id and the name it says it has."""
+    """Return a tool message with its id and name, if it has them."""
     if read.results:
         raise Rejected("unknown_part", "a tool_result in the content of a tool")
     name = turn.get("name")
@@ -140,8 +140,8 @@ def _result(turn: Row, read: parts.Parts) -> Row:
 def prompt_completion(raw: Row) -> tuple[list[Row], Toolset]:
     """Convert `prompt` and `completion`, or `instruction`, `input` and `output`.
 
-    Texts, or lists of messages as TRL takes them, of which the completion alone is trained.
-    `history` (a list of pairs), `system` and `tools` may stand beside them.
+    Each is text, or a list of messages as in TRL; only the completion is trained. The columns
+    `history` (a list of pairs), `system` and `tools` are optional.
     """
     toolset = tools.offered(raw)
     asked = turns.column(raw, "prompt", "instruction")
@@ -171,7 +171,7 @@ def _listed_pair(asked: list[Any], answered: list[Any]) -> list[Row]:
 
 
 def _history(raw: Row) -> list[Row]:
-    """Return the earlier turns of LLaMA-Factory's `history`, a list of (asked, answered)."""
+    """Return the earlier turns in LLaMA-Factory's `history`, a list of (user, assistant) pairs."""
     pairs = raw.get("history")
     if pairs is None or pairs == "":
         return []

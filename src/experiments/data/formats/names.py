@@ -1,9 +1,10 @@
-"""A JSON schema of arguments -> a JSON schema of which names they may have, whatever their values.
+"""Derive from a tool's JSON schema which argument names a call may have, for any values.
 
-Whether `{"not": {"properties": {"a": {"const": 1}}}}` allows a call depends on the value of `a`, so
-two schemas are made of each part: one that some values fulfil (`sure=False`) and one that all
-values do (`sure=True`); `not`, `oneOf` and `if` turn one into the other. What is too large, refers
-outside of itself or has a pattern that may take for ever is left open.
+Whether `{"not": {"properties": {"a": {"const": 1}}}}` allows a call depends on the value of `a`.
+Each part is therefore bounded by two schemas: one that holds for some values (`sure=False`) and one
+that holds for all values (`sure=True`); `not`, `oneOf` and `if` turn one into the other. Parts that
+are too large, refer outside the schema or have a pattern that could take exponential time are left
+unconstrained.
 """
 
 import itertools
@@ -20,18 +21,18 @@ KEYWORDS = frozenset(
         *("minProperties", "maxProperties"),
     )
 )
-"""What says something of names beside `properties`, `required` and `additionalProperties`."""
+"""Keywords that constrain names, besides `properties`, `required` and `additionalProperties`."""
 _OF_NAMES = ("type", "required", "minProperties", "maxProperties", "dependentRequired")
 _OF_WHOLE_VALUES = ("const", "enum", "$dynamicRef")
 _WORDS_ABOUT = frozenset(("title", "description", "default", "examples", "$comment", "deprecated"))
-# A repeated group may take exponential time: `(a+)+`.
+# A repeated group may take exponential time, as in `(a+)+`.
 _SLOW = re.compile(r"\)[*+{]")
 _MOST_PARTS = 2000
 _MOST_COMPARED = 16
 
 
 def referred(reference: str, root: Row) -> Any:
-    """Return what a reference such as `#/$defs/Place` points to; None where it is not inside."""
+    """Return the target of a reference such as `#/$defs/Place`; None if it is not in the schema."""
     found: Any = root if reference.startswith("#/") else None
     for step in reference[2:].split("/"):
         key = step.replace("~1", "/").replace("~0", "~")
@@ -40,7 +41,7 @@ def referred(reference: str, root: Row) -> Any:
 
 
 def matches(pattern: str, name: str) -> bool:
-    """Return whether a name matches a pattern; False for one that cannot be tried."""
+    """Return whether a name matches a pattern; False if the pattern is unsafe or invalid."""
     try:
         return not _SLOW.search(pattern) and re.search(pattern, name) is not None
     except re.error:
@@ -48,7 +49,7 @@ def matches(pattern: str, name: str) -> bool:
 
 
 class Names:
-    """The names that the arguments of one tool may have."""
+    """The argument names that calls of one tool may have."""
 
     def __init__(self, parameters: Row):
         self._parameters = parameters
@@ -65,7 +66,7 @@ class Names:
         return jsonschema.Draft202012Validator(schema)
 
     def fault(self, names: list[str]) -> tuple[str, str] | None:
-        """Return the reason of rejection and what is wrong; None for names that values may fit."""
+        """Return the rejection reason and the problem; None if some values make the names valid."""
         from jsonschema.exceptions import best_match
 
         given = dict.fromkeys(names, 0)
@@ -82,7 +83,7 @@ class Names:
 
 
 class _Reading:
-    """One reading of a schema, so many parts long at most."""
+    """One traversal of a schema, with a limited number of parts."""
 
     def __init__(self, root: Row):
         self._root = root
@@ -90,7 +91,7 @@ class _Reading:
         self._parts = 0
 
     def bound(self, schema: Any, *, sure: bool) -> Any:
-        """Return a schema of names that some values of theirs fulfil, or if `sure` all values."""
+        """Return a schema of names that are valid for some values, or if `sure` for all values."""
         self._parts += 1
         if isinstance(schema, bool):
             return schema
@@ -112,7 +113,7 @@ class _Reading:
         return out
 
     def _applied(self, schema: Row, sure: bool) -> list[Any]:
-        """Return what the schemas that hold for the same object say."""
+        """Return the constraints of the subschemas that apply to the same object."""
         found: list[Any] = []
         if isinstance(schema.get("allOf"), list):
             found += [self.bound(one, sure=sure) for one in schema["allOf"]]
@@ -132,7 +133,7 @@ class _Reading:
         return found
 
     def _one_of(self, branches: list[Any], sure: bool) -> list[Any]:
-        """At least one of the branches, and no two of them."""
+        """Return constraints for at least one of the branches and no two of them."""
         others = [self.bound(one, sure=not sure) for one in branches]
         if len(branches) > _MOST_COMPARED:
             pairs: list[Any] = [{"not": {}}] if sure else []
@@ -146,7 +147,7 @@ class _Reading:
         return {"anyOf": [{"allOf": [holds, then]}, {"allOf": [{"not": fails}, other]}]}
 
     def _referred(self, reference: str, sure: bool) -> Any:
-        if reference in self._path:  # a circle says nothing more
+        if reference in self._path:  # a circular reference adds no constraint
             return True
         self._path.append(reference)
         found = self.bound(referred(reference, self._root), sure=sure)
@@ -155,7 +156,7 @@ class _Reading:
 
 
 def _value(schema: Any, sure: bool) -> bool:
-    """Return whether an argument may have a value at all, or if `sure` any value."""
+    """Return whether an argument may have some value, or if `sure` any value."""
     if isinstance(schema, bool):
         return schema
     if not isinstance(schema, dict) or _WORDS_ABOUT.issuperset(schema):
@@ -164,7 +165,7 @@ def _value(schema: Any, sure: bool) -> bool:
 
 
 def _is_quick(schema: Row) -> bool:
-    """Whether the patterns of a schema can be tried on any name."""
+    """Return whether the patterns of a schema can be matched safely on any name."""
     patterns = schema.get("patternProperties")
     texts = [*patterns] if isinstance(patterns, dict) else []
     of_names = str(schema.get("propertyNames", ""))

@@ -1,14 +1,15 @@
-"""Rows of NESTFUL -> canonical rows whose calls refer to the results of earlier ones.
+"""Convert rows of NESTFUL to canonical rows whose calls refer to the results of earlier calls.
 
-A sample holds `input` (the request) and `output`, a list of `{"name", "label", "arguments"}` whose
-arguments may be `$var1.field$`: the field of the result that is labelled var1. Its last element,
-`var_result`, says which results are the answer; it is no tool, so it is no gold call and is kept in
-`nestful`. Two layouts: IBM/NESTFUL at 053cbde has a data file beside a specification file with the
-tools of all its samples; ibm-research/nestful on the hub has `tools` in each sample, writes
-`$var_1.result$` and holds JSON as text (layout from its card, not verified against the hub).
+A sample has `input` (the request) and `output`, a list of `{"name", "label", "arguments"}` whose
+arguments may be `$var1.field$`: that field of the result labelled var1. Its last element,
+`var_result`, tells which results form the answer. It is not a tool and so not a gold call; it is
+kept in `nestful`. There are two layouts: IBM/NESTFUL at 053cbde has a data file and a specification
+file with the tools of all its samples; ibm-research/nestful on the Hub has `tools` in each sample,
+writes `$var_1.result$` and stores JSON as text (layout from its card, not verified against the
+Hub).
 
-The calls of the gold turn carry their `label`. No chat template prints it, so a system message
-states which label each call has: they are numbered in the order of the calls.
+The calls of the gold turn keep their `label`. No chat template prints it, so a system message
+explains which label each call has: they are numbered in the order of the calls.
 """
 
 import json
@@ -27,8 +28,8 @@ _CHOICES = ("enum", "allowed_values", "possible_values")
 def tools(specifications: list[Row]) -> list[Row]:
     """Return the tools of a specification, the first of each name.
 
-    Some names are described twice, with the same parameters. What a call returns is told in its
-    description, since results are referred to by field.
+    Some names are described twice, with the same parameters. The result fields of a tool are listed
+    in its description, since calls refer to results by field.
 
     Raises:
         Rejected: malformed_tools.
@@ -45,13 +46,13 @@ def convert(sample: Row, offered: list[Row], row_id: str) -> Row:
     """Convert one sample.
 
     Args:
-        sample: the published row; not changed.
-        offered: tools, from `tools`; used where the sample names none of its own.
-        row_id: its id where it has no `sample_id`.
+        sample: the published row; not modified.
+        offered: tools from `tools`, used if the sample has none.
+        row_id: fallback id, used if the sample has no `sample_id`.
 
     Raises:
-        Rejected: the sample does not follow the layout, calls what is not offered, or labels its
-            calls otherwise than by their order.
+        Rejected: the sample does not follow the layout, calls a tool that is not offered, or labels
+            its calls in another way than by their order.
     """
     own = _parsed(sample.get("tools"), "malformed_tools")
     offered = tools(own) if isinstance(own, list) else offered
@@ -78,7 +79,7 @@ def convert(sample: Row, offered: list[Row], row_id: str) -> Row:
 
 
 def _parsed(value: Any, reason: str) -> Any:
-    """Return a column that is JSON, or the text of it."""
+    """Return a column with JSON, parsed if it is text."""
     if not isinstance(value, str):
         return value
     try:
@@ -98,7 +99,7 @@ def _call(one: Row) -> Row:
 
 
 def _prefix(calls: list[Row]) -> str:
-    """Return what stands before the number in the labels of the calls."""
+    """Return the text before the number in the labels of the calls."""
     if not calls:
         raise Rejected("no_gold_answer", "output holds no call of a tool")
     labels = [call["function"]["label"] for call in calls]

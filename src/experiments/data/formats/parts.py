@@ -1,8 +1,8 @@
-"""Content in parts (OpenAI, Anthropic) -> text, thoughts, calls and results.
+"""Read message content in parts (OpenAI, Anthropic): text, thinking, calls and results.
 
-Text parts are joined as they stand. Anthropic's `tool_use` is a call, its `tool_result` a tool's
-message, `thinking` the reasoning. Any other part (an image, a sound) rejects the row by its type.
-Source: Anthropic's and OpenAI's reference of the messages they take.
+Text parts are concatenated unchanged. Anthropic's `tool_use` becomes a call, `tool_result` a tool
+message and `thinking` the reasoning. Any other part (an image, a sound) rejects the row, with its
+type in the message. Source: Anthropic's and OpenAI's API references for messages.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ _TEXTS = ("text", "input_text", "output_text")
 
 @dataclass(slots=True)
 class Parts:
-    """What the content of one message holds."""
+    """The content of one message."""
 
     text: str = ""
     thought: str = ""
@@ -26,11 +26,10 @@ class Parts:
 
 
 def read(content: list[Any], role: str) -> Parts:
-    """Read the parts of a message by `role`.
+    """Read the content parts of a message by `role`.
 
     Raises:
-        Rejected: not_text, unknown_part, malformed_call, text_after_call,
-            tool_result_without_call.
+        Rejected: not_text, unknown_part, malformed_call, text_after_call, tool_result_without_call.
     """
     found = Parts()
     for part in content:

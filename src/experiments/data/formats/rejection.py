@@ -1,4 +1,4 @@
-"""Why a row cannot be used -> `Rejected`, with a reason from a closed list."""
+"""Rejection of rows that cannot be used, with a reason from a fixed list."""
 
 from typing import Any
 
@@ -31,17 +31,18 @@ MEANINGS = {
     "duplicate_id": "a test set holds another question of the same id",
     "too_deep": "a value is nested too deeply to be read",
 }
-"""Reason -> one line on what it means."""
+"""One-line meaning of each reason."""
 
 REASONS = tuple(MEANINGS)
 
 
 class Rejected(Exception):
-    """A row that cannot be used as it is; nothing is mended.
+    """A row that cannot be used as it is; rows are never repaired.
 
     Attributes:
         reason: one of `REASONS`.
-        detail: what was found, for a person who looks at the row; at most some 200 characters.
+        detail: description of the problem for a person inspecting the row, at most about 200
+            characters.
     """
 
     def __init__(self, reason: str, detail: str) -> None:

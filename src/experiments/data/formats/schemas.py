@@ -1,8 +1,9 @@
-"""A tool's parameters as a dataset describes them -> a JSON schema of type object.
+"""Convert a tool's parameters, as described in a data set, to a JSON schema of type object.
 
-Two readings. `plain`: a JSON schema, or nearly one (`"type": "dict"`, a property map without
-`properties`). `flat` (xlam, When2Call): names with a type written as Python text; optional is what
-says so or has a default, unless a required list is given.
+There are two conversions. `plain` takes a JSON schema or something close to one (`"type": "dict"`,
+a property map without `properties`). `flat` (xlam, When2Call) takes names with a type in Python
+syntax; a parameter is optional if it is described so or has a default, unless there is a list of
+required parameters.
 """
 
 import re
@@ -23,8 +24,8 @@ _NAMES = {
 }
 _OF_ITEMS = {"list", "set", "sequence", "iterable"}
 _BRANCHES = {"anyOf", "oneOf", "allOf"}
-# Keywords whose value is a schema or a map of schemas: beside `"type": "object"` they are
-# keywords, and the first of these, which no parameter is named, are so anywhere.
+# Keywords whose value is a schema or a map of schemas: together with `"type": "object"` they are
+# keywords. The first group, which no parameter is named after, are keywords anywhere.
 _OF_OBJECTS = {
     *("additionalProperties", "patternProperties", "unevaluatedProperties", "propertyNames"),
     *("dependentRequired", "dependentSchemas"),
@@ -46,11 +47,11 @@ _OPTIONAL = re.compile(r",\s*(?:optional|default\b.*)$", re.IGNORECASE | re.DOTA
 
 
 def plain(parameters: Row, beside: list[Any] | None = None) -> Row:
-    """Bring nearly a JSON schema to one; what it says beyond types stays word for word.
+    """Convert a near JSON schema to a valid one; everything except types is kept verbatim.
 
     Args:
         parameters: the schema, or a map of properties.
-        beside: a required list that stands outside of it.
+        beside: a list of required parameters stored outside of the schema.
     """
     if isinstance(parameters.get("properties"), dict):
         out = _node({"type": "object"} | parameters)
@@ -67,7 +68,7 @@ def plain(parameters: Row, beside: list[Any] | None = None) -> Row:
 
 
 def _keywords(parameters: Row) -> list[str]:
-    """Tell the keywords of a JSON schema from parameters, in a map without `properties`."""
+    """Return which keys are JSON schema keywords in a map without `properties`."""
     sure = [key for key, value in parameters.items() if _is_keyword(key, value)]
     kind = parameters.get("type")
     kinds = kind if isinstance(kind, list) else [kind]
@@ -85,7 +86,7 @@ def _keywords(parameters: Row) -> list[str]:
 
 
 def _is_keyword(key: str, value: Any) -> bool:
-    """Return whether this can be nothing but a keyword, whatever stands beside it."""
+    """Return whether this can only be a keyword, whatever the other keys are."""
     return (
         (key in _BRANCHES | {"required", "enum"} and isinstance(value, list))
         or (key in _OF_OBJECTS and (isinstance(value, bool | dict)))
@@ -96,18 +97,18 @@ def _is_keyword(key: str, value: Any) -> bool:
 
 
 def _is_type(text: str) -> bool:
-    """Whether a text is a type, as in `{"title": "str", "year": "int, optional"}`."""
+    """Return whether a text is a type, as in `{"title": "str", "year": "int, optional"}`."""
     word = re.match(r"(?:typing\.)?(\w*)", text.strip().lower())
     return word is not None and word[1] in {*_NAMES, *_OF_ITEMS, "optional", "union", "any"}
 
 
 def _node(node: Any) -> Row:
-    """Bring the types inside a schema to those of JSON; everything else stays, in its order.
+    """Convert the types in a schema to JSON types; everything else is kept, in its order.
 
-    Keys without a value are dropped: Arrow adds them where rows differ, and a template would
-    print them. `default` may be null for good.
+    Keys without a value are dropped: Arrow adds them where rows differ, and a template would print
+    them. Only `default` and `const` may be null.
     """
-    if isinstance(node, bool):  # a template asks a schema for its type
+    if isinstance(node, bool):  # a template reads the type of a schema
         return {} if node else {"not": {}}
     if not isinstance(node, dict):
         return python_type(str(node))[0]
@@ -121,7 +122,7 @@ def _node(node: Any) -> Row:
 
 
 def _keep(out: Row, key: str, value: Any) -> None:
-    """Put a keyword of a schema into another, the schemas in its value brought to JSON's types."""
+    """Copy a schema keyword, converting the schemas in its value to JSON types."""
     if key in _MAPS_OF_SCHEMAS and isinstance(value, dict):
         out[key] = {k: _node(v) for k, v in value.items() if v is not None}
     elif key in _SCHEMAS and isinstance(value, dict):
@@ -133,11 +134,12 @@ def _keep(out: Row, key: str, value: Any) -> None:
 
 
 def flat(parameters: Row, beside: list[Any] | None = None) -> Row:
-    """Read `name -> {type, description, default}`, bare or in a wrapper with `properties`.
+    """Convert `name -> {type, description, default}`, bare or wrapped in `properties`.
 
     Args:
         parameters: the map, or the wrapper.
-        beside: a required list that stands outside of both; one in the wrapper goes first.
+        beside: a list of required parameters stored outside of both; a list in the wrapper takes
+            precedence.
     """
     required = beside
     if isinstance(parameters.get("properties"), dict):
@@ -149,7 +151,7 @@ def flat(parameters: Row, beside: list[Any] | None = None) -> Row:
         parameters = {k: v for k, v in parameters.items() if k not in keywords}
     properties, needed = {}, []
     for name, given in parameters.items():
-        if given is None:  # Arrow's filling, see _node
+        if given is None:  # inserted by Arrow, see _node
             continue
         described = given if isinstance(given, dict) else {"type": str(given)}
         properties[name], optional = _flat_parameter(described)
@@ -172,10 +174,10 @@ def _flat_parameter(given: Row) -> tuple[Row, bool]:
 
 
 def python_type(text: str) -> tuple[Row, bool]:
-    """Read a type written as Python text; what is no known type is a string.
+    """Parse a type written in Python syntax; an unknown type becomes a string.
 
     Returns:
-        The JSON schema, and whether the text says optional.
+        The JSON schema, and whether the text marks the parameter as optional.
 
     >>> python_type("List[Union[int, float]], optional")
     ({'type': 'array', 'items': {'anyOf': [{'type': 'integer'}, {'type': 'number'}]}}, True)
@@ -219,7 +221,7 @@ def _union(inner: str, optional: bool) -> tuple[Row, bool]:
 
 
 def _parts(text: str) -> list[str]:
-    """Split at the commas outside brackets."""
+    """Split a text at the commas outside of brackets."""
     parts, depth, start = [], 0, 0
     for at, letter in enumerate(text):
         depth += (letter in "[(") - (letter in "])")

@@ -1,10 +1,10 @@
-"""ShareGPT rows in LLaMA-Factory's dialect -> messages and tools; also Salesforce/APIGen-MT-5k.
+"""Convert ShareGPT rows in LLaMA-Factory's dialect; also used for Salesforce/APIGen-MT-5k.
 
-Columns: `conversations` of {from, value, perhaps a mark of `flags`}, `tools` (a list or the text
-of one) and `system`. Roles: human, gpt, system, function_call (one object or a list), observation
-or tool; any other is an error. Source of the grammar: hiyouga/LLaMA-Factory data/README.md and its
-glaive_toolcall_en rows. APIGen-MT has the same columns by its card; layout not verified against
-the hub.
+Columns: `conversations` of {from, value, optional flag of `flags`}, `tools` (a list or its text)
+and `system`. Roles: human, gpt, system, function_call (one object or a list), observation or tool;
+any other role is an error. Source of the grammar: hiyouga/LLaMA-Factory data/README.md and its
+glaive_toolcall_en rows. APIGen-MT has the same columns according to its card; layout not verified
+against the Hub.
 """
 
 from experiments.data.formats import calls, tools, turns
@@ -37,7 +37,7 @@ def convert(raw: Row) -> tuple[list[Row], Toolset]:
 
 
 def _calling(said: str) -> Row:
-    """Return the message of a call, which may have its thoughts before it."""
+    """Return the message of a call, which may be preceded by thinking."""
     message = turns.assistant(said)
     message["tool_calls"] = calls.literal(message["content"])
     message["content"] = ""

@@ -1,11 +1,11 @@
-"""Rows of Team-ACE/ToolACE -> messages and tools; layout not verified against the hub.
+"""Convert rows of Team-ACE/ToolACE; layout not verified against the Hub.
 
-Columns `system` and `conversations` of {from, value} by user, assistant and tool. The system text
-ends in "Here is a list of functions in JSON format that you can invoke:" and a JSON array, types
-as in "dict"; an assistant calls with `[Market Trends API(trend_type="MARKET_INDEXES")]`; a tool
-turn is a JSON array of `{"name": ..., "results": ...}`, one element for each call. Names outside
-`[a-zA-Z0-9_-]{1,64}` are made to fit, in tools and calls together. Source: the dataset's card and
-public code that reads it.
+Columns are `system` and `conversations` of {from, value} by user, assistant and tool. The system
+text ends in "Here is a list of functions in JSON format that you can invoke:" and a JSON array with
+types such as "dict". Assistant calls look like `[Market Trends API(trend_type="MARKET_INDEXES")]`.
+A tool turn is a JSON array of `{"name": ..., "results": ...}` with one element per call. Names
+outside `[a-zA-Z0-9_-]{1,64}` are converted, in tools and calls alike. Source: the data set's card
+and public code that reads it.
 """
 
 import json
@@ -22,7 +22,7 @@ _RESULT = re.compile(
     r'\{\s*"name"\s*:\s*"(?:[^"\\]|\\.)*+"\s*,\s*"results?"\s*:\s*(.*\S)\s*\}', re.DOTALL
 )
 _OPENING = re.compile(r"""\[([^\[\](){}"'=,\n]+)\(""")
-# What stands before a call that a sentence mentions: no line break, no end of a sentence.
+# Text before a call that is mentioned in a sentence: no line break, no end of a sentence.
 _IN_SENTENCE = re.compile(r"[^\s.!?:;\])][ \t]*\Z")
 _BETWEEN = re.compile(r"[\s,]*+")
 _ROLES = {"user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant"}
@@ -30,7 +30,7 @@ _UNFIT = re.compile(r"[^a-zA-Z0-9_-]+")
 
 
 def slug(name: str) -> str:
-    """Make a name fit for a template: at most 64 of letters, digits, `_` and `-`.
+    """Convert a name to at most 64 letters, digits, `_` and `-`, as chat templates require.
 
     >>> slug("/madlibs-diceware"), slug("Market Trends API")
     ('madlibs-diceware', 'Market_Trends_API')
@@ -47,10 +47,11 @@ def convert(raw: Row) -> tuple[list[Row], Toolset]:
 def conversation(
     text: str, said: Iterable[tuple[str, str, bool | None]]
 ) -> tuple[list[Row], Toolset]:
-    """Convert a system text and turns as (speaker, text, whether it is trained).
+    """Convert a system text and (speaker, text, trained) turns.
 
     Raises:
-        Rejected: unknown_role and what reading tools, calls and the audit raise.
+        Rejected: unknown_role, and the reasons raised when reading tools and calls and by the
+            audit.
     """
     stays, toolset, names = system(text)
     made: list[Row] = [{"role": "system", "content": text.strip()}] if stays else []
@@ -68,7 +69,7 @@ def conversation(
 
 @tools.remembered
 def system(text: str) -> tuple[bool, Toolset, frozenset[str]]:
-    """Read a system text: whether it stays as a message, its tools, and their names as written.
+    """Return whether a system text remains as a message, its tools, and their original names.
 
     Raises:
         Rejected: malformed_tools, duplicate_tool_name.
@@ -86,12 +87,13 @@ def system(text: str) -> tuple[bool, Toolset, frozenset[str]]:
 
 
 def assistant(text: str, names: frozenset[str]) -> Row:
-    """Return an assistant's message: the text before the bracket of calls, and the calls.
+    """Return an assistant message: the text before the bracketed calls, and the calls.
 
     Args:
         text: the turn.
-        names: of the offered tools, as written; a bracket that opens with one of them, and not
-            inside a sentence, is a call and must read as one; any other that does not is text.
+        names: original names of the offered tools. A bracket that starts with one of them outside
+            of a sentence is a call and must be valid; any other bracket that is not a valid call is
+            text.
 
     Raises:
         Rejected: malformed_call, text_after_call, leftover_marker.
@@ -114,10 +116,10 @@ def assistant(text: str, names: frozenset[str]) -> Row:
 
 
 def _quoted(message: Row, start: int) -> Row:
-    """Return a turn that mentions calls inside a sentence as the text it is.
+    """Return a turn that mentions calls inside a sentence as plain text.
 
     Raises:
-        Rejected: leftover_marker where the text ends with them, as a turn that calls does.
+        Rejected: leftover_marker if the text ends with them, like a turn with real calls.
     """
     content = message["content"]
     if content.endswith(")]"):
@@ -126,7 +128,7 @@ def _quoted(message: Row, start: int) -> Row:
 
 
 def _unoffered(message: Row) -> Row:
-    """Read a turn that is nothing but calls, even if of tools that are not offered."""
+    """Parse a turn that consists only of calls, even of tools that are not offered."""
     content = message["content"]
     if content.startswith("[") and content.endswith(")]"):
         try:
@@ -137,9 +139,9 @@ def _unoffered(message: Row) -> Row:
 
 
 def results(text: str) -> list[Row]:
-    """Return one tool message for each element of a tool turn, its `results` word for word.
+    """Return one tool message per element of a tool turn, its `results` verbatim.
 
-    A turn that is no such array is one message as it stands.
+    A turn that is not such an array becomes one message unchanged.
     """
     text = text.strip()
     decoder, parts, at = json.JSONDecoder(), [], 1

@@ -1,4 +1,7 @@
-"""A dataset's list of tools -> tools as `{"type": "function", "function": ...}`, and signatures."""
+"""Normalise the tools of a data set to OpenAI's format, and derive their signatures.
+
+The format is `{"type": "function", "function": ...}`.
+"""
 
 import json
 import re
@@ -10,9 +13,9 @@ from typing import Any, TypeVar
 from experiments.data.formats import literals, names, schemas
 from experiments.data.formats.rejection import Rejected, Row, excerpt
 
-# Longer texts are read again each time, so that the memory of it stays small.
+# Longer texts are parsed again each time, to limit the memory of the cache.
 _REMEMBERED_LENGTH = 20_000
-# Where published formats put the schema: OpenAI, MCP, Anthropic, LangChain, Gemini.
+# Keys of the schema in published formats: OpenAI, MCP, Anthropic, LangChain, Gemini.
 _SCHEMAS = (
     *("parameters", "inputSchema", "input_schema", "args_schema"),
     *("parametersJsonSchema", "parameters_json_schema"),
@@ -20,7 +23,7 @@ _SCHEMAS = (
 _NAMES_OF_SCHEMAS = frozenset(_SCHEMAS)
 _LOOKS_LIKE_SCHEMA = re.compile("param|schema|^arg|^input|propert", re.IGNORECASE)
 _OF_RESULTS = re.compile("output|result|response|return", re.IGNORECASE)
-# Keywords that may allow arguments beside `properties`; an empty schema allows any.
+# Keywords that may allow arguments outside of `properties`; an empty schema allows any.
 _OPEN = frozenset(
     (
         *("additionalProperties", "patternProperties", "unevaluatedProperties"),
@@ -35,29 +38,29 @@ Rename = Callable[[str], str]
 
 @dataclass(frozen=True)
 class Signature:
-    """What a call of one tool must and may bring."""
+    """The arguments that a call of one tool must and may have."""
 
     required: tuple[str, ...]
     known: frozenset[str] | None
-    """The arguments it may have; None where the schema leaves that open."""
+    """Allowed arguments; None if the schema leaves them open."""
     of_names: names.Names | None = None
-    """What keywords such as `anyOf` say of the arguments; None where the schema has none."""
+    """Constraints from keywords such as `anyOf`; None if the schema has none."""
 
 
 @dataclass(frozen=True)
 class Toolset:
-    """The tools of a row; shared between rows, so never to be changed in place."""
+    """The tools of a row; shared between rows, so never modify them in place."""
 
     tools: tuple[Row, ...] = ()
     signatures: dict[str, Signature] = field(default_factory=dict)
-    """Name -> signature, for each of the tools."""
+    """Signature of each tool by name."""
 
 
 NONE = Toolset()
 
 
 def remembered(reading: Callable[[str], Read]) -> Callable[[str], Read]:
-    """Return the function with a memory: many rows share the text that describes their tools."""
+    """Cache a function of a text, since many rows share the text that describes their tools."""
     cached = lru_cache(maxsize=1024)(reading)
 
     def look_up(text: str) -> Read:
@@ -67,11 +70,11 @@ def remembered(reading: Callable[[str], Read]) -> Callable[[str], Read]:
 
 
 def read(value: Any, *, flat: bool = False) -> Toolset:
-    """Read a `tools` column: a list, or the text of one; None and empty text mean no tools.
+    """Read a `tools` column: a list or its text; None and empty text mean no tools.
 
     Args:
         value: the column.
-        flat: read parameters by the rule of xlam, `schemas.flat`.
+        flat: convert parameters with xlam's rules, see `schemas.flat`.
 
     Raises:
         Rejected: malformed_tools, duplicate_tool_name, control_character, not_text.
@@ -82,10 +85,10 @@ def read(value: Any, *, flat: bool = False) -> Toolset:
 
 
 def offered(raw: Row) -> Toolset:
-    """Read the tools of a row, from its column `tools` or OpenAI's older `functions`.
+    """Read the tools of a row from its column `tools` or OpenAI's older `functions`.
 
     Raises:
-        Rejected: see `read`; malformed_tools where both hold tools.
+        Rejected: as in `read`; malformed_tools if both columns have different tools.
     """
     toolset, older = read(raw.get("tools")), raw.get("functions")
     if older is None or not (named := read(older)).tools:
@@ -106,7 +109,7 @@ def _flat_text(text: str) -> Toolset:
 
 
 def _parsed(text: str) -> Any:
-    """Read a list, or objects one after the other."""
+    """Parse a list, or objects that follow each other."""
     if not text.strip():
         return []
     try:
@@ -123,17 +126,17 @@ def _parsed(text: str) -> Any:
 
 
 def of_list(value: Any, *, flat: bool = False, rename: Rename | None = None) -> Toolset:
-    """Bring tools, bare or wrapped or each as the text of one, to the one form.
+    """Normalise tools that are bare, wrapped or text.
 
-    A tool repeated word for word is kept once.
+    A tool that is repeated verbatim is kept once.
 
     Args:
-        value: the list; a single tool is a list of one.
+        value: the list; a single tool counts as a list of one.
         flat: see `read`.
-        rename: applied to each tool's name.
+        rename: function applied to each tool's name.
 
     Raises:
-        Rejected: see `read`.
+        Rejected: as in `read`.
     """
     if isinstance(value, dict):
         value = [value]
@@ -155,7 +158,7 @@ def of_list(value: Any, *, flat: bool = False, rename: Rename | None = None) -> 
 
 
 def _declared(items: list[Any]) -> Iterator[Any]:
-    """Yield the tools of a list, and those inside Gemini's `functionDeclarations`."""
+    """Yield the tools of a list, including those in Gemini's `functionDeclarations`."""
     for item in items:
         inside = None
         if isinstance(item, dict) and "name" not in item:
@@ -202,12 +205,12 @@ def _tool(item: Any, flat: bool, rename: Rename | None) -> Row:
 
 
 def _unwrapped(item: Row) -> Any:
-    """Return what names the tool: OpenAI's `function`, Bedrock's `toolSpec`, or the item."""
+    """Return the named function: OpenAI's `function`, Bedrock's `toolSpec`, or the item."""
     return item.get("function") or item.get("toolSpec") or item
 
 
 def _parameters(function: Row, name: str) -> Row:
-    """Return the schema of a tool's arguments, wherever a published format puts it."""
+    """Return the schema of a tool's arguments from any of the published formats' keys."""
     named = _NAMES_OF_SCHEMAS.intersection(function)
     given = {key: function[key] for key in named if function[key] not in (None, "")}
     if len(given) > 1 and len({json.dumps(value) for value in given.values()}) > 1:

@@ -1,8 +1,8 @@
-"""Messages as a format read them -> the messages of a canonical row, merged, named and audited.
+"""Merge, name and check the messages of a row, with the same rules for every format.
 
-The same rules for every format: assistant turns in a row are one turn, each tool result is named
-after the call it answers, and a row that breaks a rule of `audit` is rejected, never mended. Text
-of a user, a system or a tool message is text, whatever it looks like.
+Consecutive assistant turns become one turn, each tool result gets the name of the call it answers,
+and a row that breaks a rule of `audit` is rejected, never repaired. The text of user, system and
+tool messages is always plain text, whatever it looks like.
 """
 
 import itertools
@@ -16,14 +16,14 @@ from experiments.data.formats.tools import Signature, Toolset
 
 _MARKERS = re.compile(
     r"</?(?:functioncall|tool_call|tool_response|TOOLCALL|think)>|<\|im_(?:start|end)\|>"
-    # Of a turn that ended; inside a sentence it is quoted.
+    # End-of-turn markers; inside a sentence they are quoted.
     r"|(?:\A\s*+|[.!?][\"')]?[ \t]*+)<\|endoftext\|>|<\|endoftext\|>(?=[ \t\r]*+(?:\n|\Z))"
 )
 _WORDS = "FUNCTION RESPONSE:"
 
 
 def text(value: Any, what: str) -> str:
-    """Return a text, or reject the row.
+    """Return a value that must be text, or reject the row.
 
     Raises:
         Rejected: not_text.
@@ -34,7 +34,7 @@ def text(value: Any, what: str) -> str:
 
 
 def ended(said: str, mark: str) -> str:
-    """Return the text of a turn without the marks of its end."""
+    """Return the text of a turn without its end markers."""
     said = said.strip()
     while said.endswith(mark):
         said = said.removesuffix(mark).rstrip()
@@ -42,7 +42,7 @@ def ended(said: str, mark: str) -> str:
 
 
 def column(raw: Row, *names: str) -> Any:
-    """Return the first of the named columns that the row has.
+    """Return the first of the named columns that has a value.
 
     Raises:
         Rejected: missing_column.
@@ -56,13 +56,13 @@ def column(raw: Row, *names: str) -> Any:
 
 
 def spoken(raw: Row, *names: str) -> Iterable[tuple[str, str, bool | None]]:
-    """Yield (role, text, whether it is trained) of each turn.
+    """Yield (role, text, trained) for each turn; trained is None if the turn has no flag.
 
-    A turn is `from`/`value` or `role`/`content`, and may have a mark of `flags`.
+    A turn has `from`/`value` or `role`/`content`, and optionally a flag of `flags`.
 
     Args:
         raw: the row.
-        *names: columns that may hold the turns.
+        *names: columns that may contain the turns.
 
     Raises:
         Rejected: missing_column, malformed_turns, not_text, malformed_flag.
@@ -79,7 +79,7 @@ def spoken(raw: Row, *names: str) -> Iterable[tuple[str, str, bool | None]]:
 
 
 def assistant(content: str, tool_calls: list[Row] | None = None) -> Row:
-    """Return an assistant's message; `<think>...</think>` before its text becomes its reasoning."""
+    """Return an assistant message; a leading `<think>...</think>` becomes its reasoning."""
     message: Row = {"role": "assistant", "content": content}
     if content.lstrip().startswith("<think>"):
         thought, closed, said = content.lstrip().removeprefix("<think>").partition("</think>")
@@ -93,24 +93,24 @@ def assistant(content: str, tool_calls: list[Row] | None = None) -> Row:
 
 
 def marked(message: Row, trained: bool | None) -> Row:
-    """Return an assistant's message with `"train": False` where it is not to be trained."""
+    """Return an assistant message, with `"train": False` if it is not to be trained."""
     return message | {"train": False} if trained is False else message
 
 
 def asked(message: Row, trained: bool | None) -> Row:
-    """Return another's message; `"train": True` notes that it is marked, for the counts."""
+    """Return a user or system message; `"train": True` records a flag, for the counts."""
     return message | {"train": True} if trained else message
 
 
 def result(content: str, name: str = "") -> Row:
-    """Return a tool's message; without a name, `finished` names it after the call it answers."""
+    """Return a tool message; without a name, `finished` sets that of the call it answers."""
     return {"role": "tool", "name": name, "content": content}
 
 
 def merged(messages: Iterable[Row]) -> list[Row]:
-    """Join the assistant's turns that follow each other; texts are joined by a line break.
+    """Join consecutive assistant turns; their texts are separated by a line break.
 
-    A turn that is trained is never joined with one that is not.
+    A trained turn is never joined with one that is not trained.
     """
     joined: list[Row] = []
     for (role, _), group in itertools.groupby(messages, key=_kind):
@@ -124,7 +124,7 @@ def _kind(message: Row) -> tuple[str, bool]:
 
 
 def _one(first: Row, more: list[Row]) -> Row:
-    """Return one message for several turns of the assistant."""
+    """Return one message for several assistant turns."""
     whole = dict(first)
     for key in ("content", "reasoning_content"):
         texts = [message[key] for message in (first, *more) if message.get(key)]
@@ -138,7 +138,7 @@ def with_system(raw: Row, messages: list[Row]) -> list[Row]:
     """Put the column `system` before the messages.
 
     Raises:
-        Rejected: not_text; malformed_turns where the messages begin with another system text.
+        Rejected: not_text; malformed_turns if the messages begin with a different system text.
     """
     said = raw.get("system")
     if said is None or not text(said, "column system").strip():
@@ -151,7 +151,7 @@ def with_system(raw: Row, messages: list[Row]) -> list[Row]:
 
 
 def finished(messages: Iterable[Row], toolset: Toolset) -> list[Row]:
-    """Merge, name, audit, and cut what follows the last trained turn.
+    """Merge, name and check messages, and drop what follows the last trained turn.
 
     Raises:
         Rejected: the row breaks a rule of the audit, or none of its turns is trained.
@@ -171,7 +171,7 @@ def finished(messages: Iterable[Row], toolset: Toolset) -> list[Row]:
 
 
 def _in_order(messages: list[Row]) -> list[Row]:
-    """Put the results of a turn that name their calls by id in the order of the calls."""
+    """Sort tool results with call ids into the order of the calls."""
     ordered: list[Row] = []
     places: dict[str, int] = {}
     for role, group in itertools.groupby(messages, key=lambda message: message["role"]):
@@ -186,7 +186,7 @@ def _in_order(messages: list[Row]) -> list[Row]:
 
 
 def audit(messages: list[Row], toolset: Toolset) -> None:
-    """Reject the row if a turn breaks a rule; tool results are named after their call.
+    """Reject the row if a turn breaks a rule; set the names of tool results to their call's.
 
     Raises:
         Rejected: empty_turn, leftover_marker, call_before_user, tool_result_without_call, the
@@ -225,9 +225,9 @@ def _check_ids(called: list[Row]) -> None:
 
 
 def _answered(message: Row, waiting: list[Row]) -> str:
-    """Return the name of the call a tool result answers, and take it off the waiting ones.
+    """Return the name of the call that a tool result answers, and remove it from the open calls.
 
-    The call is found by the id of the result; without one by its name, else by its place.
+    The call is found by the result's id, otherwise by its name, otherwise by its position.
     """
     own, name = message.get("tool_call_id"), message.get("name")
     for call in waiting:

@@ -1,22 +1,22 @@
-"""Rows of nvidia/When2Call train_sft and train_pref -> messages and tools; its test -> rows.
+"""Convert rows of nvidia/When2Call: train_sft, train_pref and the test.
 
-Columns: `tools` (objects, or each as the text of one; types as Python text, `required` beside the
-parameters) and `messages`; calls are `<TOOLCALL>[{...}, ...]</TOOLCALL>` in an assistant's text,
-each element an object or the text of one. A preference row has no answer in `messages`: its
-`chosen_response` is the answer, the rejected one is not used. Source: NVIDIA/When2Call README.
+Columns: `tools` (objects or their text; types in Python syntax, `required` outside of the
+parameters) and `messages`. Calls are `<TOOLCALL>[{...}, ...]</TOOLCALL>` in an assistant's text,
+each element an object or its text. A preference row has no answer in `messages`: its
+`chosen_response` is the answer, and the rejected one is not used. Source: NVIDIA/When2Call README.
 """
 
 from experiments.data.formats import calls, messages, tools, turns
 from experiments.data.formats.rejection import Rejected, Row, excerpt
 from experiments.data.formats.tools import Toolset
 
-# `expects` of a row whose right answer is prose.
+# `expects` of rows whose correct answer is prose.
 _EXPECTED = {"direct": "answer", "request_for_info": "question", "cannot_answer": "refusal"}
 _CHOICES = ("tool_call", *_EXPECTED)
 
 
 def convert(raw: Row) -> tuple[list[Row], Toolset]:
-    """Convert `tools`, `messages` and, if there, `chosen_response`."""
+    """Convert `tools`, `messages` and, if present, `chosen_response`."""
     toolset = tools.read(turns.column(raw, "tools"), flat=True)
     given = messages.listed(raw)
     chosen = raw.get("chosen_response")
@@ -35,10 +35,10 @@ def convert(raw: Row) -> tuple[list[Row], Toolset]:
 def question(raw: Row, row_id: str) -> Row:
     """Convert one question of the test (test/when2call_test_mcq.jsonl) to a canonical row.
 
-    Columns: `uuid`, `question`, `tools` (each as the text of a BFCL document), `correct_answer`,
-    one of tool_call, direct, request_for_info and cannot_answer, and `answers`, a text for each of
-    them; the text of the right one is the gold turn, and its name the category of the row. Source:
-    NVIDIA/When2Call README; layout not verified against the hub.
+    Columns: `uuid`, `question`, `tools` (each the text of a BFCL document), `correct_answer`, which
+    is tool_call, direct, request_for_info or cannot_answer, and `answers`, with a text for each of
+    them. The text of the correct answer is the gold turn, and its name the category of the row.
+    Source: NVIDIA/When2Call README; layout not verified against the Hub.
 
     Raises:
         Rejected: the row does not follow the layout.

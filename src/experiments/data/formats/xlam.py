@@ -1,10 +1,11 @@
-"""Rows of xlam-function-calling-60k and its kin -> one user turn, one turn of calls, and tools.
+"""Convert rows of xlam-function-calling-60k and similar sets: one user turn, one turn of calls.
 
-Columns `query`, `answers` (text of a list of {name, arguments}) and `tools` (text of a list whose
-parameters are flat: name -> {description, type as Python text, default}); half of the copies wrap
-them as `{"type": "dict", "properties": ...}`, and argilla/apigen-function-calling has both the flat
-form and OpenAI's. Source: rows of Salesforce/xlam-function-calling-60k. An empty list of answers
-(MadeAgents/xlam-irrelevance-7.5k) leaves nothing to train: the row is rejected as an empty turn.
+Columns are `query`, `answers` (text of a list of {name, arguments}) and `tools` (text of a list
+with flat parameters: name to {description, type in Python syntax, default}). Half of the copies
+wrap the parameters as `{"type": "dict", "properties": ...}`, and argilla/apigen-function-calling
+has both the flat format and OpenAI's. Source: rows of Salesforce/xlam-function-calling-60k. An
+empty list of answers (MadeAgents/xlam-irrelevance-7.5k) leaves nothing to train, so the row is
+rejected as an empty turn.
 """
 
 from experiments.data.formats import calls, tools, turns

@@ -1,4 +1,4 @@
-"""The folder is the registry: `eval.metrics=[calls]` applies `metrics/calls.py`."""
+"""Find metrics by file name: `eval.metrics=[calls]` applies `metrics/calls.py`."""
 
 from experiments.evaluation.metric_files import Item, direction, load, names
 

@@ -1,12 +1,15 @@
-"""BFCL v4, single turn: the official verdict on the calls of an answer, and broken calls beside it.
+"""BFCL v4, single turn: the official verdict on the calls of an answer, and malformed calls.
 
-Example: gold allows `city` "Oslo" or "Oslo, Norway"; a call with "oslo norway" is `valid` (1), one
-with "Bergen" is not (0). In irrelevance rows the official rules take a broken call for a refusal:
-`valid` is 1 and `malformed` is 1 too. It applies to rows with a key `bfcl`, which holds `category`,
-`function` (the descriptions in BFCL's own form), `ground_truth` (None where there is none) and
-`underscore_to_dot` (False if absent). Text in Hermes' tags is read as upstream's handler of Qwen
-does; calls in another form are read as the model's own template writes them and go in as those of a
-function-calling API do: an answer with a broken call then counts as one without calls.
+Example: the gold call allows `city` "Oslo" or "Oslo, Norway"; a call with "oslo norway" is `valid`
+(1), one with "Bergen" is not (0). In irrelevance rows the official rules count a malformed call as
+a refusal: `valid` is 1, and `malformed` is also 1.
+
+The metric applies to rows with a key `bfcl`, which contains `category`, `function` (the
+descriptions in BFCL's format), `ground_truth` (None if there is none) and `underscore_to_dot`
+(False if absent). Answers in Hermes tags are parsed as BFCL's handler for Qwen does. Calls in
+another format are parsed as the model's own template writes them and checked like those of a
+function-calling API: an answer with a malformed call then counts as an answer without calls.
+
 Rules: ShishirPatil/gorilla@6ea5797 (Apache-2.0), re-implemented in `experiments.toolcalls.bfcl`.
 """
 
@@ -49,6 +52,6 @@ def _verdict(item: Item) -> bfcl.Verdict:
 
 
 def _calls(item: Item) -> object:
-    """Return the calls as a function-calling API does, or the text of an answer without any."""
+    """Return the calls as a function-calling API does, or the text of an answer without calls."""
     calls = [] if item.answer.malformed else item.answer.calls
     return [{call["name"]: json.dumps(call["arguments"])} for call in calls] or item.text

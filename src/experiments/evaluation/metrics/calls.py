@@ -1,19 +1,19 @@
-"""Calls against gold calls: exact, names, arguments, schema, and what only a tolerant parse reads.
+"""Compare calls with gold calls: exact match, names, arguments, schema and tolerant parsing.
 
-Example: gold `get_weather(city="Oslo", days=2)`; an answer that calls `get_weather` with "Bergen"
-and 2 scores name 1, exact 0, argument precision and recall 0.5. Calls are compared as a multiset,
-since independent calls have no order; when an argument refers to an earlier call as "$1", the
-numbers carry the order and it counts.
+Example: the gold call is `get_weather(city="Oslo", days=2)`; an answer that calls `get_weather`
+with "Bergen" and 2 scores name 1, exact 0, argument precision and recall 0.5. Calls are compared as
+a multiset, because independent calls have no order. If an argument refers to an earlier call as
+"$1", the numbers define an order and it counts.
 
 Exact match of name and all arguments is the usual strict score of function calling (for example
 BFCL's AST check, gorilla@6ea5797 `bfcl_eval/eval_checker/ast_eval`), here without its list of
-alternative answers; rows of BFCL are scored by `bfcl_ast`. Arguments are matched call by call,
-by the assignment that gets most of them right, as an argument belongs to its call.
+alternative answers; rows of BFCL are scored by `bfcl_ast`. Arguments belong to their call, so they
+are compared call by call, with the assignment of calls that gets most arguments right.
 
-`exact` and `parsed` read the answer strictly, `exact_tolerant` and `parsed_tolerant` as a
-forgiving program would (`answers.parse_tolerant`): the distance between them is format, the rest
-is meaning. `schema_valid` is whether every call names an offered tool and fits its parameters; it
-applies where tools are offered as such and no gold argument stands for another call's result.
+`exact` and `parsed` parse the answer strictly, `exact_tolerant` and `parsed_tolerant` with a
+tolerant parser (`parser.parse_tolerant`): the difference between them is due to format, the rest
+to content. `schema_valid` is whether every call names an offered tool and fits its parameters; it
+applies if the row has a list of tools and no gold argument refers to another call's result.
 """
 
 import re
@@ -40,7 +40,7 @@ Call = dict[str, Any]
 
 
 def score(item: Item) -> dict[str, float]:
-    """Return `malformed` for every item, the others where there are gold calls."""
+    """Return `malformed` for every item, and the other scores if there are gold calls."""
     scores = {"malformed": float(item.answer.malformed)}
     gold = gold_calls(item.row)
     if not gold or "bfcl" in item.row:  # BFCL lists several right values for an argument
@@ -61,7 +61,10 @@ def score(item: Item) -> dict[str, float]:
 
 
 def same_calls(gold: list[Call], calls: list[Call]) -> bool:
-    """Return whether the calls are the gold calls, in their order only where they refer."""
+    """Return whether the calls equal the gold calls.
+
+    Their order matters only if gold calls refer to each other.
+    """
     gold, calls = [_plain(call) for call in gold], [_plain(call) for call in calls]
     if len(gold) != len(calls):
         return False
@@ -77,15 +80,15 @@ def same_calls(gold: list[Call], calls: list[Call]) -> bool:
 
 
 def _plain(call: Call) -> Call:
-    """Leave the label of a nested sequence's call out: it names the call, it is not part of it."""
+    """Remove the label of a call in a nested sequence: it names the call and is not part of it."""
     return {"name": call["name"], "arguments": call["arguments"]}
 
 
 def _arguments(gold: list[Call], calls: list[Call]) -> tuple[float, float]:
-    """Return precision and recall of (call, argument, value) at the best assignment of calls.
+    """Return precision and recall of (call, argument, value) for the best assignment of calls.
 
-    Calls without arguments count as one right argument if the name is right, so that they are
-    not free.
+    A call without arguments counts as one right argument if its name is right, so that such calls
+    affect the score.
     """
     import numpy as np
     from scipy.optimize import linear_sum_assignment
@@ -104,7 +107,7 @@ def _weight(call: Call) -> int:
 
 
 def _shared(gold: Call, call: Call) -> int:
-    """Return how many arguments of one call are those of a gold call."""
+    """Return the number of arguments of a call that equal those of a gold call."""
     if gold["name"] != call["name"]:
         return 0
     wanted, given = gold["arguments"], call["arguments"]

@@ -1,7 +1,7 @@
 """How the answers end: by the model itself, or cut off at `eval.max_new_tokens`.
 
-Example: 3 of 4 answers end with the end-of-turn token: stopped 0.75, cut_off 0.25. A cut-off answer
-is scored as it stands, so read the other scores together with this one.
+Example: 3 of 4 answers end with the end-of-turn token: stopped is 0.75 and cut_off 0.25. A cut-off
+answer is scored as it is, so read the other scores together with this one.
 """
 
 from experiments.evaluation.metric_files import Item

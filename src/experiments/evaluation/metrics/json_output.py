@@ -1,9 +1,9 @@
-"""JSON answers: valid against the row's schema, and the share of right values.
+"""JSON answers: validity under the row's schema, and the share of right values.
 
-Example: schema {name: string, age: integer}, gold {"name": "Ada", "age": 36}; the answer
-{"name": "Ada", "age": 63} is valid (1) with values 0.5. Validity is JSON Schema's, by the
-`jsonschema` library (draft 2020-12); under a schema that is itself broken no answer is valid, and
-the item is marked `broken schema`.
+Example: schema {name: string, age: integer}, gold {"name": "Ada", "age": 36}; the answer {"name":
+"Ada", "age": 63} is valid (1) with values 0.5. Validity is that of JSON Schema, checked by the
+`jsonschema` library (draft 2020-12). If the schema itself is invalid, no answer is valid and the
+item is marked `broken schema`.
 """
 
 from typing import Any
@@ -16,7 +16,7 @@ DIRECTION = {"valid": "maximize", "values": "maximize", "exact": "maximize"}
 
 
 def score(item: Item) -> dict[str, float]:
-    """Return `valid`, `values` and `exact` for rows that carry a schema."""
+    """Return `valid`, `values` and `exact` for rows that have a schema."""
     if "schema" not in item.row:
         return {}
     gold = _leaves(load_json(item.row["messages"][-1]["content"]))
@@ -29,7 +29,10 @@ def score(item: Item) -> dict[str, float]:
 
 
 def _leaves(value: Any, path: tuple[str | int, ...] = ()) -> dict[tuple[str | int, ...], Any]:
-    """Return path -> scalar for a JSON value; an empty object or list is a leaf itself."""
+    """Map the path of each leaf of a JSON value to its scalar.
+
+    An empty object or list is a leaf.
+    """
     if isinstance(value, dict) and value:
         parts = [_leaves(v, (*path, k)) for k, v in value.items()]
     elif isinstance(value, list) and value:

@@ -1,14 +1,15 @@
-"""Negative log-likelihood per trained token, in nats: a true token mean, and by what a token says.
+"""Negative log-likelihood per trained token, in nats: the mean over tokens, also by token class.
 
 Example: rows with summed NLL 6.0 over 3 tokens and 1.0 over 1 token give 7/4 = 1.75, not the mean
 of the row means (1.5). A mean of batch means, which trainers report, depends on the batch size:
-one model and one set gave 5.2420 at batch 1 and 5.1781 at 8 with TRL 1.16.
+with TRL 1.16, one model and one set gave 5.2420 at batch size 1 and 5.1781 at 8.
 
-`bits_per_byte` is the summed NLL of the trained tokens, end-of-turn included, in bits, over the
-bytes of the text they spell in UTF-8 (without the end-of-turn marker): tokenizers cut the same
-text into different numbers of tokens, so their NLL per token cannot be compared, and this can.
-`nll_<class>` is the mean over the tokens of one class of `token_classes`.
-It is computed from tokens, not from answers, so `score` adds nothing to an item.
+`bits_per_byte` is the summed NLL of the trained tokens, end-of-turn included, in bits, divided by
+the UTF-8 bytes of their text (without the end-of-turn marker). Tokenizers split the same text into
+different numbers of tokens, so NLL per token cannot be compared between them, but bits per byte
+can. `nll_<class>` is the mean over the tokens of one class of `token_classes`.
+
+The metric is computed from tokens, not from answers, so `score` adds nothing to an item.
 """
 
 import math
@@ -24,15 +25,16 @@ DIRECTION = {
     "bits_per_byte": "minimize",
     **{f"nll_{name}": "minimize" for name in CLASSES},
 }
-# Rows x padded length of one forward pass: bounds a layer's activations, as no logits are held. On
-# a CPU core 2,048 and 4,096 were the quickest of 1,024 to 16,384; a GPU likes the larger one.
+# Rows x padded length of one forward pass. It bounds a layer's activations; no logits are stored.
+# On a CPU core, 2,048 and 4,096 were the fastest of 1,024 to 16,384; a GPU is faster with the
+# larger one.
 TOKENS_PER_BATCH = 4096
 Part = tuple[float, int]
 """(summed NLL in nats, number of tokens)"""
 
 
 class Encoded(Protocol):
-    """A row as tokens; labels are -100 where nothing is trained."""
+    """A row as tokens; labels are -100 for tokens that are not trained."""
 
     @property
     def input_ids(self) -> list[int]:
@@ -56,9 +58,9 @@ def token_nll(model: Any, rows: Sequence[Encoded]) -> list[Part]:
 def token_losses(model: Any, rows: Sequence[Encoded]) -> list[list[float]]:
     """Return for each row the NLL of each trained token, in nats, in the order of the tokens.
 
-    The first token of a row is predicted by nothing and left out. Rows are batched by length
-    (right-padded), so the result does not depend on a batch size beyond rounding; where memory
-    runs out, batches are halved from there on. B rows, L tokens.
+    A row's first token has no prediction and is left out. Rows are batched by length
+    (right-padded), so the result depends on the batch size only through rounding. If memory runs
+    out, batches are halved from then on. B rows, L tokens.
     """
     import torch
 
@@ -85,7 +87,7 @@ def token_losses(model: Any, rows: Sequence[Encoded]) -> list[list[float]]:
 
 
 def _batch_losses(model: Any, rows: Sequence[Encoded], measure: Any) -> list[list[float]] | None:
-    """Return the losses of each row; None where memory ran out for several rows."""
+    """Return the losses of each row, or None if memory ran out for several rows."""
     try:
         return _measured(model, rows, measure)
     except (RuntimeError, MemoryError) as error:
@@ -115,7 +117,7 @@ def _measured(model: Any, rows: Sequence[Encoded], measure: Any) -> list[list[fl
 
 
 def mean_nll(parts: Sequence[tuple[float, int]]) -> float:
-    """Return the token mean of (summed NLL, tokens) pairs, in nats.
+    """Return the mean over tokens of (summed NLL, tokens) pairs, in nats.
 
     >>> mean_nll([(6.0, 3), (1.0, 1)])
     1.75
@@ -124,7 +126,7 @@ def mean_nll(parts: Sequence[tuple[float, int]]) -> float:
 
 
 def _first_batch(left: Sequence[int], rows: Sequence[Encoded], tokens: int) -> list[int]:
-    """Return as many of the shortest rows as fit into a number of tokens; one at least."""
+    """Return as many of the shortest rows as fit into a number of tokens; at least one."""
     batch: list[int] = []
     for i in left:  # ascending length: the newest row is the longest of its batch
         if batch and (len(batch) + 1) * len(rows[i].input_ids) > tokens:

@@ -1,15 +1,15 @@
-"""Plan graph: the right tools, each fed by the right results, whatever the other arguments are.
+"""Plan graph: whether the right tools get the right results, whatever the other arguments are.
 
-Example: gold `find_file("a")`, then `send(file="$1")`; an answer that finds "b" and sends "$1" has
-success 1, one that sends "b" itself has success 0 and tool_recall 1. Calls that do not refer to
-each other have no order. Read it beside `calls`: success without `exact` is "right tools, wrong
-values". It is TinyAgent's success (SqueezeAILab/TinyAgent@0074615 `src/utils/graph_utils.py`),
-without its accidents, which `experiments.toolcalls.plan_graphs` lists.
+Example: the gold calls are `find_file("a")`, then `send(file="$1")`; an answer that finds "b" and
+sends "$1" has success 1, one that sends "b" itself has success 0 and tool_recall 1. Calls that do
+not refer to each other have no order. Compare it with `calls`: success without `exact` means right
+tools with wrong values. It is TinyAgent's success (SqueezeAILab/TinyAgent@0074615
+`src/utils/graph_utils.py`), without the bugs that `experiments.toolcalls.plan_graphs` lists.
 
-References are `$1` (the first call), or `$var1.field$` where a gold call has a `label` or the row
-says `plan: nestful`; an answer's calls are then `var1`, `var2` and so on. A row whose gold calls
-make no graph themselves, because a price such as "$500" reads as a reference, is not scored. A
-malformed answer has neither success nor recall.
+References are `$1` (the first call), or `$var1.field$` if a gold call has a `label` or the row has
+`plan: nestful`; an answer's calls are then `var1`, `var2` and so on. A row is not scored if its
+gold calls themselves form no graph, for example because a price such as "$500" reads as a
+reference. A malformed answer has success and recall 0.
 """
 
 from typing import Any

@@ -1,15 +1,16 @@
-"""Restraint: no call where none is right, a call where one is, and a question where one is due.
+"""Restraint: call only if a call is right, and ask a question if one is needed.
 
-Example: "Book a table" without a time, with a tool that requires one; "For what time?" is right,
-a call with an invented time is not, and neither is silence. `correct` applies to rows whose right
-answer is prose although tools are offered or something is asked for (missing argument, irrelevant
-request, safety), as When2Call (NVIDIA, arXiv 2504.18851) separates "call", "ask" and "cannot
-answer"; `overcall` is the share of them with a call, `asked` the share of rows that want a
-question and get one. `undercall` applies to rows whose right answer is a call: prose instead.
+Example: the user writes "Book a table" without a time, and the tool requires one. "For what time?"
+is right; a call with an invented time is wrong, and so is an empty answer. `correct` applies to
+rows whose right answer is prose although tools are offered or a specific behaviour is expected
+(missing argument, irrelevant request, safety), following When2Call (NVIDIA, arXiv 2504.18851),
+which distinguishes "call", "ask" and "cannot answer". `overcall` is the share of these rows with a
+call; `asked` is the share of rows that need a question and get one. `undercall` applies to rows
+whose right answer is a call, and counts answers in prose.
 
-A malformed call is neither a call nor a refusal: it is `malformed`, and never `correct` or an
-`undercall`. What only a tolerant parse reads as a call is no refusal either. An empty answer or
-one that never ends is not restraint.
+A malformed call is neither a call nor a refusal: it counts as `malformed`, and never as `correct`
+or `undercall`. An answer that only the tolerant parser reads as a call is not a refusal either. An
+empty answer or one that never ends is not restraint.
 """
 
 from experiments.evaluation.metric_files import Item
@@ -25,14 +26,14 @@ DIRECTION = {
 
 
 def score(item: Item) -> dict[str, float]:
-    """Return the scores that apply: those of rows that want a call, or of rows that want none."""
+    """Return the scores that apply to a row, depending on whether its right answer is a call."""
     row, answer = item.row, item.answer
     if "schema" in row or not (row.get("tools") or row.get("expects")):
         return {}
     called = bool(answer.calls or item.tolerant.calls)
     broken = answer.malformed
     if _wants_a_call(item):
-        # `malformed` of these rows is that of `calls`.
+        # The metric `calls` scores `malformed` for these rows.
         return {"undercall": float(not called and not broken)}
     said = item.stopped and bool(answer.content)
     right = said and not called and not broken
@@ -44,5 +45,5 @@ def score(item: Item) -> dict[str, float]:
 
 
 def _wants_a_call(item: Item) -> bool:
-    """Return whether the right answer is a call; a row may say so without a gold call."""
+    """Return whether the right answer is a call; a row may specify this without a gold call."""
     return bool(gold_calls(item.row)) or item.row.get("expects") == "call"

@@ -1,4 +1,4 @@
-"""LoRA description -> PEFT adapter on real modules; what does not match is refused."""
+"""Attach LoRA adapters to a model through PEFT, and refuse targets that match nothing."""
 
 from experiments.models.adapters.attaching import (
     Attached,

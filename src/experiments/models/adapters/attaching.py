@@ -1,7 +1,7 @@
-"""LoRA description -> PEFT adapter on real modules; what does not match is refused.
+"""Attach LoRA adapters to a model through PEFT, and refuse targets that match nothing.
 
-PEFT trains fewer modules without a word when one name of a list is misspelt, and for an ablation
-over target modules that check is the product.
+If one name in a list is misspelt, PEFT silently trains fewer modules. An ablation over target
+modules would then compare the wrong things, so every name is checked here.
 """
 
 import hashlib
@@ -29,28 +29,30 @@ __all__ = [
     "save",
 ]
 
-# Fields of peft.LoraConfig that this project's own keys set.
+# Fields of peft.LoraConfig that are set through this project's own keys.
 _OWNED = {"r", "lora_alpha", "lora_dropout", "target_modules", "use_dora", "use_rslora"}
 _OWNED |= {"init_lora_weights", "task_type", "fan_in_fan_out"}
 
 
 @dataclass(frozen=True)
 class Attached:
-    """A model ready to train."""
+    """A model that is ready for training."""
 
     model: Any
     trainable_parameters: int
     modules: dict[str, int]
-    """Module name (last part) -> how many of them got an adapter; empty for full fine-tuning."""
+    """Maps the last part of a module name to the number of such modules with an adapter; empty for
+    full fine-tuning."""
     idle: tuple[str, ...] = ()
-    """Names (last part) of layers that `all-linear` left out: an adapter would not be trained."""
+    """Last parts of the names of layers that `all-linear` skips because an adapter there would not
+    be trained."""
 
 
 def check_extra(lora: LoraConfig) -> None:
-    """Refuse keys of `lora.extra` that PEFT does not know or that have a key of their own.
+    """Refuse keys of `lora.extra` that PEFT does not know or that this project sets by another key.
 
     Raises:
-        ConfigError: naming the key.
+        ConfigError: names the key.
     """
     if not lora.extra:
         return
@@ -63,14 +65,14 @@ def check_extra(lora: LoraConfig) -> None:
 
 
 def attach(run: RunConfig, model: Any) -> Attached:
-    """Put the run's adapter on the model, seeded by `run.seed`.
+    """Attach the run's adapter to the model, with weights initialised from `run.seed`.
 
-    `model.adapter` is loaded instead, to be trained on, if the run names one. Whatever the
-    base's dtype, all that is trained is fp32: half precision rounds small updates away, and a
-    gradient scaler cannot unscale it.
+    If the run names `model.adapter`, that adapter is loaded instead and trained further. All
+    trained parameters are fp32, whatever the base's dtype: half precision rounds small updates
+    away, and a gradient scaler cannot unscale half-precision gradients.
 
     Raises:
-        AdapterError: a target matches no linear layer, or the named adapter is of another shape.
+        AdapterError: a target matches no linear layer, or the named adapter has another shape.
     """
     from transformers import set_seed
 
@@ -93,9 +95,9 @@ def attach(run: RunConfig, model: Any) -> Attached:
 
 
 def _train_in_fp32(model: Any) -> None:
-    """Turn every trainable parameter into fp32, in place; frozen ones stay as they are.
+    """Convert every trainable parameter to fp32 in place; frozen ones keep their dtype.
 
-    A module that is trained whole (`lora.extra.modules_to_save`) then computes in fp32 between
+    A module that is trained in full (`lora.extra.modules_to_save`) then computes in fp32 between
     modules of the base's dtype, also outside autocast.
     """
     from peft.utils import ModulesToSaveWrapper
@@ -146,14 +148,18 @@ def _new_adapter(lora: LoraConfig, model: Any) -> Any:
 
 
 def _has_transposed(model: Any) -> bool:
-    """Tell whether the linear layers are GPT-2's, with weights of shape (inputs, outputs)."""
+    """Return whether the linear layers are GPT-2's, with weights of shape (inputs, outputs)."""
     from transformers.pytorch_utils import Conv1D
 
     return any(isinstance(module, Conv1D) for module in model.modules())
 
 
 def _refuse_adapter_on_head(model: Any) -> None:
-    """Refuse what would never be trained: the loss reads the head's own weight, as TRL's does."""
+    """Refuse an adapter on the LM head.
+
+    It would never be trained, because the loss reads the head's weight directly, as TRL's loss
+    does.
+    """
     head = model.get_output_embeddings()
     if hasattr(head, "lora_A"):
         name = next(n for n, m in model.named_modules() if m is head).rpartition(".")[2]
@@ -165,10 +171,10 @@ def _refuse_adapter_on_head(model: Any) -> None:
 
 
 def load(path: str, model: Any, *, trainable: bool = False) -> Any:
-    """Put a saved adapter on the model.
+    """Load a saved adapter onto the model.
 
     Raises:
-        AdapterError: the folder holds no adapter, or one for another model.
+        AdapterError: the folder contains no adapter, or one for another model.
     """
     import peft
 
@@ -184,7 +190,8 @@ def load(path: str, model: Any, *, trainable: bool = False) -> Any:
         text = str(error).splitlines()[0]
         raise AdapterError(f"model.adapter={path} does not fit this base model: {text}") from error
     for saved in loaded.peft_config.values():
-        # PEFT asks the hub for the base by this name at every save, unless it is a folder here.
+        # At every save, PEFT looks up the base on the hub by this name, unless it is a local
+        # folder.
         saved.base_model_name_or_path = model.name_or_path
     return loaded
 
@@ -203,13 +210,13 @@ def _check_same_shape(run: RunConfig, model: Any) -> None:
 
 
 def adapted_modules(model: Any) -> dict[str, int]:
-    """Count the modules that carry an adapter, by the last part of their name."""
+    """Count the modules that have an adapter, by the last part of their name."""
     hit = (n.rpartition(".")[2] for n, m in model.named_modules() if hasattr(m, "lora_A"))
     return dict(sorted(Counter(hit).items()))
 
 
 def fingerprint(path: str | None) -> str | None:
-    """Return a hash of the adapter a run starts from; None where it starts from none."""
+    """Return a hash of the adapter that a run starts from, or None if it starts from none."""
     if path is None:
         return None
     digest = hashlib.sha256()
@@ -220,9 +227,9 @@ def fingerprint(path: str | None) -> str | None:
 
 
 def save(model: Any, tokenizer: Any, folder: Path, *, base_source: str, card: str) -> None:
-    """Write what vanilla PEFT loads, with the tokenizer, its template and a model card.
+    """Write the adapter in the form that plain PEFT loads, with tokenizer, template and model card.
 
-    A fully fine-tuned model is written as a whole model.
+    A fully fine-tuned model is written as a complete model.
     """
     with disk.whole_folder(folder) as partial:
         model.save_pretrained(partial, safe_serialization=True)
@@ -232,11 +239,11 @@ def save(model: Any, tokenizer: Any, folder: Path, *, base_source: str, card: st
 
 
 def _name_base(config: Path, base_source: str) -> None:
-    """Name the base in an adapter's config, if there is one, and sort what has no order."""
+    """Write the base's name into an adapter's config, if there is one, and sort unordered lists."""
     if not config.is_file():
         return
     tree = json.loads(config.read_text(encoding="utf-8"))
     tree["base_model_name_or_path"] = base_source
-    if isinstance(tree.get("target_modules"), list):  # equal runs write equal bytes
+    if isinstance(tree.get("target_modules"), list):  # so that equal runs write equal bytes
         tree["target_modules"] = sorted(tree["target_modules"])
     config.write_text(json.dumps(tree, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -1,8 +1,8 @@
-"""Names of target modules -> the layers of a model that can be adapted and are trained.
+"""Find the layers of a model that match target modules and would actually be trained.
 
-Left out of `all-linear` are experts, their routers, the parts of a model that text does not pass
-through, and layers whose weight the model reads without calling them: an adapter on those would
-never be trained.
+`all-linear` excludes experts, their routers, parts of a model that text does not pass through, and
+layers whose weight the model reads without calling them: an adapter on those would never be
+trained.
 """
 
 from typing import Any
@@ -10,20 +10,20 @@ from typing import Any
 from experiments.config import LoraConfig
 from experiments.errors import AdapterError, did_you_mean
 
-# Names that PEFT 0.21 (`_MOE_TARGET_MODULE_MAPPING`) takes for a model's stacked experts, also when
-# a dense layer or a shared expert has them: it would adapt all experts, at twice the rank.
+# Names that PEFT 0.21 (`_MOE_TARGET_MODULE_MAPPING`) treats as a model's stacked experts, even if a
+# dense layer or a shared expert has that name. It would adapt all experts, at twice the rank.
 _TAKEN_FOR_EXPERTS = frozenset({"gate", "w1", "w2", "w3", "gate_proj", "up_proj", "down_proj"})
-# Last parts of the names of layers that choose experts.
+# Last parts of the names of layers that route tokens to experts.
 _ROUTERS = frozenset({"gate", "router", "shared_expert_gate"})
-# Tokens of the pass that shows which layers are called.
+# Number of tokens in the forward pass that shows which layers are called.
 _TOKENS = 8
 
 
 def check_targets(lora: LoraConfig, model: Any) -> None:
-    """Every single name must match; a partial match is the silent failure this prevents.
+    """Check that every target name matches a layer, so that a partial match does not go unnoticed.
 
     Raises:
-        AdapterError: a name matches no linear layer of the part that reads text.
+        AdapterError: a name matches no linear layer of the part that processes text.
     """
     if lora.method == "none":
         return
@@ -60,7 +60,7 @@ def _ends(name: str, target: str) -> bool:
 
 
 def _linear_layers(model: Any) -> list[str]:
-    """Return the linear layers that text passes through, without the head."""
+    """Return the linear layers that text passes through, without the LM head."""
     import torch
     from transformers.pytorch_utils import Conv1D
 
@@ -76,19 +76,19 @@ def _linear_layers(model: Any) -> list[str]:
 
 
 def _text_part(model: Any) -> Any:
-    """Return the decoder of a model of several parts; the model itself where it has one part."""
+    """Return the decoder of a multimodal model, or the model itself if it has one part."""
     if model.config.get_text_config() is model.config:
         return model
     return model.get_decoder()
 
 
 def _adaptable(linear: list[str]) -> list[str]:
-    """Leave out experts and routers, which are adapted only when they are named."""
+    """Remove experts and routers, which are adapted only if they are named explicitly."""
     return [n for n in linear if not set(n.split(".")) & {"experts", *_ROUTERS}]
 
 
 def _every_linear(model: Any) -> int:
-    """Count all linear layers but the head, those of other parts than the text's too."""
+    """Count all linear layers except the LM head, including those outside the text part."""
     import torch
     from transformers.pytorch_utils import Conv1D
 
@@ -97,9 +97,10 @@ def _every_linear(model: Any) -> int:
 
 
 def all_linear(model: Any) -> list[str] | str:
-    """Return what `all-linear` stands for: full names, or PEFT's word where it means the same.
+    """Return the full names that `all-linear` stands for, or PEFT's `all-linear` if it is the same.
 
-    In a model of stacked experts these are the attention's: PEFT cannot tell the others by name.
+    In a model with stacked experts these are the attention layers, because PEFT cannot tell the
+    others from experts by name.
     """
     idle = idle_layers(model)
     names = [name for name in _adaptable(_linear_layers(model)) if name not in idle]
@@ -109,10 +110,10 @@ def all_linear(model: Any) -> list[str] | str:
 
 
 def idle_layers(model: Any) -> set[str]:
-    """Return the linear layers whose adapter would have no part in a training pass.
+    """Return the linear layers whose adapter would not take part in a training pass.
 
-    The layers behind a state-space model's scan are among them on every device, as its kernels on
-    GPUs read their weights; else a layer is idle if no layer of its kind is called.
+    The layers after a state-space model's scan are included on every device, because the GPU
+    kernels read their weights directly. Any other layer is idle if no layer of its kind is called.
     """
     linear, called = _linear_layers(model), _called(model)
     kinds = {name: _kind(model, name) for name in linear}
@@ -121,7 +122,7 @@ def idle_layers(model: Any) -> set[str]:
 
 
 def _kind(model: Any, name: str) -> tuple[type, str]:
-    """Return the class of the module that holds a layer, and what it calls the layer."""
+    """Return the class of the module that contains a layer, and the layer's name in that module."""
     parent, _, leaf = name.rpartition(".")
     return type(model.get_submodule(parent)), leaf
 
@@ -133,7 +134,7 @@ def _is_behind_a_scan(model: Any, name: str) -> bool:
 
 
 def _called(model: Any) -> set[str]:
-    """Return the linear layers that a training pass over a few tokens calls."""
+    """Return the linear layers that are called in a training pass over a few tokens."""
     import torch
 
     called: set[str] = set()
@@ -157,7 +158,7 @@ def _called(model: Any) -> set[str]:
 
 
 def _stacked_experts(model: Any) -> list[str]:
-    """Return the ends of the names of expert weights that are stacked in one parameter."""
+    """Return the name suffixes of expert weights that are stacked in one parameter."""
     found = (n for n, p in model.named_parameters() if p.dim() == 3 and "experts" in n.split("."))
     return sorted({".".join(name.split(".")[-3:]) for name in found})
 
@@ -173,7 +174,7 @@ def _about_experts(model: Any) -> str:
 
 
 def left_out(model: Any) -> list[str]:
-    """Return what of a model with experts got no adapter, for people."""
+    """Return the parts of a mixture-of-experts model that got no adapter, for display."""
     routers = {
         n.rpartition(".")[2] for n, _ in model.named_modules() if n.rpartition(".")[2] in _ROUTERS
     }

@@ -1,10 +1,11 @@
-"""From one runtime to the next: runs out to the hub, and in from a folder or the hub.
+"""Move runs between runtimes: upload them to the hub, and copy them from a folder or the hub.
 
-A runtime that ends takes its disk with it. What was uploaded, or lies on a mounted drive, is
-copied back whole before anything begins, and then everything goes on as if it had been here.
+When a cloud runtime ends, its disk is lost. Files that were uploaded, or are on a mounted drive,
+are copied and checked before anything starts, and runs then resume as if the files had always been
+local.
 
-`layout` (which file stands where in a repository), `hub` (the repository), `pushing` (out),
-`taking` (in), `verb` (the command line's own).
+Modules: `layout` (paths of files in a repository), `hub` (access to the repository), `pushing`
+(upload), `taking` (copy from a source).
 """
 
 from experiments.records.hub.hub import check, refuse_other_run

@@ -1,7 +1,8 @@
-"""One repository of the Hugging Face hub: is it there, may we write, put files, get all of them.
+"""Access one repository on the Hugging Face hub: check it, list, upload and download files.
 
-The hub's own texts may quote headers, so what is said of an error is chosen here. Its library asks
-again for half a minute where there is no network; one question with a short limit goes first.
+The hub's error messages may quote headers, so the messages shown to the user are written here. Its
+library retries for half a minute without a network, so one request with a short timeout is sent
+first.
 """
 
 import functools
@@ -19,24 +20,24 @@ from experiments.records.hub import layout
 from experiments.runtime.progress import say
 
 _SECONDS = 10.0
-"""How long the hub may take to say what it has."""
+"""Timeout of a metadata request to the hub, in seconds."""
 _WEIGHTS = (".safetensors", ".pt", ".pth", ".bin")
 
 
 @dataclass(frozen=True)
 class Put:
-    """A file for a repository."""
+    """A file to upload to a repository."""
 
     path: str
-    """In the repository."""
+    """Path in the repository."""
     content: Path | bytes
 
 
 def check(given: HubConfig) -> None:
-    """Make sure, before anything is trained, that results can be uploaded.
+    """Check before training that results can be uploaded.
 
     Raises:
-        ConfigError: there is no token or no network, or the token may not write.
+        ConfigError: there is no token or no network, or the token has no write access.
     """
     assert given.repo is not None, "HubConfig.problems demands it"
     _check(given.repo, given.private)
@@ -44,7 +45,7 @@ def check(given: HubConfig) -> None:
 
 @functools.cache
 def _check(repo: str, private: bool) -> None:
-    """Ask the hub once a process."""
+    """Check the repository on the hub, once per process."""
     from huggingface_hub import HfApi, get_token
 
     _say_no_more_than_we_do()
@@ -57,7 +58,7 @@ def _check(repo: str, private: bool) -> None:
         api = HfApi()
         api.create_repo(repo, private=private, exist_ok=True)
         is_public = not api.model_info(repo, timeout=_SECONDS).private
-    except Exception as error:  # also those of its HTTP library, which differs between versions
+    except Exception as error:  # includes errors of its HTTP library, which differs by version
         raise ConfigError(
             f"hub.push=true: {why(repo, error)}; or leave hub.push out and upload later with "
             f"`python -m experiments push RUN --repo {repo}`."
@@ -67,10 +68,10 @@ def _check(repo: str, private: bool) -> None:
 
 
 def refuse_other_run(repo: str, run_id: str) -> None:
-    """Keep a repository that is one run's own from being written over by another.
+    """Keep a single run's repository from being overwritten by another run.
 
     Raises:
-        RecordError: it holds another run.
+        RecordError: the repository contains another run.
     """
     from huggingface_hub import hf_hub_download
 
@@ -94,7 +95,7 @@ def list_files(repo: str) -> list[str]:
     """Return the paths in a repository.
 
     Raises:
-        Exception: what the hub's library says.
+        Exception: any error of the hub's library.
     """
     from huggingface_hub import HfApi
 
@@ -103,10 +104,10 @@ def list_files(repo: str) -> list[str]:
 
 
 def commit(repo: str, puts: Sequence[Put], deletes: Sequence[str], message: str) -> str:
-    """Change a repository in one commit and return the commit.
+    """Change a repository in one commit and return the commit id.
 
     Raises:
-        RecordError: it cannot be done, or a file holds an access token.
+        RecordError: the commit failed, or a file contains an access token.
     """
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
@@ -124,10 +125,10 @@ def commit(repo: str, puts: Sequence[Put], deletes: Sequence[str], message: str)
 
 
 def fetch(repo: str, revision: str | None) -> Path:
-    """Return a folder with everything that a repository holds.
+    """Return a folder with all files of a repository.
 
     Raises:
-        RecordError: it is not there or cannot be reached.
+        RecordError: the repository does not exist or cannot be reached.
     """
     from huggingface_hub import HfApi, snapshot_download
 
@@ -140,7 +141,7 @@ def fetch(repo: str, revision: str | None) -> Path:
 
 
 def _say_no_more_than_we_do() -> None:
-    """Keep its bars, and a line for each request, out of a run's log."""
+    """Keep the hub library's progress bars and request logs out of a run's log."""
     from huggingface_hub import utils
 
     for name in ("httpx", "httpx2"):
@@ -149,7 +150,7 @@ def _say_no_more_than_we_do() -> None:
 
 
 def _refuse_token(put: Put) -> None:
-    """Refuse to upload a file that holds a token; weights are numbers and not looked through."""
+    """Refuse to upload a file that contains a token; weight files are not searched."""
     from huggingface_hub import get_token
 
     if put.path.endswith(_WEIGHTS):
@@ -168,7 +169,7 @@ def _raise(repo: str, error: Exception) -> NoReturn:
 
 
 def why(repo: str, error: Exception) -> str:
-    """Say what to do about an error of the hub."""
+    """Return what the user can do about an error of the hub."""
     from huggingface_hub import errors
 
     known = (

@@ -1,8 +1,8 @@
-"""A run's folder <-> its files in a repository of the hub.
+"""Map the files in a run's folder to paths in a hub repository, and back.
 
-A run of its own has its adapter at the root, where `PeftModel.from_pretrained("owner/name")` looks
-for it, and the rest under `run/`. The runs of a sweep stand in `SWEEP/FOLDER/` as on disk. What
-Hydra wrote (`.hydra/`) stays here: it names folders of this machine.
+A single run has its adapter at the root, where `PeftModel.from_pretrained("owner/name")` looks for
+it, and its other files in `run/`. The runs of a sweep are in `SWEEP/FOLDER/`, as on disk. Hydra's
+files (`.hydra/`) are not uploaded, because they name local folders.
 """
 
 from collections.abc import Iterator
@@ -20,10 +20,10 @@ _LEFT = (".lock", "__pycache__")
 
 @dataclass(frozen=True)
 class Place:
-    """Where a run stands in a repository."""
+    """The location of a run in a repository."""
 
     prefix: str | None
-    """`SWEEP/FOLDER`; None for a run of its own."""
+    """`SWEEP/FOLDER`; None for a single run."""
 
     def of(self, relative: str) -> str:
         """Return the path in the repository of a file of the run's folder.
@@ -40,13 +40,13 @@ class Place:
 
 
 def place(record: Record) -> Place:
-    """Return where a run stands in a repository."""
+    """Return the location of a run in a repository."""
     folder = record.folder.resolve()
     return Place(None if record.job is None else f"{folder.parent.name}/{folder.name}")
 
 
 def files(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Yield the files that a run left: path from its folder on, and the file."""
+    """Yield the files of a run: the path relative to its folder, and the file."""
     for path in sorted(folder.rglob("*")):
         relative = path.relative_to(folder)
         hidden = set(relative.parts) & set(_LEFT) or path.suffix == ".partial"
@@ -55,7 +55,7 @@ def files(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def arrived(record_file: Path) -> Iterator[tuple[str, Path]]:
-    """Yield the files of a run that came from elsewhere, a repository of its own included."""
+    """Yield the files of a run in a source, including a downloaded single-run repository."""
     folder = record_file.parent
     yield from files(folder)
     root = folder.parent

@@ -1,4 +1,4 @@
-"""A run's folder out to the hub, in one commit each time; a hub that fails never loses a run."""
+"""Upload a run's folder to the hub, in one commit each time; a failed upload never loses a run."""
 
 import sqlite3
 import tempfile
@@ -21,7 +21,10 @@ _STATE = (records.FILE_NAME, "answers/", f"{CHECKPOINTS}/")
 
 
 def push_finished(run: RunConfig, record: Record) -> None:
-    """Upload adapter, card and record of a finished run; say how to do so later if it fails."""
+    """Upload adapter, model card and record of a finished run.
+
+    If the upload fails, a message explains how to repeat it later.
+    """
     repo, before = run.hub.repo, record.provenance.get("hub") or {}
     if not run.hub.push or (before.get("repo") == repo and before.get("pushed")):
         return
@@ -39,16 +42,16 @@ def push_finished(run: RunConfig, record: Record) -> None:
 
 
 def push(record: Record, repo: str, *, checkpoints: bool = False) -> str:
-    """Upload a finished run and return the commit; its repository must be there.
+    """Upload a finished run and return the commit id; its repository must exist.
 
     Raises:
-        RecordError: it cannot be uploaded, or the repository is another run's own.
+        RecordError: the upload failed, or the repository belongs to another single run.
     """
     place = layout.place(record)
     if place.prefix is None:
         hub.refuse_other_run(repo, record.run_id)
     record.provenance["hub"] = {"repo": repo, "pushed": True}
-    records.write(record)  # what is uploaded says so too
+    records.write(record)  # so that the uploaded record contains it too
     wanted = (*_RESULT, f"{CHECKPOINTS}/") if checkpoints else _RESULT
     done = _send(record, repo, wanted, f"Run {record.run_id}")
     record.provenance["hub"] = {"repo": repo, "pushed": True, "commit": done}
@@ -58,7 +61,7 @@ def push(record: Record, repo: str, *, checkpoints: bool = False) -> str:
 
 
 def push_checkpoint(run: RunConfig, record: Record, checkpoint: Path) -> None:
-    """Upload the checkpoints of a run that goes on; training does not stop where it fails."""
+    """Upload the checkpoints of a run in progress; training continues if this fails."""
     if not run.hub.checkpoints:
         return
     assert run.hub.repo is not None, "HubConfig.problems demands it"
@@ -70,7 +73,7 @@ def push_checkpoint(run: RunConfig, record: Record, checkpoint: Path) -> None:
 
 
 def push_interrupted(run: RunConfig, record: Record) -> None:
-    """Upload what a run that stopped will go on from."""
+    """Upload the files from which an interrupted run can resume."""
     if not run.hub.checkpoints:
         return
     assert run.hub.repo is not None, "HubConfig.problems demands it"
@@ -82,7 +85,7 @@ def push_interrupted(run: RunConfig, record: Record) -> None:
 
 
 def _send(record: Record, repo: str, wanted: Sequence[str], message: str) -> str:
-    """Put the wanted files of a run, and take away those that the run no longer has."""
+    """Upload the selected files of a run, and delete those that the run no longer has."""
     place = layout.place(record)
     with tempfile.TemporaryDirectory() as scratch:
         puts = [
@@ -100,13 +103,13 @@ def _send(record: Record, repo: str, wanted: Sequence[str], message: str) -> str
                 for path in hub.list_files(repo)
                 if path.startswith(tuple(own)) and path not in there
             ]
-        except Exception as error:  # of the hub's library, which differs between versions
+        except Exception as error:  # error types of the hub's library differ by version
             raise RecordError(f"{hub.why(repo, error)}.") from error
         return hub.commit(repo, puts, old, message)
 
 
 def _study(sweep_dir: Path, scratch: Path) -> Iterator[Put]:
-    """Yield a search's database as it is at one moment: another process may be writing to it."""
+    """Yield a consistent snapshot of a search's database, which may be in use."""
     file = sweep_dir / STUDY
     if not file.is_file():
         return

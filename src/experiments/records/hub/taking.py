@@ -1,7 +1,7 @@
-"""An earlier runtime's outputs in: its runs are copied here whole, checked, over nothing.
+"""Copy the runs of an earlier runtime here, completely and checked, without overwriting anything.
 
-The source may be a run's folder, a sweep's, an `outputs` folder with many, or a repository of the
-hub that `hub.push` filled; it is only read. What was taken is then found like any earlier run.
+The source may be the folder of a run or a sweep, an `outputs` folder with many of them, or a hub
+repository that `hub.push` filled; it is only read. Copied runs are then found like any earlier run.
 """
 
 import filecmp
@@ -26,24 +26,24 @@ _NAMED_KEYS = 6
 
 @dataclass(frozen=True)
 class Source:
-    """An earlier runtime's outputs."""
+    """The outputs of an earlier runtime."""
 
     name: str
-    """As it was given."""
+    """The source as the user named it."""
     records: list[Record]
 
 
 def take_run(run: RunConfig, run_id: str, folder: Path, *, beside: bool) -> None:
-    """Take one run over.
+    """Copy one run.
 
     Args:
-        run: what is to be made; its `resume_from` names the source.
-        run_id: its identity.
-        folder: the job's own folder.
-        beside: put it beside that folder, where it is found; else into it.
+        run: the run to execute; its `resume_from` names the source.
+        run_id: the run's id.
+        folder: the folder of this job.
+        beside: copy into a sibling of that folder, where it is found; else into the folder itself.
 
     Raises:
-        RecordError: the source holds no record, or none of this run.
+        RecordError: the source contains no record, or none of this run.
     """
     assert run.resume_from is not None
     if beside and (there := next(records.siblings(folder.parent, run_id), None)) is not None:
@@ -61,15 +61,15 @@ def take_run(run: RunConfig, run_id: str, folder: Path, *, beside: bool) -> None
 
 
 def take_sweep(given: str, sweep_dir: Path, wanted: dict[str, dict[str, Any]] | None) -> None:
-    """Take the runs of a sweep over, and the database of a search.
+    """Copy the runs of a sweep, and the database of a search.
 
     Args:
         given: `resume_from`.
-        sweep_dir: where the sweep is; a folder of the same name is looked for first.
-        wanted: run_id -> canonical config of the runs of a grid; None for a search.
+        sweep_dir: the sweep's folder; a source folder of the same name is preferred.
+        wanted: maps run ids to canonical configs, for the runs of a grid; None for a search.
 
     Raises:
-        RecordError: the source holds no record, or none of these runs.
+        RecordError: the source contains no record, or none of these runs.
     """
     source = find(given, prefer=sweep_dir.resolve().name)
     sweeps = sorted({record.folder.parent.name for record in source.records})
@@ -101,7 +101,7 @@ def _take_database(given: str, database: Path, sweep_dir: Path) -> None:
 
 
 def find(given: str, prefer: str) -> Source:
-    """Find the records of a source; of several sweeps the one that has the preferred name.
+    """Find the records in a source; of several sweeps, use the one with the preferred name.
 
     Raises:
         RecordError: there is none.
@@ -137,7 +137,7 @@ def find(given: str, prefer: str) -> Source:
 
 
 def _best(found: Sequence[Record], wanted: Collection[str] | None) -> list[Record]:
-    """Return one record a run: a settled one, else the newest."""
+    """Return one record per run: a settled one if there is one, else the newest."""
     chosen: dict[str, Record] = {}
     for record in sorted(found, key=lambda r: (r.status in records.SETTLED, r.started_at)):
         if wanted is None or record.run_id in wanted:
@@ -146,7 +146,7 @@ def _best(found: Sequence[Record], wanted: Collection[str] | None) -> list[Recor
 
 
 def _of_another_config(source: Source, wanted: dict[str, dict[str, Any]]) -> str:
-    """Say which keys set the nearest record apart from the nearest run that is wanted."""
+    """Return an error that names the keys in which the nearest record and run differ."""
     pairs = ((_differences(r.config, tree), r) for r in source.records for tree in wanted.values())
     apart, nearest = min(pairs, key=lambda pair: len(pair[0]))
     shown = ", ".join(f"{key}={there} (here {here})" for key, there, here in apart[:_NAMED_KEYS])
@@ -164,7 +164,7 @@ def _differences(one: dict[str, Any], other: dict[str, Any]) -> list[tuple[str, 
 
 
 def _take(found: Sequence[Record], into: Path) -> None:
-    """Copy runs into a folder of runs, those that it has already left as they are."""
+    """Copy runs into a folder of runs, and skip those that it already contains."""
     there = {r.run_id: r for r in (records.read_all(into) if into.is_dir() else [])}
     for record in found:
         if record.run_id in there:
@@ -185,12 +185,12 @@ def _take(found: Sequence[Record], into: Path) -> None:
 
 
 def _copy_whole(record: Record, folder: Path, home: Path) -> None:
-    """Copy a run's files, compare them, and leave out checkpoints that are not whole.
+    """Copy and compare a run's files, leaving out incomplete checkpoints.
 
     Args:
         record: the run.
-        folder: where its files are put.
-        home: where they will be when all are there.
+        folder: the folder to copy to.
+        home: the final location of the files, once all are copied.
 
     Raises:
         RecordError: a file cannot be read or written.
@@ -203,16 +203,16 @@ def _copy_whole(record: Record, folder: Path, home: Path) -> None:
         for relative, path in layout.arrived(record.path)
         if not any(relative.startswith(f"{CHECKPOINTS}/{name}/") for name in broken)
     ]
-    # The record last: without it there is no run here.
+    # The record comes last, because a folder without it is not a run.
     files.sort(key=lambda pair: pair[0] == records.FILE_NAME)
     for relative, path in files:
         copy = folder / relative
-        if copy.exists():  # what Hydra wrote here is of this start
+        if copy.exists():  # written by Hydra for this start
             continue
         try:
             copy.parent.mkdir(parents=True, exist_ok=True)
             partial = copy.with_name(copy.name + ".partial")
-            shutil.copyfile(path, partial)  # not its mode: the source may be read-only
+            shutil.copyfile(path, partial)  # not the file mode, because the source may be read-only
             same = filecmp.cmp(path, partial, shallow=False)
             partial.rename(copy)
         except OSError as error:
@@ -236,7 +236,7 @@ def _broken_checkpoints(folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def _name_best_checkpoints(folder: Path, home: Path) -> None:
-    """Name the best checkpoint where it will be: the trainer keeps it with its whole path."""
+    """Update the path of the best checkpoint, which the trainer stores as an absolute path."""
     for file in folder.glob("checkpoint-*/trainer_state.json"):
         state = json.loads(file.read_text(encoding="utf-8"))
         best = state.get("best_model_checkpoint")

@@ -1,4 +1,4 @@
-"""What made a run: code, libraries, machine and command."""
+"""Identify the code, libraries, hardware and command that produced a run."""
 
 from experiments.records.provenance.environment import (
     command,

@@ -1,14 +1,14 @@
-"""Entry functions of a source tree -> a hash of all code that they can reach.
+"""Hash all code in a source tree that is reachable from given entry functions.
 
-A definition is hashed with the definitions that it refers to, so where it stands and what it is
-called do not matter: moving a module, renaming it, reordering it or writing a comment gives the
-same hash; another constant, expression, default or file that the code reads gives another one.
+A definition is hashed together with the definitions that it refers to, so its location and name do
+not matter: moving a module, renaming it, reordering it or adding a comment does not change the
+hash; changing a constant, an expression, a default or a file that the code reads does.
 
-What is reached: the names of the entry functions, then every definition those use, through imports
-and attributes of modules. A class brings all its methods, and a module that is used as a value all
-its definitions. A call on an object is found through the classes that the code constructs or that
-annotations name. Statements of a module with an effect of their own belong to all its definitions.
-Code that is chosen by a name at run time must be named as an entry.
+Reachable are the entry functions and, recursively, every definition that they use through imports
+and attributes of modules. A class includes all its methods, and a module that is used as a value
+includes all its definitions. A method call on an object is resolved through the classes that the
+code constructs or that annotations name. Module-level statements with side effects belong to all
+definitions of the module. Code that is selected by a name at run time must be listed as an entry.
 """
 
 import ast
@@ -19,17 +19,18 @@ from pathlib import Path
 from experiments.records.provenance.syntax import FUNCTIONS, Normal, Normaliser, Target
 
 Key = tuple[str, str]
-"""A module and the name of a definition in it; an empty name stands for its effects."""
+"""A module and the name of a definition in it; an empty name stands for the module's side
+effects."""
 
-# Rounds of hashing each definition with those it refers to, as Weisfeiler and Lehman refine the
-# labels of a graph: recursion needs no special case. What is further away than this is still part
-# of the closure's hash, only not of each definition's own.
+# Rounds in which each definition is hashed with those it refers to, as in Weisfeiler-Lehman
+# refinement of graph labels, so that recursion needs no special case. Definitions at a greater
+# distance are part of the closure's hash, but not of this definition's label.
 _ROUNDS = 8
 _LIBRARY = "library"
 
 
 class Closure:
-    """The definitions of a source tree, read and hashed where they are reached."""
+    """The definitions of a source tree, which are read and hashed when they are reached."""
 
     def __init__(
         self,
@@ -43,10 +44,10 @@ class Closure:
 
         Args:
             source: the package's folder.
-            outside: modules below the package that change no number (messages, progress): they
+            outside: modules of the package that do not affect results (messages, progress); they
                 are not followed.
-            settings: modules below it whose classes are the config.
-            without: folders whose files are no resources of the code.
+            settings: modules of the package whose classes are the config.
+            without: folders whose files are not resources of the code.
         """
         self._package = source.name
         self._outside = tuple(f"{self._package}.{name}" for name in outside)
@@ -64,7 +65,9 @@ class Closure:
         self._normal: dict[Key, Normal] = {}
 
     def hash(self, entries: Iterable[str]) -> str:
-        """Return a hash of all that the entries reach, such as `("experiments.data.build",)`.
+        """Return a hash of everything that the entries reach.
+
+        An entry is a dotted name such as `"experiments.data.build"`.
 
         Raises:
             KeyError: there is no such definition.
@@ -85,13 +88,13 @@ class Closure:
         return sorted(self._reached([self._root(entry) for entry in entries]))
 
     def resolve(self, module: str, name: str) -> Target:
-        """Return what an attribute of a module stands for."""
+        """Return the target of a module's attribute."""
         found = self._modules.get(module)
         if found is None:
             return Target("text", _LIBRARY, f"{module}.{name}")
         if module in self._outside or module.startswith(tuple(f"{o}." for o in self._outside)):
             return Target("outside", module, name)
-        # A package that imports its own submodule: `from experiments.data import cache`.
+        # A package may import its own submodule: `from experiments.data import cache`.
         if found.aliases.get(name, (module, name)) != (module, name):
             return self.target(*found.aliases[name])
         if name in found.statements:
@@ -101,7 +104,7 @@ class Closure:
         return Target("text", "", name)
 
     def target(self, module: str, name: str | None) -> Target:
-        """Return what an import stands for: a module, or a name in one."""
+        """Return the target of an import: a module, or a name in one."""
         if name is not None:
             return self.resolve(module, name)
         return self._module(module)
@@ -112,7 +115,7 @@ class Closure:
         return Target("text", _LIBRARY, name)
 
     def member(self, target: Target, name: str) -> Target:
-        """Return what an attribute of a module of the project or of a library stands for."""
+        """Return the target of an attribute of a project module or of a library."""
         if target.kind == "module":
             return self.resolve(target.module, name)
         return Target("text", _LIBRARY, f"{target.name}.{name}")
@@ -161,7 +164,7 @@ class Closure:
         return any(module == own or module.startswith(f"{own}.") for own in self._settings)
 
     def _own(self, key: Key) -> list[str]:
-        """Return a definition's own syntax, with the content of the files that it names."""
+        """Return a definition's own syntax, with the contents of the files that it names."""
         normal = self._read(key)
         files = [file for name in sorted(normal.strings) for file in self._resources.get(name, ())]
         contents = sorted(hashlib.sha256(file.read_bytes()).hexdigest() for file in files)
@@ -169,7 +172,7 @@ class Closure:
 
 
 class _Module:
-    """One file: its top-level statements by the names they bind, read when first asked for."""
+    """One file: its top-level statements by the names that they bind, parsed on first use."""
 
     def __init__(self, closure: Closure, name: str, file: Path) -> None:
         self._closure = closure
@@ -182,24 +185,27 @@ class _Module:
 
     @property
     def aliases(self) -> dict[str, tuple[str, str | None]]:
-        """Imported name -> its module, and the name there (None: the module itself)."""
+        """Maps an imported name to its module and the name there (None: the module itself)."""
         self._read()
         return self._aliases
 
     @property
     def statements(self) -> dict[str, list[ast.stmt]]:
-        """Name -> the statements that bind it."""
+        """Maps a name to the statements that bind it."""
         self._read()
         return self._statements
 
     @property
     def effects(self) -> list[ast.stmt]:
-        """Statements that bind no name and do something on import."""
+        """Statements that bind no name and have an effect on import."""
         self._read()
         return self._effects
 
     def normal(self, name: str, settings: bool) -> Normal:
-        """Return the normal form of a definition; of the module's effects for an empty name."""
+        """Return the normal form of a definition.
+
+        For an empty name, return that of the module's side effects.
+        """
         normaliser = Normaliser(self._find, self._closure.member, self._bindings, settings=settings)
         for statement in self.statements[name] if name else self.effects:
             normaliser.add(statement)
@@ -240,7 +246,7 @@ class _Module:
     def _imported(
         self, node: ast.Import | ast.ImportFrom
     ) -> Iterator[tuple[str, tuple[str, str | None]]]:
-        """Yield each name that an import binds, with the module and the name it stands for."""
+        """Yield each name that an import binds, with the module and the name that it refers to."""
         if isinstance(node, ast.Import):
             for one in node.names:
                 whole = one.name if one.asname else one.name.partition(".")[0]
@@ -257,12 +263,12 @@ class _Module:
 
 
 def within(relative: Path, folders: Sequence[str]) -> bool:
-    """Whether a relative path is in one of the folders."""
+    """Return whether a relative path is in one of the folders."""
     return any(relative.is_relative_to(folder) for folder in folders)
 
 
 def _bound_by(statement: ast.stmt) -> Iterator[str]:
-    """Yield the names, beside imports, that a top-level statement binds."""
+    """Yield the names that a top-level statement binds, except by imports."""
     if isinstance(statement, (*FUNCTIONS, ast.ClassDef)):
         yield statement.name
         return
@@ -279,7 +285,7 @@ def _bound_by(statement: ast.stmt) -> Iterator[str]:
 
 
 def _only_imports(statement: ast.stmt) -> bool:
-    """Whether a condition around imports does nothing else."""
+    """Return whether a condition contains nothing but imports."""
     parts = [*getattr(statement, "body", [statement]), *getattr(statement, "orelse", [])]
     return all(isinstance(one, ast.Import | ast.ImportFrom | ast.Pass) for one in parts)
 

@@ -1,6 +1,7 @@
-"""What made a run: the code and libraries that decide about its numbers, the machine, the command.
+"""Record how a run was produced: code and libraries that affect its results, hardware, command.
 
-Two runs give the same numbers only if their identities agree; provenance is for people.
+Two runs have the same results only if their identities agree. The rest of the provenance is for
+readers.
 """
 
 import importlib.metadata
@@ -36,7 +37,7 @@ _LIBRARIES = (
 
 
 def libraries() -> dict[str, str]:
-    """Return the versions of the libraries that can change a result."""
+    """Return the versions of the libraries that can affect a result."""
     versions = {}
     for name in _LIBRARIES:
         try:
@@ -47,10 +48,10 @@ def libraries() -> dict[str, str]:
 
 
 def of_run(device: str) -> dict[str, Any]:
-    """Return where and from what a run was made; no user name, host name or environment."""
+    """Return the provenance of a run, without user name, host name or environment variables."""
     root = SOURCE.parent.parent
-    # A report that was just written makes nothing.
-    # Nor do files that git does not have, beside code that could be imported.
+    # A report that was just written does not affect a run, nor do files that git does not track,
+    # except code that could be imported.
     changed = _git(
         root, "status", "--porcelain", "--untracked-files=no", "--", ".", ":!outputs/reports"
     )
@@ -73,14 +74,14 @@ def of_run(device: str) -> dict[str, Any]:
 
 
 def is_committed(folder: Path) -> bool:
-    """Whether git has all files of a folder as they are now."""
+    """Return whether all files in a folder are committed in their present state."""
     if not folder.is_dir() or not _git(folder, "ls-files", "--", "."):
         return False
     return _git(folder, "status", "--porcelain", "--ignored", "--", ".") == ""
 
 
 def differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
-    """Name what differs between two identities.
+    """Return the keys in which two identities differ.
 
     >>> differences({"precision": "fp32", "libraries": {"trl": "1"}}, {"precision": "bf16"})
     ['precision', 'libraries']
@@ -89,8 +90,8 @@ def differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
 
 
 def command() -> str:
-    """Return the line that started this process, as one can type it again."""
-    # A database's password is nobody's business.
+    """Return the command line that started this process, in a form that can be typed again."""
+    # Hide the password of a database URL.
     given = [re.sub(r"(://[^/@:\s]*):[^/@\s]*@", r"\1:***@", arg) for arg in sys.argv[1:]]
     arguments = [arg if arg.isidentifier() else _quoted(arg) for arg in given]
     return " ".join(["python", Path(sys.argv[0]).name, *arguments])
@@ -102,7 +103,7 @@ def _quoted(argument: str) -> str:
 
 
 def _threads() -> int | None:
-    """Return how many threads torch computes with: their number can change the last digits."""
+    """Return the number of torch's threads, which can affect the last digits of a result."""
     torch = sys.modules.get("torch")
     return None if torch is None else int(torch.get_num_threads())
 

@@ -1,8 +1,8 @@
-"""The code of a run in three parts, each with an identity of its own.
+"""Identify the code of a run in three parts: training, evaluation and scoring.
 
-A training is the same if the code that trains is the same, answers and losses if the code that
-makes them is, and a metric's scores if its own code is. What a config key says is no part of it:
-that stands in the run's id.
+A training can be reused if the training code is the same, answers and losses if the evaluation code
+is, and a metric's scores if its scoring code is. Config values are not part of these identities;
+they are in the run's id.
 """
 
 import functools
@@ -18,7 +18,7 @@ from experiments.records.provenance.closure import Closure, within
 
 SOURCE = Path(__file__).parents[2]
 KEYS = ("training_code", "evaluation_code", "scoring_code")
-"""The parts as records name them."""
+"""The names of the parts in records."""
 
 _MODEL_AND_ROWS = ("models.load", "models.choose_precision", "data.build", "models.adapters.load")
 _TRAINING = (*_MODEL_AND_ROWS, "models.adapters.attach", "training.plan", "training.fit")
@@ -34,21 +34,21 @@ _SCORING = (
 )
 _METRICS = "evaluation/metrics"
 
-# They print, log, store and stop: none of them changes a number.
+# Modules that print, log, store or stop; they do not affect results.
 _OUTSIDE = (
     *("errors", "runtime.progress", "runtime.budget", "records.run_record", "records.archive"),
     *("records.tracking", "records.hub", "reports", "sweeps.study"),
 )
 _SETTINGS = ("config",)
-_WITHOUT = ("models/bases",)  # models, whose files have a hash of their own
+_WITHOUT = ("models/bases",)  # model files, which have a hash of their own
 
 
 @functools.cache
 def code_identity(source: Path = SOURCE) -> dict[str, Any]:
-    """Return the identity of each part: a hash, for scoring one for each metric.
+    """Return the identity of each part: one hash, and for scoring one hash per metric.
 
-    It is taken once a process, because what a process has imported does not change any more. What
-    was found is kept for the same files, since reading them all takes most of a second.
+    It is computed once per process, because imported code does not change. The result is cached on
+    disk for the same files, because reading all of them takes most of a second.
     """
     kept = _kept(source)
     try:
@@ -61,13 +61,13 @@ def code_identity(source: Path = SOURCE) -> dict[str, Any]:
         partial = kept.with_name(f"{kept.name}.{os.getpid()}")
         partial.write_text(json.dumps(found), encoding="ascii")
         partial.replace(kept)
-    except OSError:  # it is found again
+    except OSError:  # it is computed again next time
         pass
     return found
 
 
 def of_metrics(identity: dict[str, Any], metrics: Iterable[str]) -> dict[str, Any]:
-    """Return an identity with the scoring code of these metrics alone."""
+    """Return an identity with the scoring code of these metrics only."""
     scoring = identity["scoring_code"]
     return identity | {"scoring_code": {name: scoring[name] for name in sorted(metrics)}}
 
@@ -88,7 +88,7 @@ def _read(source: Path) -> dict[str, Any]:
 
 
 def _kept(source: Path) -> Path:
-    """Return the file for the identity of these files, in the user's cache."""
+    """Return the path of the cached identity of these files, in the user's cache folder."""
     digest = hashlib.sha256(platform.python_version().encode())
     for file in sorted(source.rglob("*")):
         relative = file.relative_to(source)

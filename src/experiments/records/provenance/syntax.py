@@ -1,9 +1,9 @@
-"""One definition of a module -> its syntax in a normal form, and the names it refers to.
+"""Convert a definition to a normal form of its syntax, and list the names it refers to.
 
-The normal form leaves out what cannot change a number: comments, formatting, docstrings,
-annotations, messages of assertions and of the project's own errors, printed lines, the name of the
-definition itself and the names of local variables. Class bodies list their methods by name, so
-that their order does not matter.
+The normal form leaves out everything that cannot affect results: comments, formatting, docstrings,
+annotations, messages of assertions and of the project's errors, printed lines, the name of the
+definition itself and the names of local variables. Methods of a class are listed by name, so that
+their order does not matter.
 """
 
 import ast
@@ -19,18 +19,18 @@ _FIELDS: dict[type, tuple[str, ...]] = {}
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a name stands for: a definition or a module of the project, or a dotted library name."""
+    """What a name refers to: a definition or module of the project, or a name in a library."""
 
     kind: str
-    """`definition`, `module`, `outside` (a part that changes no number) or `text`."""
+    """`definition`, `module`, `outside` (code that does not affect results) or `text`."""
     module: str = ""
     name: str = ""
 
 
 Resolve = Callable[[str], Target]
-"""A name used in a module -> what it stands for there."""
+"""Returns what a name used in a module refers to."""
 Member = Callable[[Target, str], Target]
-"""A module and an attribute of it -> what that stands for."""
+"""Returns what an attribute of a module refers to."""
 
 
 @dataclass
@@ -41,23 +41,23 @@ class Normal:
     references: list[Target] = field(default_factory=list)
     """The definitions that it uses, in the order of their places in `tokens`."""
     annotated: set[Target] = field(default_factory=set)
-    """Definitions that only annotations name: an object's methods are found through them."""
+    """Definitions that occur in annotations only; methods of objects are found through them."""
     strings: set[str] = field(default_factory=set)
-    """All string constants: some name files that the code reads."""
+    """All string constants, because some are names of files that the code reads."""
 
 
 class Normaliser:
-    """Walks the statements of one definition."""
+    """Visitor that converts the statements of one definition."""
 
     def __init__(self, resolve: Resolve, member: Member, imported: Any, *, settings: bool) -> None:
-        """Prepare for a module.
+        """Prepare the conversion of definitions in one module.
 
         Args:
             resolve: looks up a name of the module.
             member: looks up an attribute of a module.
-            imported: import statement -> (name, target) for each name that it binds.
-            settings: the module's classes are a config, whose values a run's id holds: only what
-                they compute counts, not their fields or checks.
+            imported: maps an import statement to (name, target) for each name that it binds.
+            settings: whether the module's classes are a config. Its values are part of a run's id,
+                so only the code that computes with them is included, not their fields or checks.
         """
         self._resolve = resolve
         self._member = member
@@ -103,11 +103,11 @@ class Normaliser:
         self.normal.tokens.append(token)
 
     def _target(self, target: Target) -> None:
-        """Write what a name stands for."""
+        """Write the target of a name."""
         if target.kind == "definition":
             self._put("@")
             self.normal.references.append(target)
-        elif target.kind == "module":  # as a value: anything in it may be used
+        elif target.kind == "module":  # used as a value: anything in it may be used
             self._put("@module")
             self.normal.references.append(target)
         else:
@@ -133,7 +133,7 @@ class Normaliser:
             self._put(f".{name}")
 
     def _chain(self, node: ast.expr) -> tuple[Target | None, list[str]]:
-        """Resolve `a.b.c` as far as modules go; the rest are attributes of an object."""
+        """Resolve `a.b.c` as far as it names modules; the rest are attributes of an object."""
         names: list[str] = []
         while isinstance(node, ast.Attribute):
             names.append(node.attr)
@@ -151,7 +151,7 @@ class Normaliser:
         self._put(f"{type(node.value).__name__}:{node.value!r}")
 
     def _annotation(self, node: ast.expr | None) -> None:
-        """Remember the classes of the project that an annotation names."""
+        """Collect the project's classes that an annotation names."""
         if node is None:
             return
         for one in ast.walk(node):
@@ -203,7 +203,7 @@ class Normaliser:
         self._emit(args.kw_defaults)
 
     def _locals(self, args: ast.arguments, body: Sequence[ast.stmt]) -> dict[str, Target]:
-        """Return the names of a function: parameters as they are called, others by number."""
+        """Return the names in a function: parameters by their names, other locals by number."""
         every = [*args.posonlyargs, *args.args, *args.kwonlyargs, args.vararg, args.kwarg]
         own = {one.arg: Target("text", name=one.arg) for one in every if one is not None}
         shared: set[str] = set()
@@ -251,11 +251,11 @@ class Normaliser:
     def _expression(self, node: ast.Expr) -> None:
         value = node.value
         if isinstance(value, ast.Constant):
-            return  # a docstring, or a string under a field
+            return  # a docstring, or a string below a field
         if isinstance(value, ast.Call):
             target, _ = self._chain(value.func)
             if target is not None and target.kind == "outside":
-                return  # something is printed or reported
+                return  # a call that prints or reports something
         self._put("Expr")
         self._emit(value)
 
@@ -293,7 +293,7 @@ class Normaliser:
         self._body(node.body)
 
     def _nothing(self, node: ast.AST) -> None:
-        """Leave out what has no effect of its own: imports are seen where their names are used."""
+        """Skip statements without an effect; imports are resolved where they are used."""
 
 
 _SPECIAL: dict[type, Callable[[Normaliser, Any], None]] = {
@@ -317,14 +317,14 @@ _SPECIAL: dict[type, Callable[[Normaliser, Any], None]] = {
 
 
 def _comprehended(statement: ast.stmt) -> dict[str, Target]:
-    """Return the variables of the comprehensions of a top-level statement."""
+    """Return the variables of the comprehensions in a top-level statement."""
     loops = (node for node in ast.walk(statement) if isinstance(node, ast.comprehension))
     names = [name for loop in loops for node in ast.walk(loop.target) for name in _bound(node)]
     return {name: Target("text", name=f"${n}") for n, name in enumerate(dict.fromkeys(names))}
 
 
 def _own_nodes(body: Sequence[ast.stmt]) -> Iterator[ast.AST]:
-    """Yield the nodes of a function in order, without those of functions inside it."""
+    """Yield the nodes of a function in order, without those of nested functions."""
     waiting: list[ast.AST] = list(reversed(body))
     while waiting:
         node = waiting.pop()

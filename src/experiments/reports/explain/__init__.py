@@ -1,1 +1,1 @@
-"""Two runs in, what differs between them out: config, data, environment, training and outcome."""
+"""Explain how two runs differ: in config, data, environment, training and outcome."""

@@ -1,4 +1,4 @@
-"""Two runs in, what differs between them out, part by part, with scores and curves."""
+"""Compare two runs part by part, with their scores and curves."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from experiments.reports.explain.trees import Part
 from experiments.reports.scores import Kind, Run
 
 _IDENTITY_OF_DATA = "data_fingerprint"
-# What says where a record came from rather than what made its numbers.
+# Keys that describe where a record came from, not what determined its numbers.
 _NOT_COMPARED = (
     *("command", "rerun", "base_scores_from", "inputs_sha256", "scored_at", "trained_in"),
 )
@@ -27,40 +27,40 @@ class Side:
 
     @property
     def kind(self) -> Kind:
-        """The model whose scores are compared: the tuned one, or the base where none was."""
+        """The model whose scores are compared: the tuned one, or the base if none was tuned."""
         return "tuned" if self.run.record.scores.get("tuned") else "base"
 
 
 @dataclass(frozen=True)
 class Explained:
-    """What differs between two runs, and how much is the same."""
+    """The differences between two runs, and how much is the same."""
 
     a: Side
     b: Side
     parts: list[Part]
     """Config, data, environment, training and answers, in this order."""
     identity: list[str]
-    """Of what decides a run's numbers beside its config, the names of what differs."""
+    """Names of the identity parts that differ: what affects the results besides the config."""
     scores: list[Score]
     base_scores: list[Score]
-    """The untuned model's, where both runs have them."""
+    """Scores of the untuned model, if both runs have them."""
     curves: list[Curve]
 
     @property
     def same_inputs(self) -> bool:
-        """Whether config and identity say that both should give the same numbers."""
+        """Whether config and identity imply that both runs should give the same numbers."""
         return not self.identity and not self.parts[0].rows
 
 
 def explain(a: Path, b: Path) -> Explained:
-    """Return what differs between two runs.
+    """Return the differences between two runs.
 
     Args:
-        a: a run's folder or a record's file.
+        a: a run's folder or a record file.
         b: as `a`; differences are b - a.
 
     Raises:
-        RecordError: one of them is not there, is broken or is not one run.
+        RecordError: a path does not exist, is broken, or is not exactly one run.
     """
     one, other = Side(a, _run(a)), Side(b, _run(b))
     kinds = (one.kind, other.kind)

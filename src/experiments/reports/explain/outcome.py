@@ -1,4 +1,4 @@
-"""Two runs in, their scores with paired differences and where their curves part out."""
+"""Compare two runs' scores with paired differences, and find where their curves diverge."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,26 +14,26 @@ CURVES = {"loss": "training loss", "validation_nll": "validation NLL"}
 
 @dataclass(frozen=True)
 class Score:
-    """One score of both runs."""
+    """One score in both runs."""
 
     key: str
     a: float
     b: float
     difference: Interval
-    """b - a, paired by test row; without an interval where the rows are not the same or absent."""
+    """b - a, paired by test row; without an interval if the rows differ or are not available."""
     mcnemar_p: float | None
-    """McNemar's exact p, where every row is right or wrong."""
+    """McNemar's exact p-value, if every row is scored as right or wrong."""
     changed: int | None
-    """Rows whose score differs; None without rows."""
+    """Number of rows whose score differs; None without rows."""
 
     @property
     def same(self) -> bool:
-        """Whether both runs agree, row by row where the rows are there."""
+        """Whether both runs agree, row by row if the rows are available."""
         return self.a == self.b and not self.changed
 
     @property
     def verdict(self) -> str:
-        """What the difference allows to say of b; nothing declares which lengths are better."""
+        """The verdict on b; `higher` or `lower` for scores without a direction, such as lengths."""
         words = verdict(self.difference, self.key)
         if metrics.direction(self.key) is None and words in ("better", "worse"):
             return "higher" if self.difference.estimate > 0 else "lower"
@@ -42,20 +42,20 @@ class Score:
 
 @dataclass(frozen=True)
 class Curve:
-    """One curve of both runs."""
+    """One learning curve in both runs."""
 
     name: str
     last_a: tuple[int, float] | None
-    """(step, value) of the last point; None where there is no point."""
+    """Step and value of the last point; None if there is no point."""
     last_b: tuple[int, float] | None
     parts_at: int | None
-    """The first step that both have with different values; None if there is none."""
+    """The first common step at which the values differ; None if there is none."""
     common: int
-    """Steps that both have."""
+    """Number of steps that both curves have."""
 
 
 def scores(a: Run, b: Run, kinds: tuple[Kind, Kind]) -> list[Score]:
-    """Return the scores that both runs have, the main ones first, without those by category."""
+    """Return the scores that both runs have, main ones first, without those by category."""
     one, other = (run.record.scores.get(kind, {}) for run, kind in zip((a, b), kinds, strict=True))
     shared = [key for key in one if key in other and key.rpartition("/")[0] not in one]
     order = [key for key in COLUMNS if key in shared]

@@ -1,4 +1,4 @@
-"""What differs between two runs -> tables on the terminal, and words where nothing differs."""
+"""Print the differences between two runs as tables in the terminal."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -17,11 +17,11 @@ from experiments.reports.sentences import counted
 from experiments.reports.tables import cell_text
 
 _GIVEN = "set by you"
-_LONGEST = 120  # characters of a value; a system prompt or a list of files has thousands
+_LONGEST = 120  # characters per value; a system prompt or a list of files has thousands
 
 
 def show(found: Explained, console: Console | None = None) -> None:
-    """Print what differs, part by part, then the outcome and what it may be due to."""
+    """Print the differences part by part, then the outcome and possible causes."""
     to = console or Console(width=reports.line_width(), highlight=False, markup=False, emoji=False)
     for name, side in (("A", found.a), ("B", found.b)):
         to.print(f"{name}: {_describe(side)}")
@@ -143,7 +143,7 @@ def _show_costs(found: Explained, to: Console) -> None:
 
 
 def conclusions(found: Explained) -> Iterator[str]:
-    """Yield what the differences mean for each other."""
+    """Yield sentences on how the differences explain each other."""
     one, other = found.a.run.record, found.b.run.record
     differ = any(not score.same for score in found.scores)
     if (one.run_id, one.started_at) == (other.run_id, other.started_at):
@@ -175,7 +175,7 @@ def conclusions(found: Explained) -> Iterator[str]:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: bool = True) -> Table:
-    """Return a table without lines, numbers to the right; long cells go on in a second line."""
+    """Return a table without lines, numbers right-aligned; long cells wrap to another line."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for at, name in enumerate(header):
         right = numbers and at > 0

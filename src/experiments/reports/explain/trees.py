@@ -1,4 +1,4 @@
-"""Two nested values in, the leaves that differ out."""
+"""Compare two nested values and return the leaves that differ."""
 
 import json
 import math
@@ -9,7 +9,7 @@ from typing import Any
 from experiments import config
 
 ABSENT = object()
-"""Stands for a key that one side does not have."""
+"""Marks a key that one side does not have."""
 
 
 @dataclass(frozen=True)
@@ -21,17 +21,17 @@ class Row:
     b: Any
     origin_a: str | None = None
     origin_b: str | None = None
-    """Where a config's value came from, if it was not given."""
+    """Where a config value came from, unless the user set it."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """What differs in one part of two records."""
+    """The differences in one part of two records."""
 
     name: str
     rows: list[Row]
     same: int
-    """Leaves that are the same in both."""
+    """Number of leaves that are the same in both."""
 
 
 def part(
@@ -58,7 +58,7 @@ def part(
 
 
 def equal(a: Any, b: Any) -> bool:
-    """Tell whether two leaves are the same: lists in any order, a nan is a nan, true is not 1.
+    """Return whether two leaves are equal: lists in any order, nan equals nan, true is not 1.
 
     >>> equal([1, 2], [2, 1]), equal(float("nan"), float("nan")), equal(True, 1), equal(16, 16.0)
     (True, True, False, True)

@@ -1,1 +1,1 @@
-"""What the sweeper plugins call: jobs, search spaces, tuning."""
+"""The code behind the Hydra sweeper plugins: jobs, search spaces, tuning of arms."""

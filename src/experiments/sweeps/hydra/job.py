@@ -1,4 +1,4 @@
-"""Hydra's description of a job -> the job that a run is given."""
+"""Convert Hydra's description of a job to a `runs.Job`, and run it."""
 
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,13 @@ from experiments.sweeps.study.reporting import Trial
 
 
 def run_one(run: RunConfig, hydra: Any) -> Outcome:
-    """Make the run of a job; see `runs.run_one` for what it raises."""
+    """Execute the run of a job; raises the same errors as `runs.run_one`."""
     placement.see_one_gpu()  # before torch is imported
     return runs.run_one(run, from_hydra(hydra))
 
 
 def from_hydra(hydra: Any) -> Job:
-    """Return where Hydra wants a run and what it is part of, from the config's `hydra` node."""
+    """Return the job of a run (its folder, sweep and trial) from the config's `hydra` node."""
     many = hydra.mode == RunMode.MULTIRUN
     named = any(text.startswith("hydra.run.dir=") for text in hydra.overrides.hydra)
     folder, sweeper = Path(hydra.runtime.output_dir), hydra.sweeper

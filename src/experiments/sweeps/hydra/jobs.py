@@ -1,7 +1,4 @@
-"""What both sweepers share: compose and check jobs, freeze them, name what came of them.
-
-The leading underscore keeps Hydra from importing this file in every application.
-"""
+"""Shared code of the sweepers: compose, check, snapshot and launch jobs, classify their results."""
 
 import dataclasses
 import functools
@@ -27,17 +24,17 @@ Ended = Literal["finished", "pruned", "failed", "oom", "illegal", "unfinished"]
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """A job that may be launched."""
+    """A job that is ready to launch."""
 
     number: int
     overrides: tuple[str, ...]
     run_id: str
     arm: str = ""
-    """What the job shares with its other seeds."""
+    """The config without its seed, as JSON: jobs that differ only in the seed share it."""
 
 
 class Jobs:
-    """Composes, checks and freezes the jobs of one sweep."""
+    """Composes, checks and snapshots the jobs of one sweep."""
 
     def __init__(self, context: HydraContext, master: DictConfig, sweep_dir: Path) -> None:
         self._context = context
@@ -46,14 +43,14 @@ class Jobs:
 
     @functools.cached_property
     def _folders(self) -> plan.Folders:
-        """The sweep's folders as they are when the first job is placed."""
+        """The sweep's folders, read when the first job gets its folder."""
         return plan.Folders(self._sweep_dir)
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
-        """Return the config of a job with its `hydra` node.
+        """Return the config of a job, including its `hydra` node.
 
         Raises:
-            ConfigError: it cannot be composed.
+            ConfigError: the config cannot be composed.
         """
         try:
             return self._context.config_loader.load_sweep_config(self._master, list(overrides))
@@ -64,7 +61,7 @@ class Jobs:
         """Return a job's config and the run it describes.
 
         Raises:
-            ExperimentError: the job is illegal.
+            ExperimentError: the job is invalid.
         """
         from experiments import runs
 
@@ -77,19 +74,19 @@ class Jobs:
         return composed, run
 
     def prepare(self, number: int, overrides: Sequence[str]) -> Job:
-        """Check one job, choose its folder and freeze its config.
+        """Check one job, choose its folder and store its config in the snapshot.
 
         Raises:
-            ExperimentError: the job is illegal, or the sweep's folder cannot be written.
+            ExperimentError: the job is invalid, or the sweep's folder cannot be written.
         """
         composed, run = self.check(overrides)
         return self.place(number, overrides, composed, run)
 
     def check_all(self, batch: Sequence[Sequence[str]]) -> list[tuple[DictConfig, RunConfig]]:
-        """Check all jobs before any is placed; name all that is wrong at once.
+        """Check all jobs before any of them gets a folder, and report all problems together.
 
         Raises:
-            ConfigError: at least one job is illegal.
+            ConfigError: at least one job is invalid.
         """
         checked = []
         problems = []
@@ -104,7 +101,7 @@ class Jobs:
     def place(
         self, number: int, overrides: Sequence[str], composed: DictConfig, run: RunConfig
     ) -> Job:
-        """Choose the folder of a checked job and freeze its config.
+        """Choose the folder of a checked job and store its config in the snapshot.
 
         Raises:
             RecordError: the sweep's folder cannot be written.
@@ -126,29 +123,29 @@ class Jobs:
 
 
 def refuse(problems: Sequence[str], head: str) -> None:
-    """Raise one error that names every problem once, if there is any.
+    """Raise one error that lists every problem once, if there are any.
 
     Raises:
-        ConfigError: there is a problem.
+        ConfigError: there is at least one problem.
     """
     if problems:
         raise ConfigError(f"{head}:\n  " + "\n  ".join(dict.fromkeys(problems)))
 
 
 def open_folder(sweep_dir: Path, master: DictConfig) -> None:
-    """Make the sweep's folder and keep there what the sweep was started with.
+    """Create the sweep's folder, and store the sweep's config and code hashes in it.
 
     Raises:
-        RecordError: it cannot be written.
+        RecordError: the folder cannot be written.
     """
     plan.write_shared(sweep_dir, "multirun.yaml", OmegaConf.to_yaml(master))
     snapshot.write_code(sweep_dir)
 
 
 def seeds_in_turn(jobs: Sequence[Job]) -> list[Job]:
-    """Return the jobs with the first seed of every arm before the second one of any.
+    """Sort the jobs by seed: the first seed of every arm comes before the second seed of any arm.
 
-    Within a turn they keep their order, so the first arm, which the others are compared to, leads.
+    Jobs with the same position keep their order, so the first arm, the reference, comes first.
     """
     seen: Counter[str] = Counter()
     turns = []
@@ -161,7 +158,7 @@ def seeds_in_turn(jobs: Sequence[Job]) -> list[Job]:
 def launch(
     launcher: Any, jobs: Sequence[Job], at_once: int | None = None
 ) -> Iterator[list[tuple[Job, JobReturn]]]:
-    """Launch jobs in their order and yield what came of them, some at a time."""
+    """Launch jobs in order and yield their results in groups of at most `at_once`."""
     if not hasattr(launcher, "launch_numbered"):
         yield from _launch_foreign(launcher, sorted(jobs, key=lambda j: j.number), at_once)
         return
@@ -177,7 +174,7 @@ def launch(
 def _launch_foreign(
     launcher: Any, jobs: Sequence[Job], at_once: int | None
 ) -> Iterator[list[tuple[Job, JobReturn]]]:
-    """Launch with a launcher of another plugin, which numbers its jobs from the first on."""
+    """Launch with another plugin's launcher, which can only number its jobs consecutively."""
     groups: list[list[Job]] = []
     for job in jobs:
         last = groups[-1] if groups else []
@@ -193,13 +190,13 @@ def _launch_foreign(
 
 
 def ended(job: JobReturn) -> tuple[Ended, Any]:
-    """Return how a job ended, with its value or its error; nothing is raised or printed."""
+    """Return how a job ended, and its value or its error, without raising or printing."""
     from experiments.runs import memory
 
     value = job._return_value
     if isinstance(value, OutOfBudget):
         return "unfinished", value
-    if isinstance(value, Pruned):  # raised, or handed back by a launcher of another process
+    if isinstance(value, Pruned):  # raised here, or returned from another process
         return "pruned", value
     if job.status == JobStatus.COMPLETED:
         return "finished", value
@@ -209,7 +206,7 @@ def ended(job: JobReturn) -> tuple[Ended, Any]:
 
 
 def flat(composed: DictConfig) -> dict[str, str]:
-    """Return what a job's config fixes, key by key, without what only says how to execute it."""
+    """Return a job's config as flat keys and values, without keys that only affect execution."""
     tree = OmegaConf.to_container(composed, resolve=False)
     assert isinstance(tree, dict)
     dropped = ("hydra", "sweeps", "seed", "model.geometry", *config.EXECUTION_KEYS)

@@ -1,7 +1,4 @@
-"""The keys of `hydra/sweeper=optuna`: what they may be, and what is optimised which way.
-
-The leading underscore keeps Hydra from importing this file in every application.
-"""
+"""Validate the keys of `hydra/sweeper=optuna`, and find its objectives and their directions."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,10 +12,10 @@ from experiments.runs import objectives as judged
 
 
 def refuse(given: Mapping[str, Any]) -> None:
-    """Refuse values of the sweeper's keys that have no meaning.
+    """Check the values of the sweeper's keys.
 
     Raises:
-        ConfigError: naming the key.
+        ConfigError: a value is out of range, or a key is not supported.
     """
     for key in ("n_trials", "n_jobs", "seeds_per_trial"):
         if given[key] is not None and int(given[key]) < 1:

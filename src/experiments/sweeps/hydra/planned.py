@@ -1,8 +1,7 @@
-"""The words of a command line in, every run that they describe out; nothing is started.
+"""List every run that a command line describes, without starting any.
 
-They are composed as `train.py -m` composes them: the grid and the search of a sweep's file are
-read by the sweepers' own code. The leading underscore keeps Hydra from importing this file in
-every application.
+The overrides are composed as `train.py -m` composes them: grids and searches in a sweep's file are
+read by the same code that the sweepers use.
 """
 
 import copy
@@ -32,7 +31,7 @@ from experiments.sweeps.hydra import tuning_refusals as refusals
 from experiments.sweeps.study import space as spaces
 
 _N_TRIALS = 20
-# Of a larger search each value is planned once, not each combination.
+# In a search with more cells, each value is planned once instead of each combination.
 _PLANNED_CELLS = 64
 _NOWHERE = Path("outputs") / ".planned"
 
@@ -44,17 +43,21 @@ class Planned:
     kind: str
     """`run`, `grid`, `search` or `tuned`."""
     runs: list[tuple[str, RunConfig]]
-    """What sets each run apart, and the run; of a search its cells, or one for each value; of a
-    tuned sweep its arms."""
+    """Pairs of the varied overrides and the run: for a search, its cells or one run per value; for
+    a tuned sweep, its arms."""
     total: int
-    """Runs that are to be made."""
+    """Number of runs to execute; for a tuned sweep, the minimum."""
 
 
 def read(words: Sequence[str], folder: Path) -> Planned:
-    """Return every run that some overrides describe.
+    """Return every run that the overrides describe.
+
+    Args:
+        words: overrides as for train.py.
+        folder: the folder of the config files.
 
     Raises:
-        ConfigError: the words cannot be composed, or a run is illegal; all are named.
+        ConfigError: the overrides cannot be composed, or runs are invalid; all are listed.
     """
     try:
         with initialize_config_dir(str(folder), version_base="1.3"):
@@ -84,9 +87,9 @@ def _read(words: Sequence[str]) -> Planned:
 
 
 class _Composer:
-    """Composes the runs of a sweep; runs that choose the same files are composed once.
+    """Composes the runs of a sweep; runs that choose the same config files are composed once.
 
-    Hydra takes a tenth of a second for each composition, most of it for the choice of files.
+    A composition takes Hydra 0.1 s, most of it to choose the config files.
     """
 
     def __init__(self, loader: ConfigLoader, found: jobs.Jobs) -> None:
@@ -95,10 +98,10 @@ class _Composer:
         self._composed: dict[tuple[str, ...], DictConfig] = {}
 
     def run(self, overrides: Sequence[str], varied: set[str]) -> RunConfig:
-        """Return one run, checked as a sweeper checks it.
+        """Return one run, with the same checks as in a sweeper.
 
         Raises:
-            ExperimentError: it is illegal.
+            ExperimentError: the run is invalid.
         """
         from experiments import runs
 
@@ -120,7 +123,7 @@ class _Composer:
         return run
 
     def _is_plain_value(self, text: str, varied: set[str]) -> bool:
-        """Whether an override sets a value that varies, and chooses no file and adds no key."""
+        """Return whether an override only sets a varied value: no config file, no new key."""
         key = text.partition("=")[0]
         if key.startswith(("+", "~")):
             return False
@@ -154,7 +157,7 @@ def _search(found: _Composer, overrides: Sequence[Override], sweeper: DictConfig
 
 
 def _tuned(found: _Composer, overrides: Sequence[Override], sweeper: DictConfig) -> Planned:
-    """Return one run of each arm: its other rates and seeds take as long and as much memory."""
+    """Plan one run per arm: its other learning rates and seeds take equal time and memory."""
     given = OmegaConf.to_container(sweeper, resolve=True)
     assert isinstance(given, dict)
     refusals.refuse({str(key): value for key, value in given.items()}, overrides)
@@ -170,7 +173,7 @@ def _tuned(found: _Composer, overrides: Sequence[Override], sweeper: DictConfig)
 
 
 def _one_by_one(space: spaces.Space) -> list[dict[str, Any]]:
-    """Return parameters in which each value of each choice, and each end, occurs once."""
+    """Return few parameter sets that cover each choice's values and each interval's ends."""
     ends = {
         name: list(axis.values) if isinstance(axis, spaces.Choice) else [axis.low, axis.high]
         for name, axis in space.items()
@@ -182,10 +185,10 @@ def _one_by_one(space: spaces.Space) -> list[dict[str, Any]]:
 def _checked(
     found: _Composer, wanted: Sequence[tuple[Sequence[str], set[str]]]
 ) -> list[tuple[str, RunConfig]]:
-    """Compose and check runs; name all that is wrong at once.
+    """Compose and check runs, and report all problems together.
 
     Raises:
-        ConfigError: at least one is illegal.
+        ConfigError: at least one run is invalid.
     """
     runs, problems = [], []
     for overrides, varied in wanted:

@@ -1,7 +1,4 @@
-"""What a sweep does about its time: when it is over, and what is said of the runs that are left.
-
-The leading underscore keeps Hydra from importing this file in every application.
-"""
+"""The deadline of a sweep, its summary, and the error about runs left when time is up."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,10 +16,11 @@ _ONE_FOR_ALL = ("budget", "hub", "resume_from")
 
 
 def ends_at(overrides: Sequence[Override], master: DictConfig) -> float | None:
-    """Return when the sweep's budget is spent, in seconds since the epoch.
+    """Return the sweep's deadline in seconds since the epoch; None without one.
 
     Raises:
-        ConfigError: the overrides vary what a sweep has but one of, or the hours are no number.
+        ConfigError: the overrides vary a key that must be the same for all runs of a sweep, or the
+            hours are not a number.
     """
     hours = OmegaConf.select(master, "budget.hours")
     for override in overrides:
@@ -42,7 +40,7 @@ def ends_at(overrides: Sequence[Override], master: DictConfig) -> float | None:
 
 
 def print_end(sweep_dir: Path, summary: Callable[[], str]) -> None:
-    """Print a sweep's summary and send its tables to trackio; nothing where no run was begun."""
+    """Print a sweep's summary and send its tables to trackio; does nothing if no run started."""
     if any(sweep_dir.glob(f"*/{records.FILE_NAME}")):
         print(summary(), flush=True)
         if sent := reports.send(sweep_dir):
@@ -50,10 +48,10 @@ def print_end(sweep_dir: Path, summary: Callable[[], str]) -> None:
 
 
 def refuse_to_be_done(sweep_dir: Path) -> None:
-    """End a sweep whose budget is spent and that has runs to do.
+    """Raise if the sweep's deadline has passed and it still has runs to do.
 
     Raises:
-        OutOfBudget: with what is left and the line that goes on.
+        OutOfBudget: with the sweep's progress and the command that resumes it.
     """
     if not budget.is_spent():
         return

@@ -1,7 +1,4 @@
-"""Between Hydra and a study: parameters become jobs, what comes of the jobs is told.
-
-The leading underscore keeps Hydra from importing this file in every application.
-"""
+"""Connect Hydra to a study: turn a trial's parameters into jobs, and report their results."""
 
 import contextlib
 import dataclasses
@@ -30,7 +27,8 @@ from experiments.sweeps.study.space import Axis, Space
 RESULTS = "optimization_results.yaml"
 _N_TRIALS = 20
 _ILLEGAL_IN_A_ROW = 100
-# Cells that are all composed and checked before the start; of a larger space each value is.
+# A space with at most this many cells is checked cell by cell before the start, a larger one value
+# by value.
 _CHECKED_CELLS = 64
 
 Result = tuple[jobs.Ended, Any, int]
@@ -39,7 +37,7 @@ Result = tuple[jobs.Ended, Any, int]
 
 @dataclasses.dataclass
 class Trial:
-    """A trial with its jobs, one a seed, or with the reason why it cannot be run."""
+    """A trial with its jobs, one per seed, or with the error because of which it cannot run."""
 
     asked: Asked
     ready: list[jobs.Job] = dataclasses.field(default_factory=list)
@@ -47,7 +45,7 @@ class Trial:
 
 
 class Search:
-    """One start of a search."""
+    """One execution of a search; a later one with the same study resumes it."""
 
     def __init__(
         self, given: Mapping[str, Any], context: HydraContext, master: DictConfig, sweep_dir: Path
@@ -59,14 +57,14 @@ class Search:
         self._seeds = int(given["seeds_per_trial"])
         self._illegal_in_a_row = 0
         self.total = 0
-        """Trials that the search will hold, set when it is opened."""
+        """Number of trials in the complete search, set by `open`."""
 
     @contextlib.contextmanager
     def open(self, overrides: Sequence[Override]) -> Iterator[None]:
-        """Check the search and open its study.
+        """Check the search and open its study for the duration of the block.
 
         Raises:
-            ConfigError: a key or a value is wrong, or the study is of another search.
+            ConfigError: a key or a value is wrong, or the study belongs to another search.
         """
         keys.refuse(self._given)
         self._space, self._fixed = grammar.split(overrides)
@@ -116,7 +114,7 @@ class Search:
         )
 
     def _refuse_mixtures(self, settings: Settings) -> None:
-        """Refuse what Optuna, or the meaning of a mean, does not allow together."""
+        """Refuse combinations that Optuna does not support or that make a mean meaningless."""
         several = len(settings.objectives) > 1
         if settings.pruner and several:
             raise ConfigError(
@@ -140,16 +138,19 @@ class Search:
             )
 
     def _check_values(self, space: Space) -> int:
-        """Check each cell of a small space, each value of a large one; return illegal cells.
+        """Check each cell of a small space or each value of a large one.
+
+        Returns:
+            The number of invalid cells; 0 for a large space.
 
         Raises:
-            ConfigError: no cell is legal, or a value of a large space is not.
+            ConfigError: no cell is valid, or a value of a large space is invalid.
         """
         size = spaces.size(space)
         if size is not None and size <= _CHECKED_CELLS:
             cells = list(spaces.cells(space) or ())
             problems = [p for cell in cells if (p := self._problem(cell))]
-            # Cells that exclude each other are no mistake as long as some can be run.
+            # Invalid combinations of values are allowed as long as some cells can be run.
             if len(problems) == len(cells):
                 jobs.refuse(problems, "no cell of the search is legal, none was started")
             for text in problems:
@@ -174,10 +175,10 @@ class Search:
         return [*self._texts(parameters), *self._fixed]
 
     def ask(self) -> list[Trial]:
-        """Return the next trials, at most `n_jobs`; none where the search is complete.
+        """Return the next trials, at most `n_jobs`; empty if the search is complete.
 
         Raises:
-            ConfigError: the storage cannot be used any more.
+            ConfigError: the storage has failed, or more than 100 trials in a row were invalid.
         """
         found: list[Trial] = []
         if self._illegal_in_a_row > _ILLEGAL_IN_A_ROW:
@@ -210,7 +211,7 @@ class Search:
         return trial
 
     def run(self, launcher: Any, trials: Sequence[Trial]) -> Iterator[Result]:
-        """Launch the jobs of some trials, tell the study, and yield what came of each."""
+        """Launch the jobs of some trials, report to the study, and yield each job's result."""
         came: dict[int, list[Result]] = {trial.asked.number: [] for trial in trials}
         legal = [job for trial in trials if trial.error is None for job in trial.ready]
         for results in jobs.launch(launcher, sorted(legal, key=lambda job: job.number)):
@@ -230,7 +231,7 @@ class Search:
             if bad in states:
                 self._study.fail(number, bad, str(results[states.index(bad)][1]))
                 return
-        if "unfinished" in states:  # it stays at work; the next start takes it up
+        if "unfinished" in states:  # the trial stays running, and the next start resumes it
             return
         if "pruned" in states:
             self._study.prune(number)
@@ -249,7 +250,7 @@ class Search:
         self._study.tell(number, [mean.estimate for mean in means], facts)
 
     def write_results(self) -> None:
-        """Write what was found to the sweep's folder, and say it.
+        """Write the results of the search to the sweep's folder and print them.
 
         Raises:
             RecordError: the folder cannot be written.
@@ -276,7 +277,7 @@ def _as_list(value: Any) -> list[float]:
 
 
 def _one_by_one(space: Space) -> Iterator[spaces.Parameters]:
-    """Yield parameters in which each value of each choice, and each end, occurs once."""
+    """Yield few parameter sets that cover each choice's values and each interval's ends."""
     ends = {name: _ends(axis) for name, axis in space.items()}
     first = {name: values[0] for name, values in ends.items()}
     yield first

@@ -1,4 +1,4 @@
-"""Hydra's sweep grammar in, a search space out: choice, range, interval and their tags."""
+"""Convert Hydra's sweep grammar (choice, range, interval and their tags) to a search space."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,10 +19,10 @@ from experiments.sweeps.study.space import Axis, Choice, Integers, Reals, Value,
 
 
 def parse(arguments: Sequence[str], loader: ConfigLoader) -> list[Override]:
-    """Return the parsed overrides; of two for one key the later counts.
+    """Return the parsed overrides; of two for the same key, the later one is kept.
 
     Raises:
-        ConfigError: one of them is no override, or a range is of floats.
+        ConfigError: an argument is not a valid override, or a range contains floats.
     """
     try:
         found = OverridesParser.create(config_loader=loader).parse_overrides(list(arguments))
@@ -35,10 +35,10 @@ def parse(arguments: Sequence[str], loader: ConfigLoader) -> list[Override]:
 
 
 def split(overrides: Sequence[Override]) -> tuple[dict[str, Axis], list[str]]:
-    """Return what varies, and the overrides that do not.
+    """Return the search space, and the overrides that have a single value.
 
     Raises:
-        ConfigError: a sweep has no meaning in a search.
+        ConfigError: a sweep override cannot be used in a search.
     """
     space: dict[str, Axis] = {}
     fixed = []
@@ -51,10 +51,10 @@ def split(overrides: Sequence[Override]) -> tuple[dict[str, Axis], list[str]]:
 
 
 def axis(override: Override) -> Axis:
-    """Return the values that one key may take.
+    """Return the values that the key of an override may take.
 
     Raises:
-        ConfigError: naming the key.
+        ConfigError: a tag, an interval, a range or a choice is invalid.
     """
     value = override.value()
     tags = set(getattr(value, "tags", ()))
@@ -99,7 +99,7 @@ def _choice(override: Override) -> Choice:
 
 
 def _native(element: Any, text: str) -> Value:
-    """Return a plain value as it is, and a list or a dictionary as its text."""
+    """Return a scalar unchanged, and a list or a dictionary as its text."""
     if isinstance(element, QuotedString):
         return element.text
     return element if isinstance(element, str | int | float | bool | None) else text

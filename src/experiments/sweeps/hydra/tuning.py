@@ -1,6 +1,6 @@
-"""Between Hydra and `experiments.analysis.arms`: arms become jobs until each has its learning rate.
+"""Tune every arm's learning rate: create jobs from arms until each has its best learning rate.
 
-The leading underscore keeps Hydra from importing this file in every application.
+The choice of learning rates is in `experiments.analysis.arms`; this module connects it to Hydra.
 """
 
 import dataclasses
@@ -39,19 +39,19 @@ class Planned:
 
     number: int
     overrides: tuple[str, ...]
-    """Without learning rate and seed."""
+    """The arm's overrides, without learning rate and seed."""
     key: str
     design: Design
 
     def job(self, cell: Cell) -> list[str]:
-        """Return the overrides of one of its runs."""
+        """Return the overrides of one of the arm's runs."""
         folder = f"{self.number}_rate{cell.rate:g}_seed{cell.seed}"
         own = [f"{_RATE}={cell.rate:g}", f"{_SEED}={cell.seed}", f"hydra.sweep.subdir={folder}"]
         return [*self.overrides, *own]
 
 
 class Tuning:
-    """One start of a sweep that tunes every arm's learning rate."""
+    """One execution of a sweep that tunes every arm's learning rate."""
 
     def __init__(
         self, given: Mapping[str, Any], context: HydraContext, master: DictConfig, sweep_dir: Path
@@ -64,13 +64,13 @@ class Tuning:
         self._number = 0
         self._opened = False
         self.total = 0
-        """Runs that are made or asked for; it grows while the arms are searched."""
+        """Number of runs that exist or are requested; grows while the arms are tuned."""
 
     def open(self, overrides: Sequence[Override]) -> None:
         """Check all arms before the first run starts.
 
         Raises:
-            ConfigError: a key has no meaning here, or an arm is illegal.
+            ConfigError: a key is not allowed in a tuned sweep, or an arm is invalid.
         """
         refusals.refuse(self._given, overrides)
         self.seeds = tuple(int(seed) for seed in self._given["seeds"] or planning.SEEDS)
@@ -112,13 +112,13 @@ class Tuning:
         return Planned(number, own, arms.arm_key(_plain(config.canonical(run))), design)
 
     def ask(self) -> list[jobs.Job]:
-        """Return the runs that are needed next, of all arms; none where every arm is done.
+        """Return the next runs that the arms need; empty if every arm is done.
 
-        The first time, a finished run of each arm is among them: it is reused unless data, code
-        or weights have changed since, and then all of them have to be made again.
+        The first call includes the newest finished run of each arm. It is reused unless data, code
+        or weights have changed, in which case all runs of the arm must be repeated.
 
         Raises:
-            ExperimentError: a run is illegal at one of its rates or seeds.
+            ExperimentError: a run is invalid at one of its learning rates or seeds.
         """
         made = {arm.key: arm for arm in arms.read(self._current())}
         ready: list[jobs.Job] = []
@@ -141,7 +141,7 @@ class Tuning:
         return ready
 
     def _add(self, ready: list[jobs.Job], planned: Planned, cell: Cell, repeat: int = 0) -> None:
-        """Prepare a run, unless this start has made it already."""
+        """Prepare a run, unless this execution of the sweep has already launched it."""
         if (planned.number, cell, repeat) in self._attempted:
             return
         self._attempted.add((planned.number, cell, repeat))
@@ -150,7 +150,7 @@ class Tuning:
         self._number += 1
 
     def _add_repeat(self, ready: list[jobs.Job], planned: Planned, arm: Arm) -> None:
-        """Ask for the next repeat of the arm's best run, which measures the noise floor."""
+        """Add the next repeat of the arm's best run, which measures the noise floor."""
         tuned = arms.tune(arm, self.seeds)
         made = tuned.runs.get(self.seeds[0])
         if made is None or not int(self._given["repeats"]):
@@ -161,7 +161,7 @@ class Tuning:
             self._add(ready, planned, Cell(made.rate, made.seed), repeat=count)
 
     def _rule_cells(self, made: Mapping[str, Arm], planned: Planned) -> Iterator[Cell]:
-        """Yield what a tuned arm needs at the rates that rules name for it."""
+        """Yield the cells that a tuned arm needs at the learning rates set by its rules."""
         first = made.get(self._arms[0].key)
         done = first is not None and arms.next_cells(first, self._arms[0].design).phase == "done"
         for rule in self._given["rules"] or ():
@@ -188,7 +188,7 @@ class Tuning:
             say(f"arm {planned.number} ({words}), {asked.phase}: {what}")
 
     def _current(self) -> list[Record]:
-        """Return the records of the sweep's arms that were made as the newest of each was."""
+        """Return the arms' records with the same identity as the newest record of their arm."""
         groups: dict[str, list[Record]] = {planned.key: [] for planned in self._arms}
         for record in records.read_all(self._sweep_dir):
             if record.config and (group := groups.get(arms.arm_key(record.config))) is not None:
@@ -215,7 +215,7 @@ class Tuning:
     def run(
         self, launcher: Any, ready: Sequence[jobs.Job]
     ) -> Iterator[tuple[jobs.Ended, Any, int]]:
-        """Launch jobs and yield how each ended; a diverged run has been tried, it did not fail."""
+        """Launch jobs and yield how each ended; a diverged run counts as finished, not failed."""
         for results in jobs.launch(launcher, ready):
             for job, returned in results:
                 state, value = jobs.ended(returned)
@@ -223,7 +223,7 @@ class Tuning:
                 yield ("finished" if diverged else state), value, job.number
 
     def tuned(self) -> list[arms.Tuned]:
-        """Return the arms of this sweep as they are now."""
+        """Return the current state of the sweep's arms, each with its tuned learning rate."""
         made = {arm.key: arm for arm in arms.read(self._current())}
         own = [made[planned.key] for planned in self._arms if planned.key in made]
         return [arms.tune(arm, self.seeds) for arm in own]
@@ -240,7 +240,7 @@ class Tuning:
         return "\n\n".join([grid, "\n".join(below)]) + "\n"
 
     def write_results(self) -> None:
-        """Write what was chosen to the sweep's folder.
+        """Write the tuned arms to the sweep's folder.
 
         Raises:
             RecordError: the folder cannot be written.
@@ -250,14 +250,14 @@ class Tuning:
 
 
 def _newest(arm: Arm | None) -> Made | None:
-    """Return the arm's newest finished run, if there is one."""
+    """Return the arm's newest finished run; None if there is none."""
     made = arm.made if arm is not None else ()
     finished = [one for one in made if one.record.status == "finished"]
     return max(finished, key=lambda one: one.record.started_at, default=None)
 
 
 def batch(overrides: Sequence[Override], listed: Sequence[Sequence[str]] | None) -> list[list[str]]:
-    """Return the overrides of each arm: those listed, each with every cell of the grid."""
+    """Return the overrides of each arm: every listed arm combined with every cell of the grid."""
     [grid] = BasicSweeper.split_arguments(list(overrides), None)
     if listed is None:
         return [list(cell) for cell in grid]
@@ -271,6 +271,6 @@ def batch(overrides: Sequence[Override], listed: Sequence[Sequence[str]] | None)
 
 
 def _plain(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a config as a record holds it."""
+    """Return a config in the form in which a record stores it."""
     plain: dict[str, Any] = json.loads(json.dumps(tree, default=str))
     return plain

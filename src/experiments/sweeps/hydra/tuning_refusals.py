@@ -1,7 +1,4 @@
-"""What a tuned sweep refuses before its first run: keys, rules and overrides without a meaning.
-
-The leading underscore keeps Hydra from importing this file in every application.
-"""
+"""Validate the keys, rules and overrides of a tuned sweep before its first run."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,10 +14,10 @@ TEN_TIMES = "ten_times"
 
 
 def refuse(given: Mapping[str, Any], overrides: Sequence[Override]) -> None:
-    """Refuse keys of the sweeper and overrides that have no meaning in a tuned sweep.
+    """Check the sweeper's keys and the overrides of a tuned sweep.
 
     Raises:
-        ConfigError: naming the first one.
+        ConfigError: a key or an override is invalid; the first one is named.
     """
     _refuse_keys(given)
     _refuse_overrides(overrides, given)
@@ -51,10 +48,10 @@ def _refuse_keys(given: Mapping[str, Any]) -> None:
 
 
 def refuse_rules(rules: Sequence[Mapping[str, Any]] | None, arm_count: int) -> None:
-    """Refuse a rule that names no arm or no rate.
+    """Check that each rule names an existing arm and a valid learning rate.
 
     Raises:
-        ConfigError: naming the first one.
+        ConfigError: a rule is invalid; the first one is named.
     """
     for rule in rules or ():
         arm, rate = rule.get("arm"), rule.get("rate")
@@ -89,10 +86,10 @@ def _refuse_overrides(overrides: Sequence[Override], given: Mapping[str, Any]) -
 
 
 def refuse_without_validation(run: RunConfig) -> None:
-    """Refuse an arm whose rate could not be chosen.
+    """Check that an arm has a validation split, on which its learning rate is chosen.
 
     Raises:
-        ConfigError: it has no validation split.
+        ConfigError: the arm has no validation split.
     """
     data = run.data
     rows = data.validation_rows if data.source == "toolworld" else data.validation_share

@@ -1,5 +1,6 @@
-"""A sweep's jobs -> their results, in this process, several, on Slurm or on Ray.
+"""Run the jobs of a sweep: in this process, in several processes, on Slurm or on Ray.
 
-`jobs` is what a job is and how it is run, `dispatch` decides which runs when, `placement` which
-threads and GPU it gets, and `processes`, `slurm` and `cluster` are the places where it can run.
+`jobs` defines a job and runs it, `dispatch` decides when each job runs, and `here`, `processes`,
+`slurm` and `cluster` are the places where jobs can run. Threads and GPUs are assigned by
+`experiments.runtime.placement`.
 """

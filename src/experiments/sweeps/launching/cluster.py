@@ -1,4 +1,4 @@
-"""Ray: one task a run, on a cluster that runs already or on one started here for the sweep."""
+"""The Ray launcher: one task per run, on an existing cluster or one started for the sweep."""
 
 import os
 from collections.abc import Sequence
@@ -14,12 +14,12 @@ from experiments.sweeps.launching.jobs import Program, SweepJob
 from experiments.sweeps.launching.settings import Ray
 
 _SECONDS_TO_STOP = 30.0
-# The smallest store Ray accepts is 75 MiB; results are records' summaries of some kilobytes.
+# The smallest object store that Ray accepts is 75 MiB; results are summaries of a few kilobytes.
 _STORE_BYTES = 100 << 20
 _ENVIRONMENT = {
-    "RAY_USAGE_STATS_ENABLED": "0",  # no library reports home unasked
-    "RAY_DEDUP_LOGS": "0",  # two runs may say the same
-    # Hide the GPUs from a task that reserves none, which Ray will stop doing by default.
+    "RAY_USAGE_STATS_ENABLED": "0",  # no telemetry without consent
+    "RAY_DEDUP_LOGS": "0",  # two runs may print the same line
+    # Hide the GPUs from a task that reserves none; Ray will stop doing this by default.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
 }
 
@@ -44,10 +44,10 @@ class _Task:
 
 
 class Cluster:
-    """The place of the Ray launcher."""
+    """A Ray cluster as a place for jobs, used by the Ray launcher."""
 
     def __init__(self, program: Program, settings: Ray) -> None:
-        for name, value in _ENVIRONMENT.items():  # read when Ray is imported
+        for name, value in _ENVIRONMENT.items():  # must be set before Ray is imported
             os.environ.setdefault(name, value)
         import ray
 
@@ -66,7 +66,7 @@ class Cluster:
         )(_run)
 
     def room(self) -> int:
-        """Return a number no sweep reaches: the cluster has a queue of its own."""
+        """Return a number larger than any sweep, because the cluster queues the jobs itself."""
         return 1 << 30
 
     def start(self, chosen: Sequence[SweepJob]) -> Sequence[_Task]:
@@ -81,7 +81,7 @@ class Cluster:
         return tasks
 
     def stop(self) -> None:
-        """Interrupt the runs and wait for their records."""
+        """Interrupt the runs and wait up to 30 s until they have written their records."""
         import ray
 
         for task in self._tasks:
@@ -91,10 +91,10 @@ class Cluster:
 
 
 def check() -> None:
-    """Refuse to start without Ray.
+    """Check that Ray is installed.
 
     Raises:
-        ConfigError: it is not installed.
+        ConfigError: Ray is not installed.
     """
     from importlib.util import find_spec
 
@@ -129,7 +129,7 @@ def _connect(settings: Ray) -> None:
 
 
 def _run(packed: bytes) -> JobReturn:
-    """Run a parcel in a worker of the cluster; workers are used again, so base and rows stay."""
+    """Run a pickled parcel in a worker; workers are reused, so base model and rows stay cached."""
     import ray
 
     parcel = ray.cloudpickle.loads(packed)

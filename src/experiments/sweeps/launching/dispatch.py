@@ -1,8 +1,9 @@
-"""Which job runs when: as many as there is room for, and none that another worker is making.
+"""Schedule the jobs of a sweep: start as many as fit, and skip those that another worker runs.
 
-Two command lines on one sweep share it this way: a run that another process has is left aside and
-looked at again when its lock is free. By then it has a record, which is reused, or its worker has
-died, and it goes on from its checkpoint here. Locks decide, never times.
+Two commands can work on the same sweep in this way. A run that is locked by another process is
+deferred until its lock is free. By then the run has either finished, and its record is reused, or
+its worker has died, and the run resumes here from its checkpoint. Only locks are used for this, no
+timestamps.
 """
 
 import logging
@@ -29,29 +30,29 @@ class Handle(Protocol):
     """A job that was started."""
 
     def result(self) -> JobReturn | None:
-        """Return what came of it; None while it runs."""
+        """Return the job's result; None while it is running."""
 
 
 class Place(Protocol):
-    """Where jobs run."""
+    """A place where jobs run: this process, several processes, or a cluster."""
 
     def room(self) -> int:
-        """Return how many jobs can be started now."""
+        """Return the number of jobs that can be started now."""
 
     def start(self, jobs: Sequence[SweepJob]) -> Sequence[Handle]:
-        """Start jobs; at most as many as there is room for."""
+        """Start jobs, at most `room()` of them."""
 
     def stop(self) -> None:
-        """End the jobs that run, politely: their records then say `interrupted`."""
+        """Interrupt the running jobs, so that their records get the status `interrupted`."""
 
 
 def run_all(jobs: Sequence[SweepJob], place: Place) -> list[JobReturn]:
-    """Run all jobs, the first ones first, and return their results in the jobs' order.
+    """Run all jobs, starting them in order, and return their results in the same order.
 
-    None begins once the budget is spent; those that run stop by themselves.
+    No job starts after the deadline (`budget.hours`); running jobs stop by themselves.
 
     Raises:
-        KeyboardInterrupt: the jobs that ran have been stopped.
+        KeyboardInterrupt: the user stopped it; the running jobs have been stopped.
     """
     turn = _Turn(list(jobs), place)
     try:
@@ -65,7 +66,7 @@ def run_all(jobs: Sequence[SweepJob], place: Place) -> list[JobReturn]:
 
 
 class _Turn:
-    """The state of a sweep that is under way."""
+    """The state of a running sweep."""
 
     def __init__(self, waiting: list[SweepJob], place: Place) -> None:
         self.place = place
@@ -76,7 +77,7 @@ class _Turn:
         self._looked = 0.0
 
     def step(self) -> bool:
-        """Start what can start and take in what has ended; say whether anything happened."""
+        """Start jobs and collect finished ones; return whether there were any."""
         if budget.is_spent():
             self._leave_the_rest()
         started = self._start()
@@ -111,7 +112,7 @@ class _Turn:
         return True
 
     def _freed(self) -> list[SweepJob]:
-        """Return the waiting jobs whose other worker has ended."""
+        """Return the deferred jobs whose lock has been released."""
         now = time.monotonic()
         if now - self._looked < SECONDS_BETWEEN_LOCKS:
             return []

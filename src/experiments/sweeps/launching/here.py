@@ -1,4 +1,4 @@
-"""This process: one job after the other; imports, base and rows are paid for once."""
+"""Run jobs one after another in this process, which loads libraries, base model and rows once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,19 +18,19 @@ class _Done:
 
 
 class Here:
-    """The place of the `one_process` launcher."""
+    """The current process as a place for jobs, used by the `one_process` launcher."""
 
     def __init__(self, program: Program) -> None:
         self._program = program
         placement.see_one_gpu()
 
     def room(self) -> int:
-        """Return 1: a job is over when `start` returns."""
+        """Return 1, because a job has ended when `start` returns."""
         return 1
 
     def start(self, jobs: Sequence[SweepJob]) -> Sequence[_Done]:
-        """Run the job."""
+        """Run the jobs and return their results."""
         return [_Done(run_here(self._program, job)) for job in jobs]
 
     def stop(self) -> None:
-        """Do nothing: the job that ran is where the interrupt came from."""
+        """Do nothing, because the running job has already been interrupted."""

@@ -1,4 +1,4 @@
-"""One job of a sweep: composed once, run here or packed for another process."""
+"""A job of a sweep: compose its config once, run it here or pack it for another process."""
 
 import copy
 import io
@@ -23,12 +23,12 @@ from experiments.sweeps import snapshot
 
 @dataclass(frozen=True)
 class Program:
-    """What all jobs of a sweep share."""
+    """The parts that all jobs of a sweep share."""
 
     context: HydraContext
     task: TaskFunction
     config: DictConfig
-    """The sweep's own config, from which each job's is made."""
+    """The sweep's config, from which each job's config is composed."""
 
     @property
     def folder(self) -> Path:
@@ -38,7 +38,7 @@ class Program:
 
 @dataclass(frozen=True)
 class SweepJob:
-    """A job whose config will not change any more."""
+    """A job with its final config."""
 
     number: int
     overrides: tuple[str, ...]
@@ -46,16 +46,16 @@ class SweepJob:
 
     @property
     def label(self) -> str:
-        """The overrides, for people."""
+        """The overrides as text, for messages."""
         return " ".join(self.overrides)
 
 
 def compose(
     program: Program, job_overrides: Sequence[Sequence[str]], numbers: Sequence[int]
 ) -> list[SweepJob]:
-    """Return the jobs with the configs frozen at the sweep's start, else composed now.
+    """Return the jobs with their configs from the sweep's snapshot, else composed now.
 
-    All are made before the first one runs, so that files edited meanwhile change none of them.
+    All configs are created before the first job runs, so that editing files later has no effect.
 
     Raises:
         RecordError: the sweep's folder cannot be written.
@@ -77,7 +77,7 @@ def compose(
 
 
 def run_here(program: Program, job: SweepJob) -> JobReturn:
-    """Run a job in this process; what goes wrong with it stays in its result."""
+    """Run a job in this process; errors are returned in its result."""
     try:
         return run_job(
             hydra_context=program.context,
@@ -86,7 +86,7 @@ def run_here(program: Program, job: SweepJob) -> JobReturn:
             job_dir_key="hydra.sweep.dir",
             job_subdir_key="hydra.sweep.subdir",
         )
-    except OSError as error:  # Hydra writes the job's config before it catches anything
+    except OSError as error:  # Hydra catches no errors while it writes the job's config
         reason = error.strerror or str(error)
         return failed(
             job,
@@ -100,7 +100,7 @@ def run_here(program: Program, job: SweepJob) -> JobReturn:
 
 
 def failed(job: SweepJob, error: Exception) -> JobReturn:
-    """Return the result of a job that came to no result of its own."""
+    """Return a failed result with the error, for a job that returned none."""
     result = JobReturn()
     result.overrides = list(job.overrides)
     result.cfg = copy.deepcopy(job.config)
@@ -112,7 +112,7 @@ def failed(job: SweepJob, error: Exception) -> JobReturn:
 
 
 def died(job: SweepJob, how: str) -> JobReturn:
-    """Return the result of a job whose process ended before the job did."""
+    """Return the result of a job whose process died before the job ended."""
     return failed(
         job,
         TrainingError(
@@ -124,20 +124,20 @@ def died(job: SweepJob, how: str) -> JobReturn:
 
 @dataclass(frozen=True)
 class Parcel:
-    """A job with all that another process needs to run it."""
+    """A picklable job with everything that another process needs to run it."""
 
     program: Program
     job: SweepJob
     threads: int | None
-    """Threads to compute with; None = whatever the process has."""
+    """Number of compute threads; None = the process's default."""
     singletons: Any
     arguments: tuple[str, ...]
     directory: str
     ends_at: float | None
-    """When the sweep's budget is spent, in seconds since the epoch."""
+    """The sweep's deadline, in seconds since the epoch; None without one."""
 
     def __call__(self) -> JobReturn:
-        """Run the job; stdout is labelled with its number, as several jobs share a terminal."""
+        """Run the job; its lines on stdout start with its number, as jobs share a terminal."""
         with budget.ending(self.ends_at):
             return self._run()
 
@@ -164,7 +164,7 @@ def pack(program: Program, job: SweepJob, threads: int | None) -> Parcel:
 
 
 class Labelled(io.TextIOBase):
-    """A text stream that begins each line with a label and writes whole lines only."""
+    """A text stream that prefixes each line with a label and writes complete lines only."""
 
     def __init__(self, stream: TextIO, label: str) -> None:
         self._stream = stream
@@ -173,11 +173,11 @@ class Labelled(io.TextIOBase):
 
     @property
     def whole(self) -> bool:
-        """Whether the last line has ended."""
+        """Whether the last line is complete."""
         return not self._rest
 
     def write(self, text: str) -> int:
-        """Keep the text until its line is whole."""
+        """Write all complete lines, and buffer the rest until its line is complete."""
         *lines, self._rest = (self._rest + text).split("\n")
         if lines:
             self._stream.write("".join(f"{self._label}{line}\n" for line in lines))
@@ -186,7 +186,7 @@ class Labelled(io.TextIOBase):
 
 
 def _portable(job: SweepJob, result: JobReturn) -> JobReturn:
-    """Replace what a job returned or raised by a sentence if it cannot travel."""
+    """Replace a job's return value or error by an error message if it cannot be pickled."""
     try:
         pickle.loads(pickle.dumps(result._return_value))
     except (pickle.PicklingError, TypeError, AttributeError, ValueError, ImportError) as error:

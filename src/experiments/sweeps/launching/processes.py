@@ -1,7 +1,7 @@
-"""Several processes on this machine: one job each at a time, each with its threads and its GPU.
+"""Run jobs in several local processes; each has its threads and GPU, and runs one job at a time.
 
-Every worker has a pool of its own, so that when a process dies it is known whose job it had, and
-no other job is lost with it.
+Every worker has a separate process pool, so that when a process dies, its job is known and no
+other job is lost.
 """
 
 import os
@@ -21,7 +21,7 @@ from experiments.sweeps.launching import jobs
 from experiments.sweeps.launching.jobs import Program, SweepJob
 from experiments.sweeps.launching.settings import Joblib
 
-# A run that is asked to stop ends its step and writes its record.
+# Time for a run to end its step and write its record after SIGTERM.
 SECONDS_TO_STOP = 30.0
 SECONDS_FOR_A_RECORD = 10.0
 
@@ -37,13 +37,13 @@ class _Running:
         error = self.future.exception()
         if isinstance(error, BrokenProcessPool):
             return jobs.died(self.job, f"died ({str(error).splitlines()[0].rstrip('.')})")
-        if isinstance(error, KeyboardInterrupt):  # this process alone was asked to stop
+        if isinstance(error, KeyboardInterrupt):  # only this worker process was interrupted
             return jobs.died(self.job, "was interrupted")
         return self.future.result()
 
 
 class _Worker:
-    """One process that is started with its environment and again if it has died."""
+    """One process with its environment variables; it is started again if it has died."""
 
     def __init__(self, gpu: str, threads: int) -> None:
         self._environment = {placement.THREADS: str(threads)}
@@ -83,18 +83,18 @@ class _Worker:
 
 
 class Processes:
-    """The place of the joblib launcher."""
+    """Local processes as a place for jobs, used by the joblib launcher."""
 
     def __init__(self, program: Program, settings: Joblib, n_jobs: int) -> None:
-        """Settle who gets what.
+        """Assign GPUs and threads to the workers.
 
         Args:
             program: the sweep.
-            settings: how many processes and threads.
-            n_jobs: how many jobs there are; no more processes are started.
+            settings: the number of processes and threads.
+            n_jobs: the number of jobs; no more processes than this are started.
 
         Raises:
-            ConfigError: more processes are wanted than the GPUs have places.
+            ConfigError: more processes are requested than are allowed on the GPUs.
         """
         cores = placement.cores()
         gpus = placement.assign(
@@ -110,17 +110,17 @@ class Processes:
         self._workers = [_Worker(gpu, self._threads) for gpu in gpus]
 
     def room(self) -> int:
-        """Return how many workers are free."""
+        """Return the number of free workers."""
         return sum(worker.free for worker in self._workers)
 
     def start(self, chosen: Sequence[SweepJob]) -> Sequence[_Running]:
-        """Hand each job to a free worker."""
+        """Start each job in a free worker."""
         free = (worker for worker in self._workers if worker.free)
         parcels = [jobs.pack(self._program, job, self._threads) for job in chosen]
         return [worker.start(p) for worker, p in zip(free, parcels, strict=False)]
 
     def stop(self) -> None:
-        """Interrupt the runs, wait for their records, end the processes."""
+        """Interrupt the runs, wait up to 30 s for their records, and end the processes."""
         for worker in self._workers:
             worker.interrupt()
         last = time.monotonic() + SECONDS_TO_STOP
@@ -135,7 +135,7 @@ class Processes:
 
 
 def _prepare(parent: int) -> None:
-    """Leave Ctrl-C to the parent, which asks once and politely; and do not outlive it."""
+    """Ignore Ctrl-C, since the parent sends SIGTERM instead; and exit when the parent exits."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch() -> None:
@@ -143,6 +143,6 @@ def _prepare(parent: int) -> None:
             time.sleep(1.0)
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(SECONDS_FOR_A_RECORD)
-        os._exit(1)  # the queue of jobs has no other end, so waiting for the next one never ends
+        os._exit(1)  # a normal exit would wait forever for the next job from the queue
 
     threading.Thread(target=watch, daemon=True).start()

@@ -1,4 +1,4 @@
-"""One process of `accelerate launch train.py` runs the program; the others follow it."""
+"""Let rank 0 of `accelerate launch train.py` run the program, and the other ranks follow it."""
 
 from collections.abc import Callable
 
@@ -6,11 +6,11 @@ from experiments.runtime import distributed
 
 
 def lead_or_follow(program: Callable[[], object]) -> None:
-    """Run the program in the process that leads, alone or not; take part in its runs elsewhere."""
+    """Run the program in rank 0 (or a single process); follow the leader's orders elsewhere."""
     if distributed.here().leads:
         try:
             program()
-        except SystemExit as end:  # --help ends like that; with an error the launcher ends the rest
+        except SystemExit as end:  # such as after --help; on errors the launcher ends the others
             if not end.code:
                 distributed.release()
             raise

@@ -1,4 +1,4 @@
-"""What can be set of a launcher: `hydra.launcher.KEY=VALUE`."""
+"""The settings of the launchers: `hydra.launcher.KEY=VALUE`."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -10,10 +10,10 @@ CLUSTERS = ("slurm", "local")
 
 
 def check(settings: Any) -> None:
-    """Refuse values out of range, all in one message.
+    """Check that all values are in range.
 
     Raises:
-        ConfigError: naming each key and what is allowed.
+        ConfigError: naming each key that is not, and its allowed values.
     """
     found = [f"hydra.launcher.{problem}" for problem in settings.problems()]
     if found:
@@ -28,17 +28,17 @@ def _at_least(least: float, **given: float | None) -> Iterator[str]:
 
 @dataclass
 class Joblib:
-    """Several processes on this machine."""
+    """Several local processes."""
 
     n_jobs: int | None = None
-    """Processes; null = one a visible GPU, or one a core where there is none."""
+    """Number of processes; null = one per visible GPU, or one per core without GPUs."""
     threads: int | None = None
-    """Threads each computes with; null = OMP_NUM_THREADS if set, else cores / processes."""
+    """Compute threads per process; null = OMP_NUM_THREADS if set, else cores / processes."""
     runs_per_gpu: int = 1
-    """How many processes may share a GPU."""
+    """Largest number of processes that may share a GPU."""
 
     def problems(self) -> Iterator[str]:
-        """Yield what is out of range."""
+        """Yield a message for each value that is out of range."""
         yield from _at_least(
             1, n_jobs=self.n_jobs, threads=self.threads, runs_per_gpu=self.runs_per_gpu
         )
@@ -46,33 +46,33 @@ class Joblib:
 
 @dataclass
 class Submitit:
-    """One Slurm task a run, through submitit."""
+    """One Slurm task per run, through submitit."""
 
     cluster: str = "slurm"
-    """`slurm`, or `local`: the same machinery on this machine without Slurm."""
+    """`slurm`, or `local`: local processes without Slurm, through the same code."""
     partition: str | None = None
     timeout_min: int = 240
-    """Longest time of a task, in minutes; what is not done then is queued again and goes on."""
+    """Time limit of a task, in minutes; an unfinished run is queued again and resumes."""
     cpus_per_task: int = 1
-    """Cores and threads of a run."""
+    """CPU cores and threads per run."""
     gpus_per_node: int | None = None
-    """GPUs of a run: 1, or null for none."""
+    """GPUs per run: 1, or null for none."""
     mem_gb: float | None = None
     array_parallelism: int = 256
-    """How many tasks may run at once."""
+    """Largest number of tasks that run at the same time."""
     max_num_timeout: int = 3
-    """How often a task that ran out of time is queued again."""
+    """How often a task that reached its time limit is queued again."""
     qos: str | None = None
     account: str | None = None
     constraint: str | None = None
     exclude: str | None = None
     setup: list[str] = field(default_factory=list)
-    """Shell lines before the run starts, such as `module load cuda`."""
+    """Shell commands before the run starts, such as `module load cuda`."""
     additional_parameters: dict[str, Any] = field(default_factory=dict)
     """Any other sbatch option, by its long name."""
 
     def problems(self) -> Iterator[str]:
-        """Yield what is out of range."""
+        """Yield a message for each value that is out of range."""
         if self.cluster not in CLUSTERS:
             yield f"cluster={self.cluster}: allowed are {', '.join(CLUSTERS)}"
         yield from _at_least(
@@ -90,21 +90,21 @@ class Submitit:
 
 @dataclass
 class Ray:
-    """A Ray cluster: a running one by its address, or one started on this machine."""
+    """A Ray cluster: an existing one by its address, or a local one started for the sweep."""
 
     address: str | None = None
-    """`auto` or `HOST:PORT` of a running cluster; null starts one here and stops it at the end."""
+    """`auto` or `HOST:PORT` of a running cluster; null = a local one that is stopped at the end."""
     num_cpus: int | None = None
-    """Cores of the cluster started here; null = this machine's."""
+    """CPU cores of the local cluster; null = all cores that this process may use."""
     num_gpus: int | None = None
-    """GPUs of the cluster started here; null = those Ray finds."""
+    """GPUs of the local cluster; null = those that Ray finds."""
     cpus_per_run: float = 1
-    """Cores a run reserves; whole ones are also its threads."""
+    """CPU cores that a run reserves; rounded down, at least 1, also its number of threads."""
     gpus_per_run: float | None = None
-    """GPUs a run reserves: null = 1 if the cluster has any, a part of one lets runs share it."""
+    """GPUs that a run reserves; null = 1 if the cluster has any; below 1, runs share a GPU."""
 
     def problems(self) -> Iterator[str]:
-        """Yield what is out of range."""
+        """Yield a message for each value that is out of range."""
         yield from _at_least(1, num_cpus=self.num_cpus)
         yield from _at_least(0, num_gpus=self.num_gpus)
         if self.cpus_per_run <= 0:

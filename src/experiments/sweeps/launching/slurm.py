@@ -1,7 +1,8 @@
-"""Slurm through submitit: an array with one task a run, which goes on by itself after a time-out.
+"""The Slurm launcher, through submitit: a job array with one task per run.
 
-A task whose result does not come is looked for with `squeue`, because `sacct`, which submitit asks,
-answers only on clusters that keep accounts.
+A task that reaches its time limit is queued again and resumes. If a task has no result yet, its
+state is read with `squeue`, because `sacct`, which submitit uses, works only on clusters with
+accounting.
 """
 
 import shutil
@@ -21,7 +22,7 @@ from experiments.sweeps.launching.settings import Submitit
 
 FOLDER = ".submitit"
 _SECONDS_BETWEEN_QUEUES = 5.0
-# A task's result may reach a shared file system some time after the task has left the queue.
+# A task's result may appear on a shared file system some time after the task has left the queue.
 _SECONDS_FOR_THE_FILE = 10.0
 _SECONDS_TO_STOP = 30.0
 _ALIVE = {"PENDING", "RUNNING", "CONFIGURING", "COMPLETING", "REQUEUED", "SUSPENDED"}
@@ -30,7 +31,7 @@ _OUR_OWN = ("cluster", "max_num_timeout", "additional_parameters")
 
 @dataclass(frozen=True)
 class Requeued:
-    """A parcel that submitit runs again, from its checkpoint, when its task's time is up."""
+    """A parcel that submitit queues again, to resume, when its task reaches the time limit."""
 
     parcel: Parcel
 
@@ -39,14 +40,14 @@ class Requeued:
         return self.parcel()
 
     def checkpoint(self) -> Any:
-        """Return what is queued again."""
+        """Return the submission to queue again; called by submitit at the time limit."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
 
 
 class _Task:
-    """A task in the queue, on a node, or over."""
+    """A submitted Slurm task: queued, running or ended."""
 
     def __init__(self, job: SweepJob, task: Any, *, local: bool) -> None:
         self._job = job
@@ -86,8 +87,8 @@ class _Task:
         return value
 
     def has_left(self) -> bool:
-        """Whether the task is neither in the queue nor on a node."""
-        if self._local:  # it knows its process
+        """Return whether the task is neither queued nor running."""
+        if self._local:  # a local task can check its process directly
             return bool(self.task.done())
         asked = [
             "squeue",
@@ -103,7 +104,7 @@ class _Task:
 
 
 class Slurm:
-    """The place of the submitit launcher."""
+    """A Slurm cluster as a place for jobs, used by the submitit launcher."""
 
     def __init__(self, program: Program, settings: Submitit) -> None:
         self._program = program
@@ -113,11 +114,11 @@ class Slurm:
         self._executor = _executor(folder, settings)
 
     def room(self) -> int:
-        """Return a number no sweep reaches: the cluster has a queue of its own."""
+        """Return a number larger than any sweep, because Slurm queues the jobs itself."""
         return 1 << 30
 
     def start(self, chosen: Sequence[SweepJob]) -> Sequence[_Task]:
-        """Submit the jobs as one array."""
+        """Submit the jobs as one job array."""
         threads = self._settings.cpus_per_task
         parcels = [Requeued(jobs.pack(self._program, job, threads)) for job in chosen]
         with self._executor.batch():
@@ -128,7 +129,7 @@ class Slurm:
         return tasks
 
     def stop(self) -> None:
-        """Cancel the tasks; each is asked first, and writes its record."""
+        """Cancel the tasks and wait up to 30 s until they have written their records."""
         for task in self._tasks:
             if not task.over:
                 task.task.cancel()
@@ -140,10 +141,10 @@ class Slurm:
 
 
 def check(settings: Submitit) -> None:
-    """Refuse what this machine cannot do.
+    """Check that submitit and, unless `cluster=local`, Slurm are available on this host.
 
     Raises:
-        ConfigError: submitit is not installed, or there is no Slurm here.
+        ConfigError: submitit is not installed, or there is no `sbatch`.
     """
     try:
         import submitit  # noqa: F401

@@ -1,4 +1,4 @@
-"""What a refused run or sweep leaves behind: nothing."""
+"""Remove the folder of a run or sweep that was refused before anything in it started."""
 
 import contextlib
 import shutil
@@ -8,13 +8,13 @@ from pathlib import Path
 from experiments import records
 from experiments.errors import ExperimentError
 
-# What Hydra writes into a job's folder before the job can be refused.
+# Files that Hydra writes into a job's folder before the job can be refused.
 _OF_HYDRA = (".hydra", "train.log")
 
 
 @contextlib.contextmanager
 def run(folder: Path) -> Iterator[None]:
-    """Remove a run's folder, and those above that it leaves empty, if nothing was begun in it."""
+    """On an error, remove a run's folder and its empty parents if the run has not started."""
     try:
         yield
     except ExperimentError:
@@ -26,7 +26,7 @@ def run(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def sweep(folder: Path) -> Iterator[None]:
-    """Remove a sweep's folder that was not there before, if no run was begun in it."""
+    """On an error, remove a sweep's newly created folder if none of its runs has started."""
     there = folder.exists()
     try:
         yield
@@ -38,9 +38,9 @@ def sweep(folder: Path) -> Iterator[None]:
 
 
 def _remove_empty(folder: Path) -> None:
-    """Remove a folder and those above it as long as they are empty and below this one."""
+    """Remove a folder and its parents as long as they are empty and below the current folder."""
     here = Path.cwd()
-    with contextlib.suppress(OSError):  # one holds something
+    with contextlib.suppress(OSError):  # rmdir fails if a folder is not empty
         while folder.absolute() != here and here in folder.absolute().parents:
             folder.rmdir()
             folder = folder.parent

@@ -1,4 +1,4 @@
-"""A search on disk: ask for parameters, tell what came of them, resume where it was left."""
+"""A persistent hyperparameter search: ask for trials, report their results, resume later."""
 
 from experiments.sweeps.study.settings import Asked, Settings
 from experiments.sweeps.study.study import Study

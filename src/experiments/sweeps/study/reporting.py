@@ -1,7 +1,7 @@
-"""A running trial's side of its study: report the loss at each evaluation, hear whether to stop.
+"""Report a running trial's validation losses to its study, and find out whether to stop it.
 
-A job may run in another process or on another machine than the sweep, so a trial is found by
-study, storage and number, not by an object.
+A job may run in another process or on another host than the sweep, so a trial is identified by its
+study, storage and number, not by a Python object.
 """
 
 import warnings
@@ -12,13 +12,13 @@ from typing import Any
 
 from experiments.sweeps.study import specs, storage
 
-# Rows compared by the signed rank test: each one is a row in the database per evaluation.
+# Number of validation rows for the signed rank test; each adds a database row per evaluation.
 WILCOXON_ROWS = 64
 
 
 @dataclass
 class Trial:
-    """Which trial a job is, and what may stop it."""
+    """The trial that a job belongs to, and the pruner that may stop it."""
 
     sweep_dir: Path
     number: int
@@ -30,11 +30,11 @@ class Trial:
 
     @property
     def pruner_name(self) -> str | None:
-        """The name of the pruner that may stop this trial, if there is one."""
+        """The name of the pruner that may stop this trial; None without one."""
         return None if self.pruner is None else self.pruner.name
 
     def report(self, step: int, value: float, rows: Sequence[float]) -> bool:
-        """Store the validation loss of a step and return whether the run is to be stopped.
+        """Store the validation loss of a step and return whether to stop the run.
 
         Args:
             step: optimiser steps done.
@@ -48,11 +48,11 @@ class Trial:
             return False
         url = storage.url(self.storage, self.sweep_dir)
         with storage.reachable(url), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that other trials lack a step is no news
+            warnings.simplefilter("ignore")  # it is normal that other trials lack a step
             return self._report(url, self.pruner, (step, value, rows))
 
     def close(self) -> None:
-        """Give the storage's connections back; it is opened again when needed."""
+        """Close the storage's connections; `report` opens it again when needed."""
         if self._open is not None:
             storage.disconnect(self._open[1])
             self._open = None
@@ -76,8 +76,8 @@ class Trial:
             [trial] = [t for t in study.get_trials(deepcopy=False) if t.number == self.number]
             self._open = (study, kept, trial._trial_id)
         study, kept, trial_id = self._open
-        # Pruners look for values that are worse in the study's direction; a loss is always better
-        # when lower.
+        # Pruners compare values in the study's direction, but a lower loss is always better, so
+        # the sign is flipped in a study that maximises.
         sign = -1.0 if study.direction == optuna.study.StudyDirection.MAXIMIZE else 1.0
         if not isinstance(spec, specs.Wilcoxon):
             kept.set_trial_intermediate_value(trial_id, step, sign * value)
@@ -86,5 +86,5 @@ class Trial:
         for at, loss in now.items():
             kept.set_trial_intermediate_value(trial_id, at, loss)
         trial = kept.get_trial(trial_id)
-        trial.intermediate_values = now  # the rows of this evaluation against the best run's
+        trial.intermediate_values = now  # compare only the rows of this evaluation
         return bool(study.pruner.prune(study, trial))

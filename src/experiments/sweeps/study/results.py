@@ -1,4 +1,4 @@
-"""Trials in, what a study found out."""
+"""Summarise a study: the number of trials by state, and the best trials."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,7 +7,7 @@ _NAMES = {"COMPLETE": "finished", "PRUNED": "pruned", "FAIL": "failed", "RUNNING
 
 
 def counts(trials: Sequence[Any]) -> dict[str, int]:
-    """Return how many trials are in each state; one that was tried again counts once."""
+    """Return the number of trials in each state; a trial that was retried counts once."""
     retried = {t.user_attrs.get("retry_of") for t in trials}
     found = [
         "illegal" if t.user_attrs.get("status") == "illegal" else _NAMES[t.state.name]
@@ -20,7 +20,7 @@ def counts(trials: Sequence[Any]) -> dict[str, int]:
 
 
 def best(study: Any, names: Sequence[str]) -> dict[str, Any]:
-    """Return the best trial, or the front of several objectives; empty where none is finished."""
+    """Return the best trial, or the Pareto front of several objectives; empty if none finished."""
     done = [t for t in study.get_trials(deepcopy=False) if t.state.name == "COMPLETE"]
     if not done:
         return {}

@@ -1,6 +1,6 @@
-"""Typed samplers and pruners in, Optuna's own out; no parameter set is drawn twice.
+"""Create Optuna's samplers and pruners from typed settings; no parameter set is drawn twice.
 
-Imported only where a study is open, because it imports Optuna.
+This module imports Optuna, so it is imported only when a study is opened.
 """
 
 import dataclasses
@@ -25,7 +25,8 @@ from experiments.sweeps.study import space as spaces
 from experiments.sweeps.study import specs
 from experiments.sweeps.study.space import Choice, Integers, Reals, Space
 
-# Draws before an untried cell is taken at random: a converged sampler repeats itself for ever.
+# Number of draws before an untried cell is chosen at random: a converged sampler would repeat
+# itself forever.
 _ATTEMPTS = 20
 _SAMPLERS: dict[type[specs.Sampler], Callable[..., BaseSampler]] = {
     specs.Tpe: optuna.samplers.TPESampler,
@@ -35,7 +36,8 @@ _SAMPLERS: dict[type[specs.Sampler], Callable[..., BaseSampler]] = {
     specs.Qmc: optuna.samplers.QMCSampler,
     specs.Nsgaii: optuna.samplers.NSGAIISampler,
 }
-# That a choice is drawn by another rule than a number is said in the documentation.
+# Warnings that are turned off because the documentation covers them, such as the one that choices
+# are drawn independently of the numbers.
 _QUIET: dict[type[specs.Sampler], dict[str, bool]] = {
     specs.Cmaes: {"warn_independent_sampling": False},
     specs.Gp: {"warn_independent_sampling": False},
@@ -51,7 +53,7 @@ _PRUNERS: dict[type[specs.Pruner], Callable[..., optuna.pruners.BasePruner]] = {
 
 
 def distributions(space: Space) -> dict[str, BaseDistribution]:
-    """Return the space in Optuna's words."""
+    """Convert a search space to Optuna's distributions."""
     return {name: _distribution(axis) for name, axis in space.items()}
 
 
@@ -68,7 +70,13 @@ def _distribution(axis: spaces.Axis) -> BaseDistribution:
 def sampler(
     spec: specs.Sampler, space: Space, seed: int, trials: Callable[[], Sequence[FrozenTrial]]
 ) -> BaseSampler:
-    """Return the sampler of a study; `trials` gives all of its trials.
+    """Return the sampler of a study.
+
+    Args:
+        spec: the kind of sampler and its settings.
+        space: the search space.
+        seed: seed of the sampler.
+        trials: function that returns all trials of the study.
 
     Raises:
         ConfigError: the sampler needs a package that is not installed, or cannot use this space.
@@ -91,16 +99,16 @@ def sampler(
 
 def _inner(spec: specs.Sampler, seed: int) -> BaseSampler | None:
     if isinstance(spec, specs.Grid):
-        return None  # the next cell that nobody has taken
+        return None  # a grid needs no sampler: it takes the next untried cell
     given = {k: v for k, v in dataclasses.asdict(spec).items() if k not in ("name", "seed")}
     made: BaseSampler = _SAMPLERS[type(spec)](seed=seed, **given, **_QUIET.get(type(spec), {}))
     return made
 
 
 class Unrepeated(BaseSampler):
-    """A sampler that draws all parameters of a trial at once, and again where they were taken.
+    """A sampler that draws all parameters of a trial jointly, and redraws sets already tried.
 
-    Optuna stores each parameter as it is drawn, so a repetition can only be seen before.
+    Optuna stores each parameter when it is drawn, so a repeated set must be detected before.
     """
 
     def __init__(
@@ -119,13 +127,13 @@ class Unrepeated(BaseSampler):
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        """Return the whole space: nothing is drawn one by one."""
+        """Return the full space, so that no parameter is drawn independently."""
         return self._distributions
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Return parameters that no other trial has."""
+        """Return parameters that no other trial has, unless all cells of the space are taken."""
         taken = {spaces.key(t.params) for t in self._trials() if t.number != trial.number}
         if self._inner is not None:
             relative = self._inner.infer_relative_search_space(study, trial)
@@ -146,7 +154,7 @@ class Unrepeated(BaseSampler):
         return {name: drawn[name] for name in self._distributions}
 
     def _untried(self, taken: set[str], number: int) -> dict[str, Any]:
-        """Return a cell that nobody has: the first of a grid, else any; else a random point."""
+        """Return an untried cell (the first one for a grid, else any), or a random point."""
         chance = random.Random(f"untried {self._seed} {number}")
         cells = spaces.cells(self._space)
         if cells is not None:
@@ -162,11 +170,11 @@ class Unrepeated(BaseSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
-        """Never asked: `sample_relative` answers for every parameter."""
+        """Raise, because `sample_relative` draws every parameter and this is never called."""
         raise NotImplementedError(param_name)
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        """Pass it on."""
+        """Forward the call to the inner sampler."""
         if self._inner is not None:
             self._inner.before_trial(study, trial)
 
@@ -177,7 +185,7 @@ class Unrepeated(BaseSampler):
         state: TrialState,
         values: Sequence[float] | None,
     ) -> None:
-        """Pass it on."""
+        """Forward the call to the inner sampler."""
         if self._inner is not None:
             self._inner.after_trial(study, trial, state, values)
 
@@ -193,7 +201,12 @@ def _at_random(axis: spaces.Axis, chance: random.Random) -> spaces.Value:
 
 
 def pruner(spec: specs.Pruner, first_step: int) -> optuna.pruners.BasePruner:
-    """Return Optuna's pruner; `first_step` is the step of a run's first evaluation."""
+    """Return Optuna's pruner.
+
+    Args:
+        spec: the kind of pruner and its settings.
+        first_step: optimiser step of a run's first evaluation, the default first rung of ASHA.
+    """
     given = {k: v for k, v in dataclasses.asdict(spec).items() if k != "name"}
     if isinstance(spec, specs.Asha):
         given["min_resource"] = spec.min_resource or first_step

@@ -1,4 +1,4 @@
-"""What a study is, and what keeps it apart from another search under its name."""
+"""The settings of a study, and the check that a stored study belongs to the same search."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,38 +14,40 @@ from experiments.sweeps.study.space import Parameters, Space
 
 @dataclass(frozen=True)
 class Settings:
-    """What a study is, and how far it is to go."""
+    """The search space, objectives, size and storage of a study."""
 
     sweep_dir: Path
     name: str
     space: Space
     objectives: Mapping[str, Direction]
-    """Score -> `minimize` or `maximize`."""
+    """Direction of each score: `minimize` or `maximize`."""
     n_trials: int
     storage: str | None = None
     sampler: specs.Sampler = field(default_factory=specs.Tpe)
     pruner: specs.Pruner | None = None
     seed: int = 0
     fixed: Mapping[str, str] = field(default_factory=dict)
-    """Config keys that are the same in all trials; a study is never continued with others."""
+    """Config keys that are the same in all trials; a study cannot be resumed with others."""
     retry_oom: bool = False
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A trial that is to be run now."""
+    """A trial to run now."""
 
     number: int
     parameters: Parameters
     taken_up: bool = False
-    """A worker that died had begun it."""
+    """Whether a worker that has died had started it."""
 
 
 def refuse_another_search(given: Settings, study: Any, where: str) -> None:
-    """Keep to one search space, one set of objectives and one set of fixed keys a study.
+    """Check that a study's space, objectives and fixed keys are those of this search.
+
+    A new study stores them.
 
     Raises:
-        ConfigError: the study is of another search; the keys that differ are named.
+        ConfigError: the study belongs to another search; the differing keys are named.
     """
     own = {
         "space": spaces.describe(given.space),
@@ -65,7 +67,7 @@ def refuse_another_search(given: Settings, study: Any, where: str) -> None:
 
 
 def _differences(stored: Mapping[str, Any], own: Mapping[str, Any]) -> str:
-    """Name up to three keys that two searches do not share, with both values."""
+    """Describe up to three keys in which two searches differ, with both values."""
     found = []
     for part in own:
         one, other = dict(stored.get(part) or {}), own[part]

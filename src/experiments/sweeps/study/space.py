@@ -1,4 +1,4 @@
-"""A search space: for each key, what values it may take, without saying how they are found."""
+"""A search space: the values that each config key may take, independent of the sampler."""
 
 import itertools
 import json
@@ -11,16 +11,16 @@ Value = str | int | float | bool | None
 
 @dataclass(frozen=True)
 class Choice:
-    """One of some values."""
+    """One of several listed values."""
 
     values: tuple[Value, ...]
     texts: tuple[str, ...]
-    """The same values as they stand in an override."""
+    """The same values as they are written in an override."""
 
 
 @dataclass(frozen=True)
 class Integers:
-    """Every `step`-th whole number from `low` to `high`, both included."""
+    """Every `step`-th integer from `low` to `high`, both included."""
 
     low: int
     high: int
@@ -30,7 +30,7 @@ class Integers:
 
 @dataclass(frozen=True)
 class Reals:
-    """Any number from `low` to `high`."""
+    """Any real number from `low` to `high`."""
 
     low: float
     high: float
@@ -43,7 +43,7 @@ Parameters = dict[str, Value]
 
 
 def values(axis: Axis) -> list[Value] | None:
-    """Return every value of an axis in its order; None where there are endlessly many.
+    """Return every value of an axis in order; None if there are infinitely many.
 
     >>> values(Integers(1, 8, 3))
     [1, 4, 7]
@@ -56,7 +56,7 @@ def values(axis: Axis) -> list[Value] | None:
 
 
 def cells(space: Space) -> Iterator[Parameters] | None:
-    """Return every combination, the last key fastest; None where there are endlessly many."""
+    """Return every combination, the last key varying fastest; None if infinitely many."""
     axes = [values(axis) for axis in space.values()]
     finite = [axis for axis in axes if axis is not None]
     if len(finite) < len(axes):
@@ -65,7 +65,7 @@ def cells(space: Space) -> Iterator[Parameters] | None:
 
 
 def size(space: Space) -> int | None:
-    """Return the number of combinations; None where there are endlessly many."""
+    """Return the number of combinations; None if there are infinitely many."""
     total = 1
     for axis in space.values():
         found = values(axis)
@@ -76,14 +76,14 @@ def size(space: Space) -> int | None:
 
 
 def text(axis: Axis, value: Value) -> str:
-    """Return a value as it stands in an override."""
+    """Return a value as it is written in an override."""
     if isinstance(axis, Choice):
         return axis.texts[[key([v]) for v in axis.values].index(key([value]))]
     return repr(value)
 
 
 def key(parameters: Any) -> str:
-    """Return the same text for equal parameters; 1, 1.0 and true stay apart.
+    """Return a text that is equal for equal parameters; 1, 1.0 and true give different texts.
 
     >>> key({"a": 1, "b": None}) == key({"b": None, "a": 1})
     True
@@ -92,7 +92,7 @@ def key(parameters: Any) -> str:
 
 
 def describe(space: Space) -> dict[str, str]:
-    """Return what identifies a space: each key with its kind and limits."""
+    """Return the identity of a space: each key with its kind and limits."""
     return {name: _describe(axis) for name, axis in sorted(space.items())}
 
 

@@ -1,7 +1,7 @@
-"""The samplers and pruners of a study as typed values: a file of a config group, no class names.
+"""The samplers and pruners of a study as typed settings, chosen by name from a config group.
 
-Field names and defaults are Optuna's own (optuna 5.0, `optuna.samplers`, `optuna.pruners`) where
-nothing else is said, so that its documentation applies.
+Unless noted otherwise, field names and defaults are Optuna's (optuna 5.0, `optuna.samplers`,
+`optuna.pruners`), so its documentation applies.
 """
 
 import dataclasses
@@ -14,13 +14,13 @@ from experiments.errors import ConfigError, did_you_mean
 
 @dataclass
 class Sampler:
-    """How the next parameters are chosen."""
+    """The method that chooses the parameters of the next trial."""
 
     needs: ClassVar[str | None] = None
-    """A package that Optuna needs for it and does not install."""
+    """A package that this sampler needs and Optuna does not install."""
     name: str = ""
     seed: int | None = None
-    """null = the run's seed; the number of trials that exist is added to it."""
+    """null = the run's seed. The number of existing trials is added to the seed."""
 
 
 @dataclass
@@ -32,7 +32,7 @@ class Tpe(Sampler):
     """Random trials before the estimator is used."""
     n_ei_candidates: int = 24
     multivariate: bool = False
-    """Model the parameters together rather than one by one."""
+    """Model the parameters jointly instead of independently."""
 
 
 @dataclass
@@ -51,7 +51,7 @@ class Grid(Sampler):
 
 @dataclass
 class Cmaes(Sampler):
-    """Covariance matrix adaptation (Hansen 2016); numbers only, choices are drawn at random."""
+    """Covariance matrix adaptation (Hansen 2016) of numbers; choices are drawn at random."""
 
     needs: ClassVar[str | None] = "cmaes"
     name: str = "cmaes"
@@ -71,7 +71,7 @@ class Gp(Sampler):
 
 @dataclass
 class Qmc(Sampler):
-    """Quasi-random points that fill the space evenly."""
+    """Quasi-random (quasi-Monte Carlo) points that cover the space evenly."""
 
     name: str = "qmc"
     qmc_type: str = "sobol"
@@ -92,18 +92,18 @@ class Nsgaii(Sampler):
 
 @dataclass
 class Pruner:
-    """Which runs are stopped early."""
+    """The rule that stops runs early."""
 
     name: str = ""
 
 
 @dataclass
 class Median(Pruner):
-    """Stop a run whose best value so far is below the median of the others at the same step."""
+    """Stop a run whose best value so far is worse than the others' median at the same step."""
 
     name: str = "median"
     n_startup_trials: int = 5
-    """Trials that are never stopped, counted from the first."""
+    """Number of finished trials before any run may be stopped."""
     n_warmup_steps: int = 0
     """Optimiser steps before a run may be stopped."""
     n_min_trials: int = 1
@@ -111,11 +111,11 @@ class Median(Pruner):
 
 @dataclass
 class Percentile(Median):
-    """As `median`, with another share that survives."""
+    """Like `median`, with a configurable share of runs that continue."""
 
     name: str = "percentile"
     percentile: float = 25.0
-    """Share of the runs that go on, in percent."""
+    """Share of the runs that continue, in percent."""
 
 
 @dataclass
@@ -126,34 +126,35 @@ class Asha(Pruner):
     min_resource: int | None = None
     """Optimiser steps of the first rung; null = a run's first evaluation."""
     reduction_factor: int = 4
-    """One in this many goes on from each rung, and the next rung is this many times as far."""
+    """One in this many runs continues past each rung, and the next rung is this many times as far
+    from the start."""
     min_early_stopping_rate: int = 0
 
 
 @dataclass
 class Hyperband(Pruner):
-    """Several successive halvings side by side (Li et al. 2018, arXiv 1603.06560)."""
+    """Several successive halvings in parallel (Li et al. 2018, arXiv 1603.06560)."""
 
     name: str = "hyperband"
     min_resource: int = 1
     """Optimiser steps of the first rung."""
     max_resource: int | None = None
-    """Optimiser steps of a whole run; null = those of the first finished one."""
+    """Optimiser steps of a complete run; null = those of the first finished run."""
     reduction_factor: int = 3
 
 
 @dataclass
 class Wilcoxon(Pruner):
-    """Stop a run that is worse than the best one, row by row of the validation split.
+    """Stop a run that is significantly worse than the best run on the validation rows.
 
-    Compared are the losses of the first 64 validation rows at the same evaluation, by the signed
+    The losses of the first 64 validation rows at the same evaluation are compared by the signed
     rank test (Wilcoxon, "Individual comparisons by ranking methods", Biometrics Bulletin 1, 1945).
     """
 
     name: str = "wilcoxon"
     p_threshold: float = 0.1
     n_startup_steps: int = 2
-    """Rows that must be there before the test is made."""
+    """Minimum number of rows for the test."""
 
 
 SAMPLERS: dict[str, type[Sampler]] = {
@@ -168,17 +169,17 @@ def sampler(tree: Mapping[str, Any]) -> Sampler:
     """Return the sampler that a config node describes.
 
     Raises:
-        ConfigError: there is no such sampler, or a key is not one of its.
+        ConfigError: there is no such sampler, or it has no such key.
     """
     found: Sampler = _from_tree("sampler", SAMPLERS, tree)
     return found
 
 
 def pruner(tree: Mapping[str, Any] | None) -> Pruner | None:
-    """Return the pruner that a config node describes; None where there is none.
+    """Return the pruner that a config node describes; None if the node is empty.
 
     Raises:
-        ConfigError: there is no such pruner, a key is not one of its, or a value is out of range.
+        ConfigError: there is no such pruner, it has no such key, or a value is out of range.
     """
     if not tree:
         return None

@@ -1,6 +1,6 @@
-"""Where a study is kept: a SQLite file in the sweep's folder, a journal file, or a database's URL.
+"""Open the storage of a study: a SQLite file in the sweep's folder, a journal file or a database.
 
-Imported without Optuna; opening imports it.
+Optuna is imported only when a storage is opened.
 """
 
 import contextlib
@@ -14,16 +14,17 @@ from experiments.errors import ConfigError
 from experiments.runtime import disk
 
 FILE_NAME = "study.db"
-# Seconds: a worker that shares nothing but the database is taken for dead after the second.
+# Heartbeat interval, and the time without one after which a worker that shares only the database
+# is considered dead.
 HEARTBEAT_SECONDS = 30
 GRACE_SECONDS = 120
-# Seconds that a writer waits for another one at a SQLite file.
+# Seconds that a writer waits for another writer of the same SQLite file.
 _SQLITE_TIMEOUT = 60
 _DRIVERS = {"psycopg": "pip install -e '.[postgres]'", "psycopg2": "use postgresql+psycopg://"}
 
 
 def url(storage: str | None, sweep_dir: Path) -> str:
-    """Return the storage's URL; null is a SQLite file in the sweep's folder."""
+    """Return the storage's URL; None means a SQLite file in the sweep's folder."""
     return storage or f"sqlite:///{sweep_dir.resolve() / FILE_NAME}"
 
 
@@ -37,15 +38,15 @@ def shown(url: str) -> str:
 
 
 def is_file(url: str) -> bool:
-    """Whether only those who see the sweep's folder can be at work on it."""
+    """Return whether the storage is a file, so that all its workers share the sweep's folder."""
     return url.startswith(("sqlite:", "journal:"))
 
 
 def connect(url: str) -> Any:
-    """Return Optuna's storage.
+    """Open and return Optuna's storage.
 
     Raises:
-        ConfigError: it cannot be reached, its driver is missing, or it is no storage.
+        ConfigError: the storage is unreachable or invalid, or its driver is missing.
     """
     import optuna
     from optuna.storages.journal import JournalFileBackend
@@ -68,7 +69,7 @@ def connect(url: str) -> Any:
 
 
 def disconnect(kept: Any) -> None:
-    """Give a database's connections back; a journal file has none."""
+    """Close a database's connections; a journal file has none."""
     if hasattr(kept, "engine"):
         kept.remove_session()
         kept.engine.dispose()
@@ -76,10 +77,11 @@ def disconnect(kept: Any) -> None:
 
 @contextlib.contextmanager
 def reachable(url: str) -> Iterator[None]:
-    """Turn what a database says into one sentence.
+    """Convert errors of the database to one-sentence errors.
 
     Raises:
-        ConfigError: it cannot be reached, its driver is missing, or it is no storage.
+        ConfigError: the storage is unreachable or invalid, or its driver is missing.
+        RecordError: the disk is full.
     """
     from optuna.exceptions import StorageInternalError
     from sqlalchemy.exc import SQLAlchemyError
@@ -102,14 +104,14 @@ def reachable(url: str) -> Iterator[None]:
 
 
 def _missing(error: BaseException | None) -> str | None:
-    """Return the package that could not be imported; Optuna hides it in the cause."""
+    """Return the package that could not be imported; Optuna puts it into the error's cause."""
     while error is not None and getattr(error, "name", None) is None:
         error = error.__cause__
     return getattr(error, "name", None)
 
 
 def _reason(error: BaseException) -> str:
-    """Return the first line of what the driver said, without Optuna's wrapping."""
+    """Return the first line of the driver's error message, without Optuna's wrapping."""
     while isinstance(error.__cause__, Exception):
         error = error.__cause__
     text = str(getattr(error, "orig", None) or error)

@@ -1,12 +1,13 @@
-"""A search on disk: ask for parameters, tell what came of them, resume where it was left.
+"""A persistent hyperparameter search: ask for trials, report their results, resume later.
 
-A study outlives the processes that work on it. A trial's number is its job's number; a trial whose
-worker died is taken up again under its number, so that its run goes on from its checkpoint; a
-failed one is tried again by the next start. `n_trials` is a total. Knows nothing of Hydra.
+A study outlives the processes that work on it. A trial whose worker died is restarted under the
+same number, so that its run resumes from its checkpoint. A failed trial is retried the next time
+the sweep is started. `n_trials` is the total over all starts. This package does not depend on
+Hydra.
 
-`settings` (what a study is), `specs` (samplers and pruners as values), `space` (what may vary),
-`storage` (where it is kept), `sampling` (Optuna's side of these), `workers` (who is at work),
-`reporting` (a running trial's side), `results` (what was found).
+`settings` (the settings of a study), `specs` (samplers and pruners as typed settings), `space` (the
+search space), `storage` (the database), `sampling` (Optuna's samplers and pruners), `workers`
+(which workers are alive), `reporting` (losses of running trials), `results` (the outcome).
 """
 
 import contextlib
@@ -30,13 +31,13 @@ from experiments.sweeps.study.workers import Worker
 __all__ = ["Asked", "Settings", "Study"]
 
 _MUTEX = ".study.lock"
-# Parameters that exclude each other, and those that another worker drew at the same time.
+# Statuses that are never retried: invalid parameters, and parameters that another worker drew too.
 _NEVER_RUN = ("illegal", "repeated")
 _SECONDS_BETWEEN_LOOKS = 2.0
 
 
 class Study:
-    """One worker's view of a study; a context manager, because it holds a lock."""
+    """One worker's access to a study; a context manager, because it locks a file while open."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -50,10 +51,10 @@ class Study:
         self._storage: Any = None
 
     def __enter__(self) -> "Study":
-        """Open or make the study, and settle what an earlier start left.
+        """Open or create the study, and enqueue its failed trials again.
 
         Raises:
-            ConfigError: the storage cannot be used, or holds another search under this name.
+            ConfigError: the storage cannot be used, or contains another search with this name.
         """
         from filelock import FileLock
 
@@ -72,7 +73,7 @@ class Study:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Let go; trials in flight are taken up by the next start."""
+        """Close the study; the next start resumes the trials that are still running."""
         self._leave()
 
     def _leave(self) -> None:
@@ -100,7 +101,8 @@ class Study:
             )
             refuse_another_search(given, self._study, storage.shown(self.url))
             seed = given.seed if given.sampler.seed is None else given.sampler.seed
-            # Seeded anew by what is there: a resumed study would draw its first trials again.
+            # The number of trials is added to the seed, because a resumed study would otherwise
+            # draw its first trials again.
             self._study.sampler = sampling.sampler(
                 given.sampler, given.space, seed + len(self._trials()), self._trials
             )
@@ -116,7 +118,7 @@ class Study:
         return found
 
     def _enqueue_failed(self, failed: Sequence[Any] | None = None) -> None:
-        """Try failed parameters again: once a start, and those out of memory only if asked."""
+        """Enqueue failed parameters once per start; out-of-memory ones only with `retry_oom`."""
         from optuna.trial import TrialState
 
         trials = self._trials()
@@ -137,17 +139,17 @@ class Study:
             self._study.enqueue_trial(trial.params, user_attrs={"retry_of": trial.number})
 
     def _is_whole(self, trial: Any) -> bool:
-        """Whether a trial has all its parameters, and they belong to this space."""
+        """Return whether a trial has all its parameters, and they belong to this space."""
         return bool(trial.distributions == self._distributions)
 
     def ask(self, wait: bool = True) -> Asked | None:
-        """Return the next trial to run; None where the study is complete.
+        """Return the next trial to run; None if there is none, or the deadline has passed.
 
         Args:
-            wait: wait for trials of other workers, and take them up if their worker dies.
+            wait: wait for trials of other workers, and restart a trial if its worker dies.
 
         Raises:
-            ConfigError: the storage cannot be used any more.
+            ConfigError: the storage has failed.
         """
         told = False
         while True:
@@ -164,7 +166,7 @@ class Study:
             time.sleep(_SECONDS_BETWEEN_LOOKS)
 
     def _take_up(self) -> Asked | None:
-        """Return a trial whose worker died; tell those FAIL that died before they were whole."""
+        """Return a trial whose worker died; mark trials with missing parameters as failed."""
         import optuna
 
         if not self._local:
@@ -177,7 +179,7 @@ class Study:
         return None
 
     def _give_up_dead_elsewhere(self) -> None:
-        """Fail trials of workers that share no folder with us and beat no more; ask them anew."""
+        """Fail and enqueue again the trials of remote workers whose heartbeats have stopped."""
         import optuna
         from optuna.trial import TrialState
 
@@ -201,7 +203,7 @@ class Study:
         trial = self._study.ask(fixed_distributions=self._distributions)
         found = Asked(trial.number, self._ordered(trial.params))
         self._claim(trial)
-        if self._repeats(found):  # two workers without a common folder drew it at the same time
+        if self._repeats(found):  # a worker without a shared folder drew it at the same time
             self.fail(found.number, "repeated", "another worker drew the same parameters")
             return self._ask_new()
         return found
@@ -239,15 +241,21 @@ class Study:
     def _beat(self) -> None:
         while not self._stop.wait(storage.HEARTBEAT_SECONDS):
             for trial_id in list(self._in_flight.values()):
-                # A beat that is lost is made up for by the next: the grace is four of them.
+                # A single lost heartbeat does no harm: the grace period covers four of them.
                 with contextlib.suppress(ConfigError), storage.reachable(self.url):
                     self._storage.record_heartbeat(trial_id)
-        self._storage.remove_session()  # sessions belong to threads
+        self._storage.remove_session()  # each thread has its own session
 
     def tell(
         self, number: int, values: Sequence[float], facts: Mapping[str, Any] | None = None
     ) -> None:
-        """Store the objectives of a finished trial; `facts` are kept beside them."""
+        """Store the objectives of a finished trial.
+
+        Args:
+            number: the trial.
+            values: one finite value per objective; otherwise the trial is stored as failed.
+            facts: attributes to store with the trial.
+        """
         if len(values) != len(self.settings.objectives) or not all(map(math.isfinite, values)):
             wanted = ", ".join(self.settings.objectives)
             self.fail(number, "failed", f"its values {list(values)} are no finite {wanted}")
@@ -255,19 +263,19 @@ class Study:
         self._settle(number, facts or {}, values=list(values))
 
     def prune(self, number: int) -> None:
-        """Store that a trial was stopped early; its last reported loss is its value."""
+        """Store that a trial was stopped early; its value is the last loss that it reported."""
         from optuna.trial import TrialState
 
         self._settle(number, {"status": "pruned"}, state=TrialState.PRUNED)
 
     def fail(self, number: int, status: str, message: str) -> None:
-        """Store that a trial failed and why.
+        """Store that a trial failed, and why.
 
         Args:
             number: the trial.
-            status: `failed` (the next start tries its parameters again), `oom` (only if asked) or
-                `illegal` (never; it does not count).
-            message: what went wrong.
+            status: `failed` (the next start retries its parameters), `oom` (retried only with
+                `retry_oom`), `illegal` or `repeated` (never retried, and not counted).
+            message: the error.
         """
         from optuna.trial import TrialState
 
@@ -285,11 +293,11 @@ class Study:
             self._study.tell(number, **outcome)
 
     def counts(self) -> dict[str, int]:
-        """Return how many trials are `finished`, `pruned`, `failed` and `running`."""
+        """Return the number of `finished`, `pruned`, `failed`, `running` and `illegal` trials."""
         return results.counts([t for t in self._trials() if self._is_whole(t)])
 
     def results(self) -> dict[str, Any]:
-        """Return what is known at the end: the best trial, or the front of several objectives."""
+        """Return the study's results: the best trial, or the Pareto front of the objectives."""
         given = self.settings
         kept = storage.shown(self.url) if given.storage else storage.FILE_NAME
         found: dict[str, Any] = {"name": "optuna", "study_name": given.name, "storage": kept}
@@ -299,7 +307,7 @@ class Study:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence what Optuna says of asking and of heart-beats outside its own loop."""
+    """Silence Optuna's warnings about using ask and heartbeats outside its own loop."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -1,7 +1,7 @@
-"""Who is at work on a study: decided by locks, which go with their process, never by clocks.
+"""Find out which workers of a study are alive, by file locks that end with their process.
 
-Only a worker that shares no folder with this one is judged by its heart-beats, which the database
-stamps with its own time.
+No clocks are compared. Only workers that share no folder with this one are judged by their
+heartbeats, which the database stamps with its own time.
 """
 
 import uuid
@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = ".workers"
-# A trial without a worker's name is one whose process is asking, or died while it asked.
+# A trial without a worker's token is just being drawn, or its process died while drawing it.
 _ASKING = timedelta(minutes=10)
 
 
 class Worker:
-    """This process, as a lock file that says it lives."""
+    """This process as a worker; its locked file shows others that it is alive."""
 
     def __init__(self, sweep_dir: Path, local: bool) -> None:
         self._folder = sweep_dir / FOLDER
@@ -23,7 +23,7 @@ class Worker:
         self.token = uuid.uuid4().hex
 
     def begin(self) -> None:
-        """Hold the lock."""
+        """Create and lock the worker's file."""
         from filelock import FileLock
 
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -31,12 +31,12 @@ class Worker:
         self._lock.acquire()
 
     def end(self) -> None:
-        """Let go."""
+        """Release the lock and remove the file."""
         self._lock.release()
         self._file(self.token).unlink(missing_ok=True)
 
     def lives(self, trial: Any) -> bool:
-        """Whether the worker that runs a trial is alive, as far as can be seen from here."""
+        """Return whether a trial's worker is alive; True for workers known only by heartbeats."""
         from filelock import FileLock, Timeout
 
         token = trial.user_attrs.get("worker")
@@ -45,7 +45,7 @@ class Worker:
             return not self._local and began is not None and datetime.now() - began < _ASKING
         file = self._file(token)
         if not file.exists():
-            return not self._local  # elsewhere; its heart-beats are looked at apart
+            return not self._local  # a remote worker; its heartbeats are checked separately
         try:
             with FileLock(file, timeout=0):
                 pass

@@ -1,4 +1,4 @@
-"""BFCL v4, single turns in Python: an answer and its gold -> valid or not, and why not."""
+"""Score single-turn Python answers by the rules of BFCL v4."""
 
 from experiments.toolcalls.bfcl.checking import gold_problem
 from experiments.toolcalls.bfcl.decoding import FORMATS, check_format

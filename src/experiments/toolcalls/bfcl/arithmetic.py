@@ -1,8 +1,8 @@
-"""A binary operation in an answer -> its value, within bounds that text from a model needs.
+"""Evaluate binary operations in an answer, within limits suitable for model output.
 
 The official checker evaluates such an expression as Python, whatever it does: `9**9**9` never
-ends there. Here operands are literals and lists, tuples, sets and dicts of them; names, calls,
-f-strings, comparisons and `%` on text are refused, and so is a result above the bounds.
+terminates there. Here, operands are literals and lists, tuples, sets and dicts of them. Names,
+calls, f-strings, comparisons and `%` on text are refused, and so are results above the limits.
 """
 
 import ast
@@ -10,9 +10,9 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-# No gold number comes near: 20,000 bits are 6,000 digits.
+# No gold number is close to this: 20,000 bits are 6,000 digits.
 MAX_BITS = 20_000
-# Longest text, list or tuple that `+` and `*` may give: 20 kB of `[0]*500,` take 25 ms.
+# Maximum length of a text, list or tuple from `+` and `*`: 20 kB of `[0]*500,` take 25 ms.
 MAX_SUM, MAX_REPEATED = 4_000, 500
 
 _BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
@@ -44,10 +44,10 @@ def evaluate(node: ast.expr | None) -> Any:
     5
 
     Raises:
-        ValueError: something else than literals and operators, or a result above the bounds.
-        TypeError: operands that do not go together.
-        ArithmeticError: division by zero, a float out of range.
-        RecursionError: it is nested too deeply.
+        ValueError: anything other than literals and operators, or a result above the limits.
+        TypeError: incompatible operands.
+        ArithmeticError: division by zero, or a float out of range.
+        RecursionError: the expression is nested too deeply.
     """
     read = _FORMS.get(type(node))
     if read is None:
@@ -78,10 +78,10 @@ def _combine(op: ast.operator, left: Any, right: Any) -> Any:
 
 
 def _refuse_too_large(op: ast.operator, left: Any, right: Any) -> None:
-    """Bound the result before it is made.
+    """Refuse an operation whose result would exceed the limits.
 
     Raises:
-        ValueError: it would be above the bounds.
+        ValueError: the result would exceed the limits.
     """
     if isinstance(left, int) and isinstance(right, int):
         size = {

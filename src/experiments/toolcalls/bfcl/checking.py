@@ -1,9 +1,9 @@
-"""Calls against gold calls -> a verdict with the error type of the first check that fails.
+"""Compare calls with gold calls; the verdict has the error type of the first failing check.
 
 Rules: ShishirPatil/gorilla@6ea5797, `bfcl_eval/eval_checker/ast_eval/ast_checker.py` (Apache-2.0),
-re-implemented. Where upstream stops with a Python error (a broken function description, gold of
-another form, a value that its comparison cannot take), the verdict here is "not valid" with an
-error type of our own that begins with `not_scorable:`.
+re-implemented. Where upstream stops with a Python error (a broken function description, gold in
+another format, a value that its comparison does not support), the verdict here is "not valid" with
+an error type that begins with `not_scorable:` and does not exist upstream.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from experiments.toolcalls.bfcl.decoding import Call
 from experiments.toolcalls.bfcl.values import check_value
 from experiments.toolcalls.bfcl.verdicts import VALID, NotScorable, Verdict, invalid
 
-# Any other type in a description makes it unreadable; tuples come back from JSON as lists.
+# Any other type makes a description invalid; tuples become lists in JSON.
 TYPES: dict[str, type] = {
     "string": str,
     "integer": int,
@@ -34,10 +34,10 @@ def check_calls(
     *,
     underscore_to_dot: bool,
 ) -> Verdict:
-    """Check decoded calls by the rules of the category, which its name spells.
+    """Check decoded calls by the rules of the category, which follow from its name.
 
     Raises:
-        NotScorable: a description or gold is of no use; its text is the error type.
+        NotScorable: a description or gold answer is unusable; the message is the error type.
     """
     problem = gold_problem(ground_truth)
     if problem or not isinstance(ground_truth, list):
@@ -56,7 +56,7 @@ def check_calls(
 
 
 def gold_problem(ground_truth: object) -> str | None:
-    """Say in words why this is no gold answer: a list of `{name: {parameter: [values]}}`.
+    """Return why this is not a gold answer (a list of `{name: {parameter: [values]}}`), or None.
 
     >>> gold_problem([{"add": {"a": [1, ""]}}])
     """
@@ -76,7 +76,7 @@ def gold_problem(ground_truth: object) -> str | None:
 def _check_parallel(
     functions: object, ground_truth: list[Call], calls: Sequence[Call], underscore_to_dot: bool
 ) -> Verdict:
-    """Give each gold call, in order, the first unused call that passes; nothing is taken back."""
+    """Match each gold call, in order, with the first unused call that passes (greedily)."""
     if len(calls) != len(ground_truth):
         return invalid("parallel_function_checker_no_order:wrong_count", f"{len(calls)} calls")
     unused = list(calls)
@@ -129,7 +129,7 @@ def _check_call(doc: object, gold: Call, call: Call, underscore_to_dot: bool) ->
 
 
 def _convert(value: Any, kind: str) -> Any:
-    """Turn a tuple into a list and a whole number into a float where the schema wants that."""
+    """Convert a tuple to a list and an int to a float where the schema requires that."""
     if kind == "tuple" and type(value) is tuple:
         return list(value)
     if kind == "float" and type(value) is int:
@@ -141,7 +141,7 @@ def _convert(value: Any, kind: str) -> Any:
 
 
 def _read_doc(doc: object) -> tuple[str, dict[str, Any], list[Any]]:
-    """Return name, properties and required parameters; all types must be known ones."""
+    """Return name, properties and required parameters; all types must be known."""
     parameters = doc.get("parameters") if isinstance(doc, dict) else None
     if not isinstance(doc, dict) or not isinstance(parameters, dict):
         raise NotScorable("not_scorable:schema")

@@ -1,9 +1,10 @@
-"""What a model answered -> calls `{name: {parameter: value}}`, as BFCL v4 reads them.
+"""Decode a model's answer into calls `{name: {parameter: value}}`, as BFCL v4 does.
 
-Three formats: `fc`, the list `[{name: "json arguments"}]` of a function-calling API; `tool_call`,
-text with Qwen's tags; `python`, text with a bracketed list of Python calls. What upstream reads,
-skips or gives up on is kept, also where it surprises; `malformed` says beside it that an answer
-holds a broken call, because upstream takes such an answer for a polite refusal.
+There are three formats: `fc`, the list `[{name: "json arguments"}]` of a function-calling API;
+`tool_call`, text with Qwen's tags; `python`, text with a bracketed list of Python calls. What
+upstream parses, skips or gives up on is reproduced, even where it is surprising. In addition,
+`malformed` marks answers with a broken call, because upstream takes such an answer for a polite
+refusal.
 
 Rules: ShishirPatil/gorilla@6ea5797, `bfcl_eval/model_handler` (Apache-2.0), re-implemented.
 """
@@ -25,9 +26,10 @@ DECODER_FAILED = "ast_decoder:decoder_failed"
 WRONG_SHAPE = "ast_decoder:decoder_wrong_output_format"
 
 Call = dict[Any, Any]
-"""One key, the name; its value maps parameters to values. A broken call's name may be no text."""
+"""One key, the function name; its value maps parameters to values. A broken call's name may not be
+text."""
 
-# Everything that reading text as JSON or as Python, and evaluating it within bounds, can raise.
+# All exceptions that parsing text as JSON or Python, and bounded evaluation, can raise.
 _UNREADABLE = (ValueError, TypeError, SyntaxError, ArithmeticError, RecursionError, MemoryError)
 _CALL_BEGINS = re.compile(r"\s*(\[|[A-Za-z_][\w.]*\()")
 
@@ -37,15 +39,15 @@ class Decoded:
     """The calls of an answer, or why there are none to check."""
 
     calls: list[Call] | None
-    """None where decoding failed; an empty list is an answer without calls."""
+    """None if decoding failed; an empty list is an answer without calls."""
     error_type: str | None = None
     """`ast_decoder:decoder_failed` or `ast_decoder:decoder_wrong_output_format`."""
     malformed: bool = False
-    """The answer holds a broken call, whatever upstream makes of it."""
+    """Whether the answer contains a broken call, whatever upstream's result."""
 
 
 def decode(output: object, format: str) -> Decoded:
-    """Read one answer; never raises, whatever the answer.
+    """Decode one answer; never raises for any answer.
 
     >>> decode([{"add": '{"a": 1}'}], "fc").calls
     [{'add': {'a': 1}}]
@@ -57,17 +59,17 @@ def decode(output: object, format: str) -> Decoded:
         format: `fc`, `tool_call` or `python`.
 
     Raises:
-        ConfigError: another format.
+        ConfigError: unknown format.
     """
     check_format(format)
     return _READERS[format](output)
 
 
 def check_format(format: str) -> None:
-    """Accept a format that can be read.
+    """Check that a format is supported.
 
     Raises:
-        ConfigError: another format.
+        ConfigError: unknown format.
     """
     if format not in FORMATS:
         raise ConfigError(f"format '{format}': {did_you_mean(format, FORMATS)}.")
@@ -79,7 +81,7 @@ def _failed(*, malformed: bool) -> Decoded:
 
 def _read_fc(output: object) -> Decoded:
     if output in ("", {}):
-        return Decoded([])  # upstream loops over it, zero times
+        return Decoded([])  # upstream loops over it zero times
     if not isinstance(output, list):
         return _failed(malformed=not isinstance(output, str))  # text is an answer without calls
     calls: list[Call] = []
@@ -87,7 +89,7 @@ def _read_fc(output: object) -> Decoded:
     for entry in output:
         if not isinstance(entry, dict) or not entry:
             return _failed(malformed=True)
-        malformed = malformed or len(entry) > 1  # upstream reads the first key and no other
+        malformed = malformed or len(entry) > 1  # upstream reads only the first key
         name, arguments = next(iter(entry.items()))
         try:
             calls.append({name: json.loads(arguments)})
@@ -108,7 +110,7 @@ def _read_tags(output: object) -> Decoded:
         try:
             values.append(json.loads(block))
         except _UNREADABLE:
-            malformed = True  # upstream skips the block without a word
+            malformed = True  # upstream skips the block silently
     calls: list[Call] = []
     for value in values:
         if not isinstance(value, dict) or not isinstance(value.get("arguments"), dict):
@@ -122,10 +124,10 @@ def _read_tags(output: object) -> Decoded:
 
 
 def _scan(text: str) -> tuple[list[str], list[str]]:
-    r"""Split text into the insides of `<tool_call>\n...\n</tool_call>` and the text around them.
+    r"""Split text into the contents of `<tool_call>\n...\n</tool_call>` and the text around them.
 
-    It finds what the regular expression `<tool_call>\n(.*?)\n</tool_call>` finds, which takes
-    quadratic time where tags are opened and never closed; this takes linear time.
+    The result is that of the regular expression `<tool_call>\n(.*?)\n</tool_call>`, which takes
+    quadratic time if tags are opened and never closed; this function takes linear time.
     """
     blocks: list[str] = []
     prose: list[str] = []
@@ -151,7 +153,7 @@ def _read_python(output: object) -> Decoded:
     text = text if text.endswith("]") else text + "]"
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # "\d" in an answer is no mistake of ours
+            warnings.simplefilter("ignore")  # no warnings about "\d" in an answer
             body = ast.parse(text, mode="eval").body
         return Decoded([_call(element) for element in _elements(body)])
     except _UNREADABLE:
@@ -159,7 +161,7 @@ def _read_python(output: object) -> Decoded:
 
 
 def _elements(body: ast.expr) -> list[ast.expr]:
-    if isinstance(body, ast.Call):  # `[f](x=1) # ]` is one
+    if isinstance(body, ast.Call):  # `[f](x=1) # ]` is a call
         return [body]
     if isinstance(body, ast.List | ast.Tuple | ast.Set):
         return body.elts
@@ -167,7 +169,7 @@ def _elements(body: ast.expr) -> list[ast.expr]:
 
 
 def _call(node: ast.expr) -> Call:
-    """Read a call: positional arguments are dropped, `**more` is the parameter None."""
+    """Decode a call: positional arguments are dropped, `**more` becomes the parameter None."""
     if not isinstance(node, ast.Call):
         raise ValueError("an element is no call")
     parts: list[str] = []
@@ -181,10 +183,11 @@ def _call(node: ast.expr) -> Call:
 
 
 def _value(node: ast.expr | None) -> Any:
-    """Read a value; a name, a subscript and a call without keywords are their source text.
+    """Decode a value; names, subscripts and calls without keywords become their source text.
 
     Raises:
-        ValueError: a form that upstream does not read either, such as an attribute or a lambda.
+        ValueError: an expression that upstream does not decode either, such as an attribute or a
+            lambda.
     """
     read = _FORMS.get(type(node))
     if read is None:
@@ -193,7 +196,7 @@ def _value(node: ast.expr | None) -> Any:
 
 
 def _negated(node: ast.UnaryOp) -> Any:
-    """Negate a literal: upstream does so whatever the operator is, also for `+1`."""
+    """Negate a literal: like upstream, for every unary operator, including `+1`."""
     if isinstance(node.operand, ast.Constant):
         return -cast(Any, node.operand.value)
     raise ValueError("an operator before something that is no literal")

@@ -1,4 +1,4 @@
-"""Answers and verdicts -> `result/` and `score/` folders in the layout of BFCL v4.
+"""Write answers and verdicts to `result/` and `score/` folders in the layout of BFCL v4.
 
     result/<model>/non_live/BFCL_v4_simple_python_result.json   {"id", "result"} a line
     score/<model>/non_live/BFCL_v4_simple_python_score.json     the share, then each failing item
@@ -19,24 +19,24 @@ from experiments.toolcalls.bfcl.grading import check_category
 
 @dataclass(frozen=True)
 class Answered:
-    """One item of the benchmark with its answer and verdict."""
+    """One benchmark item with its answer and verdict."""
 
     category: str
     id: str
     text: str
-    """The whole answer; thinking is written apart, as upstream does."""
+    """The complete answer; its thinking is written separately, as upstream does."""
     valid: bool
     error_type: str | None = None
     error: str = ""
 
 
 def write(folder: Path, model_name: str, rows: Iterable[Answered]) -> list[Path]:
-    """Write the files of all categories that occur; return their paths.
+    """Write the files of all categories that occur, and return their paths.
 
     Args:
-        folder: gets the folders `result` and `score`.
-        model_name: a slash in it becomes an underscore, as upstream has it.
-        rows: in the order in which they are written.
+        folder: parent of the folders `result` and `score`.
+        model_name: name of the model; slashes become underscores, as upstream.
+        rows: answered items, in the order in which they are written.
 
     Raises:
         ConfigError: a category that is not scored here.
@@ -58,7 +58,7 @@ def write(folder: Path, model_name: str, rows: Iterable[Answered]) -> list[Path]
 
 
 def write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Write one JSON object a line; half surrogate pairs are escaped, as everything not ASCII.
+    """Write JSON lines with everything outside of ASCII escaped, including unpaired surrogates.
 
     Raises:
         DataError: the file cannot be written.

@@ -1,7 +1,8 @@
-"""Files of the benchmark -> tasks and predictions; a broken prediction is counted, never scored.
+"""Read the benchmark's files and a model's predictions; broken predictions count as invalid.
 
-Questions and answers are the benchmark's own, so a mistake in them stops the scoring; predictions
-come from a model that may have crashed, so each mistake in them is named and costs its own item.
+Questions and answers are the benchmark's own files, so an error in them stops the scoring.
+Predictions come from a model that may have crashed, so each error in them is reported and only
+invalidates its own item.
 """
 
 import json
@@ -18,46 +19,46 @@ from experiments.toolcalls.bfcl.verdicts import Verdict, invalid
 
 MISSING, DUPLICATE = "prediction:missing", "prediction:duplicate"
 UNREADABLE, NO_RESULT = "prediction:unreadable", "prediction:no_result"
-# A line that is no whole JSON usually still tells whose it is.
+# An incomplete JSON line usually still contains its id.
 _ID = re.compile(r'\s*\{\s*"id"\s*:\s*("(?:[^"\\]|\\.)*")')
 _OFFICIAL_ID = re.compile(r"([a-z_]+)_[\d-]+")
-_NAMED = 5  # broken lines and extra ids that are named; the rest is counted
+_NAMED = 5  # maximum number of broken lines and extra ids that are listed
 
 
 @dataclass(frozen=True)
 class Task:
-    """One question with its gold."""
+    """One question with its gold answer."""
 
     id: str
     functions: Any
-    """Function descriptions in BFCL's own form."""
+    """Function descriptions in BFCL's format."""
     ground_truth: Any
-    """Gold calls, None for irrelevance and relevance."""
+    """Gold calls; None for irrelevance and relevance."""
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a file of predictions says, by id."""
+    """The contents of a predictions file, by id."""
 
     results: dict[str, Any]
-    """The answer of each id that has exactly one."""
+    """The answer for each id that has exactly one."""
     verdicts: dict[str, Verdict]
-    """Not valid: the ids of questions without exactly one readable answer."""
+    """Invalid verdicts, for questions without exactly one readable answer."""
     remarks: list[str]
-    """What was wrong with the file, in words."""
+    """Descriptions of the errors in the file."""
 
 
 def read_tasks(
     category: str, questions: Path, answers: Path | None
 ) -> tuple[list[Task], list[str]]:
-    """Read questions and, where the category has them, gold answers.
+    """Read questions and, if the category has them, gold answers.
 
     Returns:
-        The tasks in the order of the questions, and a remark if some answers belong to none.
+        The tasks in the order of the questions, and a remark if some answers match no question.
 
     Raises:
-        ConfigError: the category is not scored here, or `answers` does not suit it.
-        DataError: a file is broken, or the two do not match.
+        ConfigError: the category is not scored here, or `answers` does not match it.
+        DataError: a file is broken, or the two files do not match.
     """
     check_category(category)
     if needs_gold(category) != (answers is not None):
@@ -98,10 +99,10 @@ def _check_question(path: Path, category: str, id_: str, row: dict[str, Any]) ->
 
 
 def _by_id(path: Path, option: str) -> dict[str, dict[str, Any]]:
-    """Read a file of the benchmark itself, where nothing may be wrong.
+    """Read one of the benchmark's own files, where any error is fatal.
 
     Raises:
-        DataError: it cannot be read, is empty, or has a broken line or one id twice.
+        DataError: it cannot be read, is empty, or has a broken line or a repeated id.
     """
     rows: dict[str, dict[str, Any]] = {}
     for number, line in _lines(path, option):
@@ -124,14 +125,14 @@ def _lines(path: Path, option: str) -> Iterator[tuple[int, bytes]]:
         content = path.read_bytes()
     except OSError as error:
         raise DataError(f"{option} {path}: {error.strerror}; give a file of JSON lines.") from error
-    # Not splitlines: text of an answer may hold other line ends, unescaped.
+    # Not splitlines: an answer's text may contain other line separators, unescaped.
     for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
         if line.strip():
             yield number, line
 
 
 def _read(line: bytes) -> tuple[dict[str, Any] | None, str]:
-    """Read a line as an object with an id, or say why it is none."""
+    """Parse a line as an object with an id, or return None and the problem."""
     try:
         row = json.loads(line.decode("utf-8"))
     except RecursionError:
@@ -146,10 +147,10 @@ def _read(line: bytes) -> tuple[dict[str, Any] | None, str]:
 
 
 def read_predictions(path: Path, ids: Sequence[str]) -> Predictions:
-    """Read a result file; `ids` are those of the questions.
+    """Read a result file; `ids` are the ids of the questions.
 
     Raises:
-        DataError: the file cannot be read at all.
+        DataError: the file cannot be read.
     """
     results: dict[str, Any] = {}
     counts: dict[str, int] = {}

@@ -1,9 +1,9 @@
-"""BFCL v4, single turns in Python: an answer and its gold -> valid or not, and why not.
+"""Score single-turn Python answers by the rules of BFCL v4.
 
-The Berkeley Function Calling Leaderboard (ShishirPatil/gorilla@6ea5797, Apache-2.0) compares
-calls with lists of allowed values. `decoding` reads an answer, `checking` compares calls and
-`values` their arguments; this is the order they act in. Verdicts and error types are upstream's;
-`malformed` is ours, and so are the error types that begin with `not_scorable:`.
+The Berkeley Function Calling Leaderboard (ShishirPatil/gorilla@6ea5797, Apache-2.0) compares calls
+with lists of allowed values. `decoding` parses an answer, `checking` compares calls and `values`
+compares their arguments; this module calls them in that order. Verdicts and error types are
+upstream's, except `malformed` and the error types that begin with `not_scorable:`.
 """
 
 import dataclasses
@@ -34,7 +34,7 @@ LIVE = ("live_simple", "live_multiple", "live_parallel", "live_parallel_multiple
 IRRELEVANCE = ("irrelevance", "live_irrelevance")
 RELEVANCE = ("live_relevance",)
 REFUSED = ("simple_java", "simple_javascript")
-"""Their values are text in another language, which needs a parser of its own."""
+"""Categories with values in another language, which would need a separate parser."""
 
 
 def categories() -> tuple[str, ...]:
@@ -43,10 +43,10 @@ def categories() -> tuple[str, ...]:
 
 
 def check_category(category: str) -> None:
-    """Accept a category that is scored here.
+    """Check that a category is scored here.
 
     Raises:
-        ConfigError: Java, JavaScript, or no single-turn category of BFCL v4.
+        ConfigError: the category is Java, JavaScript or not a single-turn category of BFCL v4.
     """
     if category in REFUSED or category in ("java", "javascript"):
         language = "JavaScript" if category.endswith("javascript") else "Java"
@@ -59,7 +59,7 @@ def check_category(category: str) -> None:
 
 
 def needs_gold(category: str) -> bool:
-    """Say whether a category has gold calls; irrelevance and relevance have none."""
+    """Return whether a category has gold calls; irrelevance and relevance have none."""
     return "relevance" not in category
 
 
@@ -71,7 +71,7 @@ def check(
     format: str = "tool_call",
     underscore_to_dot: bool = False,
 ) -> Verdict:
-    """Check one answer; never raises on an answer, a function description or gold.
+    """Check one answer; never raises for any answer, function description or gold answer.
 
     >>> gold = [{"add": {"a": [1], "b": ["", 2]}}]
     >>> doc = {"name": "add", "parameters": {"type": "dict", "required": ["a"], "properties": {
@@ -83,14 +83,14 @@ def check(
 
     Args:
         category: one of `categories()`.
-        functions: the row's function descriptions, in BFCL's own form.
-        ground_truth: the row's gold calls; not looked at for irrelevance and relevance.
+        functions: the row's function descriptions in BFCL's format.
+        ground_truth: the row's gold calls; ignored for irrelevance and relevance.
         output: a list for `fc`, text for the other formats; anything else fails to decode.
         format: `fc`, `tool_call` or `python`.
-        underscore_to_dot: the model saw dots in function names as underscores.
+        underscore_to_dot: whether the model saw dots in function names as underscores.
 
     Raises:
-        ConfigError: another category or format.
+        ConfigError: unknown category or format.
     """
     check_category(category)
     decoded = decode(output, format)

@@ -1,7 +1,7 @@
-"""One value against a parameter's allowed values: its type first, then the value.
+"""Compare one value with a parameter's allowed values, first its type and then the value.
 
-Types are compared exactly, so that true is no integer; values by Python's equality, after text
-was freed of the marks that upstream does not count.
+Types are compared exactly, so true is not an integer. Values are compared with Python's equality,
+after removing the characters that upstream ignores from text.
 """
 
 from typing import Any
@@ -16,12 +16,12 @@ def check_value(value: Any, allowed: list[Any], kind: type, nested: type | None)
 
     Args:
         value: the argument.
-        allowed: gold's values for this parameter; "" stands for leaving it out.
-        kind: the Python type of the schema's type.
-        nested: that of the items where the schema's type is an array or a tuple.
+        allowed: the gold values for this parameter; "" means that it may be omitted.
+        kind: the Python type that corresponds to the schema's type.
+        nested: the Python type of the items if the schema's type is an array or a tuple.
 
     Raises:
-        NotScorable: gold or value are of a form on which upstream stops with an error.
+        NotScorable: gold or value has a format on which upstream stops with an error.
     """
     error_type, variable = _check_type(value, allowed, kind, nested)
     if error_type:
@@ -39,7 +39,7 @@ def check_value(value: Any, allowed: list[Any], kind: type, nested: type | None)
 
 
 def normalise(value: Any) -> Any:
-    """Return text without ` ,./-_*^`, in lower case and with one kind of quote; else the value.
+    """Return text without ` ,./-_*^`, in lower case and with one type of quote; others unchanged.
 
     >>> normalise("Oslo, *North*-East's")
     'oslonortheast"s'
@@ -50,19 +50,19 @@ def normalise(value: Any) -> Any:
 
 
 def _gold_type(allowed: Any) -> type | None:
-    """Return the type of the first allowed value that is not "", None where there is none."""
+    """Return the type of the first allowed value that is not "", or None if there is none."""
     return next((type(value) for value in allowed if value != ""), None)
 
 
 def _check_type(
     value: Any, allowed: list[Any], kind: type, nested: type | None
 ) -> tuple[str | None, bool]:
-    """Return the error type, if any, and whether gold holds a variable instead of such a value."""
+    """Return the error type, if any, and whether gold has a variable in place of such a value."""
     gold = _gold_type(allowed)
     if type(value) is kind:
         if nested is None or _items_fit(value, allowed, nested):
             return None, gold is not None and gold is not kind
-        # With no gold type at all, upstream goes on to say that the outer type is wrong.
+        # Without any gold type, upstream reports that the outer type is wrong.
         return ("type_error:nested" if gold is kind else "type_error:simple"), False
     if gold is not None and type(value) is gold:
         return None, True
@@ -70,9 +70,9 @@ def _check_type(
 
 
 def _items_fit(value: Any, allowed: list[Any], nested: type) -> bool:
-    """Say whether all items have the schema's type, or the one in one of the allowed lists.
+    """Return whether all items have the schema's type or that of one of the allowed lists.
 
-    An allowed value that is no list, such as "", asks nothing of the items.
+    An allowed value that is not a list, such as "", puts no constraint on the items.
     """
     for option in allowed:
         if type(option) is not list:
@@ -98,7 +98,7 @@ def _check_list(value: list[Any], allowed: list[Any]) -> Verdict:
 
 
 def _sequence(option: Any) -> list[Any] | str:
-    """Return what upstream reads item by item: a list, or the letters of a text ("" has none)."""
+    """Return what upstream iterates over: a list, or the letters of a text (none for "")."""
     if isinstance(option, list | str):
         return option
     if option == {}:
@@ -132,14 +132,14 @@ def _check_one_dict(value: Any, option: Any) -> Verdict:
             verdict = invalid("value_error:dict_value", f"the value of {_shown(key)}")
             break
     for key, values in option.items():
-        # A missing key is looked for in any case, so its error replaces the one above.
+        # Missing keys are always checked, so their error replaces the one above.
         if key not in value and "" not in _container(values):
             return invalid("value_error:dict_key", f"{_shown(key)} is missing")
     return verdict
 
 
 def _shown(key: Any) -> str:
-    """Name a key in few words: a number may have more digits than Python prints."""
+    """Describe a key briefly: a number may have more digits than Python prints."""
     return f"the key {key[:60]!r}" if isinstance(key, str) else f"a {type(key).__name__} as a key"
 
 

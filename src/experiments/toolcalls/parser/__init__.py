@@ -1,4 +1,4 @@
-"""Text of an assistant turn -> the calls in it, the prose around them, and what is broken."""
+"""Parse an assistant turn: calls, the prose around them, and defects."""
 
 from experiments.toolcalls.parser.forms import HERMES_TAGS, CallForm, from_facts
 from experiments.toolcalls.parser.parse import (

@@ -1,8 +1,8 @@
-"""One call, or one list of calls, at a place of a text -> the calls and where they end.
+"""Parse one call, or one list of calls, at a position in a text.
 
-Every reader takes a text, an index, the form, and the tools that are offered (for types that the
-text leaves open), and returns None where the text is not what the form says. None of them runs
-anything, and each takes time linear in what it reads.
+Every reader takes a text, an index, the call format and the offered tools (for types that the text
+leaves open). It returns the calls and the end index, or None if the text does not follow the
+format. No reader executes anything, and each takes time linear in the text that it parses.
 """
 
 import ast
@@ -27,7 +27,7 @@ _PYTHON_WORDS = {"True": True, "False": False, "None": None}
 
 
 def read(text: str, at: int, form: CallForm, tools: Tools) -> Read:
-    """Read what stands at `at` by the form's body: (calls, index behind them), or None."""
+    """Parse the format's body at index `at`; return (calls, end index) or None."""
     return _READERS[form.body](text, at, form, tools)
 
 
@@ -44,7 +44,7 @@ def _json(text: str, at: int, form: CallForm, tools: Tools) -> Read:
 
 
 def _printed(text: str, at: int, form: CallForm) -> tuple[Any, int] | None:
-    """Read a value that the template prints as Python does, up to the closing mark."""
+    """Parse a value that the template prints in Python syntax, up to the closing marker."""
     if not form.as_python:
         return None
     end = _closing(text, at, form)
@@ -53,7 +53,7 @@ def _printed(text: str, at: int, form: CallForm) -> tuple[Any, int] | None:
 
 
 def json_call(value: Any, form: CallForm) -> Call | None:
-    """Return the call that an object says in the form's keys, and no others; None if it is none."""
+    """Return the call in an object with exactly the format's keys, or None if there is none."""
     if not isinstance(value, dict) or set(value) - _keys(form):
         return None
     if form.wrapper:
@@ -87,7 +87,7 @@ def _named_json(text: str, at: int, form: CallForm, tools: Tools) -> Read:
 
 
 def _arguments(text: str, at: int, form: CallForm, tools: Tools) -> Read:
-    """Read `NAME, KEY, value, KEY, value`: each between the form's marks."""
+    """Parse `NAME, KEY, value, KEY, value`, each between the format's markers."""
     name_end, key_mark = form.name_end.strip(), form.key_before.strip()
     stops = [name_end] if name_end else [key_mark, (form.after + form.end).strip()]
     ends = [text.find(stop, at, at + _LONGEST_NAME) for stop in stops if stop]
@@ -127,7 +127,7 @@ def _blanks_after(mark: str) -> str:
 
 
 def typed(text: str, types: set[str] | None) -> Any:
-    """Return the value that an argument's text stands for: text and JSON are written alike.
+    """Return the value of an argument's text, for formats that write text and JSON alike.
 
     >>> typed("7", {"string"}), typed("7", {"integer"}), typed("True", {"boolean"})
     ('7', 7, True)
@@ -135,8 +135,8 @@ def typed(text: str, types: set[str] | None) -> Any:
     (7, 'seven')
 
     Args:
-        text: as written.
-        types: JSON Schema's, of the parameter; None: not known.
+        text: the argument as written.
+        types: JSON Schema types of the parameter; None if unknown.
     """
     if types == {"string"}:
         return text
@@ -164,7 +164,7 @@ def _is_of(value: Any, types: set[str]) -> bool:
 
 
 def _parameters(tools: Tools, name: str) -> dict[str, set[str]]:
-    """Return the types of a tool's parameters, where its schema says them."""
+    """Return the types of a tool's parameters that its schema specifies."""
     for tool in tools or ():
         function = tool.get("function", tool) if isinstance(tool, dict) else None
         if isinstance(function, dict) and function.get("name") == name:
@@ -176,7 +176,7 @@ def _parameters(tools: Tools, name: str) -> dict[str, set[str]]:
 
 
 def _types(schema: Any) -> set[str]:
-    """Return the JSON types that a schema names, in any of its alternatives."""
+    """Return the JSON types that a schema allows in any of its alternatives."""
     if not isinstance(schema, dict):
         return set()
     given = schema.get("type")
@@ -220,7 +220,7 @@ def _dotted(node: ast.expr) -> str:
 
 
 def _closing(text: str, at: int, form: CallForm) -> int:
-    """Return where the closing mark begins; the end of the text where there is none."""
+    """Return the start of the closing marker, or the end of the text if there is none."""
     mark = (form.after + form.end).strip()
     found = text.find(mark, at) if mark else -1
     return found if found >= 0 else len(text)

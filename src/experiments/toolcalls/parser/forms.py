@@ -1,9 +1,9 @@
-"""How a chat template writes an assistant's calls: what stands around them and inside them.
+"""Format in which a chat template writes an assistant's calls, around and inside them.
 
     start  before NAME-AND-ARGUMENTS after  between  before NAME-AND-ARGUMENTS after  end
 
-A form is found by rendering calls made for it (`data.call_forms`), is plain data that a record
-holds, and is all that `answers.parse` needs to know of a model.
+A format is detected by rendering probe calls (`data.call_forms`). It is plain data stored in the
+run record, and all that `parser.parse` needs to know about a model.
 """
 
 from dataclasses import asdict, dataclass, fields
@@ -14,20 +14,20 @@ Body = Literal["json", "named_json", "arguments", "python", "response_template"]
 
 @dataclass(frozen=True)
 class CallForm:
-    """How calls are written; the text around them is compared without the blanks at its ends."""
+    """Call format of a chat template; markers are compared without leading and trailing blanks."""
 
     name: str
-    """For people and tables: `hermes_tags`, `json_parameters`, `mistral`, `python_list`, ..."""
+    """Readable name: `hermes_tags`, `json_parameters`, `mistral`, `python_list`, ..."""
     body: Body = "json"
-    """`json`: an object, or a list of them, with name and arguments. `named_json`: the name, then
-    an object with the arguments. `arguments`: the name, then each key and value as text.
-    `python`: `[f(a=1), g()]`. `response_template`: as the tokenizer's own template says."""
+    """`json`: an object with name and arguments, or a list of them. `named_json`: the name, then an
+    object with the arguments. `arguments`: the name, then each key and value as text. `python`:
+    `[f(a=1), g()]`. `response_template`: defined by the tokenizer's own template."""
     start: str = ""
     """Before the first call of a turn."""
     before: str = ""
     """Before each call."""
     between: str = ""
-    """Between two calls, beside what stands after the one and before the other."""
+    """Between two calls, in addition to `after` of the first and `before` of the second."""
     after: str = ""
     """After each call."""
     end: str = ""
@@ -35,19 +35,19 @@ class CallForm:
     several: bool = True
     """Whether the template writes several calls in a turn."""
     text: bool = True
-    """Whether the template writes text beside calls; otherwise calls are the whole answer."""
+    """Whether the template writes text besides calls; otherwise calls are the complete answer."""
     listed: bool = False
-    """`json`: the calls of a turn are one list."""
+    """`json`: the calls of a turn form one list."""
     wrapper: str = ""
-    """`json`: the key that holds the object with name and arguments, as `function`."""
+    """`json`: key of the object with name and arguments, such as `function`."""
     name_key: str = "name"
     arguments_key: str = "arguments"
     extra_keys: tuple[str, ...] = ()
-    """`json`: other keys that the template writes, as `id`; they are no part of a call."""
+    """`json`: other keys that the template writes, such as `id`; they are not part of a call."""
     arguments_as_text: bool = False
     """`json`: the arguments are JSON in a string."""
     as_python: bool = False
-    """`json`: values are printed as Python prints them, `True` for `true`."""
+    """`json`: values are printed in Python syntax, `True` for `true`."""
     name_end: str = ""
     """`named_json`, `arguments`: after the name."""
     key_before: str = ""
@@ -57,35 +57,35 @@ class CallForm:
     value_end: str = ""
     """`arguments`: after each value."""
     template: dict[str, Any] | None = None
-    """`response_template`: the tokenizer's."""
+    """`response_template`: the tokenizer's template."""
     example: str = ""
-    """A call as the template writes it, for people."""
+    """A call as written by the template, for display."""
 
     @property
     def bare(self) -> bool:
-        """Whether nothing but the calls themselves tells them from text."""
+        """Whether no marker separates calls from text."""
         return not (self.start + self.before).strip()
 
     def __str__(self) -> str:
-        """Return it as a person reads it: its name, and a call in it on one line."""
+        """Return the name of the format and an example call on one line."""
         call = " ".join(self.example.split())
         return f"{self.name}: {call}" if call else self.name
 
     def facts(self) -> dict[str, Any]:
-        """Return it as a record holds it: what differs from the defaults."""
+        """Return the entries for the run record: all values that differ from the defaults."""
         empty = asdict(CallForm(self.name))
         return {"name": self.name} | {k: v for k, v in asdict(self).items() if v != empty[k]}
 
 
 def said(facts: dict[str, Any] | None) -> str:
-    """Return the line of a run's header on the form that its record holds."""
+    """Return the line about the recorded call format in a run's header."""
     if not facts:
         return "calls are not written by the chat template; answers are read in Hermes' tags"
     return f"calls are written as {from_facts(facts)}"
 
 
 def from_facts(facts: dict[str, Any] | None) -> CallForm:
-    """Return the form that a record holds; of records before there were forms, Hermes' tags."""
+    """Return the format in a run record; Hermes tags for older records without one."""
     if not facts:
         return HERMES_TAGS
     known = {field.name for field in fields(CallForm)}
@@ -101,7 +101,7 @@ HERMES_TAGS = CallForm(
     example=f'{OPEN}{{"name": "f", "arguments": {{}}}}{CLOSE}',
 )
 
-# What models write that learnt another form than their template's: read by the tolerant parse.
+# Formats of models that learned another format than their template's; used in tolerant parsing.
 KNOWN = (
     CallForm("json_parameters", arguments_key="parameters", text=False),
     CallForm("json_list", listed=True, text=False),
@@ -136,7 +136,7 @@ KNOWN = (
     CallForm("tagged_json", before="<TOOLCALL>", after="</TOOLCALL>", listed=True),
 )
 
-# An answer that holds one of these means a call, whichever form its template has.
+# An answer with one of these markers attempts a call, whatever the format of its template.
 MARKS = (
     *(OPEN, CLOSE, "[TOOL_CALLS]", "<|python_tag|>", "<|tool_call|>", "<|tool_call_start|>"),
     *("<function=", "<functioncall>", "<TOOLCALL>", "<|tool_call_begin|>"),

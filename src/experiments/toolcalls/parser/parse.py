@@ -1,15 +1,15 @@
-"""Text of an assistant turn -> the calls in it, the prose around them, and what is broken.
+"""Parse an assistant turn: calls, the prose around them, and defects.
 
-One grammar a model for training text and for what it writes: the form of its own chat template
-(`CallForm`), found by rendering calls; Qwen's and Hermes' is
+The same grammar applies to a model's training text and to its output: the call format of its chat
+template (`CallForm`), which is detected by rendering calls. For Qwen and Hermes it is
 
     <tool_call>
     {"name": "get_weather", "arguments": {"city": "Oslo"}}
     </tool_call>
 
-A broken call is never read as prose: it would be counted as a polite refusal. `parse` is strict;
-`parse_tolerant` also reads what a forgiving program would, and names each thing it forgave, so
-that "learned the format" and "learned the meaning" are two scores.
+A broken call is never parsed as prose, because it would then count as a polite refusal. `parse` is
+strict. `parse_tolerant` also accepts what a lenient program would, and names each defect it
+accepted, so that "learned the format" and "learned the meaning" are two scores.
 """
 
 from collections.abc import Collection, Sequence
@@ -39,7 +39,7 @@ __all__ = [
 def parse(
     text: str, form: CallForm = HERMES_TAGS, tools: Sequence[dict[str, Any]] | None = None
 ) -> Answer:
-    """Read an assistant turn strictly; never raises, in time linear in the text's length.
+    """Parse an assistant turn strictly; never raises, in time linear in the length of the text.
 
     >>> parse('<tool_call>{"name": "f", "arguments": {}}</tool_call>').calls
     [{'name': 'f', 'arguments': {}}]
@@ -48,10 +48,10 @@ def parse(
 
     Args:
         text: the assistant turn, without its end token.
-        form: how the model's template writes calls.
-        tools: what the turn may call: the types of arguments that the form writes as text. Where
-            nothing but its shape tells a call from an answer in JSON, an empty list means that
-            there is no call; None: not known.
+        form: format in which the model's chat template writes calls.
+        tools: the offered tools; they provide the types of arguments that the format writes as
+            text. If only its shape distinguishes a call from a JSON answer, an empty list means
+            that there is no call. None means that the tools are unknown.
     """
     return reading.read(text, form, tools)
 
@@ -62,12 +62,12 @@ def parse_tolerant(
     form: CallForm = HERMES_TAGS,
     tools: Sequence[dict[str, Any]] | None = None,
 ) -> Answer:
-    """Read an assistant turn as a forgiving program would; `defects` says what was forgiven.
+    """Parse an assistant turn leniently; `defects` names what was accepted.
 
-    Forgiven are: a last call without its closing tag, Python's literals for JSON, a code fence
-    around a call, arguments as JSON text, `parameters` for `arguments`, a list of calls in one
-    tag; and calls without any tag, or in the form of another model, if all of them name a tool
-    that is offered.
+    Accepted are: a last call without its closing tag, Python literals instead of JSON, a code fence
+    around a call, arguments as JSON text, `parameters` instead of `arguments`, and a list of calls
+    in one tag. Calls without any tag, or in the format of another model, are accepted if all of
+    them name an offered tool.
 
     >>> parse_tolerant("<tool_call>{'name': 'f', 'arguments': {'x': True}}").calls
     [{'name': 'f', 'arguments': {'x': True}}]
@@ -76,26 +76,27 @@ def parse_tolerant(
 
     Args:
         text: the assistant turn.
-        tool_names: what the turn may call; empty: only the tags of the form and of Hermes are read.
-        form: how the model's template writes calls.
-        tools: as for `parse`.
+        tool_names: names of the offered tools; if empty, only the tags of the format and of Hermes
+            are parsed.
+        form: format in which the model's chat template writes calls.
+        tools: as in `parse`.
     """
     return tolerant.read(text, tool_names, form, tools)
 
 
 def gold_calls(row: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the calls of a row's last turn in the form `parse` gives them."""
+    """Return the calls of a row's last turn in the format of `parse`."""
     return [call["function"] for call in row["messages"][-1].get("tool_calls") or []]
 
 
 def tool_names(row: dict[str, Any]) -> list[str]:
-    """Return the names of the tools a row offers, in their order."""
+    """Return the names of the tools offered in a row, in order."""
     functions = [tool.get("function", tool) for tool in row.get("tools") or []]
     return [str(function.get("name", "")) for function in functions]
 
 
 def offered(row: dict[str, Any]) -> list[dict[str, Any]] | None:
-    """Return the tools of a row for `parse`: none, or None where the row may show them as text."""
+    """Return a row's tools for `parse`; None if they may only be described in its text."""
     tools = list(row.get("tools") or [])
     wants_calls = bool(row.get("expects")) or bool(gold_calls(row))
     return tools or (None if wants_calls else [])

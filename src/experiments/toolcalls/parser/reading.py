@@ -1,4 +1,4 @@
-"""An assistant turn -> its calls, strictly as the template of its model writes them."""
+"""Parse the calls of an assistant turn strictly, in the format of its model's chat template."""
 
 import re
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from experiments.toolcalls.parser.forms import MARKS, CallForm
 from experiments.toolcalls.parser.values import after_blanks, load_json
 
 THINK, END_THINK = "<think>", "</think>"
-# Places of an answer in which calls may begin, where nothing marks them; more are not looked at.
+# Maximum number of positions tried as the start of unmarked calls.
 _MOST_PLACES = 32
 _JSON_CALL = re.compile(
     r"""\[?\s*\{\s*["']?(?:name|function|tool_name|type|id|arguments|parameters)["']?\s*:"""
@@ -21,20 +21,20 @@ _CALL_KEYS = {"arguments", "parameters"}
 
 @dataclass(frozen=True)
 class Answer:
-    """What an assistant turn says."""
+    """The parsed content of an assistant turn."""
 
     calls: list[dict[str, Any]] = field(default_factory=list)
-    """Each `{"name": str, "arguments": dict}`, in the order of the text."""
+    """Calls `{"name": str, "arguments": dict}` in text order."""
     content: str = ""
-    """The text outside the calls and after the thinking, stripped."""
+    """Text outside of the calls and after the thinking, stripped."""
     malformed: bool = False
-    """A tag is unclosed or stray, its inside is not a call, or the thinking does not end."""
+    """Whether a tag is unclosed or stray, contains no valid call, or the thinking does not end."""
     defects: tuple[str, ...] = ()
-    """What is broken, or was forgiven, each once: `unclosed tag`, `not a call`, ..."""
+    """Unique names of broken or accepted defects: `unclosed tag`, `not a call`, ..."""
 
 
 def read(text: str, form: CallForm, tools: Tools) -> Answer:
-    """Read a turn in a form; never raises."""
+    """Parse a turn in a format; never raises."""
     said, defects = after_thinking(text)
     if defects:
         return Answer(malformed=True, defects=tuple(defects))
@@ -48,7 +48,7 @@ def read(text: str, form: CallForm, tools: Tools) -> Answer:
 
 
 def after_thinking(text: str) -> tuple[str, list[str]]:
-    """Cut the thinking off, up to its last end; thinking that never ends leaves nothing."""
+    """Remove the thinking, up to its last end tag; unclosed thinking leaves an empty text."""
     said = text.rpartition(END_THINK)[2]
     if THINK in said:
         return "", ["unclosed thinking"]
@@ -80,7 +80,7 @@ class _Turn:
         return Answer(self.calls, content, bool(found), found)
 
     def read_marked(self) -> None:
-        """Read calls between marks, wherever they stand in the text."""
+        """Parse calls between markers, at any position in the text."""
         form = self.form
         opening = form.start.strip() or form.before.strip()
         at = 0
@@ -89,11 +89,11 @@ class _Turn:
             at = self._section(found + len(opening)) if form.start.strip() else self._call(found)
         rest = self.said[at:]
         if at and rest.strip() and not (form.after + form.end).strip():
-            self.defects.append("text after a call")  # nothing but its own end ends it
+            self.defects.append("text after a call")  # only its body ends a call
         self.prose.append(rest)
 
     def _call(self, at: int) -> int:
-        """Read one call with its marks; return the index behind it."""
+        """Parse one call with its markers; return the index after it."""
         form = self.form
         end = self._marked_call(at)
         if end is not None:
@@ -118,7 +118,7 @@ class _Turn:
         return closed + len(after) if after else end
 
     def _section(self, at: int) -> int:
-        """Read all calls between `start` and `end`; return the index behind them."""
+        """Parse all calls between `start` and `end`; return the index after them."""
         form = self.form
         between, close = form.between.strip(), form.end.strip()
         while (end := self._marked_call(at)) is not None:
@@ -137,16 +137,16 @@ class _Turn:
         return self._recover(at, close)
 
     def _recover(self, at: int, close: str) -> int:
-        """Note a broken call and return the index behind it: its closing mark, or the end."""
+        """Record a broken call; return the index after its closing marker, or the text's end."""
         end = self.said.find(close, at) if close else -1
         self.defects.append("not a call" if end >= 0 else "unclosed tag")
         return end + len(close) if end >= 0 else len(self.said)
 
     def read_bare(self) -> None:
-        """Read an answer that is calls and nothing else, or text and then calls."""
+        """Parse an answer that consists of calls only, or of text followed by calls."""
         said = self.said.strip()
         if self.tools is not None and not self.tools:
-            self.prose.append(said)  # nothing may be called: an object is an answer
+            self.prose.append(said)  # without tools, an object is an answer
             return
         if self._calls_up_to_end(said, 0):
             return
@@ -162,7 +162,7 @@ class _Turn:
             self.prose.append(said)
 
     def _calls_up_to_end(self, said: str, at: int) -> bool:
-        """Read calls that reach up to the end of the answer; keep nothing if they do not."""
+        """Parse calls that extend to the end of the answer; keep none of them if they do not."""
         form, calls, blocks = self.form, [], 0
         between, after = form.between.strip(), (form.after + form.end).strip()
         while found := bodies.read(said, at, form, self.tools):
@@ -186,7 +186,7 @@ class _Turn:
             return False
         value = load_json(said)
         value = value[0] if isinstance(value, list) and value else value
-        # A whole object without arguments is an answer in JSON, as {"name": "Ada"}.
+        # A complete object without arguments is a JSON answer, such as {"name": "Ada"}.
         return not isinstance(value, dict) or bool(_CALL_KEYS & value.keys()) or _wraps(value)
 
 

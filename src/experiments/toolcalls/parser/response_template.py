@@ -1,8 +1,8 @@
-"""Calls read with transformers' own parser, by the template that a tokenizer carries for it.
+"""Parse calls with transformers' parser and the response template of a tokenizer.
 
-The parser takes what it can: it closes what the model left open and hides text it does not expect.
-So that a broken call is not read as a call, each answer is read twice, the second time with a mark
-behind it that a closed call does not reach.
+That parser is lenient: it closes what the model left open and hides unexpected text. To avoid
+accepting a broken call, each answer is parsed twice, the second time with an appended marker that
+does not affect a properly closed call.
 """
 
 from typing import Any
@@ -16,7 +16,7 @@ _BEHIND = "\n\ue000"
 
 
 def read(said: str, form: CallForm, tools: Tools) -> Answer:
-    """Read a turn; never raises."""
+    """Parse a turn; never raises."""
     text = said + form.end
     if len(text) > MAX_LITERAL or too_deep(said):
         return Answer(malformed=True, defects=("not a call",))
@@ -31,12 +31,12 @@ def read(said: str, form: CallForm, tools: Tools) -> Answer:
 
 
 def _parsed(text: str, form: CallForm, tools: Tools) -> tuple[list[Call], str] | None:
-    """Return calls and text, or None where the parser finds a call that it cannot read."""
+    """Return calls and text, or None if the parser finds a call that is invalid."""
     from transformers.utils.chat_parsing import parse_response
 
     try:
         message = parse_response(text, form.template, prefix="", tools=list(tools or []) or None)
-    except Exception:  # the template is a program of the model's authors: it may raise anything
+    except Exception:  # the template is a program by the model's authors and may raise anything
         return None
     calls = [_call(one) for one in message.get("tool_calls") or []]
     whole = [call for call in calls if call is not None]

@@ -1,4 +1,4 @@
-"""An assistant turn -> its calls, as a forgiving program reads them; what was forgiven is named."""
+"""Parse the calls of an assistant turn leniently, naming each defect that was accepted."""
 
 import dataclasses
 import re
@@ -13,7 +13,7 @@ from experiments.toolcalls.parser.values import load_json, load_literal
 
 
 def read(text: str, tool_names: Collection[str], form: CallForm, tools: Tools) -> Answer:
-    """Read a turn in its form, else in any known one; see `answers.parse_tolerant`."""
+    """Parse a turn in its format, else in any known one; see `parse.parse_tolerant`."""
     if form.name == HERMES_TAGS.name:
         answer = _tagged(text, tool_names)
         return answer if answer.calls or answer.malformed else _known(answer, text, tool_names)
@@ -24,7 +24,7 @@ def read(text: str, tool_names: Collection[str], form: CallForm, tools: Tools) -
     for answer in (_tagged(text, tool_names), _tagged(bare, tool_names)):
         if answer.calls and not answer.malformed and _offered(answer.calls, tool_names):
             return _forgiven(answer, "another form")
-    # The form without its marks: the last of them may be missing.
+    # Try the format without its markers, since the last of them may be missing.
     unmarked = dataclasses.replace(form, start="", before="", after="", end="", text=False)
     if form.body == "python" or (form.body == "json" and not form.bare):
         answer = read_strictly(bare, unmarked, None)
@@ -34,7 +34,7 @@ def read(text: str, tool_names: Collection[str], form: CallForm, tools: Tools) -
 
 
 def _known(answer: Answer, text: str, tool_names: Collection[str]) -> Answer:
-    """Read a turn in the first known form in which it is nothing but calls of offered tools."""
+    """Parse a turn in the first known format in which it is only calls of offered tools."""
     for form in KNOWN if tool_names else ():
         found = read_strictly(text, form, None)
         if found.calls and not found.malformed and _offered(found.calls, tool_names):
@@ -59,7 +59,7 @@ def _without_marks(text: str, form: CallForm) -> str:
 
 
 def _tagged(text: str, tool_names: Collection[str]) -> Answer:
-    """Read calls in Hermes' tags, or JSON without any if all of it calls offered tools."""
+    """Parse calls in Hermes tags, or untagged JSON if all of it calls offered tools."""
     said, defects = after_thinking(text)
     calls: list[Call] = []
     prose: list[str] = []
@@ -87,7 +87,7 @@ def _tagged(text: str, tool_names: Collection[str]) -> Answer:
 
 
 def _cut(text: str, prose: list[str]) -> list[tuple[str, bool]]:
-    """Return (inside, closed) of each tag, and put the text around them into `prose`."""
+    """Return (inside, closed) for each tag, and append the text around the tags to `prose`."""
     found: list[tuple[str, bool]] = []
     at = 0
     while (start := text.find(OPEN, at)) >= 0:
@@ -135,7 +135,7 @@ def _call(value: Any, defects: list[str]) -> Call | None:
 
 
 def _unfenced(text: str) -> str:
-    """Return the inside of one Markdown code fence, or the text stripped."""
+    """Return the content of a single Markdown code fence, or the stripped text."""
     bare = text.strip()
     match = re.match(r"```[a-z]*\n", bare)
     return bare[match.end() : -3].strip() if match and bare.endswith("\n```") else bare

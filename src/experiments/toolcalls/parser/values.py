@@ -1,4 +1,7 @@
-"""JSON and Python literals in the text of a model: read strictly, within bounds; nothing raises."""
+"""Parse JSON and Python literals in model output, strictly and within limits.
+
+Functions return None for invalid text instead of raising, unless they list an error.
+"""
 
 import ast
 import json
@@ -7,20 +10,22 @@ import re
 import warnings
 from typing import Any
 
-# Deeper values are no arguments, and would exhaust Python's stack in whatever walks them.
+# Deeper values are not plausible arguments, and would exhaust Python's stack in code that traverses
+# them.
 MAX_DEPTH = 64
-# ast keeps the whole tree in memory, some hundred bytes for each of the text's.
+# ast keeps the syntax tree in memory, about a hundred bytes per byte of text.
 MAX_LITERAL = 100_000
-# Double-quoted text, an unclosed one up to the end (else each quote would scan the rest again).
+# Double-quoted text; an unclosed one extends to the end (otherwise each quote would scan the rest
+# again).
 _BRACKET = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[\[\]{}()]', re.DOTALL)
 _BLANK = re.compile(r"\s*")
 
 
 def load_json(text: str) -> Any:
-    """Parse strict JSON; None if it is not.
+    """Parse strict JSON; return None if the text is invalid.
 
-    Refused are NaN, infinities (`1e999` too), an object that names a key twice, and values nested
-    more than MAX_DEPTH deep.
+    NaN, infinities (including `1e999`), objects with a repeated key, and values nested deeper than
+    MAX_DEPTH are refused.
     """
     if too_deep(text):
         return None
@@ -33,14 +38,14 @@ def load_json(text: str) -> Any:
 
 
 def read_json(text: str, at: int) -> tuple[Any, int] | None:
-    """Read one object or list of strict JSON inside a text: (value, index behind it), or None.
+    """Parse a strict JSON object or list inside a text; return (value, end index) or None.
 
     >>> read_json('f {"a": 1} and more', 2)
     ({'a': 1}, 10)
 
     Args:
         text: any text.
-        at: where the value begins, or blanks before it.
+        at: index of the value, or of white space before it.
     """
     at = after_blanks(text, at)
     if text[at : at + 1] not in ("{", "["):
@@ -53,13 +58,13 @@ def read_json(text: str, at: int) -> tuple[Any, int] | None:
 
 
 def after_blanks(text: str, at: int) -> int:
-    """Return the index of the first character from `at` on that is no white space."""
+    """Return the index of the first character from `at` on that is not white space."""
     found = _BLANK.match(text, at)
     return found.end() if found else at
 
 
 def load_literal(text: str) -> Any:
-    """Parse a Python literal, with JSON's true, false and null; None if it is not.
+    """Parse a Python literal, also with JSON's true, false and null; return None if invalid.
 
     >>> load_literal("{'a': [1, true, None]}")
     {'a': [1, True, None]}
@@ -74,7 +79,7 @@ def load_literal(text: str) -> Any:
 
 
 def parse_expression(text: str) -> ast.expr | None:
-    """Return the syntax tree of a Python expression; nothing is run. None if it is none."""
+    """Return the syntax tree of a Python expression without running it, or None if invalid."""
     if len(text) > MAX_LITERAL or too_deep(text) or "\0" in text:
         return None
     try:
@@ -86,10 +91,10 @@ def parse_expression(text: str) -> ast.expr | None:
 
 
 def literal(tree: ast.expr) -> Any:
-    """Return the value of a literal, with JSON's true, false and null.
+    """Return the value of a literal, also with JSON's true, false and null.
 
     Raises:
-        ValueError: it is no literal, or none that JSON can say (a set, bytes, nan).
+        ValueError: it is not a literal, or not one that JSON can represent (a set, bytes, nan).
     """
     try:
         value = ast.literal_eval(_JsonNames().visit(tree))
@@ -100,7 +105,7 @@ def literal(tree: ast.expr) -> Any:
 
 
 class _JsonNames(ast.NodeTransformer):
-    """Reads `true`, `false` and `null` as JSON does."""
+    """Converts `true`, `false` and `null` to their Python values."""
 
     VALUES = {"true": True, "false": False, "null": None}  # noqa: RUF012 - never changed
 
@@ -109,7 +114,7 @@ class _JsonNames(ast.NodeTransformer):
 
 
 def too_deep(text: str) -> bool:
-    """Tell whether brackets outside of double-quoted text nest deeper than MAX_DEPTH."""
+    """Return whether brackets outside of double-quoted text are nested deeper than MAX_DEPTH."""
     depth = 0
     for match in _BRACKET.finditer(text):
         one = match[0]

@@ -1,4 +1,4 @@
-"""A label plan and a predicted plan in, whether their dependency graphs are the same out."""
+"""Compare the dependency graphs of a label plan and a predicted plan."""
 
 from experiments.toolcalls.plan_graphs.comparison import (
     PlanVerdict,

@@ -1,36 +1,39 @@
-"""A label plan and a predicted plan in, whether their dependency graphs are the same out.
+"""Compare the dependency graphs of a label plan and a predicted plan.
 
-This is the success of TinyAgent (Erdogan et al., arXiv 2409.00608; SqueezeAILab/TinyAgent@0074615
-`src/utils/graph_utils.py`): the values of arguments are not compared, the tools and what each
-step depends on are, and steps that do not depend on each other have no order. `join` is a step.
+This is TinyAgent's success metric (Erdogan et al., arXiv 2409.00608; SqueezeAILab/TinyAgent@0074615
+`src/utils/graph_utils.py`). It compares the tools and the dependencies of each step, but not the
+values of arguments; independent steps have no order. `join` counts as a step.
 
 With `quirks=True` the rules are upstream's, and where upstream raises, the error is upstream's.
-Without it the same question is answered without the accidents of the implementation:
+Without it, the accidents of upstream's implementation are avoided:
 
-- A reference counts wherever it stands: in a nested list, a tuple or a dict, as `${1}`, and as
-  the second one of a string. Upstream looks into strings and into lists one level deep, and at
-  the first `$1` of a string. A number that occurs twice in one string counts once in both.
-- Dependencies are compared sorted by their whole trees. Upstream sorts them by the name of the
-  tool, so two equal plans whose step needs two calls of one tool in another order can fail.
-- A reference to the own step, to `$0`, out of the plan or around in a circle is a named error.
-  Upstream raises whatever Python does (ValueError, KeyError, IndexError, RecursionError).
+- A reference counts wherever it occurs: in a nested list, a tuple or a dict, as `${1}`, and as the
+  second one in a string. Upstream checks strings and lists one level deep, and only the first `$1`
+  of a string. A number that occurs twice in one string counts once in both.
+- Dependencies are compared after sorting them by their complete trees. Upstream sorts them by tool
+  name, so two equal plans with a step that needs two calls of one tool in another order can be
+  found different.
+- A reference to the step itself, to `$0`, to a step outside of the plan or in a cycle is a named
+  error. Upstream raises the resulting Python error (ValueError, KeyError, IndexError,
+  RecursionError).
 - Any tool name is a step. Upstream ends the plan at a name that is not among its 17.
-- Calls have no upstream. A label that no call of the label plan has (two rows of NESTFUL) may be
-  missing in the prediction too; any other missing label is a named error.
-- An answer without a step is an error unless it and the label are blank. For upstream two plans
-  without steps are equal, whatever they say.
+- Calls are supported, which upstream does not do. A label that no call of the label plan has (two
+  rows of NESTFUL) may be missing in the prediction too; any other missing label is a named error.
+- An answer without a step is an error unless it and the label are blank. For upstream, two plans
+  without steps are equal, whatever their texts.
 
-In both, a plan of more than `MAX_STEPS` steps is an error (upstream can need time exponential in
-it), and so are plans that are not told apart in a bounded search.
+In both modes, a plan of more than `MAX_STEPS` steps is an error (upstream can need exponential time
+for it), and so are plans that a bounded search cannot distinguish.
 
-What that changes on 212 pairs scored by upstream, by kind of pair; the others are as upstream's:
+On 212 pairs scored by upstream, the following kinds of pair are scored differently without
+`quirks`; all others agree with upstream:
 
 - ref_inside_nested_list_not_seen: success False becomes True, because `[["$1"]]` is a reference.
 - out_of_range_reference_raises: IndexError becomes OutOfRange, because the answer is malformed.
 - dollar_zero_is_last_step: KeyError becomes OutOfRange, because steps are counted from 1.
 
-(Upstream's KeyError comes from its edit distance, which it computes with the success; here too it
-is the verdict under `quirks`, whenever both plans have steps.)
+(Upstream's KeyError comes from its edit distance, which it computes together with the success. With
+`quirks` it is the verdict here too, whenever both plans have steps.)
 """
 
 from collections.abc import Iterator
@@ -64,20 +67,20 @@ __all__ = [
 
 @dataclass(frozen=True)
 class PlanVerdict:
-    """What a comparison of two plans says."""
+    """Result of comparing two plans."""
 
     success: bool
-    """The dependency graphs are the same; never where there is an error."""
+    """Whether the dependency graphs are equal; False if there is an error."""
     error: str | None
-    """Name and sentence of what is wrong with one of the plans, such as `OutOfRange: ...`."""
+    """Name and description of the error in one of the plans, such as `OutOfRange: ...`."""
     tool_recall: float
-    """Share of the label's tools (each counted once) that the prediction uses."""
+    """Share of the label's distinct tools that the prediction uses."""
 
 
 def compare(
     label: Source, pred: Source, *, quirks: bool = False, labelled: bool | None = None
 ) -> PlanVerdict:
-    r"""Compare a predicted plan with the label; never raises, whatever they hold.
+    r"""Compare a predicted plan with the label; never raises, whatever their contents.
 
     >>> compare('1. a()\n2. b()\n3. c("$1")', '1. b()\n2. a()\n3. c("$2")').success
     True
@@ -87,9 +90,10 @@ def compare(
     Args:
         label: plan text, or a list of calls `{"name", "arguments"}` that refer to each other by
             position or by `label`.
-        pred: in the same form.
+        pred: the prediction in the same format.
         quirks: score plan text exactly as upstream does.
-        labelled: calls refer to each other by label; by default where a call of `label` has one.
+        labelled: whether calls refer to each other by label; the default is true if a call of
+            `label` has one.
     """
     labelled = has_labels(label) if labelled is None else labelled
     plans: list[Plan] = []
@@ -103,10 +107,10 @@ def compare(
 
 
 def graph_of(source: Source, *, labelled: bool | None = None) -> "nx.DiGraph":
-    """Return the dependency graph of one plan; a node is a position from 1, with its `tool`.
+    """Return the dependency graph of one plan; nodes are positions from 1 with their `tool`.
 
     Raises:
-        PlanError: the plan makes no graph.
+        PlanError: the plan has no valid graph.
     """
     labelled = has_labels(source) if labelled is None else labelled
     return graphs.build(read(source, labelled=labelled), {})
@@ -115,10 +119,11 @@ def graph_of(source: Source, *, labelled: bool | None = None) -> "nx.DiGraph":
 def edit_distance(
     label: Source, pred: Source, *, quirks: bool = False, seconds: float = 10.0
 ) -> float | None:
-    r"""Return how many steps and edges must be added, removed or exchanged; None if unknown.
+    r"""Return the minimum number of edits of steps and edges; None if unknown.
 
-    It is networkx' `graph_edit_distance` (Abu-Aisheh et al., ICPRAM 2015), exponential in the
-    worst case, so it stands beside the scores and not among them.
+    An edit adds, removes or exchanges a step or an edge. The distance is networkx'
+    `graph_edit_distance` (Abu-Aisheh et al., ICPRAM 2015), which is exponential in the worst case
+    and therefore not among the scores.
 
     >>> edit_distance('1. a()\n2. b("$1")', '1. a()\n2. b()')
     2.0
@@ -127,10 +132,11 @@ def edit_distance(
         label: as in `compare`.
         pred: as in `compare`.
         quirks: as in `compare`.
-        seconds: time limit; what is found by then is returned, as upstream does with 10 s.
+        seconds: time limit; the best distance found by then is returned, as upstream does after 10
+            s.
 
     Raises:
-        PlanError: one of the plans makes no graph.
+        PlanError: one of the plans has no valid graph.
     """
     import networkx as nx
 
@@ -172,7 +178,7 @@ def _graphs(plans: list[Plan], *, quirks: bool) -> list["nx.DiGraph"]:
 
 @contextmanager
 def _blamed(which: str, *, quirks: bool) -> Iterator[None]:
-    """Say in an error which of the plans it is about; upstream's errors are left as they are."""
+    """Add to an error which of the plans it concerns; upstream's errors are left unchanged."""
     try:
         yield
     except PlanError as error:

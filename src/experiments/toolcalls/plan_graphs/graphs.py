@@ -1,10 +1,10 @@
-"""Steps in, a dependency graph out, and whether two graphs are the same up to the order of steps.
+"""Build dependency graphs from steps, and test whether two are equal up to the order of steps.
 
-A node is a step, an edge leads from a step to one that uses its result. The colour of a node
-stands for its tool and the whole tree of what it depends on, as TinyAgent's `node_match` compares
-them (SqueezeAILab/TinyAgent@0074615 `src/utils/graph_utils.py`). A tree can have more nodes than
-could ever be written down, so it is never built: a colour is a number given to (tool, colours of
-the dependencies), the same number for equal trees of both plans.
+Nodes are steps, and edges lead from a step to the steps that use its result. The colour of a node
+stands for its tool and the complete tree of its dependencies, as compared by TinyAgent's
+`node_match` (SqueezeAILab/TinyAgent@0074615 `src/utils/graph_utils.py`). A tree can be
+exponentially large, so it is never built: a colour is a number assigned to (tool, colours of the
+dependencies), and equal trees in both plans have the same number.
 """
 
 import sys
@@ -19,12 +19,14 @@ if TYPE_CHECKING:
 
 Pair = tuple["nx.DiGraph", "nx.DiGraph"]
 Colours = dict[Any, int]
-"""(tool, colours of the dependencies) -> colour; shared by the two plans that are compared."""
+"""Colour by (tool, colours of the dependencies); shared by the two compared plans."""
 
 MAX_ROUNDS = 8
-"""Rounds of colour refinement; more cost time and only sharpen what the search settles anyway."""
+"""Rounds of colour refinement; more would take time and only refine what the search decides
+anyway."""
 MAX_TRIES = 800
-"""Pairs of steps that the search may try, about 20 ms; only plans made to be alike reach it."""
+"""Maximum number of step pairs that the search tries, about 20 ms; only adversarial plans reach
+it."""
 
 _CIRCULAR = "Circular dependency detected. The tool is dependent on itself, which is not allowed."
 
@@ -32,10 +34,10 @@ _CIRCULAR = "Circular dependency detected. The tool is dependent on itself, whic
 def build(plan: Plan, colours: Colours, *, quirks: bool = False) -> "nx.DiGraph":
     """Return the dependency graph: nodes are positions from 1, with `tool` and `colour`.
 
-    With `quirks`, `$0` makes a node 0 without attributes, as upstream does.
+    With `quirks`, `$0` adds a node 0 without attributes, as upstream does.
 
     Raises:
-        PlanError: a reference leads out of the plan, to its own step or back to it.
+        PlanError: a reference is outside of the plan, to the step itself, or part of a cycle.
     """
     import networkx as nx
 
@@ -45,7 +47,7 @@ def build(plan: Plan, colours: Colours, *, quirks: bool = False) -> "nx.DiGraph"
     path: list[int] = []
 
     def colour(node: int) -> int:
-        """Return the colour of a step, adding what it depends on; at most 65 calls deep."""
+        """Return the colour of a step, adding its dependencies; at most 65 calls deep."""
         if node in known:
             return known[node]
         path.append(node)
@@ -53,14 +55,14 @@ def build(plan: Plan, colours: Colours, *, quirks: bool = False) -> "nx.DiGraph"
         below = []
         for reference in step.needs:
             if reference in plan.outside:
-                below.append((f"${reference}", -1))  # a leaf of its own, not a step
+                below.append((f"${reference}", -1))  # a separate leaf, not a step
                 continue
             needed = _needed(plan, reference, node, quirks=quirks)
             graph.add_edge(needed, node)
             if needed in path:
                 raise PlanError(_circle(needed, node, quirks=quirks))
             below.append((plan.steps[needed - 1].tool, colour(needed)))
-        # Sorting by the name alone lets two equal trees differ: that is the quirk.
+        # Sorting only by name can make equal trees differ, which is upstream's quirk.
         below.sort(key=(lambda pair: pair[:1]) if quirks else None)
         path.pop()
         known[node] = colours.setdefault((step.tool, tuple(below)), len(colours))
@@ -72,7 +74,7 @@ def build(plan: Plan, colours: Colours, *, quirks: bool = False) -> "nx.DiGraph"
 
 
 def _needed(plan: Plan, reference: str, node: int, *, quirks: bool) -> int:
-    """Return the position a reference stands for."""
+    """Return the position that a reference points to."""
     steps = len(plan.steps)
     if plan.labels is not None:
         if reference not in plan.labels:
@@ -80,7 +82,7 @@ def _needed(plan: Plan, reference: str, node: int, *, quirks: bool) -> int:
         return plan.labels[reference]
     try:
         number = int(reference)
-    except ValueError as error:  # more digits than Python converts
+    except ValueError as error:  # exceeds Python's limit on digits
         if quirks:
             raise PlanError(f"ValueError: {error}") from error
         number = sys.maxsize
@@ -106,17 +108,17 @@ def _circle(needed: int, node: int, *, quirks: bool) -> str:
 def same(one: "nx.DiGraph", other: "nx.DiGraph") -> bool:
     """Return whether some renumbering of the steps turns one graph into the other.
 
-    Equal colours on both sides are necessary. They are first refined by what uses a step
-    (Weisfeiler and Leman 1968); then edges that run between all steps of two colours, which any
-    renumbering keeps, are dropped, and the parts that remain are matched one by one with
-    networkx (VF2: Cordella et al., IEEE PAMI 26, 2004), which on the whole graph would try all
-    orders of equal parts.
+    Equal colours on both sides are necessary. Colours are first refined by the steps that use a
+    step (Weisfeiler and Leman 1968). Then edges that connect all steps of two colours, which any
+    renumbering preserves, are removed, and the remaining components are matched one by one with
+    networkx (VF2: Cordella et al., IEEE PAMI 26, 2004). On the complete graph, VF2 would try all
+    orders of equal components.
 
     Raises:
         PlanError: the search takes more than `MAX_TRIES` tries.
     """
     if (0 in one or 0 in other) and len(one) and len(other):
-        raise PlanError("KeyError: 'tool_name'")  # upstream meets the node without attributes
+        raise PlanError("KeyError: 'tool_name'")  # upstream fails on the node without attributes
     if len(one) != len(other) or one.number_of_edges() != other.number_of_edges():
         return False
     if _identical(one, other):
@@ -142,14 +144,14 @@ def _same_parts(pair: Pair, refined: tuple[dict[int, int], dict[int, int]]) -> b
 
 
 def _identical(one: "nx.DiGraph", other: "nx.DiGraph") -> bool:
-    """Return whether the steps stand in one order already, which needs no search."""
+    """Return whether the steps already have the same order, so that no search is needed."""
     return dict(one.nodes(data="colour")) == dict(other.nodes(data="colour")) and all(
         other.has_edge(*edge) for edge in one.edges
     )
 
 
 def _refine(one: "nx.DiGraph", other: "nx.DiGraph") -> tuple[dict[int, int], dict[int, int]] | None:
-    """Return finer colours for both graphs, or None where they cannot be matched."""
+    """Return finer colours for both graphs, or None if they cannot be matched."""
     a, b = (dict(graph.nodes(data="colour")) for graph in (one, other))
     classes = 0
     for _ in range(MAX_ROUNDS):
@@ -180,7 +182,7 @@ def _edge_kinds(graph: "nx.DiGraph", of: dict[int, int]) -> Counter[tuple[int, i
 def _parts(
     graph: "nx.DiGraph", of: dict[int, int], full: set[tuple[int, int]]
 ) -> Iterator["nx.DiGraph"]:
-    """Yield the connected parts of a graph without the edges of the kinds in `full`."""
+    """Yield the connected components of a graph without the edges of the kinds in `full`."""
     import networkx as nx
 
     bare = nx.DiGraph()

@@ -1,11 +1,11 @@
-"""Plan text or calls in, steps with the references of their arguments out.
+"""Parse plan text or calls into steps with the references in their arguments.
 
-Three forms are read: TinyAgent's plan text (one numbered call a line), OpenAI-style calls whose
-arguments name an earlier call by position (`$1`, `${1}`), and NESTFUL's calls with a `label`,
-whose arguments say `$var1.field$` or `$var_1.result$`.
+Three formats are supported: TinyAgent's plan text (one numbered call per line), OpenAI-style calls
+whose arguments refer to an earlier call by position (`$1`, `${1}`), and NESTFUL's calls with a
+`label`, whose arguments contain `$var1.field$` or `$var_1.result$`.
 
 The grammar of plan text is that of SqueezeAILab/TinyAgent@0074615 `src/utils/plan_utils.py`,
-written as a scanner over lines, so that no text makes it slow.
+implemented as a line scanner that is fast on any text.
 """
 
 import ast
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 MAX_STEPS = 64
-"""A longer plan is not compared: its graphs could take longer than an evaluation may."""
+"""Longer plans are not compared: comparing their graphs could take too long for an evaluation."""
 
 TOOLS = frozenset(
     [
@@ -39,7 +39,7 @@ _THOUGHT = "Thought: "
 
 
 class PlanError(ValueError):
-    """A plan that is no plan or makes no graph; the text begins with the name of the reason."""
+    """An invalid plan or one without a graph; the message begins with the name of the reason."""
 
 
 @dataclass(frozen=True)
@@ -48,22 +48,22 @@ class Step:
 
     tool: str
     needs: tuple[str, ...] = ()
-    """The references of its arguments in their order: step numbers, or labels where there are."""
+    """References in its arguments, in order: step numbers, or labels if the plan has labels."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The steps of a plan, in the order their positions count."""
+    """The steps of a plan, in the order of their positions."""
 
     steps: tuple[Step, ...]
     labels: dict[str, int] | None = None
-    """Label -> position from 1; None where references are positions."""
+    """Position of each label, counted from 1; None if references are positions."""
     outside: frozenset[str] = frozenset()
     """Labels that the label plan refers to although none of its calls has them."""
 
 
 Source = str | list[Any]
-"""A plan as it is written: plan text, or a list of calls."""
+"""A plan in source form: plan text, or a list of calls."""
 
 
 def read(
@@ -73,20 +73,21 @@ def read(
     labelled: bool = False,
     outside: frozenset[str] | None = None,
 ) -> Plan:
-    r"""Read a plan in any of the forms.
+    r"""Parse a plan in any of the formats.
 
     >>> read('1. a("x")\n2. b(["$1"])\n3. join()').steps[1]
     Step(tool='b', needs=('1',))
 
     Args:
         source: plan text, or a list of calls.
-        quirks: read plan text exactly as upstream does; calls have no upstream.
-        labelled: references in calls are labels; where no call has one, they are `var1` and so on.
-        outside: the labels that may be missing, those missing in the plan compared with; None
-            where this is that plan.
+        quirks: parse plan text exactly as upstream does; upstream does not support calls.
+        labelled: references in calls are labels; if no call has a label, the labels are `var1` and
+            so on.
+        outside: labels that may be missing, namely those missing in the label plan; None if this is
+            the label plan.
 
     Raises:
-        PlanError: it is neither text nor calls, or has no or too many steps.
+        PlanError: the source is neither text nor calls, or has no steps or too many.
     """
     if isinstance(source, str):
         return _read_text(source, quirks=quirks)
@@ -96,7 +97,7 @@ def read(
 
 
 def has_labels(source: Source) -> bool:
-    """Return whether a plan is calls of which any carries a label, as NESTFUL's do.
+    """Return whether a plan is a list of calls of which any has a label, as in NESTFUL.
 
     >>> has_labels([{"name": "f", "arguments": {}, "label": "var1"}])
     True
@@ -108,7 +109,7 @@ def has_labels(source: Source) -> bool:
 def _read_text(text: str, *, quirks: bool) -> Plan:
     found: dict[int, tuple[str, str]] = {}
     for number, tool, arguments in _calls_of(text):
-        found[_whole(number)] = tool, arguments  # a repeated number keeps its first place
+        found[_whole(number)] = tool, arguments  # a repeated number keeps its first position
         if tool == "join":
             break
     pairs = list(found.values())
@@ -126,15 +127,16 @@ def _read_text(text: str, *, quirks: bool) -> Plan:
 def _whole(number: str) -> int:
     try:
         return int(number)
-    except ValueError as error:  # more digits than Python converts
+    except ValueError as error:  # exceeds Python's limit on digits
         raise PlanError(f"ValueError: {error}") from error
 
 
 def _calls_of(text: str) -> Iterator[tuple[str, str, str]]:
     """Yield number, tool and the text between the parentheses of each step.
 
-    A line holds at most one step, since its arguments reach to its last parenthesis. A line with
-    a thought belongs to the step on the next line that is not blank, whatever else it holds.
+    A line contains at most one step, since its arguments extend to its last parenthesis. A line
+    with a thought belongs to the step on the next line that is not blank, whatever else it
+    contains.
     """
     lines = text.split("\n")
     for at, line in enumerate(lines):
@@ -159,13 +161,13 @@ def _step_follows(lines: list[str], at: int) -> bool:
 
 
 def _arguments(text: str) -> Iterable[Any]:
-    """Return the arguments as Python literals, or the whole text as one where they are none."""
+    """Return the arguments as Python literals, or the complete text if they are not literals."""
     if "$" not in text and "\\" not in text:
-        return ()  # no reference can come of it, so it need not be parsed
+        return ()  # contains no reference, so it need not be parsed
     value: Any = text
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # an answer's invalid escapes are not ours to mend
+            warnings.simplefilter("ignore")  # ignore invalid escapes in an answer
             value = ast.literal_eval(text)
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         pass  # upstream keeps the text too
@@ -185,7 +187,7 @@ def _seen(arguments: Any) -> Iterator[str]:
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """Yield the strings anywhere in a value, in order, however deep it is nested."""
+    """Yield the strings at any depth of a value, in order."""
     left = [value]
     while left:
         value = left.pop()
@@ -215,7 +217,7 @@ def _read_calls(calls: Any, *, labelled: bool, outside: frozenset[str] | None) -
 
 
 def _function(call: Any) -> Any:
-    """Return the call itself, out of OpenAI's `{"type": "function", "function": ...}`."""
+    """Return the call, unwrapped from OpenAI's `{"type": "function", "function": ...}`."""
     inner = call.get("function") if isinstance(call, dict) else None
     return inner if isinstance(inner, dict) else call
 
@@ -234,10 +236,10 @@ def _name_and_arguments(call: Any, at: int) -> tuple[str, dict[str, Any]]:
 
 
 def _labels(functions: list[Any]) -> dict[str, int]:
-    """Return label -> position.
+    """Return the position of each label.
 
-    In four rows of NESTFUL (IBM/NESTFUL@053cbde) two calls have one label; what refers to the
-    second of them says `var` and its position.
+    In four rows of NESTFUL (IBM/NESTFUL@053cbde) two calls have the same label; references to the
+    second call use `var` and its position.
     """
     labels: dict[str, int] = {}
     bare = not any("label" in call for call in functions)
@@ -253,7 +255,7 @@ def _labels(functions: list[Any]) -> dict[str, int]:
 
 
 def _plain(label: str) -> str:
-    """Return `var1` for `$var_1`: both spellings occur."""
+    """Return `var1` for `$var_1`, since both spellings occur."""
     bare = label.strip("$")
     return bare.replace("_", "") if _LABEL_SHAPE.fullmatch(bare) else bare
 
@@ -262,7 +264,7 @@ def _seen_labels(arguments: Any, labels: dict[str, int]) -> Iterator[str]:
     for text in _texts(arguments):
         found = dict.fromkeys(match[1] for match in _LABELLED.finditer(text))
         for label in dict.fromkeys(map(_plain, found)):
-            # "$5.00 or 6$" has the form too, but is money.
+            # "$5.00 or 6$" matches too, but is an amount of money.
             if label in labels or _LABEL_SHAPE.fullmatch(label):
                 yield label
 
