@@ -87,11 +87,13 @@ def convert(name: str, raw: Row, row_id: str, left_out: Counter[str] | None = No
         if not flags.row_trained(raw):
             raise Rejected("not_trained", "the row is marked as not to be trained")
         made, toolset = converter(raw)
-        nulls = sum(message.pop(NULLS) for message in made if NULLS in message)
+        nulls = sum([message.pop(NULLS) for message in made if NULLS in message])
         conversation = turns.finished(made, toolset)
     except RecursionError:
         raise Rejected("too_deep", "a value is nested too deeply to be read") from None
-    counted = _left_out(made) | ({NULLS: nulls} if nulls else {})
+    counted = _left_out(made)
+    if nulls:
+        counted[NULLS] = nulls
     if left_out is not None and counted:
         left_out.update(counted)
     own_id, source = raw.get("id"), raw.get("source")
@@ -117,7 +119,9 @@ def _left_out(made: list[Row]) -> dict[str, int]:
         found[ASKED] = len(asked)
         for message in asked:
             message.pop("train")
-    trained = (m["role"] == "assistant" and m.get("train", True) for m in reversed(made))
-    if closing := next((place for place, is_trained in enumerate(trained) if is_trained), 0):
-        found[CLOSING] = closing
+    for place, message in enumerate(reversed(made)):
+        if message["role"] == "assistant" and message.get("train", True):
+            if place:
+                found[CLOSING] = place
+            break
     return found

@@ -15,7 +15,6 @@ CALL:` for a result. v1, togethercomputer's formatted copy and lilacai's ShareGP
 verified against the Hub.
 """
 
-import itertools
 import re
 from collections.abc import Iterable
 
@@ -25,11 +24,7 @@ from experiments.data.formats.tools import Toolset
 
 END = "<|endoftext|>"
 _CALL = "<functioncall>"
-# A turn starts at the beginning of a line or after an end-of-turn marker.
-_TURN = re.compile(
-    r"(?:^[ \t\r]*|(?<=<\|endoftext\|>)\s*+)(USER|ASSISTANT|FUNCTION RESPONSE|FUNCTION CALL):",
-    re.MULTILINE,
-)
+_SPEAKER = re.compile("(USER|ASSISTANT|FUNCTION RESPONSE|FUNCTION CALL):")
 _REPEATED = re.compile(r"^[ \t\r]*ASSISTANT:", re.MULTILINE)
 # After the end of a sentence, the marker may start a turn or be quoted.
 _UNCLEAR = re.compile(r"[.!?][\"')]?[ \t]+(?:ASSISTANT|USER|FUNCTION RESPONSE):(?=\s)")
@@ -57,7 +52,7 @@ def v1(raw: Row) -> tuple[list[Row], Toolset]:
     whole = raw["sample"] if "sample" in names else raw[names[0]] if len(names) == 1 else None
     if whole is None:
         raise Rejected("missing_column", f"no one column of text among {', '.join(raw)}")
-    first = _TURN.search(whole)
+    first = next(iter(_turns(whole)), None)
     if first is None:
         raise Rejected("unknown_layout", f"no turn in {excerpt(whole)}")
     system, toolset = lead_in(whole[: first.start()])
@@ -118,10 +113,23 @@ def lead_in(text: str) -> tuple[str, Toolset]:
 
 
 def _cut(chat: str) -> Iterable[tuple[str, str, bool | None]]:
-    before, *parts = _TURN.split(chat)
+    found = _turns(chat)
+    before = chat[: found[0].start()] if found else chat
     if before.strip():
         raise Rejected("unknown_layout", f"text before the first turn: {excerpt(before)}")
-    return zip(parts[::2], parts[1::2], itertools.repeat(None))
+    ends = [*(turn.start() for turn in found[1:]), len(chat)]
+    return [(turn[1], chat[turn.end() : end], None) for turn, end in zip(found, ends, strict=True)]
+
+
+def _turns(text: str) -> list[re.Match[str]]:
+    """Return the speaker names that begin a line or follow an end-of-turn marker."""
+    return [found for found in _SPEAKER.finditer(text) if _begins_turn(text, found.start())]
+
+
+def _begins_turn(text: str, at: int) -> bool:
+    while at and text[at - 1] in " \t\r":
+        at -= 1
+    return at == 0 or text[at - 1] == "\n" or text.endswith(END, 0, at)
 
 
 def conversation(system: str, said: Iterable[tuple[str, str, bool | None]]) -> list[Row]:
@@ -135,11 +143,7 @@ def conversation(system: str, said: Iterable[tuple[str, str, bool | None]]) -> l
         role = _ROLES.get(speaker)
         text = content.strip() if role == "user" else turns.ended(content, END)
         if role == "assistant":
-            # The speaker's name is sometimes repeated inside a turn.
-            if unclear := _UNCLEAR.search(text):
-                raise Rejected("leftover_marker", f"mid-line: {excerpt(unclear[0])}")
-            parts = [part for part in _REPEATED.split(text) if part.strip()]
-            made += [turns.marked(assistant(part), trained) for part in parts or [""]]
+            made += [turns.marked(assistant(part), trained) for part in _parts(text)]
         elif role == "tool":
             made.append(turns.result(text.removeprefix("FUNCTION RESPONSE:").strip()))
         elif role == "call":
@@ -151,6 +155,19 @@ def conversation(system: str, said: Iterable[tuple[str, str, bool | None]]) -> l
         else:
             made.append({"role": role, "content": text})
     return made
+
+
+def _parts(text: str) -> list[str]:
+    """Split an assistant turn where the speaker's name is repeated, as it sometimes is.
+
+    Raises:
+        Rejected: leftover_marker.
+    """
+    if not _SPEAKER.search(text):
+        return [text]
+    if unclear := _UNCLEAR.search(text):
+        raise Rejected("leftover_marker", f"mid-line: {excerpt(unclear[0])}")
+    return [part for part in _REPEATED.split(text) if part.strip()] or [""]
 
 
 def assistant(text: str) -> Row:

@@ -98,7 +98,9 @@ def fault(value: Any) -> str | None:
         return text_fault(value)
     if isinstance(value, dict):
         for key, item in value.items():
-            reason = (text_fault(key) if isinstance(key, str) else "not_text") or fault(item)
+            reason = text_fault(key) if isinstance(key, str) else "not_text"
+            if type(item) is not int and not reason:
+                reason = text_fault(item) if type(item) is str else fault(item)
             if reason:
                 return reason
     elif isinstance(value, list):

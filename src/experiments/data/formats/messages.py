@@ -15,6 +15,7 @@ from experiments.data.formats.tools import Toolset
 ROLES = ("system", "user", "assistant", "tool")
 NULLS = "nulls that a table filled into the arguments of calls"
 """Temporary message key with the number of nulls removed, for the counts."""
+_SPEAKERS = frozenset(("system", "user"))
 _OTHER_ROLES = {"developer": "system", "function": "tool"}
 
 
@@ -60,11 +61,10 @@ def conversation(given: list[Row], toolset: Toolset = tools.NONE) -> list[Row]:
         if role is None:
             raise Rejected("unknown_role", f"{turn.get('role')!r} is none of {', '.join(ROLES)}")
         content, trained = turn.get("content"), flags.trained(turn)
-        if isinstance(content, list):
-            read = parts.read(content, role)
-        else:
-            text = "" if content is None else turns.text(content, f"content of the {role}")
-            read = parts.Parts(text)
+        if role in _SPEAKERS and type(content) is str:
+            made.append(turns.asked({"role": role, "content": content}, trained))
+            continue
+        read = parts.Parts(content) if type(content) is str else _content(content, role)
         if role == "assistant":
             made.append(turns.marked(_assistant(turn, read, toolset), trained))
         elif role == "tool":
@@ -76,15 +76,24 @@ def conversation(given: list[Row], toolset: Toolset = tools.NONE) -> list[Row]:
     return made
 
 
+def _content(content: Any, role: str) -> parts.Parts:
+    if isinstance(content, list):
+        return parts.read(content, role)
+    if content is None:
+        return parts.Parts()
+    return parts.Parts(turns.text(content, f"content of the {role}"))
+
+
 def _assistant(turn: Row, read: parts.Parts, toolset: Toolset) -> Row:
     """Return an assistant message built from its content and its other keys."""
     called = _called(turn, toolset)
     if called and read.calls:
         raise Rejected("malformed_call", "calls in the content and beside it; keep one of them")
-    nulls = sum(call.pop(NULLS) for call in called if NULLS in call)
     message = turns.assistant(read.text, called or list(read.calls))
-    if nulls:
-        message[NULLS] = nulls
+    if filled := [call for call in called if NULLS in call]:
+        message[NULLS] = sum(call.pop(NULLS) for call in filled)
+    if not read.thought and message_keys.THOUGHTS.isdisjoint(turn):
+        return message
     thoughts = {"content": read.thought} if read.thought.strip() else {}
     for name in message_keys.THOUGHTS.intersection(turn):
         if turn.get(name) is not None and turns.text(turn[name], name).strip():
@@ -103,10 +112,10 @@ def _called(turn: Row, toolset: Toolset) -> list[Row]:
         raise Rejected("malformed_call", "calls must be a list in tool_calls")
     if older:
         return [_as_object(calls.of_value(calls.parsed(older)), older, toolset)]
-    return [
-        calls.with_id(_as_object(calls.of_value(call), call, toolset), call.get("id"))
-        for call in given
-    ]
+    found = [_as_object(calls.of_value(call), call, toolset) for call in given]
+    if not [call for call in given if "id" in call]:
+        return found
+    return [calls.with_id(call, one.get("id")) for call, one in zip(found, given, strict=True)]
 
 
 def _as_object(call: Row, given: Any, toolset: Toolset) -> Row:

@@ -112,8 +112,15 @@ def merged(messages: Iterable[Row]) -> list[Row]:
 
     A trained turn is never joined with one that is not trained.
     """
+    given, before = list(messages), None
+    for message in given:
+        if message["role"] == before == "assistant":
+            break
+        before = message["role"]
+    else:
+        return given
     joined: list[Row] = []
-    for (role, _), group in itertools.groupby(messages, key=_kind):
+    for (role, _), group in itertools.groupby(given, key=_kind):
         first, *more = group
         joined += [_one(first, more)] if more and role == "assistant" else [first, *more]
     return joined
@@ -158,7 +165,7 @@ def finished(messages: Iterable[Row], toolset: Toolset) -> list[Row]:
     """
     whole = merged(messages)
     audit(whole, toolset)
-    if any("tool_call_id" in message for message in whole):
+    if [message for message in whole if "tool_call_id" in message]:
         whole = _in_order(whole)
     answered = False
     while whole and not (whole[-1]["role"] == "assistant" and whole[-1].get("train", True)):
