@@ -192,13 +192,23 @@ def test_a_multirun_prints_one_row_per_arm_and_resumes_by_the_same_line(
 
 @pytest.mark.slow
 def test_one_failing_job_does_not_stop_the_others(cli: Cli, tmp_path: Path) -> None:
-    targets = "lora.target_modules=[q_proj],[q_prj],[v_proj]"
-    done = cli("-m", targets, *SMOKE, "eval.base=false", "hydra.sweep.dir=mine")
+    lengths = "trainer.max_length_tokens=500,8,400"  # no row fits into 8 tokens
+    done = cli("-m", lengths, *SMOKE, "eval.base=false", "hydra.sweep.dir=mine")
     assert done.returncode == 1
     assert "2 finished, 1 failed" in done.stdout
     assert "1 of 3 jobs failed" in done.stderr
     states = [records.read(tmp_path / "mine" / n / "run.json").status for n in "012"]
     assert states == ["finished", "failed", "finished"]
+
+
+def test_a_sweep_with_a_wrong_target_module_starts_nothing(cli: Cli, tmp_path: Path) -> None:
+    targets = "lora.target_modules=[q_proj],[q_prj],[v_prj]"
+    done = cli("-m", targets, *SMOKE, "hydra.sweep.dir=mine")
+    assert done.returncode == 1
+    assert "2 of 3 jobs are illegal, none was started" in done.stderr
+    assert "'q_prj' matches no linear layer" in done.stderr
+    assert "'v_prj' matches no linear layer" in done.stderr
+    assert not (tmp_path / "mine").exists()
 
 
 @pytest.mark.slow

@@ -123,7 +123,7 @@ def test_cells_that_exclude_each_other_are_left_out_of_a_search(cli: Cli, tmp_pa
 @pytest.mark.slow
 def test_a_grid_stops_early_when_too_many_runs_fail(cli: Cli, tmp_path: Path) -> None:
     done = cli("-m", *QUICK, "hydra.sweep.dir=out", "hydra.sweeper.max_failure_rate=0",
-               "lora.target_modules=[q_prj],[q_proj]")  # fmt: skip
+               "trainer.max_length_tokens=8,400")  # fmt: skip
     assert done.returncode == 1
     assert "stopped early: 1 of 2 runs failed" in done.stdout
     assert "1 failed" in done.stdout
@@ -146,7 +146,7 @@ def test_several_objectives_give_a_front(cli: Cli, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_failing_trial_stays_alone_is_counted_and_tried_again(cli: Cli, tmp_path: Path) -> None:
     line = (*SEARCH, "hydra/sweeper/sampler=grid", "hydra.sweeper.n_trials=3",
-            "lora.target_modules=[q_proj],[q_prj],[v_proj]")  # fmt: skip
+            "trainer.max_length_tokens=500,8,400")  # fmt: skip
     done = cli(*line)
     assert done.returncode == 1
     assert "2 finished, 1 failed" in done.stdout
@@ -154,11 +154,11 @@ def test_a_failing_trial_stays_alone_is_counted_and_tried_again(cli: Cli, tmp_pa
     assert results(tmp_path / "out")["trials"] == {"finished": 2, "failed": 1}
     again = cli(*line)
     assert again.returncode == 1
-    assert "trial 3 is: lora.target_modules=[q_prj]" in again.stdout
+    assert "trial 3 is: trainer.max_length_tokens=8" in again.stdout
     assert sorted(p.name for p in (tmp_path / "out").glob("[0-9]*")) == ["0", "1", "2"]
     assert "2 finished, 1 failed" in again.stdout
     stopped = cli(*line, "hydra.sweep.dir=other", "hydra.sweeper.max_failure_rate=0",
-                  "lora.target_modules=[q_prj],[q_proj],[v_proj]")  # fmt: skip
+                  "trainer.max_length_tokens=8,500,400")  # fmt: skip
     assert "stopped early: 1 of 3 runs failed, above hydra.sweeper.max_failure_rate=0.0" in (
         stopped.stdout
     )

@@ -89,7 +89,7 @@ def check(run: RunConfig) -> None:
         training.check_extra(run.trainer)
 
 
-def _refuse_wrong_targets(run: RunConfig) -> None:
+def refuse_wrong_targets(run: RunConfig) -> None:
     """Raise if a local model lacks the LoRA target modules, before anything is loaded."""
     if run.model.hub_id is None and run.model.adapter is None and run.trainer.max_steps != 0:
         from experiments import models
@@ -108,8 +108,8 @@ def run_one(run: RunConfig, job: Job) -> Outcome:
         KeyboardInterrupt: the user stopped it; the record's status is `interrupted`.
     """
     check(run)
-    if job.number is None:  # a sweep keeps a record of each of its runs
-        _refuse_wrong_targets(run)
+    if job.number is None:  # a sweep checks all its runs before the first
+        refuse_wrong_targets(run)
     following.meet()
     run_id = config.run_id(run)
     ends_at = budget.ends_at()  # a sweep sets one deadline for all its runs

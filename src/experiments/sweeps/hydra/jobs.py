@@ -71,6 +71,7 @@ class Jobs:
             del bare["hydra"]
         run = config.load(bare)
         runs.check(run)
+        runs.refuse_wrong_targets(run)
         return composed, run
 
     def prepare(self, number: int, overrides: Sequence[str]) -> Job:
