@@ -10,7 +10,9 @@ import pytest
 
 from conftest import ROOT, SMOKE, environment, load
 from experiments import config, records
+from experiments.config import chat_templates
 from experiments.records import provenance
+from experiments.runs import reuse
 
 WORDS = (
     'DIRECTION = {"count": "minimize"}\n'
@@ -98,3 +100,17 @@ def test_a_record_of_an_older_version_is_said_to_be_one(tmp_path: Path) -> None:
     out = " ".join(run(tmp_path, ROOT / "src").split())
     assert "made by an older version of the code: run again beside it" in out
     assert records.read(tmp_path / "out/run_2/run.json").status == "finished"
+
+
+def test_an_edited_template_of_the_package_is_noticed_before_anything_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied = Path(shutil.copytree(chat_templates.FOLDER, tmp_path / "chat_templates"))
+    monkeypatch.setattr(chat_templates, "FOLDER", copied)
+    run = load("model.chat_template=smollm2")
+    before = reuse.inputs(run)
+    (copied / "gemma3.jinja").write_text("another model's")
+    assert reuse.inputs(run) == before
+    with (copied / "smollm2.jinja").open("a", encoding="utf-8") as file:
+        file.write("{# edited #}")
+    assert reuse.inputs(run) != before

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments import data, models
-from experiments.config import RunConfig
+from experiments.config import RunConfig, chat_templates
 from experiments.data import TrainData, benchmarks, sources
 from experiments.models import Base, Precision
 from experiments.runtime.progress import say
@@ -117,9 +117,9 @@ def _base_key(run: RunConfig, precision: Precision) -> Any:
     spec = dataclasses.asdict(run.model)
     described = {k: v for k, v in spec.items() if k not in ("label", "recipe", "adapter")}
     folder, _ = models.find(run.model)
-    template = run.model.chat_template
     files = sorted(path for path in folder.iterdir() if path.is_file())
-    files += [Path(template).expanduser()] if template else []
+    if run.model.chat_template and (template := chat_templates.located(run.model.chat_template)):
+        files.append(template)
     wanted = precision.computes_in, run.resolved_from["trainer.attention"]
     return described, [_stamp(path) for path in files], wanted
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments import models, records
-from experiments.config import RunConfig
+from experiments.config import RunConfig, chat_templates
 from experiments.data import benchmarks, sources
 from experiments.evaluation import held_out, item_scores
 from experiments.models import adapters, weights
@@ -63,8 +63,8 @@ def inputs(run: RunConfig) -> str:
 def _model(run: RunConfig) -> list[str]:
     folder, commit = models.find(run.model)
     files = sorted(f for f in folder.iterdir() if f.suffix in (".json", ".jinja", ".txt", ".model"))
-    if run.model.chat_template:
-        files.append(Path(run.model.chat_template).expanduser())
+    if run.model.chat_template and (template := chat_templates.located(run.model.chat_template)):
+        files.append(template)
     hashes = [f"{file.name} {_sha256(file)}" for file in files if file.is_file()]
     return [weights.identity(folder, run.model.quantization), str(commit), *hashes]
 
