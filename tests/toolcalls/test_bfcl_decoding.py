@@ -188,10 +188,10 @@ PATHOLOGICAL = {
 
 @pytest.mark.parametrize("format", ["fc", "tool_call", "python"])
 @pytest.mark.parametrize("name", PATHOLOGICAL)
-def test_an_answer_of_20_kilobytes_takes_no_time(name: str, format: str) -> None:
+def test_an_answer_of_20_kilobytes_never_takes_quadratic_time(name: str, format: str) -> None:
     text = PATHOLOGICAL[name]
     output = [{"f": text}] if format == "fc" else text
-    began = time.perf_counter()
+    began = time.process_time()
     decode(output, format)
-    # About 30 ms at most; quadratic time or an evaluated tower would take seconds or for ever.
-    assert time.perf_counter() - began < 2
+    # About 30 ms on a quiet machine. Quadratic time takes far longer, an evaluated tower for ever.
+    assert time.process_time() - began < 10
