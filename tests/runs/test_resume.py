@@ -168,7 +168,7 @@ def test_an_edited_trainer_is_named_and_the_run_made_beside_the_old_one(tmp_path
     shutil.copytree(ROOT / "src", source, ignore=shutil.ignore_patterns("__pycache__"))
     line = ("-m", "hydra.sweep.dir=out", "seed=0", *QUICK)
     finish(tmp_path, *line, PYTHONPATH=str(source))
-    with (source / "experiments" / "statistics" / "intervals.py").open("a") as file:
+    with (source / "experiments" / "analysis" / "statistics" / "intervals.py").open("a") as file:
         file.write("# a line that changes no score\n")
     assert "changed since" not in finish(tmp_path, *line, PYTHONPATH=str(source))
     with (source / "experiments" / "training" / "trainer.py").open("a") as file:
