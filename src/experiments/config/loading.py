@@ -14,48 +14,12 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from experiments.config.data import FORMATS, ColumnsConfig, DataConfig, SourceConfig
 from experiments.config.evaluation import EvalConfig
-from experiments.config.explaining import explain, one_sentence_errors
-from experiments.config.geometry import GeometryConfig
-from experiments.config.leaves import leaves
-from experiments.config.lora import LoraConfig
-from experiments.config.machine import HardwareConfig
-from experiments.config.model import ModelConfig
-from experiments.config.planning import PlanConfig
+from experiments.config.explaining import explain
 from experiments.config.resolution import resolve
-from experiments.config.runtime import BudgetConfig, HubConfig, hub_source, is_repo
 from experiments.config.schema import RunConfig
-from experiments.config.tokens import holds_token, refuse_in_arguments, refuse_in_values
-from experiments.config.trainer import TrainerConfig
+from experiments.config.tokens import refuse_in_values
 from experiments.errors import ConfigError
-
-__all__ = [
-    "FORMATS",
-    "BudgetConfig",
-    "ColumnsConfig",
-    "DataConfig",
-    "EvalConfig",
-    "GeometryConfig",
-    "HardwareConfig",
-    "HubConfig",
-    "LoraConfig",
-    "ModelConfig",
-    "PlanConfig",
-    "RunConfig",
-    "SourceConfig",
-    "TrainerConfig",
-    "canonical",
-    "explain",
-    "holds_token",
-    "hub_source",
-    "is_repo",
-    "leaves",
-    "load",
-    "one_sentence_errors",
-    "refuse_in_arguments",
-    "run_id",
-]
 
 # Keys that control how a run is executed, not what it computes. Changing them does not change the
 # run's id.

@@ -33,9 +33,6 @@ from experiments.data.thinking import Mode
 from experiments.errors import DataError
 from experiments.toolcalls.parser import HERMES_TAGS, CallForm
 
-__all__ = ["Encoded", "Renderer", "TrainData", "build"]
-
-
 # Counters that every source has and that are summed over a run.
 _COUNTED = ("rejected", "too_long", "template_refused", "not_trained")
 

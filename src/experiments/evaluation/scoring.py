@@ -20,13 +20,11 @@ from experiments.evaluation import (
     shared,
     unanswered,
 )
-from experiments.evaluation.generation import Generated, Limits, generate
+from experiments.evaluation.generation import Generated, Limits
 from experiments.evaluation.held_out import Window
 from experiments.models import Base
 from experiments.runtime import budget, distributed
 from experiments.runtime.progress import track
-
-__all__ = ["Generated", "Limits", "Scores", "Subject", "answer", "generate", "held_out", "score"]
 
 
 @dataclass

@@ -18,21 +18,7 @@ from urllib.parse import urlparse
 from experiments.config import ModelConfig, RunConfig, chat_templates
 from experiments.errors import ConfigError, did_you_mean
 from experiments.models import behaviour, shape, weights
-from experiments.models.layers import refuse_wrong_targets
-from experiments.models.precision import Precision, choose_precision
-
-__all__ = [
-    "BASES",
-    "PLAIN_TEMPLATE",
-    "Base",
-    "Precision",
-    "Vocabulary",
-    "choose_precision",
-    "find",
-    "load",
-    "load_vocabulary",
-    "refuse_wrong_targets",
-]
+from experiments.models.precision import Precision
 
 _PACKAGE = Path(__file__).parent.parent
 BASES = _PACKAGE / "models" / "bases"

@@ -31,7 +31,6 @@ from experiments.reports import (
     dashboard_page,
     figures,
     files,
-    items,
     latex,
     page,
     sentences,
@@ -39,8 +38,6 @@ from experiments.reports import (
 )
 from experiments.reports.arms import Report
 from experiments.reports.scores import COLUMNS, Kind, Run
-
-__all__ = ["LOG_WIDTH", "items", "line_width", "model_card", "send", "summarise", "write"]
 
 LOG_WIDTH = 140  # characters per line if the output is not a terminal
 

@@ -157,7 +157,7 @@ class Attempt:
 
     def _train_and_score(self) -> None:
         from experiments import training
-        from experiments.evaluation import scoring
+        from experiments.evaluation import held_out, scoring
         from experiments.models import adapters, spectra
 
         run, record, base = self.run, self.record, self.base
@@ -166,7 +166,7 @@ class Attempt:
         self.rows: list[dict[str, Any]] = []
         self.held_out = None
         if self.windows:
-            nll = scoring.held_out.losses(base.model, self.windows)
+            nll = held_out.losses(base.model, self.windows)
             self.held_out = scoring.HeldOut(self.windows, nll)
         if run.eval.base:
             self._score_base()

@@ -19,12 +19,8 @@ from experiments.records import Record, hub
 from experiments.runs import folders, following, summary
 from experiments.runs.attempt import Attempt
 from experiments.runs.folders import Job
-from experiments.runs.following import follow
 from experiments.runtime import budget, distributed
 from experiments.runtime.progress import say
-
-__all__ = ["Job", "Outcome", "check", "follow", "load_run", "run_one"]
-
 
 # Parts of the identity that affect only the scores; a change in them does not void the training.
 _AFTER_TRAINING = ("evaluation_code", "scoring_code", "held_out_sha256")

@@ -11,30 +11,13 @@ from experiments.errors import ConfigError
 from experiments.runtime import distributed
 from experiments.runtime.progress import say
 from experiments.training import untouched
-from experiments.training.arguments import check_extra
-from experiments.training.checkpoints import CHECKPOINTS, load_weights, newest_checkpoint, state_of
+from experiments.training.checkpoints import load_weights, newest_checkpoint, state_of
 from experiments.training.curves import curve
 from experiments.training.half_precision import leave_autocast, skipped_steps
 from experiments.training.micro_batches import KEY, shrunk
-from experiments.training.steps import StepPlan, fitting, plan, row_order
-from experiments.training.task import Fit, Log, Report, Task
+from experiments.training.steps import StepPlan, plan
+from experiments.training.task import Fit, Task
 from experiments.training.trainer import build
-
-__all__ = [
-    "CHECKPOINTS",
-    "Fit",
-    "Log",
-    "Report",
-    "StepPlan",
-    "Task",
-    "check_extra",
-    "curve",
-    "fit",
-    "fitting",
-    "newest_checkpoint",
-    "plan",
-    "row_order",
-]
 
 
 def fit(task: Task) -> Fit:

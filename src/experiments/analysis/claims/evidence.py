@@ -15,11 +15,7 @@ from typing import Any
 
 from experiments.analysis.claims import measured
 from experiments.analysis.claims.claim import Claim
-from experiments.analysis.claims.files import load
-from experiments.analysis.claims.verdicts import Verdict, judge
 from experiments.records import Record, archive
-
-__all__ = ["Claim", "Verdict", "judge", "load", "measured_for", "runs_of"]
 
 
 def runs_of(claims: Sequence[Claim], outputs: Path) -> dict[str, list[Record]]:

@@ -29,19 +29,8 @@ from experiments.data.formats import (
     xlam,
 )
 from experiments.data.formats.messages import NULLS
-from experiments.data.formats.rejection import MEANINGS, REASONS, Rejected, Row
+from experiments.data.formats.rejection import Rejected, Row
 from experiments.data.formats.tools import Toolset
-
-__all__ = [
-    "CONVERTER_VERSION",
-    "FORMATS",
-    "MEANINGS",
-    "NULLS",
-    "REASONS",
-    "Rejected",
-    "Row",
-    "convert",
-]
 
 CONVERTER_VERSION = 3
 """Increased with every change that converts any row differently; part of the cache key."""

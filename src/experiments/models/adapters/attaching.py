@@ -14,20 +14,8 @@ from typing import Any
 from experiments.config import LoraConfig, RunConfig
 from experiments.errors import AdapterError, ConfigError, did_you_mean
 from experiments.models.adapters import targets
-from experiments.models.adapters.targets import check_targets, left_out
+from experiments.models.adapters.targets import check_targets
 from experiments.runtime import disk
-
-__all__ = [
-    "Attached",
-    "adapted_modules",
-    "attach",
-    "check_extra",
-    "check_targets",
-    "fingerprint",
-    "left_out",
-    "load",
-    "save",
-]
 
 # Fields of peft.LoraConfig that are set through this project's own keys.
 _OWNED = {"r", "lora_alpha", "lora_dropout", "target_modules", "use_dora", "use_rslora"}

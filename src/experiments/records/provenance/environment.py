@@ -13,22 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from experiments.records.provenance.parts import KEYS, SOURCE, code_identity, of_metrics
+from experiments.records.provenance.parts import SOURCE
 from experiments.runtime import distributed
-
-__all__ = [
-    "KEYS",
-    "SOURCE",
-    "code_identity",
-    "command",
-    "cpu",
-    "differences",
-    "is_committed",
-    "libraries",
-    "of_metrics",
-    "of_run",
-]
-
 
 _LIBRARIES = (
     *("torch", "transformers", "trl", "peft", "accelerate", "tokenizers", "bitsandbytes"),

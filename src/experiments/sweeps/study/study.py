@@ -28,8 +28,6 @@ from experiments.sweeps.study.settings import Asked, Settings, refuse_another_se
 from experiments.sweeps.study.space import Parameters
 from experiments.sweeps.study.workers import Worker
 
-__all__ = ["Asked", "Settings", "Study"]
-
 _MUTEX = ".study.lock"
 # Statuses that are never retried: invalid parameters, and parameters that another worker drew too.
 _NEVER_RUN = ("illegal", "repeated")

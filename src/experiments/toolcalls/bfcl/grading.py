@@ -9,25 +9,9 @@ upstream's, except `malformed` and the error types that begin with `not_scorable
 import dataclasses
 
 from experiments.errors import ConfigError, did_you_mean
-from experiments.toolcalls.bfcl.checking import check_calls, gold_problem
-from experiments.toolcalls.bfcl.decoding import FORMATS, check_format, decode
+from experiments.toolcalls.bfcl.checking import check_calls
+from experiments.toolcalls.bfcl.decoding import decode
 from experiments.toolcalls.bfcl.verdicts import NotScorable, Verdict, invalid
-
-__all__ = [
-    "FORMATS",
-    "IRRELEVANCE",
-    "LIVE",
-    "NON_LIVE",
-    "REFUSED",
-    "RELEVANCE",
-    "Verdict",
-    "categories",
-    "check",
-    "check_category",
-    "check_format",
-    "gold_problem",
-    "needs_gold",
-]
 
 NON_LIVE = ("simple_python", "multiple", "parallel", "parallel_multiple")
 LIVE = ("live_simple", "live_multiple", "live_parallel", "live_parallel_multiple")

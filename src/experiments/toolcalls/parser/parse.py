@@ -16,24 +16,8 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from experiments.toolcalls.parser import reading, tolerant
-from experiments.toolcalls.parser.forms import HERMES_TAGS, CallForm, from_facts
+from experiments.toolcalls.parser.forms import HERMES_TAGS, CallForm
 from experiments.toolcalls.parser.reading import Answer
-from experiments.toolcalls.parser.values import load_json, load_literal, same_value
-
-__all__ = [
-    "HERMES_TAGS",
-    "Answer",
-    "CallForm",
-    "from_facts",
-    "gold_calls",
-    "load_json",
-    "load_literal",
-    "offered",
-    "parse",
-    "parse_tolerant",
-    "same_value",
-    "tool_names",
-]
 
 
 def parse(

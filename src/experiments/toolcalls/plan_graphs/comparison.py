@@ -43,7 +43,6 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.toolcalls.plan_graphs import graphs
 from experiments.toolcalls.plan_graphs.reading import (
-    MAX_STEPS,
     Plan,
     PlanError,
     Source,
@@ -53,16 +52,6 @@ from experiments.toolcalls.plan_graphs.reading import (
 
 if TYPE_CHECKING:
     import networkx as nx
-
-__all__ = [
-    "MAX_STEPS",
-    "PlanError",
-    "PlanVerdict",
-    "compare",
-    "edit_distance",
-    "graph_of",
-    "has_labels",
-]
 
 
 @dataclass(frozen=True)
