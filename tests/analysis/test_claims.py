@@ -36,7 +36,12 @@ def made(name: str, design: Design, optimum: float, floor: float = 0.1, **change
     curve = parabola(optimum, floor=floor, noise=0.0005)
     found = tuned_records(curve, design, (f"lora={name}",), **changes)
     for one in found:
-        one.config["lora"] = {"method": name, "init": "default", "alpha": 32.0, "dropout": 0.0}
+        one.config["lora"] = {
+            "method": name,
+            "init_lora_weights": "default",
+            "lora_alpha": 32.0,
+            "lora_dropout": 0.0,
+        }
         one.curve = [{"step": 1, "grad_norm": 1.0}]
         one.plan = {"steps": 50, "batch_size": 8}
         one.model = {"parameters": 600_000_000}
@@ -129,11 +134,11 @@ def test_an_arm_that_is_not_one_arm_is_no_verdict() -> None:
 @pytest.mark.parametrize(
     ("gate", "change", "words"),
     [
-        ("constant_rate", ("trainer", {"lr_schedule": "linear"}), "('linear', 0.0)"),
+        ("constant_rate", ("trainer", {"lr_scheduler_type": "linear"}), "('linear', 0.0)"),
         ("no_weight_decay", ("trainer", {"weight_decay": 0.1}), "weight decay 0.0, 0.1"),
-        ("no_dropout", ("lora", {"dropout": 0.1}), "dropout 0, 0.1"),
-        ("zero_start", ("lora", {"init": "gaussian"}), "initialisations gaussian"),
-        ("alpha_32", ("lora", {"alpha": 16.0}), "alpha 16.0"),
+        ("no_dropout", ("lora", {"lora_dropout": 0.1}), "dropout 0, 0.1"),
+        ("zero_start", ("lora", {"init_lora_weights": "gaussian"}), "initialisations gaussian"),
+        ("alpha_32", ("lora", {"lora_alpha": 16.0}), "alpha 16.0"),
         ("no_clipping", ("trainer", {"max_grad_norm": 0.5}), "50% of the logged steps"),
         ("same_parameters", None, "trained parameters 1000, 2000"),
         ("same_steps", None, "(steps, rows a step) (50, 8), (60, 8)"),

@@ -26,7 +26,7 @@ GRID = (
 )
 # 40 steps of 4 rows: long enough that the arms part, short enough that a repeat takes minutes.
 RUN = (
-    *("trainer.max_steps=40", "trainer.eval_every_steps=3", "trainer.save_every_steps=40"),
+    *("trainer.max_steps=40", "trainer.eval_steps=3", "trainer.save_steps=40"),
     *("trainer.batch_size=4", "data.train_rows=162", "data.validation_rows=27"),
     *("data.test_rows=9", "eval.base=false"),
     *("data.unseen_values_rows=0", "data.unseen_tools_rows=0", "eval.splits=[test]"),
@@ -54,7 +54,7 @@ def best(runs: list[Record]) -> Record:
 
 
 def arm(run: Record) -> list[str]:
-    names = ("lora=", "lora.r=", "lora.alpha=", "trainer.learning_rate=")
+    names = ("lora=", "lora.r=", "lora.lora_alpha=", "trainer.learning_rate=")
     return [text for text in run.overrides if text.startswith(names)]
 
 

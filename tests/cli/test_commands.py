@@ -120,7 +120,7 @@ def test_a_sweep_names_all_that_is_not_there_and_leaves_no_folder(cli: Cli, tmp_
 def test_an_interrupted_run_says_how_it_goes_on(tmp_path: Path) -> None:
     command = [
         *(sys.executable, str(ROOT / "train.py"), *SMOKE, "trainer.max_steps=200"),
-        *("trainer.save_every_steps=1", "eval.base=false", "hydra.run.dir=here"),
+        *("trainer.save_steps=1", "eval.base=false", "hydra.run.dir=here"),
     ]
     process = subprocess.Popen(
         command, cwd=tmp_path, env=environment(), text=True,
@@ -192,7 +192,7 @@ def test_a_multirun_prints_one_row_per_arm_and_resumes_by_the_same_line(
 
 @pytest.mark.slow
 def test_one_failing_job_does_not_stop_the_others(cli: Cli, tmp_path: Path) -> None:
-    lengths = "trainer.max_length_tokens=500,8,400"  # no row fits into 8 tokens
+    lengths = "trainer.max_length=500,8,400"  # no row fits into 8 tokens
     done = cli("-m", lengths, *SMOKE, "eval.base=false", "hydra.sweep.dir=mine")
     assert done.returncode == 1
     assert "2 finished, 1 failed" in done.stdout

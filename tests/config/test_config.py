@@ -45,8 +45,8 @@ def test_every_conf_file_composes_and_its_label_is_its_name(file: str) -> None:
 
 def test_override_of_one_leaf_keeps_its_siblings() -> None:
     for leaf, group, sibling in (
-        ("lora.dropout=0.1", "lora", "label"),
-        ("model.recipe.epochs=2", "model", "embedded"),
+        ("lora.lora_dropout=0.1", "lora", "label"),
+        ("model.recipe.num_train_epochs=2", "model", "embedded"),
         ("data.weights.single=5", "data", "train_rows"),
         ("eval.limit=3", "eval", "metrics"),
     ):
@@ -54,16 +54,21 @@ def test_override_of_one_leaf_keeps_its_siblings() -> None:
             getattr(load(), group), sibling
         )
     assert load("data.weights.single=5").data.weights["mcp"] == 1
-    assert load("model.recipe.epochs=2").model.recipe.r == 16
+    assert load("model.recipe.num_train_epochs=2").model.recipe.r == 16
 
 
 def test_the_starting_recipe_is_resolved_for_qwen3_1_7b_without_its_weights() -> None:
     run = load("model=qwen3_1_7b")
     trainer, lora = run.trainer, run.lora
-    assert (lora.r, lora.alpha, lora.target_modules) == (16, 32, "all-linear")
-    assert (trainer.epochs, trainer.learning_rate) == (3, 2e-4)
+    assert (lora.r, lora.lora_alpha, lora.target_modules) == (16, 32, "all-linear")
+    assert (trainer.num_train_epochs, trainer.learning_rate) == (3, 2e-4)
     assert (trainer.batch_size, trainer.micro_batch_size) == (16, 4)
-    for key in ("trainer.epochs", "trainer.learning_rate", "trainer.batch_size", "lora.r"):
+    for key in (
+        "trainer.num_train_epochs",
+        "trainer.learning_rate",
+        "trainer.batch_size",
+        "lora.r",
+    ):
         assert run.resolved_from[key] == "recipe of model=qwen3-1.7b"
 
 
@@ -90,8 +95,8 @@ def test_full_fine_tuning_takes_its_own_rate_from_the_recipe() -> None:
 
 def test_steps_that_the_user_sets_replace_the_recipes_epochs() -> None:
     run = load("trainer.max_steps=7")
-    assert (run.trainer.max_steps, run.trainer.epochs) == (7, None)
-    assert "trainer.epochs" not in run.resolved_from
+    assert (run.trainer.max_steps, run.trainer.num_train_epochs) == (7, None)
+    assert "trainer.num_train_epochs" not in run.resolved_from
 
 
 def test_a_micro_batch_nobody_asked_for_shrinks_to_divide_the_batch() -> None:
@@ -105,7 +110,7 @@ def test_a_micro_batch_nobody_asked_for_shrinks_to_divide_the_batch() -> None:
         (["lora.r=64"], 0.5),
         (["lora.r=64", "lora.alpha_rule=r"], 1.0),
         (["lora.r=64", "lora.alpha_rule=2r"], 2.0),
-        (["lora.r=64", "lora.alpha=16"], 0.25),
+        (["lora.r=64", "lora.lora_alpha=16"], 0.25),
         (["lora=rslora", "lora.r=64"], 4.0),
     ],
 )
@@ -130,7 +135,7 @@ def test_a_wanted_number_of_parameters_becomes_a_rank_with_the_identity_of_that_
     model: str, lora: str, wanted: int, rank: int
 ) -> None:
     run = load(f"model={model}", f"lora={lora}", f"lora.match_params={wanted}")
-    assert (run.lora.r, run.lora.alpha) == (rank, 32)
+    assert (run.lora.r, run.lora.lora_alpha) == (rank, 32)
     assert run.resolved_from["lora.r"] == f"lora.match_params={wanted}"
     assert config.run_id(run) == config.run_id(
         load(f"model={model}", f"lora={lora}", f"lora.r={rank}")
@@ -138,7 +143,7 @@ def test_a_wanted_number_of_parameters_becomes_a_rank_with_the_identity_of_that_
 
 
 def test_the_rule_of_alpha_sees_the_rank_that_parameters_were_matched_by() -> None:
-    assert load("lora=mlp", "lora.match_params=86016", "lora.alpha_rule=2r").lora.alpha == 28
+    assert load("lora=mlp", "lora.match_params=86016", "lora.alpha_rule=2r").lora.lora_alpha == 28
 
 
 def test_the_identity_ignores_how_and_keeps_what() -> None:
@@ -153,9 +158,9 @@ def test_the_identity_ignores_how_and_keeps_what() -> None:
 def test_a_key_that_a_later_version_adds_and_leaves_null_makes_no_other_run() -> None:
     run = load()
     known = config.canonical(run)
-    assert "plus_ratio" in known["lora"] and known["lora"]["plus_ratio"] is None
+    assert "loraplus_lr_ratio" in known["lora"] and known["lora"]["loraplus_lr_ratio"] is None
     text = json.dumps(config.without_nulls(known), sort_keys=True, separators=(",", ":"))
-    assert "plus_ratio" not in text
+    assert "loraplus_lr_ratio" not in text
     assert config.run_id(run) == hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -172,20 +177,20 @@ def test_a_value_counts_whether_set_or_resolved() -> None:
             "trainer.learning_rate=-1.0: must be above 0, for example 2e-4.",
         ),
         (
-            ["trainer.lr_schedule=cosin"],
-            "trainer.lr_schedule=cosin: did you mean 'cosine'? Allowed: constant, linear, cosine.",
+            ["trainer.lr_scheduler_type=cosin"],
+            "trainer.lr_scheduler_type=cosin: did you mean 'cosine'? Allowed: constant, linear, cosine.",
         ),
         (
             ["lora=none", "lora.r=4"],
             "lora.r is set with lora=none: full fine-tuning has no adapter for it.",
         ),
         (
-            ["trainer.epochs=1", "trainer.max_steps=5"],
-            "trainer.epochs=1.0 and trainer.max_steps=5: set one.",
+            ["trainer.num_train_epochs=1", "trainer.max_steps=5"],
+            "trainer.num_train_epochs=1.0 and trainer.max_steps=5: set one.",
         ),
         (
-            ["lora.alpha=8", "lora.alpha_rule=r"],
-            "lora.alpha=8.0 and lora.alpha_rule=r: set one of them.",
+            ["lora.lora_alpha=8", "lora.alpha_rule=r"],
+            "lora.lora_alpha=8.0 and lora.alpha_rule=r: set one of them.",
         ),
         (
             ["trainer.batch_size=5", "trainer.micro_batch_size=2"],
@@ -207,10 +212,13 @@ def test_a_value_counts_whether_set_or_resolved() -> None:
             "model.hub_id (a folder: model=local model.path=DIR).",
         ),
         (
-            ["lora=none", "lora.plus_ratio=16"],
-            "lora.plus_ratio is set with lora=none: full fine-tuning has no adapter for it.",
+            ["lora=none", "lora.loraplus_lr_ratio=16"],
+            "lora.loraplus_lr_ratio is set with lora=none: full fine-tuning has no adapter for it.",
         ),
-        (["lora.plus_ratio=0"], "lora.plus_ratio=0.0: must be above 0, for example 16; null = 1."),
+        (
+            ["lora.loraplus_lr_ratio=0"],
+            "lora.loraplus_lr_ratio=0.0: must be above 0, for example 16; null = 1.",
+        ),
         (
             ["lora.r=4", "lora.match_params=86016"],
             "lora.r=4 and lora.match_params=86016: set one of them.",
@@ -233,7 +241,7 @@ def test_a_value_counts_whether_set_or_resolved() -> None:
             "one rank; set lora.r instead.",
         ),
         (["seed=-1"], "seed=-1: must be from 0 to 4294967295."),
-        (["trainer.warmup_share=2"], "trainer.warmup_share=2.0: must be from 0 to 1."),
+        (["trainer.warmup_steps=2"], "trainer.warmup_steps=2.0: must be from 0 to 1."),
     ],
 )
 def test_each_illegal_value_has_its_sentence(overrides: list[str], sentence: str) -> None:
@@ -257,19 +265,25 @@ def test_a_key_added_with_plus_is_refused() -> None:
 @pytest.mark.parametrize(
     ("override", "sentence"),
     [
-        ("epochs=3", "epochs: there is no such key; set trainer.epochs instead."),
-        ("+epochs=3", "epochs: there is no such key; set trainer.epochs instead."),
+        ("epochs=3", "epochs: there is no such key; set trainer.num_train_epochs instead."),
+        ("+epochs=3", "epochs: there is no such key; set trainer.num_train_epochs instead."),
         ("limit=3", "limit: there is no such key; set data.limit or eval.limit instead."),
         ("lora.rank=8", "lora.rank: `lora` has no key 'rank'; set lora.r instead. Allowed in"),
         ("++trainer.lr=1", "trainer.lr: `trainer` has no key 'lr'; set trainer.learning_rate"),
-        ("model.epochs=3", "model.epochs: `model` has no key 'epochs'; set trainer.epochs instead"),
+        (
+            "model.epochs=3",
+            "model.epochs: `model` has no key 'epochs'; set trainer.num_train_epochs instead",
+        ),
         ("training.lr=3", "training.lr: there is no such key; set trainer.learning_rate instead."),
         ("learning_rte=3", "learning_rte: there is no such key; set trainer.learning_rate inst"),
-        ("num-train-epochs=3", "num-train-epochs: there is no such key; set trainer.epochs inst"),
-        ("lora_alpha=3", "lora_alpha: there is no such key; set lora.alpha instead."),
+        (
+            "num-train-epochs=3",
+            "num-train-epochs: there is no such key; set trainer.num_train_epochs inst",
+        ),
+        ("lora_alpha=3", "lora_alpha: there is no such key; set lora.lora_alpha instead."),
         ("per_device_train_batch_size=3", "set trainer.micro_batch_size instead."),
-        ("max_seq_length=3", "set trainer.max_length_tokens instead."),
-        ("warmup_ratio=3", "set trainer.warmup_share instead."),
+        ("max_seq_length=3", "set trainer.max_length instead."),
+        ("warmup_ratio=3", "set trainer.warmup_steps instead."),
         ("dataset=x", "set data=NAME (a file of conf/data), or data=jsonl data.path=FILE instead"),
         ("output_dir=x", "set hydra.run.dir=FOLDER instead."),
     ],

@@ -401,7 +401,7 @@ def test_every_launcher_leaves_one_record_a_job_with_the_same_scores(
 def test_an_interrupted_sweep_says_so_in_the_records_and_goes_on_by_the_same_line(
     tmp_path: Path, name: str, overrides: list[str]
 ) -> None:
-    line = ("seed=0,1", "trainer.max_steps=60", "trainer.save_every_steps=5")
+    line = ("seed=0,1", "trainer.max_steps=60", "trainer.save_steps=5")
     process = start(tmp_path, name, overrides, *line)
     checkpoint = "sweep/*/checkpoints/checkpoint-*/trainer_state.json"
     last = time.monotonic() + 120

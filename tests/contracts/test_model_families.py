@@ -135,7 +135,7 @@ def saved(family: str, about: dict[str, Any], folder: Path) -> Path:
 def described(*overrides: str) -> RunConfig:
     return load(
         *("hardware=cpu", "model=local", "model.path=FOLDER", "tracker=none", "trainer=smoke"),
-        *("trainer.max_steps=1", "trainer.batch_size=2", "lora.dropout=0", *overrides),
+        *("trainer.max_steps=1", "trainer.batch_size=2", "lora.lora_dropout=0", *overrides),
     )
 
 

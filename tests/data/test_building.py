@@ -222,7 +222,7 @@ def test_nothing_that_fits_is_an_error(tmp_path: Path, base: Base) -> None:
     path = write(
         tmp_path / "rows.jsonl", *({"prompt": "long " * 99, "completion": "x"} for _ in range(3))
     )
-    run = from_file(path, "trainer.max_length_tokens=16", "data.test_share=0")
+    run = from_file(path, "trainer.max_length=16", "data.test_share=0")
     with pytest.raises(DataError, match="3 rows are longer than 16 tokens"):
         build(base, run)
 

@@ -114,7 +114,7 @@ def test_weights_total_and_parts_of_sources_change_training_rows_only(
         ["data.system_prompt=drop"],
         ["data.tools_form=mcp"],
         ["data.thinking=keep"],
-        ["trainer.max_length_tokens=170"],
+        ["trainer.max_length=170"],
     ],
 )
 def test_how_rows_are_shown_and_how_long_they_may_be_is_no_part_of_which_they_are(
@@ -135,7 +135,7 @@ def test_the_rows_that_are_asked_are_told_apart_by_number_and_content() -> None:
 
 
 def test_a_test_row_that_is_too_long_stays_a_row_of_its_split() -> None:
-    run = load(*SMALL, "trainer.max_length_tokens=170", "eval.limit=20")
+    run = load(*SMALL, "trainer.max_length=170", "eval.limit=20")
     built, whole = build(run), build(load(*SMALL))
     held, lost = dict(built.evaluated_splits(run.eval)), built.evaluated.unanswered("test", 20)
     first = [e.row["id"] for e in whole.splits["test"][:20]]

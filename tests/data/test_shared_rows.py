@@ -13,7 +13,7 @@ SHORT = (
     "trainer.max_steps=3",
     "eval.limit=4",
     "eval.max_new_tokens=8",
-    "trainer.eval_every_steps=3",
+    "trainer.eval_steps=3",
 )
 
 

@@ -10,7 +10,7 @@ from experiments.runs import Job
 
 
 def losses(folder: Path, *overrides: str) -> list[float]:
-    run = load(*SMOKE, "eval.base=false", "trainer.log_every_steps=1", *overrides)
+    run = load(*SMOKE, "eval.base=false", "trainer.logging_steps=1", *overrides)
     return [p["loss"] for p in runs.run_one(run, Job(folder)).record.curve]
 
 
@@ -26,7 +26,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> list[float]:
         ["trainer.micro_batch_size=2"],
         ["trainer.micro_batch_size=4", "trainer.gradient_checkpointing=true"],
         ["trainer.micro_batch_size=4", "eval.batch_size=3"],
-        ["trainer.micro_batch_size=4", "trainer.save_every_steps=3"],
+        ["trainer.micro_batch_size=4", "trainer.save_steps=3"],
     ],
 )
 def test_how_a_batch_is_cut_does_not_change_the_losses(

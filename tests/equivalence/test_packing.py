@@ -110,7 +110,7 @@ def test_packing_keeps_every_token_and_every_label_that_can_be_predicted(
 
 def trained(folder: Path, *overrides: str) -> Record:
     # SGD, because Adam divides by the gradient's size: where a gradient is rounding, a step is not.
-    quick = ("eval.base=false", "trainer.log_every_steps=1", "trainer.keep=adapter")
+    quick = ("eval.base=false", "trainer.logging_steps=1", "trainer.keep=adapter")
     sgd = ("trainer.optimizer=sgd", "trainer.learning_rate=0.5", "trainer.micro_batch_size=4")
     return runs.run_one(load(*SMOKE, *quick, *sgd, *overrides), Job(folder)).record
 

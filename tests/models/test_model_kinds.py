@@ -80,7 +80,7 @@ def test_stacked_experts_are_adapted_when_they_are_named(tmp_path: Path) -> None
     model = adapted(
         qwen3moe(),
         "lora=qv",
-        "lora.dropout=0",
+        "lora.lora_dropout=0",
         "+lora.extra.target_parameters=[mlp.experts.gate_up_proj]",
     ).model
     trained = [name for name, p in model.named_parameters() if p.requires_grad]

@@ -125,13 +125,16 @@ def test_runs_of_one_process_share_the_packed_weights(
             "adapter such as lora=all_linear, or model.quantization=null.",
         ),
         (
-            ["lora.init=pissa"],
-            "lora.init=pissa with model.quantization=nf4: it moves the main directions of the "
-            "weights into the adapter; use lora.init=default or gaussian, or "
+            ["lora.init_lora_weights=pissa"],
+            "lora.init_lora_weights=pissa with model.quantization=nf4: it moves the main directions of the "
+            "weights into the adapter; use lora.init_lora_weights=default or gaussian, or "
             "model.quantization=null.",
         ),
-        (["lora.init=olora"], "lora.init=olora with model.quantization=nf4: it moves the main"),
-        (["lora.init=orthogonal"], "it makes the adapter in the dtype of the weights"),
+        (
+            ["lora.init_lora_weights=olora"],
+            "lora.init_lora_weights=olora with model.quantization=nf4: it moves the main",
+        ),
+        (["lora.init_lora_weights=orthogonal"], "it makes the adapter in the dtype of the weights"),
         (["model.quantization=int8"], "model.quantization=int8: Allowed: nf4."),
     ],
 )

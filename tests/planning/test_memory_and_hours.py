@@ -90,7 +90,7 @@ def test_no_name_and_no_number_is_cut_on_a_terminal(width: int) -> None:
 def test_the_smallest_change_is_told_first() -> None:
     again = "trainer.gradient_checkpointing=true"
     found = plan(*T4, again, "trainer.micro_batch_size=16", "plan.longest_row_tokens=2048",
-                 "lora=dora", "trainer.max_length_tokens=2048")  # fmt: skip
+                 "lora=dora", "trainer.max_length=2048")  # fmt: skip
     assert found.fits is False
     assert advice.mend(found) == "trainer.micro_batch_size=8"
     full = advice.mend(plan("hardware=t4", "model=qwen3_1_7b", "lora=none"))
@@ -190,7 +190,7 @@ def test_a_tuned_sweep_is_planned_arm_by_arm_with_all_its_rates_and_seeds(
         (["lora.r=interval(1,4)"], "a grid needs values, an interval has none"),
         (["plan.rows=0"], "plan.rows=0: must be at least 1"),
         (["plan.utilisation=2"], "plan.utilisation=2.0: must be above 0 and at most 1"),
-        (["epochs=3"], "epochs: there is no such key; set trainer.epochs instead"),
+        (["epochs=3"], "epochs: there is no such key; set trainer.num_train_epochs instead"),
         (["++lora.rank=4,8"], "lora.rank: `lora` has no key 'rank'; set lora.r instead"),
         (["plan.row=1"], "plan.row: `plan` has no key 'row'; did you mean 'rows'?"),
         (["lora.target_modules=[q_prj]"], "'q_prj' matches no linear layer of this model"),
@@ -214,9 +214,7 @@ def test_an_unknown_architecture_is_planned_and_marked_as_rough(
 def test_rows_of_the_built_in_data_are_exact() -> None:
     work = plan("data.train_rows=300").work
     assert (work.rows, work.longest_row_tokens) == (300, 324)
-    assert (
-        plan("data.train_rows=300", "trainer.max_length_tokens=200").work.longest_row_tokens == 200
-    )
+    assert plan("data.train_rows=300", "trainer.max_length=200").work.longest_row_tokens == 200
 
 
 def test_rows_of_a_file_are_counted(tmp_path: Path) -> None:
@@ -269,7 +267,7 @@ def test_quantised_weights_take_4_127_bits() -> None:
         (("trainer.micro_batch_size=1",), ("trainer.micro_batch_size=4",)),
         (("lora=qv",), ("lora=all_linear",)),
         (("lora=all_linear",), ("lora=none",)),
-        (("lora=all_linear", "lora.dropout=0"), ("lora=all_linear", "lora.dropout=0.1")),
+        (("lora=all_linear", "lora.lora_dropout=0"), ("lora=all_linear", "lora.lora_dropout=0.1")),
         (("lora=none", "trainer.optimizer=adamw_8bit"), ("lora=none",)),
         (("plan.longest_row_tokens=200",), ("plan.longest_row_tokens=400",)),
         (("lora.r=4",), ("lora.r=256",)),

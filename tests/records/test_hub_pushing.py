@@ -200,8 +200,8 @@ def test_a_token_in_a_config_file_or_by_interpolation_is_refused(
 def test_an_interrupted_run_goes_on_elsewhere_from_the_hub(
     cli: Cli, tmp_path: Path, hub: Hub
 ) -> None:
-    line = (*PUSH, "hub.checkpoints=true", "trainer.max_steps=40", "trainer.save_every_steps=8",
-            "trainer.eval_every_steps=40")  # fmt: skip
+    line = (*PUSH, "hub.checkpoints=true", "trainer.max_steps=40", "trainer.save_steps=8",
+            "trainer.eval_steps=40")  # fmt: skip
     env = hub.environment(tmp_path / "home")
     seconds = 8.0
     while not any("/checkpoint-" in name for r in hub.repositories.values() for name in r.files):

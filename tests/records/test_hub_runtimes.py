@@ -16,7 +16,7 @@ from experiments.records import Record
 from experiments.runs import Job
 from experiments.runtime import budget
 
-QUICK = (*SMOKE, "eval.base=false", "lora.dropout=0.1")
+QUICK = (*SMOKE, "eval.base=false", "lora.lora_dropout=0.1")
 
 
 @pytest.fixture(autouse=True)
@@ -47,9 +47,9 @@ def spend_once(happened: Callable[[], bool]) -> None:
 @pytest.mark.slow
 def test_a_checkpoint_is_saved_whenever_the_last_one_is_old_enough(tmp_path: Path) -> None:
     often = make(tmp_path / "often", "trainer.save_every_minutes=1e-6", "trainer.keep=all",
-                 "trainer.save_every_steps=4", "trainer.log_every_steps=3")  # fmt: skip
+                 "trainer.save_steps=4", "trainer.logging_steps=3")  # fmt: skip
     assert checkpoints(often) == [f"checkpoint-{n}" for n in (1, 2, 3, 4)]
-    seldom = make(tmp_path / "seldom", "trainer.save_every_steps=4", "trainer.log_every_steps=3",
+    seldom = make(tmp_path / "seldom", "trainer.save_steps=4", "trainer.logging_steps=3",
                   "trainer.keep=all", "rerun=true")  # fmt: skip
     assert checkpoints(seldom) == ["checkpoint-4"]
     assert often.run_id == seldom.run_id
@@ -60,8 +60,8 @@ def test_a_checkpoint_is_saved_whenever_the_last_one_is_old_enough(tmp_path: Pat
 def test_a_budget_that_is_spent_while_training_saves_and_resumes_as_if_nothing_had_been(
     tmp_path: Path,
 ) -> None:
-    line = ("trainer.max_steps=12", "trainer.log_every_steps=5", "trainer.save_every_minutes=1e-6",
-            "trainer.eval_every_steps=6", "trainer.keep=all")  # fmt: skip
+    line = ("trainer.max_steps=12", "trainer.logging_steps=5", "trainer.save_every_minutes=1e-6",
+            "trainer.eval_steps=6", "trainer.keep=all")  # fmt: skip
     stopped = tmp_path / "stopped"
     with budget.ending(time.time() + 3600), pytest.raises(OutOfBudget) as caught:
         spend_once((stopped / "checkpoints" / "checkpoint-2" / "trainer_state.json").exists)
@@ -92,10 +92,10 @@ def test_a_training_that_ended_is_scored_from_its_checkpoint_when_there_is_time_
     folder = tmp_path / "a"
     with budget.ending(time.time() + 3600), pytest.raises(OutOfBudget) as caught:
         spend_once((folder / "checkpoints" / "checkpoint-4" / "trainer_state.json").exists)
-        make(folder, "trainer.save_every_steps=4", "trainer.eval_every_steps=4")
+        make(folder, "trainer.save_steps=4", "trainer.eval_steps=4")
     assert "answers of the tuned model, test, which are kept" in str(caught.value)
     assert records.read(folder / "run.json").status == "interrupted"
-    resumed = make(folder, "trainer.save_every_steps=4", "trainer.eval_every_steps=4")
+    resumed = make(folder, "trainer.save_steps=4", "trainer.eval_steps=4")
     assert (resumed.status, resumed.timing["train_seconds"]) == ("finished", 0.0)
 
 

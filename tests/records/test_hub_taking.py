@@ -191,7 +191,7 @@ def test_a_run_goes_on_from_a_mounted_folder_as_if_nothing_had_been(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    line = ("trainer.max_steps=6", "trainer.eval_every_steps=1",
+    line = ("trainer.max_steps=6", "trainer.eval_steps=1",
             "trainer.select=best_validation", "trainer.learning_rate=0.1")  # fmt: skip
     there = tmp_path / "drive" / "outputs" / "single" / "a"
     with budget.ending(time.time() + 3600), pytest.raises(OutOfBudget):

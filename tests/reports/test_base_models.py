@@ -69,6 +69,6 @@ def test_every_arm_of_a_sweep_over_bases_passes_the_check_before_the_first_run(
         run = load(f"sweeps={name}", *overrides)
         runs.check(run)
         rows = 2000 if name.endswith("t4") else 400
-        assert (run.data.train_rows, run.trainer.epochs, run.eval.base) == (rows, 1, True)
+        assert (run.data.train_rows, run.trainer.num_train_epochs, run.eval.base) == (rows, 1, True)
         assert run.model.embedded is not None or run.model.hub_id in published
     assert len(arms) == (7 if name.endswith("t4") else 3)

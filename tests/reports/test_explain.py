@@ -55,8 +55,8 @@ def test_config_differences_are_named_with_their_origin_whatever_the_order_of_li
     tmp_path: Path,
 ) -> None:
     one, other = record("a"), record("b")
-    one["config"]["lora"] |= {"target_modules": ["q", "v"], "alpha": 32.0, "only_here": 1}
-    other["config"]["lora"] |= {"target_modules": ["v", "q"], "alpha": 32, "r": 64}
+    one["config"]["lora"] |= {"target_modules": ["q", "v"], "lora_alpha": 32.0, "only_here": 1}
+    other["config"]["lora"] |= {"target_modules": ["v", "q"], "lora_alpha": 32, "r": 64}
     one["resolved_from"] = {"lora.r": "recipe of model=tiny"}
     other["resolved_from"] = {"lora.r": "set by you"}
     put(tmp_path / "a", one)

@@ -157,7 +157,7 @@ def test_zero_steps_score_the_base_alone_or_a_named_adapter(tmp_path: Path) -> N
 
 
 def test_answers_are_scored_without_dropout(tmp_path: Path) -> None:
-    kept = ("trainer.keep=adapter", "lora.dropout=0.5", "eval.base=false", "eval.limit=null",
+    kept = ("trainer.keep=adapter", "lora.lora_dropout=0.5", "eval.base=false", "eval.limit=null",
             "trainer.max_steps=12")  # fmt: skip
     trained = make(tmp_path / "a", *kept).record
     adapter = f"model.adapter={trained.folder / 'adapter'}"

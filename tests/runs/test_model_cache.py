@@ -39,7 +39,7 @@ def numbers(record: Record) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_a_run_after_others_in_one_process_has_the_numbers_of_a_solo_run(tmp_path: Path) -> None:
-    kinds = [["lora=dora"], ["lora=none"], ["lora=qv", "lora.dropout=0.1"],
+    kinds = [["lora=dora"], ["lora=none"], ["lora=qv", "lora.lora_dropout=0.1"],
              ["trainer.gradient_checkpointing=true"], ["data.seed=3"], []]  # fmt: skip
     after = [make(tmp_path / "s" / str(n), *k, number=n) for n, k in enumerate(kinds)]
     for n, kind in enumerate(kinds):
@@ -61,7 +61,7 @@ def test_loading_and_tokenising_are_paid_once(tmp_path: Path) -> None:
 def test_a_base_that_a_run_changed_is_loaded_anew(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    make(tmp_path / "s" / "0", "lora.init=pissa", "eval.base=false", number=0)
+    make(tmp_path / "s" / "0", "lora.init_lora_weights=pissa", "eval.base=false", number=0)
     second = make(tmp_path / "s" / "1", "eval.base=false", number=1)
     assert "the run before changed the base's weights: they are loaded anew" in (
         capsys.readouterr().out

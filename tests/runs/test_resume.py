@@ -22,7 +22,7 @@ from experiments.sweeps.study.space import key
 
 pytestmark = pytest.mark.slow
 KILLS = 20
-QUICK = (*SMOKE, "eval.base=false", "trainer.max_steps=4", "trainer.eval_every_steps=1")
+QUICK = (*SMOKE, "eval.base=false", "trainer.max_steps=4", "trainer.eval_steps=1")
 SEARCH = (
     *("-m", "hydra/sweeper=optuna", "hydra.sweep.dir=out", "hydra/sweeper/sampler=random"),
     *("hydra/sweeper/pruner=median", "hydra.sweeper.pruner.n_startup_trials=2"),
@@ -228,4 +228,4 @@ def test_a_file_edited_while_a_sweep_runs_reaches_none_of_its_jobs(tmp_path: Pat
     out, _ = process.communicate(timeout=300)
     assert process.returncode == 0, out
     runs = made(tmp_path / "outputs" / "mine")
-    assert [r.config["lora"]["dropout"] for r in runs.values()] == [0.0, 0.0]
+    assert [r.config["lora"]["lora_dropout"] for r in runs.values()] == [0.0, 0.0]

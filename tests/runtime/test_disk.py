@@ -15,7 +15,7 @@ from experiments import records
 from experiments.errors import RecordError
 from experiments.runtime import disk
 
-MANY = (*SMOKE, "trainer.save_every_steps=1", "trainer.keep=all", "hydra.run.dir=small/run")
+MANY = (*SMOKE, "trainer.save_steps=1", "trainer.keep=all", "hydra.run.dir=small/run")
 TRAIN = " ".join([sys.executable, str(ROOT / "train.py"), *MANY])
 
 

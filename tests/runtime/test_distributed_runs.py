@@ -20,8 +20,8 @@ from experiments.runs import Job
 pytestmark = pytest.mark.slow
 # SGD, because Adam divides by the gradient's size: where a gradient is rounding, a step is not.
 RUN = (
-    *(*SMOKE, "trainer.log_every_steps=1", "trainer.keep=all", "trainer.micro_batch_size=1"),
-    *("trainer.optimizer=sgd", "trainer.learning_rate=0.5", "trainer.eval_every_steps=2"),
+    *(*SMOKE, "trainer.logging_steps=1", "trainer.keep=all", "trainer.micro_batch_size=1"),
+    *("trainer.optimizer=sgd", "trainer.learning_rate=0.5", "trainer.eval_steps=2"),
 )
 LAUNCH = (
     *("--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--main_process_port", "0"),

@@ -21,7 +21,7 @@ from experiments.training.micro_batches import MicroBatches, pieces
 # Six steps of 4 rows in two passes, with a validation loss and a checkpoint every second step.
 STEPS = (
     *("trainer.max_steps=6", "trainer.batch_size=4", "trainer.micro_batch_size=2"),
-    *("trainer.log_every_steps=1", "trainer.eval_every_steps=2", "trainer.keep=all"),
+    *("trainer.logging_steps=1", "trainer.eval_steps=2", "trainer.keep=all"),
     *("trainer.learning_rate=1e-3", "hardware=cpu"),
 )
 When = Callable[[int, int], bool]
@@ -143,7 +143,7 @@ def test_full_fine_tuning_and_a_trained_head_go_on_too(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_random_state_is_that_of_the_begin_of_the_step(tmp_path: Path) -> None:
     """With one row a pass before and after, dropout draws what it would have drawn."""
-    lines = ("lora.dropout=0.3", "trainer.micro_batch_size=2")
+    lines = ("lora.lora_dropout=0.3", "trainer.micro_batch_size=2")
 
     def tried(at: int) -> list[float]:
         made, _, _ = fit(tmp_path / str(at), *lines, forward=lambda number, _: number == at)
@@ -160,7 +160,7 @@ def test_one_row_too_many_says_what_to_do(tmp_path: Path) -> None:
     text = str(caught.value)
     assert text.startswith("out of memory at step 3 with one row of up to ")
     assert text.endswith(
-        " tokens a pass: lower trainer.max_length_tokens, set trainer.gradient_checkpointing=true "
+        " tokens a pass: lower trainer.max_length, set trainer.gradient_checkpointing=true "
         "or take a 4-bit base model."
     )
 

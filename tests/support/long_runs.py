@@ -7,7 +7,7 @@ from pathlib import Path
 
 from conftest import ROOT, SMOKE, environment
 
-LONG = (*SMOKE, "trainer.max_steps=14", "trainer.save_every_steps=2", "lora.dropout=0.1")
+LONG = (*SMOKE, "trainer.max_steps=14", "trainer.save_steps=2", "lora.lora_dropout=0.1")
 
 
 def start(folder: Path, *overrides: str) -> "subprocess.Popen[str]":

@@ -146,7 +146,7 @@ def test_all_problems_of_a_launcher_are_named_at_once() -> None:
         settings.check(settings.Ray(address="auto", num_cpus=2))
 
 
-LONG = ("trainer.max_steps=300", "trainer.save_every_steps=50", "eval.base=false")
+LONG = ("trainer.max_steps=300", "trainer.save_steps=50", "eval.base=false")
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from experiments.sweeps.hydra import keys
 from experiments.sweeps.study import specs
 
 # As SMOKE, with two optimiser steps: about a second of training and answers.
-QUICK = (*SMOKE, "eval.base=false", "trainer.max_steps=2", "trainer.eval_every_steps=1")
+QUICK = (*SMOKE, "eval.base=false", "trainer.max_steps=2", "trainer.eval_steps=1")
 SEARCH = ("-m", "hydra/sweeper=optuna", "hydra.sweep.dir=out", *QUICK)
 RATES = "trainer.learning_rate=tag(log,interval(1e-4,1e-2))"
 
@@ -123,7 +123,7 @@ def test_cells_that_exclude_each_other_are_left_out_of_a_search(cli: Cli, tmp_pa
 @pytest.mark.slow
 def test_a_grid_stops_early_when_too_many_runs_fail(cli: Cli, tmp_path: Path) -> None:
     done = cli("-m", *QUICK, "hydra.sweep.dir=out", "hydra.sweeper.max_failure_rate=0",
-               "trainer.max_length_tokens=8,400")  # fmt: skip
+               "trainer.max_length=8,400")  # fmt: skip
     assert done.returncode == 1
     assert "stopped early: 1 of 2 runs failed" in done.stdout
     assert "1 failed" in done.stdout
@@ -146,7 +146,7 @@ def test_several_objectives_give_a_front(cli: Cli, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_failing_trial_stays_alone_is_counted_and_tried_again(cli: Cli, tmp_path: Path) -> None:
     line = (*SEARCH, "hydra/sweeper/sampler=grid", "hydra.sweeper.n_trials=3",
-            "trainer.max_length_tokens=500,8,400")  # fmt: skip
+            "trainer.max_length=500,8,400")  # fmt: skip
     done = cli(*line)
     assert done.returncode == 1
     assert "2 finished, 1 failed" in done.stdout
@@ -154,11 +154,11 @@ def test_a_failing_trial_stays_alone_is_counted_and_tried_again(cli: Cli, tmp_pa
     assert results(tmp_path / "out")["trials"] == {"finished": 2, "failed": 1}
     again = cli(*line)
     assert again.returncode == 1
-    assert "trial 3 is: trainer.max_length_tokens=8" in again.stdout
+    assert "trial 3 is: trainer.max_length=8" in again.stdout
     assert sorted(p.name for p in (tmp_path / "out").glob("[0-9]*")) == ["0", "1", "2"]
     assert "2 finished, 1 failed" in again.stdout
     stopped = cli(*line, "hydra.sweep.dir=other", "hydra.sweeper.max_failure_rate=0",
-                  "trainer.max_length_tokens=8,500,400")  # fmt: skip
+                  "trainer.max_length=8,500,400")  # fmt: skip
     assert "stopped early: 1 of 3 runs failed, above hydra.sweeper.max_failure_rate=0.0" in (
         stopped.stdout
     )
@@ -170,9 +170,9 @@ BAD = [
      "did you mean 'tpe'? Allowed: cmaes, gp, grid, nsgaii, qmc, random, tpe."),
     (["hydra/sweeper/pruner=media"], "hydra/sweeper/pruner=media: there is no such config file; "
      "did you mean 'median'? Allowed: asha, hyperband, median, percentile, wilcoxon."),
-    (["lora.dropout=range(0.1,0.5,0.1)"], "lora.dropout=range(0.1,0.5,0.1): range(...) is for "
+    (["lora.lora_dropout=range(0.1,0.5,0.1)"], "lora.lora_dropout=range(0.1,0.5,0.1): range(...) is for "
      "whole numbers, because steps of a fraction do not add up exactly; list the values, for "
-     "example lora.dropout=0.1,0.2, or use interval(...) with hydra/sweeper=optuna."),
+     "example lora.lora_dropout=0.1,0.2, or use interval(...) with hydra/sweeper=optuna."),
     (["hydra/sweeper/pruner=asha", "hydra.sweeper.objectives=[loss/nll,calls/exact]"],
      "hydra/sweeper/pruner=asha with 2 objectives: Optuna prunes by one; name one, or leave the "
      "pruner out."),
@@ -250,7 +250,7 @@ def test_a_mistake_in_a_search_is_one_sentence_and_starts_nothing(
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["lora.dropout=interval(0,1)"], "lora.dropout=interval(0,1): a grid needs values, an "
+        (["lora.lora_dropout=interval(0,1)"], "lora.lora_dropout=interval(0,1): a grid needs values, an "
          "interval has none; list them, or search it with hydra/sweeper=optuna."),
         (["sweeps=lora_rnk"], "sweeps=lora_rnk: there is no such config file; did you mean "
          "'lora_rank'? Allowed: "),

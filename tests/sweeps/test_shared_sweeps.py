@@ -78,7 +78,7 @@ def test_two_workers_on_one_line_share_it_and_do_each_run_once(tmp_path: Path) -
 @pytest.mark.slow
 def test_the_run_of_a_killed_worker_is_finished_by_the_other(tmp_path: Path) -> None:
     line = ("seed=" + ",".join(map(str, range(12))), "eval.base=false", "trainer.max_steps=10",
-            "trainer.save_every_steps=2")  # fmt: skip
+            "trainer.save_steps=2")  # fmt: skip
     doomed, other = start(tmp_path, *line), start(tmp_path, *line)
     assert doomed.stdout is not None
     lost = ""
@@ -123,7 +123,7 @@ def test_a_sweep_killed_at_twenty_random_moments_ends_as_an_undisturbed_one(
     tmp_path: Path,
 ) -> None:
     line = ("seed=0,1,2,3,4,5", "eval.base=false", "trainer.max_steps=30",
-            "trainer.save_every_steps=3", "lora.dropout=0.1")  # fmt: skip
+            "trainer.save_steps=3", "lora.lora_dropout=0.1")  # fmt: skip
     ended(start(tmp_path, *line, "hydra.sweep.dir=calm"))
     chance = random.Random(20)
     while_alive = 0

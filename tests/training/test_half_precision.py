@@ -17,7 +17,12 @@ from experiments.runs import Job
 
 # A CPU takes half a second for a row in fp16.
 FEW = ("data.train_rows=9", "trainer.batch_size=2", "trainer.micro_batch_size=1")
-SHORT = (*FEW, "data.validation_rows=0", "trainer.lr_schedule=constant", "trainer.warmup_share=0")
+SHORT = (
+    *FEW,
+    "data.validation_rows=0",
+    "trainer.lr_scheduler_type=constant",
+    "trainer.warmup_steps=0",
+)
 
 
 def task(folder: Path, precision: str, *overrides: str) -> training.Task:

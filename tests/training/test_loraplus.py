@@ -11,7 +11,7 @@ from experiments import data, models, training
 from experiments.models import adapters, spectra
 
 ONE_STEP = (
-    *("trainer.lr_schedule=constant", "trainer.warmup_share=0", "trainer.max_grad_norm=1e9"),
+    *("trainer.lr_scheduler_type=constant", "trainer.warmup_steps=0", "trainer.max_grad_norm=1e9"),
     *("trainer.learning_rate=0.01", "data.validation_rows=0", "lora=qv"),
 )
 
@@ -35,7 +35,7 @@ def test_the_first_step_moves_b_by_the_ratio_and_logs_the_rate_of_a(
 ) -> None:
     first = ("trainer.optimizer=sgd", "trainer.max_steps=1", f"trainer.weight_decay={decay}")
     plain, _, _ = trained(tmp_path / "off", *first)
-    raised, made, _ = trained(tmp_path / "plus", *first, "lora.plus_ratio=16")
+    raised, made, _ = trained(tmp_path / "plus", *first, "lora.loraplus_lr_ratio=16")
     for name, step in plain.items():
         assert torch.allclose(raised[name], step * (16 if "lora_B" in name else 1), rtol=1e-5), name
     assert any(step.any() for name, step in plain.items() if "lora_B" in name)
@@ -44,7 +44,7 @@ def test_the_first_step_moves_b_by_the_ratio_and_logs_the_rate_of_a(
 
 def test_a_ratio_of_1_is_the_same_training(tmp_path: Path) -> None:
     plain, _, model = trained(tmp_path / "off", "trainer.max_steps=3")
-    same, _, _ = trained(tmp_path / "one", "trainer.max_steps=3", "lora.plus_ratio=1")
+    same, _, _ = trained(tmp_path / "one", "trainer.max_steps=3", "lora.loraplus_lr_ratio=1")
     assert all(torch.equal(same[name], step) for name, step in plain.items())
     facts = spectra.of_trained(model)
     assert facts["trained_dtype"] == ["float32"]

@@ -30,7 +30,7 @@ def test_accumulation_is_batch_over_micro_batch() -> None:
 
 
 def test_warm_up_is_a_share_of_the_steps() -> None:
-    assert steps(max_steps=40, warmup_share=0.1).warmup_steps == 4
+    assert steps(max_steps=40, warmup_steps=0.1).warmup_steps == 4
 
 
 @given(

@@ -159,7 +159,7 @@ def run_of(case: Case, device: str) -> RunConfig:
         f"trainer.gradient_checkpointing={str(case.checkpointing).lower()}",
         f"trainer.batch_size={case.rows * case.accumulation}",
         f"trainer.micro_batch_size={case.rows}",
-        f"trainer.max_length_tokens={case.length}",
+        f"trainer.max_length={case.length}",
         f"trainer.max_steps={_STEPS}",
         f"plan.rows={_STEPS * case.rows * case.accumulation}",
         f"plan.tokens_per_row={case.length}",

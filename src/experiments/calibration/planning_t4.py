@@ -101,7 +101,7 @@ def _compose(model: str) -> RunConfig:
     root = Path(os.environ.get("EXPERIMENTS_ROOT", ".")).resolve()
     words = [
         *(f"model={model}", "hardware=t4", "lora=all_linear", "lora.r=16"),
-        *("trainer.gradient_checkpointing=true", "trainer.max_length_tokens=2048"),
+        *("trainer.gradient_checkpointing=true", "trainer.max_length=2048"),
         *("trainer.batch_size=16", "trainer.micro_batch_size=1", "plan.rows=1000"),
         "plan.trained_share=0.3",
     ]

@@ -18,13 +18,13 @@ class RecipeConfig:
     """Learning rate for LoRA."""
     full_learning_rate: float | None = None
     """Learning rate for full fine-tuning (`lora=none`)."""
-    lr_schedule: str | None = None
-    warmup_share: float | None = None
-    epochs: float | None = None
+    lr_scheduler_type: str | None = None
+    warmup_steps: float | None = None
+    num_train_epochs: float | None = None
     max_steps: int | None = None
     batch_size: int | None = None
     micro_batch_size: int | None = None
-    max_length_tokens: int | None = None
+    max_length: int | None = None
     weight_decay: float | None = None
     max_grad_norm: float | None = None
     r: int | None = None

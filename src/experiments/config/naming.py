@@ -26,7 +26,7 @@ FOREIGN: dict[str, str] = {
     **dict.fromkeys(("lr", "learningrate", "peak_lr"), "trainer.learning_rate"),
     **dict.fromkeys(
         ("num_train_epochs", "num_epochs", "n_epochs", "train_epochs", "max_epochs"),
-        "trainer.epochs",
+        "trainer.num_train_epochs",
     ),
     **dict.fromkeys(("steps", "num_steps", "max_train_steps", "train_steps"), "trainer.max_steps"),
     **dict.fromkeys(("train_batch_size", "global_batch_size", "bs"), "trainer.batch_size"),
@@ -48,10 +48,10 @@ FOREIGN: dict[str, str] = {
     ),
     **dict.fromkeys(
         ("max_seq_length", "max_seq_len", "max_length", "cutoff_len", "sequence_len"),
-        "trainer.max_length_tokens",
+        "trainer.max_length",
     ),
-    **dict.fromkeys(("warmup", "warmup_ratio"), "trainer.warmup_share"),
-    **dict.fromkeys(("scheduler", "lr_scheduler", "schedule"), "trainer.lr_schedule"),
+    **dict.fromkeys(("warmup", "warmup_ratio"), "trainer.warmup_steps"),
+    **dict.fromkeys(("scheduler", "lr_scheduler", "schedule"), "trainer.lr_scheduler_type"),
     **dict.fromkeys(("optim_type", "optimiser"), "trainer.optimizer"),
     **dict.fromkeys(("gradient_clipping", "clip_grad_norm", "grad_clip"), "trainer.max_grad_norm"),
     **dict.fromkeys(("dtype", "torch_dtype", "mixed_precision"), "trainer.precision"),
@@ -62,16 +62,16 @@ FOREIGN: dict[str, str] = {
     "use_gradient_checkpointing": "trainer.gradient_checkpointing",
     "sample_packing": "trainer.packing",
     **dict.fromkeys(("rank", "lora_r", "lora_rank", "lora_dim"), "lora.r"),
-    "lora_alpha": "lora.alpha",
-    "lora_dropout": "lora.dropout",
+    "lora_alpha": "lora.lora_alpha",
+    "lora_dropout": "lora.lora_dropout",
     **dict.fromkeys(
         ("lora_target_modules", "lora_target", "lora_modules", "lora_target_linear", "targets"),
         "lora.target_modules",
     ),
-    "init_lora_weights": "lora.init",
+    "init_lora_weights": "lora.init_lora_weights",
     **dict.fromkeys(("dora", "use_dora", "lora_use_dora"), "lora.use_dora"),
     **dict.fromkeys(("rslora", "lora_use_rslora"), "lora.use_rslora"),
-    **dict.fromkeys(("loraplus_lr_ratio", "loraplus_ratio"), "lora.plus_ratio"),
+    **dict.fromkeys(("loraplus_lr_ratio", "loraplus_ratio"), "lora.loraplus_lr_ratio"),
     **dict.fromkeys(("peft", "peft_config", "peft_method"), "lora=NAME (a file of conf/lora)"),
     **{
         name: f"lora.extra.{name}"
@@ -131,7 +131,7 @@ def meant(key: str) -> str | None:
     """Return what to set instead of an unknown key, or None if its name is not recognised.
 
     >>> meant("epochs"), meant("lora.rank"), meant("limit"), meant("qqq")
-    ('trainer.epochs', 'lora.r', 'data.limit or eval.limit', None)
+    ('trainer.num_train_epochs', 'lora.r', 'data.limit or eval.limit', None)
     """
     leaf = _leaf(key)
     own = [path for path in _by_leaf().get(leaf, ()) if path != key]

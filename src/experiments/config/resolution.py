@@ -17,9 +17,9 @@ from experiments.errors import ConfigError
 # Values of `trainer` fields that neither the user, nor the recipe, nor the hardware sets.
 _FALLBACK: dict[str, Any] = {
     "learning_rate": 2e-4,
-    "lr_schedule": "linear",
-    "warmup_share": 0.0,
-    "epochs": 3.0,
+    "lr_scheduler_type": "linear",
+    "warmup_steps": 0.0,
+    "num_train_epochs": 3.0,
     "batch_size": 16,
     "micro_batch_size": 4,
     "optimizer": "adamw",
@@ -28,7 +28,7 @@ _FALLBACK: dict[str, Any] = {
     "precision": "auto",
 }
 # Fields that may stay null after the hardware: no limit, or known only once the device is.
-_MAY_STAY_NULL = ("max_steps", "max_length_tokens", "attention", "gradient_checkpointing")
+_MAY_STAY_NULL = ("max_steps", "max_length", "attention", "gradient_checkpointing")
 # Share of the rows in files that becomes the validation split, and also the test split.
 _HELD_BACK_SHARE = 0.05
 
@@ -46,11 +46,11 @@ def resolve(run: RunConfig) -> RunConfig:
         recipe["learning_rate"] = recipe["full_learning_rate"]
     chosen: dict[str, Any] = {}
     came_from: dict[str, str] = {}
-    length_set = run.trainer.epochs is not None or run.trainer.max_steps is not None
-    length_in_recipe = recipe["epochs"] is not None or recipe["max_steps"] is not None
+    length_set = run.trainer.num_train_epochs is not None or run.trainer.max_steps is not None
+    length_in_recipe = recipe["num_train_epochs"] is not None or recipe["max_steps"] is not None
     for key in [*_FALLBACK, *_MAY_STAY_NULL]:
         value, origin = getattr(run.trainer, key), "set by you"
-        length = key in ("epochs", "max_steps")
+        length = key in ("num_train_epochs", "max_steps")
         if value is None and not (length and length_set):
             value, origin = recipe.get(key), f"recipe of model={run.model.label}"
         if value is None and not (length and (length_set or length_in_recipe)):
@@ -102,14 +102,14 @@ def _fit_micro_batch(
 def _resolve_lora(run: RunConfig, came_from: dict[str, str]) -> LoraConfig:
     lora = run.lora
     r, came_from["lora.r"] = _rank(lora, run.model)
-    alpha = lora.alpha
-    came_from["lora.alpha"] = "set by you" if alpha else f"lora.alpha_rule={lora.alpha_rule}"
+    alpha = lora.lora_alpha
+    came_from["lora.lora_alpha"] = "set by you" if alpha else f"lora.alpha_rule={lora.alpha_rule}"
     if alpha is None:
         alpha = {"const": DEFAULT_ALPHA, "r": r, "2r": 2 * r}[lora.alpha_rule]
     names = lora.target_modules
     modules = names if isinstance(names, str) else sorted(names)
     return dataclasses.replace(
-        lora, r=r, match_params=None, alpha=float(alpha), target_modules=modules
+        lora, r=r, match_params=None, lora_alpha=float(alpha), target_modules=modules
     )
 
 

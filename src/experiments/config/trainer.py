@@ -21,13 +21,13 @@ OWN_KEYS = {
         ("gradient_checkpointing", "activation_checkpointing"), "trainer.gradient_checkpointing"
     ),
     "optim": "trainer.optimizer",
-    "lr_scheduler_type": "trainer.lr_schedule",
-    "warmup_steps": "trainer.warmup_share",
+    "lr_scheduler_type": "trainer.lr_scheduler_type",
+    "warmup_steps": "trainer.warmup_steps",
     "weight_decay": "trainer.weight_decay",
     "max_grad_norm": "trainer.max_grad_norm",
-    **dict.fromkeys(("logging_steps", "logging_first_step"), "trainer.log_every_steps"),
-    **dict.fromkeys(("eval_strategy", "eval_steps"), "trainer.eval_every_steps"),
-    **dict.fromkeys(("save_strategy", "save_steps"), "trainer.save_every_steps"),
+    **dict.fromkeys(("logging_steps", "logging_first_step"), "trainer.logging_steps"),
+    **dict.fromkeys(("eval_strategy", "eval_steps"), "trainer.eval_steps"),
+    **dict.fromkeys(("save_strategy", "save_steps"), "trainer.save_steps"),
     "save_total_limit": "trainer.keep",
     **dict.fromkeys(
         ("load_best_model_at_end", "metric_for_best_model", "greater_is_better"), "trainer.select"
@@ -42,11 +42,11 @@ class TrainerConfig:
 
     learning_rate: float | None = None
     """Peak learning rate."""
-    lr_schedule: str | None = None
+    lr_scheduler_type: str | None = None
     """Schedule after the warm-up: `constant`, `linear` or `cosine`."""
-    warmup_share: float | None = None
+    warmup_steps: float | None = None
     """Share of the steps in which the learning rate rises linearly (warm-up), 0-1."""
-    epochs: float | None = None
+    num_train_epochs: float | None = None
     """Passes over the training rows; not together with max_steps."""
     max_steps: int | None = None
     """Optimiser steps; 0 evaluates the model (or `model.adapter`) without training."""
@@ -56,7 +56,7 @@ class TrainerConfig:
     """Rows per forward pass; must divide batch_size, the quotient is the gradient accumulation."""
     packing: bool = False
     """Concatenate the rows of a micro-batch instead of padding them; needs block-diagonal masks."""
-    max_length_tokens: int | None = None
+    max_length: int | None = None
     """Longer rows are dropped and counted; null = the model's longest sequence."""
     optimizer: str | None = None
     """`adamw`, `adamw_8bit` (bitsandbytes) or `sgd`."""
@@ -70,13 +70,13 @@ class TrainerConfig:
     newer)."""
     gradient_checkpointing: bool | None = None
     """Recompute activations: less memory, a third more time; null = by the device's memory."""
-    eval_every_steps: int | None = None
+    eval_steps: int | None = None
     """Steps between validation losses; null = a fifth of the run."""
-    save_every_steps: int | None = None
-    """Steps between checkpoints; null = as eval_every_steps."""
+    save_steps: int | None = None
+    """Steps between checkpoints; null = as eval_steps."""
     save_every_minutes: float | None = None
     """Also save a checkpoint when the last one is this old; null = by steps only."""
-    log_every_steps: int = 10
+    logging_steps: int = 10
     select: str = "last"
     """Which weights are evaluated and kept: `last` or `best_validation`."""
     keep: str = "adapter"
@@ -90,7 +90,7 @@ class TrainerConfig:
         if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:
             yield f"trainer.learning_rate={self.learning_rate}: must be above 0, for example 2e-4"
         for key, allowed in (
-            ("lr_schedule", LR_SCHEDULES),
+            ("lr_scheduler_type", LR_SCHEDULES),
             ("optimizer", OPTIMIZERS),
             ("precision", PRECISIONS),
             ("attention", ATTENTIONS),
@@ -99,21 +99,21 @@ class TrainerConfig:
         ):
             if getattr(self, key) is not None:
                 yield from one_of(f"trainer.{key}", getattr(self, key), allowed)
-        for key in ("batch_size", "micro_batch_size", "eval_every_steps", "save_every_steps"):
+        for key in ("batch_size", "micro_batch_size", "eval_steps", "save_steps"):
             yield from at_least(f"trainer.{key}", getattr(self, key), 1)
         for key in OWN_KEYS.keys() & self.extra.keys():
             yield f"trainer.extra.{key}={self.extra[key]}: set {OWN_KEYS[key]} instead"
-        yield from at_least("trainer.log_every_steps", self.log_every_steps, 1)
-        yield from at_least("trainer.max_length_tokens", self.max_length_tokens, 8)
+        yield from at_least("trainer.logging_steps", self.logging_steps, 1)
+        yield from at_least("trainer.max_length", self.max_length, 8)
         yield from at_least("trainer.max_steps", self.max_steps, 0)
         yield from at_least("trainer.weight_decay", self.weight_decay, 0)
-        yield from share("trainer.warmup_share", self.warmup_share)
-        for key in ("epochs", "max_grad_norm", "save_every_minutes"):
+        yield from share("trainer.warmup_steps", self.warmup_steps)
+        for key in ("num_train_epochs", "max_grad_norm", "save_every_minutes"):
             value = getattr(self, key)
             if value is not None and not value > 0:
                 yield f"trainer.{key}={value}: must be above 0"
-        if self.epochs is not None and self.max_steps is not None:
-            yield f"trainer.epochs={self.epochs} and trainer.max_steps={self.max_steps}: set one"
+        if self.num_train_epochs is not None and self.max_steps is not None:
+            yield f"trainer.num_train_epochs={self.num_train_epochs} and trainer.max_steps={self.max_steps}: set one"
         batch, micro = self.batch_size, self.micro_batch_size
         if batch and micro and batch > 0 and micro > 0 and batch % micro:
             yield (

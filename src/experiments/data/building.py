@@ -130,7 +130,7 @@ def build(
         ConfigError: `eval.thinking` requires something that the chat template does not support.
     """
     spec = run.data
-    limit = min(run.trainer.max_length_tokens or positions, positions)
+    limit = min(run.trainer.max_length or positions, positions)
     thinking: Any = spec.thinking
     form: Any = spec.tools_form
     asked_for: Any = run.eval.thinking
@@ -143,7 +143,7 @@ def build(
         name: maker.make(one, {"validation": 0.0, "test": 1.0})
         for name, one in sources.locate_tests(spec).items()
     }
-    counts: dict[str, Any] = _facts(found | tests) | {"max_length_tokens": limit}
+    counts: dict[str, Any] = _facts(found | tests) | {"max_length": limit}
     splits = _mixed(found, spec, counts) if spec.source == "mixture" else dict(_only(found).splits)
     for name, source in tests.items():
         rows = source.splits.get("test", [])
@@ -331,10 +331,10 @@ def _check_trainable(splits: dict[str, list[Encoded]], counts: dict[str, Any]) -
             "check data.columns, the flags of the turns and the chat template."
         )
     if too_long:
-        limit = counts["max_length_tokens"]
+        limit = counts["max_length"]
         raise DataError(
             f"no row is left to train on: {too_long} rows are longer than {limit} tokens; "
-            "raise trainer.max_length_tokens or use a model with more positions."
+            "raise trainer.max_length or use a model with more positions."
         )
     if counts["template_refused"]:
         refused = sum(counts["template_refused"].values())

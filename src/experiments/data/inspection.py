@@ -144,7 +144,7 @@ def describe_tokens(data: TrainData) -> list[str]:
         )
     for name, facts in (data.counts["sources"] | data.counts.get("benchmarks", {})).items():
         lines += tally.lines(name, facts)
-    limit = data.counts["max_length_tokens"]
+    limit = data.counts["max_length"]
     if limit < sys.maxsize:
         lines.append(f"limit {limit:,} tokens: a longer row is dropped, never cut")
     mixed = data.counts.get("mixture", {"shares": {}, "duplicates": {}})
@@ -162,9 +162,7 @@ def describe_left_out(counts: dict[str, Any]) -> list[str]:
     """Return lines on rows left out, on calls that do not parse back, and warnings."""
     lines = round_trip.said(counts)
     if dropped := counts["too_long"].get("train"):
-        lines.append(
-            f"dropped, longer than {counts['max_length_tokens']} tokens: train {dropped:,}"
-        )
+        lines.append(f"dropped, longer than {counts['max_length']} tokens: train {dropped:,}")
     for split, reasons in counts.get("unheld", {}).items():
         why = ", ".join(f"{n:,} {reason}" for reason, n in reasons.items())
         means = "have no loss" if split == "validation" else "count as unanswered"

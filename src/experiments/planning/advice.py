@@ -48,7 +48,7 @@ def _changes(run: RunConfig, checkpointing: bool) -> Iterator[Change]:
         yield quantised
         yield _both(_quantised(least[1]), least[0])
     for length in _LENGTHS:
-        if length < (run.trainer.max_length_tokens or length + 1):
+        if length < (run.trainer.max_length or length + 1):
             yield _both(_shorter(least[1], length), least[0])
     if quantised is not None:
         for length in _LENGTHS:
@@ -56,7 +56,7 @@ def _changes(run: RunConfig, checkpointing: bool) -> Iterator[Change]:
             assert base is not None
             yield _both(_shorter(base[1], length), f"{base[0]} {least[0]}".strip())
     if run.lora.method == "none":
-        lora = config.LoraConfig(r=_RANK, alpha=float(_RANK))
+        lora = config.LoraConfig(r=_RANK, lora_alpha=float(_RANK))
         adapted = dataclasses.replace(run, lora=lora)
         yield f"lora=all_linear lora.r={_RANK}", adapted
         for words, other in _changes(adapted, checkpointing):
@@ -88,8 +88,8 @@ def _quantised(run: RunConfig) -> Change | None:
 
 
 def _shorter(run: RunConfig, length: int) -> Change:
-    trainer = dataclasses.replace(run.trainer, max_length_tokens=length)
-    return f"trainer.max_length_tokens={length}", dataclasses.replace(run, trainer=trainer)
+    trainer = dataclasses.replace(run.trainer, max_length=length)
+    return f"trainer.max_length={length}", dataclasses.replace(run, trainer=trainer)
 
 
 def _both(change: Change | None, words: str) -> Change:

@@ -99,7 +99,7 @@ def _settings(run: RunConfig, target: Device, work: Workload) -> Settings:
             adapted=frozenset(_adapted(run)),
             full=full,
             r=0 if full else run.lora.r or 0,
-            dropout=run.lora.dropout > 0,
+            dropout=run.lora.lora_dropout > 0,
             dora=run.lora.use_dora,
             checkpointing=target.checkpointing,
             padded=micro > 1,

@@ -53,7 +53,7 @@ def count(shape: Geometry, lora: LoraConfig) -> Counts:
     others = copies + _trained_biases(shape, lora, adapters)
     trainable = others + sum(one.parameters for one in adapters)
     uncounted = tuple(key for key in UNCOUNTED if lora.extra.get(key))
-    uncounted += ("init_lora_weights=mica",) if lora.init == "mica" else ()
+    uncounted += ("init_lora_weights=mica",) if lora.init_lora_weights == "mica" else ()
     return Counts(total, trainable, weights, embeddings, adapters, others, copies, uncounted)
 
 

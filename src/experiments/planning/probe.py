@@ -97,7 +97,7 @@ def _short(plan: Estimate) -> RunConfig:
     run, work = plan.run, plan.work
     return dataclasses.replace(
         run,
-        trainer=dataclasses.replace(run.trainer, max_steps=STEPS, epochs=None),
+        trainer=dataclasses.replace(run.trainer, max_steps=STEPS, num_train_epochs=None),
         plan=dataclasses.replace(
             run.plan,
             longest_row_tokens=work.longest_row_tokens,

@@ -35,8 +35,10 @@ class Workload:
         """Return the optimizer steps of a run, computed as in training."""
         if run.trainer.max_steps is not None:
             return run.trainer.max_steps
-        assert run.trainer.epochs is not None and run.trainer.batch_size, "config.load sets both"
-        return max(1, -(-round(run.trainer.epochs * self.rows) // run.trainer.batch_size))
+        assert run.trainer.num_train_epochs is not None and run.trainer.batch_size, (
+            "config.load sets both"
+        )
+        return max(1, -(-round(run.trainer.num_train_epochs * self.rows) // run.trainer.batch_size))
 
     def tokens(self, run: RunConfig) -> float:
         """Return the tokens that a run reads in all steps."""
@@ -45,7 +47,7 @@ class Workload:
 
 def of(run: RunConfig, *, vocabulary: int, positions: int) -> Workload:
     """Return a run's rows and tokens: user settings first, else from the data, else assumed."""
-    limit = min(run.trainer.max_length_tokens or positions, positions)
+    limit = min(run.trainer.max_length or positions, positions)
     rows, mean, longest, share, how = _from_data(run.data, vocabulary, limit)
     told = run.plan
     said = {

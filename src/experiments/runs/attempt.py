@@ -283,7 +283,7 @@ class Attempt:
         record.plan = dataclasses.asdict(steps)
         say(
             f"  steps = {steps.steps}, warm-up {steps.warmup_steps}, checkpoint every "
-            f"{steps.save_every_steps}"
+            f"{steps.save_steps}"
         )
         tracker = Tracker(
             run,

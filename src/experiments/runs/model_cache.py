@@ -140,7 +140,7 @@ def _data_key(run: RunConfig, base: Base) -> Any:
         dataclasses.asdict(run.data),
         [(name, str(one.place), one.files, one.commit) for name, one in located],
         (base.sha256, base.tokenizer.chat_template, base.end_ids, base.positions),
-        run.trainer.max_length_tokens,
+        run.trainer.max_length,
         (asked.benchmarks, asked.path, asked.max_new_tokens, [_stamp(file) for file in files]),
         (asked.splits, asked.thinking, asked.loss_rows),
     )

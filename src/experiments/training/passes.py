@@ -105,7 +105,7 @@ def part_of_loss(trainer: Any, model: Any, inputs: Any, num_items: Any) -> Any:
 
 def _advice(run: RunConfig) -> str:
     """Return advice on how to reduce the memory of a single row."""
-    ways = ["lower trainer.max_length_tokens"]
+    ways = ["lower trainer.max_length"]
     if not run.trainer.gradient_checkpointing:
         ways.append("set trainer.gradient_checkpointing=true")
     ways.append("take a 4-bit base model")
@@ -115,7 +115,7 @@ def _advice(run: RunConfig) -> str:
 def _refuse_loss(value: float, step: int) -> None:
     error = TrainingError(
         f"the loss is {value} at step {step}, so training stopped before this step changed the "
-        "weights: lower trainer.learning_rate, lengthen trainer.warmup_share or lower "
+        "weights: lower trainer.learning_rate, lengthen trainer.warmup_steps or lower "
         "trainer.max_grad_norm."
     )
     error.step = step

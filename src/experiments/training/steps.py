@@ -22,8 +22,8 @@ class StepPlan:
     micro_batch_size: int
     """Rows per forward pass of each process."""
     warmup_steps: int
-    eval_every_steps: int
-    save_every_steps: int
+    eval_steps: int
+    save_steps: int
     processes: int = 1
     """Number of processes that take part in each step."""
 
@@ -36,21 +36,21 @@ class StepPlan:
 def plan(trainer: TrainerConfig, rows: int) -> StepPlan:
     """Convert epochs or steps to a step plan for a number of training rows."""
     batch, micro = trainer.batch_size, trainer.micro_batch_size
-    assert batch and micro and trainer.warmup_share is not None, "config.load resolves these"
+    assert batch and micro and trainer.warmup_steps is not None, "config.load resolves these"
     steps = trainer.max_steps
     if steps is None:
-        assert trainer.epochs is not None, "config.load resolves this"
-        steps = max(1, -(-round(trainer.epochs * rows) // batch))
-    every = trainer.eval_every_steps or max(1, steps // 5)
-    save = trainer.save_every_steps or every
+        assert trainer.num_train_epochs is not None, "config.load resolves this"
+        steps = max(1, -(-round(trainer.num_train_epochs * rows) // batch))
+    every = trainer.eval_steps or max(1, steps // 5)
+    save = trainer.save_steps or every
     together = processes.here().count
     return StepPlan(
         steps=steps,
         batch_size=batch,
         micro_batch_size=fitting(batch, micro, together),
-        warmup_steps=round(trainer.warmup_share * steps),
-        eval_every_steps=every,
-        save_every_steps=every if trainer.select == "best_validation" else save,
+        warmup_steps=round(trainer.warmup_steps * steps),
+        eval_steps=every,
+        save_steps=every if trainer.select == "best_validation" else save,
         processes=together,
     )
 

@@ -79,7 +79,7 @@ def _trainer_class(task: Task, steps: StepPlan, rows: int) -> Any:
             """Write no TRL model card into a checkpoint; the adapter gets this project's card."""
 
         def create_optimizer(self, model: Any = None) -> Any:
-            is_new, ratio = self.optimizer is None, task.run.lora.plus_ratio
+            is_new, ratio = self.optimizer is None, task.run.lora.loraplus_lr_ratio
             optimizer = super().create_optimizer(model)
             if is_new and ratio is not None:
                 loraplus.raise_rate_of_b(optimizer, self.model if model is None else model, ratio)

@@ -69,7 +69,7 @@ def _judged(
     starts, full = _binned(reference)
     sided = {number: _binned(one) for number, one in sorted(tuned.items())}
     if not starts or any(own[0] != starts for own in sided.values()):
-        text = "the loss of every step was not logged alike in all arms (trainer.log_every_steps=1)"
+        text = "the loss of every step was not logged alike in all arms (trainer.logging_steps=1)"
         return replace(base, reasons=(*base.reasons, Reason("no_score", text)))
     after = starts[-1] * 2
     left = [

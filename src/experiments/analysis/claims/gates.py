@@ -26,7 +26,7 @@ class Gate:
 
 def constant_rate(runs: Sequence[Record]) -> str | None:
     """The learning rate is constant, without warm-up."""
-    seen = {(_at(r, "trainer.lr_schedule"), _at(r, "trainer.warmup_share")) for r in runs}
+    seen = {(_at(r, "trainer.lr_scheduler_type"), _at(r, "trainer.warmup_steps")) for r in runs}
     return None if seen <= {("constant", 0.0), ("constant", 0)} else f"schedules {_shown(seen)}"
 
 
@@ -38,7 +38,7 @@ def no_weight_decay(runs: Sequence[Record]) -> str | None:
 
 def no_dropout(runs: Sequence[Record]) -> str | None:
     """Dropout is 0; full fine-tuning has none."""
-    seen = {_at(r, "lora.dropout") or 0 for r in runs}
+    seen = {_at(r, "lora.lora_dropout") or 0 for r in runs}
     return None if seen == {0} else f"dropout {_shown(seen)}"
 
 
@@ -60,13 +60,13 @@ def no_clipping(runs: Sequence[Record]) -> str | None:
 
 def zero_start(runs: Sequence[Record]) -> str | None:
     """LoRA starts as no change at all (B = 0)."""
-    seen = {_at(r, "lora.init") for r in runs if _at(r, "lora.method") == "lora"}
+    seen = {_at(r, "lora.init_lora_weights") for r in runs if _at(r, "lora.method") == "lora"}
     return None if seen <= {"default"} else f"initialisations {_shown(seen)}"
 
 
 def alpha_32(runs: Sequence[Record]) -> str | None:
     """Alpha is 32 at every rank, as in "LoRA Without Regret"."""
-    seen = {_at(r, "lora.alpha") for r in runs if _at(r, "lora.method") == "lora"}
+    seen = {_at(r, "lora.lora_alpha") for r in runs if _at(r, "lora.method") == "lora"}
     return None if seen <= {32.0} else f"alpha {_shown(seen)}"
 
 

@@ -104,7 +104,7 @@ def _uneven(
         yield Reason("one_seed", f"the {name} has one seed only")
     if any(own is None for side in curves.values() for own in side.values()):
         text = f"the losses of the first {UPDATES + 1} steps are not all finite and logged"
-        yield Reason("no_score", f"{text} (trainer.log_every_steps=1) in the {name}")
+        yield Reason("no_score", f"{text} (trainer.logging_steps=1) in the {name}")
 
 
 _Losses = Mapping[float, Mapping[int, Sequence[float]]]

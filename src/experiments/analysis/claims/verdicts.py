@@ -115,7 +115,7 @@ def _scope(runs: Sequence[Record]) -> str:
         *(["mechanism (tiny model)"] if tiny else []),
         _each(runs, lambda r: (r.config.get("model") or {}).get("label")),
         f"{_each(runs, lambda r: r.plan.get('steps'))} steps of {batches} rows",
-        f"{_each(runs, lambda r: (r.config.get('trainer') or {}).get('lr_schedule'))} rate",
+        f"{_each(runs, lambda r: (r.config.get('trainer') or {}).get('lr_scheduler_type'))} rate",
         f"{first.identity.get('precision')} on {first.identity.get('device_class')}",
     ]
     return ", ".join(parts)

@@ -111,7 +111,7 @@ def _cast(value: Any, dtype: Any) -> Any:
 def _new_adapter(lora: LoraConfig, model: Any) -> Any:
     import peft
 
-    assert lora.r is not None and lora.alpha is not None, "config.load resolves both"
+    assert lora.r is not None and lora.lora_alpha is not None, "config.load resolves both"
     check_targets(lora, model)
     names = lora.target_modules
     if names == "all-linear":
@@ -119,13 +119,15 @@ def _new_adapter(lora: LoraConfig, model: Any) -> Any:
     config = peft.LoraConfig(
         task_type="CAUSAL_LM",
         r=lora.r,
-        lora_alpha=int(lora.alpha) if lora.alpha == int(lora.alpha) else lora.alpha,
-        lora_dropout=lora.dropout,
+        lora_alpha=int(lora.lora_alpha)
+        if lora.lora_alpha == int(lora.lora_alpha)
+        else lora.lora_alpha,
+        lora_dropout=lora.lora_dropout,
         target_modules=names,
         fan_in_fan_out=_has_transposed(model),
         use_dora=lora.use_dora,
         use_rslora=lora.use_rslora,
-        init_lora_weights=True if lora.init == "default" else lora.init,
+        init_lora_weights=True if lora.init_lora_weights == "default" else lora.init_lora_weights,
         **lora.extra,
     )
     try:
@@ -188,7 +190,7 @@ def _check_same_shape(run: RunConfig, model: Any) -> None:
     saved = next(iter(model.peft_config.values()))
     for key, mine, theirs in (
         ("r", run.lora.r, saved.r),
-        ("alpha", run.lora.alpha, saved.lora_alpha),
+        ("alpha", run.lora.lora_alpha, saved.lora_alpha),
     ):
         if mine != theirs:
             raise AdapterError(
