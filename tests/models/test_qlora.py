@@ -126,9 +126,9 @@ def test_runs_of_one_process_share_the_packed_weights(
         ),
         (
             ["lora.init_lora_weights=pissa"],
-            "lora.init_lora_weights=pissa with model.quantization=nf4: it moves the main directions of the "
-            "weights into the adapter; use lora.init_lora_weights=default or gaussian, or "
-            "model.quantization=null.",
+            "lora.init_lora_weights=pissa with model.quantization=nf4: it moves the main "
+            "directions of the weights into the adapter; use "
+            "lora.init_lora_weights=default or gaussian, or model.quantization=null.",
         ),
         (
             ["lora.init_lora_weights=olora"],

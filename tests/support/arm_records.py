@@ -49,7 +49,8 @@ def record(
     number = next(_numbers)
     config: dict[str, Any] = {
         "model": {"label": "tiny"}, "data": {"label": "mixed"}, "eval": {}, "seed": seed,
-        "lora": {"method": "lora", "chosen": sorted(overrides), "r": 16, "init_lora_weights": "default"},
+        "lora": {"method": "lora", "chosen": sorted(overrides), "r": 16,
+                 "init_lora_weights": "default"},
         "trainer": {"learning_rate": rate, "lr_scheduler_type": "constant", "warmup_steps": 0.0,
                     "weight_decay": 0.0, "max_grad_norm": 1e9, "batch_size": 8},
     }  # fmt: skip

@@ -170,9 +170,10 @@ BAD = [
      "did you mean 'tpe'? Allowed: cmaes, gp, grid, nsgaii, qmc, random, tpe."),
     (["hydra/sweeper/pruner=media"], "hydra/sweeper/pruner=media: there is no such config file; "
      "did you mean 'median'? Allowed: asha, hyperband, median, percentile, wilcoxon."),
-    (["lora.lora_dropout=range(0.1,0.5,0.1)"], "lora.lora_dropout=range(0.1,0.5,0.1): range(...) is for "
-     "whole numbers, because steps of a fraction do not add up exactly; list the values, for "
-     "example lora.lora_dropout=0.1,0.2, or use interval(...) with hydra/sweeper=optuna."),
+    (["lora.lora_dropout=range(0.1,0.5,0.1)"],
+     "lora.lora_dropout=range(0.1,0.5,0.1): range(...) is for whole numbers, because "
+     "steps of a fraction do not add up exactly; list the values, for example "
+     "lora.lora_dropout=0.1,0.2, or use interval(...) with hydra/sweeper=optuna."),
     (["hydra/sweeper/pruner=asha", "hydra.sweeper.objectives=[loss/nll,calls/exact]"],
      "hydra/sweeper/pruner=asha with 2 objectives: Optuna prunes by one; name one, or leave the "
      "pruner out."),
@@ -250,8 +251,9 @@ def test_a_mistake_in_a_search_is_one_sentence_and_starts_nothing(
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["lora.lora_dropout=interval(0,1)"], "lora.lora_dropout=interval(0,1): a grid needs values, an "
-         "interval has none; list them, or search it with hydra/sweeper=optuna."),
+        (["lora.lora_dropout=interval(0,1)"],
+         "lora.lora_dropout=interval(0,1): a grid needs values, an interval has none; "
+         "list them, or search it with hydra/sweeper=optuna."),
         (["sweeps=lora_rnk"], "sweeps=lora_rnk: there is no such config file; did you mean "
          "'lora_rank'? Allowed: "),
         (["hydra/sweeper=optna"], "hydra/sweeper=optna: there is no such config file; did you "

@@ -80,8 +80,9 @@ KEYS: dict[str, Any] = {
         ("trainer.learning_rate=1e-2", {"rates": [1e-3, 1e-2]}, "trainer.learning_rate=1e-2: "
          "hydra/sweeper=tuned chooses the rates; give one rate as the middle of the first grid, "
          "or its ends in hydra.sweeper.rates, not both."),
-        ("lora.lora_dropout=interval(0,1)", {}, "lora.lora_dropout=interval(0,1): arms are listed, an "
-         "interval has no list; name values, or search with hydra/sweeper=optuna."),
+        ("lora.lora_dropout=interval(0,1)", {},
+         "lora.lora_dropout=interval(0,1): arms are listed, an interval has no list; "
+         "name values, or search with hydra/sweeper=optuna."),
         ("lora.r=4", {"seeds": [0, 0]}, "hydra.sweeper.seeds=[0, 0]: give different seeds, 5 or "
          "more."),
         ("lora.r=4", {"rates": [0.1, 0.01]}, "hydra.sweeper.rates=[0.1, 0.01]: give the two ends "

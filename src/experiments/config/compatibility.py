@@ -74,9 +74,10 @@ def _quantization(run: RunConfig) -> Iterator[str]:
             f"{key} with lora=none: weights of 4 bits cannot be trained; use an adapter such as "
             "lora=all_linear, or model.quantization=null"
         )
-    reason = _NEEDS_WHOLE_WEIGHTS.get(run.lora.init_lora_weights)
+    init = run.lora.init_lora_weights
+    reason = _NEEDS_WHOLE_WEIGHTS.get(init)
     if reason is not None:
         yield (
-            f"lora.init_lora_weights={run.lora.init_lora_weights} with {key}: {reason}; use lora.init_lora_weights=default or gaussian, "
-            "or model.quantization=null"
+            f"lora.init_lora_weights={init} with {key}: {reason}; use "
+            "lora.init_lora_weights=default or gaussian, or model.quantization=null"
         )

@@ -13,7 +13,7 @@ from typing import Any
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from experiments.config import naming
+from experiments.config import naming, renamed_keys
 from experiments.config.schema import RunConfig
 from experiments.errors import ExperimentError, OutOfBudget, did_you_mean
 from experiments.runtime import disk
@@ -69,6 +69,8 @@ def _asked(text: str, key: str) -> str:
 
 def _no_key(asked: str, parent: str, leaf: str, fields: Iterable[str]) -> str:
     """Explain that a key does not exist, and name the key that was probably meant."""
+    if renamed := renamed_keys.new_name(asked):
+        return f"renamed to {renamed}; set that instead"
     own = difflib.get_close_matches(leaf, list(fields), n=1, cutoff=_NEAR)
     instead = naming.meant(asked) or (None if own else naming.near(asked))
     if instead is not None and not parent:

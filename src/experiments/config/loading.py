@@ -14,6 +14,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from experiments.config import renamed_keys
 from experiments.config.evaluation import EvalConfig
 from experiments.config.explaining import explain
 from experiments.config.resolution import resolve
@@ -117,11 +118,13 @@ def run_id(run: RunConfig) -> str:
     """Return the first 12 hex digits of the sha256 of the canonical JSON of the run.
 
     Keys that are null are left out, so that adding a key that is off by default does not change
-    existing ids. The choice of metrics does not change the id either: the scores of an added metric
-    are computed from the answers stored with a finished run.
+    existing ids; nor does renaming a key, whose first name is used. The choice of metrics does not
+    change the id either: the scores of an added metric are computed from the answers stored with a
+    finished run.
     """
     tree = canonical(run)
     if tree["eval"]["metrics"]:  # the choice of metrics does not change the training
         tree["eval"]["metrics"] = EvalConfig().metrics
-    text = json.dumps(without_nulls(tree), sort_keys=True, separators=(",", ":"), default=str)
+    first = renamed_keys.with_first_names(without_nulls(tree))
+    text = json.dumps(first, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

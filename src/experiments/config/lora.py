@@ -58,10 +58,16 @@ class LoraConfig:
         if self.lora_alpha is not None and not self.lora_alpha > 0:
             yield f"lora.lora_alpha={self.lora_alpha}: must be above 0"
         if self.loraplus_lr_ratio is not None and not 0 < self.loraplus_lr_ratio < math.inf:
-            yield f"lora.loraplus_lr_ratio={self.loraplus_lr_ratio}: must be above 0, for example 16; null = 1"
+            yield (
+                f"lora.loraplus_lr_ratio={self.loraplus_lr_ratio}: must be above 0, for example "
+                "16; null = 1"
+            )
         by_rule = {"r": self.r, "2r": self.r and 2 * self.r}.get(self.alpha_rule, self.lora_alpha)
         if self.lora_alpha is not None and self.lora_alpha != by_rule:
-            yield f"lora.lora_alpha={self.lora_alpha} and lora.alpha_rule={self.alpha_rule}: set one of them"
+            yield (
+                f"lora.lora_alpha={self.lora_alpha} and lora.alpha_rule={self.alpha_rule}: set "
+                "one of them"
+            )
         names = self.target_modules
         if not (names == "all-linear" or (isinstance(names, list) and names)):
             yield (

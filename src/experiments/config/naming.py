@@ -7,6 +7,7 @@ import typing
 from collections.abc import Iterator
 from typing import Any
 
+from experiments.config.renamed_keys import RENAMED
 from experiments.config.schema import RunConfig
 from experiments.config.trainer import OWN_KEYS
 
@@ -23,9 +24,10 @@ _BATCH = (
 # Maps names used by TRL, transformers, PEFT, axolotl, Unsloth and LLaMA-Factory to the keys here.
 FOREIGN: dict[str, str] = {
     **OWN_KEYS,
+    **{former.rpartition(".")[2]: key for former, key in RENAMED.items()},
     **dict.fromkeys(("lr", "learningrate", "peak_lr"), "trainer.learning_rate"),
     **dict.fromkeys(
-        ("num_train_epochs", "num_epochs", "n_epochs", "train_epochs", "max_epochs"),
+        ("num_epochs", "n_epochs", "train_epochs", "max_epochs"),
         "trainer.num_train_epochs",
     ),
     **dict.fromkeys(("steps", "num_steps", "max_train_steps", "train_steps"), "trainer.max_steps"),
@@ -62,16 +64,13 @@ FOREIGN: dict[str, str] = {
     "use_gradient_checkpointing": "trainer.gradient_checkpointing",
     "sample_packing": "trainer.packing",
     **dict.fromkeys(("rank", "lora_r", "lora_rank", "lora_dim"), "lora.r"),
-    "lora_alpha": "lora.lora_alpha",
-    "lora_dropout": "lora.lora_dropout",
     **dict.fromkeys(
         ("lora_target_modules", "lora_target", "lora_modules", "lora_target_linear", "targets"),
         "lora.target_modules",
     ),
-    "init_lora_weights": "lora.init_lora_weights",
     **dict.fromkeys(("dora", "use_dora", "lora_use_dora"), "lora.use_dora"),
     **dict.fromkeys(("rslora", "lora_use_rslora"), "lora.use_rslora"),
-    **dict.fromkeys(("loraplus_lr_ratio", "loraplus_ratio"), "lora.loraplus_lr_ratio"),
+    **dict.fromkeys(("loraplus_ratio",), "lora.loraplus_lr_ratio"),
     **dict.fromkeys(("peft", "peft_config", "peft_method"), "lora=NAME (a file of conf/lora)"),
     **{
         name: f"lora.extra.{name}"

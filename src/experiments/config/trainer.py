@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from experiments.config.checks import at_least, one_of, share
+from experiments.config.checks import at_least, one_of
 
 LR_SCHEDULES = ("constant", "linear", "cosine")
 OPTIMIZERS = ("adamw", "adamw_8bit", "sgd")
@@ -45,7 +45,7 @@ class TrainerConfig:
     lr_scheduler_type: str | None = None
     """Schedule after the warm-up: `constant`, `linear` or `cosine`."""
     warmup_steps: float | None = None
-    """Share of the steps in which the learning rate rises linearly (warm-up), 0-1."""
+    """Steps in which the learning rate rises linearly from 0; below 1 a share of all steps."""
     num_train_epochs: float | None = None
     """Passes over the training rows; not together with max_steps."""
     max_steps: int | None = None
@@ -107,13 +107,27 @@ class TrainerConfig:
         yield from at_least("trainer.max_length", self.max_length, 8)
         yield from at_least("trainer.max_steps", self.max_steps, 0)
         yield from at_least("trainer.weight_decay", self.weight_decay, 0)
-        yield from share("trainer.warmup_steps", self.warmup_steps)
+        yield from self._warmup_problems()
         for key in ("num_train_epochs", "max_grad_norm", "save_every_minutes"):
             value = getattr(self, key)
             if value is not None and not value > 0:
                 yield f"trainer.{key}={value}: must be above 0"
         if self.num_train_epochs is not None and self.max_steps is not None:
-            yield f"trainer.num_train_epochs={self.num_train_epochs} and trainer.max_steps={self.max_steps}: set one"
+            yield (
+                f"trainer.num_train_epochs={self.num_train_epochs} and "
+                f"trainer.max_steps={self.max_steps}: set one"
+            )
+        yield from self._batch_problems()
+
+    def _warmup_problems(self) -> Iterator[str]:
+        steps = self.warmup_steps
+        if steps is not None and not (0 <= steps < 1 or (steps >= 1 and steps == int(steps))):
+            yield (
+                f"trainer.warmup_steps={steps}: must be a whole number of steps, or a share of "
+                "all steps from 0 to below 1"
+            )
+
+    def _batch_problems(self) -> Iterator[str]:
         batch, micro = self.batch_size, self.micro_batch_size
         if batch and micro and batch > 0 and micro > 0 and batch % micro:
             yield (

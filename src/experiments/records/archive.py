@@ -21,7 +21,7 @@ from typing import Any
 
 from experiments import records
 from experiments.errors import RecordError
-from experiments.records import Record
+from experiments.records import Record, run_record
 
 MANY = 50
 FOLDER = "runs"
@@ -144,9 +144,7 @@ def _record(tree: dict[str, Any], file: Path) -> Record:
             f"{file} has schema version {version}, this program reads up to "
             f"{records.SCHEMA_VERSION}: update it."
         )
-    # null means "not known", which is the default
-    known = {name: tree[name] for name in _stored() if tree.get(name) is not None}
-    return Record(**known, folder=file.parent)
+    return run_record.from_tree(tree, file.parent)
 
 
 def _stored() -> list[str]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from experiments.config import renamed_keys
 from experiments.config.inputs import beside
 from experiments.errors import RecordError
 from experiments.runtime import disk
@@ -130,7 +131,7 @@ def read(path: Path) -> Record:
         tree = json.loads(path.read_text(encoding="utf-8"))
         version = tree["schema_version"]
         if version <= SCHEMA_VERSION:
-            return Record(**_fields(tree), folder=path.parent)
+            return from_tree(tree, path.parent)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BrokenRecord(
             f"{path} is not a whole record ({_reason(error)}): move it away to have the run made "
@@ -140,6 +141,19 @@ def read(path: Path) -> Record:
         f"{path} has schema version {version}, this program reads up to {SCHEMA_VERSION}: "
         "update it."
     )
+
+
+def from_tree(tree: dict[str, Any], folder: Path) -> Record:
+    """Return the record that a file's tree describes, with the present names of config keys."""
+    record = Record(**_fields(tree), folder=folder)
+    record.config = renamed_keys.upgraded(record.config)
+    # A step plan repeats keys of `trainer`.
+    record.plan = dict(renamed_keys.upgraded({"trainer": record.plan})["trainer"])
+    record.overrides = renamed_keys.upgraded_overrides(record.overrides)
+    record.resolved_from = {
+        renamed_keys.new_name(key) or key: origin for key, origin in record.resolved_from.items()
+    }
+    return record
 
 
 def _fields(tree: dict[str, Any]) -> dict[str, Any]:

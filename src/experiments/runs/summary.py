@@ -28,13 +28,10 @@ def print_header(run: RunConfig, run_id: str) -> None:
     say(f"  rows per step = {rows_per_step(run)}")
     if run.lora.method != "none":
         formula = "alpha/sqrt(r)" if run.lora.use_rslora else "alpha/r"
-        say(
-            f"  lora scale = {run.lora.scale:g}  ({formula} = {run.lora.lora_alpha:g}, {run.lora.r})"
-        )
-        if run.lora.loraplus_lr_ratio is not None:
-            say(
-                f"  learning rate of B = {run.lora.loraplus_lr_ratio:g} x trainer.learning_rate  (LoRA+)"
-            )
+        alpha, ratio = run.lora.lora_alpha, run.lora.loraplus_lr_ratio
+        say(f"  lora scale = {run.lora.scale:g}  ({formula} = {alpha:g}, {run.lora.r})")
+        if ratio is not None:
+            say(f"  learning rate of B = {ratio:g} x trainer.learning_rate  (LoRA+)")
 
 
 def print_adapter(adapter: dict[str, Any], parameters: int) -> None:

@@ -34,13 +34,24 @@ class StepPlan:
 
 
 def plan(trainer: TrainerConfig, rows: int) -> StepPlan:
-    """Convert epochs or steps to a step plan for a number of training rows."""
+    """Convert epochs or steps to a step plan for a number of training rows.
+
+    Raises:
+        ConfigError: the warm-up is longer than the run.
+    """
     batch, micro = trainer.batch_size, trainer.micro_batch_size
     assert batch and micro and trainer.warmup_steps is not None, "config.load resolves these"
     steps = trainer.max_steps
     if steps is None:
         assert trainer.num_train_epochs is not None, "config.load resolves this"
         steps = max(1, -(-round(trainer.num_train_epochs * rows) // batch))
+    warmup = trainer.warmup_steps
+    warmup_steps = round(warmup * steps) if warmup < 1 else int(warmup)
+    if warmup_steps > steps > 0:
+        raise ConfigError(
+            f"trainer.warmup_steps={warmup_steps} is more than the {steps} steps of this run: the "
+            "learning rate would never reach trainer.learning_rate; lower it."
+        )
     every = trainer.eval_steps or max(1, steps // 5)
     save = trainer.save_steps or every
     together = processes.here().count
@@ -48,7 +59,7 @@ def plan(trainer: TrainerConfig, rows: int) -> StepPlan:
         steps=steps,
         batch_size=batch,
         micro_batch_size=fitting(batch, micro, together),
-        warmup_steps=round(trainer.warmup_steps * steps),
+        warmup_steps=warmup_steps,
         eval_steps=every,
         save_steps=every if trainer.select == "best_validation" else save,
         processes=together,
