@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from experiments.records.provenance import equal_code
 from experiments.records.provenance.parts import SOURCE
 from experiments.runtime import distributed
 
@@ -67,11 +68,12 @@ def is_committed(folder: Path) -> bool:
 
 
 def differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
-    """Return the keys in which two identities differ.
+    """Return the keys in which two identities differ; code that computes the same does not differ.
 
     >>> differences({"precision": "fp32", "libraries": {"trl": "1"}}, {"precision": "bf16"})
     ['precision', 'libraries']
     """
+    one, other = equal_code.latest(one), equal_code.latest(other)
     return [key for key in dict.fromkeys([*one, *other]) if one.get(key) != other.get(key)]
 
 
