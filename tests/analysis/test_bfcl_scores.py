@@ -66,7 +66,7 @@ def test_missing_duplicate_and_extra_ids_are_counted_and_never_right(score: Scor
         {"id": "c"},
     )
     assert types(found) == ["prediction:duplicate", "prediction:missing", "prediction:no_result"]
-    assert r"1 ids belong to no question and are not counted: 'z\ud800'" in printed
+    assert r"1 ids match no question and are not counted: 'z\ud800'" in printed
 
 
 def test_broken_lines_are_named_with_their_number_and_cost_their_own_item(score: Score) -> None:
@@ -80,18 +80,19 @@ def test_broken_lines_are_named_with_their_number_and_cost_their_own_item(score:
         '{"id": "c", "result": [{"f": "{\\"x\\"',
     )
     assert types(found) == [None, "prediction:unreadable", "prediction:unreadable"]
-    assert "5 lines are no predictions: line 2 (nested too deeply), line 4 (no JSON object)" in (
-        printed
+    assert (
+        "5 lines are not predictions: line 2 (nested too deeply), line 4 (not a JSON object)"
+        in (printed)
     )
-    assert "line 5 (no 'id' that is text), line 6 (no whole JSON" in printed
-    assert "line 7 (no whole JSON" in printed
+    assert "line 5 ('id' is missing or not a string), line 6 (not a complete JSON" in printed
+    assert "line 7 (not a complete JSON" in printed
 
 
 @pytest.mark.parametrize("category", ["irrelevance", "live_irrelevance", "live_relevance"])
 def test_a_missing_prediction_is_not_right_where_no_call_is(score: Score, category: str) -> None:
     found, printed = score({"id": "a", "result": []}, "{", category=category)
     assert types(found)[1:] == ["prediction:missing"] * 2
-    assert "1 lines are no predictions" in printed
+    assert "1 lines are not predictions" in printed
 
 
 @pytest.mark.parametrize("result", [None, 3, {}, {"f": 1}, [[]], "text", [{"f": 3}], [None]])
@@ -125,18 +126,18 @@ def test_broken_descriptions_are_counted_and_never_right(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("questions", "answers", "sentence"),
     [
-        ([], [gold("a")], r"--questions .*q: the file is empty; give BFCL's file\."),
-        (["{"], [gold("a")], r"--questions .*q, line 1: no whole JSON object in UTF-8; give"),
+        ([], [gold("a")], r"--questions .*q: the file is empty; give BFCL's own file\."),
+        (["{"], [gold("a")], r"--questions .*q, line 1: not a complete JSON object in UTF-8; give"),
         (["[" * 9999], [gold("a")], "--questions .*q, line 1: nested too deeply"),
-        ([question("a"), {"function": []}], [gold("a")], "line 2: no 'id' that is text"),
-        ([question("a"), question("a")], [gold("a")], "line 2: the id 'a' is there twice"),
-        ([question("a", function=3)], [gold("a")], "id 'a': 'function' is no list of functions"),
-        ([question("multiple_1")], [gold("a")], "id 'multiple_1': it belongs to the category 'mul"),
-        ([question("simple_java_1")], [gold("a")], "it belongs to the category 'simple_java'"),
-        ([question("a")], ['{"id": '], "--answers .*a, line 1: no whole JSON object in UTF-8"),
-        ([question("a"), question("b")], [gold("b")], "no answer to 1 of 2 questions, the first is "
-         "'a'; give the answers of the same category"),
-        ([question("a")], [{"id": "a"}], "--answers .*, id 'a': ground_truth is no list of calls"),
+        ([question("a"), {"function": []}], [gold("a")], "line 2: 'id' is missing or not a string"),
+        ([question("a"), question("a")], [gold("a")], "line 2: duplicate id 'a'"),
+        ([question("a", function=3)], [gold("a")], "id 'a': 'function' is not a list"),
+        ([question("multiple_1")], [gold("a")], "id 'multiple_1': it belongs to category 'mul"),
+        ([question("simple_java_1")], [gold("a")], "it belongs to category 'simple_java'"),
+        ([question("a")], ['{"id": '], "--answers .*a, line 1: not a complete JSON object"),
+        ([question("a"), question("b")], [gold("b")], "no answer to 1 of 2 questions .first: "
+         "'a'.; give the answers of the same category"),
+        ([question("a")], [{"id": "a"}], "--answers .*, id 'a': ground_truth is not a list of"),
         ([question("a")], [{"id": "a", "ground_truth": [{"f": {"x": 1}}]}], "no list of allowed"),
     ],
 )  # fmt: skip
@@ -155,7 +156,7 @@ def test_answers_are_needed_where_there_is_gold_and_refused_where_there_is_none(
     with pytest.raises(ConfigError, match="category 'multiple' needs --answers FILE"):
         bfcl_scores.score_bfcl(BfclFiles("multiple", q, None, q, "fc"), tmp_path / "out")
     with pytest.raises(
-        ConfigError, match="category 'irrelevance' has no gold: leave --answers out"
+        ConfigError, match="category 'irrelevance' has no gold answers: omit --answers"
     ):
         bfcl_scores.score_bfcl(BfclFiles("irrelevance", q, q, q, "fc"), tmp_path / "out")
 
@@ -164,7 +165,7 @@ def test_answers_to_other_questions_are_counted_and_not_used(tmp_path: Path) -> 
     q, a = lines(tmp_path / "q", question("a")), lines(tmp_path / "g", *map(gold, "abc"))
     p = lines(tmp_path / "p", {"id": "a", "result": RIGHT})
     printed = bfcl_scores.score_bfcl(BfclFiles("multiple", q, a, p, "fc"), tmp_path / "out")
-    assert printed[1].endswith("g: 2 answers belong to no question and are not used: 'b', 'c'")
+    assert printed[1].endswith("g: 2 answers match no question and are ignored: 'b', 'c'")
     assert rows(tmp_path / "out") == [{"id": "a", "valid": True, "error_type": None}]
 
 

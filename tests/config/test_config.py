@@ -185,7 +185,7 @@ def test_a_value_counts_whether_set_or_resolved() -> None:
         ),
         (
             ["lora=none", "lora.r=4"],
-            "lora.r is set with lora=none: full fine-tuning has no adapter for it.",
+            "lora.r is set with lora=none: full fine-tuning has no adapter.",
         ),
         (
             ["trainer.num_train_epochs=1", "trainer.max_steps=5"],
@@ -193,12 +193,12 @@ def test_a_value_counts_whether_set_or_resolved() -> None:
         ),
         (
             ["lora.lora_alpha=8", "lora.alpha_rule=r"],
-            "lora.lora_alpha=8.0 and lora.alpha_rule=r: set one of them.",
+            "lora.lora_alpha=8.0 and lora.alpha_rule=r: set only one.",
         ),
         (
             ["trainer.batch_size=5", "trainer.micro_batch_size=2"],
-            "trainer.batch_size=5 is not a multiple of trainer.micro_batch_size=2: make it one, "
-            "the quotient is the number of accumulation steps.",
+            "trainer.batch_size=5 is not a multiple of trainer.micro_batch_size=2: change one of "
+            "them (their ratio is the number of accumulation steps).",
         ),
         (
             ["data.path=x.jsonl"],
@@ -207,16 +207,16 @@ def test_a_value_counts_whether_set_or_resolved() -> None:
         ),
         (
             ["data=jsonl"],
-            "data.path is not set: name the file, data.path=FILE.jsonl.",
+            "data.path is not set: give the file, data.path=FILE.jsonl.",
         ),
         (
             ["model=local"],
-            "model names no base model: set exactly one of model.embedded, model.path, "
+            "model sets no base model: set exactly one of model.embedded, model.path, "
             "model.hub_id (a folder: model=local model.path=DIR).",
         ),
         (
             ["lora=none", "lora.loraplus_lr_ratio=16"],
-            "lora.loraplus_lr_ratio is set with lora=none: full fine-tuning has no adapter for it.",
+            "lora.loraplus_lr_ratio is set with lora=none: full fine-tuning has no adapter.",
         ),
         (
             ["lora.loraplus_lr_ratio=0"],
@@ -224,24 +224,23 @@ def test_a_value_counts_whether_set_or_resolved() -> None:
         ),
         (
             ["lora.r=4", "lora.match_params=86016"],
-            "lora.r=4 and lora.match_params=86016: set one of them.",
+            "lora.r=4 and lora.match_params=86016: set only one.",
         ),
         (
             ["lora=mlp", "lora.match_params=9000"],
-            "lora.match_params=9000 on model=tiny: lora.r=1 has 6,144 and lora.r=2 has 12,288 "
-            "trained parameters, and the nearer of them is more than 5% off; set one of these "
-            "ranks, or match a number that a rank meets.",
+            "lora.match_params=9000 on model=tiny: the nearest parameter counts are 6,144 with "
+            "lora.r=1 and 12,288 with lora.r=2, more than 5% off; set one of these ranks, or a "
+            "count that a rank matches.",
         ),
         (
             ["model=local", "model.path=X", "lora.match_params=9000"],
             "lora.match_params=9000 with model=local: its parameters cannot be counted, because "
-            "its file has no model.geometry of an architecture that is known here; set lora.r "
-            "instead.",
+            "its config has no model.geometry of a supported architecture; set lora.r instead.",
         ),
         (
             ["lora.match_params=86016", "+lora.extra.bias=all"],
-            "lora.match_params=86016 with lora.extra.bias: what that trains does not follow from "
-            "one rank; set lora.r instead.",
+            "lora.match_params=86016 with lora.extra.bias: the number of trained parameters then "
+            "depends on more than one rank; set lora.r instead.",
         ),
         (["seed=-1"], "seed=-1: must be from 0 to 4294967295."),
         (["trainer.warmup_steps=2"], "trainer.warmup_steps=2.0: must be from 0 to 1."),
@@ -320,7 +319,7 @@ def test_what_peft_takes_is_given_in_any_spelling(override: str) -> None:
 
 
 def test_what_the_program_fills_cannot_be_set() -> None:
-    with pytest.raises(ConfigError, match="resolved_from is written by the program"):
+    with pytest.raises(ConfigError, match="resolved_from is set by the program"):
         load("+resolved_from.x=y")
 
 

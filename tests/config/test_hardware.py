@@ -123,8 +123,8 @@ def test_a_t4_gets_fp16_whatever_torch_says_of_bfloat16(card: Callable[[Card], N
         assert found.gradient_checkpointing
         assert (found.compute_capability, found.memory_gib) == (7.5, 14.8)
     assert refused("trainer.precision=bf16") == (
-        "trainer.precision=bf16 on Tesla T4 (compute capability 7.5): bfloat16 needs 8.0 or "
-        "newer, older cards emulate it slowly; use fp16."
+        "trainer.precision=bf16 on Tesla T4: bfloat16 needs compute capability 8.0 or newer, and "
+        "this GPU has 7.5 (older GPUs emulate it slowly); use fp16."
     )
 
 
@@ -132,7 +132,7 @@ def test_auto_reads_a_large_card_and_keeps_its_activations(card: Callable[[Card]
     card(A100)
     found = chosen()
     assert (found.name, found.gradient_checkpointing) == ("bf16", False)
-    assert found.reasons["gradient_checkpointing"] == "activations are kept in 79.2 GiB"
+    assert found.reasons["gradient_checkpointing"] == "activations are stored with 79.2 GiB"
     assert chosen("trainer.gradient_checkpointing=true").gradient_checkpointing
     assert chosen("hardware=cpu").device == "cpu"
 
@@ -143,8 +143,8 @@ def test_a_card_that_is_described_and_not_there_trains_nothing(
     absent = refused("hardware=t4")
     assert absent == (
         "hardware=t4 describes a GPU of compute capability 7.5 and 14.7 GiB, but this machine has "
-        "no CUDA device: train with hardware=auto, which takes what is here, or plan for the other "
-        "with `python -m experiments plan hardware=t4`."
+        "no CUDA device: train with hardware=auto, which uses the device of this machine, or plan "
+        "for the other with `python -m experiments plan hardware=t4`."
     )
     card(A100)
     assert "this machine has NVIDIA A100-SXM4-80GB (8.0, 79.2 GiB)" in refused("hardware=t4")
@@ -178,18 +178,20 @@ def test_a_described_card_that_is_not_there_may_still_be_resolved_for_a_plan() -
     [
         (
             ["hardware=t4", "trainer.precision=bf16"],
-            "trainer.precision=bf16 with hardware=t4: its compute capability is 7.5, and bfloat16 "
-            "needs 8.0 or newer (older cards emulate it slowly); use fp16 or leave it out.",
+            "trainer.precision=bf16 with hardware=t4: bfloat16 needs compute "
+            "capability 8.0 or newer, and this device has 7.5 (older GPUs emulate it slowly); use "
+            "fp16 or remove the setting.",
         ),
         (
             ["hardware=t4", "hardware.precision=bf16"],
-            "hardware.precision=bf16 with hardware=t4: its compute capability is 7.5, and bfloat16 "
-            "needs 8.0 or newer (older cards emulate it slowly); use fp16 or leave it out.",
+            "hardware.precision=bf16 with hardware=t4: bfloat16 needs compute "
+            "capability 8.0 or newer, and this device has 7.5 (older GPUs emulate it slowly); use "
+            "fp16 or remove the setting.",
         ),
         (
             ["hardware=cpu", "trainer.precision=fp16"],
-            "trainer.precision=fp16 on a CPU: half precision needs a GPU's gradient scaler; use "
-            "fp32 (or bf16).",
+            "trainer.precision=fp16 on a CPU: fp16 needs a GPU's gradient scaler; use fp32 or "
+            "bf16.",
         ),
         (
             ["+trainer.extra.bf16=true"],
@@ -202,7 +204,7 @@ def test_a_described_card_that_is_not_there_may_still_be_resolved_for_a_plan() -
         (
             ["hardware=t4", "trainer.attention=flash_attention_2"],
             "trainer.attention=flash_attention_2 with hardware=t4: its kernels need compute "
-            "capability 8.0 or newer, this is 7.5; use sdpa.",
+            "capability 8.0 or newer, and this device has 7.5; use sdpa.",
         ),
         (
             ["hardware=a100", "trainer.precision=fp32", "trainer.attention=flash_attention_2"],
@@ -270,5 +272,5 @@ def test_weights_that_are_stored_in_4_bits_are_refused(tmp_path: Path) -> None:
     tree = json.loads(file.read_text()) | {"quantization_config": {"quant_method": "bitsandbytes"}}
     file.write_text(json.dumps(tree))
     run = load("model=local", f"model.path={tmp_path}/model")
-    with pytest.raises(ConfigError, match=r"quantised already \(bitsandbytes\): name the model's"):
+    with pytest.raises(ConfigError, match=r"already quantised \(bitsandbytes\): use the model's"):
         models.load(run, models.choose_precision(run))

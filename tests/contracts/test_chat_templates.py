@@ -83,7 +83,7 @@ def outcome(of: Renderer, kind: str) -> str:
     try:
         encoded = of.encode([KINDS[kind]], left)
     except DataError as error:
-        return str(error).partition("leaves out ")[2].partition(", so what")[0]
+        return str(error).partition("omits ")[2].partition(", so the")[0]
     if left.refused:
         [said] = left.examples["template_refused"]
         return said.partition("the chat template ")[2]
@@ -91,16 +91,18 @@ def outcome(of: Renderer, kind: str) -> str:
     return ", ".join(left.not_trained) or "whole"
 
 
-ROLES_FAIL = "fails on it: Conversation roles must alternate user/assistant/user/assistant/..."
-SINGLE = "fails on it: This model only supports single tool-calls at once!"
+ROLES_FAIL = "raises an error: Conversation roles must alternate user/assistant/user/assistant/..."
+SINGLE = "raises an error: This model only supports single tool-calls at once!"
 NOTHING = "calls and the tools"
-MOVES = "is not prefix-preserving, so what is trained would not be what is generated; use another "
+MOVES = (
+    "is not prefix-preserving, so training and generation would see different text; use another "
+)
 MOVES += "model.chat_template."
 WHOLE = dict.fromkeys(KINDS, "whole")
 WITHOUT = dict.fromkeys(KINDS, NOTHING) | {"chat": "whole"}
 ALL = "calls and the results of tools and the tools"
 ENDLESS = "writes none of ['<|endoftext|>', '<|im_end|>'] after the assistant's turn, so the model "
-ENDLESS += "would never learn to stop."
+ENDLESS += "would never learn to stop; use another model.chat_template."
 FAMILIES: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
     "smollm2": (CHATML, WITHOUT),
     "tinyllama": (

@@ -229,7 +229,7 @@ def test_no_job_begins_after_one_that_ran_out_of_time_and_all_know_when_it_is_ov
     assert str(error(stopped)) == f"stopped, the end was {at}"
     assert isinstance(error(last), OutOfBudget)
     assert str(error(last)) == (
-        "budget.hours is spent: job 3 (seed=3) was not begun; the same line goes on."
+        "budget.hours is spent: job 3 (seed=3) was not begun; rerun the same command to resume."
     )
 
 

@@ -105,9 +105,9 @@ STATE = TOKENS | {"hidden_size": 32, "num_hidden_layers": 2}
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "mamba": (STATE | {"state_size": 8}, "has no attention"),
     "rwkv": (STATE | {"context_length": 128, "attention_hidden_size": 32}, "has no attention"),
-    "bert": (SMALL, "predicts a token from those behind it"),
-    "openai-gpt": (OLDER, "cannot continue answers in batches"),
-    "minimax": (SMALL | LOCAL_EXPERTS | EIGHT | LINEAR | {"block_size": 16}, "cannot continue"),
+    "bert": (SMALL, "predicts tokens from later ones"),
+    "openai-gpt": (OLDER, "cannot generate in batches"),
+    "minimax": (SMALL | LOCAL_EXPERTS | EIGHT | LINEAR | {"block_size": 16}, "cannot generate"),
 }
 IDS = [5, 40, 61, 33, 7, 90, 11, 52, 70, 18, 29, 83, 64, 9, 47, 22]
 PROMPTS = [IDS[:5], IDS + IDS[::-1] + IDS[3:], IDS[2:14]]

@@ -77,7 +77,7 @@ def test_a_row_with_a_schema_keeps_the_system_message_that_asks_for_json(
 
 
 def test_a_unified_prompt_without_text_is_refused() -> None:
-    with pytest.raises(DataError, match="needs the text"):
+    with pytest.raises(DataError, match="needs a text"):
         augmentation.with_system_prompt(row(), "unify", " ")
 
 

@@ -114,7 +114,9 @@ def test_a_template_that_does_not_continue_its_prompt_is_refused(base: Base) -> 
         with pytest.raises(DataError, match="not prefix-preserving"):
             Renderer(tokenizer, base.end_ids).encode([chat("a", "b")])
         tokenizer.chat_template = "{{ raise_exception('no such role') }}"
-        with pytest.raises(DataError, match="row row: the chat template fails on it: no such role"):
+        with pytest.raises(
+            DataError, match="row row: the chat template raises an error: no such role"
+        ):
             Renderer(tokenizer, base.end_ids).encode([chat("a", "b")])
         tokenizer.chat_template = "{% for m in messages %}{{ m.content }}{% endfor %}"
         with pytest.raises(DataError, match="never learn to stop"):
@@ -181,9 +183,9 @@ def test_rows_that_are_too_long_are_counted_apart_from_rejected_ones(
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        ("", "is empty: give a file with one JSON object a line"),
+        ("", "is empty: give a file with one JSON object per line"),
         ('{"prompt": "a", "completion": "b"}\n{"prompt": \n', "rows.jsonl, line 2: not JSON"),
-        ("[1, 2]\n", "line 1: a JSON list, no object"),
+        ("[1, 2]\n", "line 1: a JSON list instead of an object"),
         (
             '{"question": "a"}\n',
             "missing_column (1, such as rows.jsonl, line 1: no column 'messages'",
@@ -214,7 +216,7 @@ def test_rows_that_say_nothing_are_refused(tmp_path: Path, base: Base) -> None:
     with pytest.raises(DataError, match=r"5 of 5 rows cannot be read: empty_turn \(5, such as"):
         build(base, from_file(path))
     run = from_file(path, "data.max_reject_share=1")
-    with pytest.raises(DataError, match="no row is left to train on: all were rejected"):
+    with pytest.raises(DataError, match="no training rows are left: all"):
         build(base, run)
 
 

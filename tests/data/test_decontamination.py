@@ -52,9 +52,9 @@ def test_an_overlap_is_refused_with_its_size_and_three_examples() -> None:
     with pytest.raises(DataError) as caught:
         decontamination.refuse_overlap(train, evaluation, evaluation="the test split")
     text = str(caught.value)
-    assert text.startswith("5 of 10 training rows are rows of the test split")
+    assert text.startswith("5 of 10 training rows also occur in the test split")
     assert "t0 is e0 (near-duplicate); t1 is e1 (near-duplicate); t2" in text
-    assert "and 2 more. Take them out" in text
+    assert "and 2 more. Remove them" in text
     decontamination.refuse_overlap(train[5:], evaluation, evaluation="the test split")
 
 

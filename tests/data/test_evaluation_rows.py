@@ -180,8 +180,8 @@ def test_a_mixture_that_uses_little_of_a_source_warns_with_numbers_and_keys(tmp_
     [text] = build(load("data=mixture", *named, *shares)).counts["warnings"]
     assert text == (
         "the mixture trains on 40 of the 822 rows of other (5%): the 20 rows of mine "
-        "(data.sources.mine.weight=1) are used up at its share and no row is repeated; set "
-        "data.total to repeat them (data.total=1233 takes each row of other once), or change "
+        "(data.sources.mine.weight=1) run out first and no row is repeated; set data.total "
+        "to repeat them (data.total=1233 uses each row of other once), or change "
         "data.sources.other.weight=2"
     )
     [text] = build(load("data=mixture", *named, *shares, "data.total=1233")).counts["warnings"]
@@ -193,8 +193,8 @@ def test_a_split_of_few_rows_warns_and_names_its_key(tmp_path: Path) -> None:
     shares = ("data.validation_share=0.01", "data.test_share=0.1", "data.cache=null")
     found = build(load("data=jsonl", f"data.path={path}", *shares)).counts["warnings"]
     assert [text.split(":")[0] for text in found] == [
-        "the validation split has 0 rows, and a score of fewer than 20 says little",
-        "the test split has 2 rows, and a score of fewer than 20 says little",
+        "the validation split has 0 rows; scores of fewer than 20 are not reliable",
+        "the test split has 2 rows; scores of fewer than 20 are not reliable",
     ]
     assert "raise data.validation_share=0.01" in found[0]
     assert "raise data.test_share=0.1" in found[1]

@@ -131,36 +131,36 @@ BIG = b'{"q": "' + b"x" * 2_000_001 + b'"}'
     ("name", "content", "sentence"),
     [
         ("a.jsonl", b"", "a.jsonl is empty: give"),
-        ("a.jsonl", b"\n \n", "a.jsonl holds no rows"),
-        ("a.json", b" [ ] ", "a.json holds no rows"),
+        ("a.jsonl", b"\n \n", "a.jsonl contains no rows"),
+        ("a.json", b" [ ] ", "a.json contains no rows"),
         ("a.jsonl", b'{"q": 1}\n{"q": \n', "a.jsonl, line 2: not JSON (Expecting value"),
-        ("a.jsonl", b"[1, 2]\n", "line 1: a JSON list, no object"),
-        ("a.jsonl", b'{"q": NaN}\n', "line 1: not JSON (NaN is no JSON number)"),
+        ("a.jsonl", b"[1, 2]\n", "line 1: a JSON list instead of an object"),
+        ("a.jsonl", b'{"q": NaN}\n', "line 1: not JSON (NaN is not a JSON number)"),
         ("a.jsonl", b"[" * 200_000, "line 1: not JSON (nested too deeply)"),
-        ("a.jsonl", b'{"q": 1}\n{"q": "a\0b"}\n', "line 2: a NUL byte"),
+        ("a.jsonl", b'{"q": 1}\n{"q": "a\0b"}\n', "line 2: contains a NUL byte"),
         ("a.jsonl", b'{"q": "\xff"}\n', "line 1: not UTF-8 (byte 0xff)"),
-        ("a.jsonl", '{"q": 1}\n'.encode("utf-16"), "line 1: a NUL byte"),
-        ("a.jsonl", b'{"q": "\\ud83d"}\n', "line 1: half of a surrogate pair"),
-        ("a.jsonl", b'{"q": 1}\n' + BIG, "line 2: the row is larger than 2 MB"),
-        ("a.jsonl.gz", b'{"q": 1}\n' + BIG, "line 2: the row is larger than 2 MB"),
-        ("a.json", b'[{"q": 1}, ' + BIG + b"]", "row 2: the row is larger than 2 MB"),
-        ("a.json", b'[{"q": 1}, {"q": "' + b"x" * 9_000_000, "row 2: the row is larger than 2 MB"),
+        ("a.jsonl", '{"q": 1}\n'.encode("utf-16"), "line 1: contains a NUL byte"),
+        ("a.jsonl", b'{"q": "\\ud83d"}\n', "line 1: an unpaired surrogate"),
+        ("a.jsonl", b'{"q": 1}\n' + BIG, "line 2: the row exceeds 2 MB"),
+        ("a.jsonl.gz", b'{"q": 1}\n' + BIG, "line 2: the row exceeds 2 MB"),
+        ("a.json", b'[{"q": 1}, ' + BIG + b"]", "row 2: the row exceeds 2 MB"),
+        ("a.json", b'[{"q": 1}, {"q": "' + b"x" * 9_000_000, "row 2: the row exceeds 2 MB"),
         (
             "a.json",
             b'[{"q": "\xc3\xa4' + b"\xc3\xa4" * 1_000_000 + b'"}]',
-            "row 1: the row is larger",
+            "row 1: the row exceeds",
         ),
         ("a.json", b'[{"q": 1}, {"q": }]', "row 2: not JSON (Expecting value"),
         ("a.json", b'[{"q": 1}, {"q": }, ' + BIG, "row 2: not JSON (Expecting value"),
-        ("a.json", b'[{"q": 1}, 7]', "row 2: a JSON int, no object"),
-        ("a.json", b'[{"q": 1}', "row 2: not JSON (the end of the file where ',' should be)"),
-        ("a.json", b'[{"q": 1} {"q": 2}]', "row 2: not JSON ('{' where ',' should be)"),
-        ("a.json", b'[{"q": 1}] x', "a.json: not JSON (something follows the array)"),
-        ("a.json", b'[{"q": "a\0b"}]', "row 1 or soon after: a NUL byte"),
-        ("a.json", b'[{"q": "\xff"}]', "row 1 or soon after: not UTF-8"),
+        ("a.json", b'[{"q": 1}, 7]', "row 2: a JSON int instead of an object"),
+        ("a.json", b'[{"q": 1}', "row 2: not JSON (the end of the file instead of ',')"),
+        ("a.json", b'[{"q": 1} {"q": 2}]', "row 2: not JSON ('{' instead of ',')"),
+        ("a.json", b'[{"q": 1}] x', "a.json: not JSON (text after the array)"),
+        ("a.json", b'[{"q": "a\0b"}]', "row 1 or shortly after: contains a NUL byte"),
+        ("a.json", b'[{"q": "\xff"}]', "row 1 or shortly after: not UTF-8"),
         ("a.json", b'{\n "data": []\n}', "line 1: not JSON"),
         ("a.parquet", b"PAR1 no parquet", "a.parquet: not a readable parquet file after row 0"),
-        ("a.csv", b"q,a\n", "rows are read from .jsonl, .json, .parquet"),
+        ("a.csv", b"q,a\n", "supported formats are .jsonl, .json, .parquet"),
         (
             "a.parquet",
             b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
@@ -187,7 +187,7 @@ def test_a_cut_off_archive_is_named(tmp_path: Path) -> None:
 def test_a_cut_off_parquet_file_and_a_large_row_in_one_are_named(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     parquet.write_table(pa.Table.from_pylist([{"q": "a"}, {"q": "x" * 2_000_001}]), path)
-    assert "a.parquet, row 2: the row is larger than 2 MB" in refusal(path)
+    assert "a.parquet, row 2: the row exceeds 2 MB" in refusal(path)
     path.write_bytes(path.read_bytes()[:-8])
     assert "a.parquet: not a readable parquet file" in refusal(path)
 
@@ -207,24 +207,24 @@ def test_a_folder_in_hub_layout_is_read_by_patterns(tmp_path: Path) -> None:
     assert read(tmp_path, "func-calling.json", "*/func-calling.json") == [{"id": 3}]
     assert read(tmp_path, "glaive*") == ROWS
     missing = refusal(tmp_path, "json-mode.json")
-    assert "holds no data file matching json-mode.json" in missing
+    assert "contains no data file matching json-mode.json" in missing
     assert "there are: README.md, dataset_infos.json, glaive-5k.json" in missing
 
 
 def test_splits_are_told_by_file_names_and_never_mixed_by_accident(tmp_path: Path) -> None:
     for split in ("train", "test", "validation"):
         write(tmp_path / "data" / f"{split}-00000-of-00001.jsonl", lines({"split": split}))
-    assert "holds the splits test, train, validation: say which one" in refusal(tmp_path)
+    assert "contains the splits test, train, validation: choose one" in refusal(tmp_path)
     assert read(tmp_path, split="test") == [{"split": "test"}]
     assert read(tmp_path, split="train") == [{"split": "train"}]
     assert read(tmp_path, "data/train*") == [{"split": "train"}]
     write(tmp_path / "data" / "train.parquet", b"")
-    assert "holds rows as .jsonl and .parquet" in refusal(tmp_path, split="train")
+    assert "contains rows as .jsonl and .parquet" in refusal(tmp_path, split="train")
 
 
 def test_a_path_that_is_not_there_and_an_empty_folder_are_named(tmp_path: Path) -> None:
     assert "nowhere: there is no such file or folder" in refusal(tmp_path / "nowhere")
-    assert "holds no data file; it is empty" in refusal(tmp_path)
+    assert "contains no data file; it is empty" in refusal(tmp_path)
 
 
 def test_the_sha256_is_of_the_bytes_and_follows_a_change(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def test_each_row_counts_once_and_the_line_names_the_key(tmp_path: Path) -> None
     [source] = found.values()
     assert source.unused_columns == {"messages[].is_error": 3, "messages[].refusal": 3}
     [line] = inspection.describe_unused(found)
-    assert "not used: messages[].is_error (3 rows), messages[].refusal (3 rows)" in line
+    assert "unused columns: messages[].is_error (3 rows), messages[].refusal (3 rows)" in line
 
 
 def test_nulls_that_a_table_filled_in_are_counted() -> None:

@@ -173,8 +173,8 @@ def test_what_is_not_cached_is_refused_at_once_without_a_network(
     text, seconds, _ = fetch(tmp_path, env, **given)
     revision = given.get("revision", "main")
     assert f"dataset org/name is not in the cache at revision '{revision}' and" in text
-    assert ("HF_HUB_OFFLINE forbids" if "HF_HUB_OFFLINE" in env else "ConnectError") in text
-    assert text.endswith("or give data.path=FOLDER with its files.")
+    assert ("HF_HUB_OFFLINE disables" if "HF_HUB_OFFLINE" in env else "ConnectError") in text
+    assert text.endswith("or set data.path=FOLDER to a folder with its files.")
     assert seconds < 15
 
 
@@ -198,21 +198,21 @@ def test_a_revision_that_is_gone_is_named_even_where_it_is_cached(tmp_path: Path
     cached(tmp_path, ref="v1")
     with serving() as env:
         text, _, _ = fetch(tmp_path, env, revision="v1")
-    assert "dataset org/name has no revision 'v1' (any more): choose one of" in text
+    assert "dataset org/name has no revision 'v1': choose one from" in text
 
 
 def test_a_token_that_the_hub_refuses_is_not_shown(tmp_path: Path) -> None:
     with serving() as env:
         text, _, _ = fetch(tmp_path, env, token="hf_secret_refused")
-        assert "the hub does not accept the token: set HF_TOKEN to a new one" in text
+        assert "the hub rejects the token: set HF_TOKEN to a new one" in text
         text, _, _ = fetch(tmp_path, env, token="hf_secret\nX-Header: 1")
-        assert "token holds a blank or a control character" in text
+        assert "the access token contains a blank or control character" in text
 
 
 def test_a_hub_that_is_down_leaves_the_cache(tmp_path: Path) -> None:
     with serving(private_error="server") as env:
         text, seconds, _ = fetch(tmp_path, env)
-        assert "the hub cannot be used (status 503): connect to the network once" in text
+        assert "the hub is not available (status 503): connect to the network once" in text
         folder = cached(tmp_path)
         text, _, _ = fetch(tmp_path, env)
         assert json.loads(text)[0] == str(folder)
@@ -222,6 +222,9 @@ def test_a_hub_that_is_down_leaves_the_cache(tmp_path: Path) -> None:
 def test_patterns_that_match_nothing_and_a_wrong_id_are_named(tmp_path: Path) -> None:
     with serving() as env:
         text, _, _ = fetch(tmp_path, env, patterns=["json-mode.json"])
-        assert f"holds no file matching json-mode.json at commit {COMMIT}" in text
+        assert f"contains no file matching json-mode.json at commit {COMMIT}" in text
         text, _, _ = fetch(tmp_path, env, hub_id="./folder/of/rows")
-        assert "dataset ./folder/of/rows is no hub id: it must read owner/name" in text
+        assert (
+            "dataset ./folder/of/rows is not a valid hub id: it must have the form owner/name"
+            in text
+        )

@@ -198,11 +198,11 @@ def test_the_near_duplicate_key_reads_the_last_user_text_and_the_tool_names() ->
     ("weights", "more", "sentence"),
     [
         ({"a": 0, "b": 0}, {}, "weights of the mixture sum to 0"),
-        ({"a": 1, "b": -1}, {}, "weight of b is -1: it must be a number, 0 or more"),
+        ({"a": 1, "b": -1}, {}, "weight of b is -1: it must be a number of at least 0"),
         ({"a": 1, "b": float("nan")}, {}, "weight of b is nan"),
         ({"a": 1, "b": float("inf")}, {}, "weight of b is inf"),
-        ({"a": 1}, {}, "no weight for b: give each source one"),
-        ({"a": 1, "b": 1, "bb": 1}, {}, "weight of 'bb', no source: did you mean 'b'?"),
+        ({"a": 1}, {}, "no weight for b: set one for each source"),
+        ({"a": 1, "b": 1, "bb": 1}, {}, "weight of unknown source 'bb': did you mean 'b'?"),
         ({"a": 1, "b": 1, "none": 1}, {}, "source none has weight 1 but no rows"),
         ({"a": 1, "b": 1}, {"total": 0}, "size of the mixture is 0"),
         ({"a": 1, "b": 1000}, {"total": 9}, "source a: its share of 9 rows is less than one row"),
@@ -211,7 +211,7 @@ def test_the_near_duplicate_key_reads_the_last_user_text_and_the_tool_names() ->
         (
             {"a": 1, "b": 1},
             {"weight_by": "trained_tokens", "lengths": lambda members: [0] * len(members)},
-            "source a: its rows hold no trained tokens at all",
+            "source a: its rows contain no trained tokens",
         ),
         ({"a": 1, "b": 1, "copy": 1}, {}, "source copy: all its rows are near-duplicates"),
     ],
@@ -269,7 +269,7 @@ def test_a_subset_is_random_seeded_and_independent_of_the_order() -> None:
         ({"fraction": 0}, "data.fraction=0: it must be above 0 and at most 1"),
         ({"fraction": 1.5}, "data.fraction=1.5"),
         ({"fraction": float("nan")}, "data.fraction=nan"),
-        ({"fraction": 0.001}, "data.fraction=0.001 of 9 rows is no row"),
+        ({"fraction": 0.001}, "data.fraction=0.001 of 9 rows leaves no row"),
         ({"limit": 0}, "data.limit=0: it must be at least 1"),
     ],
 )

@@ -190,7 +190,7 @@ def test_a_template_that_fails_on_one_row_names_that_row() -> None:
     )
     fine = row(says("user", "a"), says("assistant", "b"))
     with pytest.raises(
-        DataError, match="row r-1: the chat template fails on it: no tools here"
+        DataError, match="row r-1: the chat template raises an error: no tools here"
     ) as failure:
         tiny(picky).encode([{**fine, "id": "r-0"}, STEPS])
     assert "r-0" not in str(failure.value)

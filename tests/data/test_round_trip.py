@@ -53,13 +53,17 @@ def test_a_template_that_drops_nested_values_is_refused_with_the_argument() -> N
         "dict(c.function.arguments.items() | selectattr(1, 'string')) | tojson",
     )
     own = tiny(FRAME.replace("CALLS", each(f"<tool_call>{shallow}</tool_call>")))
-    with pytest.raises(DataError, match=r"row nested: argument days of f, .*read back as nothing"):
+    with pytest.raises(
+        DataError, match=r"row nested: argument days of f, .*parses back as nothing"
+    ):
         round_trip.prove({"test": ROWS}, own, 0.5)
 
 
 def test_calls_in_no_known_form_are_refused() -> None:
     odd = FRAME.replace("CALLS", each(NAME + ":" + pairs("{{ k }}={{ v }};")))
-    with pytest.raises(DataError, match="row one: the chat template writes its calls in no form"):
+    with pytest.raises(
+        DataError, match="row one: the chat template writes its calls in an unknown format"
+    ):
         round_trip.prove({"test": ROWS}, tiny(odd), 0.0)
 
 
@@ -69,10 +73,10 @@ def test_single_values_that_a_form_of_text_loses_are_counted_and_many_are_refuse
     rows = [*ROWS[:4] * 5, odd]
     proof = round_trip.prove({"test": rows}, own, 0.1)
     assert dict(proof.differ) == {"test": 1}
-    assert "row odd: argument other of f, '7', is read back as 7" in proof.example
+    assert "row odd: argument other of f, '7', parses back as 7" in proof.example
     counts = {"sources": {"mine": {"calls_read_back": proof.facts()}}}
-    assert round_trip.said(counts)[0].startswith("mine: calls that are not read back")
-    with pytest.raises(DataError, match="so it is with 1 of 5 rows"):
+    assert round_trip.said(counts)[0].startswith("mine: calls that do not parse back")
+    with pytest.raises(DataError, match="this affects 1 of 5 rows"):
         round_trip.prove({"test": [*ROWS[:4], odd]}, own, 0.1)
 
 

@@ -80,12 +80,15 @@ def test_a_mixture_follows_its_weights_in_the_unit_they_are_given_in(tmp_path: P
 @pytest.mark.parametrize(
     ("more", "sentence"),
     [
-        (["data.sources.first.weight=0", "data.sources.second.weight=0"], "are all 0"),
-        (["data.sources.first.weight=-1"], "a number of at least 0 is needed"),
+        (
+            ["data.sources.first.weight=0", "data.sources.second.weight=0"],
+            "all weights of data.sources are 0",
+        ),
+        (["data.sources.first.weight=-1"], "must be a number of at least 0"),
         (["data.weight_by=bytes"], "data.weight_by=bytes"),
         (["data.fraction=0.1"], "data.fraction=0.1 would not be used"),
-        (["data.weight=2"], "only sources of a mixture have one"),
-        (["data.path=x.jsonl"], "a mixture has these on its sources"),
+        (["data.weight=2"], "only used for sources of a mixture"),
+        (["data.path=x.jsonl"], "set it on a source of the mixture"),
         (["data.sources.first.path=null"], "data.sources.first.path is not set"),
         (["data.sources.first.format=xlm"], "data.sources.first.format=xlm"),
     ],
@@ -102,7 +105,7 @@ def test_training_rows_of_an_evaluation_set_are_refused(tmp_path: Path) -> None:
     train = write(tmp_path / "train.jsonl", rows(20))
     test = write(tmp_path / "bench.jsonl", rows(3, "SAY") + rows(5, "other"))
     named = ("+data@data.test_sources.bench=jsonl", f"data.test_sources.bench.path={test}")
-    with pytest.raises(DataError, match=r"3 of \d+ training rows are rows of data\.test_sources"):
+    with pytest.raises(DataError, match=r"3 of \d+ training rows also occur in data\.test_sources"):
         build("data=jsonl", f"data.path={train}", *named, "data.cache=null")
     apart = write(tmp_path / "apart.jsonl", rows(20, "apart"))
     built = build("data=jsonl", f"data.path={apart}", *named, "data.cache=null")
@@ -207,7 +210,7 @@ def test_two_processes_that_start_together_make_the_rows_once(tmp_path: Path) ->
     ]
     first, second = (process.communicate(timeout=120)[0].splitlines() for process in started)
     assert first[-1] == second[-1]
-    made = [line for line in first + second if "the rows were made and are kept in" in line]
+    made = [line for line in first + second if "encoded the rows and cached them in" in line]
     [file] = folder.glob("*.safetensors")
     assert len(made) == 1 and made[0].endswith(str(file))
 

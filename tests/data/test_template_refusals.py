@@ -131,7 +131,7 @@ def test_a_template_that_leaves_out_a_part_of_calls_is_refused_with_the_remedy(
     with pytest.raises(DataError) as caught:
         tiny(template).encode(rows, Tally())
     said = str(caught.value)
-    assert f"row r-1: the chat template leaves out {lost}, so " in said
+    assert f"row r-1: the chat template omits {lost}, so " in said
     assert "model.chat_template=chatml|gemma3|" in said
 
 
@@ -147,7 +147,7 @@ def test_a_template_that_leaves_out_what_answers_depend_on_is_refused(role: str,
         *(says("tool", "wet", name="weather"), says("assistant", "Yes.")),
         tools=[TOOL],
     )
-    with pytest.raises(DataError, match=f"leaves out {lost}, so"):
+    with pytest.raises(DataError, match=f"omits {lost}, so"):
         tiny(deaf).encode([talk])
 
 
@@ -159,7 +159,7 @@ def test_tools_that_only_a_system_message_shows_name_the_system_message_as_remed
     first = says("system", "Be brief.")
     whole = called(OSLO)
     assert tiny(shy).encode([{**whole, "messages": [first, *whole["messages"]]}])
-    with pytest.raises(DataError, match=r"no system message is.*data.system_prompt=unify"):
+    with pytest.raises(DataError, match=r"without a system message.*data.system_prompt=unify"):
         tiny(shy).encode([whole])
 
 

@@ -118,7 +118,7 @@ def test_out_of_memory_halves_the_rows_and_changes_no_answer(
     done: dict[int, Generated] = {}
     notes = generation.generate(base.model, base, prompts, Limits(TOKENS), done.__setitem__)
     assert plain([done[i] for i in range(len(prompts))]) == alone
-    assert "going on with 8 prompts at a time" in notes[-1]
+    assert "continuing with 8 prompts at a time" in notes[-1]
 
 
 def test_what_memory_made_an_evaluation_do_is_told(
@@ -127,7 +127,7 @@ def test_what_memory_made_an_evaluation_do_is_told(
     subject = scoring.Subject(base.model, base, "base", load(*SMOKE).eval)
     notes: list[str] = []
     scoring.answer(subject, prompts[:20], "test", 4, notes)
-    assert notes[-1].startswith("test: out of memory while answering")
+    assert notes[-1].startswith("test: out of memory during generation")
 
 
 def test_out_of_memory_halves_the_batches_of_the_loss(base: Base, small_memory: list[int]) -> None:

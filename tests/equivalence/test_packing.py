@@ -168,7 +168,8 @@ def test_a_model_that_lets_packed_rows_see_each_other_is_refused() -> None:
     with pytest.raises(ConfigError) as refused:
         packing.refuse_leaks(model, found, "fp32", contextlib.nullcontext)
     assert str(refused.value).startswith(
-        "trainer.packing=true: OPTForCausalLM with sdpa attention does not keep packed rows apart"
+        "trainer.packing=true: OPTForCausalLM with sdpa attention lets packed rows affect "
+        "each other"
     )
-    assert str(refused.value).endswith("allowed in fp32): set trainer.packing=false.")
+    assert str(refused.value).endswith("0.01%): set trainer.packing=false.")
     packing.refuse_leaks(qwen3(), found, "fp32", contextlib.nullcontext)

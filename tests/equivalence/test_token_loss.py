@@ -212,5 +212,5 @@ def test_a_gradient_scaler_scales_the_gradients() -> None:
 def test_a_label_outside_the_vocabulary_is_one_sentence() -> None:
     one = case()
     one.labels[0] = VOCABULARY
-    with pytest.raises(DataError, match="outside of the model's vocabulary of 57 tokens"):
+    with pytest.raises(DataError, match="outside the model's vocabulary of 57 tokens"):
         ours(one)

@@ -210,7 +210,7 @@ def test_with_thinking_on_every_model_is_asked_with_the_templates_own_prompt(
         ("qwen2_5", r"eval.thinking=on: .* no switch for thinking"),
         ("plain", r"eval.thinking=on: .* no switch for thinking"),
         ("gptoss", r"eval.thinking=on: .* no switch for thinking"),
-        ("gemma4", r"eval.thinking=on: .* does not stand between <think> and </think>"),
+        ("gemma4", r"eval.thinking=on: .* does not put thinking between <think> and </think>"),
     ],
 )
 def test_thinking_on_is_refused_where_there_is_none_that_can_be_read(
@@ -234,7 +234,7 @@ def test_a_switch_that_the_rows_do_not_follow_is_refused_if_asked_for_and_else_l
     ("override", "sentence"),
     [
         ("eval.thinking=maybe", r"eval.thinking=maybe"),
-        ("eval.thinking_tokens=8", r"eval.thinking_tokens=8 is used with eval.thinking=on alone"),
+        ("eval.thinking_tokens=8", r"eval.thinking_tokens=8 is only used with eval.thinking=on"),
     ],
 )
 def test_values_that_mean_nothing_are_refused_before_anything_is_loaded(

@@ -65,8 +65,7 @@ def test_an_adapter_on_the_output_layer_is_refused_and_a_trained_copy_is_not() -
     with pytest.raises(AdapterError) as caught:
         attach("lora.target_modules=[q_proj,lm_head]", tied)
     assert str(caught.value).endswith(
-        "leave it out, or train a copy of the whole layer with "
-        "lora.extra.modules_to_save=[lm_head]."
+        "remove it, or train a copy of the whole layer with lora.extra.modules_to_save=[lm_head]."
     )
     _, attached = attach("lora=qv", "+lora.extra.modules_to_save=[lm_head]", tied)
     assert any("modules_to_save" in n for n, p in attached.model.named_parameters())

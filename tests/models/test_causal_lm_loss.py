@@ -107,7 +107,7 @@ def test_an_adapter_on_the_head_is_measured_from_the_logits() -> None:
     model = peft.get_peft_model(made("Qwen3"), config)
     outputs = check(model, without_logits=False)
     assert outputs.logits.shape == (3, 9, 61)
-    assert "no plain linear layer (peft's Linear)" in str(causal_lm_loss.of(model).reason)
+    assert "not a plain linear layer (peft's Linear)" in str(causal_lm_loss.of(model).reason)
 
 
 def test_what_a_model_does_to_its_logits_unknown_to_us_is_noticed() -> None:
@@ -120,7 +120,7 @@ def test_what_a_model_does_to_its_logits_unknown_to_us_is_noticed() -> None:
     torch.manual_seed(0)
     model = Louder(transformers.Qwen3Config(**SMALL, initializer_range=0.4))
     check(model, without_logits=False)
-    assert "in a way unknown here" in str(causal_lm_loss.of(model).reason)
+    assert "in an unsupported way" in str(causal_lm_loss.of(model).reason)
 
 
 def test_a_model_that_goes_past_its_head_is_noticed() -> None:
@@ -133,7 +133,7 @@ def test_a_model_that_goes_past_its_head_is_noticed() -> None:
     torch.manual_seed(0)
     model = Past(transformers.Qwen3Config(**SMALL))
     check(model, without_logits=False)
-    assert "does not call its output layer" in str(causal_lm_loss.of(model).reason)
+    assert "does not call the output layer" in str(causal_lm_loss.of(model).reason)
 
 
 def test_half_precision_with_and_without_autocast_agrees_with_the_logits() -> None:

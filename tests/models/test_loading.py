@@ -31,7 +31,7 @@ def test_a_folder_without_a_config_is_no_model(tmp_path: Path) -> None:
 def test_weights_that_are_not_safetensors_are_refused(tmp_path: Path) -> None:
     shutil.copy(models.BASES / "tiny" / "config.json", tmp_path)
     (tmp_path / "pytorch_model.bin").write_bytes(b"pickle")
-    assert "holds no *.safetensors" in refused("model=local", f"model.path={tmp_path}")
+    assert "contains no *.safetensors" in refused("model=local", f"model.path={tmp_path}")
 
 
 def test_a_broken_config_is_named(tmp_path: Path) -> None:

@@ -152,5 +152,5 @@ def test_a_config_without_a_longest_sequence_says_what_is_taken() -> None:
     notes: list[str] = []
     config = transformers.PretrainedConfig(model_type="unlimited")
     assert shape.positions(config, notes) == 2048
-    assert "names no longest sequence" in notes[0]
+    assert "gives no maximum sequence length" in notes[0]
     assert json.dumps(notes)

@@ -121,20 +121,23 @@ def test_runs_of_one_process_share_the_packed_weights(
     [
         (
             ["lora=none"],
-            "model.quantization=nf4 with lora=none: weights of 4 bits cannot be trained; use an "
+            "model.quantization=nf4 with lora=none: 4-bit weights cannot be trained; use an "
             "adapter such as lora=all_linear, or model.quantization=null.",
         ),
         (
             ["lora.init_lora_weights=pissa"],
-            "lora.init_lora_weights=pissa with model.quantization=nf4: it moves the main "
+            "lora.init_lora_weights=pissa with model.quantization=nf4: it moves the principal "
             "directions of the weights into the adapter; use "
             "lora.init_lora_weights=default or gaussian, or model.quantization=null.",
         ),
         (
             ["lora.init_lora_weights=olora"],
-            "lora.init_lora_weights=olora with model.quantization=nf4: it moves the main",
+            "lora.init_lora_weights=olora with model.quantization=nf4: it moves the prin",
         ),
-        (["lora.init_lora_weights=orthogonal"], "it makes the adapter in the dtype of the weights"),
+        (
+            ["lora.init_lora_weights=orthogonal"],
+            "it creates the adapter in the dtype of the weights",
+        ),
         (["model.quantization=int8"], "model.quantization=int8: Allowed: nf4."),
     ],
 )

@@ -180,7 +180,7 @@ def test_a_hub_model_without_geometry_says_what_to_do() -> None:
 
 
 def test_an_incomplete_geometry_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"model.geometry lacks layers: give every field"):
+    with pytest.raises(ConfigError, match=r"model.geometry lacks layers: set all fields"):
         load("model=qwen3_0_6b", "model.geometry.layers=null")
 
 

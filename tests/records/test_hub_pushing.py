@@ -164,8 +164,8 @@ def test_a_token_among_the_arguments_is_refused_before_hydra_writes_it_down(
     assert done.returncode == 1
     key = line[-1].lstrip("+").partition("=")[0]
     assert done.stderr == (
-        f"error: {key}: a token in a config would be written to .hydra/, logs and records: set "
-        "HF_TOKEN or run `hf auth login`, and leave it out.\n"
+        f"error: {key}: a token in a config would be written to .hydra/, logs and records; "
+        "remove it, and set HF_TOKEN or run `hf auth login` instead.\n"
     )
     assert done.stdout == ""
     assert list(tmp_path.rglob("*")) == []

@@ -69,8 +69,8 @@ def test_a_budget_that_is_spent_while_training_saves_and_resumes_as_if_nothing_h
     step = caught.value.step
     assert step is not None and 2 <= step < 12
     assert str(caught.value) == (
-        f"budget.hours is spent: training stopped with a checkpoint at step {step} of 12; the "
-        "same line goes on."
+        f"budget.hours is spent: training stopped with a checkpoint at step {step} of 12; rerun "
+        "the same command to resume."
     )
     record = records.read(stopped / "run.json")
     assert (record.status, record.error) == (
@@ -93,7 +93,7 @@ def test_a_training_that_ended_is_scored_from_its_checkpoint_when_there_is_time_
     with budget.ending(time.time() + 3600), pytest.raises(OutOfBudget) as caught:
         spend_once((folder / "checkpoints" / "checkpoint-4" / "trainer_state.json").exists)
         make(folder, "trainer.save_steps=4", "trainer.eval_steps=4")
-    assert "answers of the tuned model, test, which are kept" in str(caught.value)
+    assert "answers of the tuned model on test, which are saved" in str(caught.value)
     assert records.read(folder / "run.json").status == "interrupted"
     resumed = make(folder, "trainer.save_steps=4", "trainer.eval_steps=4")
     assert (resumed.status, resumed.timing["train_seconds"]) == ("finished", 0.0)
@@ -133,13 +133,13 @@ def test_a_budget_begins_with_the_process_of_a_single_run(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("override", "sentence"),
     [
-        ("budget.hours=0", "budget.hours=0.0: must be above 0, for example 2.5; null for as long "
-         "as it takes"),
+        ("budget.hours=0", "budget.hours=0.0: must be above 0, for example 2.5, or null for no "
+         "limit"),
         ("trainer.save_every_minutes=0", "trainer.save_every_minutes=0.0: must be above 0"),
-        ("hub.push=true", "hub.push=true needs hub.repo=owner/name"),
-        ("hub.repo=name", "hub.repo=name: must read owner/name"),
+        ("hub.push=true", "hub.push=true needs a repository: set hub.repo=owner/name"),
+        ("hub.repo=name", "hub.repo=name: must have the form owner/name"),
         ("hub.checkpoints=true", "hub.checkpoints=true needs hub.push=true"),
-        ("resume_from=hf://name", "resume_from=hf://name: must read hf://owner/name, or be a "
+        ("resume_from=hf://name", "resume_from=hf://name: must be hf://owner/name or a "
          "folder"),
     ],
 )  # fmt: skip

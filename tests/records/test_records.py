@@ -28,7 +28,7 @@ def test_a_full_disk_says_so_and_leaves_the_old_record(tmp_path: Path) -> None:
     before = record.path.read_bytes()
     (tmp_path / "run.json.partial").symlink_to(full)
     record.status = "finished"
-    with pytest.raises(RecordError, match=r"the disk is full.*run the same command"):
+    with pytest.raises(RecordError, match=r"the disk is full.*rerun the same command"):
         records.write(record)
     assert record.path.read_bytes() == before
 

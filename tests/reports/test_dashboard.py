@@ -63,7 +63,7 @@ def test_a_project_name_that_trackio_would_change_is_refused() -> None:
     with pytest.raises(ConfigError) as caught:
         load("tracker.project='my study'")
     assert str(caught.value) == (
-        "tracker.project=my study: a project's name has letters, digits, `_` and `-` only."
+        "tracker.project=my study: a project name may contain only letters, digits, `_` and `-`."
     )
 
 

@@ -90,8 +90,8 @@ def test_a_batch_that_the_processes_cannot_share_is_refused(led_by_this_one: Non
     with pytest.raises(ConfigError) as refused:
         runs.check(load("trainer.batch_size=5", "trainer.micro_batch_size=5"))
     assert str(refused.value) == (
-        "trainer.batch_size=5 is no multiple of the 2 processes of this run: set it to 6, or "
-        "launch another number."
+        "trainer.batch_size=5 is not a multiple of the 2 processes of this run: set it to 6, or "
+        "change the number of processes."
     )
 
 

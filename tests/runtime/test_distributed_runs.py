@@ -152,7 +152,7 @@ def test_a_sweep_of_two_processes_goes_on_after_a_run_that_fails_in_both(tmp_pat
         "0": "failed",
         "1": "finished",
     }
-    assert "so training stopped before this step" in str(made["0"].error)
+    assert "training stopped before this step" in str(made["0"].error)
     assert out.count("step    2/2  loss") == 1
     alone = runs.run_one(load(*RUN, *short[-2:]), Job(tmp_path / "alone")).record
     assert losses(made["1"]) == pytest.approx(losses(alone), abs=2e-5)

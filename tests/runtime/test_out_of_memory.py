@@ -113,8 +113,8 @@ def test_a_step_that_did_not_fit_is_made_again_in_halves(
     assert task.adapted == [{"step": step, "micro_batch_size": 1, "before": 2}]
     assert rows == [2] * at + [1] * 4 * (7 - step)
     said = capsys.readouterr().out
-    assert f"out of memory at step {step} with 2 rows a pass" in said
-    assert "set trainer.micro_batch_size=1 to begin like this" in said
+    assert f"out of memory at step {step} with 2 rows per pass" in said
+    assert "set trainer.micro_batch_size=1 to start like this" in said
 
 
 @pytest.mark.slow
@@ -158,10 +158,10 @@ def test_one_row_too_many_says_what_to_do(tmp_path: Path) -> None:
         fit(tmp_path, forward=lambda number, _: number > 4)
     assert caught.value.step == 3
     text = str(caught.value)
-    assert text.startswith("out of memory at step 3 with one row of up to ")
+    assert text.startswith("out of memory at step 3 with 1 row of up to ")
     assert text.endswith(
-        " tokens a pass: lower trainer.max_length, set trainer.gradient_checkpointing=true "
-        "or take a 4-bit base model."
+        " tokens per pass: lower trainer.max_length, set "
+        "trainer.gradient_checkpointing=true or use a 4-bit base model."
     )
 
 
@@ -174,7 +174,7 @@ def test_a_resumed_run_keeps_the_smaller_passes(
         shutil.rmtree(tmp_path / training.CHECKPOINTS / late)
     capsys.readouterr()
     made, task, rows = fit(tmp_path)
-    assert "1 rows a pass, as before the interruption" in capsys.readouterr().out
+    assert "1 rows per pass, as before the interruption" in capsys.readouterr().out
     assert rows == [1] * 8
     assert task.adapted == [{"step": 2, "micro_batch_size": 1, "before": 2}]
     same(made, task, undisturbed)
@@ -249,7 +249,7 @@ def test_what_cannot_be_cut_by_rows_is_not_cut() -> None:
     def full(_: Any) -> Any:
         raise MemoryError
 
-    with pytest.raises(TrainingError, match=r"with 4 rows of up to 9 tokens a pass: make room\."):
+    with pytest.raises(TrainingError, match=r"with 4 rows of up to 9 tokens per pass: make room\."):
         passes.next(full, lambda: None, 1)
 
 

@@ -316,9 +316,9 @@ def test_broken_gold_is_named_and_never_right(gold: Any) -> None:
 
 
 def test_categories_that_are_not_scored_are_refused_by_name() -> None:
-    with pytest.raises(ConfigError, match="'simple_java': its values are Java text, which is not"):
+    with pytest.raises(ConfigError, match="'simple_java': its values are Java literals, which"):
         bfcl.check("simple_java", [], [], [])
-    with pytest.raises(ConfigError, match="'simple_javascript': its values are JavaScript text"):
+    with pytest.raises(ConfigError, match="'simple_javascript': its values are JavaScript lit"):
         bfcl.check("simple_javascript", [], [], [])
     with pytest.raises(ConfigError, match="category 'simple': did you mean 'live_simple'"):
         bfcl.check("simple", [], [], [])

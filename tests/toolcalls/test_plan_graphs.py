@@ -270,12 +270,12 @@ def test_a_name_outside_the_tools_ends_the_plan_only_upstream() -> None:
 @pytest.mark.parametrize(
     ("second", "upstream", "canonical"),
     [
-        ('"$9"', "IndexError: list index out of range", "OutOfRange: step 2 refers to $9, the plan "
-         "has 3 steps (prediction)"),
+        ('"$9"', "IndexError: list index out of range", "OutOfRange: step 2 refers to $9, but the "
+         "plan has 3 steps (prediction)"),
         ('"$99999999999999999999"', "IndexError: cannot fit", "OutOfRange: step 2"),
         (f'"${"9" * 5000}"', "ValueError: Exceeds the limit", "OutOfRange: step 2"),
         ('"$0"', "KeyError: 'tool_name'", "OutOfRange: step 2 refers to $0"),
-        ('"$2"', "ValueError: Circular dependency detected.", "SelfReference: step 2 needs itself"),
+        ('"$2"', "ValueError: Circular dependency detected.", "SelfReference: step 2 uses itself"),
     ],
 )  # fmt: skip
 def test_a_reference_that_leads_nowhere_is_named(
@@ -294,7 +294,7 @@ def test_a_circle_is_named() -> None:
     upstream = compare(circle, circle, quirks=True)
     assert upstream.error == "RecursionError: maximum recursion depth exceeded"
     assert compare(circle, circle).error == (
-        "CircularReference: step 2 needs step 1, which needs step 2 (label)"
+        "CircularReference: step 2 uses step 1, which uses step 2 (label)"
     )
     with pytest.raises(PlanError, match="CircularReference"):
         edit_distance(circle, circle)
@@ -321,7 +321,7 @@ def test_plans_over_64_steps_are_too_large() -> None:
     for quirks in (True, False):
         assert compare(fits, fits, quirks=quirks).success
         assert (compare(fits, long, quirks=quirks).error or "").startswith(
-            "TooLarge: the plan has 65 steps, 64 are compared at most"
+            "TooLarge: the plan has 65 steps; at most 64 are compared"
         )
     assert (compare(calls, calls).error or "").startswith("TooLarge")
 
@@ -467,7 +467,7 @@ def test_a_label_that_is_no_text_is_named() -> None:
     for _ in range(10_000):
         deep = [deep]
     verdict = compare([call("f", "var1")], [{"name": "f", "arguments": {}, "label": deep}])
-    assert verdict.error == "NotACall: call 1 has a label that is no text (prediction)"
+    assert verdict.error == "NotACall: the label of call 1 is not a string (prediction)"
 
 
 def test_quirks_are_refused_for_calls() -> None:

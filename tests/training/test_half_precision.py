@@ -95,7 +95,7 @@ def test_a_step_that_overflows_changes_nothing_and_is_named(
     before = trained(first.model)
     assert training.fit(first).skipped_steps == [1]
     assert all(torch.equal(before[n], p) for n, p in trained(first.model).items())
-    assert "step    1 left out: its gradients overflowed in fp16" in capsys.readouterr().out
+    assert "step    1 skipped: its gradients overflowed in fp16" in capsys.readouterr().out
     undisturbed = task(tmp_path / "calm", "fp16", *SHORT, "trainer.max_steps=2")
     assert training.fit(undisturbed).skipped_steps == [1]
     wanted = trained(undisturbed.model)
@@ -129,7 +129,7 @@ def test_a_model_that_overflows_in_fp16_is_refused_before_it_is_scored(tmp_path:
     run = load("hardware=cpu", "model=local", f"model.path={tmp_path}/model")
     precision = models.choose_precision(run)
     models.load(run, precision)
-    with pytest.raises(ConfigError, match="does not fit into fp16: its activations exceed 65,504"):
+    with pytest.raises(ConfigError, match="overflows in fp16: its activations exceed 65,504"):
         models.load(run, dataclasses.replace(precision, name="fp16"))
 
 

@@ -48,15 +48,15 @@ def problems(benchmarks: Sequence[str], path: str | None) -> Iterator[str]:
             yield f"eval.benchmarks={name}: {_reason(name)}"
         elif path is None and name in ON_DISK_ONLY:
             yield (
-                f"eval.benchmarks={name}: no copy of it on the hub is known, so eval.path must "
-                "name the folder that holds its files"
+                f"eval.benchmarks={name}: no copy on the hub is known, so set eval.path to the "
+                "folder that contains its files"
             )
     for name in sorted({name for name in benchmarks if benchmarks.count(name) > 1}):
-        yield f"eval.benchmarks names {name} more than once: once is enough"
+        yield f"eval.benchmarks names {name} more than once: list it once"
     if path is not None and not set(benchmarks) - {"toolworld"}:
         yield (
-            f"eval.path={path} would not be used: name a benchmark that is read from files in "
-            "eval.benchmarks, or remove it"
+            f"eval.path={path} would not be used: add a benchmark that is read from files to "
+            "eval.benchmarks, or remove eval.path"
         )
 
 
@@ -64,12 +64,12 @@ def _reason(name: str) -> str:
     language = _OTHER_LANGUAGES.get(name.removeprefix("bfcl_").removeprefix("simple_"))
     if name.startswith("bfcl") and language:
         return (
-            f"its values are {language} text that would need a type conversion of its own, so only "
-            "the Python categories can be asked, such as bfcl_simple_python"
+            f"its values are {language} literals, which are not converted here; use a Python "
+            "category such as bfcl_simple_python"
         )
     if name.startswith(_NOT_SINGLE_TURN):
         return (
-            "it is scored by executing calls over several turns, which is not done here; the "
-            "single-turn categories can be asked, such as bfcl_multiple"
+            "it is scored by executing calls over several turns, which is not supported; use a "
+            "single-turn category such as bfcl_multiple"
         )
     return did_you_mean(name, NAMES)

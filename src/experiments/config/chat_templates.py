@@ -27,6 +27,6 @@ def located(template: str) -> Path | None:
 def missing(template: str) -> str:
     """Return the error sentence, without its full stop, for a template that does not exist."""
     return (
-        f"model.chat_template={template}: there is no such file, and the package ships "
-        f"{', '.join(shipped())}"
+        f"model.chat_template={template}: there is no such file; give a .jinja file or one of the "
+        f"shipped templates: {', '.join(shipped())}"
     )

@@ -10,9 +10,9 @@ from experiments.config.schema import RunConfig
 
 # Initialisations of LoRA that change the base's weights, or create the adapter in their dtype.
 _NEEDS_WHOLE_WEIGHTS = {
-    "pissa": "it moves the main directions of the weights into the adapter",
-    "olora": "it moves the main directions of the weights into the adapter",
-    "orthogonal": "it makes the adapter in the dtype of the weights, which are packed bytes",
+    "pissa": "it moves the principal directions of the weights into the adapter",
+    "olora": "it moves the principal directions of the weights into the adapter",
+    "orthogonal": "it creates the adapter in the dtype of the weights, which are packed bytes",
 }
 
 
@@ -22,14 +22,14 @@ def problems(run: RunConfig) -> Iterator[str]:
     yield from _attention(run)
     if run.eval.thinking == "off" and run.data.thinking == "keep":
         yield (
-            "eval.thinking=off with data.thinking=keep: what the rows think would be trained and "
-            "never asked for; use eval.thinking=on or as_data, or data.thinking=drop"
+            "eval.thinking=off with data.thinking=keep: the model would be trained to think but "
+            "evaluated without thinking; use eval.thinking=on or as_data, or data.thinking=drop"
         )
     if run.eval.thinking_tokens is not None and run.eval.max_new_tokens is not None:
         yield (
             f"eval.thinking_tokens={run.eval.thinking_tokens} with eval.max_new_tokens="
-            f"{run.eval.max_new_tokens}: the longest answer is given as a whole; leave one of "
-            "them out"
+            f"{run.eval.max_new_tokens}: max_new_tokens already limits the whole answer, thinking "
+            "included; set only one of them"
         )
     if run.model.quantization is not None:
         yield from _quantization(run)
@@ -42,12 +42,12 @@ def _precision(run: RunConfig) -> Iterator[str]:
     key = f"{'hardware' if by_hardware else 'trainer'}.precision={precision}"
     if precision == "bf16" and capability is not None and capability < NATIVE_BF16:
         yield (
-            f"{key} with hardware={hardware.label}: its compute capability is {capability}, and "
-            f"bfloat16 needs {NATIVE_BF16} or newer (older cards emulate it slowly); use fp16 or "
-            "leave it out"
+            f"{key} with hardware={hardware.label}: bfloat16 needs compute capability "
+            f"{NATIVE_BF16} or newer, and this device has {capability} (older GPUs emulate it "
+            "slowly); use fp16 or remove the setting"
         )
     if precision == "fp16" and hardware.device == "cpu":
-        yield (f"{key} on a CPU: half precision needs a GPU's gradient scaler; use fp32 (or bf16)")
+        yield f"{key} on a CPU: fp16 needs a GPU's gradient scaler; use fp32 or bf16"
 
 
 def _attention(run: RunConfig) -> Iterator[str]:
@@ -63,7 +63,7 @@ def _attention(run: RunConfig) -> Iterator[str]:
     elif capability is not None and capability < NATIVE_BF16:
         yield (
             f"trainer.attention={attention} with hardware={hardware.label}: its kernels need "
-            f"compute capability {NATIVE_BF16} or newer, this is {capability}; use sdpa"
+            f"compute capability {NATIVE_BF16} or newer, and this device has {capability}; use sdpa"
         )
 
 
@@ -71,7 +71,7 @@ def _quantization(run: RunConfig) -> Iterator[str]:
     key = f"model.quantization={run.model.quantization}"
     if run.lora.method == "none" and run.trainer.max_steps != 0:
         yield (
-            f"{key} with lora=none: weights of 4 bits cannot be trained; use an adapter such as "
+            f"{key} with lora=none: 4-bit weights cannot be trained; use an adapter such as "
             "lora=all_linear, or model.quantization=null"
         )
     init = run.lora.init_lora_weights

@@ -149,15 +149,15 @@ class SourceConfig:
             yield from at_least(f"{name}.{key}", getattr(self, key), 0)
 
     def _read_problems(self, name: str) -> Iterator[str]:
-        yield from self._unused(name, _GENERATED, "the rows of a file are split by shares")
+        yield from self._unused(name, _GENERATED, "rows of a file are split by shares")
         if self.weights:
-            yield f"{name}.weights is for source: toolworld; a file is used as it is"
+            yield f"{name}.weights is only used with source: toolworld: remove it"
         if self.source == "file":
             yield from self._unused(name, ("hub_id", "revision"), "source: file reads data.path")
             if self.path is None:
-                yield f"{name}.path is not set: name the file, {name}.path=FILE.jsonl"
+                yield f"{name}.path is not set: give the file, {name}.path=FILE.jsonl"
         elif self.hub_id is None:
-            yield f"{name}.hub_id is not set: name the dataset, {name}.hub_id=OWNER/NAME"
+            yield f"{name}.hub_id is not set: give the dataset, {name}.hub_id=OWNER/NAME"
         if self.subset is not None:
             yield from one_of(f"{name}.subset", self.subset, tuple(self.subsets))
 
@@ -206,7 +206,7 @@ class DataConfig(SourceConfig):
         """Yield a sentence for each illegal value."""
         yield from self.source_problems("data")
         if self.weight is not None:
-            yield f"data.weight={self.weight} would not be used: only sources of a mixture have one"
+            yield f"data.weight={self.weight} is only used for sources of a mixture: remove it"
         yield from one_of("data.weight_by", self.weight_by, WEIGHT_UNITS)
         yield from one_of("data.thinking", self.thinking, THINKING)
         yield from one_of("data.system_prompt", self.system_prompt, SYSTEM_PROMPTS)
@@ -220,9 +220,9 @@ class DataConfig(SourceConfig):
         for name, spec in self.test_sources.items():
             if spec.format in BENCHMARK_FORMATS:
                 yield (
-                    f"data.test_sources.{name}.format={spec.format} is a published test set: ask "
-                    "it with eval.benchmarks, such as eval.benchmarks=[bfcl_simple_python] "
-                    "eval.path=FOLDER"
+                    f"data.test_sources.{name}.format={spec.format} is a published test set: "
+                    "evaluate on it with eval.benchmarks, such as "
+                    "eval.benchmarks=[bfcl_simple_python] eval.path=FOLDER"
                 )
             else:
                 yield from spec.source_problems(f"data.test_sources.{name}")
@@ -239,7 +239,7 @@ class DataConfig(SourceConfig):
         }
         for key, value, wanted in pairs:
             if wanted and value is None:
-                yield f"data.{key} is not set, and data.{needs[key]} needs it"
+                yield f"data.{key} is not set, but data.{needs[key]} needs it: set it"
             if value is not None and not wanted:
                 yield f"data.{key}={value} is only used with data.{needs[key]}: remove it"
 
@@ -251,25 +251,25 @@ class DataConfig(SourceConfig):
         if min(shares) < 0 or sum(shares) >= 1:
             yield (
                 f"data.validation_share={self.validation_share} data.test_share="
-                f"{self.test_share}: each at least 0, together below 1"
+                f"{self.test_share}: each must be at least 0, and their sum below 1"
             )
 
     def _mixture_problems(self) -> Iterator[str]:
         if self.source != "mixture":
             if self.sources:
-                yield "data.sources is for source: mixture: set data.source=mixture or remove it"
+                yield "data.sources is only used with data.source=mixture: set that or remove it"
             if self.total is not None:
-                yield f"data.total={self.total} is for a mixture: use data.limit or data.train_rows"
+                yield f"data.total={self.total} needs a mixture: use data.limit or data.train_rows"
             return
-        yield from self._unused("data", (*_GENERATED, *_READ), "a mixture has these on its sources")
+        yield from self._unused("data", (*_GENERATED, *_READ), "set it on a source of the mixture")
         if self.weights:
-            yield "data.weights is for source: toolworld; use data.sources.NAME.weight"
+            yield "data.weights is only used with source: toolworld: use data.sources.NAME.weight"
         if not self.sources:
-            yield "data.sources is empty: add one, +data@data.sources.NAME=jsonl, see data=mixture"
+            yield "data.sources is empty: add one, +data@data.sources.NAME=jsonl; see data=mixture"
         weights = {name: spec.weight for name, spec in self.sources.items()}
         for name, weight in weights.items():
             if weight is None or not math.isfinite(weight) or weight < 0:
-                yield f"data.sources.{name}.weight={weight}: a number of at least 0 is needed"
+                yield f"data.sources.{name}.weight={weight}: must be a number of at least 0"
             yield from self.sources[name].source_problems(f"data.sources.{name}")
         if weights and not sum(weight or 0 for weight in weights.values()):
-            yield "the weights of data.sources are all 0: give at least one a weight above 0"
+            yield "all weights of data.sources are 0: give at least one a weight above 0"

@@ -70,8 +70,8 @@ class EvalConfig:
             yield from one_of("eval.thinking", self.thinking, THINKING)
         if self.thinking_tokens is not None and self.thinking != "on":
             yield (
-                f"eval.thinking_tokens={self.thinking_tokens} is used with eval.thinking=on alone: "
-                "set that, or leave it out"
+                f"eval.thinking_tokens={self.thinking_tokens} is only used with eval.thinking=on: "
+                "set that, or remove eval.thinking_tokens"
             )
         if self.direction is not None:
             yield from one_of("eval.direction", self.direction, DIRECTIONS)

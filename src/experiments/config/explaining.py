@@ -140,8 +140,8 @@ def one_sentence_errors() -> Iterator[None]:
             raise
         where = error.filename or "the output folder"
         sys.exit(
-            f"error: {where} cannot be written ({error.strerror}): make room or choose another "
-            "folder with hydra.run.dir=DIR, or hydra.sweep.dir=DIR with -m."
+            f"error: {where} cannot be written ({error.strerror}): free some space or choose "
+            "another folder with hydra.run.dir=DIR, or hydra.sweep.dir=DIR with -m."
         )
     except KeyboardInterrupt:
         sys.exit(130)

@@ -76,16 +76,16 @@ class GeometryConfig:
         lacking = [name for name, value in given.items() if value is None]
         if lacking and len(lacking) < len(given):
             yield (
-                f"model.geometry lacks {', '.join(lacking)}: give every field, or none where the "
-                "model's config.json is at hand"
+                f"model.geometry lacks {', '.join(lacking)}: set all fields, or none if the "
+                "model's config.json is available"
             )
         for name, value in given.items():
             if isinstance(value, int) and not isinstance(value, bool) and value < 1:
                 yield f"model.geometry.{name}={value}: must be at least 1"
         if self.heads and self.kv_heads and self.kv_heads > 0 and self.heads % self.kv_heads:
             yield (
-                f"model.geometry.heads={self.heads} is not a multiple of "
-                f"kv_heads={self.kv_heads}: query heads share key heads in equal groups"
+                f"model.geometry.heads={self.heads} is not a multiple of kv_heads={self.kv_heads}: "
+                "each key-value head must serve the same number of query heads"
             )
 
     def whole(self) -> Geometry | None:

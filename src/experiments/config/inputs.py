@@ -49,7 +49,7 @@ def absent(key: str, given: str, *, folder: bool = False, file: bool = False) ->
     if path.is_dir() if folder else path.is_file() if file else path.exists():
         return
     if path.exists():
-        yield f"{key}={given}: this is a {'file' if folder else 'folder'}, and a {kind} is needed"
+        yield f"{key}={given}: this is a {'file' if folder else 'folder'}, but a {kind} is needed"
     else:
         yield (f"{key}={given}: there is no such {kind} (looked in {Path.cwd()}); {beside(path)}")
 
@@ -59,14 +59,14 @@ def beside(path: Path) -> str:
     whole = path.absolute()
     if not whole.parent.is_dir():
         there = next(parent for parent in whole.parents if parent.is_dir())
-        return f"there is no folder {whole.relative_to(there).parts[0]} in {there} either"
+        return f"{there} has no folder {whole.relative_to(there).parts[0]} either"
     names = sorted(one.name for one in whole.parent.iterdir() if not one.name.startswith("."))
     if near := difflib.get_close_matches(whole.name, names, n=1, cutoff=_NEAR):
         return f"did you mean {path.with_name(near[0])}?"
     if not names:
         return f"{whole.parent} is empty"
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return f"{whole.parent} holds {', '.join(names[:_LISTED])}{more}"
+    return f"{whole.parent} contains {', '.join(names[:_LISTED])}{more}"
 
 
 def _of_the_model(run: RunConfig) -> Iterator[str]:
@@ -84,9 +84,9 @@ def _adapter(given: str) -> Iterator[str]:
     if not missing and not (path / _ADAPTER).is_file():
         of_a_run = (path / "adapter" / _ADAPTER).is_file()
         hint = (
-            f"did you mean {Path(given) / 'adapter'}?" if of_a_run else "name an adapter's folder"
+            f"did you mean {Path(given) / 'adapter'}?" if of_a_run else "give an adapter's folder"
         )
-        yield f"model.adapter={given}: the folder has no {_ADAPTER}; {hint}"
+        yield f"model.adapter={given}: the folder contains no {_ADAPTER}; {hint}"
 
 
 def _of_the_data(run: RunConfig) -> Iterator[str]:

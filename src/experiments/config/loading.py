@@ -74,7 +74,7 @@ def load(cfg: DictConfig) -> RunConfig:
             names all out-of-range values.
     """
     if cfg.get("resolved_from"):
-        raise ConfigError("resolved_from is written by the program: remove it from the config.")
+        raise ConfigError("resolved_from is set by the program: remove it from the config.")
     try:
         # Convert to plain data first: a typed node keeps keys that were added to it with
         # `+key=value`.

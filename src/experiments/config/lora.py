@@ -52,7 +52,7 @@ class LoraConfig:
         yield from at_least("lora.r", self.r, 1)
         yield from at_least("lora.match_params", self.match_params, 1)
         if self.r is not None and self.match_params is not None:
-            yield f"lora.r={self.r} and lora.match_params={self.match_params}: set one of them"
+            yield f"lora.r={self.r} and lora.match_params={self.match_params}: set only one"
         if not 0 <= self.lora_dropout < 1:
             yield f"lora.lora_dropout={self.lora_dropout}: must be at least 0 and below 1"
         if self.lora_alpha is not None and not self.lora_alpha > 0:
@@ -66,7 +66,7 @@ class LoraConfig:
         if self.lora_alpha is not None and self.lora_alpha != by_rule:
             yield (
                 f"lora.lora_alpha={self.lora_alpha} and lora.alpha_rule={self.alpha_rule}: set "
-                "one of them"
+                "only one"
             )
         names = self.target_modules
         if not (names == "all-linear" or (isinstance(names, list) and names)):
@@ -84,7 +84,7 @@ class LoraConfig:
                 k for k in ("use_dora", "use_rslora", "lora_dropout", "extra") if getattr(self, k)
             ]
             for key in given:
-                yield f"lora.{key} is set with lora=none: full fine-tuning has no adapter for it"
+                yield f"lora.{key} is set with lora=none: full fine-tuning has no adapter"
 
     @property
     def scale(self) -> float:

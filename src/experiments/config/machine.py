@@ -63,7 +63,7 @@ class HardwareConfig:
         if self.device == "cpu" and self.compute_capability is not None:
             yield (
                 f"hardware.compute_capability={self.compute_capability} with hardware.device=cpu: "
-                "only a GPU has one; use hardware.device=cuda"
+                "only GPUs have one; use hardware.device=cuda"
             )
 
     @property
@@ -88,14 +88,14 @@ class HardwareConfig:
 
     def _from_facts(self) -> dict[str, tuple[Any, str]]:
         """Return value and reason for each field of `trainer`, as far as the device is known."""
-        exact = "exact states; adamw_8bit would save memory where all is trained"
+        exact = "32-bit optimizer states; adamw_8bit saves memory in full fine-tuning"
         known: dict[str, tuple[Any, str]] = {
-            "attention": ("sdpa", "torch's own kernels, which every device has")
+            "attention": ("sdpa", "PyTorch's own kernels, available on every device")
         }
         if self.device == "cpu":
             return known | {
                 "precision": ("fp32", "a CPU computes fp32 natively"),
-                "gradient_checkpointing": (False, "on a CPU time is scarcer than memory"),
+                "gradient_checkpointing": (False, "on a CPU, time is scarcer than memory"),
                 "optimizer": ("adamw", exact),
             }
         if (found := self.compute_capability) is not None:
@@ -106,10 +106,10 @@ class HardwareConfig:
         if (memory := self.memory_gib) is not None:
             rows = next((n for limit, n in _ROWS_BY_MEMORY if memory < limit), _MOST_ROWS)
             little = memory < _ROOMY_GIB
-            kept = "are computed again, not kept" if little else "are kept"
-            known["gradient_checkpointing"] = (little, f"activations {kept} in {memory} GiB")
+            kept = "are recomputed, not stored," if little else "are stored"
+            known["gradient_checkpointing"] = (little, f"activations {kept} with {memory} GiB")
             known["optimizer"] = ("adamw", exact)
-            known["micro_batch_size"] = (rows, f"rows of usual length for {memory} GiB")
+            known["micro_batch_size"] = (rows, f"fits rows of typical length in {memory} GiB")
         return known
 
 
@@ -130,6 +130,6 @@ class TrackerConfig:
         # trackio silently drops other characters, which could merge two projects into one.
         if not re.fullmatch(r"[A-Za-z0-9_-]+", self.project):
             yield (
-                f"tracker.project={self.project}: a project's name has letters, digits, `_` and "
-                "`-` only"
+                f"tracker.project={self.project}: a project name may contain only letters, digits, "
+                "`_` and `-`"
             )

@@ -31,11 +31,11 @@ def rank(lora: LoraConfig, model: ModelConfig) -> int:
     counts = {r: _trained(shape, lora, r) for r in (below, below + 1)}
     nearest = min(counts, key=lambda r: abs(counts[r] - wanted))
     if abs(counts[nearest] - wanted) > MOST_OFF * wanted:
-        found = " and ".join(f"lora.r={r} has {n:,}" for r, n in counts.items())
+        found = " and ".join(f"{n:,} with lora.r={r}" for r, n in counts.items())
         raise ConfigError(
-            f"lora.match_params={wanted} on model={model.label}: {found} trained parameters, and "
-            f"the nearer of them is more than {MOST_OFF:.0%} off; set one of these ranks, or match "
-            "a number that a rank meets."
+            f"lora.match_params={wanted} on model={model.label}: the nearest parameter counts are "
+            f"{found}, more than {MOST_OFF:.0%} off; set one of these ranks, or a count that a "
+            "rank matches."
         )
     return nearest
 
@@ -46,13 +46,13 @@ def _shape(lora: LoraConfig, model: ModelConfig) -> Geometry:
     if shape is None or not shape.is_known:
         raise ConfigError(
             f"{given} with model={model.label}: its parameters cannot be counted, because its "
-            "file has no model.geometry of an architecture that is known here; set lora.r instead."
+            "config has no model.geometry of a supported architecture; set lora.r instead."
         )
     for key in _MORE_THAN_RANK:
         if lora.extra.get(key) not in (None, "none"):
             raise ConfigError(
-                f"{given} with lora.extra.{key}: what that trains does not follow from one rank; "
-                "set lora.r instead."
+                f"{given} with lora.extra.{key}: the number of trained parameters then depends on "
+                "more than one rank; set lora.r instead."
             )
     return shape
 

@@ -63,13 +63,13 @@ class ModelConfig:
         named = [f"model.{k}={v}" for k, v in given.items() if v is not None]
         if len(named) != 1:
             yield (
-                f"model names {' and '.join(named) or 'no base model'}: set exactly one of "
+                f"model sets {' and '.join(named) or 'no base model'}: set exactly one of "
                 "model.embedded, model.path, model.hub_id (a folder: model=local model.path=DIR)"
             )
         if self.quantization is not None:
             yield from one_of("model.quantization", self.quantization, QUANTIZATIONS)
         if self.revision is not None and self.hub_id is None:
-            yield "model.revision is given without model.hub_id: only a hub model has revisions"
+            yield "model.revision is set without model.hub_id: only hub models have revisions"
         if self.chat_template is not None and chat_templates.located(self.chat_template) is None:
             yield chat_templates.missing(self.chat_template)
         yield from self.geometry.problems()

@@ -19,7 +19,7 @@ _MODEL = "model=NAME (a file of conf/model), or model=local model.path=FOLDER"
 _DATA = "data=NAME (a file of conf/data), or data=jsonl data.path=FILE"
 _BATCH = (
     "trainer.batch_size (rows per step) and trainer.micro_batch_size (rows per pass), whose "
-    "quotient is accumulated,"
+    "ratio is the number of accumulation steps,"
 )
 # Maps names used by TRL, transformers, PEFT, axolotl, Unsloth and LLaMA-Factory to the keys here.
 FOREIGN: dict[str, str] = {
@@ -116,7 +116,7 @@ FOREIGN: dict[str, str] = {
     **dict.fromkeys(("wandb_project", "project_name"), "tracker.project"),
     **dict.fromkeys(("run_name", "experiment_name"), "name"),
     **dict.fromkeys(("random_seed", "random_state", "data_seed"), "seed"),
-    "resume_from_checkpoint": "resume=true, which is the default and goes on by the same command,",
+    "resume_from_checkpoint": "resume=true, which is the default (rerun the same command),",
     **dict.fromkeys(("device", "device_map", "gpu"), "hardware=NAME (a file of conf/hardware)"),
     "push_to_hub": "hub.push",
     **dict.fromkeys(("hub_model_id", "hub_repo"), "hub.repo"),

@@ -91,7 +91,7 @@ def _fit_micro_batch(
     fitting = max(size for size in range(1, min(batch, micro) + 1) if batch % size == 0)
     if wanted is None and fitting != micro:
         chosen["micro_batch_size"] = fitting
-        came_from["trainer.micro_batch_size"] += f", {micro} made to divide {batch}"
+        came_from["trainer.micro_batch_size"] += f", reduced from {micro} to divide {batch}"
     elif fitting != micro:
         raise ConfigError(
             f"trainer.micro_batch_size={micro} does not divide trainer.batch_size={batch} "

@@ -20,8 +20,7 @@ class BudgetConfig:
         """Yield a sentence for each illegal value."""
         if self.hours is not None and not 0 < self.hours < float("inf"):
             yield (
-                f"budget.hours={self.hours}: must be above 0, for example 2.5; null for as long "
-                "as it takes"
+                f"budget.hours={self.hours}: must be above 0, for example 2.5, or null for no limit"
             )
 
 
@@ -41,11 +40,11 @@ class HubConfig:
     def problems(self) -> Iterator[str]:
         """Yield a sentence for each illegal value."""
         if self.repo is not None and not is_repo(self.repo):
-            yield f"hub.repo={self.repo}: must read owner/name"
+            yield f"hub.repo={self.repo}: must have the form owner/name"
         if self.push and self.repo is None:
-            yield "hub.push=true needs hub.repo=owner/name"
+            yield "hub.push=true needs a repository: set hub.repo=owner/name"
         if self.checkpoints and not self.push:
-            yield "hub.checkpoints=true needs hub.push=true"
+            yield "hub.checkpoints=true needs hub.push=true: set it, or remove hub.checkpoints"
 
 
 def is_repo(text: str) -> bool:
@@ -73,4 +72,4 @@ def source_problems(text: str | None) -> Iterator[str]:
     """Yield a sentence if `resume_from` names neither a folder nor a repository."""
     found = hub_source(text) if text else None
     if found is not None and not is_repo(found[0]):
-        yield f"resume_from={text}: must read hf://owner/name, or be a folder"
+        yield f"resume_from={text}: must be hf://owner/name or a folder"

@@ -61,6 +61,6 @@ class RunConfig:
             found.append(f"seed={self.seed}: must be from 0 to {2**32 - 1}")
         found += source_problems(self.resume_from)
         if self.sweeps is not None:
-            found.append(f"sweeps={self.sweeps}: a sweep file may not put values under `sweeps`")
+            found.append(f"sweeps={self.sweeps}: a sweep file must not set values under `sweeps`")
         if found:
             raise ConfigError("; ".join(found) + ".")

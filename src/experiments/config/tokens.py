@@ -23,8 +23,8 @@ _TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{16,}")
 _SHORTEST = 8
 _FOLDERS = ("-cp", "--config-path", "-cd", "--config-dir")
 _INSTEAD = (
-    "a token in a config would be written to .hydra/, logs and records: set HF_TOKEN or run "
-    "`hf auth login`, and leave it out."
+    "a token in a config would be written to .hydra/, logs and records; remove it, and set "
+    "HF_TOKEN or run `hf auth login` instead."
 )
 
 

@@ -132,6 +132,6 @@ class TrainerConfig:
         if batch and micro and batch > 0 and micro > 0 and batch % micro:
             yield (
                 f"trainer.batch_size={batch} is not a multiple of "
-                f"trainer.micro_batch_size={micro}: make it one, the quotient is the number of "
-                "accumulation steps"
+                f"trainer.micro_batch_size={micro}: change one of them (their ratio is the "
+                "number of accumulation steps)"
             )

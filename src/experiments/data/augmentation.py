@@ -55,7 +55,7 @@ def with_system_prompt(row: Row, mode: SystemPrompt, text: str = "") -> Row:
         DataError: `unify` without a text.
     """
     if mode == "unify" and not text.strip():
-        raise DataError("data.system_prompt=unify needs the text that every row is to have.")
+        raise DataError("data.system_prompt=unify needs a text: set data.unified_system_prompt.")
     if mode == "keep" or row.get("schema"):
         return row
     others = [message for message in row["messages"] if message["role"] != "system"]

@@ -105,9 +105,9 @@ def ask(run: RunConfig, renderer: Renderer, documents: Renderer, positions: int)
             raise DataError(stops)
         if not any(kept.values()):
             raise DataError(
-                f"eval.benchmarks={name}: none of its {len(found.rows)} rows leaves room for an "
-                f"answer in the model's {positions} positions; use a model with more, lower "
-                "eval.max_new_tokens, or take it out."
+                f"eval.benchmarks={name}: none of its {len(found.rows)} prompts leaves room for "
+                f"an answer in the model's {positions} positions; use a model with more, lower "
+                "eval.max_new_tokens, or remove the benchmark."
             )
         asked.facts[name] = {"rows": kept, "too_long": too_long, **_facts(found), **counted}
     return asked

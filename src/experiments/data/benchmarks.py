@@ -161,13 +161,13 @@ def _one(root: Path, patterns: tuple[str, ...], name: str) -> Path:
         return found[0]
     if not found:
         raise DataError(
-            f"eval.path={root} holds no {' or '.join(patterns)}, which eval.benchmarks={name} "
-            "needs: name the folder that holds it."
+            f"eval.path={root} contains no {' or '.join(patterns)}, which eval.benchmarks={name} "
+            "needs: give the folder that contains it."
         )
     listed = ", ".join(path.relative_to(folder).as_posix() for path in found[:3])
     raise DataError(
-        f"eval.path={root} holds {len(found)} files that eval.benchmarks={name} could mean "
-        f"({listed}): name a folder that holds only one of them."
+        f"eval.path={root} contains {len(found)} files that match eval.benchmarks={name} "
+        f"({listed}): give a folder that contains only one of them."
     )
 
 
@@ -203,7 +203,7 @@ def _bfcl_converter(category: str, answers: Path | None, dots: bool) -> Converte
     truths: dict[str, Any] = {}
     for where, answer in files.read_rows(answers) if answers else ():
         if str(answer.get("id")) in truths:
-            raise DataError(f"{where}: a second answer to {answer['id']}; copy the file again.")
+            raise DataError(f"{where}: a second answer for {answer['id']}; copy the file again.")
         truths[str(answer.get("id"))] = answer.get("ground_truth")
 
     def converted(raw: Row, row_id: str) -> Row:
@@ -232,7 +232,7 @@ def _made(make: Callable[[], Row], known: set[str]) -> Row:
     except RecursionError:
         raise Rejected("too_deep", "a value is nested too deeply to be read") from None
     if row["id"] in known:
-        raise Rejected("duplicate_id", f"{row['id']} is the id of an earlier row")
+        raise Rejected("duplicate_id", f"an earlier row has the id {row['id']}")
     return row
 
 
@@ -244,7 +244,7 @@ def _check_enough(found: Benchmark, questions: Path, allowed: float) -> None:
             for reason, count in found.rejected.most_common(3)
         )
         raise DataError(
-            f"{questions}: {rejected} of {rejected + len(found.rows)} rows cannot be asked as "
+            f"{questions}: {rejected} of {rejected + len(found.rows)} rows cannot be used for "
             f"{found.name}: {reasons}; check eval.path, or allow more with data.max_reject_share."
         )
 

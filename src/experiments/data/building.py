@@ -327,33 +327,33 @@ def _check_trainable(splits: dict[str, list[Encoded]], counts: dict[str, Any]) -
     if masked:
         why = ", ".join(f"{reason} ({n:,})" for reason, n in counts["not_trained"].items())
         raise DataError(
-            f"every token of all {masked} fitting rows is masked: {why or 'no turn has text'}; "
-            "check data.columns, the flags of the turns and the chat template."
+            f"all {masked} rows that fit have no trained token: {why or 'no turn has text'}; check "
+            "data.columns, the flags of the turns and the chat template."
         )
     if too_long:
         limit = counts["max_length"]
         raise DataError(
-            f"no row is left to train on: {too_long} rows are longer than {limit} tokens; "
-            "raise trainer.max_length or use a model with more positions."
+            f"no training rows are left: {too_long} rows are longer than {limit} tokens; raise "
+            "trainer.max_length or use a model with more positions."
         )
     if counts["template_refused"]:
         refused = sum(counts["template_refused"].values())
         raise DataError(
-            f"no row is left to train on: the chat template refuses {refused}; {tally.remedy()}, "
-            "or look at them with python -m experiments data."
+            f"no training rows are left: the chat template refuses {refused}; {tally.remedy()}, or "
+            "inspect the rows with `python -m experiments data`."
         )
     if counts["rejected"]:
         raise DataError(
-            f"no row is left to train on: all were rejected ({counts['rejected']}); look at them "
-            "with python -m experiments data."
+            f"no training rows are left: all {counts['rejected']} were rejected; inspect them with "
+            "`python -m experiments data`."
         )
     twins = sum(facts["held_back_twins"] for facts in counts["sources"].values())
     if twins:
         raise DataError(
-            f"no row is left to train on: {twins} rows have the prompt of a held-back row; remove "
-            "repeated rows, or set data.validation_share=0 data.test_share=0."
+            f"no training rows are left: {twins} rows have the same prompt as a held-out row; "
+            "remove repeated rows, or set data.validation_share=0 data.test_share=0."
         )
-    raise DataError("no row is left to train on: lower data.validation_share and data.test_share.")
+    raise DataError("no training rows are left: lower data.validation_share and data.test_share.")
 
 
 def _fingerprint(splits: dict[str, list[Encoded]], evaluated: Evaluated) -> str:

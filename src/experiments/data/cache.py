@@ -45,7 +45,7 @@ def cached(
             return found, True
         built = build()
         _save(built, path, described)
-        say(f"  the rows were made and are kept in {path}")
+        say(f"  encoded the rows and cached them in {path}")
     return built, False
 
 
@@ -102,11 +102,11 @@ def _load(path: Path) -> EncodedSource | None:
             metadata = stored.metadata()
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
         if _sums(tensors) != metadata["sums"]:
-            raise ValueError("the checksum is not that of its content")
+            raise ValueError("the checksum does not match")
         splits = {split: _rows(tensors, split) for split in json.loads(metadata["splits"])}
         return EncodedSource(splits, json.loads(metadata["facts"]))
     except (SafetensorError, ValueError, KeyError, OSError) as error:
-        say(f"  the cached rows in {path} are damaged ({error}); they are made again")
+        say(f"  the cached rows in {path} are damaged ({error}); encoding them again")
         return None
 
 

@@ -95,9 +95,9 @@ def refuse_overlap(
     examples = "; ".join(f"{one.train_id} is {one.evaluation_id} ({one.kind})" for one in found[:3])
     more = f"; and {len(found) - 3} more" if len(found) > 3 else ""
     raise DataError(
-        f"{len(found)} of {len(train_rows)} training rows are rows of {evaluation}, so its score "
-        f"would say nothing: {examples}{more}. Take them out of the training data, or evaluate on "
-        "another set."
+        f"{len(found)} of {len(train_rows)} training rows also occur in {evaluation}, so its score "
+        f"would be meaningless: {examples}{more}. Remove them from the training data, or evaluate "
+        "on another set."
     )
 
 
@@ -136,8 +136,8 @@ def refuse_evaluation_sets(name: str, hub_id: str | None = None, split: str | No
             continue
         what = f"{hub_id or name}" + (f" (split {split})" if split else "")
         raise DataError(
-            f"{what} is {known.title}: it is for evaluation only, since training on it would make "
-            "its score say nothing; name it for evaluation, or train on another set."
+            f"{what} is {known.title}: it is for evaluation only, because training on it would "
+            "make its score meaningless; use it for evaluation, or train on another set."
         )
 
 

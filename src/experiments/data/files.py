@@ -66,7 +66,7 @@ def read_rows(
                 error
             )
         if empty:
-            raise DataError(f"{name} holds no rows: give a file with one JSON object a line.")
+            raise DataError(f"{name} contains no rows: give a file with one JSON object per line.")
 
 
 def data_files(path: Path, patterns: Sequence[str] = (), split: str | None = None) -> list[Path]:
@@ -102,7 +102,7 @@ def data_files(path: Path, patterns: Sequence[str] = (), split: str | None = Non
     if not chosen:
         wanted = f"a data file matching {', '.join(patterns)}" if patterns else "a data file"
         wanted += f" of split {split}" if split else ""
-        raise DataError(f"{path} holds no {wanted.removeprefix('a ')}; {_listing(inside)}.")
+        raise DataError(f"{path} contains no {wanted.removeprefix('a ')}; {_listing(inside)}.")
     if not patterns:
         _refuse_mixing(path, chosen, by_split if not split else {split: chosen})
     return [inside[name] for name in chosen]
@@ -141,26 +141,28 @@ def _is_data(name: str) -> bool:
 
 def _check_suffix(path: Path) -> None:
     if not path.name.lower().endswith(SUFFIXES):
-        raise DataError(f"{path}: rows are read from {', '.join(SUFFIXES)}; convert it to .jsonl.")
+        raise DataError(
+            f"{path}: supported formats are {', '.join(SUFFIXES)}; convert the file to .jsonl."
+        )
 
 
 def _listing(names: Sequence[str] | dict[str, Path]) -> str:
     shown = [name for name in names if not name.startswith(".")]
     more = f" and {len(shown) - 8} more" if len(shown) > 8 else ""
-    return f"there are: {', '.join(shown[:8])}{more}" if shown else "it is empty"
+    return f"it contains {', '.join(shown[:8])}{more}" if shown else "it is empty"
 
 
 def _refuse_mixing(path: Path, chosen: list[str], by_split: dict[str, list[str]]) -> None:
     if len(by_split) > 1:
         raise DataError(
-            f"{path} holds the splits {', '.join(sorted(by_split))}: say which one is read, or "
-            f"name the files; {_listing(chosen)}."
+            f"{path} contains the splits {', '.join(sorted(by_split))}: choose one split or name "
+            f"the files; {_listing(chosen)}."
         )
     kinds = {Path(name.removesuffix(".gz")).suffix for name in chosen}
     if len(kinds) > 1:
         raise DataError(
-            f"{path} holds rows as {' and '.join(sorted(kinds))}, perhaps the same ones: name the "
-            f"files that are read; {_listing(chosen)}."
+            f"{path} contains rows as {' and '.join(sorted(kinds))}, perhaps the same ones: name "
+            f"the files to read; {_listing(chosen)}."
         )
 
 
@@ -168,10 +170,10 @@ def _rows(path: Path, name: str) -> Iterator[tuple[str, Raw]]:
     with path.open("rb") as stream:
         head = stream.read(len(_LFS_POINTER))
     if not head:
-        raise DataError(f"{name} is empty: give a file with one JSON object a line.")
+        raise DataError(f"{name} is empty: give a file with one JSON object per line.")
     if head == _LFS_POINTER:
         raise DataError(
-            f"{name} is a Git LFS pointer, not the data: run git lfs pull where it was cloned."
+            f"{name} is a Git LFS pointer, not the data: run git lfs pull in its repository."
         )
     ending = path.name.lower()
     if ending.endswith(".parquet"):

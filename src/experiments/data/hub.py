@@ -53,8 +53,8 @@ def fetch(
         if refused:
             _raise(hub_id, revision, refused)
         raise DataError(
-            f"dataset {hub_id} holds no file matching {', '.join(patterns) or '*'} at commit "
-            f"{folder.name}: see {_page(hub_id)}/tree/{folder.name}, or give data.path=FOLDER."
+            f"dataset {hub_id} contains no file matching {', '.join(patterns) or '*'} at commit "
+            f"{folder.name}: see {_page(hub_id)}/tree/{folder.name}, or set data.path=FOLDER."
         )
     return Fetched(folder, folder.name, matching)
 
@@ -65,7 +65,7 @@ def _clean(token: str | None) -> str | None:
         return None
     stripped = token.strip()
     if not (stripped.isascii() and stripped.isprintable() and " " not in stripped):
-        raise DataError("the hub's access token holds a blank or a control character: set HF_TOKEN")
+        raise DataError("the access token contains a blank or control character: set HF_TOKEN anew")
     return stripped or None
 
 
@@ -121,34 +121,32 @@ def _sentence(hub_id: str, revision: str, error: Exception) -> str:
     page = _page(hub_id)
     status = error.response.status_code if isinstance(error, errors.HfHubHTTPError) else None
     if isinstance(error, errors.HFValidationError):
-        why = "is no hub id: it must read owner/name"
+        why = "is not a valid hub id: it must have the form owner/name"
     elif isinstance(error, errors.GatedRepoError):
         why = (
             f"is gated: accept its terms at {page}, then set HF_TOKEN to a token of that account "
             "(or run hf auth login)"
         )
     elif isinstance(error, errors.RevisionNotFoundError):
-        why = f"has no revision '{revision}' (any more): choose one of {page}/commits/main"
+        why = f"has no revision '{revision}': choose one from {page}/commits/main"
     elif isinstance(error, errors.RepositoryNotFoundError):
         why = f"was not found: check the name at {page}, and set HF_TOKEN if it is private or gated"
     elif status == 401:
-        why = "cannot be read, because the hub does not accept the token: set HF_TOKEN to a new one"
+        why = "cannot be read, because the hub rejects the token: set HF_TOKEN to a new one"
     elif status == 403:
-        why = (
-            f"may not be read with this token: accept its terms at {page}, or use another HF_TOKEN"
-        )
+        why = f"cannot be read with this token: accept its terms at {page}, or use another HF_TOKEN"
     elif isinstance(error, errors.OfflineModeIsEnabled):
         why = (
-            f"is not in the cache at revision '{revision}' and HF_HUB_OFFLINE forbids to download "
-            "it: unset HF_HUB_OFFLINE once"
+            f"is not in the cache at revision '{revision}', and HF_HUB_OFFLINE disables downloads: "
+            "unset HF_HUB_OFFLINE once"
         )
     else:
         kind = f"status {status}" if status else type(error).__name__
         why = (
-            f"is not in the cache at revision '{revision}' and the hub cannot be used ({kind}): "
+            f"is not in the cache at revision '{revision}', and the hub is not available ({kind}): "
             "connect to the network once"
         )
-    return f"dataset {hub_id} {why}; or give data.path=FOLDER with its files."
+    return f"dataset {hub_id} {why}; or set data.path=FOLDER to a folder with its files."
 
 
 def _page(hub_id: str) -> str:

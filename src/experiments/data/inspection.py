@@ -71,7 +71,7 @@ def describe(found: dict[str, SourceRows]) -> list[str]:
             lines.append(f"  rejected, {reason}: {number:,}")
             lines += [f"    {example}" for example in source.examples[reason]]
         if source.held_back_twins:
-            lines.append(f"  left out, same prompt as a held-back row: {source.held_back_twins:,}")
+            lines.append(f"  left out, same prompt as a held-out row: {source.held_back_twins:,}")
         if rows:
             lines.append("  " + ", ".join(f"{k} {v}" for k, v in counts(rows).items()))
     return lines
@@ -146,7 +146,7 @@ def describe_tokens(data: TrainData) -> list[str]:
         lines += tally.lines(name, facts)
     limit = data.counts["max_length"]
     if limit < sys.maxsize:
-        lines.append(f"limit {limit:,} tokens: a longer row is dropped, never cut")
+        lines.append(f"limit {limit:,} tokens: longer rows are dropped, never truncated")
     mixed = data.counts.get("mixture", {"shares": {}, "duplicates": {}})
     for name, share in mixed["shares"].items():
         lines.append(
@@ -166,7 +166,7 @@ def describe_left_out(counts: dict[str, Any]) -> list[str]:
     for split, reasons in counts.get("unheld", {}).items():
         why = ", ".join(f"{n:,} {reason}" for reason, n in reasons.items())
         means = "have no loss" if split == "validation" else "count as unanswered"
-        lines.append(f"{split} rows that the model cannot hold and that {means}: {why}")
+        lines.append(f"{split} rows that do not fit into the context and {means}: {why}")
     return lines + [f"warning: {text}" for text in counts.get("warnings", ())]
 
 
@@ -175,7 +175,7 @@ def write_rows(rows: Iterable[Row], path: Path) -> int:
     lines = [json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows]
     content = "".join(lines).encode()
     packed = gzip.compress(content) if path.suffix == ".gz" else content
-    disk.write_whole(path, packed, advice="name another file")
+    disk.write_whole(path, packed, advice="choose another file")
     return len(lines)
 
 

@@ -24,7 +24,7 @@ _HALF_PAIR = re.compile(r"\\ud[89a-f]", re.IGNORECASE)
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 DECODER = json.JSONDecoder(parse_constant=_no_constant)
@@ -33,8 +33,8 @@ DECODER = json.JSONDecoder(parse_constant=_no_constant)
 def too_large(where: str) -> str:
     """Return the error message for a row above the size limit."""
     return (
-        f"{where}: the row is larger than {MAX_ROW_BYTES // 10**6} MB, which no conversation is; "
-        "take it out of the file."
+        f"{where}: the row exceeds {MAX_ROW_BYTES // 10**6} MB, too large for a conversation; "
+        "remove it from the file."
     )
 
 
@@ -112,8 +112,8 @@ class _Text:
         if found != character:
             seen = f"'{found}'" if found else "the end of the file"
             raise DataError(
-                f"{self.where}: not JSON ({seen} where '{character}' should be); the file is cut "
-                "off or no array of objects."
+                f"{self.where}: not JSON ({seen} instead of '{character}'); the file is truncated "
+                "or not an array of objects."
             )
         self._at += 1
 
@@ -121,8 +121,8 @@ class _Text:
         self.expect("]")
         if self.peek():
             raise DataError(
-                f"{self._name}: not JSON (something follows the array); the file must be one "
-                "array, or one object a line."
+                f"{self._name}: not JSON (text after the array); the file must be one array, or "
+                "one object per line."
             )
 
     def member(self) -> dict[str, Any]:
@@ -147,7 +147,7 @@ class _Text:
         unclosed = str(error).startswith("Unterminated string")
         if not self._ended and (unclosed or position > MAX_ROW_BYTES):
             return too_large(self.where)
-        return f"{self.where}: not JSON ({_reason(error)}); the array must hold JSON objects."
+        return f"{self.where}: not JSON ({_reason(error)}); the array must contain JSON objects."
 
     def _more(self) -> bool:
         """Read another chunk into the window; return False at the end of the stream."""
@@ -155,11 +155,11 @@ class _Text:
             return False
         chunk = self._stream.read(_CHUNK_BYTES)
         self._ended = not chunk
-        _check_nul(chunk, f"{self.where} or soon after")
+        _check_nul(chunk, f"{self.where} or shortly after")
         try:
             fresh = self._characters.decode(chunk, final=self._ended)
         except UnicodeDecodeError as error:
-            raise DataError(_not_utf8(f"{self.where} or soon after", error)) from error
+            raise DataError(_not_utf8(f"{self.where} or shortly after", error)) from error
         self._window = self._window[self._at :] + fresh
         self._at = 0
         return not self._ended
@@ -168,8 +168,8 @@ class _Text:
 def _check_nul(data: bytes, where: str) -> None:
     if b"\0" in data:
         raise DataError(
-            f"{where}: a NUL byte, so the file is damaged or not UTF-8 text; save it as UTF-8 "
-            "without it."
+            f"{where}: contains a NUL byte, so the file is damaged or not UTF-8; save it as UTF-8 "
+            "without NUL bytes."
         )
 
 
@@ -180,14 +180,14 @@ def _not_utf8(where: str, error: UnicodeDecodeError) -> str:
 
 def _checked(value: Any, text: str, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise DataError(f"{where}: a JSON {type(value).__name__}, no object.")
+        raise DataError(f"{where}: a JSON {type(value).__name__} instead of an object.")
     if _HALF_PAIR.search(text):
         try:
             json.dumps(value, ensure_ascii=False).encode()
         except UnicodeEncodeError as error:
             raise DataError(
-                f"{where}: half of a surrogate pair (\\ud800 to \\udfff alone), which is no "
-                "character; take it out."
+                f"{where}: an unpaired surrogate (\\ud800 to \\udfff), which is not a character; "
+                "remove it."
             ) from error
     return value
 

@@ -108,8 +108,8 @@ def draw(
     for name, picked in picks.items():
         if not picked:
             raise DataError(
-                f"source {name}: its share of {total} {weight_by} is less than one row; raise the "
-                "size of the mixture or the weight."
+                f"source {name}: its share of {total} {weight_by} is less than one row; raise "
+                "data.total or the source's weight."
             )
     units = {name: sum(sizes[name][i] for i, _ in picked) for name, picked in picks.items()}
     shares = {
@@ -173,7 +173,7 @@ def without_held_back(
             if not others:
                 kept[name].append(row)
             else:
-                counts[f"removed from {name}, held back in {others[0]}"] += 1
+                counts[f"removed from {name}, held out in {others[0]}"] += 1
     return kept, dict(counts)
 
 
@@ -197,7 +197,7 @@ def subset(
         raise DataError(f"data.limit={limit}: it must be at least 1, or null for all rows.")
     size = len(rows) if fraction is None else round(fraction * len(rows))
     if rows and not size:
-        raise DataError(f"data.fraction={fraction} of {len(rows)} rows is no row: raise it.")
+        raise DataError(f"data.fraction={fraction} of {len(rows)} rows leaves no row: raise it.")
     size = min(size, limit or size)
     if size == len(rows):
         return list(rows)
@@ -208,36 +208,38 @@ def _shares(sources: Mapping[str, Sequence[Row]], weights: Mapping[str, float]) 
     """Return the share of each source with a positive weight, in the order of the sources."""
     for name, weight in weights.items():
         if name not in sources:
-            raise DataError(f"weight of '{name}', no source: {did_you_mean(name, sources)}")
+            raise DataError(f"weight of unknown source '{name}': {did_you_mean(name, sources)}")
         if not (math.isfinite(weight) and weight >= 0):
-            raise DataError(f"weight of {name} is {weight}: it must be a number, 0 or more.")
+            raise DataError(f"weight of {name} is {weight}: it must be a number of at least 0.")
         if weight and not sources[name]:
-            raise DataError(f"source {name} has weight {weight} but no rows: leave it out.")
+            raise DataError(f"source {name} has weight {weight} but no rows: remove it.")
     missing = [name for name in sources if name not in weights]
     if missing:
-        raise DataError(f"no weight for {', '.join(missing)}: give each source one, 0 for none.")
+        raise DataError(f"no weight for {', '.join(missing)}: set one for each source, 0 for none.")
     # fsum is exact, so the order of the weights cannot change the last digit.
     whole = math.fsum(weights.values())
     if not whole:
-        raise DataError("the weights of the mixture sum to 0: give at least one source a weight.")
+        raise DataError(
+            "the weights of the mixture sum to 0: give at least one source a weight above 0."
+        )
     return {name: weights[name] / whole for name in sources if weights[name]}
 
 
 def _sizes(name: str, rows: Sequence[Row], unit: Unit, lengths: Lengths | None) -> list[int]:
     if not rows:
         raise DataError(
-            f"source {name}: all its rows are near-duplicates of earlier sources; leave it out, or "
-            "set its weight to 0."
+            f"source {name}: all its rows are near-duplicates of rows in earlier sources; remove "
+            "it, or set its weight to 0."
         )
     if unit == "rows":
         return [1] * len(rows)
     if lengths is None:
-        raise DataError(f"weight_by={unit} needs a tokenizer: name a model, or weigh by rows.")
+        raise DataError(f"weight_by={unit} needs a tokenizer: set a model, or use weight_by=rows.")
     sizes = [int(size) for size in lengths(rows)]
     if len(sizes) != len(rows) or min(sizes) < 0:
         raise ValueError("lengths must return a number of 0 or more for each row")
     if not sum(sizes):
-        raise DataError(f"source {name}: its rows hold no {unit.replace('_', ' ')} at all.")
+        raise DataError(f"source {name}: its rows contain no {unit.replace('_', ' ')}; remove it.")
     return sizes
 
 

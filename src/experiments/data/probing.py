@@ -52,7 +52,7 @@ def lost(marked: Conversation, whole: str, spans: list[Span]) -> frozenset[str]:
         if message["role"] == "assistant":
             missing |= set(_lost_of_turn(message, said[i]))
         elif message["content"] and message["content"] not in context:
-            missing.add(_CONTEXT.get(message["role"], f"messages of the role {message['role']}"))
+            missing.add(_CONTEXT.get(message["role"], f"messages with the role {message['role']}"))
     return frozenset(missing)
 
 

@@ -40,24 +40,23 @@ def on_mixture(spec: DataConfig, shares: Mapping[str, Mapping[str, Any]]) -> Ite
         elif share["epochs"] > _MOST_EPOCHS:
             yield (
                 f"the mixture repeats the {available:,} rows of {name} {share['epochs']:.1f} times "
-                f"(data.total={spec.total}), and beyond {_MOST_EPOCHS:.0f} times repeats "
-                f"add little: lower data.total or data.sources.{name}.weight"
+                f"(data.total={spec.total}); more than {_MOST_EPOCHS:.0f} repetitions help little: "
+                f"lower data.total or data.sources.{name}.weight"
             )
 
 
 def _why(spec: DataConfig, shares: Mapping[str, Mapping[str, Any]], name: str, used_up: str) -> str:
     if spec.total is not None:
-        return f"data.total={spec.total} takes no more of it; raise it, or its weight"
+        return f"data.total={spec.total} leaves no room for more; raise it, or the source's weight"
     weight, other = spec.sources[name].weight, spec.sources[used_up].weight
     more = ""
     if spec.weight_by == "rows":
         whole = round(shares[name]["rows_available"] / shares[name]["share_asked"])
-        more = f" (data.total={whole} takes each row of {name} once)"
+        more = f" (data.total={whole} uses each row of {name} once)"
     return (
         f"the {shares[used_up]['rows_available']:,} rows of {used_up} "
-        f"(data.sources.{used_up}.weight={other:g}) are used up at its share and no row is "
-        f"repeated; set data.total to repeat them{more}, or change "
-        f"data.sources.{name}.weight={weight:g}"
+        f"(data.sources.{used_up}.weight={other:g}) run out first and no row is repeated; set "
+        f"data.total to repeat them{more}, or change data.sources.{name}.weight={weight:g}"
     )
 
 
@@ -73,8 +72,8 @@ def on_splits(spec: DataConfig, rows: Mapping[str, int]) -> Iterator[str]:
         wanted = bool(getattr(spec, f"{split}_share")) or count > 0
         if wanted and count < _FEWEST_ROWS:
             yield (
-                f"the {split} split has {count} rows, and a score of fewer than {_FEWEST_ROWS} "
-                f"says little: raise {_key(spec, split)}"
+                f"the {split} split has {count} rows; scores of fewer than {_FEWEST_ROWS} are not "
+                f"reliable: raise {_key(spec, split)}"
             )
 
 

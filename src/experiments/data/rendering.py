@@ -256,18 +256,18 @@ class Renderer:
     def _lossy(self, safe: Conversation, left_out: frozenset[str]) -> str:
         """Return the error message for a template that drops parts of a row."""
         where, system = "", [{"role": "system", "content": "SYSTEM"}]
-        remedy = f"{tally.remedy()} that writes them"
+        remedy = f"{tally.remedy()} that includes them"
         if safe.messages[0]["role"] != "system":
             longer = replace(safe, messages=system + safe.messages)
             with suppress(RowRefused):
                 if not self._lost(longer) & left_out:
-                    where = " where no system message is"
+                    where = " without a system message"
                     unified = "data.system_prompt=unify data.unified_system_prompt=TEXT"
                     remedy = f"set {unified}, or {remedy}"
         return (
-            f"row {safe.id}: the chat template leaves out {' and '.join(sorted(left_out))}{where}, "
-            f"so what is trained would not be what the row says; {remedy}, or use rows that have "
-            "none."
+            f"row {safe.id}: the chat template omits {' and '.join(sorted(left_out))}{where}, so "
+            f"the model would not be trained on the complete row; {remedy}, or use rows without "
+            "them."
         )
 
     def _safe(self, row: Row) -> Conversation:
@@ -296,8 +296,8 @@ class Renderer:
         around = self._template.thinking
         if around is None:
             raise DataError(
-                f"row {row_id}: it has thinking and data.thinking=keep, but the chat template has "
-                "no place for it; use data.thinking=drop or another model.chat_template."
+                f"row {row_id}: it has thinking and data.thinking=keep, but the chat template does "
+                "not support thinking; use data.thinking=drop or another model.chat_template."
             )
         return around[0] + thought + around[1]
 
@@ -305,7 +305,9 @@ class Renderer:
         try:
             text = self._template.render(safe.messages[:upto], safe.tools, prompt=prompt)
         except Exception as error:  # a template is a program: it may raise anything
-            raise RowRefused(f"row {safe.id}: the chat template fails on it: {error}") from error
+            raise RowRefused(
+                f"row {safe.id}: the chat template raises an error: {error}"
+            ) from error
         return self._guard.with_ascii(text, safe.tools) if self._escapes else text
 
 

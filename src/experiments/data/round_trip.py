@@ -24,8 +24,8 @@ OF_A_KIND = 20
 _LOSSY = ("arguments", "python", "response_template")
 _LONGEST = 60  # maximum characters of a value in a message
 _REMEDY = (
-    "set model.chat_template to a template that writes calls in full, for example in the tags of "
-    "Qwen and Hermes, or leave such rows out"
+    "set model.chat_template to a template that writes calls in full, for example with Qwen's or "
+    "Hermes' tags, or remove such rows"
 )
 
 
@@ -75,7 +75,7 @@ def prove(
                     raise DataError(f"{differs}; {_REMEDY}.")
     if proof.differ.total() > share * proof.tried:
         raise DataError(
-            f"{proof.example}; so it is with {proof.differ.total()} of {proof.tried} rows; "
+            f"{proof.example}; this affects {proof.differ.total()} of {proof.tried} rows; "
             f"{_REMEDY}."
         )
     return proof
@@ -90,7 +90,7 @@ def said(counts: Mapping[str, Any]) -> list[str]:
     found = {name: source.get("calls_read_back") for name, source in counts["sources"].items()}
     found["benchmarks"] = counts.get("benchmark_calls_read_back")
     return [
-        f"{name}: calls that are not read back as they are, so that no answer to them is exact: "
+        f"{name}: calls that do not parse back to the same values, so no answer can be exact: "
         f"{', '.join(f'{split} {n:,}' for split, n in facts['differ'].items())} of "
         f"{facts['tried']:,} rows tried, such as {facts['example']}"
         for name, facts in found.items()
@@ -136,9 +136,9 @@ def _differs(row: Row, renderer: Renderer) -> str | None:
         if not gold:
             continue
         if form is None:
-            return f"row {row['id']}: the chat template writes its calls in no form that is known"
+            return f"row {row['id']}: the chat template writes its calls in an unknown format"
         if why := _difference(gold, turn, form, row):
-            return f"row {row['id']}: {why}, so that a right answer would count as wrong"
+            return f"row {row['id']}: {why}, so a correct answer would count as wrong"
     return ""
 
 
@@ -149,12 +149,12 @@ def _plain(call: Call) -> Call:
 def _difference(gold: list[Call], turn: str, form: CallForm, row: Row) -> str:
     answer = parser.parse(turn, form, row.get("tools") or None)
     if answer.malformed:
-        return f"its calls cannot be read as the chat template writes them ({answer.defects[0]})"
+        return f"its calls cannot be parsed after rendering ({answer.defects[0]})"
     if len(answer.calls) != len(gold):
-        return f"of its {len(gold)} calls the chat template writes {len(answer.calls)}"
+        return f"the chat template writes {len(answer.calls)} of its {len(gold)} calls"
     for wanted, found in zip(gold, answer.calls, strict=True):
         if wanted["name"] != found["name"]:
-            return f"the call of {wanted['name']} is read back as one of {found['name'][:_LONGEST]}"
+            return f"the call of {wanted['name']} parses back as {found['name'][:_LONGEST]}"
         if why := _other_argument(wanted, found):
             return why
     return ""
@@ -165,7 +165,7 @@ def _other_argument(wanted: Call, found: Call) -> str:
     for key in {**own, **read}:
         if key not in own or key not in read or not same_value(own[key], read[key]):
             given, got = _shown(own, key), _shown(read, key)
-            return f"argument {key} of {wanted['name']}, {given}, is read back as {got}"
+            return f"argument {key} of {wanted['name']}, {given}, parses back as {got}"
     return ""
 
 

@@ -141,8 +141,8 @@ def _refuse_benchmarks(key: str, spec: SourceConfig) -> None:
     for path in sorted(place.rglob("*.json*")) if place.is_dir() else [place]:
         if name := benchmarks.known_file(path):
             raise DataError(
-                f"{key}.path={spec.path}: {path.name} is a file of the benchmark {name}; ask it "
-                f"with eval.benchmarks=[{name}] eval.path=FOLDER instead."
+                f"{key}.path={spec.path}: {path.name} is a file of the benchmark {name}; evaluate "
+                f"on it with eval.benchmarks=[{name}] eval.path=FOLDER instead."
             )
 
 
@@ -284,8 +284,8 @@ def _check_enough(found: SourceRows, place: str, key: str, allowed: float) -> No
             for reason, count in found.rejected.most_common(3)
         )
         raise DataError(
-            f"{place}: {rejected} of {total} rows cannot be read: {reasons}. Check {key}.format, "
-            f"{key}.columns, or allow more with {key}.max_reject_share."
+            f"{place}: {rejected} of {total} rows cannot be read: {reasons}; check {key}.format "
+            f"and {key}.columns, or allow more with {key}.max_reject_share."
         )
 
 

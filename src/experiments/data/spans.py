@@ -87,8 +87,9 @@ class TurnFinder:
             prompt = without_open_thinking(self._render(conversation, i, prompt=True))
             if not whole.startswith(prompt):
                 raise RowRefused(
-                    f"row {conversation.id}: the chat template is not prefix-preserving, so what "
-                    "is trained would not be what is generated; use another model.chat_template."
+                    f"row {conversation.id}: the chat template is not prefix-preserving, so "
+                    "training and generation would see different text; use another "
+                    "model.chat_template."
                 )
             starts.append(len(prompt))
         return starts
@@ -116,8 +117,8 @@ class TurnFinder:
 
     def _endless(self, row_id: str) -> RowRefused:
         return RowRefused(
-            f"row {row_id}: the chat template writes none of {self._ends} after the "
-            "assistant's turn, so the model would never learn to stop."
+            f"row {row_id}: the chat template writes none of {self._ends} after the assistant's "
+            "turn, so the model would never learn to stop; use another model.chat_template."
         )
 
 

@@ -9,9 +9,9 @@ from experiments.config.chat_templates import shipped
 from experiments.errors import DataError
 
 FLAGGED = "flagged in the data as not to be trained"
-EMPTY = "empty turn: it has neither text nor calls"
-UNWRITTEN = "the chat template writes nothing of the turn"
-TEXT_BESIDE_CALLS = "text beside calls, which the chat template leaves out"
+EMPTY = "empty turn, without text or calls"
+UNWRITTEN = "the chat template omits the turn"
+TEXT_BESIDE_CALLS = "text next to calls, which the chat template omits"
 REFUSED = "template_refused"
 """Key of refused rows in facts and examples."""
 _EXAMPLES = 3
@@ -97,8 +97,8 @@ def too_many_refused(found: dict[str, Any], share: float, where: str, key: str) 
         return None
     return (
         f"{where}: the chat template refuses {refused} of {total} rows, more than {key}={share:g} "
-        f"allows, such as {found['examples'][REFUSED][0].rstrip('.')}; {remedy()}, leave such "
-        f"rows out, or raise {key}."
+        f"allows, such as {found['examples'][REFUSED][0].rstrip('.')}; {remedy()}, remove such "
+        f"rows, or raise {key}."
     )
 
 
@@ -115,23 +115,23 @@ def lines(name: str, found: Mapping[str, Any]) -> list[str]:
         said.append(f"{name}: not trained, {reason}: {number:,}{_such_as(shown.get(reason))}")
     if refused := found.get(REFUSED):
         by_split = ", ".join(f"{split} {n:,}" for split, n in refused.items())
-        dropped = f"{name}: refused by the chat template: {by_split}"
-        said.append(f"{dropped}{_such_as(shown.get(REFUSED))}; to have them, {remedy()}")
+        dropped = f"{name}: dropped, refused by the chat template: {by_split}"
+        said.append(f"{dropped}{_such_as(shown.get(REFUSED))}; to keep them, {remedy()}")
     if gone := found.get("categories_refused"):
-        said.append(f"{name}: no row is left of {', '.join(gone)}, which the template refuses")
+        said.append(f"{name}: the template refuses every row of {', '.join(gone)}")
     if masked := found.get("fully_masked"):
-        said.append(f"{name}: dropped, nothing of the row is trained: {masked:,}")
+        said.append(f"{name}: dropped, no trained token: {masked:,}")
     if unused := found.get("unused_columns"):
         columns = ", ".join(f"{column} ({n:,} rows)" for column, n in unused.items())
-        said.append(f"{name}: columns that are not used: {columns}")
+        said.append(f"{name}: unused columns: {columns}")
     if texts := found.get("completions_like_calls"):
         said.append(
-            f"{name}: {texts:,} completions look like calls and are trained and scored as text; "
-            "to have them as calls, write messages with tool_calls"
+            f"{name}: {texts:,} completions look like calls but are trained and scored as text; "
+            "to train calls, use messages with tool_calls"
         )
     if stops := found.get("too_many_refused"):
-        said.append(f"a run stops here: {stops}")
-    return said or [f"{name}: every turn of the assistant is trained"]
+        said.append(f"a run would stop here: {stops}")
+    return said or [f"{name}: all assistant turns are trained"]
 
 
 def _such_as(examples: Sequence[str] | None) -> str:
@@ -144,4 +144,4 @@ def remedy() -> str:
     >>> remedy().startswith("set model.chat_template=")
     True
     """
-    return f"set model.chat_template={'|'.join(shipped())} or to a file of your own"
+    return f"set model.chat_template={'|'.join(shipped())} or a file of your own"

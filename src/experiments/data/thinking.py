@@ -108,13 +108,11 @@ def mode(tokenizer: Any, wanted: Asked | None, *, keeps: bool = False) -> Mode:
         return found
     note = "the template has no switch for thinking"
     if switch is not None:
-        note = (
-            f"answers of the rows do not begin as the template's prompt with {switch.name} off does"
-        )
+        note = f"with {switch.name} off, the template's prompt does not match how it writes answers"
     elif _tail(tokenizer, {}).rstrip().endswith("<think>"):
         note = (
-            "the template has no switch for thinking and always begins it, which is left out here: "
-            "eval.thinking=on asks as its authors do"
+            "the template has no switch for thinking and always starts it; it is left out here, "
+            "and eval.thinking=on keeps it, as the model's authors do"
         )
     return Mode(wanted or "as_data", None, note=note)
 
@@ -128,9 +126,9 @@ def _off(tokenizer: Any, switch: Switch | None, wanted: Asked | None) -> Mode | 
         return found
     if wanted == "off":
         raise ConfigError(
-            f"eval.thinking=off: with {found.facts()['given']} the chat template does not write "
-            "the answers of its rows as its prompt begins them; use eval.thinking=as_data or "
-            "another model.chat_template."
+            f"eval.thinking=off: with {found.facts()['given']}, the chat template's prompt does "
+            "not match how it writes the rows' answers; use eval.thinking=as_data or another "
+            "model.chat_template."
         )
     return None
 
@@ -143,13 +141,13 @@ def _on(tokenizer: Any, switch: Switch | None) -> Mode:
     if switch is None and not opened:
         raise ConfigError(
             "eval.thinking=on: the chat template of this model has no switch for thinking and does "
-            "not begin it itself; use eval.thinking=off or as_data, or a model that thinks."
+            "not start it itself; use eval.thinking=off or as_data, or a model that thinks."
         )
     if "</think>" not in template:
         raise ConfigError(
-            "eval.thinking=on: this model's thinking does not stand between <think> and </think> "
-            "in its chat template, so it could not be told from the answer; use eval.thinking=off "
-            "or as_data."
+            "eval.thinking=on: this model's chat template does not put thinking between <think> "
+            "and </think>, so it could not be separated from the answer; use eval.thinking=off or "
+            "as_data."
         )
     return Mode("on", switch, opened=tail if opened else "")
 

@@ -272,7 +272,9 @@ class _Writer:
 
         largest = max(len(self.pool.indices) if self.pool else 1, min(CHUNK_ROWS, self.pool_rows))
         self.pool_rows = max(1, min(self.pool_rows, largest) // 2)
-        note = f"out of memory while answering: going on with {self.pool_rows} prompts at a time"
+        note = (
+            f"out of memory during generation: continuing with {self.pool_rows} prompts at a time"
+        )
         self.notes.append(note)
         say(note)
         left = [*self.written, *(i for chunk in self.waiting for i in chunk.indices)]

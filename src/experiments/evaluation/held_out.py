@@ -73,15 +73,15 @@ def _read_file(file: Path, key: str, *, own: bool) -> HeldOutText:
         lines = text.splitlines()
         parsed = [json.loads(line)["text"] for line in lines] if file.suffix == ".jsonl" else [text]
     except OSError as error:
-        raise DataError(f"{key} cannot be read ({error.strerror}): name a text file.") from error
+        raise DataError(f"{key} cannot be read ({error.strerror}): give a text file.") from error
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f"{key} is neither UTF-8 text nor JSON lines with a column text ({error}): name "
+            f"{key} is neither UTF-8 text nor JSON lines with a `text` column ({error}): give "
             "another file."
         ) from error
     documents = [str(document) for document in parsed if str(document).strip()]
     if not documents:
-        raise DataError(f"{key} holds no text: name another file.")
+        raise DataError(f"{key} contains no text: give another file.")
     return HeldOutText(documents, hashlib.sha256(content).hexdigest()[:16], own)
 
 

@@ -63,7 +63,7 @@ def load(name: str) -> ModuleType:
         ConfigError: there is no such file.
     """
     if name not in names():
-        raise ConfigError(f"eval.metrics names '{name}': {did_you_mean(name, names())}.")
+        raise ConfigError(f"eval.metrics contains '{name}': {did_you_mean(name, names())}.")
     return importlib.import_module(f"experiments.evaluation.metrics.{name}")
 
 

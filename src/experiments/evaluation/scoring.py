@@ -119,8 +119,8 @@ def answer(
 
     def stop_in_time() -> None:
         budget.check(
-            f"evaluation stopped at {len(done) + given_here} of {len(prompts)} answers of the "
-            f"{subject.label} model, {split}, which are kept"
+            f"evaluation stopped after {len(done) + given_here} of {len(prompts)} answers of the "
+            f"{subject.label} model on {split}, which are saved"
         )
 
     if left:

@@ -36,7 +36,7 @@ def refuse_unscorable(model: Any, tokenizer: Any) -> None:
     except Exception as error:  # a model's own code may raise anything
         if is_out_of_memory(error):
             raise
-        problem = f"cannot continue answers in batches here ({str(error).splitlines()[0][:200]})"
+        problem = f"cannot generate in batches ({str(error).splitlines()[0][:200]})"
     if problem is not None:
         raise ConfigError(
             f"{model.name_or_path}: a model of type '{model.config.model_type}' {problem}; choose "
@@ -57,11 +57,11 @@ def _problem(model: Any, ids: list[int], pad: int) -> str | None:
     if not exact:  # an expert rounds differently for another number of tokens
         looks_ahead = apart_LV.mean() > scale * _AGREES_HALF
     if looks_ahead:
-        return "predicts a token from those behind it, so its losses would mean nothing"
+        return "predicts tokens from later ones, so its losses would be meaningless"
     limit = scale * (_AGREES if exact else _AGREES_HALF)
     for place, found_V in zip((-2, -1), _answered(model, ids, pad), strict=True):
         if _apart(whole_LV[place], found_V).mean() > limit:
-            return "answers otherwise in a batch than alone, so its scores would mean nothing"
+            return "answers differently in a batch than alone, so its scores would be meaningless"
     return None
 
 

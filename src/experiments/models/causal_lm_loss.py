@@ -60,7 +60,7 @@ def of(model: Any) -> ModelLoss:
     """Return how to compute a model's loss: without logits, if that gives the same values."""
     head = _linear_head(model)
     if head is None:
-        return ModelLoss(f"its output layer is no plain linear layer ({_head_name(model)})")
+        return ModelLoss(f"the output layer is not a plain linear layer ({_head_name(model)})")
     was_training = model.training
     model.eval()
     ids_BL = (torch.arange(_PROBE_TOKENS, device=head.weight.device) + 1)[None] % len(head.weight)
@@ -68,14 +68,14 @@ def of(model: Any) -> ModelLoss:
         found = _probe(model, ids_BL)
     model.train(was_training)
     if found is None:
-        return ModelLoss("its forward pass does not call its output layer once for all positions")
+        return ModelLoss("the forward pass does not call the output layer once for all positions")
     nll_N, logits_BLV = found
     own_N = functional.cross_entropy(logits_BLV[0, :-1].float(), ids_BL[0, 1:], reduction="none")
     difference = float((nll_N - own_N).abs().mean())
     if difference > _AGREES.get(head.weight.dtype, _AGREES_HALF):
         return ModelLoss(
-            f"it changes the output layer's logits in a way unknown here (by {difference:.2g} nats "
-            "a token)"
+            f"the model changes its logits in an unsupported way (the loss differs by "
+            f"{difference:.2g} nats/token)"
         )
     return ModelLoss()
 

@@ -237,8 +237,8 @@ class _Tiles:
         starts = torch.searchsorted(self.label_N, self.label_N.new_tensor(edges)).tolist()
         if starts[0] > 0 or starts[-1] < count:
             raise DataError(
-                f"a label is outside of the model's vocabulary of {vocabulary} tokens: the "
-                "tokenizer is not the model's, or the model's embeddings were not resized."
+                f"a label is outside the model's vocabulary of {vocabulary} tokens: the tokenizer "
+                "belongs to another model, or the model's embeddings were not resized."
             )
         product = self.hidden_NH.new_empty(count * width)
         exact = _exact(product.dtype)

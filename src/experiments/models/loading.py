@@ -151,10 +151,12 @@ def _local_folder(path: str) -> Path:
     if not folder.is_dir():
         raise ConfigError(
             f"model.path={path}: there is no such folder (looked in {Path.cwd()}); give the folder "
-            "that holds config.json, or use model.hub_id=owner/name for a hub model."
+            "that contains config.json, or use model.hub_id=owner/name for a hub model."
         )
     if not (folder / "config.json").is_file():
-        raise ConfigError(f"model.path={path}: the folder has no config.json, so it is no model.")
+        raise ConfigError(
+            f"model.path={path}: the folder has no config.json; give a model's folder."
+        )
     return folder
 
 
@@ -178,7 +180,7 @@ def _hub_folder(hub_id: str, revision: str) -> tuple[Path, str]:
     if not _hub_is_reachable():
         raise ConfigError(
             f"{where} is not in the local cache and the hub cannot be reached: connect once to "
-            "download it, copy its folder here and use model=local model.path=DIR, or use the "
+            "download it, or copy its folder here and use model=local model.path=DIR, or use the "
             "embedded base with model=tiny."
         )
     try:
@@ -186,7 +188,7 @@ def _hub_folder(hub_id: str, revision: str) -> tuple[Path, str]:
     except HfHubHTTPError as error:
         raise ConfigError(
             f"{where} cannot be downloaded: {str(error).splitlines()[0]} Check the name and the "
-            "revision; for a gated model accept its terms on the hub and run `hf auth login`."
+            "revision; for a gated model, accept its terms on the hub and run `hf auth login`."
         ) from error
     return folder, folder.name
 
@@ -214,13 +216,13 @@ def _load_tokenizer(spec: ModelConfig, folder: Path) -> tuple[Any, list[str]]:
             folder, trust_remote_code=spec.trust_remote_code, local_files_only=True
         )
     except (ValueError, OSError, KeyError) as error:
-        raise ConfigError(f"{folder} has no tokenizer that can be loaded: {error}") from error
+        raise ConfigError(f"{folder}: the tokenizer cannot be loaded: {error}") from error
     notes = []
     if tokenizer.eos_token is None:
-        raise ConfigError(f"{folder}: the tokenizer names no eos_token, so no answer could end.")
+        raise ConfigError(f"{folder}: the tokenizer has no eos_token, so answers could not end.")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-        notes.append("no pad token: the end-of-text token pads (it is masked everywhere)")
+        notes.append("no pad token: padding uses the end-of-text token (masked everywhere)")
     if spec.chat_template is not None:
         template = chat_templates.located(spec.chat_template)
         if template is None:
@@ -230,8 +232,8 @@ def _load_tokenizer(spec: ModelConfig, folder: Path) -> tuple[Any, list[str]]:
     elif tokenizer.chat_template is None:
         tokenizer.chat_template = PLAIN_TEMPLATE.read_text(encoding="utf-8")
         notes.append(
-            "no chat template: plain `User:` / `Assistant:` lines are used, an answer ends with "
-            f"{tokenizer.eos_token}; name a template with model.chat_template=NAME or FILE.jinja"
+            "no chat template: using plain `User:` / `Assistant:` lines, with answers ending in "
+            f"{tokenizer.eos_token}; set model.chat_template=NAME or FILE.jinja to use a template"
         )
     return tokenizer, notes
 

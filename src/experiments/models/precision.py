@@ -84,7 +84,7 @@ def choose_precision(run: RunConfig) -> Precision:
     if run.model.quantization is not None:
         reasons["quantization"] = (
             f"model.quantization: 4-bit NormalFloat in blocks of 64 with quantised scales, "
-            f"computed in {name}"
+            f"compute dtype {name}"
         )
     return Precision(
         name=name,
@@ -124,7 +124,7 @@ def with_kernels_of(precision: Precision, run: RunConfig, described: Any) -> Pre
     if not run.resolved_from["trainer.attention"].startswith("hardware="):
         raise ConfigError(
             f"trainer.attention={wanted}: transformers has no such kernels for models of type "
-            f"'{described.model_type}'; use trainer.attention=eager, or leave it out."
+            f"'{described.model_type}'; use trainer.attention=eager, or remove the setting."
         )
     why = f"transformers has no {wanted} kernels for models of type '{described.model_type}'"
     reasons = precision.reasons | {"attention": why}
@@ -144,7 +144,7 @@ def _refuse_missing_libraries(run: RunConfig) -> None:
     for needed, library, key, instead in wanted:
         if needed and importlib.util.find_spec(library) is None:
             raise ConfigError(
-                f"{key} needs the library {library}, which is not installed: install it or use "
+                f"{key} needs the library {library}, which is not installed: install it, or use "
                 f"{instead}."
             )
 
@@ -154,14 +154,14 @@ def _name(run: RunConfig, found: HardwareConfig, device_name: str) -> tuple[str,
     if found.device == "cpu":
         if wanted == "fp16":
             raise ConfigError(
-                "trainer.precision=fp16 on a CPU: half precision needs a GPU's gradient scaler; "
-                "use fp32 (or bf16)."
+                "trainer.precision=fp16 on a CPU: fp16 needs a GPU's gradient scaler; use fp32 or "
+                "bf16."
             )
     elif wanted == "bf16" and (found.compute_capability or 0) < NATIVE_BF16:
         raise ConfigError(
-            f"trainer.precision=bf16 on {device_name} (compute capability "
-            f"{found.compute_capability}): bfloat16 needs {NATIVE_BF16} or newer, older cards "
-            "emulate it slowly; use fp16."
+            f"trainer.precision=bf16 on {device_name}: bfloat16 needs compute capability "
+            f"{NATIVE_BF16} or newer, and this GPU has {found.compute_capability} (older GPUs "
+            "emulate it slowly); use fp16."
         )
     if wanted != "auto":
         return wanted, run.resolved_from["trainer.precision"]
@@ -207,6 +207,6 @@ def _absent(hardware: HardwareConfig, instead: str) -> str:
         return f"hardware.device=cuda, but this machine {instead}: use hardware=cpu or auto."
     return (
         f"hardware={hardware.label} describes a GPU of {described}, but this machine {instead}: "
-        "train with hardware=auto, which takes what is here, or plan for the other with "
-        f"`python -m experiments plan hardware={hardware.label}`."
+        "train with hardware=auto, which uses the device of this machine, or plan for the other "
+        f"with `python -m experiments plan hardware={hardware.label}`."
     )

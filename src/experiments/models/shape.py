@@ -20,8 +20,8 @@ def positions(config: Any, notes: list[str]) -> int:
         if isinstance(value, int) and value > 0:
             return value
     notes.append(
-        f"config.json names no longest sequence ({text.model_type}): {_NO_LIMIT} tokens are "
-        "taken; longer rows are dropped"
+        f"config.json gives no maximum sequence length ({text.model_type}): using {_NO_LIMIT} "
+        "tokens; longer rows are dropped"
     )
     return _NO_LIMIT
 
@@ -47,8 +47,8 @@ def refuse_ids_beyond_embedding(model: Any, tokenizer: Any) -> None:
     if beyond:
         named = ", ".join(f"'{token}' (id {index})" for index, token in beyond[:3])
         raise ConfigError(
-            f"{model.name_or_path}: the tokenizer writes {named}, but the model's embedding has "
-            f"{rows} rows (ids 0 to {rows - 1}): set tokens that it holds in "
+            f"{model.name_or_path}: the tokenizer produces {named}, but the model's embedding has "
+            f"only {rows} rows (ids 0 to {rows - 1}): use tokens within that range in "
             "tokenizer_config.json, such as the end-of-text token for padding, or resize the "
             "model's embedding and save it again."
         )
@@ -81,12 +81,11 @@ def refuse_kind(model_type: str, *, attends: bool = True, reads_two: bool = Fals
     """
     if reads_two:
         raise ConfigError(
-            f"model type '{model_type}' is an encoder with a decoder, and what is trained and "
-            "scored here is one text that is continued: choose a causal language model in "
-            "model.hub_id or model.path."
+            f"model type '{model_type}' is an encoder-decoder, but only decoder-only models can be "
+            "trained and evaluated: choose a causal language model in model.hub_id or model.path."
         )
     if not attends or "mamba" in model_type or model_type in _WITHOUT_ATTENTION:
         raise ConfigError(
-            f"model type '{model_type}' has no attention, and its answers cannot be scored in "
-            "batches here: choose a model with attention layers in model.hub_id or model.path."
+            f"model type '{model_type}' has no attention, so it cannot be evaluated in batches: "
+            "choose a model with attention layers in model.hub_id or model.path."
         )

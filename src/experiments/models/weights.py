@@ -27,8 +27,8 @@ def read(run: RunConfig, folder: Path, precision: Precision) -> tuple[Any, Preci
 
     if not any(folder.glob("*.safetensors")):
         raise ConfigError(
-            f"{folder} holds no *.safetensors: other weight formats can run code when they are "
-            "loaded and are refused; convert the weights to safetensors."
+            f"{folder} contains no *.safetensors; other weight formats are refused because loading "
+            "them can run code: convert the weights to safetensors."
         )
     _refuse_quantized_files(folder)
     described = _described(run, folder)
@@ -84,8 +84,8 @@ def refuse_overflow(model: Any, tokenizer: Any) -> None:
         finite = torch.isfinite(model(input_ids=ids.to(model.device)).logits).all()
     if not finite:
         raise ConfigError(
-            f"{model.name_or_path} does not fit into fp16: its activations exceed 65,504 and its "
-            "logits are not finite; use trainer.precision=fp32, or bf16 on a card of compute "
+            f"{model.name_or_path} overflows in fp16: its activations exceed 65,504, so its "
+            "logits are not finite; use trainer.precision=fp32, or bf16 on a GPU of compute "
             "capability 8.0 or newer."
         )
 
@@ -125,8 +125,8 @@ def _refuse_quantized_files(folder: Path) -> None:
     if stored is not None:
         method = stored.get("quant_method", "unknown method")
         raise ConfigError(
-            f"{folder} holds weights that are quantised already ({method}): name the model's "
-            "plain weights and set model.quantization=nf4 for 4 bits."
+            f"{folder} contains weights that are already quantised ({method}): use the model's "
+            "unquantised weights and set model.quantization=nf4 for 4 bits."
         )
 
 

@@ -75,4 +75,4 @@ def check(where: str) -> None:
 
 def sentence(where: str) -> str:
     """Return the message about a stop, for the record and the terminal."""
-    return f"budget.hours is spent: {where}; the same line goes on."
+    return f"budget.hours is spent: {where}; rerun the same command to resume."

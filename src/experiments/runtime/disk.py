@@ -19,7 +19,7 @@ _SAID = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _RUN_ADVICE = (
-    "choose another folder with hydra.run.dir=DIR, then run the same command; it goes on from the "
+    "choose another folder with hydra.run.dir=DIR, then rerun the same command to resume from the "
     "last checkpoint"
 )
 
@@ -51,8 +51,8 @@ def explained(error: Exception, place: Path) -> Exception:
     named = getattr(error, "filename", None)
     where = Path(str(named)) if named else place
     return RecordError(
-        f"the disk is full: {where} could not be written ({free(where)}); free space, then run the "
-        "same command: it goes on from what was saved whole."
+        f"the disk is full: {where} could not be written ({free(where)}); free some space, then "
+        "rerun the same command to resume from the last complete checkpoint."
     )
 
 
@@ -119,5 +119,5 @@ def write_whole(path: Path, content: bytes, *, advice: str = _RUN_ADVICE) -> Non
         if error.errno in FULL:
             reason = f"the disk is full, {free(path.parent)}"
         raise RecordError(
-            f"{path} could not be written ({reason}): make room or {advice}."
+            f"{path} could not be written ({reason}): free some space or {advice}."
         ) from error

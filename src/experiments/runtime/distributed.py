@@ -76,14 +76,14 @@ def unsupported(environment: Mapping[str, str] = os.environ) -> str | None:
     ):
         if environment.get(name, "false").lower() in ("true", "1", "yes"):
             return (
-                f"accelerate launch {what}: every process holds the whole model here and takes a "
-                "part of each batch; launch with --multi_gpu instead"
+                f"accelerate launch {what}: sharded models are not supported, because every "
+                "process holds the whole model; launch with --multi_gpu instead"
             )
     precision = environment.get("ACCELERATE_MIXED_PRECISION", "no")
     if precision not in ("no", ""):
         return (
-            f"accelerate launch --mixed_precision={precision}: the precision is part of a run; "
-            f"launch with --mixed_precision=no and set trainer.precision={precision}"
+            f"accelerate launch --mixed_precision={precision}: the precision belongs to the run's "
+            f"config; launch with --mixed_precision=no and set trainer.precision={precision}"
         )
     return None
 

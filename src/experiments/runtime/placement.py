@@ -73,9 +73,9 @@ def see_one_gpu() -> None:
     if len(gpus) > 1:
         os.environ[GPUS] = gpus[0]
         say(
-            f"GPU {gpus[0]} of {', '.join(gpus)} is used: {GPUS} chooses another, "
-            "`accelerate launch train.py` uses all for one run, hydra/launcher=joblib gives each "
-            "run of a sweep its own"
+            f"using GPU {gpus[0]} of {', '.join(gpus)}: set {GPUS} to choose another, use "
+            "`accelerate launch train.py` to run on all of them, or hydra/launcher=joblib to give "
+            "each run of a sweep its own"
         )
 
 
@@ -100,8 +100,8 @@ def assign(gpus: Sequence[str], n_jobs: int | None, runs_per_gpu: int, cores: in
     if n_jobs is not None and n_jobs > len(places):
         needed = -(-n_jobs // len(gpus))
         raise ConfigError(
-            f"hydra.launcher.n_jobs={n_jobs} on {len(gpus)} visible GPUs ({', '.join(gpus)}): "
-            f"one process a GPU is allowed unless you set hydra.launcher.runs_per_gpu={needed}; "
-            f"set that, or n_jobs={len(places)}."
+            f"hydra.launcher.n_jobs={n_jobs} on {len(gpus)} visible GPUs ({', '.join(gpus)}): the "
+            f"default is one process per GPU; set hydra.launcher.runs_per_gpu={needed} or "
+            f"n_jobs={len(places)}."
         )
     return places[: n_jobs or len(places)]

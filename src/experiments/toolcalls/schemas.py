@@ -48,7 +48,7 @@ def problem(schema: Any) -> str | None:
     "'integre' is not valid under any of the given schemas"
     """
     text = _text(schema)
-    return "it is no JSON" if text is None else _problem(text)
+    return "it is not valid JSON" if text is None else _problem(text)
 
 
 def _text(schema: Any) -> str | None:

@@ -15,7 +15,7 @@ def newest_checkpoint(folder: Path) -> Path | None:
     found = []
     for path in (folder / CHECKPOINTS).glob("checkpoint-*"):
         if problem := integrity.checkpoint_problem(path):
-            say(f"  not used: {path.name} ({problem})")
+            say(f"  skipped: {path.name} ({problem})")
             continue
         found.append((state_of(path)["global_step"], path))
     return max(found)[1] if found else None

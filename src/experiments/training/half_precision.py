@@ -84,6 +84,6 @@ def _counter(accelerator: Any) -> Any:
             if accelerator.scaler is not None and accelerator.scaler.get_scale() < self.scale:
                 step = state.global_step + 1
                 state.log_history.append({"step": step, _SKIPPED: 1})
-                say(f"step {step:>4} left out: its gradients overflowed in fp16")
+                say(f"step {step:>4} skipped: its gradients overflowed in fp16")
 
     return Skipped()

@@ -92,10 +92,10 @@ class MicroBatches:
     def _halve(self, step: int) -> None:
         before = self.rows
         if before == 1 or any(set(batch) not in _BY_ROW for batch in self.batches):
-            what = "one row" if before == 1 else f"{before} rows"
+            what = "1 row" if before == 1 else f"{before} rows"
             longest = max(batch["input_ids"].shape[1] for batch in self.batches)
             error = TrainingError(
-                f"out of memory at step {step} with {what} of up to {longest} tokens a pass: "
+                f"out of memory at step {step} with {what} of up to {longest} tokens per pass: "
                 f"{self.advice}."
             )
             error.step = step
@@ -103,9 +103,9 @@ class MicroBatches:
         # A divisor, so that the user can set this number in the config.
         self.rows = max(n for n in range(1, before // 2 + 1) if before % n == 0)
         say(
-            f"  out of memory at step {step} with {before} rows a pass: the step is made again "
-            f"with {self.rows}, the batch stays what it is; set trainer.micro_batch_size="
-            f"{self.rows} to begin like this"
+            f"  out of memory at step {step} with {before} rows per pass: retrying the step with "
+            f"{self.rows} (same batch size); set trainer.micro_batch_size={self.rows} to start "
+            "like this"
         )
         self.told.append({"step": step, KEY: self.rows, "before": before})
 

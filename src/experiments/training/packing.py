@@ -67,10 +67,10 @@ def refuse_leaks(model: Any, rows: Sequence[Encoded], precision: str, computing:
     base = model.get_base_model() if hasattr(model, "peft_config") else model
     name, kernel = type(base).__name__, base.config._attn_implementation
     raise ConfigError(
-        f"trainer.packing=true: {name} with {kernel} attention does not keep packed rows apart (a "
-        f"row's logits change by {leak:.2%} with the row before it and are {drift:.2%} from those "
-        f"of the row alone; {_LEAK:.2%} and {_ROUNDING[precision]:.2%} are allowed in {precision}):"
-        " set trainer.packing=false."
+        f"trainer.packing=true: {name} with {kernel} attention lets packed rows affect each other "
+        f"(a row's logits change by {leak:.2%} with the row before it, and differ by {drift:.2%} "
+        f"from those of the row alone; the limits in {precision} are {_LEAK:.2%} and "
+        f"{_ROUNDING[precision]:.2%}): set trainer.packing=false."
     )
 
 

@@ -68,7 +68,7 @@ def choose_loss(trainer: Any) -> None:
 
     trainer.measure = causal_lm_loss.of(trainer.model)
     if trainer.measure.reason is not None:
-        say(f"  the loss is computed from whole logits: {trainer.measure.reason}")
+        say(f"  the loss is computed from all logits: {trainer.measure.reason}")
     # True whatever the model's own loss supports: this loss is normalised over the complete step.
     trainer.model_accepts_loss_kwargs = True
 
@@ -108,13 +108,13 @@ def _advice(run: RunConfig) -> str:
     ways = ["lower trainer.max_length"]
     if not run.trainer.gradient_checkpointing:
         ways.append("set trainer.gradient_checkpointing=true")
-    ways.append("take a 4-bit base model")
+    ways.append("use a 4-bit base model")
     return ", ".join(ways[:-1]) + " or " + ways[-1]
 
 
 def _refuse_loss(value: float, step: int) -> None:
     error = TrainingError(
-        f"the loss is {value} at step {step}, so training stopped before this step changed the "
+        f"the loss is {value} at step {step}; training stopped before this step changed the "
         "weights: lower trainer.learning_rate, lengthen trainer.warmup_steps or lower "
         "trainer.max_grad_norm."
     )

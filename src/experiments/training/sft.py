@@ -40,7 +40,7 @@ def fit(task: Task) -> Fit:
     began = time.monotonic()
     if newest is not None and state_of(newest)["global_step"] >= steps.steps:
         task.adapted.extend(shrunk(state_of(newest)["log_history"]))
-        say(f"training is complete in {newest.name}; it is scored from there")
+        say(f"training is already complete in {newest.name}; evaluating from there")
         return _from_finished(task, newest)
     trainer = build(task, steps, _rows_a_pass(task, steps, newest))
     if newest is not None:
@@ -69,7 +69,7 @@ def _rows_a_pass(task: Task, steps: StepPlan, newest: Path | None) -> int:
     task.adapted.extend(earlier)
     rows = min([steps.micro_batch_size, *(entry[KEY] for entry in earlier)])
     if rows < steps.micro_batch_size:
-        say(f"  {rows} rows a pass, as before the interruption (out of memory)")
+        say(f"  {rows} rows per pass, as before the interruption (out of memory)")
     return int(rows)
 
 

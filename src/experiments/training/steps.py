@@ -79,8 +79,9 @@ def fitting(batch: int, micro: int, together: int) -> int:
     """
     if batch % together:
         raise ConfigError(
-            f"trainer.batch_size={batch} is no multiple of the {together} processes of this run: "
-            f"set it to {batch + together - batch % together}, or launch another number."
+            f"trainer.batch_size={batch} is not a multiple of the {together} processes of this "
+            f"run: set it to {batch + together - batch % together}, or change the number of "
+            "processes."
         )
     own = batch // together
     return max(size for size in range(1, min(own, micro) + 1) if own % size == 0)

@@ -78,15 +78,15 @@ def raw_documents(row: Row) -> list[Row]:
 def _documents(question: Row) -> list[Row]:
     documents = turns.column(question, "function")
     if not isinstance(documents, list):
-        raise Rejected("malformed_tools", f"no list: {excerpt(documents)}")
+        raise Rejected("malformed_tools", f"not a list: {excerpt(documents)}")
     for document in documents:
         described = isinstance(document, dict) and document.get("parameters")
         if not isinstance(described, dict) or not isinstance(document.get("name"), str):
-            raise Rejected("malformed_tools", f"no named function: {excerpt(document)}")
+            raise Rejected("malformed_tools", f"not a named function: {excerpt(document)}")
         if not isinstance(described.get("properties", {}), dict):
-            raise Rejected("malformed_tools", f"properties are no object: {excerpt(document)}")
+            raise Rejected("malformed_tools", f"properties is not an object: {excerpt(document)}")
         if not isinstance(document.get("description", ""), str):
-            raise Rejected("malformed_tools", f"the description is no text: {excerpt(document)}")
+            raise Rejected("malformed_tools", f"description is not a string: {excerpt(document)}")
     if reason := literals.fault(documents):
         reason = "malformed_tools" if reason == "malformed_call" else reason
         raise Rejected(reason, "in a function document")
@@ -96,20 +96,20 @@ def _documents(question: Row) -> list[Row]:
 def _messages(question: Row) -> list[Row]:
     conversations = turns.column(question, "question")
     if not isinstance(conversations, list) or len(conversations) != 1:
-        raise Rejected("unknown_layout", "question is no list of one conversation")
+        raise Rejected("unknown_layout", "question is not a list of one conversation")
     if not isinstance(conversations[0], list) or not conversations[0]:
-        raise Rejected("malformed_turns", f"no messages: {excerpt(conversations[0])}")
+        raise Rejected("malformed_turns", f"not a list of messages: {excerpt(conversations[0])}")
     made = []
     for message in conversations[0]:
         role = message.get("role") if isinstance(message, dict) else None
         if role not in _ROLES:
-            raise Rejected("unknown_role", f"{role!r} is none of {', '.join(_ROLES)}")
+            raise Rejected("unknown_role", f"{role!r} is not one of {', '.join(_ROLES)}")
         content = turns.text(message.get("content"), f"content of the {role}")
         if reason := literals.text_fault(content):
-            raise Rejected(reason, f"in a turn by the {role}")
+            raise Rejected(reason, f"in a turn with the role {role}")
         made.append({"role": role, "content": content})
     if made[-1]["role"] != "user":
-        raise Rejected("malformed_turns", f"the last message is the {made[-1]['role']}'s")
+        raise Rejected("malformed_turns", f"the last message has the role {made[-1]['role']}")
     return made
 
 
@@ -153,10 +153,10 @@ def _calls(truth: Any) -> list[Row]:
         raise Rejected("no_gold_answer", f"ground_truth is {excerpt(truth)}")
     for call in truth:
         if not isinstance(call, dict) or len(call) != 1:
-            raise Rejected("no_gold_answer", f"no call of one function: {excerpt(call)}")
+            raise Rejected("no_gold_answer", f"not a call of one function: {excerpt(call)}")
         [allowed] = call.values()
         if not isinstance(allowed, dict) or not all(isinstance(v, list) for v in allowed.values()):
-            raise Rejected("no_gold_answer", f"no lists of allowed values: {excerpt(call)}")
+            raise Rejected("no_gold_answer", f"arguments without lists of values: {excerpt(call)}")
     return truth
 
 
@@ -164,7 +164,7 @@ def _call(call: Row, documents: list[Row], names: dict[str, str]) -> Row:
     """Build a call from the first allowed value of each parameter that may not be omitted."""
     [(name, allowed)] = call.items()
     if name not in names:
-        raise Rejected("unknown_function", f"the gold call of {name!r} is not offered")
+        raise Rejected("unknown_function", f"the gold call's function {name!r} is not offered")
     [parameters] = [one["parameters"] for one in documents if one["name"] == name]
     required = parameters.get("required") or []
     properties = parameters.get("properties", {})

@@ -37,12 +37,12 @@ def of_value(value: Any) -> Row:
     """
     function = (value.get("function") or value) if isinstance(value, dict) else None
     if not isinstance(function, dict):
-        raise Rejected("malformed_call", f"no object: {excerpt(value)}")
+        raise Rejected("malformed_call", f"not an object: {excerpt(value)}")
     name, arguments = function.get("name"), function.get("arguments")
     if isinstance(arguments, str):
         arguments = parsed(arguments)
     if not isinstance(name, str) or not name:
-        raise Rejected("malformed_call", f"no name: {excerpt(value)}")
+        raise Rejected("malformed_call", f"the name is missing: {excerpt(value)}")
     return _call(name, arguments)
 
 
@@ -75,7 +75,9 @@ def with_id(call: Row, given: Any) -> Row:
 
 def _call(name: str, arguments: Any) -> Row:
     if not isinstance(arguments, dict):
-        raise Rejected("malformed_call", f"arguments of {name!r} no object: {excerpt(arguments)}")
+        raise Rejected(
+            "malformed_call", f"arguments of {name!r} not an object: {excerpt(arguments)}"
+        )
     return {"type": "function", "function": {"name": name, "arguments": arguments}}
 
 
@@ -94,7 +96,7 @@ def literal(text: str) -> list[Row]:
     except ValueError as error:
         raise Rejected("malformed_call", f"{error}: {excerpt(text)}") from None
     if isinstance(value, str) or value == []:
-        raise Rejected("malformed_call", f"no call: {excerpt(text)}")
+        raise Rejected("malformed_call", f"not a call: {excerpt(text)}")
     return of_list(value)
 
 
@@ -129,7 +131,7 @@ def _until(text: str, closing_tag: str) -> tuple[list[Row], str]:
             return literal(text[:at]), text[at + len(closing_tag) :]
         except Rejected as error:
             first = first or error
-    raise first or Rejected("malformed_call", f"no {closing_tag}, not closed: {excerpt(text)}")
+    raise first or Rejected("malformed_call", f"{closing_tag} is missing: {excerpt(text)}")
 
 
 def glaive(text: str) -> Row:
@@ -143,7 +145,7 @@ def glaive(text: str) -> Row:
     if match is None:
         [call, *more] = literal(text)
         if more:
-            raise Rejected("malformed_call", f"several calls in one: {excerpt(text)}")
+            raise Rejected("malformed_call", f"several calls in one tag: {excerpt(text)}")
         return call
     return _call(match[1], _glaive_arguments(match[2]))
 
@@ -193,7 +195,7 @@ def bracket(text: str, name_of: Callable[[str], str] = str) -> list[Row]:
     while True:
         name = _BRACKET_NAME.match(inside, at, end)
         if name is None:
-            raise Rejected("malformed_call", f"no call at: {excerpt(inside[at:])}")
+            raise Rejected("malformed_call", f"not a call: {excerpt(inside[at:])}")
         close = closing(inside, name.end() - 1)
         arguments = _keywords(inside[name.end() : close])
         found.append(_call(name_of(name[1].strip()), arguments))
@@ -222,7 +224,7 @@ def closing(text: str, at: int) -> int:
                 break
             if not waiting:
                 return index
-    raise Rejected("malformed_call", f"a bracket is not closed: {excerpt(text[at:])}")
+    raise Rejected("malformed_call", f"unclosed bracket: {excerpt(text[at:])}")
 
 
 def _unquoted(text: str, at: int = 0) -> Iterator[tuple[int, str]]:
@@ -232,7 +234,7 @@ def _unquoted(text: str, at: int = 0) -> Iterator[tuple[int, str]]:
         if letter in _QUOTED:
             quoted = _QUOTED[letter].match(text, token.start())
             if quoted is None:
-                raise Rejected("malformed_call", f"a string is not closed: {excerpt(text)}")
+                raise Rejected("malformed_call", f"unclosed string: {excerpt(text)}")
             at = quoted.end()
         else:
             yield token.start(), letter
@@ -251,7 +253,7 @@ def _keywords(text: str) -> Row:
         elif depth == 0 and letter == "," and text[start:index].strip():
             name = text[start:equals].strip() if equals >= start else ""
             if not name or name in arguments:
-                raise Rejected("malformed_call", f"no name=value: {excerpt(text[start:index])}")
+                raise Rejected("malformed_call", f"not name=value: {excerpt(text[start:index])}")
             arguments[name] = _value(text[equals + 1 : index])
             start = index + 1
     return arguments

@@ -35,8 +35,8 @@ from experiments.data.formats.tools import Toolset
 CONVERTER_VERSION = 3
 """Increased with every change that converts any row differently; part of the cache key."""
 
-ASKED = "turns of a user or system marked to be trained (only answers are)"
-CLOSING = "closing turns that no trained answer follows"
+ASKED = "user or system turns flagged to be trained (only assistant turns are)"
+CLOSING = "turns after the last trained answer"
 
 _CONVERTERS: dict[str, Callable[[Row], tuple[list[Row], Toolset]]] = {
     "glaive_v2": glaive.v2,
@@ -74,7 +74,7 @@ def convert(name: str, raw: Row, row_id: str, left_out: Counter[str] | None = No
     converter = _CONVERTERS[name]
     try:
         if not flags.row_trained(raw):
-            raise Rejected("not_trained", "the row is marked as not to be trained")
+            raise Rejected("not_trained", "the row is flagged as not to be trained")
         made, toolset = converter(raw)
         nulls = sum([message.pop(NULLS) for message in made if NULLS in message])
         conversation = turns.finished(made, toolset)

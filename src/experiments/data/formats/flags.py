@@ -40,7 +40,7 @@ def trained(turn: Row) -> bool | None:
             said[name] = _read(name, turn[name]) is not (name == _LEFT_OUT)
     _refuse(turn, _UNREAD)
     if len(set(said.values())) > 1:
-        raise Rejected("malformed_flag", f"{' and '.join(said)} contradict each other in a turn")
+        raise Rejected("malformed_flag", f"{' and '.join(said)} contradict each other in one turn")
     return next(iter(said.values()), None)
 
 
@@ -77,5 +77,5 @@ def _refuse(given: Row, names: Any) -> None:
         if given.get(name) is not None:
             raise Rejected(
                 "malformed_flag",
-                f"{name!r} has no one meaning: write weight, 1 (trained) or 0, in each turn",
+                f"{name!r} is ambiguous: write weight, 1 (trained) or 0, in each turn",
             )

@@ -51,10 +51,10 @@ def v1(raw: Row) -> tuple[list[Row], Toolset]:
     names = [k for k, v in raw.items() if isinstance(v, str) and k not in ("id", "source")]
     whole = raw["sample"] if "sample" in names else raw[names[0]] if len(names) == 1 else None
     if whole is None:
-        raise Rejected("missing_column", f"no one column of text among {', '.join(raw)}")
+        raise Rejected("missing_column", f"expected one text column, found {', '.join(raw)}")
     first = next(iter(_turns(whole)), None)
     if first is None:
-        raise Rejected("unknown_layout", f"no turn in {excerpt(whole)}")
+        raise Rejected("unknown_layout", f"no turns in {excerpt(whole)}")
     system, toolset = lead_in(whole[: first.start()])
     return conversation(system, _cut(whole[first.start() :])), toolset
 
@@ -80,7 +80,7 @@ def formatted(raw: Row) -> tuple[list[Row], Toolset]:
     if raw.get("chat") is not None:
         return v2(raw)
     raise Rejected(
-        "missing_column", f"none of messages, conversations and chat; the row has {', '.join(raw)}"
+        "missing_column", f"messages, conversations or chat; the row has {', '.join(raw)}"
     )
 
 
@@ -151,7 +151,7 @@ def conversation(system: str, said: Iterable[tuple[str, str, bool | None]]) -> l
             message = turns.assistant("", [call])
             made.append(turns.marked(message, trained))
         elif role is None:
-            raise Rejected("unknown_role", f"{speaker!r} is none of {', '.join(_ROLES)}")
+            raise Rejected("unknown_role", f"{speaker!r} is not one of {', '.join(_ROLES)}")
         else:
             made.append({"role": role, "content": text})
     return made

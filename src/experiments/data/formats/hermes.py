@@ -36,7 +36,7 @@ def convert(raw: Row) -> tuple[list[Row], Toolset]:
         role = _ROLES.get(speaker)
         text = turns.ended(said, _END) if role == "assistant" else said
         if role is None:
-            raise Rejected("unknown_role", f"{speaker!r} is none of {', '.join(_ROLES)}")
+            raise Rejected("unknown_role", f"{speaker!r} is not one of {', '.join(_ROLES)}")
         if role == "system":
             stays, offered = system(text)
             toolset = toolset if toolset.tools else offered
@@ -92,7 +92,7 @@ def results(text: str) -> list[Row]:
         outside += after
         made.append(turns.result(content.strip()))
     if outside.strip():
-        raise Rejected("malformed_result", f"outside of <tool_response>: {excerpt(outside)}")
+        raise Rejected("malformed_result", f"text outside <tool_response>: {excerpt(outside)}")
     return made
 
 

@@ -39,7 +39,7 @@ def python(text: str) -> Any:
         ValueError: the text is not such a literal, or is longer than half a million characters.
     """
     if len(text) > _LONGEST_PYTHON:
-        raise ValueError(f"a Python literal of {len(text)} characters is too long to be read")
+        raise ValueError(f"a Python literal of {len(text)} characters is too long to parse")
     try:
         with warnings.catch_warnings():
             # "\d" in a literal causes a compiler warning; parsing must not depend on warning
@@ -58,7 +58,7 @@ def _jsonable(value: Any) -> Any:
         return [_jsonable(item) for item in value]
     if isinstance(value, dict) and all(isinstance(key, str) for key in value):
         return {key: _jsonable(item) for key, item in value.items()}
-    raise ValueError(f"a Python literal that JSON cannot hold: {type(value).__name__}")
+    raise ValueError(f"a Python literal that JSON cannot represent: {type(value).__name__}")
 
 
 def objects(text: str) -> list[Any]:

@@ -32,7 +32,7 @@ def convert(raw: Row) -> tuple[list[Row], Toolset]:
 
 def _check_plain(system: str, said: list[tuple[str, str, bool | None]]) -> None:
     if _TRACES.search(system):
-        raise Rejected("unknown_layout", "the system text offers tools in no style that is known")
+        raise Rejected("unknown_layout", "the system prompt lists its tools in an unknown style")
     for speaker, text, _ in said:
         if speaker == "assistant" and _BRACKET_CALL.fullmatch(text):
-            raise Rejected("unknown_layout", f"a call, and no tools: {excerpt(text)}")
+            raise Rejected("unknown_layout", f"a call without tools: {excerpt(text)}")

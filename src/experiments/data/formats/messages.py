@@ -13,7 +13,7 @@ from experiments.data.formats.rejection import Rejected, Row, excerpt
 from experiments.data.formats.tools import Toolset
 
 ROLES = ("system", "user", "assistant", "tool")
-NULLS = "nulls that a table filled into the arguments of calls"
+NULLS = "null arguments of calls, added by the table format"
 """Temporary message key with the number of nulls removed, for the counts."""
 _SPEAKERS = frozenset(("system", "user"))
 _OTHER_ROLES = {"developer": "system", "function": "tool"}
@@ -38,7 +38,7 @@ def listed(raw: Row) -> list[Row]:
         except ValueError as error:
             raise Rejected("malformed_turns", f"{error}: {excerpt(value)}") from None
     if not isinstance(value, list) or not all(isinstance(turn, dict) for turn in value):
-        raise Rejected("malformed_turns", f"no list of objects: {excerpt(value)}")
+        raise Rejected("malformed_turns", f"not a list of objects: {excerpt(value)}")
     return value
 
 
@@ -59,7 +59,7 @@ def conversation(given: list[Row], toolset: Toolset = tools.NONE) -> list[Row]:
         if role not in ROLES:
             role = _OTHER_ROLES.get(role) if isinstance(role, str) else None
         if role is None:
-            raise Rejected("unknown_role", f"{turn.get('role')!r} is none of {', '.join(ROLES)}")
+            raise Rejected("unknown_role", f"{turn.get('role')!r} is not one of {', '.join(ROLES)}")
         content, trained = turn.get("content"), flags.trained(turn)
         if role in _SPEAKERS and type(content) is str:
             made.append(turns.asked({"role": role, "content": content}, trained))
@@ -88,7 +88,9 @@ def _assistant(turn: Row, read: parts.Parts, toolset: Toolset) -> Row:
     """Return an assistant message built from its content and its other keys."""
     called = _called(turn, toolset)
     if called and read.calls:
-        raise Rejected("malformed_call", "calls in the content and beside it; keep one of them")
+        raise Rejected(
+            "malformed_call", "calls both in content and in tool_calls; keep one of them"
+        )
     message = turns.assistant(read.text, called or list(read.calls))
     if filled := [call for call in called if NULLS in call]:
         message[NULLS] = sum(call.pop(NULLS) for call in filled)
@@ -99,7 +101,7 @@ def _assistant(turn: Row, read: parts.Parts, toolset: Toolset) -> Row:
         if turn.get(name) is not None and turns.text(turn[name], name).strip():
             thoughts[name] = turn[name]
     if len(set(thoughts.values())) > 1:
-        raise Rejected("malformed_turns", f"different thoughts in {' and '.join(sorted(thoughts))}")
+        raise Rejected("malformed_turns", f"different thinking in {' and '.join(sorted(thoughts))}")
     for thought in thoughts.values():
         message["reasoning_content"] = thought
     return message
@@ -139,7 +141,7 @@ def _as_object(call: Row, given: Any, toolset: Toolset) -> Row:
 def _result(turn: Row, read: parts.Parts) -> Row:
     """Return a tool message with its id and name, if it has them."""
     if read.results:
-        raise Rejected("unknown_part", "a tool_result in the content of a tool")
+        raise Rejected("unknown_part", "a tool_result in the content of a tool message")
     name = turn.get("name")
     message = turns.result(read.text, "" if name is None else turns.text(name, "name of a tool"))
     own: Any = turn.get("tool_call_id")
@@ -171,7 +173,7 @@ def _user(text: str) -> Row:
 
 def _listed_pair(asked: list[Any], answered: list[Any]) -> list[Row]:
     if not all(isinstance(turn, dict) for turn in (*asked, *answered)):
-        raise Rejected("malformed_turns", f"no list of objects: {excerpt(asked)}")
+        raise Rejected("malformed_turns", f"not a list of objects: {excerpt(asked)}")
     before = conversation(asked)
     for message in before:
         if message["role"] == "assistant":
@@ -187,7 +189,7 @@ def _history(raw: Row) -> list[Row]:
     if not isinstance(pairs, list) or not all(
         isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs
     ):
-        raise Rejected("malformed_turns", f"history is no list of pairs: {excerpt(pairs)}")
+        raise Rejected("malformed_turns", f"history is not a list of pairs: {excerpt(pairs)}")
     made: list[Row] = []
     for asked, answered in pairs:
         made.append(_user(turns.text(asked, "history")))

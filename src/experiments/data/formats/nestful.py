@@ -58,7 +58,7 @@ def convert(sample: Row, offered: list[Row], row_id: str) -> Row:
     offered = tools(own) if isinstance(own, list) else offered
     output = _parsed(turns.column(sample, "output"), "malformed_call")
     if not isinstance(output, list) or not all(isinstance(one, dict) for one in output):
-        raise Rejected("malformed_call", f"output is no list of calls: {excerpt(output)}")
+        raise Rejected("malformed_call", f"output is not a list of calls: {excerpt(output)}")
     results = [one for one in output if one.get("name") == RESULT]
     calls = [_call(one) for one in output if one.get("name") != RESULT]
     known = {tool["function"]["name"] for tool in offered}
@@ -91,7 +91,7 @@ def _parsed(value: Any, reason: str) -> Any:
 def _call(one: Row) -> Row:
     name, arguments, label = one.get("name"), one.get("arguments"), one.get("label")
     if not isinstance(name, str) or not isinstance(arguments, dict):
-        raise Rejected("malformed_call", f"no name or no arguments: {excerpt(one)}")
+        raise Rejected("malformed_call", f"name or arguments missing: {excerpt(one)}")
     if not isinstance(label, str) or not _LABEL.fullmatch(label):
         raise Rejected("malformed_call", f"the label of {name!r} is {excerpt(label)}")
     function = {"name": name, "arguments": arguments, "label": label.removeprefix("$")}
@@ -101,12 +101,12 @@ def _call(one: Row) -> Row:
 def _prefix(calls: list[Row]) -> str:
     """Return the text before the number in the labels of the calls."""
     if not calls:
-        raise Rejected("no_gold_answer", "output holds no call of a tool")
+        raise Rejected("no_gold_answer", "output contains no tool call")
     labels = [call["function"]["label"] for call in calls]
     found = _LABEL.fullmatch(labels[0])
     prefix = found[1] if found else ""
     if labels != [f"{prefix}{number}" for number in range(1, len(labels) + 1)]:
-        raise Rejected("malformed_call", f"labels are not numbered by the calls: {labels}")
+        raise Rejected("malformed_call", f"labels are not in the order of the calls: {labels}")
     return prefix
 
 
@@ -122,7 +122,7 @@ def _instruction(prefix: str) -> str:
 def _tool(one: Row) -> Row:
     described: Any = next((one[key] for key in _PARAMETERS if one.get(key)), {})
     if not isinstance(described, dict):
-        raise Rejected("malformed_tools", f"the parameters of {one['name']!r} are no object")
+        raise Rejected("malformed_tools", f"the parameters of {one['name']!r} are not an object")
     properties = {name: _property(given) for name, given in described.items()}
     needed = [name for name, given in described.items() if _required(given)]
     returned = ", ".join(one.get("output_parameters") or {})

@@ -70,5 +70,5 @@ def _result(given: Row) -> Row:
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise Rejected("not_text", f"a part of a content is {excerpt(value)}")
+        raise Rejected("not_text", f"a content part is {excerpt(value)}")
     return value

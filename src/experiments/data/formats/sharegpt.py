@@ -31,7 +31,7 @@ def convert(raw: Row) -> tuple[list[Row], Toolset]:
         else:
             raise Rejected(
                 "unknown_role",
-                f"{speaker!r} is none of human, gpt, system, function_call, observation, tool",
+                f"{speaker!r} is not one of human, gpt, system, function_call, observation, tool",
             )
     return turns.with_system(raw, made), toolset
 

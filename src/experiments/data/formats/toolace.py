@@ -59,7 +59,7 @@ def conversation(
         if speaker == "tool":
             made += results(content)
         elif speaker not in _ROLES:
-            raise Rejected("unknown_role", f"{speaker!r} is none of user, assistant, tool")
+            raise Rejected("unknown_role", f"{speaker!r} is not one of user, assistant, tool")
         elif _ROLES[speaker] == "user":
             made.append({"role": "user", "content": content.strip()})
         else:

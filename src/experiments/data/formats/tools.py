@@ -141,7 +141,7 @@ def of_list(value: Any, *, flat: bool = False, rename: Rename | None = None) -> 
     if isinstance(value, dict):
         value = [value]
     if not isinstance(value, list):
-        raise Rejected("malformed_tools", f"no list: {excerpt(value)}")
+        raise Rejected("malformed_tools", f"not a list: {excerpt(value)}")
     kept: dict[str, Row] = {}
     for item in _declared(value):
         tool = _tool(item, flat, rename)
@@ -192,7 +192,9 @@ def _tool(item: Any, flat: bool, rename: Rename | None) -> Row:
         raise Rejected("malformed_tools", f"a tool without a name: {excerpt(item)}")
     name, description = function["name"], function.get("description")
     if not name.strip() or not (description is None or isinstance(description, str)):
-        raise Rejected("malformed_tools", f"no name or no text as description: {excerpt(item)}")
+        raise Rejected(
+            "malformed_tools", f"name missing or description not a text: {excerpt(item)}"
+        )
     parameters = _parameters(function, name)
     beside = function.get("required")
     schema = schemas.flat if flat else schemas.plain
@@ -222,15 +224,15 @@ def _parameters(function: Row, name: str) -> Row:
         if key == "inputSchema" and isinstance(found, dict) and set(found) == {"json"}:
             found = found["json"]  # Bedrock's wrapper
         if not isinstance(found, dict):
-            raise Rejected("malformed_tools", f"the {key} of {name!r} are no object")
+            raise Rejected("malformed_tools", f"the {key} of {name!r} are not an object")
         if isinstance(found.get("properties"), list | str):
-            raise Rejected("malformed_tools", f"the properties of {name!r} are no object")
+            raise Rejected("malformed_tools", f"the properties of {name!r} are not an object")
         return found
     for key, value in function.items():
         of_arguments = _LOOKS_LIKE_SCHEMA.search(key) and not _OF_RESULTS.search(key)
         if of_arguments and value and isinstance(value, dict | list):
             known = ", ".join(_SCHEMAS)
-            raise Rejected("malformed_tools", f"{key!r} of {name!r} is none of {known}")
+            raise Rejected("malformed_tools", f"{key!r} of {name!r} is not one of {known}")
     return {}
 
 
@@ -238,4 +240,4 @@ def _text_of(text: str, key: str, name: str) -> Any:
     try:
         return literals.parse(text)
     except ValueError:
-        raise Rejected("malformed_tools", f"the {key} of {name!r} are no object") from None
+        raise Rejected("malformed_tools", f"the {key} of {name!r} are not an object") from None

@@ -52,7 +52,7 @@ def column(raw: Row, *names: str) -> Any:
             return raw[name]
     wanted = "' or '".join(names)
     has = excerpt(", ".join(map(str, raw)), limit=120)
-    raise Rejected("missing_column", f"no column '{wanted}', or nothing in it; the row has {has}")
+    raise Rejected("missing_column", f"no column '{wanted}', or it is empty; the row has {has}")
 
 
 def spoken(raw: Row, *names: str) -> Iterable[tuple[str, str, bool | None]]:
@@ -69,10 +69,10 @@ def spoken(raw: Row, *names: str) -> Iterable[tuple[str, str, bool | None]]:
     """
     turns = column(raw, *names)
     if not isinstance(turns, list):
-        raise Rejected("malformed_turns", f"no list: {excerpt(turns)}")
+        raise Rejected("malformed_turns", f"not a list: {excerpt(turns)}")
     for turn in turns:
         if not isinstance(turn, dict):
-            raise Rejected("malformed_turns", f"no object: {excerpt(turn)}")
+            raise Rejected("malformed_turns", f"not an object: {excerpt(turn)}")
         by = turn.get("role") if turn.get("from") is None else turn["from"]
         said = turn.get("content") if turn.get("value") is None else turn["value"]
         yield str(by), text(said, f"a turn by {by!r}"), flags.trained(turn)
@@ -153,7 +153,7 @@ def with_system(raw: Row, messages: list[Row]) -> list[Row]:
     if messages and messages[0]["role"] == "system":
         if messages[0]["content"].strip() == said.strip():
             return messages
-        raise Rejected("malformed_turns", "another system text in the column system; keep one")
+        raise Rejected("malformed_turns", "another system prompt in the column system; keep one")
     return [{"role": "system", "content": said}, *messages]
 
 
@@ -171,9 +171,9 @@ def finished(messages: Iterable[Row], toolset: Toolset) -> list[Row]:
     while whole and not (whole[-1]["role"] == "assistant" and whole[-1].get("train", True)):
         answered |= whole.pop()["role"] == "assistant"
     if answered and not whole:
-        raise Rejected("not_trained", "each answer is marked as not to be trained")
+        raise Rejected("not_trained", "every answer is flagged as not to be trained")
     if not whole:
-        raise Rejected("no_assistant_turn", "nobody answers")
+        raise Rejected("no_assistant_turn", "no assistant turn")
     return whole
 
 
@@ -204,7 +204,7 @@ def audit(messages: list[Row], toolset: Toolset) -> None:
     for message in messages:
         role, content = message["role"], message["content"]
         if reason := literals.text_fault(content):
-            raise Rejected(reason, f"in a turn by the {role}")
+            raise Rejected(reason, f"in a turn with the role {role}")
         if role == "tool":
             message["name"] = _answered(message, waiting)
             continue
@@ -228,7 +228,7 @@ def audit(messages: list[Row], toolset: Toolset) -> None:
 def _check_ids(called: list[Row]) -> None:
     ids = [call["id"] for call in called if "id" in call]
     if len(set(ids)) < len(ids):
-        raise Rejected("malformed_call", f"two calls of a turn have one id: {excerpt(ids)}")
+        raise Rejected("malformed_call", f"two calls in a turn have the same id: {excerpt(ids)}")
 
 
 def _answered(message: Row, waiting: list[Row]) -> str:
@@ -245,7 +245,7 @@ def _answered(message: Row, waiting: list[Row]) -> str:
     open_calls = [(call["function"]["name"], call.get("id")) for call in waiting]
     raise Rejected(
         "tool_result_without_call",
-        f"calls without a result before it: {open_calls[:4]}; its name: {name!r}, its id: {own!r}",
+        f"open calls: {open_calls[:4]}; the result's name: {name!r}, its id: {own!r}",
     )
 
 
@@ -258,20 +258,20 @@ def _check_said(message: Row) -> None:
         at = marker.start() if marker else content.find(_WORDS)
         raise Rejected("leftover_marker", excerpt(content[at:]))
     if reason := literals.text_fault(message.get("reasoning_content", "")):
-        raise Rejected(reason, "in an assistant's reasoning")
+        raise Rejected(reason, "in an assistant's thinking")
 
 
 def _check_call(function: Row, signatures: dict[str, Signature]) -> None:
     name, arguments = function["name"], function["arguments"]
     signature = signatures.get(name)
     if signature is None:
-        raise Rejected("unknown_function", f"{name!r} is not among {list(signatures)[:8]}")
+        raise Rejected("unknown_function", f"{name!r} is not one of {list(signatures)[:8]}")
     for required in signature.required:
         if required not in arguments:
             raise Rejected("missing_required_argument", f"{name} is called without {required!r}")
     if signature.known is not None and not signature.known.issuperset(arguments):
         extra = sorted(set(arguments) - signature.known)
-        raise Rejected("unknown_argument", f"{name} has no {extra[0]!r}")
+        raise Rejected("unknown_argument", f"{name} has no argument {extra[0]!r}")
     if signature.of_names is not None and (found := signature.of_names.fault([*arguments])):
         raise Rejected(found[0], f"{name}: {found[1]}")
     if reason := literals.fault(arguments):

@@ -134,7 +134,7 @@ def _new_adapter(lora: LoraConfig, model: Any) -> Any:
         return peft.get_peft_model(model, config)
     except ValueError as error:
         text = str(error).splitlines()[0]
-        raise AdapterError(f"lora: PEFT refuses this adapter on this model: {text}") from error
+        raise AdapterError(f"lora: PEFT rejects this adapter for this model: {text}") from error
 
 
 def _has_transposed(model: Any) -> bool:
@@ -155,8 +155,8 @@ def _refuse_adapter_on_head(model: Any) -> None:
         name = next(n for n, m in model.named_modules() if m is head).rpartition(".")[2]
         raise AdapterError(
             f"lora.target_modules: an adapter on the output layer '{name}' cannot be trained, "
-            "because the loss reads that layer's own weight: leave it out, or train a copy of the "
-            f"whole layer with lora.extra.modules_to_save=[{name}]."
+            "because the loss reads that layer's weight directly: remove it, or train a copy of "
+            f"the whole layer with lora.extra.modules_to_save=[{name}]."
         )
 
 
@@ -172,7 +172,7 @@ def load(path: str, model: Any, *, trainable: bool = False) -> Any:
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         if not (folder / name).is_file():
             raise AdapterError(
-                f"model.adapter={path}: no {name} in it; give the `adapter` folder of a run."
+                f"model.adapter={path}: the folder has no {name}; give a run's `adapter` folder."
             )
     try:
         loaded = peft.PeftModel.from_pretrained(model, folder, is_trainable=trainable)
@@ -194,8 +194,8 @@ def _check_same_shape(run: RunConfig, model: Any) -> None:
     ):
         if mine != theirs:
             raise AdapterError(
-                f"lora.{key}={mine} but model.adapter={run.model.adapter} was made with {theirs}: "
-                f"set lora.{key}={theirs} to train it on."
+                f"lora.{key}={mine} but model.adapter={run.model.adapter} was trained with "
+                f"{theirs}: set lora.{key}={theirs} to continue training it."
             )
 
 

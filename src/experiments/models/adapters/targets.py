@@ -30,7 +30,7 @@ def check_targets(lora: LoraConfig, model: Any) -> None:
     idle = idle_layers(model)
     linear = [name for name in _linear_layers(model) if name not in idle]
     if not _adaptable(linear):
-        raise AdapterError("lora: this model has no linear layer that could be adapted.")
+        raise AdapterError("lora: this model has no linear layer that can be adapted.")
     if lora.target_modules == "all-linear":
         return
     stacked = bool(_stacked_experts(model))
@@ -42,16 +42,15 @@ def check_targets(lora: LoraConfig, model: Any) -> None:
         leaves = sorted({name.rpartition(".")[2] for name in linear})
         if passed := [name for name in sorted(idle) if _ends(name, target)]:
             raise AdapterError(
-                f"lora.target_modules: '{target}' names {passed[0]}, whose weight this model reads "
-                "without calling the layer, so an adapter on it would not be trained; "
+                f"lora.target_modules: '{target}' matches {passed[0]}, whose weight this model "
+                "reads without calling the layer, so an adapter on it would not be trained; "
                 f"allowed: {', '.join(leaves)}."
             )
         if not any(_ends(name, target) for name in names):
             raise AdapterError(
                 f"lora.target_modules: '{target}' matches no linear layer of this model"
-                f"{' that can be told from its experts' if stacked else ''}, so the "
-                f"run would train fewer modules than it says; {did_you_mean(target, leaves)}"
-                f"{_about_experts(model)}."
+                f"{' outside its experts' if stacked else ''}, so fewer modules would be trained "
+                f"than the config lists; {did_you_mean(target, leaves)}{_about_experts(model)}."
             )
 
 
@@ -168,7 +167,7 @@ def _about_experts(model: Any) -> str:
     if not stacked:
         return ""
     return (
-        "; its experts are stacked parameters, which are adapted by "
+        "; its experts are stacked parameters, which can be adapted with "
         f"lora.extra.target_parameters=[{','.join(stacked)}]"
     )
 

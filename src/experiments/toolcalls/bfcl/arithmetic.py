@@ -51,7 +51,7 @@ def evaluate(node: ast.expr | None) -> Any:
     """
     read = _FORMS.get(type(node))
     if read is None:
-        raise ValueError(f"{type(node).__name__} in an arithmetic expression")
+        raise ValueError(f"unsupported {type(node).__name__} in an arithmetic expression")
     return read(node)
 
 
@@ -72,7 +72,7 @@ _FORMS: dict[type, Callable[[Any], Any]] = {
 
 def _combine(op: ast.operator, left: Any, right: Any) -> Any:
     if type(op) not in _BINARY or (isinstance(op, ast.Mod) and isinstance(left, str | bytes)):
-        raise ValueError(f"{type(op).__name__} is not evaluated here")
+        raise ValueError(f"unsupported operator {type(op).__name__}")
     _refuse_too_large(op, left, right)
     return _BINARY[type(op)](left, right)
 
@@ -90,9 +90,9 @@ def _refuse_too_large(op: ast.operator, left: Any, right: Any) -> None:
             ast.Mult: left.bit_length() + right.bit_length(),
         }.get(type(op), 0)
         if size > MAX_BITS:
-            raise ValueError(f"a number of {size} bits")
+            raise ValueError(f"the result would have {size} bits")
         return
     lengths = [len(x) for x in (left, right) if isinstance(x, str | bytes | list | tuple)]
     times = next((x for x in (left, right) if isinstance(x, int)), 0)
     if sum(lengths) > MAX_SUM or sum(lengths) * times > MAX_REPEATED:
-        raise ValueError("a text or list that is too long")
+        raise ValueError("the resulting string or list would be too long")

@@ -61,13 +61,13 @@ def gold_problem(ground_truth: object) -> str | None:
     >>> gold_problem([{"add": {"a": [1, ""]}}])
     """
     if not isinstance(ground_truth, list) or not ground_truth:
-        return "ground_truth is no list of calls"
+        return "ground_truth is not a list of calls"
     for call in ground_truth:
         if not isinstance(call, dict) or len(call) != 1:
-            return "a gold call is no object with one name"
+            return "a gold call is not an object with one name"
         (parameters,) = call.values()
         if not isinstance(parameters, dict):
-            return "the parameters of a gold call are no object"
+            return "the parameters of a gold call are not an object"
         if not all(isinstance(allowed, list) for allowed in parameters.values()):
             return "a gold parameter has no list of allowed values"
     return None
@@ -88,7 +88,7 @@ def _check_parallel(
                 break
         else:
             error_type = "parallel_function_checker_no_order:cannot_find_match"
-            return invalid(error_type, f"no call fits the gold call of {next(iter(gold))!r}")
+            return invalid(error_type, f"no call matches the gold call of {next(iter(gold))!r}")
     return VALID
 
 
@@ -123,7 +123,7 @@ def _check_call(doc: object, gold: Call, call: Call, underscore_to_dot: bool) ->
     for parameter, allowed in allowed_values.items():
         if parameter not in given and "" not in allowed:
             return invalid(
-                "simple_function_checker:missing_optional", f"{parameter!r} may not be left out"
+                "simple_function_checker:missing_optional", f"{parameter!r} must not be omitted"
             )
     return VALID
 

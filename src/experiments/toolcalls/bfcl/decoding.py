@@ -165,13 +165,13 @@ def _elements(body: ast.expr) -> list[ast.expr]:
         return [body]
     if isinstance(body, ast.List | ast.Tuple | ast.Set):
         return body.elts
-    raise ValueError("no list of calls")
+    raise ValueError("not a list of calls")
 
 
 def _call(node: ast.expr) -> Call:
     """Decode a call: positional arguments are dropped, `**more` becomes the parameter None."""
     if not isinstance(node, ast.Call):
-        raise ValueError("an element is no call")
+        raise ValueError("an element is not a call")
     parts: list[str] = []
     name = node.func
     while isinstance(name, ast.Attribute):
@@ -191,7 +191,7 @@ def _value(node: ast.expr | None) -> Any:
     """
     read = _FORMS.get(type(node))
     if read is None:
-        raise ValueError(f"a value of the form {type(node).__name__}")
+        raise ValueError(f"unsupported value {type(node).__name__}")
     return read(node)
 
 
@@ -199,7 +199,7 @@ def _negated(node: ast.UnaryOp) -> Any:
     """Negate a literal: like upstream, for every unary operator, including `+1`."""
     if isinstance(node.operand, ast.Constant):
         return -cast(Any, node.operand.value)
-    raise ValueError("an operator before something that is no literal")
+    raise ValueError("an operator before something other than a literal")
 
 
 def _dict(node: ast.Dict) -> dict[Any, Any]:

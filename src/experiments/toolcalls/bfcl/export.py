@@ -68,7 +68,7 @@ def write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
         path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="ascii")
     except OSError as error:
         raise DataError(
-            f"{path} cannot be written ({error.strerror}): name another place."
+            f"{path} cannot be written ({error.strerror}): choose another path."
         ) from error
 
 

@@ -62,7 +62,7 @@ def read_tasks(
     """
     check_category(category)
     if needs_gold(category) != (answers is not None):
-        need = "needs --answers FILE" if answers is None else "has no gold: leave --answers out"
+        need = "needs --answers FILE" if answers is None else "has no gold answers: omit --answers"
         raise ConfigError(f"category '{category}' {need}.")
     rows = _by_id(questions, "--questions")
     for id_, row in rows.items():
@@ -73,27 +73,27 @@ def read_tasks(
     without = [id_ for id_ in rows if id_ not in gold]
     if without:
         raise DataError(
-            f"--answers {answers}: no answer to {len(without)} of {len(rows)} questions, the first "
-            f"is {without[0]!r}; give the answers of the same category."
+            f"--answers {answers}: no answer to {len(without)} of {len(rows)} questions (first: "
+            f"{without[0]!r}); give the answers of the same category."
         )
     for id_ in rows:
         problem = gold_problem(gold[id_].get("ground_truth"))
         if problem:
-            raise DataError(f"--answers {answers}, id {id_!r}: {problem}; give BFCL's file.")
+            raise DataError(f"--answers {answers}, id {id_!r}: {problem}; give BFCL's own file.")
     tasks = [Task(id_, row["function"], gold[id_]["ground_truth"]) for id_, row in rows.items()]
     unused = [f"{id_[:80]!r}" for id_ in gold if id_ not in rows]
-    return tasks, _remark(answers, "answers belong to no question and are not used", unused)
+    return tasks, _remark(answers, "answers match no question and are ignored", unused)
 
 
 def _check_question(path: Path, category: str, id_: str, row: dict[str, Any]) -> None:
     if not isinstance(row.get("function"), list):
         raise DataError(
-            f"--questions {path}, id {id_!r}: 'function' is no list of functions; give BFCL's file."
+            f"--questions {path}, id {id_!r}: 'function' is not a list; give BFCL's own file."
         )
     named = _OFFICIAL_ID.fullmatch(id_)
     if named and named[1] != category and named[1] in (*categories(), *REFUSED):
         raise DataError(
-            f"--questions {path}, id {id_!r}: it belongs to the category '{named[1]}', --category "
+            f"--questions {path}, id {id_!r}: it belongs to category '{named[1]}', but --category "
             f"is '{category}'; give the questions of one category."
         )
 
@@ -108,15 +108,14 @@ def _by_id(path: Path, option: str) -> dict[str, dict[str, Any]]:
     for number, line in _lines(path, option):
         row, problem = _read(line)
         if row is None:
-            raise DataError(f"{option} {path}, line {number}: {problem}; give BFCL's file.")
+            raise DataError(f"{option} {path}, line {number}: {problem}; give BFCL's own file.")
         if row["id"] in rows:
             raise DataError(
-                f"{option} {path}, line {number}: the id {row['id']!r} is there twice; give "
-                "BFCL's file."
+                f"{option} {path}, line {number}: duplicate id {row['id']!r}; give BFCL's own file."
             )
         rows[row["id"]] = row
     if not rows:
-        raise DataError(f"{option} {path}: the file is empty; give BFCL's file.")
+        raise DataError(f"{option} {path}: the file is empty; give BFCL's own file.")
     return rows
 
 
@@ -138,11 +137,11 @@ def _read(line: bytes) -> tuple[dict[str, Any] | None, str]:
     except RecursionError:
         return None, "nested too deeply"
     except ValueError:
-        return None, "no whole JSON object in UTF-8"
+        return None, "not a complete JSON object in UTF-8"
     if not isinstance(row, dict):
-        return None, "no JSON object"
+        return None, "not a JSON object"
     if not isinstance(row.get("id"), str):
-        return None, "no 'id' that is text"
+        return None, "'id' is missing or not a string"
     return row, ""
 
 
@@ -176,8 +175,8 @@ def read_predictions(path: Path, ids: Sequence[str]) -> Predictions:
     known = set(ids)
     extra = [f"{id_[:80]!r}" for id_ in counts if id_ not in known]
     remarks = [
-        *_remark(path, "lines are no predictions", broken),
-        *_remark(path, "ids belong to no question and are not counted", extra),
+        *_remark(path, "lines are not predictions", broken),
+        *_remark(path, "ids match no question and are not counted", extra),
     ]
     return Predictions(results, verdicts, remarks)
 

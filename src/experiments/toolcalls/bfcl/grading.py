@@ -35,8 +35,8 @@ def check_category(category: str) -> None:
     if category in REFUSED or category in ("java", "javascript"):
         language = "JavaScript" if category.endswith("javascript") else "Java"
         raise ConfigError(
-            f"category '{category}': its values are {language} text, which is not scored here; "
-            f"allowed: {', '.join(categories())}."
+            f"category '{category}': its values are {language} literals, which are not scored "
+            f"here; allowed: {', '.join(categories())}."
         )
     if category not in categories():
         raise ConfigError(f"category '{category}': {did_you_mean(category, categories())}.")
@@ -81,7 +81,7 @@ def check(
     if not needs_gold(category):
         verdict = _check_relevance(category, called=bool(decoded.calls))
     elif decoded.calls is None:
-        verdict = invalid(str(decoded.error_type), "the answer cannot be read as calls")
+        verdict = invalid(str(decoded.error_type), "the answer cannot be parsed into calls")
     else:
         try:
             verdict = check_calls(
@@ -92,7 +92,7 @@ def check(
                 underscore_to_dot=underscore_to_dot,
             )
         except NotScorable as error:
-            verdict = invalid(str(error), "upstream stops with an error on this item")
+            verdict = invalid(str(error), "BFCL's checker fails on this item")
         except RecursionError:
             verdict = invalid("not_scorable:value", "a value is nested too deeply")
     return dataclasses.replace(verdict, malformed=decoded.malformed)
@@ -103,5 +103,5 @@ def _check_relevance(category: str, *, called: bool) -> Verdict:
         error_type, right = "irrelevance_error:decoder_success", not called
     else:
         error_type, right = "relevance_error:decoder_failed", called
-    error = "a call where none is right" if called else "no call where one is right"
+    error = "a call where none is expected" if called else "no call where one is expected"
     return Verdict(True) if right else invalid(error_type, error)

@@ -25,7 +25,7 @@ def check_value(value: Any, allowed: list[Any], kind: type, nested: type | None)
     """
     error_type, variable = _check_type(value, allowed, kind, nested)
     if error_type:
-        return invalid(error_type, f"a value of the type {type(value).__name__}")
+        return invalid(error_type, f"a value of type {type(value).__name__}")
     if not variable:
         if kind is dict:
             return _check_dict(value, allowed)
@@ -87,7 +87,7 @@ def _check_text(value: str, allowed: list[Any]) -> Verdict:
     wanted = normalise(value)
     if any(type(option) is str and normalise(option) == wanted for option in allowed):
         return VALID
-    return invalid("value_error:string", "not an allowed text")
+    return invalid("value_error:string", "not an allowed string")
 
 
 def _check_list(value: list[Any], allowed: list[Any]) -> Verdict:
@@ -108,7 +108,7 @@ def _sequence(option: Any) -> list[Any] | str:
 
 def _check_dict(value: Any, allowed: list[Any]) -> Verdict:
     """Check against each allowed dict in turn; the error is that of the last one."""
-    verdict = invalid("dict_checker:unclear", "no dict is allowed")
+    verdict = invalid("dict_checker:unclear", "no allowed value is a dict")
     for option in allowed:
         if option == "":
             continue
@@ -129,7 +129,7 @@ def _check_one_dict(value: Any, option: Any) -> Verdict:
             verdict = invalid("value_error:dict_key", f"{_shown(key)} is not expected")
             break
         if normalise(item) not in [normalise(one) for one in _sequence(option[key])]:
-            verdict = invalid("value_error:dict_value", f"the value of {_shown(key)}")
+            verdict = invalid("value_error:dict_value", f"wrong value of {_shown(key)}")
             break
     for key, values in option.items():
         # Missing keys are always checked, so their error replaces the one above.
@@ -151,7 +151,7 @@ def _container(values: Any) -> list[Any] | str | dict[Any, Any]:
 
 def _check_dicts(value: list[Any], allowed: list[Any]) -> Verdict:
     """Check pairwise, in order, against each allowed list; the error is that of the last one."""
-    verdict = invalid("list_dict_checker:unclear", "no list is allowed")
+    verdict = invalid("list_dict_checker:unclear", "no allowed value is a list")
     for option in allowed:
         if len(value) != len(_container(option)):
             verdict = invalid("value_error:list_dict_count", f"{len(value)} dicts")

@@ -202,10 +202,10 @@ def _python(text: str, at: int, form: CallForm, tools: Tools) -> Read:
 
 def _python_call(node: ast.expr) -> Call:
     if not isinstance(node, ast.Call) or node.args:
-        raise ValueError("no call by keywords")
+        raise ValueError("not a call with keyword arguments")
     arguments = {word.arg: literal(word.value) for word in node.keywords if word.arg is not None}
     if len(arguments) != len(node.keywords):
-        raise ValueError("an argument is given twice, or has no name")
+        raise ValueError("an argument is repeated or has no name")
     return {"name": _dotted(node.func), "arguments": arguments}
 
 

@@ -80,7 +80,7 @@ class CallForm:
 def said(facts: dict[str, Any] | None) -> str:
     """Return the line about the recorded call format in a run's header."""
     if not facts:
-        return "calls are not written by the chat template; answers are read in Hermes' tags"
+        return "the chat template does not write calls; answers are parsed with Hermes tags"
     return f"calls are written as {from_facts(facts)}"
 
 

@@ -100,7 +100,7 @@ def literal(tree: ast.expr) -> Any:
         value = ast.literal_eval(_JsonNames().visit(tree))
         json.dumps(value, allow_nan=False)
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
-        raise ValueError("no literal") from error
+        raise ValueError("not a literal") from error
     return value
 
 
@@ -138,14 +138,14 @@ def _refuse(constant: str) -> None:
 def _finite(text: str) -> float:
     value = float(text)
     if math.isinf(value):
-        raise ValueError(f"{text} is no number that JSON programs share")
+        raise ValueError(f"{text} is not a number that all JSON parsers accept")
     return value
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) != len(pairs):
-        raise ValueError("an object names a key twice")
+        raise ValueError("an object has a duplicate key")
     return made
 
 

@@ -92,17 +92,17 @@ def _needed(plan: Plan, reference: str, node: int, *, quirks: bool) -> int:
         raise PlanError("IndexError: list index out of range")
     if not quirks and not 1 <= number <= steps:
         raise PlanError(
-            f"OutOfRange: step {node} refers to ${reference[:9]}, the plan has {steps} steps"
+            f"OutOfRange: step {node} refers to ${reference[:9]}, but the plan has {steps} steps"
         )
     return number
 
 
 def _circle(needed: int, node: int, *, quirks: bool) -> str:
     if needed == node:
-        return f"ValueError: {_CIRCULAR}" if quirks else f"SelfReference: step {node} needs itself"
+        return f"ValueError: {_CIRCULAR}" if quirks else f"SelfReference: step {node} uses itself"
     if quirks:
         return "RecursionError: maximum recursion depth exceeded"
-    return f"CircularReference: step {node} needs step {needed}, which needs step {node}"
+    return f"CircularReference: step {node} uses step {needed}, which uses step {node}"
 
 
 def same(one: "nx.DiGraph", other: "nx.DiGraph") -> bool:
@@ -208,7 +208,7 @@ def _same_part(one: "nx.DiGraph", other: "nx.DiGraph", tries: list[int]) -> bool
             return False
         tries[0] += 1
         if tries[0] > MAX_TRIES:
-            raise PlanError(f"TooComplex: the plans are not told apart in {MAX_TRIES} tries")
+            raise PlanError(f"TooComplex: the plans could not be compared in {MAX_TRIES} tries")
         return bool(legal(node, other_node))
 
     matcher.syntactic_feasibility = feasible

@@ -92,7 +92,7 @@ def read(
     if isinstance(source, str):
         return _read_text(source, quirks=quirks)
     if quirks:
-        raise PlanError("NotText: with quirks a plan must be plan text, as upstream reads it")
+        raise PlanError("NotText: with quirks, a plan must be plan text, as in TinyAgent")
     return _read_calls(source, labelled=labelled, outside=outside)
 
 
@@ -231,7 +231,7 @@ def _name_and_arguments(call: Any, at: int) -> tuple[str, dict[str, Any]]:
         except (ValueError, RecursionError):
             given = None
     if not isinstance(name, str) or not isinstance(given, dict):
-        raise PlanError(f"NotACall: call {at} has no name and arguments of its own")
+        raise PlanError(f"NotACall: call {at} has no name or no arguments")
     return name, given
 
 
@@ -245,7 +245,7 @@ def _labels(functions: list[Any]) -> dict[str, int]:
     bare = not any("label" in call for call in functions)
     for at, call in enumerate(functions, 1):
         if not isinstance(call.get("label", ""), str):
-            raise PlanError(f"NotACall: call {at} has a label that is no text")
+            raise PlanError(f"NotACall: the label of call {at} is not a string")
         label = _plain(call["label"]) if "label" in call else None
         if label is not None and label not in labels:
             labels[label] = at
@@ -271,4 +271,4 @@ def _seen_labels(arguments: Any, labels: dict[str, int]) -> Iterator[str]:
 
 def _refuse_too_large(steps: int) -> None:
     if steps > MAX_STEPS:
-        raise PlanError(f"TooLarge: the plan has {steps} steps, {MAX_STEPS} are compared at most")
+        raise PlanError(f"TooLarge: the plan has {steps} steps; at most {MAX_STEPS} are compared")
