@@ -1,7 +1,7 @@
-# Every target makes what it needs: a virtual environment in .venv, installed from constraints.txt.
+# Every target first creates .venv from constraints.txt if it is missing.
 PYTHON ?= python3
 BIN := .venv/bin
-# A worker a core, each computing with one thread: two threads a worker were slower.
+# One worker per core with one thread each: two threads per worker were slower.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup
 
 .PHONY: help demo claims claims-quick check format test test-slow bench clean
@@ -18,30 +18,30 @@ help: ## list the targets
 demo: .venv/.installed ## fine-tune the embedded base with LoRA and print the table (two minutes)
 	$(BIN)/python train.py
 
-claims: .venv/.installed ## make the runs of all claims and print the verdicts; goes on where it was stopped
+claims: .venv/.installed ## execute the runs of all claims and print the verdicts; rerun to resume
 	$(BIN)/python -m experiments claims --run --write
 
-claims-quick: .venv/.installed ## the same for three claims that share a sweep: 15 minutes on two cores
+claims-quick: .venv/.installed ## the same for three claims that share a sweep (15 minutes, two cores)
 	$(BIN)/python -m experiments claims lora_equals_full ten_times_the_rate rate_independent_of_rank --run
 
-check: .venv/.installed ## format, lint, order of imports and types
+check: .venv/.installed ## check format, lint, import order and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/mypy
 
-format: .venv/.installed ## put the code into the house's format
+format: .venv/.installed ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-test: .venv/.installed ## the suite, at most six minutes on two cores
+test: .venv/.installed ## run the fast tests (at most six minutes on two cores)
 	$(PYTEST) -m "not slow and not gpu and not network"
 
-test-slow: .venv/.installed ## what takes longer: real files, whole runs, the figures of the README
+test-slow: .venv/.installed ## run the slow tests: real files, whole runs, the numbers in the README
 	$(PYTEST) -m "slow and not gpu and not network"
 
-bench: .venv/.installed ## ratios against the simple alternative, in one run
+bench: .venv/.installed ## print benchmark ratios against a simple alternative
 	$(BIN)/python -m pytest -o addopts="" tests/benchmarks -m "not gpu" -s
 
-clean: ## remove the environment and the caches, never a run
+clean: ## remove the environment and caches, but no runs
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build

@@ -411,8 +411,8 @@ def test_the_table_says_rate_difference_and_finding_and_what_is_wrong() -> None:
     assert len(header) == len(rows[0]) == len(rows[1])
     assert rows[0][0] == "lora=none" and rows[0][-2:] == ["reference", "-"]
     assert rows[1][1].endswith("(7 near)") and rows[1][-1] == "undecided"
-    assert notes[0].startswith("Paired by seed")
-    assert any("uncommitted changes" in note for note in notes)
+    assert notes[0].startswith("Differences are paired by seed")
+    assert any("uncommitted code" in note for note in notes)
     clean = [arms.tune(arm) for arm in arms.read([*full, *lora[1:]])]
     assert table.lines([])[1] == []
     assert table.lines(clean[:1])[1][0][-2] == "reference"
@@ -432,7 +432,7 @@ def test_the_table_groups_tied_arms_in_words_and_says_what_the_seeds_can_show() 
     assert any("lora=all_linear and lora=none are tied within" in n or
                "lora=none and lora=all_linear are tied within" in n for n in notes)  # fmt: skip
     assert any("lora=attention is tied with no other arm" in note for note in notes)
-    assert any("lora=attention: 5 seeds find a difference of" in note for note in notes)
+    assert any("lora=attention: 5 seeds have 80 % power to detect" in note for note in notes)
     narrow = table.lines(found, margin=0.2)
     assert narrow[1][2][-1] == "undecided"
-    assert any("lora=attention" in n and "in all would decide" in n for n in narrow[2])
+    assert any("lora=attention" in n and "seeds in total" in n for n in narrow[2])

@@ -120,7 +120,7 @@ def test_the_export_verb_refuses_what_it_cannot_export(
     assert "out is not empty: name a new folder." in capsys.readouterr().err
     with pytest.raises(RecordError, match=r"there is no run\.json in .*nowhere"):
         bfcl_scores.export_run(tmp_path / "nowhere", tmp_path / "new")
-    with pytest.raises(RecordError, match="is failed, only a finished run is exported"):
+    with pytest.raises(RecordError, match="is failed, not finished"):
         bfcl_scores.export_run(finished(tmp_path / "f", status="failed"), tmp_path / "new")
     with pytest.raises(DataError, match="has no answers to a split named bfcl_<category>"):
         bfcl_scores.export_run(finished(tmp_path / "e"), tmp_path / "new")

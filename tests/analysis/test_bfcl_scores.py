@@ -107,7 +107,7 @@ def test_a_broken_call_is_counted_beside_the_official_refusal(score: Score) -> N
     predictions = [{"id": "a", "result": text}, {"id": "b", "result": "No."}, {"id": "c"}]
     found, printed = score(*predictions, category="irrelevance", format="tool_call")
     assert types(found) == [None, None, "prediction:no_result"]
-    assert "     1  answers hold a broken call, 1 of them count as valid" in printed
+    assert "     1  answers have a malformed call; 1 still count as valid" in printed
 
 
 def test_broken_descriptions_are_counted_and_never_right(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def test_a_difference_is_held_against_what_the_claim_expects(
     assert found.effect is not None
     assert found.effect.estimate == pytest.approx(floor - 0.1, abs=0.01)
     assert (found.seeds, found.missing) == (5, ())
-    assert found.scope == "tiny, 50 steps of 8 rows, constant rate, fp32 on cpu"
+    assert found.scope == "tiny, 50 steps of 8 rows, constant learning rate, fp32 on cpu"
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,9 @@ def test_a_ratio_of_rates_is_inside_outside_or_across_an_end(optimum: float, wor
     assert found.word == word
     if word == "undecided":
         assert found.seeds_to_decide is not None
-        assert found.missing == (f"about {found.seeds_to_decide} seeds in all would decide",)
+        assert found.missing == (
+            f"a verdict would take about {found.seeds_to_decide} seeds in total",
+        )
 
 
 def test_a_rule_is_judged_by_what_its_rate_costs() -> None:
@@ -93,14 +95,14 @@ def test_a_rule_is_judged_by_what_its_rate_costs() -> None:
     assert verdict(RULE, full, lora).word == "supported"
     far = verdict(RULE, full, made("lora", FIRST, 1e-3))
     assert far.word == "undecided"
-    assert "1 of 5 seeds were run around the rule's rate" in far.missing[0]
+    assert "only 1 of 5 seeds were run around the rule's learning rate" in far.missing[0]
     diverges = made("lora", FIRST, 1e-3, diverges_from=4e-3)
     lone = verdict(RULE, full, diverges)
     assert lone.word == "undecided"  # one seed that diverges contradicts nothing
     assert lone.effect is not None and lone.effect.estimate == float("inf")
     size = dataclasses.replace(RULE, rule="hidden_size", hidden=1024, family="qwen", reference={})
     outside = verdict(size, made("lora", FIRST, 1e-1))
-    assert "outside the tried rates" in outside.missing[0]
+    assert "outside the tried range" in outside.missing[0]
 
 
 def test_an_open_interval_is_undecided_and_says_so() -> None:
@@ -117,8 +119,9 @@ def test_an_open_interval_is_undecided_and_says_so() -> None:
 def test_without_runs_the_line_that_makes_them_is_named() -> None:
     found = verdict(TIED, made("none", FULL, 1e-3))
     assert found.word == "undecided"
-    assert "no run of the arm (lora.method=lora) is finished: python train.py -m sweeps=mine" in (
-        found.missing
+    assert (
+        "no run of the arm (lora.method=lora) has finished: run python train.py -m sweeps=mine"
+        in (found.missing)
     )
 
 
@@ -128,21 +131,21 @@ def test_an_arm_that_is_not_one_arm_is_no_verdict() -> None:
         one.config["lora"]["r"] = 4
     found = verdict(TIED, made("none", FULL, 1e-3), two, others)
     assert found.word == "undecided"
-    assert "name more keys under arm in its file" in found.missing[0]
+    assert "add keys to arm in the claim's file" in found.missing[0]
 
 
 @pytest.mark.parametrize(
     ("gate", "change", "words"),
     [
         ("constant_rate", ("trainer", {"lr_scheduler_type": "linear"}), "('linear', 0.0)"),
-        ("no_weight_decay", ("trainer", {"weight_decay": 0.1}), "weight decay 0.0, 0.1"),
-        ("no_dropout", ("lora", {"lora_dropout": 0.1}), "dropout 0, 0.1"),
-        ("zero_start", ("lora", {"init_lora_weights": "gaussian"}), "initialisations gaussian"),
-        ("alpha_32", ("lora", {"lora_alpha": 16.0}), "alpha 16.0"),
+        ("no_weight_decay", ("trainer", {"weight_decay": 0.1}), "weight decay is 0.0, 0.1"),
+        ("no_dropout", ("lora", {"lora_dropout": 0.1}), "dropout is 0, 0.1"),
+        ("zero_start", ("lora", {"init_lora_weights": "gaussian"}), "initialisation is gaussian"),
+        ("alpha_32", ("lora", {"lora_alpha": 16.0}), "alpha is 16.0"),
         ("no_clipping", ("trainer", {"max_grad_norm": 0.5}), "50% of the logged steps"),
-        ("same_parameters", None, "trained parameters 1000, 2000"),
-        ("same_steps", None, "(steps, rows a step) (50, 8), (60, 8)"),
-        ("fp32_weights", None, "trained weights are of a run in bf16"),
+        ("same_parameters", None, "trained parameters are 1000, 2000"),
+        ("same_steps", None, "(steps, rows per step) is (50, 8), (60, 8)"),
+        ("fp32_weights", None, "trained weights are unknown (run in bf16)"),
     ],
 )
 def test_a_gate_that_fails_allows_no_verdict_and_says_what_it_saw(
@@ -161,7 +164,7 @@ def test_a_gate_that_fails_allows_no_verdict_and_says_what_it_saw(
             one.identity = IDENTITY | {"precision": "bf16"}
     found = verdict(claim, full, lora)
     assert found.word == "undecided"
-    assert any(f"gate {gate}: " in text and words in text for text in found.missing)
+    assert any(f"precondition {gate}: " in text and words in text for text in found.missing)
     assert [one.passed for one in found.gates] == [False]
 
 
@@ -182,7 +185,10 @@ def test_a_norm_that_was_not_logged_does_not_pass_the_gate_on_clipping() -> None
     full, lora = made("none", FULL, 1e-3), made("lora", FIRST, 1e-2)
     for one in [*full, *lora]:
         one.curve = []
-    assert "gate no_clipping: no gradient norm was logged" in verdict(claim, full, lora).missing
+    assert (
+        "precondition no_clipping: no gradient norm was logged"
+        in verdict(claim, full, lora).missing
+    )
 
 
 def test_a_verdict_on_a_small_model_is_marked_as_one_on_a_mechanism() -> None:
@@ -197,11 +203,11 @@ def test_too_few_seeds_and_a_dirty_tree_allow_no_verdict() -> None:
     full = made("none", dataclasses.replace(FULL, seeds=(0, 43, 100)), 1e-3)
     few = verdict(TIED, full, made("lora", three, 1e-2, floor=0.4))
     assert few.word == "undecided"
-    assert "3 seeds at the best rates, 5 are needed" in few.missing
+    assert "3 seeds at the best learning rates; 5 are required" in few.missing
     dirty = made("lora", FIRST, 1e-2)
     dirty[0].provenance = {"git_dirty": True}
     found = verdict(TIED, made("none", FULL, 1e-3), dirty)
-    assert found.word == "undecided" and "uncommitted changes" in found.missing[0]
+    assert found.word == "undecided" and "uncommitted code" in found.missing[0]
 
 
 def test_claims_are_one_family() -> None:
@@ -274,14 +280,14 @@ def test_the_hash_changes_with_the_file(tmp_path: Path) -> None:
         ({"gates": ["constant_rat"]}, "one.yaml: gates=constant_rat: did you mean 'constant_rate'"),
         ({"kind": "diff"}, "one.yaml: kind=diff: did you mean 'difference'?"),
         ({"expects": "equal"}, "one.yaml: expects=equal: "),
-        ({"margin": 5}, "one.yaml: margin=5.0: a share of the reference's gain, above 0"),
+        ({"margin": 5}, "one.yaml: margin=5.0: give a share of the reference's gain, above 0"),
         ({"margin": "much"}, "one.yaml: margin: "),
         ({"sentence": ""}, "one.yaml: sentence is missing"),
-        ({"sweep": None}, "one.yaml: sweep is missing: name the file of sweeps/"),
+        ({"sweep": None}, "one.yaml: sweep is missing: name the file in sweeps/"),
         ({"seeds": 1}, "one.yaml: seeds=1: must be at least 2"),
-        ({"kind": "rate_ratio"}, "one.yaml: low=None and high=None: the ends"),
+        ({"kind": "rate_ratio"}, "one.yaml: low=None and high=None: give a range of ratios"),
         ({"kind": "rule_regret", "rule": "twice"}, "one.yaml: rule=twice: "),
-        ({"arm": {}}, "one.yaml: arm and reference must name what the arms"),
+        ({"arm": {}}, "one.yaml: arm and reference must select arms"),
         ({"score": "mine"}, "one.yaml: score=mine: no metric declares its direction"),
     ],
 )

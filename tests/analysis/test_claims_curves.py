@@ -67,12 +67,12 @@ def test_equal_starts_prove_nothing_where_the_control_starts_alike_or_is_not_the
     alike = starts("const", (0.1, 0.1, 0.1))
     blind = verdict(START, [*alike, *starts("r", (0.1, 0.1, 0.1))])
     assert blind.word == "undecided"
-    assert "the control starts alike" in blind.missing[0]
+    assert "the arms of the control start alike" in blind.missing[0]
     assert "no run of the control" in verdict(START, alike).missing[0]
     for one in alike:
         one.curve = one.curve[:3]
     cut = verdict(START, [*alike, *APART])
-    assert "losses of the first 6 steps are not all finite and logged" in cut.missing[0]
+    assert "lacks a finite logged loss at some of its first 6 steps" in cut.missing[0]
 
 
 def lines(
@@ -121,7 +121,7 @@ def test_a_lag_in_the_first_steps_is_no_departure() -> None:
     ("made", "words"),
     [
         (lines((500, 500, 500)), "all arms depart at the same step or never"),
-        (lines((12, 30, 70), bend=0.03), "no line in the log of the steps"),
+        (lines((12, 30, 70), bend=0.03), "not linear in the log of the steps"),
         (lines((1, 2, 3)), "fewer than 4 bins lie before the first departure"),
         ([one for one in lines((12, 30, 70)) if one.config["lora"].get("r") != 4],
          "no run of the arm (lora.method=lora, lora.r=4)"),
@@ -163,8 +163,8 @@ def test_norms_of_b_over_a_are_one_number_a_seed(ratios: Sequence[float], word: 
     ("claim", "changes", "sentence"),
     [
         (START, {"control": {}}, "control must name arms that are known to start differently"),
-        (DEPART, {"reference": {}}, "arm and reference must name what the arms"),
-        (SPECTRA, {"low": None}, "low=None and high=None: the ends of the allowed ratios"),
+        (DEPART, {"reference": {}}, "arm and reference must select arms"),
+        (SPECTRA, {"low": None}, "low=None and high=None: give the ends of the allowed range"),
     ],
 )
 def test_a_mistake_in_a_claim_about_curves_is_one_sentence(

@@ -71,7 +71,7 @@ def test_a_trend_about_as_large_as_the_margin_is_undecided_and_says_how_many_wou
     [
         (lambda one: one.config["trainer"]["batch_size"] != 32, "no run of the arm (lora.method"),
         (lambda one: one.config["seed"] != 43 or one.config["trainer"]["batch_size"] != 32,
-         "the seeds are not the same at all values"),
+         "the seeds differ between values"),
     ],
 )  # fmt: skip
 def test_a_missing_value_or_seed_is_a_reason_and_no_slope(
@@ -89,7 +89,7 @@ def test_arms_of_other_data_at_one_value_are_not_compared_even_where_values_may_
         size = one.config["trainer"]["batch_size"]
         one.identity = one.identity | {"data_fingerprint": f"d{size}"}
     assert verdict(claim, made).word == "supported"
-    assert "different rows of data" in verdict(TREND, made).missing[0]
+    assert "different data sets" in verdict(TREND, made).missing[0]
     for one in made:
         if one.config["trainer"]["batch_size"] == 8 and one.config["lora"]["method"] == "none":
             one.identity = one.identity | {"data_fingerprint": "other"}
@@ -171,15 +171,15 @@ def test_several_measured_numbers_are_a_range_and_no_interval() -> None:
     effect = verdict(MEASURED, [], tree).effect
     assert effect is not None
     assert (effect.estimate, effect.low, effect.high) == (1e-12, None, None)
-    assert effect.name == "difference, the furthest of 2 values from 3e-14 to 1e-12"
+    assert effect.name == "difference, the most extreme of 2 values from 3e-14 to 1e-12"
 
 
 @pytest.mark.parametrize("value", [3e-14, 1e-3])
 def test_a_measured_number_that_is_only_a_lower_bound_has_no_verdict(value: float) -> None:
     tree = {"values": {"difference": value}, "provenance": CLEAN}
     assert verdict(MEASURED, [], tree | {"reasons": []}).word != "undecided"
-    found = verdict(MEASURED, [], tree | {"reasons": ["training is not at rest"]})
-    assert (found.word, found.missing) == ("undecided", ("training is not at rest",))
+    found = verdict(MEASURED, [], tree | {"reasons": ["training has not converged"]})
+    assert (found.word, found.missing) == ("undecided", ("training has not converged",))
 
 
 def test_a_measured_number_is_read_from_its_file_or_the_line_that_makes_it_is_named(
@@ -204,7 +204,7 @@ def test_a_trend_at_the_edge_of_chance_falls_with_the_number_of_claims(tmp_path:
     many = claims.judge([TREND] * 20, {"mine": made})
     assert alone[0].word == "supported"
     assert {one.word for one in many} == {"undecided"}
-    assert "after Holm's adjustment" in many[0].missing[0]
+    assert "after Holm adjustment" in many[0].missing[0]
     claims_table.write([*alone, verdict(BEST, []), verdict(MEASURED, [])], tmp_path)
     data = json.loads((tmp_path / "claims.json").read_text())
     assert [one["word"] for one in data] == ["supported", "undecided", "undecided"]
@@ -215,16 +215,16 @@ def test_a_trend_at_the_edge_of_chance_falls_with_the_number_of_claims(tmp_path:
     ("claim", "changes", "sentence"),
     [
         (TREND, {"of": "gaps"}, "of=gaps: did you mean 'gap'?"),
-        (TREND, {"along": None}, "along and values: name a key of the config and at least 3"),
-        (TREND, {"values": [8, 32]}, "along and values: name a key of the config and at least 3"),
+        (TREND, {"along": None}, "along and values must name a config key and at least 3"),
+        (TREND, {"values": [8, 32]}, "along and values must name a config key and at least 3"),
         (TREND, {"low": None, "margin": None}, "low, high and margin are missing"),
-        (RATIOS, {"numbers": [64]}, "numbers has 1 entries and values 3: as many"),
+        (RATIOS, {"numbers": [64]}, "numbers has 1 entries but values has 3: give one"),
         (RATIOS, {"numbers": []}, "values=['w64', 'w128', 'w256']: give numbers above 0"),
-        (RATIOS, {"low": 1.0}, "low=1.0 and high=0.3: low must be the lower"),
-        (RATIOS, {"margin": 0.05}, "margin=0.05: a margin is of a gap; give low and high"),
-        (BEST, {"at_most": 4}, "at_most=4.0: the largest of the values that may be the best one"),
+        (RATIOS, {"low": 1.0}, "low=1.0 and high=0.3: low must be below high"),
+        (RATIOS, {"margin": 0.05}, "margin=0.05: only a gap has a margin; give low and high"),
+        (BEST, {"at_most": 4}, "at_most=4.0: give the largest value that may be the best one"),
         (BEST, {"at_most": 128}, "at_most=128.0: no value is above it"),
-        (MEASURED, {"key": None}, "measured and key: name a file of outputs/reports/measured"),
+        (MEASURED, {"key": None}, "measured and key must name a file in outputs/reports/measured"),
         (MEASURED, {"high": None}, "low and high are missing"),
     ],
 )
@@ -242,9 +242,9 @@ def test_an_arm_that_is_mixed_in_itself_gives_no_verdict_whatever_may_differ(kin
         rule="ten_times", margin=0.05, may_differ=["mixed_data"],
     )  # fmt: skip
     made = [*cell("none", 1e-3), *cell("lora", 1e-2)]
-    assert not any("different rows" in text for text in verdict(claim, made).missing)
+    assert not any("different data sets" in text for text in verdict(claim, made).missing)
     changed = next(one for one in made if one.config["lora"]["method"] == "lora")
     changed.identity = changed.identity | {"data_fingerprint": "other"}
     found = verdict(claim, made)
     assert found.word == "undecided"
-    assert any("different rows" in text for text in found.missing)
+    assert any("different data sets" in text for text in found.missing)

@@ -41,7 +41,7 @@ def test_broken_lines_are_counted_and_named_in_their_place(tmp_path: Path) -> No
         b'{"label": "1. a()", "pred": "1. a': "is not JSON, or is nested too deeply",
         b"[" * 10_000 + b"]" * 10_000: "is not JSON, or is nested too deeply",
         b"\xff\xfe": "is not UTF-8",
-        b"[1]": "is no JSON object",
+        b"[1]": "is not a JSON object",
         b'{"label": "1. a()"}': "has no pred",
         b'{"label": 1, "pred": ""}': "has a label that is neither plan text nor a list of calls",
     }
@@ -74,7 +74,7 @@ def test_mistakes_are_one_sentence(tmp_path: Path, cli: Cli) -> None:
     with pytest.raises(DataError, match=r"--pairs .*absent: No such file or directory; name a"):
         plan_graph_scores.score_pairs(tmp_path / "absent", tmp_path / "out")
     (tmp_path / "empty").write_text("\n \n", encoding="utf-8")
-    with pytest.raises(DataError, match="holds no line: give one JSON object"):
+    with pytest.raises(DataError, match="is empty: give one JSON object"):
         plan_graph_scores.score_pairs(tmp_path / "empty", tmp_path / "out")
     (tmp_path / "pairs").write_text(json.dumps(PAIR), encoding="utf-8")
     with pytest.raises(RecordError, match=r"free some space or name another place with --out\."):

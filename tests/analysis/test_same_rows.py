@@ -57,8 +57,8 @@ def test_arms_of_other_test_rows_have_no_difference_and_the_reason_is_said(tmp_p
     text = " ".join(reports.summarise(written(tmp_path, found)).split())
     assert "other rows" in text and "+0.200" not in text
     assert (
-        "No difference to data.weights.mcp=0 is given for data.weights.mcp=1: the rows of the test "
-        "split are not the same (180 rows with the hash 07e4; 540 rows with the hash 7e57)" in text
+        "No difference from data.weights.mcp=0 is shown for data.weights.mcp=1: the rows of the "
+        "test split differ (180 rows with hash 07e4; 540 rows with hash 7e57)" in text
     )
     assert status.read(tmp_path).best is not None  # by validation, whose rows are the same
 
@@ -107,6 +107,6 @@ def test_records_of_an_earlier_version_are_told_apart_by_what_they_hold(
     other.config["data"] = one.config["data"] | changed
     reason = arms.other_rows([one, other], "calls/exact")
     assert (reason is None) == same
-    assert reason is None or "earlier version do not say which rows" in reason.text
+    assert reason is None or "earlier version do not list the evaluated rows" in reason.text
     other.identity = one.identity
     assert arms.other_rows([one, other], "calls/exact") is None

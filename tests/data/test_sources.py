@@ -262,7 +262,7 @@ def test_the_data_verb_converts_without_a_model(cli: Cli, tmp_path: Path) -> Non
     )
     assert done.returncode == 0, done.stderr
     assert "20 rows kept, 0 rejected" in done.stdout
-    assert "tokens are not counted: model.hub_id=Qwen/Qwen3-1.7B" in done.stdout
+    assert "tokens not counted: model.hub_id=Qwen/Qwen3-1.7B" in done.stdout
 
 
 def test_a_gated_set_without_a_network_is_refused_in_one_sentence(cli: Cli) -> None:

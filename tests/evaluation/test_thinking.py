@@ -360,13 +360,13 @@ def test_a_table_of_two_modes_has_no_difference_and_no_best_run(asked_off: Recor
     folder = asked_off.folder.parent
     made(folder, "other", "eval.thinking=as_data")
     shown = reports.summarise(folder).replace("\n  ", " ")
-    assert "No difference to" in shown and "other mode" in shown
-    assert "asked in different modes of eval.thinking (as_data 1, off 1)" in shown
+    assert "No difference from" in shown and "other mode" in shown
+    assert "evaluated in different modes of eval.thinking (as_data 1, off 1)" in shown
     assert "thinking=as_data" in shown
     assert "base (untuned)" in shown and "thinking=off" in shown
     assert status.best(records.read_all(folder)) is None
     found = status.read(folder)
-    assert any("no run is the best one: the runs were asked" in note for note in found.notes)
+    assert any("no run is the best one: the runs were evaluated" in note for note in found.notes)
 
 
 def test_two_ways_of_asking_are_two_base_scores_and_one_way_is_one(asked_off: Record) -> None:

@@ -70,7 +70,7 @@ def test_what_does_not_fit_is_named_with_the_change_that_makes_it_fit(
     big = ("trainer.micro_batch_size=16", "plan.longest_row_tokens=1024")
     words = [*T4, *big, "trainer.gradient_checkpointing=false"]
     text = said(capsys, *words)
-    assert "too much; it fits with trainer.gradient_checkpointing=true" in text
+    assert "too large; it fits with trainer.gradient_checkpointing=true" in text
     assert estimate.of(load(*words, "trainer.gradient_checkpointing=true")).fits
 
 
@@ -194,7 +194,7 @@ def test_a_tuned_sweep_is_planned_arm_by_arm_with_all_its_rates_and_seeds(
         (["++lora.rank=4,8"], "lora.rank: `lora` has no key 'rank'; set lora.r instead"),
         (["plan.row=1"], "plan.row: `plan` has no key 'row'; did you mean 'rows'?"),
         (["lora.target_modules=[q_prj]"], "'q_prj' matches no linear layer of this model"),
-        ([*T4, "plan.probe=true"], "describes a GPU and none is here"),
+        ([*T4, "plan.probe=true"], "describes a GPU and this machine has none"),
         (["plan.probe=true", "trainer.max_steps=0"], "there is no step to measure"),
     ],
 )
@@ -284,7 +284,7 @@ def test_what_takes_less_memory_is_planned_with_less(
 def test_hours_are_not_invented_for_a_device_that_nobody_describes(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert "hours: not known" in said(capsys, "hardware=cpu")
+    assert "hours: unknown" in said(capsys, "hardware=cpu")
     assert "hours: 0." in said(capsys, "hardware=cpu", "hardware.peak_tflops=1")
 
 

@@ -102,7 +102,10 @@ def test_the_verb_uploads_what_peft_loads_and_refuses_to_write_over_another_run(
     records.write(record)
     done = cli(*push, module=True, **env)
     assert done.returncode == 1
-    assert "me/late holds run " in done.stderr and "this is run another: name" in done.stderr
+    assert (
+        "me/late already contains run " in done.stderr
+        and "but this is run another: name" in done.stderr
+    )
     assert len(hub.repositories["me/late"].commits) == 1
 
 
@@ -115,7 +118,7 @@ def test_a_hub_that_fails_after_training_leaves_a_finished_run_and_says_how_to_u
     done = cli(*PUSH, **env)
     assert done.returncode == 0, done.stdout + done.stderr
     sentence = (
-        "not uploaded: the hub does not do it for me/tiny (status 500): try again later. "
+        "not uploaded: the hub failed for me/tiny (HTTP status 500):  try again later. "
         "The run is finished and recorded; upload it later with `python -m experiments push "
         f"{run} --repo me/tiny`."
     )
@@ -133,16 +136,17 @@ def test_a_hub_that_fails_after_training_leaves_a_finished_run_and_says_how_to_u
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        ({"HF_TOKEN": ""}, "hub.push=true for me/tiny needs a token that may write: run `hf auth "
-         "login` or set HF_TOKEN (never as a key)."),
-        ({"HF_TOKEN": "hf_of_someone_else"}, "hub.push=true: the hub does not accept the token for "
-         "me/tiny: set HF_TOKEN to a new one"),
-        ({"HF_TOKEN": "hf_that_reads"}, "hub.push=true: the token may not write to me/tiny"),
-        ({"HF_ENDPOINT": "http://127.0.0.1:9"}, "hub.push=true: the hub cannot be used for me/tiny "
-         "(ConnectError): connect to the network; or leave hub.push out and upload later with "
+        ({"HF_TOKEN": ""}, "hub.push=true for me/tiny needs a token with write access: run `hf "
+         "auth login` or set HF_TOKEN (never a config key)."),
+        ({"HF_TOKEN": "hf_of_someone_else"}, "hub.push=true: the hub rejected the token for "
+         "me/tiny: set HF_TOKEN to a valid one"),
+        ({"HF_TOKEN": "hf_that_reads"}, "hub.push=true: the token has no write access "
+         "to me/tiny"),
+        ({"HF_ENDPOINT": "http://127.0.0.1:9"}, "hub.push=true: the hub cannot be reached for "
+         "me/tiny (ConnectError): check the network; or leave hub.push out and upload later with "
          "`python -m experiments push RUN --repo me/tiny`."),
-        ({"HF_HUB_OFFLINE": "1"}, "hub.push=true: me/tiny is on the hub and HF_HUB_OFFLINE forbids "
-         "to use it: unset HF_HUB_OFFLINE"),
+        ({"HF_HUB_OFFLINE": "1"}, "hub.push=true: me/tiny is on the hub, which HF_HUB_OFFLINE "
+         "disables: unset HF_HUB_OFFLINE"),
     ],
 )  # fmt: skip
 def test_what_could_not_be_uploaded_is_said_before_anything_is_trained(
@@ -209,12 +213,12 @@ def test_an_interrupted_run_goes_on_elsewhere_from_the_hub(
         done = cli(*line, f"budget.hours={seconds / 3600:.6f}", **env)
         assert done.returncode == 75, done.stdout + done.stderr
         seconds *= 1.3
-    assert "go on elsewhere with resume_from=hf://me/tiny" in done.stdout
+    assert "to resume on another machine, add resume_from=hf://me/tiny" in done.stdout
     shutil.rmtree(tmp_path / "outputs")
     away = hub.environment(tmp_path / "another_home")
     done = cli(*line, "resume_from=hf://me/tiny", **away)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "(interrupted) taken from " in done.stdout
+    assert "(interrupted) copied from " in done.stdout
     assert "continuing from checkpoint-" in done.stdout
     [file] = (tmp_path / "outputs" / "single").glob("*/run.json")
     assert records.read(file).status == "finished"

@@ -106,7 +106,7 @@ def test_what_is_here_already_is_left_as_it_is(
     after = tree(into)
     assert {k: after[k] for k in before} == before
     assert {k.split("/")[0] for k in after} == {"7", "1", "1_2"}
-    assert f"run {own.run_id} is in {into}/7 already: not taken" in capsys.readouterr().out
+    assert f"run {own.run_id} is already in {into}/7: not copied" in capsys.readouterr().out
 
 
 def test_a_checkpoint_that_was_cut_off_is_named_and_not_taken(
@@ -123,9 +123,9 @@ def test_a_checkpoint_that_was_cut_off_is_named_and_not_taken(
     hub.take_sweep(str(tmp_path / "there"), into, None)
     assert [p.name for p in (into / "0" / "checkpoints").iterdir()] == ["checkpoint-2"]
     out = capsys.readouterr().out
-    assert f"not taken: {made}/checkpoint-4 (adapter_model.safetensors is cut off)" in out
-    assert f"not taken: {made}/checkpoint-6 (optimizer.pt is cut off)" in out
-    assert f"not taken: {made}/checkpoint-8 (no trainer_state.json)" in out
+    assert f"not copied: {made}/checkpoint-4 (adapter_model.safetensors is cut off)" in out
+    assert f"not copied: {made}/checkpoint-6 (optimizer.pt is cut off)" in out
+    assert f"not copied: {made}/checkpoint-8 (no trainer_state.json)" in out
 
 
 def test_a_search_takes_its_database_if_it_is_whole(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_a_search_takes_its_database_if_it_is_whole(tmp_path: Path) -> None:
     database.write_bytes(database.read_bytes()[:-5000])
     with pytest.raises(RecordError) as caught:
         hub.take_sweep(str(tmp_path / "there"), tmp_path / "b" / "mine", None)
-    assert "study.db is not whole (" in str(caught.value)
+    assert "study.db is incomplete or damaged (" in str(caught.value)
     assert str(caught.value).endswith("synchronise it again, or leave resume_from out.")
     assert not list((tmp_path / "b" / "mine").glob("study*"))
 
@@ -151,11 +151,11 @@ def test_a_run_of_another_config_is_refused_with_the_keys_that_differ(
     with pytest.raises(RecordError) as caught:
         hub.take_sweep(str(mounted), tmp_path / "mine", wanted(3))
     assert str(caught.value) == (
-        f"resume_from={mounted}: none of its 2 records is of this config; the nearest, 0, has "
-        "seed=0 (here 3): give the overrides it was made with, or leave resume_from out."
+        f"resume_from={mounted}: none of its 2 records has this config; the closest, 0, has "
+        "seed=0 (here 3): give the same overrides, or leave resume_from out."
     )
     run = load(*QUICK, "seed=0", "lora.r=4", f"resume_from={mounted}")
-    with pytest.raises(RecordError, match=r"the nearest, 0, has lora.r=16 \(here 4\): give the"):
+    with pytest.raises(RecordError, match=r"the closest, 0, has lora.r=16 \(here 4\): give the"):
         hub.take_run(run, config.run_id(run), tmp_path / "mine" / "x", beside=True)
 
 
@@ -163,8 +163,9 @@ def test_a_run_of_another_config_is_refused_with_the_keys_that_differ(
     ("source", "sentence"),
     [
         ("nowhere", "resume_from={}: there is no such folder (looked in "),
-        ("empty", "resume_from={} holds no record (run.json): name the folder of a run, of a "
-         "sweep or of many, such as the outputs folder of an earlier runtime, or leave it out."),
+        ("empty", "resume_from={} contains no record (run.json): name the folder of a run, of a "
+         "sweep or of several sweeps, such as the outputs folder of an earlier runtime, or leave "
+         "it out."),
     ],
 )  # fmt: skip
 def test_a_source_that_holds_no_record_is_refused(
@@ -181,8 +182,8 @@ def test_a_search_is_not_taken_from_among_several_others(mounted: Path, tmp_path
     with pytest.raises(RecordError) as caught:
         hub.take_sweep(str(mounted), tmp_path / "third", None)
     assert str(caught.value) == (
-        f"resume_from={mounted} holds several sweeps (mine, other) and none is named third: name "
-        "the folder of one, or leave resume_from out."
+        f"resume_from={mounted} contains several sweeps (mine, other), but none named third: "
+        "name the folder of one, or leave resume_from out."
     )
 
 
@@ -232,5 +233,5 @@ def test_a_sweep_in_a_mounted_folder_is_taken_over_and_completed(cli: Cli, tmp_p
     assert there == here
     refused = cli("-m", *QUICK, "seed=5", "resume_from=drive", "hydra.sweep.dir=outputs/x")
     assert refused.returncode == 1
-    assert refused.stderr.startswith("error: resume_from=drive: none of its 2 records is of this")
+    assert refused.stderr.startswith("error: resume_from=drive: none of its 2 records has this")
     assert not any((tmp_path / "outputs" / "x").glob("*/run.json"))

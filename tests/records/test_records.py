@@ -36,14 +36,14 @@ def test_a_full_disk_says_so_and_leaves_the_old_record(tmp_path: Path) -> None:
 def test_a_truncated_record_is_named(tmp_path: Path) -> None:
     path = tmp_path / "run.json"
     path.write_text('{"schema_version": 1, "run_id": "abc", "sta')
-    with pytest.raises(RecordError, match=r"run\.json is not a whole record"):
+    with pytest.raises(RecordError, match=r"run\.json is not a valid record"):
         records.read(path)
 
 
 def test_a_newer_schema_is_refused_with_its_version(tmp_path: Path) -> None:
     path = tmp_path / "run.json"
     path.write_text(json.dumps({"schema_version": 99, "run_id": "abc"}))
-    with pytest.raises(RecordError, match="schema version 99, this program reads up to 1"):
+    with pytest.raises(RecordError, match="schema version 99, but this program reads only up to 1"):
         records.read(path)
 
 
@@ -75,5 +75,5 @@ def test_damaged_items_are_named(tmp_path: Path) -> None:
     records.write_items(record, [{"id": str(i)} for i in range(99)])
     file = tmp_path / records.ITEMS_NAME
     file.write_bytes(file.read_bytes()[:-20])
-    with pytest.raises(RecordError, match=r"items\.jsonl\.gz is not whole"):
+    with pytest.raises(RecordError, match=r"items\.jsonl\.gz is incomplete or damaged"):
         records.items(record)

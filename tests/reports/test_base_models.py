@@ -22,7 +22,7 @@ def test_a_sweep_over_bases_reports_each_untuned_and_at_its_best_rate(
     lines = [line.split(" | ") for line in files.readme(built, []).splitlines()]
     rows = {line[0].removeprefix("| "): line for line in lines}
     header = rows["base model"]
-    assert header[1:5] == ["parameters", "trained", "best rate", "seeds"]
+    assert header[1:5] == ["parameters", "trained", "best LR", "seeds"]
     assert {"bits per byte (lower is better)", "NLL per token (lower is better)", "calls exact",
             "restraint", "JSON valid", "forgetting (nats) (lower is better)", "train seconds",
             "peak memory (GB)"} <= set(header)  # fmt: skip

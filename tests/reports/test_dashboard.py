@@ -145,16 +145,16 @@ def test_a_sweep_is_one_group_with_one_report_however_often_it_is_sent(tmp_path:
     *said, broken = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert broken.startswith(f"error: {where} cannot be shown (Could not migrate project 'broken'")
     assert said == [
-        f"error: there is no project in {where}: a run makes one unless tracker=none; set "
+        f"error: there is no trackio project in {where}: runs create one unless tracker=none; set "
         "TRACKIO_DIR if it is elsewhere.",
-        "error: dashboard three: no project and no tracked sweep has this name in "
-        f"{where}; there are the projects mine and the sweeps one, two.",
+        f"error: dashboard three: {where} has no project or tracked sweep of this name: name "
+        "one of the projects mine or the sweeps one, two.",
     ]
 
 
 def test_a_port_that_is_none_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["dashboard", "--port", "0"]) == 1
-    assert capsys.readouterr().err == "error: --port 0: a port is a number from 1 to 65535.\n"
+    assert capsys.readouterr().err == "error: --port 0: give a number from 1 to 65535.\n"
 
 
 # --- in a browser ---

@@ -42,13 +42,13 @@ def test_two_equal_runs_differ_in_nothing_and_that_is_said(tmp_path: Path) -> No
     found = comparison.explain(one, run(tmp_path / "b", started_at="2026-01-02"))
     assert not any(part.rows for part in found.parts) and found.same_inputs
     said = text(found)
-    assert "Nothing differs in config (9 values)." in said
+    assert "No differences in config (9 values)." in said
     for name in ("data", "environment", "training", "the scores"):
-        assert f"Nothing differs in {name} (" in said
-    assert "Neither record says anything of its answers." in said
+        assert f"No differences in {name} (" in said
+    assert "Neither record describes its answers." in said
     assert "Neither run has a learning curve." in said
     assert "scores, row by row)" in said and "Intervals" not in said
-    assert "A and B are records of one and the same run." in text(comparison.explain(one, one))
+    assert "A and B are records of the same run." in text(comparison.explain(one, one))
 
 
 def test_config_differences_are_named_with_their_origin_whatever_the_order_of_lists(
@@ -65,8 +65,8 @@ def test_config_differences_are_named_with_their_origin_whatever_the_order_of_li
     assert keys(found, "config") == ["lora.r", "lora.only_here"]
     assert part(found, "config").same == 10
     said = text(found)
-    assert "2 of 12 values of config differ:" in said
-    assert "lora.r 16 (recipe of model=tiny) 64 lora.only_here 1 (not there)" in said
+    assert "2 of 12 values in config differ:" in said
+    assert "lora.r 16 (recipe of model=tiny) 64 lora.only_here 1 (absent)" in said
 
 
 def test_data_and_environment_are_told_apart(tmp_path: Path) -> None:
@@ -86,10 +86,10 @@ def test_data_and_environment_are_told_apart(tmp_path: Path) -> None:
     assert keys(found, "environment") == ["git_dirty", "libraries.trl"]
     said = text(found)
     assert (
-        "Beside the config, libraries, data_fingerprint differ: a difference in the scores may "
-        "come from that."
+        "Besides the config, libraries, data_fingerprint differ, which may explain differences in "
+        "the scores."
     ) in said
-    assert "Rows are paired by their id: make sure that it stands for the same row in both." in said
+    assert "Rows are paired by id: make sure that ids refer to the same rows in both." in said
 
 
 def test_scores_are_compared_row_by_row_with_interval_and_mcnemar(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_scores_are_compared_row_by_row_with_interval_and_mcnemar(tmp_path: Path
     assert scores["loss/nll"].same and scores["loss/nll"].mcnemar_p is None
     assert next(iter(scores)) == "calls/exact" and "calls/exact/single" not in scores
     said = text(comparison.explain(one, other))
-    assert "differ (tuned model):" in said and "Intervals are 95 %, over test rows" in said
+    assert "differ (tuned model):" in said and "95 % intervals are over test rows" in said
 
 
 def test_without_the_same_rows_the_difference_has_no_interval(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_runs_that_should_agree_and_do_not_are_called_noise(tmp_path: Path) -> N
     put(tmp_path / "a", record("a", exact=0.8))
     put(tmp_path / "b", record("a", exact=0.79, started_at="2026-02-01"))
     said = text(comparison.explain(tmp_path / "a", tmp_path / "b"))
-    assert "Config and identity are the same, so the scores should be: what differs is what" in said
+    assert "Config and identity are the same, so the scores should be too" in said
 
 
 def test_curves_show_their_last_points_and_where_they_part(tmp_path: Path) -> None:
@@ -142,8 +142,8 @@ def test_curves_show_their_last_points_and_where_they_part(tmp_path: Path) -> No
     assert loss.last_a == (3, 1.7) and loss.last_b == (4, 1.59)
     assert validation.last_b is None
     said = text(found)
-    assert "training loss 1.7000 at step 3 1.5900 at step 4 - they part at step 2" in said
-    assert "validation NLL 1.0000 at step 3 - - no step in common" in said
+    assert "training loss 1.7000 at step 3 1.5900 at step 4 - step 2" in said
+    assert "validation NLL 1.0000 at step 3 - - no common step" in said
 
 
 def test_a_failed_run_is_compared_too(tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ def test_a_failed_run_is_compared_too(tmp_path: Path) -> None:
     put(tmp_path / "b", record("b", status="failed", error=error, scores={}))
     found = comparison.explain(tmp_path / "a", tmp_path / "b")
     assert keys(found, "training") == ["status", "error"]
-    assert "There is no score that both runs have." in text(found)
+    assert "The runs have no score in common." in text(found)
 
 
 def test_a_score_of_which_nothing_says_what_is_better_is_higher_or_lower(tmp_path: Path) -> None:
@@ -171,15 +171,15 @@ def test_bad_input_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture
     advice = "name the folder of one run, or one record of a report, outputs/reports/NAME/runs/"
     (tmp_path / "empty").mkdir()
     for path, sentence in (
-        ("sweep", f"holds 6 records: {advice}ID.json."),
-        ("empty", f"holds no record: {advice}ID.json."),
+        ("sweep", f"has 6 records: {advice}ID.json."),
+        ("empty", f"has no record: {advice}ID.json."),
         ("absent", ": there is no such file or folder; name the folder of a run, or one record"),
     ):
         with pytest.raises(RecordError) as caught:
             comparison.explain(one, tmp_path / path)
         assert f"explain {tmp_path / path}" in str(caught.value) and sentence in str(caught.value)
     (tmp_path / "empty" / "run.json").write_text("{", encoding="utf-8")
-    with pytest.raises(RecordError, match=r"explain .*empty: run\.json is not a whole record"):
+    with pytest.raises(RecordError, match=r"explain .*empty: run\.json is not a valid record"):
         comparison.explain(tmp_path / "empty", one)
     assert main(["explain", str(one), str(tmp_path / "absent")]) == 1
     assert capsys.readouterr().err.startswith("error: explain ")
@@ -194,4 +194,4 @@ def test_the_verb_reads_a_record_of_a_committed_report(
     (tmp_path / "runs" / "qv0.json").write_text(json.dumps(tree), encoding="utf-8")
     assert main(["explain", str(tmp_path / "sweep" / "0"), str(tmp_path / "runs/qv0.json")]) == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "1 of 9 values of config differ: A B lora.label all_linear qv" in said
+    assert "1 of 9 values in config differ: A B lora.label all_linear qv" in said

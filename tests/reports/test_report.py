@@ -37,7 +37,7 @@ def test_runs_that_differ_only_in_the_seed_are_one_arm(tmp_path: Path) -> None:
     assert line_of(text, "lora=all_linear").split()[1:3] == ["3", "0.800"]
     assert line_of(text, "lora=qv").split()[1:3] == ["3", "0.747"]
     assert "6 finished." in text
-    assert "Mean over seeds with the 95 % Student t interval over seeds." in text
+    assert "Means over seeds, with 95 % Student t intervals over seeds." in text
 
 
 def test_difference_is_arm_minus_first_arm_and_paired_by_seed(tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_one_seed_is_said_and_not_judged(tmp_path: Path) -> None:
         put(tmp_path / str(job), record(lora, lora=lora, job=job, exact=0.8 - job / 10))
     text = reports.summarise(tmp_path)
     assert "-0.100 one seed" in line_of(text, "lora=qv")
-    assert "Every arm has one seed" in text
+    assert "Only one seed: every arm" in text
 
 
 def test_arms_are_named_by_what_varies(tmp_path: Path) -> None:
@@ -108,7 +108,8 @@ def test_newest_finished_run_counts(tmp_path: Path) -> None:
     text = reports.summarise(tmp_path / "sweep")
     assert line_of(text, "lora=qv").split()[1:3] == ["3", "0.730"]
     assert "6 finished." in text
-    assert "2 other records of the same runs left out: the newest finished one counts." in text
+    left_out = "2 other records of the same runs left out: only the newest finished record of a run"
+    assert left_out in text
 
 
 def test_columns_of_no_record_are_left_out(tmp_path: Path) -> None:
@@ -136,8 +137,8 @@ def test_runs_of_other_code_are_warned_about(tmp_path: Path) -> None:
     tree = record("late", seed=3, job=6, identity=identity, provenance=provenance)
     put(tmp_path / "6", tree)
     text = reports.summarise(tmp_path)
-    assert "Warning: the runs do not share one code_sha256:" in text
-    assert "Warning: made from a dirty tree: 1 of 7 runs." in text
+    assert "Warning: the runs differ in code_sha256, " in text
+    assert "Warning: 1 of 7 runs used uncommitted code." in text
 
 
 def test_score_that_is_not_finite_is_shown_and_not_judged(tmp_path: Path) -> None:
@@ -174,7 +175,7 @@ def test_single_run_has_intervals_over_test_rows(tmp_path: Path) -> None:
     assert line_of(text, "tuned").split()[1] == f"{right[1] / 60:.3f}"
     assert f"{(right[1] - right[0]) / 60:+.3f} [" in line_of(text, "tuned - base")
     assert line_of(text, "test rows").split()[2] == "60"
-    assert "do not cover what another seed would change." in " ".join(text.split())
+    assert "do not include variation between seeds." in " ".join(text.split())
 
 
 def test_loss_interval_is_around_the_token_mean(tmp_path: Path) -> None:
@@ -284,13 +285,13 @@ def test_table_csv_has_the_interval_and_the_difference_of_each_arm(tmp_path: Pat
 
 
 def test_folder_without_records_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(RecordError, match="holds no record: name the folder of a run"):
+    with pytest.raises(RecordError, match="has no record: name the folder of a run"):
         reports.summarise(tmp_path)
 
 
 def test_report_is_not_written_among_the_runs(tmp_path: Path) -> None:
     two_arms(tmp_path / "sweep")
-    with pytest.raises(RecordError, match="sweep is a folder of runs: write the report elsewhere"):
+    with pytest.raises(RecordError, match="sweep is a folder of runs: write the report to"):
         reports.write(tmp_path / "sweep", tmp_path / "sweep")
 
 
@@ -304,7 +305,7 @@ def test_arms_with_other_data_have_no_difference_and_their_own_base(tmp_path: Pa
     assert "base (untuned) model=tiny data=mixed" in text
     assert "base (untuned) model=tiny data=calls" in text
     assert "other rows" in text and "reference" in text
-    assert "No difference to data=mixed is given for data=calls: records of an earlier" in text
+    assert "No difference from data=mixed is shown for data=calls: records of an earlier" in text
     assert "data_fingerprint" not in text
 
 
@@ -314,7 +315,7 @@ def test_differences_that_all_seeds_share_are_not_called_certain(tmp_path: Path)
         put(tmp_path / str(job), tree)
     text = reports.summarise(tmp_path)
     assert "+0.050 not separable" in line_of(text, "lora=b")
-    assert "No interval is shown where all seeds gave the same number" in text
+    assert "No interval is shown if all seeds gave the same number" in text
 
 
 def test_columns_that_do_not_fit_follow_below(
@@ -364,7 +365,7 @@ def test_records_of_other_runs_are_not_mixed_in(tmp_path: Path) -> None:
     put(tmp_path / "run", record("alone"))
     reports.write(tmp_path / "sweep", tmp_path / "out")
     before = contents(tmp_path / "out")
-    with pytest.raises(RecordError, match="6 records that the report would not contain"):
+    with pytest.raises(RecordError, match="6 records outside this report"):
         reports.write(tmp_path / "run", tmp_path / "out")
     assert contents(tmp_path / "out") == before
 
@@ -414,10 +415,12 @@ def test_broken_record_does_not_hide_the_others(tmp_path: Path) -> None:
     broken(tmp_path)
     assert [r.run_id for r in records.read_all(tmp_path)] == [f"all_linear{s}" for s in range(3)]
     truncated, empty, newer = records.unreadable(tmp_path)
-    assert truncated.startswith("3/run.json is not a whole record (")
-    assert truncated.endswith("): move it away to have the run made again.")
-    assert empty.startswith("4/run.json is not a whole record (")
-    assert newer == ("5/run.json has schema version 99, this program reads up to 1: update it.")
+    assert truncated.startswith("3/run.json is not a valid record (")
+    assert truncated.endswith("): move it away to repeat the run.")
+    assert empty.startswith("4/run.json is not a valid record (")
+    assert newer == (
+        "5/run.json has schema version 99, but this program reads only up to 1: update the program."
+    )
 
 
 @pytest.mark.parametrize(
@@ -435,7 +438,7 @@ def test_json_that_is_no_record_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "0").mkdir()
     (tmp_path / "0" / "run.json").write_text(text, encoding="utf-8")
     assert records.read_all(tmp_path) == []
-    assert "0/run.json is not a whole record (" in records.unreadable(tmp_path)[0]
+    assert "0/run.json is not a valid record (" in records.unreadable(tmp_path)[0]
 
 
 def test_broken_records_are_named_under_the_table(tmp_path: Path) -> None:
@@ -443,7 +446,7 @@ def test_broken_records_are_named_under_the_table(tmp_path: Path) -> None:
     text = reports.summarise(tmp_path)
     assert line_of(text, "model=tiny data=mixed lora=all_linear").split()[3:5] == ["3", "0.800"]
     assert "3 finished." in text
-    assert text.count("Not counted: ") == 3 and "Not counted: 3/run.json is not a whole" in text
+    assert text.count("Not counted: ") == 3 and "Not counted: 3/run.json is not a valid" in text
 
 
 def test_report_remembers_what_it_did_not_count(tmp_path: Path) -> None:
@@ -467,7 +470,7 @@ def test_folder_of_broken_records_only_is_an_error(tmp_path: Path) -> None:
         (tmp_path / job).mkdir()
         (tmp_path / job / "run.json").write_text("{", encoding="utf-8")
     for made in (reports.summarise, lambda path: reports.write(path, tmp_path / "out")):
-        with pytest.raises(RecordError, match=r"no record that can be read: 0/run\.json.*1 more"):
+        with pytest.raises(RecordError, match=r"no readable record: 0/run\.json.*1 more"):
             made(tmp_path)
 
 
@@ -501,7 +504,7 @@ def test_run_without_the_optional_parts_has_its_table(tmp_path: Path) -> None:
 
 def test_finished_run_without_scores_says_so(tmp_path: Path) -> None:
     put(tmp_path, record("bare", scores={}))
-    assert reports.summarise(tmp_path) == "The record holds none of the main scores.\n"
+    assert reports.summarise(tmp_path) == "The record has none of the main scores.\n"
 
 
 @pytest.mark.parametrize("curve", [[], [{"step": 0, "validation_nll": 2.5}], [{"step": 1}]])

@@ -68,17 +68,17 @@ def test_the_mode_of_thinking_and_the_form_of_calls_are_named(tmp_path: Path) ->
     text = reports.items.describe(reports.items.join(a, b), 300)
     shown = 'thinking in answers: off (enable_thinking=false); calls are written as json: {"name"'
     assert f"A: {shown}" in text
-    assert "B: thinking in answers: as_data (no mode is recorded); calls are written as" in text
+    assert "B: thinking in answers: as_data (mode not recorded); calls are written as" in text
 
 
 def test_items_are_counted_by_who_solves_them_with_mcnemars_p(tmp_path: Path) -> None:
     a, b = run(tmp_path / "a", "1111110000"), run(tmp_path / "b", "1000000001")
     text = reports.items.describe(reports.items.join(a, b), 140)
     assert cells(text, "calls/exact") == ["calls/exact", "10", "1", "5", "1", "3", "0.2188"]
-    assert "calls/exact, solved by A only: row-1, row-2, row-3, row-4, row-5\n" in text
-    assert "calls/exact, solved by B only: row-9\n" in text
+    assert "calls/exact, solved only by A: row-1, row-2, row-3, row-4, row-5\n" in text
+    assert "calls/exact, solved only by B: row-9\n" in text
     assert f"A: tuned model of {a} (run a; seed=1)" in text
-    assert "only and are not compared" not in text and "The data of the runs differ" not in text
+    assert "and are not compared" not in text and "The data of the runs differ" not in text
 
 
 def test_a_score_that_is_better_when_lower_is_solved_at_0(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_splits_are_joined_apart_and_their_items_named(tmp_path: Path) -> None:
     text = reports.items.describe(reports.items.join(a, b), 140)
     assert cells(text, "calls/exact")[2:] == ["1", "0", "0", "0", "1.0000"]
     assert cells(text, "unseen_tools/calls/exact")[2:] == ["0", "1", "0", "0", "1.0000"]
-    assert "unseen_tools/calls/exact, solved by A only: unseen_tools/row-0" in text
+    assert "unseen_tools/calls/exact, solved only by A: unseen_tools/row-0" in text
 
 
 def test_the_tuned_model_is_taken_and_the_base_model_where_nothing_was_tuned(
@@ -113,7 +113,7 @@ def test_items_of_one_run_only_and_repeated_ones_are_counted_and_named(tmp_path:
     b = run(tmp_path / "b", "11", data="0ther", status="interrupted")
     text = reports.items.describe(reports.items.join(a, b), 140)
     assert "2 items are in both runs." in text
-    assert "13 items are in A only and are not compared: row-2, row-3," in text
+    assert "13 items are only in A and are not compared: row-2, row-3," in text
     assert ", row-11 and 3 more\n" in text
     assert "1 items of A repeat the split and id of an earlier one and are left out: row-3" in text
     assert "The data of the runs differ (fingerprints da7a and 0ther)" in text
@@ -139,7 +139,7 @@ def test_the_command_prints_and_writes_both_texts(tmp_path: Path, cli: Cli) -> N
     assert len(lines) == 4
     both = cli("report", str(a), "--items", str(a), str(b), module=True)
     assert both.stderr == (
-        "error: report needs either the folder of a run, a sweep or a report, or --items A B.\n"
+        "error: report needs either --items A B or the folder of a run, a sweep or a report.\n"
     )
 
 
@@ -152,12 +152,12 @@ def test_what_is_no_pair_of_runs_is_one_sentence(tmp_path: Path) -> None:
     empty.mkdir()
     (cut / "run.json").write_text("{", encoding="utf-8")
     for path, words in {
-        empty: r"empty holds no record: name the folder of one run, or one record",
-        runs: r"runs holds 4 records: name the folder of one run",
-        bare: r"has a record \(finished\) but no items beside it: items\.jsonl\.gz is written",
-        numbers: r"a line of its items is no JSON object",
-        cut: r"--items .*cut: run\.json is not a whole record",
-        other: r"no item of the one is in the other, compared by split and id",
+        empty: r"empty has no record: name the folder of one run, or one record",
+        runs: r"runs has 4 records: name the folder of one run",
+        bare: r"has a record \(finished\) but no items\.jsonl\.gz, which is written",
+        numbers: r"an item is not a JSON object",
+        cut: r"--items .*cut: run\.json is not a valid record",
+        other: r"the runs share no item \(same split and id\)",
     }.items():
         with pytest.raises(RecordError, match=words):
             reports.items.join(a, path)
@@ -180,5 +180,5 @@ def test_mcnemars_p_is_a_probability_and_has_no_side(a: int, b: int) -> None:
 
 
 def test_mcnemars_p_refuses_negative_counts() -> None:
-    with pytest.raises(ValueError, match="-1 and 2 are no counts of items"):
+    with pytest.raises(ValueError, match="-1 and 2 are not counts of items"):
         mcnemar_exact(-1, 2)

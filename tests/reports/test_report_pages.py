@@ -66,7 +66,7 @@ def test_the_page_holds_the_table_the_sentences_and_the_figures_without_any_requ
     assert not page.open
     assert page.rows[0][:3] == ["arm", "seeds", "calls exact"]
     assert [row[0] for row in page.rows[1:]] == ["base (untuned)", "lora=all_linear", "lora=qv"]
-    assert "Mean over seeds with the 95 % Student t interval over seeds." in text
+    assert "Means over seeds, with 95 % Student t intervals over seeds." in text
     assert len(page.addresses) == 3, "the arms, their differences and their cost"
     assert all(source.startswith("data:image/svg+xml;base64,") for source in page.addresses)
     assert "http" not in re.sub(r"base64,[\w+/=]+", "", text), "nothing is fetched"
@@ -163,7 +163,7 @@ def test_the_latex_table_has_a_line_an_arm_with_as_many_cells_as_its_head(tmp_pa
 def test_a_sweep_without_a_finished_run_has_no_latex_table(tmp_path: Path) -> None:
     put(tmp_path / "sweep" / "0", record("bad", status="failed"))
     reports.write(tmp_path / "sweep", tmp_path / "out")
-    assert (tmp_path / "out" / "table.tex").read_text() == "% There is no finished run.\n"
+    assert (tmp_path / "out" / "table.tex").read_text() == "% There are no finished runs.\n"
 
 
 # --- Reproduce ---

@@ -132,7 +132,9 @@ def test_a_broken_archive_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()
     file = tmp_path / "runs" / archive.RECORDS
     file.write_bytes(b"not gzip")
-    with pytest.raises(RecordError, match=r"records\.jsonl\.gz is not whole \(.*\): get it again"):
+    with pytest.raises(
+        RecordError, match=r"records\.jsonl\.gz is incomplete or damaged \(.*\): fetch it again"
+    ):
         archive.read_all(tmp_path)
     newer = json.dumps({"schema_version": 7, "run_id": "a"}) + "\n"
     file.write_bytes(gzip.compress(newer.encode()))

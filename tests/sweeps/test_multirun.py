@@ -54,8 +54,8 @@ def test_a_broken_record_is_named_and_kept_and_its_folder_is_not_used(
     (tmp_path / "0" / "run.json").write_text('{"schema_version": 1, "run_')
     assert plan.Folders(tmp_path).give("aaa", "0") == "0_2"
     out = capsys.readouterr().out
-    assert out.startswith(f"not counted: {tmp_path}/0/run.json is not a whole record (")
-    assert out.rstrip().endswith("move it away to have the run made again.")
+    assert out.startswith(f"not counted: {tmp_path}/0/run.json is not a valid record (")
+    assert out.rstrip().endswith("move it away to repeat the run.")
     assert (tmp_path / "0" / "run.json").read_text() == '{"schema_version": 1, "run_'
 
 
@@ -65,7 +65,8 @@ def test_a_record_of_a_newer_schema_stops_the_sweep_with_its_version(tmp_path: P
     with pytest.raises(RecordError) as caught:
         plan.Folders(tmp_path)
     assert str(caught.value) == (
-        f"{tmp_path}/0/run.json has schema version 7, this program reads up to 1: update it."
+        f"{tmp_path}/0/run.json has schema version 7, but this program reads only "
+        "up to 1: update the program."
     )
 
 
@@ -121,7 +122,7 @@ def test_status_names_a_clock_that_is_ahead_and_a_broken_record(tmp_path: Path) 
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "run.json").write_text("{")
     broken, skewed = status.read(tmp_path).notes
-    assert broken.startswith("not counted: 1/run.json is not a whole record (")
+    assert broken.startswith("not counted: 1/run.json is not a valid record (")
     assert skewed == (
         "the clock of the machine that made 0 is 20 min ahead of this one: locks decide who works "
         "on a run, but of two finished records of one run the later counts, so set the clocks "
@@ -163,12 +164,12 @@ def test_clean_shows_and_with_yes_removes_what_settled_runs_left(cli: Cli, tmp_p
         "0.0 MB  outputs/s/1/checkpoints  (the run is pruned)",
         "outputs/s/2: its checkpoints stay, because the run is failed and goes on from them",
         "outputs/s/3: its checkpoints stay, because trainer.keep=all asks for them",
-        "0.0 MB  --yes removes these 3; adapters and records stay",
+        "0.0 MB  3 listed; --yes removes them; adapters and records are kept",
     ):
         assert text in shown.stdout
     assert sorted(tmp_path.rglob("*")) == before
     done = cli("clean", "outputs/s", "--yes", module=True)
-    assert "removed 3; adapters and records stay" in done.stdout
+    assert "3 removed; adapters and records are kept" in done.stdout
     left = {
         p.relative_to(tmp_path / "outputs/s").as_posix() for p in tmp_path.glob("outputs/s/*/*")
     }

@@ -62,8 +62,8 @@ def test_the_table_marks_arms_that_are_not_whole_and_a_report_of_it_can_be_made_
     assert re.search(r"^lora.r=8 +1 of 2 +0.500", rows["lora.r=8"])
     assert re.search(r"^lora.r=16 +0 of 1 +- +-", rows["lora.r=16"])
     assert "2 finished, 1 interrupted, 2 not begun." in text
-    assert "Unfinished: lora.r=4: seed 1 interrupted at step 12 of 30; the line" in text
-    assert "Unfinished: lora.r=16: seed 1 not begun; the line that made it goes on." in text
+    assert "Unfinished: lora.r=4: seed 1 interrupted at step 12 of 30; rerun" in text
+    assert "Unfinished: lora.r=16: seed 1 not begun; rerun the same command to resume." in text
     reports.write(tmp_path / "out", tmp_path / "report", missing)
     made = (tmp_path / "report" / "README.md").read_bytes()
     reports.write(tmp_path / "report", tmp_path / "report")

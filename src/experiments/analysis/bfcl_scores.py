@@ -106,7 +106,7 @@ def _summary(category: str, verdicts: Sequence[Verdict]) -> list[str]:
     lines = [f"bfcl {category}: {right} of {len(verdicts)} valid, {share}"]
     lines += [f"{count:6,}  {error_type}" for error_type, count in types.most_common()]
     if broken:
-        lines.append(f"{broken:6,}  answers hold a broken call, {accepted} of them count as valid")
+        lines.append(f"{broken:6,}  answers have a malformed call; {accepted} still count as valid")
     return lines
 
 
@@ -192,7 +192,7 @@ def _answered(run: Path) -> dict[str, list[export.Answered]]:
     record = records.read(run / records.FILE_NAME)
     if record.status != "finished":
         raise RecordError(
-            f"{record.path} is {record.status}, only a finished run is exported: finish it first."
+            f"{record.path} is {record.status}, not finished: finish the run before exporting it."
         )
     by_model: dict[str, list[export.Answered]] = {}
     for item in records.items(record):

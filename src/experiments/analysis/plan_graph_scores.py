@@ -38,10 +38,10 @@ def score_pairs(pairs: Path, out: Path, *, quirks: bool = False) -> str:
     verdicts = [score_line(line, at, quirks=quirks) for at, line in _lines(content)]
     if not verdicts:
         raise DataError(
-            f"--pairs {pairs} holds no line: give one JSON object with label and pred a line."
+            f"--pairs {pairs} is empty: give one JSON object with label and pred per line."
         )
     lines = "".join(json.dumps(verdict) + "\n" for verdict in verdicts)
-    records.write_whole(out, lines.encode(), advice="name another place with --out")
+    records.write_whole(out, lines.encode(), advice="choose another --out")
     return "\n".join(_counts(verdicts, quirks=quirks))
 
 
@@ -65,7 +65,7 @@ def score_line(line: bytes, at: int, *, quirks: bool = False) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return _broken(at, "is not JSON, or is nested too deeply")
     if not isinstance(pair, dict):
-        return _broken(at, "is no JSON object")
+        return _broken(at, "is not a JSON object")
     for key in ("label", "pred"):
         if key not in pair:
             return _broken(at, f"has no {key}")

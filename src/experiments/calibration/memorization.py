@@ -276,19 +276,20 @@ def reasons(
     rank = max(doubled, key=lambda r: doubled[r])
     if not doubled[rank] <= AT_REST:
         found.append(
-            f"bits_per_parameter is a lower bound: training is not at rest, twice the passes added "
-            f"{doubled[rank]:.1%} of the bits at rank {rank}, more than {AT_REST:.0%}"
+            f"bits_per_parameter is a lower bound: training has not converged, as doubling the "
+            f"passes added {doubled[rank]:.1%} of the bits at rank {rank}, more than {AT_REST:.0%}"
         )
     for rank, grid in grids.items():
         if (at := best(grid)) in (min(grid), max(grid)):
-            found.append(f"the best rate of rank {rank}, {at:g}, is on the edge of its grid")
+            text = f"the best learning rate of rank {rank}, {at:g}, is on the edge of its grid"
+            found.append(text)
     if stuck := [run for run in runs if not run.bits > 0]:
         found.append(
-            f"{len(stuck)} of {len(runs)} trainings learnt nothing (rank {stuck[0].rank}, seed "
-            f"{stuck[0].seed}): a slope over them is none"
+            f"{len(stuck)} of {len(runs)} training runs learned nothing (first: rank "
+            f"{stuck[0].rank}, seed {stuck[0].seed}), so the slope is meaningless"
         )
     if (share := max(run.bits / run.table_bits for run in runs)) > FULL:
-        found.append(f"{share:.0%} of a table is held: facts may be lacking, not room")
+        found.append(f"{share:.0%} of a table is memorised, so its size may limit the result")
     return found
 
 
@@ -312,8 +313,8 @@ class _Progress:
         self.spent, self.done = self.spent + made.seconds, self.done + rank * passes
         self.left = max(0, self.left - rank * passes)
         print(
-            f"rank {rank}, rate {rate:g}, seed {seed}, {passes} passes: {made.bits:.0f} bits, "
-            f"{made.bits / made.parameters:.3f} a parameter, {made.seconds} s; "
+            f"rank {rank}, LR {rate:g}, seed {seed}, {passes} passes: {made.bits:.0f} bits, "
+            f"{made.bits / made.parameters:.3f} per parameter, {made.seconds} s; "
             f"about {self.left * self.spent / self.done / 60:.0f} minutes left",
             flush=True,
         )

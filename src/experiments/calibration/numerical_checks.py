@@ -107,7 +107,7 @@ def flops(rank: int = 16, tokens: int = 64) -> dict[str, Any]:
         shares[f"{n} x {m}"] = lora[shape] / full[shape]
     return {
         "values": {"counted_over_formula": ratios, "lora_over_full": list(shares.values())},
-        "scope": f"mechanism (tiny model), {BASE}, rank {rank}, linear layers but the head",
+        "scope": f"mechanism (tiny model), {BASE}, rank {rank}, linear layers except the head",
         "setting": {"rank": rank, "tokens": tokens, "lora_over_full": shares},
     }
 
@@ -235,7 +235,7 @@ def main(arguments: list[str] | None = None) -> None:
     facts |= {"seconds": round(time.monotonic() - begun, 1), "libraries": provenance.libraries()}
     path = given.out / f"{given.name}.json"
     text = json.dumps(found | {"provenance": facts}, indent=1) + "\n"
-    records.write_whole(path, text.encode(), advice="name another place with --out")
+    records.write_whole(path, text.encode(), advice="choose another --out")
     for key, value in found["values"].items():
         print(f"{key}: {value}")
     for reason in found.get("reasons", ()):

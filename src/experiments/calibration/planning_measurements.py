@@ -126,7 +126,7 @@ class Compared:
         return (
             f"{one.case.name}: predicted {self.predicted_bytes / _MB:,.0f} MB, measured "
             f"{one.measured_bytes / _MB:,.0f} MB ({self.error:+.1%}), resident "
-            f"{one.resident_bytes / _MB:,.0f} MB, fullest in {one.fullest_operation}"
+            f"{one.resident_bytes / _MB:,.0f} MB, peak in {one.fullest_operation}"
         )
 
 
@@ -267,14 +267,14 @@ def comparisons(tree: dict[str, Any]) -> list[Compared]:
 
 _HEAD = f"""# Predicted and measured memory
 
-`python -m experiments.calibration.planning_measurements` makes this page: it trains \
-models of real shapes and random weights for two steps with the project's own trainer, and holds \
-the prediction of `python -m experiments plan` against the most memory that was held.
-A prediction should miss by at most {TOLERANCE:.0%}.
-On a CPU, measured is the sum of all living tensors, followed operation by operation; resident is \
-the weights and the growth of the process's resident memory, which includes what kernels and the \
-allocator take beside tensors.
-Only the machines below have been measured: what is not here is predicted."""
+`python -m experiments.calibration.planning_measurements` writes this page: it trains \
+models with real shapes and random weights for two steps with the project's own trainer, and \
+compares the prediction of `python -m experiments plan` with the measured peak memory.
+A prediction should be off by at most {TOLERANCE:.0%}.
+On a CPU, measured memory is the sum of all live tensors, tracked operation by operation; resident \
+memory is the weights plus the growth of the process's resident memory, which includes what \
+kernels and the allocator use in addition to tensors.
+Only the machines below have been measured; numbers for others are predictions."""
 
 
 def _section(tree: dict[str, Any], found: Sequence[Compared]) -> str:
@@ -286,7 +286,7 @@ def _section(tree: dict[str, Any], found: Sequence[Compared]) -> str:
         f"Libraries: {', '.join(f'{k} {v}' for k, v in tree['libraries'].items())}.",
     ]
     table = [
-        "| configuration | predicted MB | measured MB | error | resident MB | fullest moment |",
+        "| configuration | predicted MB | measured MB | error | resident MB | peak in |",
         "| :--- | ---: | ---: | ---: | ---: | :--- |",
     ]
     for one in found:
@@ -321,7 +321,9 @@ def main(words: list[str] | None = None) -> int:
     """Measure every case, print the errors and write the report; return 1 if one is too large."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=REPORT, help=f"default: {REPORT}")
-    parser.add_argument("--only", type=int, nargs="*", help="numbers of cases, from 0")
+    parser.add_argument(
+        "--only", type=int, nargs="*", help="indices of the cases to measure, from 0"
+    )
     given = parser.parse_args(words)
     device, machine = _machine()
     cases = CASES if device == "cpu" else _GPU_CASES

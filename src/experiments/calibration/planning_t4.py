@@ -30,19 +30,19 @@ _HEAD = """# What one T4 can do
 formulas as `python -m experiments plan hardware=t4`; memory was verified on a CPU \
 ([predicted and measured](../outputs/reports/memory/README.md)), not on a GPU.
 
-GiB at the fullest moment of a training step, for rows of the given length in every place of a \
-micro-batch; a dash is more than the {memory:.1f} GiB of the card.
+Peak GiB of a training step if every row of the micro-batch has the given length; a dash means \
+more than the {memory:.1f} GiB of the card.
 LoRA and QLoRA adapt all linear layers with rank 16; LoRA keeps the base in fp16, QLoRA in 4-bit \
 NF4 with double quantisation; full fine-tuning keeps weights, gradients and AdamW's states in fp32.
-Activations are computed again in the backward pass (`trainer.gradient_checkpointing=true`), \
+Activations are recomputed in the backward pass (`trainer.gradient_checkpointing=true`), and \
 {share:.0%} of the tokens are trained.
-Hours are for a million tokens of training at {utilisation:.0%} of {tflops:.0f} TFLOPS; evaluation \
-comes on top, and `plan.probe=true` on the card measures the rate.
+Hours are per million training tokens at {utilisation:.0%} of {tflops:.0f} TFLOPS, without \
+evaluation; `plan.probe=true` on the card measures the actual speed.
 
 Not verified: the {context:.2f} GiB counted for the CUDA context, fragmentation of the allocator, \
 and attention kernels.
-A micro-batch of one row has no mask, and grouped query heads without a mask may take a kernel on \
-a T4 that holds all scores."""
+A micro-batch of one row has no mask, and grouped query heads without a mask may use a kernel on \
+a T4 that stores all scores."""
 
 
 def page() -> str:
@@ -58,7 +58,7 @@ def page() -> str:
     )
     batches = " | ".join(f"micro-batch {n}" for n in MICRO_BATCHES)
     table = [
-        f"| model | method | tokens a row | {batches} | hours a million tokens |",
+        f"| model | method | tokens per row | {batches} | hours per million tokens |",
         "| :--- | :--- | ---: |" + " ---: |" * (len(MICRO_BATCHES) + 1),
     ]
     return head + "\n\n" + "\n".join([*table, *rows]) + "\n"

@@ -408,11 +408,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0] if __doc__ else "")
     parser.add_argument("--out", type=Path, required=True, help="folder to write the base to")
     parser.add_argument("--seed", type=int, default=SEED)
-    parser.add_argument("--base", choices=BASES, default="tiny", help="which of the bases")
-    parser.add_argument("--steps", type=int, help="3,072 tokens each; default: the base's own")
+    parser.add_argument("--base", choices=BASES, default="tiny", help="base to train")
+    parser.add_argument(
+        "--steps", type=int, help="number of steps of 3,072 tokens (default: the base's own)"
+    )
     parser.add_argument("--threads", type=int, default=THREADS, help="CPU threads")
     parser.add_argument(
-        "--held-out-only", action="store_true", help="write only the text that shows forgetting"
+        "--held-out-only",
+        action="store_true",
+        help="write only the held-out text that measures forgetting",
     )
     options = parser.parse_args(arguments)
     if options.held_out_only:

@@ -19,21 +19,27 @@ if TYPE_CHECKING:
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to the parser."""
-    parser.add_argument("ids", nargs="*", help="files of claims (default: all)")
-    parser.add_argument("--run", action="store_true", help="first make the runs that they need")
-    parser.add_argument("--plan", action="store_true", help="say what --run would make, and stop")
+    parser.add_argument("ids", nargs="*", help="names of claim files (default: all)")
+    parser.add_argument("--run", action="store_true", help="first execute the missing runs")
+    parser.add_argument(
+        "--plan", action="store_true", help="print the runs that --run would execute"
+    )
     parser.add_argument(
         "--workers",
         type=int,
         metavar="N",
-        help="processes that share the runs of a sweep (default: one a GPU, or one a core)",
-    )
-    parser.add_argument("--outputs", type=Path, default=Path("outputs"), help="where sweeps are")
-    parser.add_argument(
-        "--write", action="store_true", help="write the table of all claims, whichever are printed"
+        help="number of worker processes per sweep (default: one per GPU, or one per core)",
     )
     parser.add_argument(
-        "--out", type=Path, help="folder of the table, implies --write (OUTPUTS/reports/claims)"
+        "--outputs", type=Path, default=Path("outputs"), help="folder of the sweeps"
+    )
+    parser.add_argument(
+        "--write", action="store_true", help="write the table of all claims, not only those printed"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="folder for the table; implies --write (default: OUTPUTS/reports/claims)",
     )
     parser.set_defaults(command=_claims)
 
@@ -75,7 +81,7 @@ def _run(given: argparse.Namespace, chosen: "Sequence[Claim]", root: Path) -> li
     from experiments.sweeps import claims_runner
 
     if given.workers is not None and given.workers < 1:
-        raise ConfigError(f"--workers {given.workers}: give 1 or more; 1 starts no other process.")
+        raise ConfigError(f"--workers {given.workers}: give 1 or more (1 uses only this process).")
     steps = claims_runner.plan(chosen, given.outputs, root, given.workers)
     print(claims_runner.text(steps, given.workers, reports.line_width()), flush=True)
     if given.plan:

@@ -15,8 +15,8 @@ def add(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         help="a sweep's folder or name, or a trackio project; default: the only project",
     )
-    parser.add_argument("--no-browser", action="store_true", help="print the address only")
-    parser.add_argument("--port", type=int, help="default: the first free one from 7860 on")
+    parser.add_argument("--no-browser", action="store_true", help="only print the address")
+    parser.add_argument("--port", type=int, help="default: the first free port from 7860")
     parser.set_defaults(command=_run)
 
 
@@ -24,10 +24,12 @@ def _run(given: argparse.Namespace) -> None:
     from experiments.reports.dashboard import Dashboard, find
 
     if given.port is not None and not 1 <= given.port <= 65535:
-        raise ConfigError(f"--port {given.port}: a port is a number from 1 to 65535.")
+        raise ConfigError(f"--port {given.port}: give a number from 1 to 65535.")
     with Dashboard(find(given.what), given.port) as dashboard:
         print(f"dashboard of {dashboard.view.project}: {dashboard.url}", flush=True)
-        print("the address lets its reader rename and delete runs; Ctrl-C ends it", flush=True)
+        print(
+            "anyone with the address can rename and delete runs; press Ctrl-C to stop", flush=True
+        )
         if not given.no_browser:
             webbrowser.open(dashboard.url)
         with contextlib.suppress(KeyboardInterrupt):

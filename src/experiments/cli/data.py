@@ -12,7 +12,7 @@ from experiments.errors import ConfigError
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to the parser."""
-    parser.add_argument("overrides", nargs="*", help="as for train.py: data=glaive_v2 model=tiny")
+    parser.add_argument("overrides", nargs="*", help="as for train.py, such as data=glaive_v2")
     parser.add_argument("--show", type=int, default=3, help="conversations to print (default 3)")
     parser.add_argument("--out", type=Path, help="write the canonical rows to FILE.jsonl")
     parser.add_argument("--rejects", type=Path, help="write the rejected rows to FILE.jsonl")
@@ -43,7 +43,7 @@ def _run(given: argparse.Namespace) -> None:
         for one in asked:
             inspection.show_messages(one.rows, min(given.show, 1))
         lines += inspection.describe_unused(found)
-        print(*lines, f"tokens are not counted: {error}", sep="\n")
+        print(*lines, f"tokens not counted: {error}", sep="\n")
         return
     found.clear()  # keeps large data sets from being in memory twice
     positions = vocabulary.positions or sys.maxsize

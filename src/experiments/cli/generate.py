@@ -12,8 +12,10 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to the parser."""
     parser.add_argument("run", type=Path, help="a finished run's folder")
     parser.add_argument("--prompt", required=True, help="the user's message")
-    parser.add_argument("--system", help="a system message before it")
-    parser.add_argument("--tools", type=Path, help="a JSON file: a list of tools, OpenAI's form")
+    parser.add_argument("--system", help="the system message")
+    parser.add_argument(
+        "--tools", type=Path, help="JSON file with a list of tools in OpenAI's format"
+    )
     parser.add_argument("--max-new-tokens", type=int, default=128)
     parser.set_defaults(command=_run)
 
@@ -37,7 +39,7 @@ def _run(given: argparse.Namespace) -> None:
     ids = encoded.asked_ids(own=mode.asked == "on")
     if len(ids) >= base.positions:
         raise ConfigError(
-            f"--prompt and --tools take {len(ids)} tokens, the model has {base.positions} "
+            f"--prompt and --tools take {len(ids)} tokens, but the model has only {base.positions} "
             "positions: shorten them."
         )
     tuned = evaluation.Subject(base.model, base, "tuned", EvalConfig())
@@ -47,7 +49,7 @@ def _run(given: argparse.Namespace) -> None:
     for call in read.calls:
         print(f"call {call['name']}: {json.dumps(call['arguments'], ensure_ascii=False)}")
     if read.malformed:
-        print(f"not a whole answer: {', '.join(read.defects)}")
+        print(f"malformed answer: {', '.join(read.defects)}")
 
 
 def _read_tools(path: Path | None) -> list[Any]:
@@ -58,5 +60,7 @@ def _read_tools(path: Path | None) -> list[Any]:
     except (OSError, ValueError) as error:
         raise ConfigError(f"--tools {path}: {error}; give a JSON list of tools.") from error
     if not isinstance(tools, list):
-        raise ConfigError(f"--tools {path}: a JSON list of tools is needed.")
+        raise ConfigError(
+            f"--tools {path} is not a JSON list of tools: give one in OpenAI's format."
+        )
     return tools

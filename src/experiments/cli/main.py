@@ -13,19 +13,19 @@ from experiments.errors import ExperimentError
 from experiments.runtime import disk
 
 COMMANDS = {
-    "data": "show what a data description holds and what is trained",
-    "plan": "say what runs will take: memory, tokens, hours",
-    "report": "render the tables of a run or a sweep",
-    "status": "say how far a sweep is",
-    "clean": "show, and with --yes remove, what finished runs no longer need",
-    "merge": "write a run's base with its adapter merged in",
-    "generate": "ask a tuned model something",
-    "score": "score saved outputs of any model; loads no model",
+    "data": "show the rows of a data config and which tokens are trained on",
+    "plan": "predict the memory, tokens and hours of runs",
+    "report": "write the tables and figures of a run or a sweep",
+    "status": "show the progress of a sweep",
+    "clean": "list, and with --yes remove, files that finished runs no longer need",
+    "merge": "merge a run's adapter into its base and save the model",
+    "generate": "prompt a tuned model",
+    "score": "score saved outputs of any model, without loading it",
     "push": "upload a finished run to the hub",
-    "export": "write a run's answers to BFCL in BFCL's layout",
-    "explain": "say what differs between two runs",
+    "export": "export a run's answers to BFCL in BFCL's layout",
+    "explain": "show what differs between two runs",
     "dashboard": "show curves, scores and reports in the browser",
-    "claims": "say which claims the runs at hand support",
+    "claims": "evaluate claims against the available runs",
 }
 
 

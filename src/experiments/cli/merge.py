@@ -24,7 +24,7 @@ def _run(given: argparse.Namespace) -> None:
     if quantization is not None:
         print(
             f"{given.run} trained on {quantization} weights: its adapter is merged into the "
-            "base's full-precision weights, so answers differ a little from those that were scored"
+            "base's full-precision weights, so answers can differ slightly from the scored ones"
         )
     model = base.model.merge_and_unload() if record.adapter["modules"] else base.model
     with disk.whole_folder(given.out) as partial:

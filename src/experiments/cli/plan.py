@@ -11,9 +11,9 @@ from experiments.planning import estimate, tables
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to the parser."""
-    parser.add_argument("overrides", nargs="*", help="as for train.py: sweeps=NAME hardware=t4")
-    parser.add_argument("-m", "--multirun", action="store_true", help="may stand there, as always")
-    parser.add_argument("--json", action="store_true", help="print it for a program")
+    parser.add_argument("overrides", nargs="*", help="as for train.py, such as sweeps=NAME")
+    parser.add_argument("-m", "--multirun", action="store_true", help="as for train.py; optional")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(command=_run)
 
 

@@ -12,21 +12,23 @@ from experiments.records.hub import hub, pushing
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to the parser."""
     parser.add_argument("run", type=Path, help="a finished run's folder")
-    parser.add_argument("--repo", required=True, help="owner/name; made if it is not there")
-    parser.add_argument("--public", action="store_true", help="a new repository is readable by all")
-    parser.add_argument("--checkpoints", action="store_true", help="upload the checkpoints too")
+    parser.add_argument("--repo", required=True, help="owner/name; created if it does not exist")
+    parser.add_argument(
+        "--public", action="store_true", help="if the repository is new, make it public"
+    )
+    parser.add_argument("--checkpoints", action="store_true", help="also upload the checkpoints")
     parser.set_defaults(command=_push)
 
 
 def _push(given: argparse.Namespace) -> None:
     record = records.read(given.run / records.FILE_NAME)
     if record.status != "finished":
-        raise RecordError(f"{given.run} is {record.status}, not finished: run it to its end first.")
+        raise RecordError(f"{given.run} is {record.status}, not finished: finish the run first.")
     if record.adapter and not (given.run / "adapter").is_dir():
         raise RecordError(
-            f"{given.run} kept no adapter (trainer.keep): run it with trainer.keep=adapter."
+            f"{given.run} has no adapter (trainer.keep): repeat the run with trainer.keep=adapter."
         )
     if not config.is_repo(given.repo):
-        raise ConfigError(f"--repo {given.repo}: must read owner/name.")
+        raise ConfigError(f"--repo {given.repo}: write it as owner/name.")
     hub.check(HubConfig(push=True, repo=given.repo, private=not given.public))
     pushing.push(record, given.repo, checkpoints=given.checkpoints)

@@ -12,17 +12,19 @@ def add(parser: argparse.ArgumentParser) -> None:
         "path", type=Path, nargs="?", help="a run folder, a sweep folder or a report folder"
     )
     parser.add_argument(
-        "--items", nargs=2, type=Path, metavar=("A", "B"), help="two runs, compared item by item"
+        "--items", nargs=2, type=Path, metavar=("A", "B"), help="compare two runs item by item"
     )
     parser.add_argument(
-        "--verify", metavar="ROW", help="make a run of a row again and compare: its name or an id"
+        "--verify",
+        metavar="ROW",
+        help="repeat one run of a table row (its label or a run id) and compare the scores",
     )
     parser.add_argument(
         "--out",
         type=Path,
-        help="default: outputs/reports/<name of the folder>; with --items a FILE.jsonl for the "
-        "items that one run alone solves (default: none); with --verify where the run is made "
-        "again (default: outputs/verify)",
+        help="default: outputs/reports/<name of the folder>; with --items, a FILE.jsonl for the "
+        "items that only one of the runs solves (default: none); with --verify, the folder of the "
+        "repeated run (default: outputs/verify)",
     )
     parser.set_defaults(command=_run)
 
@@ -30,7 +32,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def _run(given: argparse.Namespace) -> None:
     if (given.path is None) == (given.items is None):
         raise ConfigError(
-            "report needs either the folder of a run, a sweep or a report, or --items A B."
+            "report needs either --items A B or the folder of a run, a sweep or a report."
         )
     if given.verify is not None:
         _verify(given)

@@ -16,11 +16,11 @@ _SCORE_OPTIONS = {
 def add(score: argparse.ArgumentParser) -> None:
     """Add the command's arguments to the parser."""
     score.add_argument("--benchmark", required=True, help=", ".join(_SCORE_OPTIONS))
-    score.add_argument("--category", help="bfcl: such as simple_python")
-    score.add_argument("--questions", type=Path, help="bfcl: the category's file")
+    score.add_argument("--category", help="bfcl: the category, such as simple_python")
+    score.add_argument("--questions", type=Path, help="bfcl: the category's questions")
     score.add_argument("--answers", type=Path, help="bfcl: its possible_answer file, if it has one")
     score.add_argument("--predictions", type=Path, help="bfcl: JSON lines with id and result")
-    score.add_argument("--format", help="bfcl: of the results; fc, tool_call or python")
+    score.add_argument("--format", help="bfcl: format of the results (fc, tool_call or python)")
     score.add_argument(
         "--underscore-to-dot",
         action="store_true",
@@ -29,9 +29,12 @@ def add(score: argparse.ArgumentParser) -> None:
     )
     score.add_argument("--pairs", type=Path, help="plan_graph: JSON lines with label and pred")
     score.add_argument(
-        "--quirks", action="store_true", default=None, help="plan_graph: exactly as TinyAgent"
+        "--quirks",
+        action="store_true",
+        default=None,
+        help="plan_graph: reproduce TinyAgent's scoring exactly",
     )
-    score.add_argument("--out", type=Path, required=True, help="one JSON line per item")
+    score.add_argument("--out", type=Path, required=True, help="file for one JSON line per item")
     score.set_defaults(command=_score)
 
 

@@ -70,7 +70,7 @@ def _gpu_here(
     import torch
 
     if not torch.cuda.is_available():
-        return "a GPU that is not here", capability, memory
+        return "a GPU that this machine does not have", capability, memory
     major, minor = torch.cuda.get_device_capability()
     total = torch.cuda.get_device_properties(0).total_memory
     return torch.cuda.get_device_name(), major + minor / 10, total / _GIB

@@ -131,12 +131,12 @@ def _rough(run: RunConfig, shape: Geometry, counts: Counts) -> list[str]:
     if not shape.is_known:
         known = ", ".join(FAMILIES)
         reasons.append(
-            f"architecture {shape.architecture} is not known (known: {known}); its layers are "
+            f"architecture {shape.architecture} is unknown (known: {known}); its layers are "
             "counted as llama's"
         )
     reasons += [f"lora.extra.{key} is not counted" for key in counts.uncounted]
     if run.trainer.max_steps == 0:
-        reasons.append("trainer.max_steps=0 trains nothing; the memory is that of training")
+        reasons.append("trainer.max_steps=0 trains nothing; the memory is that of a training step")
     return reasons
 
 

@@ -46,7 +46,7 @@ def of(spec: ModelConfig) -> Geometry:
     if file is None and written is None:
         raise ConfigError(
             f"model={spec.label} has no `geometry` and its config.json is not in the local cache: "
-            "fill model.geometry in its file of conf/model, or copy the model's folder here and "
+            "fill in model.geometry in its file in conf/model, or copy the model's folder here and "
             "use model=local model.path=DIR."
         )
     if file is None:
@@ -69,7 +69,7 @@ def read(file: Path) -> Geometry:
     except (OSError, ValueError) as error:
         raise ConfigError(f"{file} cannot be read as JSON: {error}.") from error
     if not isinstance(tree, dict):
-        raise ConfigError(f"{file} is no JSON object: a model's config.json is needed.")
+        raise ConfigError(f"{file} is not a JSON object: give a model's config.json.")
     tree = _named_as_now(_text_part(tree, file))
     given = {name: _field(tree, key, file) for name, key in _FIELDS.items()}
     return Geometry(**given, **_optional_fields(tree, given))
@@ -112,8 +112,8 @@ def _field(tree: dict[str, Any], key: str, file: Path) -> Any:
         said = "has no" if key not in tree else f"says {value!r} for"
         kind = "a name" if wanted is str else "a whole number above 0"
         raise ConfigError(
-            f"{file} {said} `{key}`, which must be {kind}: mend the file, or name a model whose "
-            "config.json is whole."
+            f"{file} {said} `{key}`, which must be {kind}: correct the file, or use a model with a "
+            "complete config.json."
         )
     return value
 
@@ -154,6 +154,6 @@ def _refuse_difference(label: str, written: Geometry, found: Geometry, file: Pat
     ]
     if wrong:
         raise ConfigError(
-            f"model.geometry of model={label} says {', '.join(wrong)} as in {file}: correct the "
-            "geometry in its file of conf/model."
+            f"model.geometry of model={label} has {', '.join(wrong)} as in {file}: correct the "
+            "geometry in its file in conf/model."
         )

@@ -27,14 +27,14 @@ class Probe:
     def sentence(self) -> str:
         """Return the comparison as a sentence."""
         error = self.predicted_bytes / self.measured_bytes - 1
-        seconds = f"{self.measured_seconds:.2f} s a step of longest rows"
+        seconds = f"{self.measured_seconds:.2f} s per step of rows of maximal length"
         if self.predicted_seconds is not None:
             seconds += f" (predicted {self.predicted_seconds:.2f})"
         return (
             f"probe: {STEPS} steps here took {self.measured_bytes / _GIB:.2f} GiB of tensors "
             f"(predicted {self.predicted_bytes / _GIB:.2f}, {error:+.1%}; resident "
             f"{self.resident_bytes / _GIB:.2f}) and {seconds}, {self.flops_per_second / 1e12:.3f} "
-            "TFLOPS; hours are counted at that rate"
+            "TFLOPS; hours are computed from this speed"
         )
 
 
@@ -88,7 +88,7 @@ def _refuse_absent_device(plan: Estimate) -> None:
     if not torch.cuda.is_available():
         raise ConfigError(
             f"plan.probe=true measures this machine, but hardware={plan.run.hardware.label} "
-            "describes a GPU and none is here: run it there, or leave plan.probe out."
+            "describes a GPU and this machine has none: run it there, or leave plan.probe out."
         )
 
 

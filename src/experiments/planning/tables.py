@@ -17,8 +17,8 @@ _COLUMNS = ("trainable", *_PARTS, *_OUTCOME[1:])
 _WIDE = 150
 NOT_VERIFIED = (
     "Predicted, not measured: counted tensor by tensor and verified on a CPU. Not verified on a "
-    "GPU: memory of the CUDA context, fragmentation of the allocator, attention kernels that need "
-    "other buffers, and 4-bit matrix products."
+    "GPU: memory of the CUDA context, allocator fragmentation, attention kernels that need other "
+    "buffers, and 4-bit matrix products."
 )
 
 
@@ -62,7 +62,7 @@ def _table(found: Sequence[Named], columns: Sequence[str]) -> Any:
 
     parts = tuple(columns) == _PARTS  # less padding, to fit into 80 characters
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 0 if parts else 1, 0, 0))
-    table.add_column("GiB of a run" if parts else "run", overflow="fold", min_width=14)
+    table.add_column("GiB per run" if parts else "run", overflow="fold", min_width=14)
     for name in columns:
         table.add_column(name, justify="right", no_wrap=True)
     for name, plan, runs in _merged(found):
@@ -150,18 +150,18 @@ def _sentences(found: Sequence[Named], kind: str, total: int) -> list[str]:
 def _data_sentence(plan: Estimate) -> str:
     work = plan.work
     return (
-        f"{work.rows:,} rows, {work.tokens_per_row:,.0f} tokens a row, the longest "
-        f"{work.longest_row_tokens:,}, {work.trained_share:.0%} of them trained; {work.known_from}"
+        f"{work.rows:,} rows, {work.tokens_per_row:,.0f} tokens per row (longest "
+        f"{work.longest_row_tokens:,}), {work.trained_share:.0%} of them trained; {work.known_from}"
     )
 
 
 def _pass_sentence(plan: Estimate) -> str:
     work = plan.settings.work
-    kept = "computed again" if work.checkpointing else "kept"
+    kept = "recomputed" if work.checkpointing else "kept"
     return (
-        f"a pass: {work.rows} rows of {work.length:,} tokens, activations {kept}, "
-        f"{plan.settings.accumulation} passes a step, {plan.settings.optimizer}; fullest in the "
-        f"{plan.memory.moment}"
+        f"micro-batch: {work.rows} rows of {work.length:,} tokens, activations {kept}, "
+        f"{plan.settings.accumulation} micro-batches per step, {plan.settings.optimizer}; peak "
+        f"memory in the {plan.memory.moment}"
     )
 
 
@@ -170,10 +170,10 @@ def _hours_sentence(found: Sequence[Named], kind: str, total: int) -> str:
     known = [value for value in hours if value is not None]
     if len(known) < len(hours):
         return (
-            "hours: not known, because nobody says how fast this device is; "
-            "plan.probe=true measures it, hardware.peak_tflops=NUMBER says it"
+            "hours: unknown, because the speed of this device is unknown: measure it with "
+            "plan.probe=true or set hardware.peak_tflops=NUMBER"
         )
-    how = f"at {_rate(found[0].plan)}, training alone"
+    how = f"at {_rate(found[0].plan)}, training only"
     if kind == "search":
         low, high = total * min(known), total * max(known)
         return f"hours: {hours_text(low)} to {hours_text(high)} for {total} runs, {how}"
@@ -185,7 +185,7 @@ def _hours_sentence(found: Sequence[Named], kind: str, total: int) -> str:
 
 def _rate(plan: Estimate) -> str:
     if plan.measured_flops is not None:
-        return f"{plan.measured_flops / 1e12:.3f} TFLOPS as probed"
+        return f"{plan.measured_flops / 1e12:.3f} TFLOPS as measured by the probe"
     return f"{plan.device.utilisation:.0%} of {(plan.device.peak_flops or 0) / 1e12:.0f} TFLOPS"
 
 
@@ -195,8 +195,8 @@ def _mending(name: str, plan: Estimate) -> str | None:
     words = advice.mend(plan)
     over = (plan.memory.total - (plan.device.memory_bytes or 0)) / _GIB
     if words is None:
-        return f"{name}: {over:.2f} GiB too much, and no change known here makes it fit"
-    return f"{name}: {over:.2f} GiB too much; it fits with {words}"
+        return f"{name}: {over:.2f} GiB too large, and no known change makes it fit"
+        return f"{name}: {over:.2f} GiB too large; it fits with {words}"
 
 
 def as_json(found: Sequence[Named], *, kind: str, total: int) -> str:

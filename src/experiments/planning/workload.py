@@ -74,16 +74,16 @@ def _from_data(data: DataConfig, vocabulary: int, limit: int) -> tuple[int, floa
         return rows, mean, longest, share, "the built-in data: rows exact, tokens as measured"
     kept = cached_rows.find(data, limit)
     if kept is not None:
-        how = "the rows that an earlier run kept in data.cache, whatever its tokenizer"
+        how = "rows that an earlier run cached in data.cache, with any tokenizer"
         return kept.rows, kept.mean, kept.longest, kept.trained_share, how
     counted = _count_lines(data)
     if counted is not None:
         rows, mean = counted
-        how = "lines of the file; tokens by its bytes, the longest row by the run's limit"
+        how = "lines of the file; tokens estimated from its bytes, longest row from the run's limit"
         return rows, mean, limit, TRAINED_SHARE, how
     rows = data.total or round(ROWS * (data.fraction or 1))
-    what = "rows and tokens assumed" if data.total is None else "rows by data.total, tokens assumed"
-    how = f"{what}: set plan.rows, plan.tokens_per_row and plan.longest_row_tokens"
+    what = "rows and tokens" if data.total is None else "rows from data.total, tokens"
+    how = f"{what} assumed: set plan.rows, plan.tokens_per_row and plan.longest_row_tokens"
     return rows, TOKENS_PER_ROW, limit, TRAINED_SHARE, how
 
 

@@ -133,7 +133,8 @@ def _packed(file: Path) -> list[tuple[str, Record]]:
             return named([_record(json.loads(line), file) for line in lines])
     except (OSError, EOFError, ValueError, KeyError, TypeError, zlib.error) as error:
         raise RecordError(
-            f"{file} is not whole ({error}): get it again, or write the report anew from its runs."
+            f"{file} is incomplete or damaged ({error}): fetch it again, or rewrite the report "
+            "from its runs."
         ) from error
 
 
@@ -141,8 +142,8 @@ def _record(tree: dict[str, Any], file: Path) -> Record:
     version = tree["schema_version"]
     if version > records.SCHEMA_VERSION:
         raise RecordError(
-            f"{file} has schema version {version}, this program reads up to "
-            f"{records.SCHEMA_VERSION}: update it."
+            f"{file} has schema version {version}, but this program reads only up to "
+            f"{records.SCHEMA_VERSION}: update the program."
         )
     return run_record.from_tree(tree, file.parent)
 
@@ -184,6 +185,7 @@ def _packed_items(file: Path, _changed: int, _size: int) -> dict[str, list[dict[
                 found.setdefault(item.pop(_RUN), []).append(item)
     except (OSError, EOFError, ValueError, KeyError, lzma.LZMAError) as error:
         raise RecordError(
-            f"{file} is not whole ({error}): get it again, or write the report anew from its runs."
+            f"{file} is incomplete or damaged ({error}): fetch it again, or rewrite the report "
+            "from its runs."
         ) from error
     return found

@@ -125,7 +125,7 @@ def read(path: Path) -> Record:
     """
     if not path.parent.is_dir():
         raise BrokenRecord(
-            f"there is no run in {path.parent}: there is no such folder; {beside(path.parent)}."
+            f"there is no run in {path.parent}: the folder does not exist; {beside(path.parent)}."
         )
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
@@ -134,12 +134,11 @@ def read(path: Path) -> Record:
             return from_tree(tree, path.parent)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BrokenRecord(
-            f"{path} is not a whole record ({_reason(error)}): move it away to have the run made "
-            "again."
+            f"{path} is not a valid record ({_reason(error)}): move it away to repeat the run."
         ) from error
     raise RecordError(
-        f"{path} has schema version {version}, this program reads up to {SCHEMA_VERSION}: "
-        "update it."
+        f"{path} has schema version {version}, but this program reads only up to "
+        f"{SCHEMA_VERSION}: update the program."
     )
 
 
@@ -166,7 +165,7 @@ def _fields(tree: dict[str, Any]) -> dict[str, Any]:
         if field_.default_factory is not dataclasses.MISSING:
             kind = type(field_.default_factory())
             if not isinstance(value, kind):
-                raise TypeError(f"{field_.name} is no {kind.__name__}")
+                raise TypeError(f"{field_.name} is not a {kind.__name__}")
         values[field_.name] = value
     return values
 
@@ -239,7 +238,7 @@ def _lines(file: Path) -> list[dict[str, Any]]:
             return [json.loads(line) for line in lines]
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise RecordError(
-            f"{file} is not whole ({error}): move its folder away to make the run again."
+            f"{file} is incomplete or damaged ({error}): move its folder away to repeat the run."
         ) from error
 
 

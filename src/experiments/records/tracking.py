@@ -133,8 +133,8 @@ def tracked(project: str) -> list[Tracked]:
         found = SQLiteStorage.get_run_records(project)
     except sqlite3.Error as error:
         raise RecordError(
-            f"{SQLiteStorage.get_project_db_path(project)} cannot be read ({error}): the records "
-            "of the runs have all that it shows, so move it away if it is broken."
+            f"{SQLiteStorage.get_project_db_path(project)} cannot be read ({error}): if it is "
+            "damaged, move it away; the records of the runs contain all that it shows."
         ) from error
     return [Tracked(r["id"], r["name"], configs.get(r["id"]) or {}) for r in found]
 

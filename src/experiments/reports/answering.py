@@ -32,7 +32,7 @@ def write(finished: Sequence[Record]) -> Iterator[str]:
         f"{kind} {cut:,} of {answers:,} ({cut / answers:.1%})"
         for kind, (cut, answers) in counts.items()
     )
-    yield f"Answers cut off at eval.max_new_tokens or the model's positions, all splits: {told}."
+    yield f"Answers cut off at eval.max_new_tokens or the model's context length: {told}."
     if not any((record.config.get("eval") or {}).get("metrics") for record in finished):
         return  # only losses are scored, so the answers do not matter
     many = [kind for kind, (cut, answers) in counts.items() if cut > _MANY * answers]
@@ -40,8 +40,8 @@ def write(finished: Sequence[Record]) -> Iterator[str]:
         longest = max(max(facts["max_new_tokens"].values(), default=0) for facts in every)
         yield (
             f"Warning: more than {_MANY:.0%} of the answers of {' and '.join(many)} were cut off "
-            f"and are scored as they stand: raise eval.max_new_tokens above {longest:,}, or look "
-            "at those answers."
+            f"and are scored as they are: raise eval.max_new_tokens above {longest:,}, or inspect "
+            "these answers."
         )
 
 
@@ -53,7 +53,7 @@ def of_run(record: Record, kind: str) -> str | None:
     facts = record.evaluation.get(kind)
     if not facts:
         return None
-    way = _way(facts["asked"]) if "asked" in facts else "as_data (no mode is recorded)"
+    way = _way(facts["asked"]) if "asked" in facts else "as_data (mode not recorded)"
     return f"thinking in answers: {way}; {forms.said(_form(record))}"
 
 

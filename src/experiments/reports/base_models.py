@@ -35,9 +35,9 @@ SHOWN = (
 NOT_OURS = "published, not measured here"
 _CAPTION = (
     "Base models, untuned and tuned at the learning rate with the lowest validation loss. Bits per "
-    "byte compares bases; NLL per token does so only where they share a tokenizer. Untuned: 95 % "
-    "interval over test rows. Tuned: over seeds, or over test rows where there is one seed. A "
-    "remark says what speaks against trusting a row."
+    "byte is comparable between all bases, NLL per token only between bases with the same "
+    "tokenizer. 95 % intervals are over test rows for untuned models and over seeds for tuned ones "
+    "(over test rows with a single seed). Remarks list reasons for caution."
 )
 _KINDS: tuple[Kind, ...] = ("base", "tuned")
 _GB = 10**9
@@ -71,7 +71,7 @@ def sections(report: Report) -> list[tuple[str, Grid]]:
         return []
     shown = [run.record for base in bases for kind in _KINDS for run in base.of(kind)]
     reason = arms.other_mode(shown)
-    apart = f" The lines stand apart: {reason.text}." if reason else ""
+    apart = f" The rows are not comparable: {reason.text}." if reason else ""
     found = [(_CAPTION + apart, _main(bases))]
     if (categories := _categories(bases)) is not None:
         found.append(("Base models by category of the test split:", categories))
@@ -98,7 +98,7 @@ def _bases(report: Report) -> list[_Base]:
 def _main(bases: Sequence[_Base]) -> Grid:
     there = {k for b in bases for kind in _KINDS for run in b.of(kind) for k in _scores(run, kind)}
     keys = [key for key in SHOWN if key in there]
-    header = ["base model", "parameters", "trained", "best rate", "seeds"]
+    header = ["base model", "parameters", "trained", "best LR", "seeds"]
     says = any(_thinking(base, kind) for base in bases for kind in _KINDS)
     header += [
         *(["thinking"] if says else []),
@@ -157,9 +157,9 @@ def _remarks(base: _Base, kind: Kind, bases: Sequence[_Base]) -> str:
     said = [code.replace("_", " ") for code in dict.fromkeys(codes)]
     both = [one.of(way)[0].record for one in (bases[0], base) for way in _KINDS if one.of(way)]
     if arms.other_rows(both, "calls/exact") is not None:
-        said.append(f"other test rows than {bases[0].label}")
+        said.append(f"different test rows from {bases[0].label}")
     lost = base.of(kind)[0].record.evaluation.get(kind, {}).get("unanswered") or {}
-    said += [f"{n} rows of {split} do not fit and count as wrong" for split, n in lost.items()]
+    said += [f"{n} rows of {split} are too long and count as wrong" for split, n in lost.items()]
     return ", ".join(said) or "-"
 
 
@@ -236,7 +236,7 @@ def _published() -> tuple[str, Grid]:
         shown = [(name, f"{score:.2f}") for name, score in one.scores.items()] or [("-", "-")]
         lines += [[model, one.checkpoint, *pair, one.source] for pair in shown]
     return (
-        f"Scores of models on the hub, {NOT_OURS}: other test sets, other prompts, and no "
-        "intervals, so they stand beside the tables above and not in them.",
+        f"Scores of models on the hub, {NOT_OURS}: test sets and prompts differ and there are no "
+        "intervals, so they are not comparable with the tables above.",
         Grid(header, lines),
     )

@@ -17,8 +17,8 @@ from experiments.reports import tables
 
 _HEADER = ("claim", "verdict", "effect", "estimate with 95 % interval", "allowed", "seeds", "file")
 _READING = (
-    "Intervals are of one claim alone; p values of differences are adjusted by Holm over all "
-    "claims. Undecided is no result in favour of either side."
+    "Intervals are per claim; p values are Holm-adjusted over all claims. Undecided means that the "
+    "data support neither side."
 )
 
 
@@ -35,7 +35,7 @@ def text(verdicts: Sequence[Verdict], width: int) -> str:
 
 def brief(verdicts: Sequence[Verdict]) -> str:
     """Return the tested claims as a Markdown table of sentence, verdict and estimate."""
-    header = ["claim", "on the embedded bases", "estimate with 95 % interval", "claimed"]
+    header = ["claim", "verdict on the embedded bases", "estimate with 95 % interval", "claimed"]
     rows = []
     for one in verdicts:
         if one.word != "not tested":
@@ -63,7 +63,7 @@ def write(verdicts: Sequence[Verdict], out: Path) -> list[Path]:
         "claims.json": json.dumps(data, indent=1, ensure_ascii=False) + "\n",
     }
     for name, written in content.items():
-        records.write_whole(out / name, written.encode(), advice="name another place with --out")
+        records.write_whole(out / name, written.encode(), advice="choose another --out")
     return [out / name for name in content]
 
 
@@ -89,8 +89,8 @@ def _number(effect: Effect) -> str:
 
 def _notes(verdicts: Sequence[Verdict]) -> Iterator[str]:
     for one in verdicts:
-        scope = f" Holds for: {one.scope}." if one.scope else ""
-        scope += f" Reach: {one.claim.scope}." if one.claim.scope else ""
+        scope = f" Tested with: {one.scope}." if one.scope else ""
+        scope += f" Limits: {one.claim.scope}." if one.claim.scope else ""
         yield f"{one.claim.number}: {one.claim.sentence} ({one.claim.source}){scope}"
         for sentence in one.missing:
             yield f"{one.claim.number} is {one.word}: {sentence}."

@@ -40,8 +40,8 @@ def read(folder: Path) -> Comparison:
         return Comparison(**json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise RecordError(
-            f"{file} is not whole ({error}): start the sweep again, which writes it, or write the "
-            "report again from the sweep's folder."
+            f"{file} is incomplete or damaged ({error}): rerun the sweep's command, which rewrites "
+            "it, or rewrite the report from the sweep's folder."
         ) from error
 
 

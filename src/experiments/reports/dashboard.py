@@ -39,13 +39,13 @@ def find(what: str | None) -> View:
     where = os.environ["TRACKIO_DIR"]
     if not known:
         raise ConfigError(
-            f"there is no project in {where}: a run makes one unless tracker=none; set "
+            f"there is no trackio project in {where}: runs create one unless tracker=none; set "
             "TRACKIO_DIR if it is elsewhere."
         )
     listing = ", ".join(known)
     if what is None:
         if len(known) > 1:
-            raise ConfigError(f"{where} holds {len(known)} projects, name one of: {listing}.")
+            raise ConfigError(f"{where} has {len(known)} projects: name one of {listing}.")
         return View(known[0])
     if what in known:
         return View(what)
@@ -56,8 +56,8 @@ def find(what: str | None) -> View:
         if view := _sweep(project, name, name):
             return view
     raise ConfigError(
-        f"dashboard {what}: no project and no tracked sweep has this name in {where}; there are "
-        f"the projects {listing} and the sweeps {', '.join(_groups(known)) or '(none)'}."
+        f"dashboard {what}: {where} has no project or tracked sweep of this name: name one of "
+        f"the projects {listing} or the sweeps {', '.join(_groups(known)) or '(none)'}."
     )
 
 
@@ -104,12 +104,12 @@ class Dashboard:
         except OSError as error:
             which = f"--port {self._port} is" if self._port else "all ports from 7860 on are"
             raise ConfigError(
-                f"{which} in use or not allowed: name another one with --port."
+                f"{which} in use or not allowed: choose another port with --port."
             ) from error
         except RuntimeError as error:  # a broken database of any project stops trackio
             raise RecordError(
                 f"{os.environ['TRACKIO_DIR']} cannot be shown ({error}): move the database of that "
-                "project away; the records of its runs have all that it shows."
+                "project away; the records of its runs contain all that it shows."
             ) from error
         self.url = _address(full, self.view)
         return self

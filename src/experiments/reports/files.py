@@ -52,14 +52,14 @@ def refuse_strangers(out: Path, own: set[str]) -> None:
     """
     if any(out.glob(records.FILE_NAME)) or any(out.glob(f"*/{records.FILE_NAME}")):
         raise RecordError(
-            f"{out} is a folder of runs: write the report elsewhere, for example to "
+            f"{out} is a folder of runs: write the report to another folder, for example "
             f"outputs/reports/{out.resolve().name}."
         )
     strangers = [name for name in archive.there(out) if name not in own]
     if strangers and not provenance.is_committed(out):
         raise RecordError(
-            f"{out / 'runs'} holds {counted(len(strangers), 'record')} that the report would not "
-            f"contain (first: {strangers[0]}): choose another folder, or commit or remove that one."
+            f"{out / 'runs'} has {counted(len(strangers), 'record')} outside this report (first: "
+            f"{strangers[0]}): choose another folder, or commit or remove that one."
         )
 
 
@@ -151,9 +151,9 @@ def readme(report: Report, figures: Sequence[str]) -> str:
     parts.append("\n".join(f"- {escaped(note)}" for note in sentences.write(report)))
     parts += [f"![{Path(name).stem}]({name})" for name in figures]
     parts.append(
-        "`runs.csv` has a line a run, `table.csv` and `table.tex` a line an arm, `runs/` the "
-        "records; `report.html` is this page in one file"
-        + ("; `figures/` has each figure as SVG too." if figures else ".")
+        "`runs.csv` has one line per run, `table.csv` and `table.tex` one per arm, and `runs/` the "
+        "records; `report.html` is this page as a single file"
+        + ("; `figures/` also has each figure as SVG." if figures else ".")
     )
     return "\n\n".join([*parts, _reproduce(report)]) + "\n"
 

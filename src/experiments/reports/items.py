@@ -21,9 +21,9 @@ from experiments.reports import answering, tables
 from experiments.reports.scores import Kind, direction
 
 _READING = (
-    "An item is solved by a score of 1, or of 0 where lower is better. Each p is of one score and "
-    "this pair of runs: it says nothing about other seeds and is not adjusted for the number of "
-    "scores."
+    "An item counts as solved if its score is 1, or 0 where lower is better. Each p value is for "
+    "one score and this pair of runs; it does not cover other seeds and is not adjusted for the "
+    "number of scores."
 )
 NAMED = 10
 """Number of ids that are printed; `write` writes all of them."""
@@ -94,8 +94,8 @@ def join(a: Path, b: Path) -> Join:
     joined = Join(one, other, [])
     if not joined.shared:
         raise RecordError(
-            f"--items {a} {b}: no item of the one is in the other, compared by split and id; "
-            "name two runs that were scored on the same rows."
+            f"--items {a} {b}: the runs share no item (same split and id): name two runs that were "
+            "scored on the same rows."
         )
     joined.tables.extend(_tables(joined))
     return joined
@@ -113,7 +113,7 @@ def describe(joined: Join, width: int) -> str:
         parts.append(tables.aligned(tables.Grid(header, rows), width))
         parts.append(textwrap.fill(_READING, width))
     else:
-        parts.append("No score of 0 and 1 is there in both runs.")
+        parts.append("The runs have no binary score (0 or 1) in common.")
     parts += ["\n".join(lines) for table in joined.tables if (lines := list(_only(table)))]
     return "\n\n".join(parts) + "\n"
 
@@ -126,9 +126,7 @@ def write(joined: Join, out: Path) -> int:
     """
     rows = list(_rows(joined))
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    records.write_whole(
-        out, lines.encode("utf-8", "replace"), advice="name another place with --out"
-    )
+    records.write_whole(out, lines.encode("utf-8", "replace"), advice="choose another --out")
     return len(rows)
 
 
@@ -139,13 +137,13 @@ def _side(path: Path) -> Side:
     if len(found) != 1:
         what = f"{len(found)} records" if found else "no record"
         raise RecordError(
-            f"--items {path} holds {what}: name the folder of one run, or one record file of a "
+            f"--items {path} has {what}: name the folder of one run, or one record file of a "
             "report, outputs/reports/NAME/runs/ID.json."
         )
     [record] = found
     entries: list[Any] = archive.items(record)
     if not all(isinstance(entry, dict) for entry in entries):
-        raise RecordError(f"--items {path}: a line of its items is no JSON object: score it again.")
+        raise RecordError(f"--items {path}: an item is not a JSON object: evaluate the run again.")
     kind: Kind = "tuned" if any(entry.get("model") == "tuned" for entry in entries) else "base"
     items: dict[Key, dict[str, Any]] = {}
     repeated = []
@@ -159,8 +157,8 @@ def _side(path: Path) -> Side:
             items[key] = entry
     if not items:
         raise RecordError(
-            f"--items {path} has a record ({record.status}) but no items beside it: "
-            f"{records.ITEMS_NAME} is written when a run has been scored, so finish the run."
+            f"--items {path} has a record ({record.status}) but no {records.ITEMS_NAME}, which is "
+            "written when a run is scored: finish the run."
         )
     return Side(path, record, kind, items, repeated)
 
@@ -202,7 +200,7 @@ def _facts(joined: Join) -> Iterator[str]:
     for name, side, other in (("A", joined.a, joined.b), ("B", joined.b, joined.a)):
         alone = [key for key in side.items if key not in other.items]
         if alone:
-            yield f"{len(alone):,} items are in {name} only and are not compared: {_ids(alone)}"
+            yield f"{len(alone):,} items are only in {name} and are not compared: {_ids(alone)}"
         if side.repeated:
             many = f"{len(side.repeated):,} items of {name} repeat the split and id of an earlier"
             yield f"{many} one and are left out: {_ids(side.repeated)}"
@@ -210,14 +208,14 @@ def _facts(joined: Join) -> Iterator[str]:
     if prints[0] != prints[1]:
         yield (
             f"The data of the runs differ (fingerprints {prints[0]} and {prints[1]}): make sure "
-            "that an id stands for the same row in both."
+            "that ids refer to the same rows in both."
         )
 
 
 def _only(table: Table) -> Iterator[str]:
     for name, keys in (("A", table.only_a), ("B", table.only_b)):
         if keys:
-            yield f"{table.score}, solved by {name} only: {_ids(keys)}"
+            yield f"{table.score}, solved only by {name}: {_ids(keys)}"
 
 
 def _ids(keys: list[Key]) -> str:

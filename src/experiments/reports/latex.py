@@ -21,7 +21,7 @@ _MINUS = re.compile(r"(?<![\w.-])-(?=\d)")
 def table_tex(report: Report) -> str:
     """Return the first table of a report as a `tabular`, or a comment if there is none."""
     found = grids(report)
-    return _tabular(found[0]) if found else "% There is no finished run.\n"
+    return _tabular(found[0]) if found else "% There are no finished runs.\n"
 
 
 def _tabular(grid: Grid) -> str:

@@ -20,5 +20,5 @@ def grids(report: Report) -> list[Grid]:
         predicted, measured = max(known, key=lambda both: abs(both[0] / both[1] - 1))
         cells = (f"{predicted / _GB:.2f}", f"{measured / _GB:.2f}")
         lines.append([row.label, str(len(known)), *cells, f"{predicted / measured - 1:+.0%}"])
-    header = ["arm", "runs", "predicted GB", "measured GB", "worst residual"]
+    header = ["arm", "runs", "predicted GB", "measured GB", "largest error"]
     return [Grid(header, lines)] if lines else []

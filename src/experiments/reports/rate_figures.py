@@ -71,7 +71,7 @@ def _regrets(tuned: Sequence[Tuned]) -> Any:
     axes.set_yscale("symlog", linthresh=_LINEAR_PERCENT)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.set_ylim(bottom=min(-0.1, axes.get_ylim()[0]))
-    said = f"loss above that at the best rate, %\n(log; linear below {_LINEAR_PERCENT:g} %)"
+    said = f"excess loss over the best LR, %\n(log; linear below {_LINEAR_PERCENT:g} %)"
     _finish(figure, axes, tuned, said)
     return figure
 
@@ -89,6 +89,6 @@ def _finish(figure: Any, axes: Any, tuned: Sequence[Tuned], said: str) -> None:
         heights = [1 - 0.025 * at] * len(rates)
         axes.plot(rates, heights, "x", color=f"C{at}", transform=axes.get_xaxis_transform(),
                   clip_on=False)  # fmt: skip
-    axes.set_xlabel("learning rate (log); star: the arm's best, cross: a run diverged")
+    axes.set_xlabel("learning rate (log); star: best of the arm, cross: a run diverged")
     axes.set_ylabel(said)
     drawing.legend(figure, axes)

@@ -96,7 +96,7 @@ def write(path: Path, out: Path, not_begun: Sequence[Record] = ()) -> list[Path]
     if comparing.FILE_NAME not in content:
         (out / comparing.FILE_NAME).unlink(missing_ok=True)
     for name, text in content.items():
-        records.write_whole(out / name, text, advice="name another place with --out")
+        records.write_whole(out / name, text, advice="choose another --out")
     for name in figures.NAMES:  # figures of an earlier state of the runs
         for ending in ("png", "svg"):
             if (file := f"figures/{name}.{ending}") not in content:
@@ -130,7 +130,7 @@ def model_card(record: Record) -> str:
         "\n".join(["---", *header, "---"]),
         f"# {arms.title([run])}",
         tables.markdown(tables.Grid(["score", *kinds], lines)),
-        f"One seed ({run.seed}); the run's record has the number of rows behind each score.",
+        f"One seed ({run.seed}); the record has the number of test rows behind each score.",
         *([f"Trained on the base in {bits} (4 bits)."] if bits else []),
         f"Code: commit {made.get('git_commit') or 'unknown'}{tree}.",
     ]
@@ -140,11 +140,11 @@ def model_card(record: Record) -> str:
 def _build(path: Path, not_begun: Sequence[Record]) -> Report:
     found, broken = archive.read_all(path), archive.unreadable(path)
     if not found and broken:
-        more = f" ({len(broken) - 1} more like it)" if len(broken) > 1 else ""
-        raise RecordError(f"{path} holds no record that can be read: {broken[0]}{more}")
+        more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
+        raise RecordError(f"{path} has no readable record: {broken[0]}{more}")
     if not found:
         raise RecordError(
-            f"{path} holds no record: name the folder of a run, of a sweep or of a report, "
+            f"{path} has no record: name the folder of a run, of a sweep or of a report, "
             "for example outputs/reports/NAME."
         )
     there = {record.run_id for record in found}

@@ -26,6 +26,7 @@ _IDENTITY = {
     "adapter_sha256": ("model",),
     "data_fingerprint": ("model", "data"),
 }
+_RESUME = "rerun the same command to resume"
 
 
 def write(report: Report) -> Iterator[str]:
@@ -47,7 +48,7 @@ def write(report: Report) -> Iterator[str]:
     if report.left_out:
         yield (
             f"{counted(len(report.left_out), 'other record')} of the same runs left out: "
-            "the newest finished one counts."
+            "only the newest finished record of a run counts."
         )
     for sentence in report.unreadable:
         yield f"Not counted: {sentence}"
@@ -64,14 +65,12 @@ def _unfinished(report: Report) -> Iterator[str]:
     if report.tuning is not None:  # a sentence per learning rate would be too many
         waiting = [run for runs in report.unfinished.values() for run in runs if _waits(run.record)]
         for label, count in Counter(map(report.arm_of, waiting)).items():
-            yield f"Unfinished: {label}: {counted(count, 'run')}; the line that made it goes on."
+            yield f"Unfinished: {label}: {counted(count, 'run')}; {_RESUME}."
         return
     for key, runs in report.unfinished.items():
         said = [f"seed {run.seed} {_how_far(run.record)}" for run in runs if _waits(run.record)]
         if said:
-            yield (
-                f"Unfinished: {report.arms[key]}: {', '.join(said)}; the line that made it goes on."
-            )
+            yield f"Unfinished: {report.arms[key]}: {', '.join(said)}; {_RESUME}."
 
 
 def _waits(record: Record) -> bool:
@@ -91,36 +90,35 @@ def _how_far(record: Record) -> str:
 
 def _single_caption(rows: Sequence[Row]) -> str:
     if not main_scores(rows):
-        return "The record holds none of the main scores."
+        return "The record has none of the main scores."
     cells = [row.scores[key] for row in rows for key in main_scores(rows) if key in row.scores]
     shown = [cell.n for cell in cells if cell.low is not None]
     if not shown:
-        return "No intervals: the scores per test row (items.jsonl.gz) are not beside the record."
+        return "No intervals: the scores per test row (items.jsonl.gz) are missing."
     n = f"{min(shown)} to {max(shown)}" if min(shown) < max(shown) else str(max(shown))
     return (
-        f"95 % intervals over {n} test rows (Wilson for shares of right rows, Student t "
-        "otherwise; differences paired by row), one seed: they do not cover what another seed "
-        "would change."
+        f"95 % intervals over {n} test rows (Wilson for proportions, Student t otherwise; "
+        "differences paired by row), one seed: they do not include variation between seeds."
     )
 
 
 def _sweep_captions(report: Report) -> Iterator[str]:
     tuned = [row for row in report.rows if row.kind == "tuned" and row.runs]
     if any(len(row.runs) > 1 for row in tuned):
-        yield "Mean over seeds with the 95 % Student t interval over seeds."
+        yield "Means over seeds, with 95 % Student t intervals over seeds."
     alone = [row.label for row in tuned if len(row.runs) == 1]
     if alone:
-        who = "Every arm has" if len(alone) == len(tuned) else f"{_listed(alone)}:"
+        who = "every arm" if len(alone) == len(tuned) else _listed(alone)
         yield (
-            f"{who} one seed: the 95 % interval is over test rows and does not cover what "
-            "another seed would change."
+            f"Only one seed: {who}; the 95 % interval is then over test rows and does not include "
+            "variation between seeds."
         )
     shown = [row.scores.get(key) for row in tuned for key in main_scores(tuned)]
     shown += [row.difference for row in tuned]
     if any(interval and interval.over == "seeds" and is_flat(interval) for interval in shown):
         yield (
-            "No interval is shown where all seeds gave the same number, which few test rows can "
-            "do by chance; such a difference counts as not separable."
+            "No interval is shown if all seeds gave the same number, which can happen by chance "
+            "with few test rows; such a difference counts as not separable."
         )
     if any(row.kind == "base" for row in report.rows):
         yield "The untuned base has no seed: its 95 % interval is over test rows."
@@ -130,8 +128,8 @@ def _sweep_captions(report: Report) -> Iterator[str]:
     if len(tuned) > 1 and report.headline:
         yield (
             f"Difference: {COLUMNS[report.headline]} minus that of {tuned[0].label}, paired by "
-            "seed, with its 95 % Student t interval; not separable: the interval contains 0. "
-            "Each arm is compared on its own, without a correction for the number of arms."
+            "seed, with a 95 % Student t interval; not separable: the interval contains 0. "
+            "Comparisons are not corrected for the number of arms."
         )
     yield from _apart(tuned)
     yield from _unequal(tuned)
@@ -144,19 +142,19 @@ def _apart(tuned: Sequence[Row]) -> Iterator[str]:
         if row.apart is not None:
             reasons.setdefault(row.apart.text, []).append(row.label)
     for reason, labels in reasons.items():
-        yield f"No difference to {tuned[0].label} is given for {_listed(labels)}: {reason}."
+        yield f"No difference from {tuned[0].label} is shown for {_listed(labels)}: {reason}."
 
 
 def _tuned(tuning: Tuning) -> Iterator[str]:
     """Yield what the columns of a tuned sweep mean, and the notes of `analysis.arms`."""
     yield (
-        "Each arm stands at the learning rate with the lowest mean validation loss over its "
-        "seeds; the optimum is that of a parabola through the rates nearby, with its 95 % "
-        "bootstrap interval over seeds (?: beyond the fitted rates)."
+        "Each arm is shown at the learning rate (LR) with the lowest mean validation loss over its "
+        "seeds; the optimum is the minimum of a parabola fitted to nearby learning rates, with a "
+        "95 % bootstrap interval over seeds (?: outside the fitted range)."
     )
     for label, rates in tuning.diverged().items():
         listed = ", ".join(f"{rate:.3g}" for rate in rates)
-        yield f"{label}: training diverged at {listed}, which counts as tried."
+        yield f"{label}: training diverged at learning rate {listed} (counted as tried)."
     yield from tuning.notes
 
 
@@ -171,12 +169,12 @@ def _warnings(runs: Sequence[Run]) -> Iterator[str]:
     found = [name for name, apart in _IDENTITY.items() if _differs(finished, name, apart)]
     if found:
         yield (
-            f"Warning: the runs do not share one {', '.join(found)}: a difference between them "
-            "may come from that."
+            f"Warning: the runs differ in {', '.join(found)}, which may explain differences "
+            "between them."
         )
     dirty = sum(bool(record.provenance.get("git_dirty")) for record in finished)
     if dirty:
-        yield f"Warning: made from a dirty tree: {dirty} of {counted(len(finished), 'run')}."
+        yield f"Warning: {dirty} of {counted(len(finished), 'run')} used uncommitted code."
 
 
 def _differs(finished: Iterable[Record], name: str, apart: tuple[str, ...]) -> bool:

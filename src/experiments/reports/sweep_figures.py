@@ -28,7 +28,7 @@ def draw(report: Report) -> Iterator[tuple[str, Any]]:
     key = report.headline
     if key is not None and (compared := [row for row in arms if _has_width(row.difference)]):
         references = report.tuning.references if report.tuning else []
-        whose = arms[0].label if len(references) < 2 else "the first arm that differs in lora alone"
+        whose = arms[0].label if len(references) < 2 else "the first arm that differs only in lora"
         margin = references[0].margin if len(references) == 1 else None
         yield "differences", _differences(whose, compared, key, margin)
     if len(arms) > _MOST_ARMS:
@@ -84,7 +84,7 @@ def _differences(reference: str, rows: Sequence[Row], key: str, margin: float | 
     how = "paired by seed, 95 % intervals"
     if margin is not None:
         how += f"; shaded: within the margin of {margin:.2g}"
-    axes.set_xlabel(f"{heading(key)}, difference to {reference}\n{how}")
+    axes.set_xlabel(f"{heading(key)}, difference from {reference}\n{how}")
     return figure
 
 
@@ -166,7 +166,7 @@ def _token_classes(arms: Sequence[Row], classes: Sequence[str]) -> Any:
     axes.set_ylim(len(classes) - 0.5, -0.5)
     axes.set_xlabel(
         "NLL, nats per token (log), 95 % intervals as in the table\n"
-        "(bars that reach 0 end at a tenth)"
+        "(bars that reach 0 are cut at a tenth of the mean)"
     )
     drawing.legend(figure, axes)
     return figure
@@ -183,7 +183,7 @@ def _costs(arms: Sequence[Row], key: str) -> dict[str, list[float]]:
     """Return costs by name, one number per arm; a cost that an arm lacks is left out."""
     there = [row for row in arms if key in row.scores]
     found: dict[str, list[float | None]] = {
-        "training seconds of a run": [row.seconds() for row in there],
+        "training seconds per run": [row.seconds() for row in there],
         "trained parameters": [row.parameters() for row in there],
     }
     return {

@@ -86,7 +86,7 @@ def _single_grid(rows: Sequence[Row], run: Run) -> Grid:
     if len(rows) > 1:
         gains = {key: run.gain(key) for key in columns}
         lines.append(["tuned - base", *(cell_text(gain, "+") for gain in gains.values())])
-        lines.append(["tuned is", *(verdict(gain, key) for key, gain in gains.items())])
+        lines.append(["verdict", *(verdict(gain, key) for key, gain in gains.items())])
     counts = [rows[-1].scores.get(key) for key in columns]
     lines.append(["test rows", *(str(i.n) if i and i.n else "-" for i in counts)])
     return Grid(["model", *columns.values()], lines)
@@ -119,7 +119,7 @@ def _token_class_grids(run: Run) -> list[Grid]:
     return [Grid(["NLL by token class", *_COMPARED], lines)] if lines else []
 
 
-_COMPARED = ("n", "base", "tuned", "tuned - base", "tuned is")
+_COMPARED = ("n", "base", "tuned", "tuned - base", "verdict")
 
 
 def _compared_models(run: Run, key: str) -> list[str]:
@@ -141,7 +141,7 @@ def _sweep_grid(report: Report) -> Grid:
     first = {key: columns.pop(key)} if key else {}
     tuned = [row for row in report.rows if row.kind == "tuned"]
     compared = first if len(tuned) > 1 else {}
-    header = ["arm", "seeds", *first.values(), *("difference to first arm" for _ in compared)]
+    header = ["arm", "seeds", *first.values(), *("difference from first arm" for _ in compared)]
     header += ["train seconds", *columns.values()]
     lines = []
     for row in report.rows:
@@ -161,8 +161,9 @@ def _tuned_grid(report: Report) -> Grid:
     assert report.tuning is not None, "the caller asks"
     first = {one.arm.arm.key for one in report.tuning.references}
     whose = "first arm" if len(first) == 1 else "reference above"
-    header = ["arm", "best rate", "optimum", "rates (within 3 steps of the best)", "seeds"]
-    header += [heading(key), f"difference to {whose}", "it is", "train seconds", *columns.values()]
+    header = ["arm", "best LR", "optimum", "LRs (within 3 steps of the best)", "seeds"]
+    header += [heading(key), f"difference from {whose}", "verdict", "train seconds"]
+    header += columns.values()
     lines = []
     for row in report.rows:
         is_first = row.tuned is not None and row.tuned.arm.key in first

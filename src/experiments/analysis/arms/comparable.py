@@ -50,6 +50,6 @@ def other_mode(found: Sequence[Record]) -> Reason | None:
     told = ", ".join(f"{way} {count}" for way, count in sorted(ways.items()))
     return Reason(
         "mixed_thinking",
-        f"the runs were asked in different modes of eval.thinking ({told}): make those of one "
-        "mode again with that of the others",
+        f"the runs were evaluated in different modes of eval.thinking ({told}): repeat those of "
+        "one mode in the other",
     )

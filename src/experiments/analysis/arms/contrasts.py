@@ -85,9 +85,10 @@ def contrast(
     reasons += [found for found in [other_rows(decides, score)] if found is not None]
     comparison = None
     if not seeds:
-        reasons.append(Reason("no_score", f"no seed has {score} in both arms at their best rates"))
+        text = f"no seed has {score} in both arms at their best learning rates"
+        reasons.append(Reason("no_score", text))
     elif margin is None:
-        text = f"no margin for {score}: the untuned base was not scored, or nothing was gained"
+        text = f"no margin for {score}: the untuned base was not scored, or training gained nothing"
         reasons.append(Reason("no_score", text))
     else:
         values = [a[s] for s in seeds], [b[s] for s in seeds]
@@ -138,12 +139,13 @@ def equal_tuning(tuned: Sequence[Tuned]) -> list[Reason]:
         reasons.append(
             Reason(
                 "unequal_tuning",
-                f"the numbers of rates within three steps of the best are not the same: {text}",
+                "the arms have different numbers of learning rates within three grid steps of the "
+                f"best one ({text})",
             )
         )
     if len({one.seeds for one in chosen}) > 1:
         text = "; ".join(f"{one.arm.label}: {', '.join(map(str, one.seeds))}" for one in chosen)
-        reasons.append(Reason("unequal_seeds", f"the arms were decided by other seeds ({text})"))
+        reasons.append(Reason("unequal_seeds", f"the arms have different seeds ({text})"))
     return reasons
 
 
@@ -152,15 +154,15 @@ def _in_the_noise(comparison: Comparison, floor: NoiseFloor | None) -> Iterator[
     if floor is not None and comparison.finding in ("better", "worse") and floor.covers(gap):
         yield Reason(
             "noise_floor",
-            f"the difference {gap:.3g} is within twice the noise floor {floor.deviation:.3g}, by "
-            f"which {floor.cells} repeated runs differ from themselves",
+            f"the difference {gap:.3g} is within twice the noise floor {floor.deviation:.3g}, "
+            f"estimated from {floor.cells} cells with repeated runs",
         )
 
 
 def _same_numbers(a: Sequence[float], b: Sequence[float]) -> Iterator[Reason]:
     gaps = [y - x for x, y in zip(a, b, strict=True)]
     if len(gaps) > 1 and max(gaps) - min(gaps) < statistics.ROUNDING:
-        text = "all seeds differ by the same number, from which nothing follows"
+        text = "all seeds have the same difference, so there is no variance to test against"
         yield Reason("same_numbers", text)
 
 

@@ -115,18 +115,18 @@ def diverged(record: Record) -> bool:
 def mixed(made: Sequence[Record]) -> Iterator[Reason]:
     """Yield a reason for each part of the identity that differs between records."""
     words = {
-        "mixed_data": "rows of data",
-        "mixed_code": "code",
-        "mixed_base": "weights of the base",
-        "mixed_environment": "libraries, precision or kind of device",
+        "mixed_data": "data sets",
+        "mixed_code": "versions of the code",
+        "mixed_base": "base weights",
+        "mixed_environment": "libraries, precisions or device classes",
     }
     for code, keys in _IDENTITY.items():
         seen = {json.dumps([r.identity.get(key) for key in keys], sort_keys=True) for r in made}
         if len(seen) > 1:
             yield Reason(
                 code,
-                f"the runs were made with {len(seen)} different {words[code]}: make the older "
-                "ones again with the same line",
+                f"the runs used {len(seen)} different {words[code]}: rerun the same command to "
+                "repeat the older ones",
             )
     if (reason := other_mode(made)) is not None:
         yield reason
@@ -151,8 +151,7 @@ def _arm(key: str, label: str, group: Sequence[Record], bases: Mapping[str, Any]
         reasons.append(
             Reason(
                 "dirty_tree",
-                f"{dirty} of {len(made)} runs were made with uncommitted changes: commit them and "
-                "make the runs again",
+                f"{dirty} of {len(made)} runs used uncommitted code: commit it and repeat them",
             )
         )
     return Arm(key, label, _without_rate(group[0].config), made, base, tuple(reasons))

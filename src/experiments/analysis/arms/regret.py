@@ -74,7 +74,9 @@ def hidden_size_rate(hidden: int, family: str, method: Method = "lora") -> float
         ValueError: the family is unknown, or the hidden size is below 1.
     """
     if family not in EXPONENTS or hidden < 1:
-        raise ValueError(f"hidden={hidden}, family={family}: at least 1, and one of {EXPONENTS}")
+        raise ValueError(
+            f"hidden={hidden}, family={family}: hidden must be at least 1, family in {[*EXPONENTS]}"
+        )
     factor = _LORA_FACTOR if method == "lora" else 1.0
     return float(_BASE_RATE * factor * (_HIDDEN / hidden) ** EXPONENTS[family])
 
@@ -87,12 +89,12 @@ def regret(tuned: Tuned, rate: float) -> Regret:
     best, there = losses[tuned.best], _at(losses, rate)
     if there is None:
         low, high = min(losses), max(losses)
-        text = f"the rate {rate:.3g} is outside the tried rates {low:.3g} to {high:.3g}"
+        text = f"the learning rate {rate:.3g} is outside the tried range {low:.3g} to {high:.3g}"
         return Regret(rate, None, None, False, (Reason("outside_grid", text),))
     interpolated = rate not in losses
     seeds = sorted(set(best) & set(there))
     if not seeds:
-        text = f"no seed was run both at {tuned.best:.3g} and around {rate:.3g}"
+        text = f"no seed was run at both learning rate {tuned.best:.3g} and around {rate:.3g}"
         return Regret(rate, None, None, interpolated, (Reason("unequal_seeds", text),))
     if not all(math.isfinite(there[seed]) for seed in seeds):
         return Regret(rate, None, math.inf, interpolated, seeds=len(seeds))

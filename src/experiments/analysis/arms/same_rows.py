@@ -39,8 +39,8 @@ def other_rows(found: Sequence[Record], score: str) -> Reason | None:
     said = "; ".join(sorted(_said(rows) for rows in each.values()))
     return Reason(
         "other_rows",
-        f"the rows of the {split} split are not the same ({said}): give all arms the same data "
-        "files, data.seed, shares or numbers of held-back rows and eval.limit",
+        f"the rows of the {split} split differ ({said}): use the same data files, data.seed, "
+        "held-out sizes and eval.limit in all arms",
     )
 
 
@@ -50,7 +50,7 @@ def _split_of(score: str, known: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _said(rows: Mapping[str, Any] | None) -> str:
-    return "none" if rows is None else f"{rows['rows']} rows with the hash {rows['sha256'][:8]}"
+    return "none" if rows is None else f"{rows['rows']} rows with hash {rows['sha256'][:8]}"
 
 
 def _by_description(found: Sequence[Record]) -> Reason | None:
@@ -59,8 +59,8 @@ def _by_description(found: Sequence[Record]) -> Reason | None:
         return None
     return Reason(
         "other_rows",
-        "records of an earlier version do not say which rows were asked, and the data of these are "
-        "described differently: make their runs again to compare them",
+        "records of an earlier version do not list the evaluated rows, and their data configs "
+        "differ: repeat these runs to compare them",
     )
 
 

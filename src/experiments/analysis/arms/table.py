@@ -22,7 +22,7 @@ from experiments.analysis.arms.tuning import Tuned
 from experiments.analysis.statistics import Interval, NoiseFloor
 from experiments.evaluation import metrics
 
-HEADER = ("arm", "rates", "seeds", "best rate", "optimum", TESTED_ON, "difference", "it is")
+HEADER = ("arm", "LRs", "seeds", "best LR", "optimum", TESTED_ON, "difference", "verdict")
 
 
 def lines(
@@ -62,8 +62,8 @@ def lines(
         notes = [_explained(margin), *_groups(tuned, score, margin), *_power(found), *notes]
     if floor is not None:
         notes.append(
-            f"Noise floor of {score}: {floor.deviation:.2g} (standard deviation of a run around "
-            f"its cell; {floor.runs} runs of {floor.cells} cells)."
+            f"Noise floor of {score}: {floor.deviation:.2g} (standard deviation between repeated "
+            f"runs of a cell; {floor.runs} runs of {floor.cells} cells)."
         )
     return header, rows, list(dict.fromkeys(notes))
 
@@ -81,7 +81,7 @@ def _groups(tuned: Sequence[Tuned], score: str, margin: float) -> Iterator[str]:
     if ties:
         groups = statistics.tied_groups([one.arm.label for one in scored], ties)
         words = statistics.tie_words(groups, f"{margin:.3g}")
-        yield f"Each arm against each, best first: {words}"
+        yield f"All pairs of arms, best first: {words}"
 
 
 def _power(contrasts: Sequence[Contrast]) -> Iterator[str]:
@@ -92,13 +92,13 @@ def _power(contrasts: Sequence[Contrast]) -> Iterator[str]:
             continue
         n, spread = compared.difference.n, compared.deviation
         smallest = statistics.detectable_effect(spread, n)
-        sentence = f"{one.arm.arm.label}: {n} seeds find a difference of {smallest:.2g} in 80 %"
+        sentence = f"{one.arm.arm.label}: {n} seeds have 80 % power to detect {smallest:.2g}"
         if one.finding == "undecided":
             gap, margin = compared.difference.estimate, compared.margin
             needed = statistics.seeds_to_decide(gap, spread, margin)
             most = f"more than {statistics.MOST_SEEDS}"
             about = most if needed is None else f"about {max(needed, n + 1)}"
-            sentence += f"; {about} in all would decide"
+            sentence += f"; a verdict would take {about} seeds in total"
         yield sentence + "."
 
 
@@ -145,10 +145,11 @@ def _number(value: float) -> float | None:
 
 def _explained(margin: float) -> str:
     return (
-        f"Paired by seed, 95 % Student t intervals, p adjusted by Holm for the arms of the table; "
-        f"better or worse: not 0 and beyond {margin:.3g}; tied: two one-sided tests reject both "
-        f"ends of ±{margin:.3g}. Rates were chosen on validation, a factor "
-        f"{10 ** (1 / PER_DECADE):.2f} apart."
+        "Differences are paired by seed, with 95 % Student t intervals and p values "
+        "Holm-adjusted over the arms of the table. Better or worse: significantly different from 0 "
+        f"and by more than {margin:.3g}; tied: equivalent within ±{margin:.3g} (two one-sided "
+        "tests). Learning rates were chosen on validation from a grid with steps of a factor "
+        f"{10 ** (1 / PER_DECADE):.2f}."
     )
 
 

@@ -84,22 +84,25 @@ def tune(arm: Arm, seeds: Sequence[int] | None = None, fit_seed: int = 0) -> Tun
     near = tuple(p.rate for p in curve if chosen and _steps(p.rate, chosen) <= REACH)
     reasons = [*arm.reasons, *_problems(curve, chosen, expected)]
     if chosen is not None and found is None:
-        text = f"no parabola with a lowest point fits around {chosen:.3g}"
+        text = f"no parabola with a minimum fits the losses around learning rate {chosen:.3g}"
         reasons.append(Reason("flat_curve", text, blocks=False))
     return Tuned(arm, deciding, curve, chosen, found, near, tuple(reasons))
 
 
 def _problems(curve: Sequence[Point], best: float | None, expected: set[int]) -> Iterator[Reason]:
     if not curve:
-        yield Reason("missing_cells", "no run of the arm is finished")
+        yield Reason("missing_cells", "no run of the arm has finished")
         return
     if all(math.isinf(loss) for point in curve for loss in point.losses.values()):
-        yield Reason("all_diverged", f"all runs diverged, the lowest rate is {curve[0].rate:.3g}")
+        yield Reason(
+            "all_diverged",
+            f"all runs diverged, down to the lowest learning rate {curve[0].rate:.3g}",
+        )
         return
     if len(expected) == 1:
-        yield Reason("one_seed", f"every rate has one seed ({min(expected)}) only")
+        yield Reason("one_seed", f"each learning rate has only one seed ({min(expected)})")
     elif len(expected) < ENOUGH_SEEDS:
-        text = f"{len(expected)} seeds decide, {ENOUGH_SEEDS} are wanted"
+        text = f"the arm has {len(expected)} seeds; at least {ENOUGH_SEEDS} are recommended"
         yield Reason("few_seeds", text, blocks=False)
     if best is None:
         yield from _missing(curve, expected)
@@ -113,13 +116,13 @@ def _around_best(
     at = rates.index(best)
     if at in (0, len(rates) - 1):
         side = "lowest" if at == 0 else "highest"
-        yield Reason("edge_optimum", f"the best rate {best:.3g} is the {side} that was tried")
+        yield Reason("edge_optimum", f"the best learning rate, {best:.3g}, is the {side} one tried")
     neighbours = curve[max(0, at - 1) : at + 2]
     far = [p.rate for p in neighbours if max(p.rate / best, best / p.rate) > _STEP]
     if far:
         yield Reason(
             "coarse_grid",
-            f"the neighbours of the best rate {best:.3g} are more than a factor "
+            f"the neighbours of the best learning rate, {best:.3g}, are more than a factor "
             f"{10 ** (1 / PER_DECADE):.2f} away: {_list(far)}",
         )
     yield from _missing(neighbours, expected)
@@ -134,8 +137,8 @@ def _missing(points: Sequence[Point], expected: set[int]) -> Iterator[Reason]:
     seen = {frozenset(p.losses) for p in points}
     if len(seen) > 1:
         counts = ", ".join(f"{len(p.losses)} at {p.rate:.3g}" for p in points)
-        yield Reason("unequal_seeds", f"the seeds around the best rate are not the same ({counts})",
-                     blocks=bool(cells))  # fmt: skip
+        text = f"the seeds differ between learning rates around the best one ({counts})"
+        yield Reason("unequal_seeds", text, blocks=bool(cells))
 
 
 def _of(losses: Mapping[int, float], seeds: set[int]) -> dict[int, float]:

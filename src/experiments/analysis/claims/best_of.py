@@ -21,9 +21,9 @@ def problems(claim: Claim) -> Iterator[str]:
     yield from sides.problems(claim, 2)
     numbers = [n for n in claim.numbers or claim.values if isinstance(n, int | float)]
     if claim.at_most is None or not any(n <= claim.at_most for n in numbers):
-        yield f"at_most={claim.at_most}: the largest of the values that may be the best one"
+        yield f"at_most={claim.at_most}: give the largest value that may be the best one"
     elif all(n <= claim.at_most for n in numbers):
-        yield f"at_most={claim.at_most}: no value is above it, so nothing would contradict"
+        yield f"at_most={claim.at_most}: no value is above it, so the claim cannot be contradicted"
     if metrics.direction(claim.score) is None:
         yield f"score={claim.score}: no metric declares its direction"
 

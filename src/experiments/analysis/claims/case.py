@@ -91,7 +91,7 @@ def held(values: Sequence[float], first: float | None, last: float | None) -> He
         few = Reason("one_seed", "one seed gives no interval")
         return Held(found, "undecided", None, None, (few,))
     if found.high - found.low < statistics.ROUNDING * max(1.0, abs(found.estimate)):
-        same = Reason("same_numbers", "all seeds give the same number, from which nothing follows")
+        same = Reason("same_numbers", "all seeds give the same number, so there is no interval")
         return Held(found, "undecided", None, None, (same,))
     p = None
     if len(ends) == 1:

@@ -57,7 +57,8 @@ def judge(claim: Claim, found: Sequence[Record]) -> Judged:
     margin = arms.gain_margin(reference, claim.score, claim.margin or 0)
     if margin is None:
         text = (
-            f"no margin for {claim.score}: the untuned base was not scored, or nothing was gained"
+            f"no margin for {claim.score}: the untuned base was not scored, or training gained "
+            "nothing"
         )
         return replace(base, reasons=(*counting, Reason("no_score", text)))
     return _judged(claim, base, tuned, reference, margin)
@@ -69,7 +70,7 @@ def _judged(
     starts, full = _binned(reference)
     sided = {number: _binned(one) for number, one in sorted(tuned.items())}
     if not starts or any(own[0] != starts for own in sided.values()):
-        text = "the loss of every step was not logged alike in all arms (trainer.logging_steps=1)"
+        text = "the arms did not log the loss of the same steps (use trainer.logging_steps=1)"
         return replace(base, reasons=(*base.reasons, Reason("no_score", text)))
     after = starts[-1] * 2
     left = [
@@ -90,7 +91,7 @@ def _judged(
         found.estimate,
         found.low,
         found.high,
-        f"above 0; straight before (R2 {'-' if straight is None else f'{straight:.3f}'})",
+        f"above 0; linear before (R2 {'-' if straight is None else f'{straight:.3f}'})",
     )
     half = None if found.low is None or found.high is None else (found.high - found.low) / 2
     needed = None if half is None else seeds_for(abs(found.estimate), half, found.n)
@@ -100,14 +101,16 @@ def _judged(
 
 def _reasons(left: Sequence[Sequence[float]], straight: float | None) -> Iterator[Reason]:
     if all(len(set(steps)) == 1 for steps in left):
-        text = "all arms depart at the same step or never: the test is too short or too easy"
+        text = (
+            "all arms depart at the same step or never: the runs are too short or the task too easy"
+        )
         yield Reason("flat_curve", text)
     if straight is None:
         text = f"fewer than {LEAST_BINS} bins lie before the first departure"
         yield Reason("flat_curve", f"{text}: no line can be fitted to the reference there")
     elif straight < STRAIGHT:
-        text = f"the reference's loss is no line in the log of the steps (R2 {straight:.3f}"
-        yield Reason("flat_curve", f"{text}, {STRAIGHT} is needed)")
+        text = f"the reference's loss is not linear in the log of the steps (R2 {straight:.3f}"
+        yield Reason("flat_curve", f"{text}; at least {STRAIGHT} is required)")
 
 
 def _binned(one: Tuned) -> tuple[list[int], dict[int, list[float]]]:

@@ -27,7 +27,7 @@ def problems(claim: Claim) -> Iterator[str]:
 def share_problems(claim: Claim, of: str) -> Iterator[str]:
     """Yield what is wrong with a margin that is a share."""
     if claim.margin is None or not 0 < claim.margin < 1:
-        yield f"margin={claim.margin}: a share of {of}, above 0 and below 1"
+        yield f"margin={claim.margin}: give a share of {of}, above 0 and below 1"
 
 
 def judge(claim: Claim, found: Sequence[Record]) -> Judged:

@@ -28,10 +28,10 @@ def problems(claim: Claim) -> Iterator[str]:
         return
     kind = KINDS[claim.kind]
     if kind.needs_sweep and not claim.sweep:
-        yield "sweep is missing: name the file of sweeps/ that makes the runs, or not_tested"
+        yield "sweep is missing: name the file in sweeps/ with the runs, or set not_tested"
     without = not kind.needs_reference or claim.rule == "hidden_size"
     if kind.needs_sweep and (not claim.arm or not (claim.reference or without)):
-        yield "arm and reference must name what the arms of the sweep have, such as lora.r: 16"
+        yield "arm and reference must select arms of the sweep by config keys, such as lora.r: 16"
     for gate in claim.gates:
         yield from one_of("gates", gate, tuple(GATES))
     yield from at_least("seeds", claim.seeds, 2)
@@ -57,7 +57,7 @@ def load(folder: Path, ids: Sequence[str] = ()) -> list[Claim]:
     found = [_read(there[name]) for name in ids or there]
     wrong = [f"{c.id}.yaml: {text}" for c in found for text in problems(c)]
     if wrong:
-        raise ConfigError(f"{folder} has mistakes:\n  " + "\n  ".join(wrong))
+        raise ConfigError(f"{folder} has invalid claims:\n  " + "\n  ".join(wrong))
     return sorted(found, key=lambda claim: (_order(claim.number), claim.id))
 
 

@@ -27,19 +27,23 @@ class Gate:
 def constant_rate(runs: Sequence[Record]) -> str | None:
     """The learning rate is constant, without warm-up."""
     seen = {(_at(r, "trainer.lr_scheduler_type"), _at(r, "trainer.warmup_steps")) for r in runs}
-    return None if seen <= {("constant", 0.0), ("constant", 0)} else f"schedules {_shown(seen)}"
+    return (
+        None
+        if seen <= {("constant", 0.0), ("constant", 0)}
+        else f"(schedule, warm-up) is {_shown(seen)}"
+    )
 
 
 def no_weight_decay(runs: Sequence[Record]) -> str | None:
     """Weight decay is 0."""
     seen = {_at(r, "trainer.weight_decay") for r in runs}
-    return None if seen == {0} else f"weight decay {_shown(seen)}"
+    return None if seen == {0} else f"weight decay is {_shown(seen)}"
 
 
 def no_dropout(runs: Sequence[Record]) -> str | None:
     """Dropout is 0; full fine-tuning has none."""
     seen = {_at(r, "lora.lora_dropout") or 0 for r in runs}
-    return None if seen == {0} else f"dropout {_shown(seen)}"
+    return None if seen == {0} else f"dropout is {_shown(seen)}"
 
 
 def fp32_weights(runs: Sequence[Record]) -> str | None:
@@ -61,25 +65,25 @@ def no_clipping(runs: Sequence[Record]) -> str | None:
 def zero_start(runs: Sequence[Record]) -> str | None:
     """LoRA starts as no change at all (B = 0)."""
     seen = {_at(r, "lora.init_lora_weights") for r in runs if _at(r, "lora.method") == "lora"}
-    return None if seen <= {"default"} else f"initialisations {_shown(seen)}"
+    return None if seen <= {"default"} else f"initialisation is {_shown(seen)}"
 
 
 def alpha_32(runs: Sequence[Record]) -> str | None:
     """Alpha is 32 at every rank, as in "LoRA Without Regret"."""
     seen = {_at(r, "lora.lora_alpha") for r in runs if _at(r, "lora.method") == "lora"}
-    return None if seen <= {32.0} else f"alpha {_shown(seen)}"
+    return None if seen <= {32.0} else f"alpha is {_shown(seen)}"
 
 
 def same_steps(runs: Sequence[Record]) -> str | None:
     """All runs have the same number of steps of the same number of rows."""
     seen = {(r.plan.get("steps"), r.plan.get("batch_size")) for r in runs}
-    return None if len(seen) == 1 else f"(steps, rows a step) {_shown(seen)}"
+    return None if len(seen) == 1 else f"(steps, rows per step) is {_shown(seen)}"
 
 
 def same_parameters(runs: Sequence[Record]) -> str | None:
     """All runs train the same number of parameters."""
     seen = {r.adapter.get("trainable_parameters") for r in runs}
-    return None if len(seen) == 1 and None not in seen else f"trained parameters {_shown(seen)}"
+    return None if len(seen) == 1 and None not in seen else f"trained parameters are {_shown(seen)}"
 
 
 GATES: dict[str, Callable[[Sequence[Record]], str | None]] = {
@@ -96,7 +100,7 @@ def check(names: Sequence[str], runs: Sequence[Record]) -> list[Gate]:
     """Return the result of each gate for the runs that a verdict is based on."""
     found = []
     for name in names:
-        wrong = GATES[name](runs) if runs else "there is no run to look at"
+        wrong = GATES[name](runs) if runs else "there are no runs to check"
         found.append(Gate(name, wrong is None, wrong or str(GATES[name].__doc__).splitlines()[0]))
     return found
 
@@ -107,7 +111,7 @@ def _dtype_of_trained(record: Record) -> str:
     if names is not None:
         return " and ".join(names)
     precision = record.identity.get("precision")
-    return "float32" if precision == "fp32" else f"of a run in {precision}"
+    return "float32" if precision == "fp32" else f"unknown (run in {precision})"
 
 
 def _at(record: Record, key: str) -> Any:

@@ -21,11 +21,11 @@ FOLDER = Path("reports") / "measured"
 def problems(claim: Claim) -> Iterator[str]:
     """Yield a sentence for each invalid value."""
     if not claim.measured or not claim.key:
-        yield "measured and key: name a file of outputs/reports/measured and one of its values"
+        yield "measured and key must name a file in outputs/reports/measured and one of its values"
     if claim.low is None and claim.high is None:
-        yield "low and high are missing: the ends of what the claim allows"
+        yield "low and high are missing: give at least one end of the allowed range"
     elif claim.low is not None and claim.high is not None and not claim.low <= claim.high:
-        yield f"low={claim.low} and high={claim.high}: low must be the lower"
+        yield f"low={claim.low} and high={claim.high}: low must not be above high"
 
 
 def read(name: str, outputs: Path) -> dict[str, Any]:
@@ -42,12 +42,12 @@ def judge(claim: Claim, tree: dict[str, Any]) -> Judged:
     values = _numbers((tree.get("values") or {}).get(claim.key))
     if not values:
         line = f"python -m experiments.calibration.numerical_checks {claim.measured}"
-        text = f"{FOLDER / str(claim.measured)}.json has no number {claim.key}: {line}"
+        text = f"{FOLDER / str(claim.measured)}.json has no number {claim.key}: run {line}"
         return Judged(reasons=(Reason("no_score", text),), seeds=None)
     reasons: tuple[Reason, ...] = ()
     provenance = tree.get("provenance") or {}
     if provenance.get("git_dirty", True) or not provenance.get("git_commit"):
-        text = "it was measured with uncommitted changes: commit them and measure again"
+        text = "it was measured with uncommitted code: commit it and repeat the measurement"
         reasons = (Reason("dirty_tree", text),)
     reasons += tuple(Reason("lower_bound", str(text)) for text in tree.get("reasons") or ())
     low, high = min(values), max(values)
@@ -56,7 +56,7 @@ def judge(claim: Claim, tree: dict[str, Any]) -> Judged:
     allowed = _allowed(first, last)
     name = str(claim.key)
     if low != high:  # a range, not an interval: it does not predict how other values would spread
-        name += f", the furthest of {len(values)} values from {low:.3g} to {high:.3g}"
+        name += f", the most extreme of {len(values)} values from {low:.3g} to {high:.3g}"
     effect = Effect(name, worst, None, None, allowed)
     word = inside(low, high, first, last)
     return Judged(effect, word, reasons, seeds=None, scope=str(tree.get("scope") or ""))

@@ -20,7 +20,7 @@ RULES = ("ten_times", "hidden_size")
 def ratio_problems(claim: Claim) -> Iterator[str]:
     """Yield a sentence for each invalid value of a `rate_ratio`."""
     if claim.low is None or claim.high is None or not 0 < claim.low < claim.high:
-        yield f"low={claim.low} and high={claim.high}: the ends of the allowed ratios, 0 < low"
+        yield f"low={claim.low} and high={claim.high}: give a range of ratios with 0 < low < high"
 
 
 def regret_problems(claim: Claim) -> Iterator[str]:
@@ -47,11 +47,12 @@ def judge_ratio(claim: Claim, found: Sequence[Record]) -> Judged:
     reasons = counted(claim, between, [*arm.reasons, *reference.reasons])
     ratio = arms.rate_ratio(arm.losses(), reference.losses())
     if ratio is None:
-        text = "one of the arms has no optimum between its rates"
+        text = "one of the arms has no optimum within its range of learning rates"
         return Judged(reasons=(*reasons, Reason("flat_curve", text)), runs=runs, seeds=seeds)
     assert claim.low is not None and claim.high is not None, "load checks it"
     allowed = f"{claim.low:g} to {claim.high:g}"
-    effect = Effect("ratio of best rates", ratio.estimate, ratio.low, ratio.high, allowed)
+    name = "ratio of best learning rates"
+    effect = Effect(name, ratio.estimate, ratio.low, ratio.high, allowed)
     word = inside(ratio.low, ratio.high, claim.low, claim.high)
     needed = _seeds_for_ratio(ratio, claim.low, claim.high)
     return Judged(effect, word, reasons, runs, seeds, needed)
@@ -82,7 +83,7 @@ def judge_regret(claim: Claim, found: Sequence[Record]) -> Judged:
     if tuned is not None and tuned.best is not None and not (lacking or more):
         rate = _rule_rate(claim, reference)
         if rate is None:
-            text = "the reference has no best rate that the rule could start from"
+            text = "the reference has no best learning rate to apply the rule to"
             reasons.append(Reason("flat_curve", text))
     if tuned is None or rate is None:
         return Judged(reasons=counted(claim, (), reasons), runs=runs, seeds=seeds)
@@ -94,9 +95,12 @@ def _regret(claim: Claim, tuned: Tuned, rate: float, reasons: list[Reason], base
     reasons = [*reasons, *found.reasons]
     assert claim.margin is not None, "load checks it"
     allowed = f"below {claim.margin:.2%} of the lowest loss"
-    name = f"regret of {rate:.3g}"
+    name = f"excess loss at learning rate {rate:.3g}"
     if 0 < found.seeds < claim.seeds:
-        text = f"{found.seeds} of {claim.seeds} seeds were run around the rule's rate {rate:.3g}"
+        text = (
+            f"only {found.seeds} of {claim.seeds} seeds were run around the rule's learning rate "
+            f"{rate:.3g}"
+        )
         reasons.append(Reason("few_seeds", text))
     counting = counted(claim, (), reasons)
     if found.relative is None:

@@ -28,12 +28,15 @@ class Sides:
 def problems(claim: Claim, least: int) -> Iterator[str]:
     """Yield what is wrong with `along`, `values` and `numbers`."""
     if not claim.along or len(claim.values) < least:
-        yield f"along and values: name a key of the config and at least {least} of its values"
+        yield f"along and values must name a config key and at least {least} of its values"
         return
     if claim.numbers and len(claim.numbers) != len(claim.values):
-        yield f"numbers has {len(claim.numbers)} entries and values {len(claim.values)}: as many"
+        yield (
+            f"numbers has {len(claim.numbers)} entries but values has {len(claim.values)}: give "
+            "one number per value"
+        )
     elif not all(isinstance(n, int | float) and n > 0 for n in claim.numbers or claim.values):
-        yield f"values={claim.values}: give numbers above 0, or what they stand for under numbers"
+        yield f"values={claim.values}: give numbers above 0, or list one per value under numbers"
 
 
 def one(
@@ -86,7 +89,7 @@ def both(claim: Claim, found: Sequence[Record]) -> Sides:
         reasons += [Reason(r.code, f"at {claim.along} {number:g}: {r.text}") for r in here]
     seeds = {one.seeds for one in sides.tuned}
     if len(seeds) > 1:
-        text = f"the seeds are not the same at all values of {claim.along}"
+        text = f"the seeds differ between values of {claim.along}"
         reasons.append(Reason("unequal_seeds", text))
     reasons += counted(claim, list(arms.mixed(_records(sides.tuned))))
     return Sides(tuned[0], tuned[1], tuple(dict.fromkeys(reasons)))
@@ -120,7 +123,7 @@ def _not_one(claim: Claim, name: str, wanted: Mapping[str, Any], fitting: Sequen
     what = ", ".join(f"{key}={value}" for key, value in wanted.items())
     if not fitting:
         line = f"python train.py -m sweeps={claim.sweep}"
-        return Reason("no_arm", f"no run of the {name} ({what}) is finished: {line}")
+        return Reason("no_arm", f"no run of the {name} ({what}) has finished: run {line}")
     labels = "; ".join(one.label for one in fitting)
-    text = f"{len(fitting)} arms are {what} ({labels}): name more keys under {name} in its file"
+    text = f"{len(fitting)} arms match {what} ({labels}): add keys to {name} in the claim's file"
     return Reason("no_arm", text)

@@ -20,7 +20,7 @@ def problems(claim: Claim) -> Iterator[str]:
     """Yield a sentence for each invalid value."""
     ends = [end for end in (claim.low, claim.high) if end is not None]
     if not ends or min(ends) <= 0 or (len(ends) == 2 and ends[0] >= ends[1]):
-        yield f"low={claim.low} and high={claim.high}: the ends of the allowed ratios, above 0"
+        yield f"low={claim.low} and high={claim.high}: give the ends of the allowed range, above 0"
 
 
 def judge(claim: Claim, found: Sequence[Record]) -> Judged:
@@ -34,7 +34,7 @@ def judge(claim: Claim, found: Sequence[Record]) -> Judged:
     known = [value for value in logs if value is not None]
     if not known or len(known) < len(logs):
         text = f"{len(logs) - len(known)} of {len(logs)} records have no spectra of A and B"
-        reasons = (*reasons, Reason("no_score", f"{text}: make these runs again"))
+        reasons = (*reasons, Reason("no_score", f"{text}: repeat these runs"))
         return Judged(reasons=reasons, runs=runs, seeds=len(runs))
     low, high = (None if end is None else math.log(end) for end in (claim.low, claim.high))
     seen = held(known, low, high)

@@ -30,7 +30,7 @@ UPDATES = 5
 def problems(claim: Claim) -> Iterator[str]:
     """Yield a sentence for each invalid value."""
     yield from sides.problems(claim, 2)
-    yield from share_problems(claim, "the first fall of the loss")
+    yield from share_problems(claim, "the initial drop of the loss")
     if not claim.control:
         yield "control must name arms that are known to start differently"
 
@@ -57,10 +57,12 @@ def judge(claim: Claim, found: Sequence[Record]) -> Judged:
     if main.widest is None or control.widest is None:
         return Judged(reasons=reasons, runs=runs, seeds=seeds)
     if control.word != "contradicted":
-        text = f"the control starts alike (within {abs(control.widest.estimate):.2%})"
-        reasons = (*reasons, Reason("gate", f"{text}: this test could not see a difference"))
+        text = (
+            f"the arms of the control start alike too (within {abs(control.widest.estimate):.2%})"
+        )
+        reasons = (*reasons, Reason("gate", f"{text}: this test cannot detect a difference"))
     effect = Effect(
-        f"largest difference of losses after 1 to {UPDATES} updates, over their fall",
+        f"largest difference of losses after 1 to {UPDATES} updates, relative to their drop",
         main.widest.estimate,
         main.widest.low,
         main.widest.high,
@@ -82,7 +84,7 @@ def _spread(claim: Claim, name: str, wanted: Mapping[str, Any], read: Sequence[A
     known = {n: {s: own for s, own in side.items() if own} for n, side in curves.items()}
     fall = _fall(known)
     if fall <= 0:
-        text = f"the loss of the {name} does not fall in the first {UPDATES} updates"
+        text = f"the loss of the {name} does not drop in the first {UPDATES} updates"
         return _Spread(runs, (*counting, Reason("no_score", text)))
     return _apart(known, fall, claim.margin or 0, _Spread(runs, counting))
 
@@ -94,17 +96,17 @@ def _uneven(
     curves: Mapping[float, Mapping[int, Sequence[float] | None]],
 ) -> Iterator[Reason]:
     if len({one.rate for arm in by.values() for one in arm.made}) > 1:
-        text = f"the {name} was run at more than one rate, starts are compared at one"
+        text = f"the {name} was run at several learning rates, but starts are compared at one"
         yield Reason("unequal_tuning", text)
     seeds = {frozenset(side) for side in curves.values()}
     if len(seeds) > 1:
-        text = f"the seeds of the {name} are not the same at all values of {claim.along}"
+        text = f"the seeds of the {name} differ between values of {claim.along}"
         yield Reason("unequal_seeds", text)
     elif min(map(len, seeds), default=0) < 2:
-        yield Reason("one_seed", f"the {name} has one seed only")
+        yield Reason("one_seed", f"the {name} has only one seed")
     if any(own is None for side in curves.values() for own in side.values()):
-        text = f"the losses of the first {UPDATES + 1} steps are not all finite and logged"
-        yield Reason("no_score", f"{text} (trainer.logging_steps=1) in the {name}")
+        text = f"the {name} lacks a finite logged loss at some of its first {UPDATES + 1} steps"
+        yield Reason("no_score", f"{text} (use trainer.logging_steps=1)")
 
 
 _Losses = Mapping[float, Mapping[int, Sequence[float]]]

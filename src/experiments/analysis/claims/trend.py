@@ -37,11 +37,11 @@ def problems(claim: Claim) -> Iterator[str]:
     if claim.margin is not None:
         yield from share_problems(claim, "the reference's gain")
         if claim.of != "gap":
-            yield f"margin={claim.margin}: a margin is of a gap; give low and high"
+            yield f"margin={claim.margin}: only a gap has a margin; give low and high instead"
     elif claim.low is None and claim.high is None:
-        yield "low, high and margin are missing: one of them is what the slope is held against"
+        yield "low, high and margin are missing: give at least one of them"
     if claim.low is not None and claim.high is not None and not claim.low < claim.high:
-        yield f"low={claim.low} and high={claim.high}: low must be the lower"
+        yield f"low={claim.low} and high={claim.high}: low must be below high"
 
 
 def judge(claim: Claim, found: Sequence[Record]) -> Judged:
@@ -80,7 +80,7 @@ def _held(claim: Claim, slopes: Sequence[float], margin: float | None, base: Jud
         word = _rival(claim.rival, seen)
     what, axis = (f"the gap in {claim.score}", "log2")
     if claim.of == "rate_ratio":
-        what, axis = "log10 of the ratio of best rates", "log10"
+        what, axis = "log10 of the ratio of best learning rates", "log10"
     effect = Effect(
         f"slope of {what} on {axis} {claim.along}",
         seen.interval.estimate,
@@ -139,7 +139,10 @@ def _ratio_slopes(claim: Claim, both: Sides) -> list[float] | Reason:
     x, whole, without = [math.log10(n) for n in numbers], [], []
     for number, (top, bottom) in zip(numbers, found, strict=True):
         if top is None or bottom is None:
-            text = f"at {claim.along} {number:g} an arm has no optimum between its rates"
+            text = (
+                f"at {claim.along} {number:g} an arm has no optimum within its range of learning "
+                "rates"
+            )
             return Reason("flat_curve", text)
         whole.append(top[0] - bottom[0])
         without.append({seed: top[1][seed] - bottom[1][seed] for seed in top[1]})

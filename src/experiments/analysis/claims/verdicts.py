@@ -67,16 +67,16 @@ def _verdict(claim: Claim, judged: Judged, p: float | None) -> Verdict:
         return Verdict(claim, "not tested", missing=(claim.not_tested,))
     checked = gates.check(claim.gates, judged.runs) if judged.effect or judged.runs else []
     reasons = [*judged.reasons, *_few_seeds(claim, judged)]
-    reasons += [Reason("gate", f"gate {g.name}: {g.text}") for g in checked if not g.passed]
+    reasons += [Reason("gate", f"precondition {g.name}: {g.text}") for g in checked if not g.passed]
     blocked = arms.blocking(reasons)
     fallen = judged.rests_on_p and p is not None and p >= ALPHA and judged.word != "undecided"
     word: Word = "undecided" if blocked or fallen else judged.word
     undecided, needed = word == "undecided", judged.needed
     missing = [reason.text for reason in blocked]
     if fallen and not blocked:
-        missing.append(f"p is {p:.2g} after Holm's adjustment for the number of claims")
+        missing.append(f"p is {p:.2g} after Holm adjustment over all claims")
     if undecided and needed is not None and not blocked:
-        missing.append(f"about {needed} seeds in all would decide")
+        missing.append(f"a verdict would take about {needed} seeds in total")
     elif undecided and not (blocked or fallen):
         missing.append(_undecidable(judged))
     scope = judged.scope or _scope(judged.runs)
@@ -87,19 +87,22 @@ def _verdict(claim: Claim, judged: Judged, p: float | None) -> Verdict:
 def _undecidable(judged: Judged) -> str:
     effect = judged.effect
     if judged.seeds is None:
-        return "some of the values lie inside of what is allowed and some outside"
+        return "some values are inside the allowed range and some outside"
     if effect is not None and effect.low is None and effect.high is None:
-        return "it lies between what would support and what would contradict; more seeds move it"
+        return "the estimate neither supports nor contradicts the claim; more seeds may settle it"
     if effect is not None and (effect.low is None or effect.high is None):
-        return "the interval is open: resampled optima leave the fitted rates; more seeds narrow it"
+        return (
+            "the interval is open-ended, as resampled optima leave the fitted learning rates; more "
+            "seeds would narrow it"
+        )
     most = statistics.MOST_SEEDS
-    return f"more than {most} seeds would be needed, as the effect is at the margin"
+    return f"a verdict would take more than {most} seeds, as the effect is close to the margin"
 
 
 def _few_seeds(claim: Claim, judged: Judged) -> list[Reason]:
     if judged.seeds is None or not judged.runs or judged.seeds >= claim.seeds:
         return []
-    text = f"{judged.seeds} seeds at the best rates, {claim.seeds} are needed"
+    text = f"{judged.seeds} seeds at the best learning rates; {claim.seeds} are required"
     return [Reason("few_seeds", text)]
 
 
@@ -111,11 +114,12 @@ def _scope(runs: Sequence[Record]) -> str:
     model = first.config.get("model") or {}
     tiny = int(first.model.get("parameters") or 0) < _TINY or bool(model.get("embedded"))
     batches = _each(runs, lambda r: (r.config.get("trainer") or {}).get("batch_size"))
+    schedule = _each(runs, lambda r: (r.config.get("trainer") or {}).get("lr_scheduler_type"))
     parts = [
         *(["mechanism (tiny model)"] if tiny else []),
         _each(runs, lambda r: (r.config.get("model") or {}).get("label")),
         f"{_each(runs, lambda r: r.plan.get('steps'))} steps of {batches} rows",
-        f"{_each(runs, lambda r: (r.config.get('trainer') or {}).get('lr_scheduler_type'))} rate",
+        f"{schedule} learning rate",
         f"{first.identity.get('precision')} on {first.identity.get('device_class')}",
     ]
     return ", ".join(parts)

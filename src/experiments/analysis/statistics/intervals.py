@@ -86,7 +86,7 @@ def proportion_interval(successes: int, n: int, confidence: float = 0.95) -> Int
         ValueError: not 0 <= successes <= n, n is below 1, or the confidence is outside (0, 1).
     """
     if n < 1 or not 0 <= successes <= n:
-        raise ValueError(f"{successes} of {n} is no share: 0 <= successes <= n and n >= 1")
+        raise ValueError(f"{successes} of {n} is not a share: 0 <= successes <= n and n >= 1")
     checked([0.0], confidence)
     from scipy.special import ndtri
 
@@ -169,7 +169,7 @@ def mcnemar_exact(only_a: int, only_b: int) -> float:
         ValueError: a count is below 0.
     """
     if min(only_a, only_b) < 0:
-        raise ValueError(f"{only_a} and {only_b} are no counts of items: both must be at least 0")
+        raise ValueError(f"{only_a} and {only_b} are not counts of items: both must be at least 0")
     if only_a + only_b == 0:
         return 1.0
     from statsmodels.stats.contingency_tables import mcnemar
@@ -245,7 +245,7 @@ def checked(values: Sequence[float], confidence: float) -> list[float]:
     if not data:
         raise ValueError("no values: an interval needs at least one")
     if not all(map(math.isfinite, data)):
-        raise ValueError("a value is not finite: no interval can hold it")
+        raise ValueError("a value is not finite, so there is no interval")
     if not 0 < confidence < 1:
         raise ValueError(f"confidence {confidence}: must be above 0 and below 1, such as 0.95")
     return data

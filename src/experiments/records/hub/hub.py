@@ -51,8 +51,8 @@ def _check(repo: str, private: bool) -> None:
     _say_no_more_than_we_do()
     if get_token() is None:
         raise ConfigError(
-            f"hub.push=true for {repo} needs a token that may write: run `hf auth login` or set "
-            "HF_TOKEN (never as a key)."
+            f"hub.push=true for {repo} needs a token with write access: run `hf auth login` or set "
+            "HF_TOKEN (never a config key)."
         )
     try:
         api = HfApi()
@@ -64,7 +64,7 @@ def _check(repo: str, private: bool) -> None:
             f"`python -m experiments push RUN --repo {repo}`."
         ) from error
     if private and is_public:
-        say(f"  note: {repo} was there before and everybody can read it, whatever hub.private says")
+        say(f"  note: {repo} already existed and is public; hub.private does not change that")
 
 
 def refuse_other_run(repo: str, run_id: str) -> None:
@@ -86,8 +86,8 @@ def refuse_other_run(repo: str, run_id: str) -> None:
         _raise(repo, error)
     if there.run_id != run_id:
         raise RecordError(
-            f"{repo} holds run {there.run_id}, this is run {run_id}: name another repository for "
-            "it (hub.repo=owner/name, or push --repo owner/name)."
+            f"{repo} already contains run {there.run_id}, but this is run {run_id}: name another "
+            "repository (hub.repo=owner/name, or push --repo owner/name)."
         )
 
 
@@ -161,7 +161,9 @@ def _refuse_token(put: Put) -> None:
     text = content.decode("utf-8", "replace")
     saved = get_token()
     if holds_token(text) or (saved and saved in text):
-        raise RecordError(f"{put.path} holds an access token, so nothing was uploaded: remove it.")
+        raise RecordError(
+            f"{put.path} contains an access token, so nothing was uploaded: remove the token."
+        )
 
 
 def _raise(repo: str, error: Exception) -> NoReturn:
@@ -176,7 +178,7 @@ def why(repo: str, error: Exception) -> str:
         (errors.RevisionNotFoundError, f"{repo} has no such revision on the hub"),
         (
             errors.OfflineModeIsEnabled,
-            f"{repo} is on the hub and HF_HUB_OFFLINE forbids to use it: unset HF_HUB_OFFLINE",
+            f"{repo} is on the hub, which HF_HUB_OFFLINE disables: unset HF_HUB_OFFLINE",
         ),
         (
             errors.RepositoryNotFoundError,
@@ -189,9 +191,9 @@ def why(repo: str, error: Exception) -> str:
             return text
     status = error.response.status_code if isinstance(error, errors.HfHubHTTPError) else None
     by_status = {
-        None: f"the hub cannot be used for {repo} ({type(error).__name__}): connect to the network",
-        401: f"the hub does not accept the token for {repo}: set HF_TOKEN to a new one",
-        403: f"the token may not write to {repo}: use one with write access to it",
+        None: f"the hub cannot be reached for {repo} ({type(error).__name__}): check the network",
+        401: f"the hub rejected the token for {repo}: set HF_TOKEN to a valid one",
+        403: f"the token has no write access to {repo}: use one that has",
     }
-    other = f"the hub does not do it for {repo} (status {status}): try again later"
+    other = f"the hub failed for {repo} (HTTP status {status}): try again later"
     return by_status.get(status, other)

@@ -69,7 +69,7 @@ def push_checkpoint(run: RunConfig, record: Record, checkpoint: Path) -> None:
         _send(record, run.hub.repo, _STATE, f"Run {record.run_id}, {checkpoint.name}")
         say(f"  {checkpoint.name} uploaded to {run.hub.repo}")
     except RecordError as error:
-        say(f"  {checkpoint.name} not uploaded: {error} Training goes on.")
+        say(f"  {checkpoint.name} not uploaded: {error} Training continues.")
 
 
 def push_interrupted(run: RunConfig, record: Record) -> None:
@@ -79,9 +79,12 @@ def push_interrupted(run: RunConfig, record: Record) -> None:
     assert run.hub.repo is not None, "HubConfig.problems demands it"
     try:
         _send(record, run.hub.repo, _STATE, f"Run {record.run_id}, interrupted")
-        say(f"  uploaded to {run.hub.repo}; go on elsewhere with resume_from=hf://{run.hub.repo}")
+        say(
+            f"  uploaded to {run.hub.repo}; to resume on another machine, add "
+            f"resume_from=hf://{run.hub.repo}"
+        )
     except RecordError as error:
-        say(f"  not uploaded: {error} What the run goes on from is in {record.folder}.")
+        say(f"  not uploaded: {error} The run can resume from {record.folder}.")
 
 
 def _send(record: Record, repo: str, wanted: Sequence[str], message: str) -> str:

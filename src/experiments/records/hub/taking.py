@@ -47,7 +47,7 @@ def take_run(run: RunConfig, run_id: str, folder: Path, *, beside: bool) -> None
     """
     assert run.resume_from is not None
     if beside and (there := next(records.siblings(folder.parent, run_id), None)) is not None:
-        say(f"run {run_id} is in {there.folder} already: nothing is taken")
+        say(f"run {run_id} is already in {there.folder}: nothing was copied")
         return
     source = find(run.resume_from, prefer=folder.parent.name)
     found = _best(source.records, {run_id})
@@ -75,7 +75,7 @@ def take_sweep(given: str, sweep_dir: Path, wanted: dict[str, dict[str, Any]] | 
     sweeps = sorted({record.folder.parent.name for record in source.records})
     if wanted is None and len(sweeps) > 1:
         raise RecordError(
-            f"resume_from={given} holds several sweeps ({', '.join(sweeps)}) and none is named "
+            f"resume_from={given} contains several sweeps ({', '.join(sweeps)}), but none named "
             f"{sweep_dir.resolve().name}: name the folder of one, or leave resume_from out."
         )
     found = _best(source.records, wanted)
@@ -94,8 +94,8 @@ def _take_database(given: str, database: Path, sweep_dir: Path) -> None:
     if problem := integrity.database_problem(copy):
         copy.unlink()
         raise RecordError(
-            f"resume_from={given}: {database} is not whole ({problem}): upload or synchronise it "
-            "again, or leave resume_from out."
+            f"resume_from={given}: {database} is incomplete or damaged ({problem}): upload or "
+            "synchronise it again, or leave resume_from out."
         )
     copy.rename(sweep_dir / STUDY)
 
@@ -127,11 +127,12 @@ def find(given: str, prefer: str) -> Source:
         try:
             found.append(records.read(file))
         except records.BrokenRecord as error:
-            say(f"not taken: {error}")
+            say(f"not copied: {error}")
     if not found:
         raise RecordError(
-            f"resume_from={given} holds no record (run.json): name the folder of a run, of a sweep "
-            "or of many, such as the outputs folder of an earlier runtime, or leave it out."
+            f"resume_from={given} contains no record (run.json): name the folder of a run, of a "
+            "sweep or of several sweeps, such as the outputs folder of an earlier runtime, or "
+            "leave it out."
         )
     return Source(given, found)
 
@@ -152,9 +153,9 @@ def _of_another_config(source: Source, wanted: dict[str, dict[str, Any]]) -> str
     shown = ", ".join(f"{key}={there} (here {here})" for key, there, here in apart[:_NAMED_KEYS])
     more = f" and {len(apart) - _NAMED_KEYS} more keys" if len(apart) > _NAMED_KEYS else ""
     return (
-        f"resume_from={source.name}: none of its {len(source.records)} records is of this config; "
-        f"the nearest, {nearest.folder.name}, has {shown}{more}: give the overrides it was made "
-        "with, or leave resume_from out."
+        f"resume_from={source.name}: none of its {len(source.records)} records has this config; "
+        f"the closest, {nearest.folder.name}, has {shown}{more}: give the same overrides, or leave "
+        "resume_from out."
     )
 
 
@@ -168,7 +169,7 @@ def _take(found: Sequence[Record], into: Path) -> None:
     there = {r.run_id: r for r in (records.read_all(into) if into.is_dir() else [])}
     for record in found:
         if record.run_id in there:
-            say(f"run {record.run_id} is in {there[record.run_id].folder} already: not taken")
+            say(f"run {record.run_id} is already in {there[record.run_id].folder}: not copied")
             continue
         name = record.folder.name
         if name == layout.SINGLE and record.job is None:
@@ -181,7 +182,7 @@ def _take(found: Sequence[Record], into: Path) -> None:
         _copy_whole(record, partial, home=folder)
         partial.rename(folder)
         shutil.rmtree(into / _TAKING, ignore_errors=True)
-        say(f"run {record.run_id} ({record.status}) taken from {record.folder} to {folder}")
+        say(f"run {record.run_id} ({record.status}) copied from {record.folder} to {folder}")
 
 
 def _copy_whole(record: Record, folder: Path, home: Path) -> None:
@@ -197,7 +198,7 @@ def _copy_whole(record: Record, folder: Path, home: Path) -> None:
     """
     broken = dict(_broken_checkpoints(record.folder / CHECKPOINTS))
     for name, problem in broken.items():
-        say(f"not taken: {record.folder / CHECKPOINTS / name} ({problem})")
+        say(f"not copied: {record.folder / CHECKPOINTS / name} ({problem})")
     files = [
         (relative, path)
         for relative, path in layout.arrived(record.path)
@@ -217,13 +218,13 @@ def _copy_whole(record: Record, folder: Path, home: Path) -> None:
             partial.rename(copy)
         except OSError as error:
             raise RecordError(
-                f"{path} could not be copied to {folder} ({error.strerror}): make room or mount "
-                "the source again, then start the same line."
+                f"{path} could not be copied to {folder} ({error.strerror}): free disk space or "
+                "mount the source again, then rerun the same command."
             ) from error
         if not same:
             raise RecordError(
-                f"{path} changed while it was copied: stop whoever writes to it, then start the "
-                "same line again."
+                f"{path} changed while it was copied: stop the process that writes to it, then "
+                "rerun the same command."
             )
     _name_best_checkpoints(folder / CHECKPOINTS, home / CHECKPOINTS)
 

@@ -88,7 +88,7 @@ def _run(path: Path) -> Run:
     if len(found) != 1:
         what = f"{len(found)} records" if found else "no record"
         raise RecordError(
-            f"explain {path} holds {what}: name the folder of one run, or one record of a report, "
+            f"explain {path} has {what}: name the folder of one run, or one record of a report, "
             "outputs/reports/NAME/runs/ID.json."
         )
     return Run(found[0])

@@ -47,11 +47,11 @@ def _show_part(part: Part, to: Console) -> None:
     total = part.same + len(part.rows)
     to.print()
     if not total:
-        to.print(f"Neither record says anything of its {part.name}.")
+        to.print(f"Neither record describes its {part.name}.")
     elif not part.rows:
-        to.print(f"Nothing differs in {part.name} ({counted(total, 'value')}).")
+        to.print(f"No differences in {part.name} ({counted(total, 'value')}).")
     else:
-        to.print(f"{len(part.rows)} of {counted(total, 'value')} of {part.name} differ:")
+        to.print(f"{len(part.rows)} of {counted(total, 'value')} in {part.name} differ:")
         rows = [[row.key, *_values(row)] for row in part.rows]
         to.print(table(["", "A", "B"], rows, numbers=False))
 
@@ -62,7 +62,7 @@ def _values(row: Row) -> tuple[str, str]:
 
 def _value(value: Any, origin: str | None) -> str:
     if value is ABSENT:
-        return "(not there)"
+        return "(absent)"
     if isinstance(value, list):
         text = ", ".join(sorted(map(str, value))) or "(empty)"
     else:
@@ -76,17 +76,17 @@ def _show_scores(found: Explained, to: Console) -> None:
     differ = [score for score in found.scores if not score.same]
     to.print()
     if not found.scores:
-        to.print("There is no score that both runs have.")
+        to.print("The runs have no score in common.")
         return
     same = len(found.scores) - len(differ)
     if not differ:
         rows = ", row by row" if all(s.changed is not None for s in found.scores) else ""
-        to.print(f"Nothing differs in the scores ({counted(same, 'score')}{rows}).")
+        to.print(f"No differences in the scores ({counted(same, 'score')}{rows}).")
         return
     kinds = {side.kind for side in (found.a, found.b)}
     which = f"{found.a.kind} model" if len(kinds) == 1 else "tuned model of one, base of the other"
     to.print(f"{len(differ)} of {counted(len(found.scores), 'score')} differ ({which}):")
-    header = ["score", "A", "B", "B - A", "B is", "rows", "rows changed", "McNemar's p"]
+    header = ["score", "A", "B", "B - A", "verdict", "rows", "rows changed", "McNemar's p"]
     to.print(table(header, [_score_line(score) for score in differ]))
 
 
@@ -108,7 +108,7 @@ def _show_curves(curves: Sequence[Curve], to: Console) -> None:
     if not curves:
         to.print("Neither run has a learning curve.")
         return
-    header = ["learning curve", "last of A", "last of B", "B - A", "same until"]
+    header = ["learning curve", "last of A", "last of B", "B - A", "first difference"]
     to.print(table(header, [_curve_line(curve) for curve in curves]))
 
 
@@ -118,9 +118,9 @@ def _curve_line(curve: Curve) -> list[str]:
     apart = "-"
     if curve.last_a and curve.last_b and curve.last_a[0] == curve.last_b[0]:
         apart = f"{curve.last_b[1] - curve.last_a[1]:+.4f}"
-    until = f"they part at step {curve.parts_at}"
+    until = f"step {curve.parts_at}"
     if curve.parts_at is None:
-        until = "no step in common" if not curve.common else f"the end ({curve.common} points)"
+        until = f"none in {curve.common} points" if curve.common else "no common step"
     return [curve.name, *cells, apart, until]
 
 
@@ -147,30 +147,30 @@ def conclusions(found: Explained) -> Iterator[str]:
     one, other = found.a.run.record, found.b.run.record
     differ = any(not score.same for score in found.scores)
     if (one.run_id, one.started_at) == (other.run_id, other.started_at):
-        yield "A and B are records of one and the same run."
+        yield "A and B are records of the same run."
     elif found.identity:
         yield (
-            f"Beside the config, {', '.join(found.identity)} differ: a difference in the scores "
-            "may come from that."
+            f"Besides the config, {', '.join(found.identity)} differ, which may explain "
+            "differences in the scores."
         )
     if found.same_inputs and differ:
         yield (
-            "Config and identity are the same, so the scores should be: what differs is what a "
-            "repetition changes on these machines (threads, kernels)."
+            "Config and identity are the same, so the scores should be too: the differences are "
+            "those of a repeated run on these machines (threads, kernels)."
         )
     if "data_fingerprint" in found.identity and any(s.changed is not None for s in found.scores):
-        yield "Rows are paired by their id: make sure that it stands for the same row in both."
+        yield "Rows are paired by id: make sure that ids refer to the same rows in both."
     if any(not score.same for score in found.base_scores) and not found.same_inputs:
-        yield "The scores of the untuned base differ as well: not all of it comes from training."
+        yield "The scores of the untuned base differ too: not all differences come from training."
     if differ and all(score.changed is None for score in found.scores if not score.same):
         yield (
             "No intervals: the scores per test row (items.jsonl.gz) are missing, or the runs were "
-            "scored on other rows."
+            "scored on different rows."
         )
     elif differ:
         yield (
-            "Intervals are 95 %, over test rows and for this pair of runs: they do not cover what "
-            "another seed would change, and are not adjusted for the number of scores."
+            "95 % intervals are over test rows, for this pair of runs: they do not include "
+            "variation between seeds and are not adjusted for the number of scores."
         )
 
 
