@@ -196,7 +196,7 @@ def _mending(name: str, plan: Estimate) -> str | None:
     over = (plan.memory.total - (plan.device.memory_bytes or 0)) / _GIB
     if words is None:
         return f"{name}: {over:.2f} GiB too large, and no known change makes it fit"
-        return f"{name}: {over:.2f} GiB too large; it fits with {words}"
+    return f"{name}: {over:.2f} GiB too large; it fits with {words}"
 
 
 def as_json(found: Sequence[Named], *, kind: str, total: int) -> str:
