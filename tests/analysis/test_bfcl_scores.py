@@ -175,8 +175,8 @@ BASE = ("score", "--benchmark", "bfcl", "--out", "out")
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--category", "simple_java"], "category 'simple_java': its values are Java text"),
-        (["--category", "simple_javascript"], "its values are JavaScript text"),
+        (["--category", "simple_java"], "category 'simple_java': its values are Java literals"),
+        (["--category", "simple_javascript"], "its values are JavaScript literals"),
         (["--category", "simple_pyton"], "did you mean 'simple_python'?"),
         (["--format", "xml"], "format 'xml': Allowed: fc, tool_call, python"),
         (["--predictions", "nowhere"], "--predictions nowhere: No such file or directory"),

@@ -86,8 +86,8 @@ def prompt(built: data.TrainData, encoded: data.Encoded) -> str:
     ("overrides", "sentence"),
     [
         (named("bfcl_simple_pyton"), "did you mean 'bfcl_simple_python'? Allowed: toolworld, bfcl"),
-        (named("bfcl_simple_java"), "its values are Java text"),
-        (named("bfcl_javascript"), "its values are JavaScript text"),
+        (named("bfcl_simple_java"), "its values are Java literals"),
+        (named("bfcl_javascript"), "its values are JavaScript literals"),
         (named("bfcl_multi_turn_base"), "executing calls over several turns"),
         (named("nestful_sgd"), "set eval.path to the folder"),
         (named("seal_tools_test_in_domain"), "no copy on the hub is known"),

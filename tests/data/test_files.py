@@ -208,7 +208,7 @@ def test_a_folder_in_hub_layout_is_read_by_patterns(tmp_path: Path) -> None:
     assert read(tmp_path, "glaive*") == ROWS
     missing = refusal(tmp_path, "json-mode.json")
     assert "contains no data file matching json-mode.json" in missing
-    assert "there are: README.md, dataset_infos.json, glaive-5k.json" in missing
+    assert "it contains README.md, dataset_infos.json, glaive-5k.json" in missing
 
 
 def test_splits_are_told_by_file_names_and_never_mixed_by_accident(tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ def test_trls_training_template_adds_empty_thinking_that_ours_does_not() -> None
 def test_thinking_that_a_template_has_no_place_for_is_refused_only_if_it_is_to_be_kept() -> None:
     cutting = CHATML.replace("BODY", "m.content.split('</think>')[-1]")
     assert trained(tiny(cutting), thoughtful("tags"))[0] == "1<|im_end|>"
-    with pytest.raises(DataError, match=r"row r-1: it has thinking .* no place"):
+    with pytest.raises(DataError, match=r"row r-1: it has thinking .* does not support"):
         tiny(cutting, thinking="keep").encode([thoughtful("tags")])
 
 

@@ -263,7 +263,9 @@ def test_a_row_that_is_refused_alone_raises_the_templates_words() -> None:
 
 
 def test_an_unknown_template_is_refused_with_the_shipped_names() -> None:
-    with pytest.raises(ConfigError, match=r"model.chat_template=chatlm: .*ships chatml, gemma3, "):
+    with pytest.raises(
+        ConfigError, match=r"model.chat_template=chatlm: .*shipped templates: chatml, gemma3, "
+    ):
         load("model.chat_template=chatlm")
 
 
