@@ -15,7 +15,7 @@ from hypothesis import settings
 from omegaconf import DictConfig
 
 from experiments import config
-from experiments.config import RunConfig
+from experiments.config import RunConfig, choices
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"
@@ -53,7 +53,7 @@ def composed(*overrides: str) -> DictConfig:
 @functools.cache
 def _composed(overrides: tuple[str, ...]) -> DictConfig:
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return compose("config", overrides=list(overrides))
+        return compose("config", overrides=choices.quoted(overrides))
 
 
 def load(*overrides: str) -> RunConfig:

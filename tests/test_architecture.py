@@ -113,8 +113,8 @@ def test_light_modules_load_nothing_heavy(module: str) -> None:
 def test_top_level_config_keys_are_a_decision() -> None:
     assert [f.name for f in dataclasses.fields(RunConfig)] == [
         *("model", "data", "lora", "trainer", "eval", "tracker", "hardware", "budget", "hub"),
-        *("plan", "seed", "name", "resume", "resume_from", "rerun", "retry_oom", "sweeps"),
-        "resolved_from",
+        *("plan", "seed", "name", "resume", "resume_from", "rerun", "retry_oom", "rank", "lr"),
+        *("sweeps", "resolved_from"),
     ]
 
 

@@ -218,7 +218,7 @@ def test_claims_are_one_family() -> None:
 
 
 def test_every_claim_of_the_project_is_whole_and_its_sweep_is_there() -> None:
-    found = claims.load(FOLDER)
+    found = claims.load([FOLDER])
     assert len({claim.id for claim in found}) == len(found) >= 5
     for claim in found:
         if claim.sweep:
@@ -227,7 +227,7 @@ def test_every_claim_of_the_project_is_whole_and_its_sweep_is_there() -> None:
 
 
 def test_every_claim_names_arms_that_its_sweep_makes() -> None:
-    for claim in claims.load(FOLDER):
+    for claim in claims.load([FOLDER]):
         sides = [one for one in (claim.arm, claim.reference, claim.control) if one]
         for wanted in sides if claim.sweep else []:
             cells = [{str(claim.along): value} for value in claim.values] or [{}]
@@ -269,7 +269,7 @@ def test_the_hash_changes_with_the_file(tmp_path: Path) -> None:
     hashes = []
     for content in (text, text.replace("margin: 0.05", "margin: 0.2")):
         (tmp_path / "one.yaml").write_text(content, encoding="utf-8")
-        hashes.append(claims.load(tmp_path)[0].sha256)
+        hashes.append(claims.load([tmp_path])[0].sha256)
     assert hashes[0] != hashes[1]
 
 
@@ -297,15 +297,15 @@ def test_a_mistake_in_a_claim_is_one_sentence(
     tree = yaml.safe_load((FOLDER / "lora_equals_full.yaml").read_text(encoding="utf-8"))
     (tmp_path / "one.yaml").write_text(yaml.safe_dump(tree | changes), encoding="utf-8")
     with pytest.raises(ConfigError) as caught:
-        claims.load(tmp_path)
+        claims.load([tmp_path])
     assert sentence in str(caught.value)
 
 
 def test_an_unknown_claim_and_an_empty_folder_are_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="claim lora_equals_ful: did you mean 'lora_equals_full'"):
-        claims.load(FOLDER, ["lora_equals_ful"])
+        claims.load([FOLDER], ["lora_equals_ful"])
     with pytest.raises(ConfigError, match="there is no claim in"):
-        claims.load(tmp_path)
+        claims.load([tmp_path])
 
 
 def test_the_table_says_what_is_missing_and_is_written_as_files(tmp_path: Path) -> None:
@@ -367,6 +367,6 @@ def test_the_command_prints_the_claims_named_and_writes_only_when_asked(
     assert "C13 is not tested" not in done.stdout
     written = (tmp_path / "outputs" / "reports" / "claims" / "README.md").read_text()
     # The file is the table of all claims, whichever are printed.
-    assert all(one.id in written for one in claims.load(FOLDER))
+    assert all(one.id in written for one in claims.load([FOLDER]))
     cli("claims", "lora_equals_full", "--out", "elsewhere", module=True)
     assert (tmp_path / "elsewhere" / "README.md").read_text() == written

@@ -18,7 +18,7 @@ def test_help_names_the_groups_and_the_commands(cli: Cli) -> None:
     done = cli("--help")
     assert done.returncode == 0
     for text in ("lora: all_linear, attention, dora, mlp, none, qv, rslora", "data: apigen_mt,",
-                 "hardware: a100, auto, cpu, h200, l4, t4",
+                 "hardware: a100, auto, cpu, h200, l4, t4", "lr: 1e-2, 1e-3,", "rank: r1, r128,",
                  "python train.py -m lora=all_linear,qv"):  # fmt: skip
         assert text in done.stdout
 
@@ -28,6 +28,7 @@ def test_help_names_the_groups_and_the_commands(cli: Cli) -> None:
     [
         *(["--help"], ["lora.r=0"], ["lora=al_linear"], ["lora.rank=3"]),
         ["eval.benchmarks=[bfcl_simple_java]"],
+        ["rank=r16", "lora.r=8"],
         ["hardware=t4", "trainer.precision=bf16"],
     ],
 )
@@ -63,6 +64,14 @@ def test_nothing_heavy_is_imported_before_the_config_is_accepted(arguments: list
         (["bf16=true"], "bf16: there is no such key; set trainer.precision=bf16 instead."),
         (["hardware=t4", *SMOKE], "hardware=t4 describes a GPU of compute capability 7.5 and 14.7 "
          "GiB, but this machine "),
+        (["lr=3.3e-4"], "lr=3.3e-4: there is no such config file; did you mean '3e-4'? Allowed: "
+         "1e-2, 1e-3, 1e-4, 1e-5, 1e-6, "),
+        (["lr=3.3e-4"], "; trainer.learning_rate=3.3e-4 sets any value."),
+        (["rank=16"], "rank=16: there is no such config file; did you mean 'r16'? Allowed: r1, "),
+        (["rank=r16", "lora.r=8"], "the group rank sets lora.r=16, and lora.r=8 is set as well: "
+         "leave one of them out."),
+        (["lora=5"], "the choice of a group is a name, and here it is another value"),
+        (["claims=x"], "claims: claims are no config group; their files are in claims/, which was"),
         (["sweeps=nothing"], "sweeps=nothing: there is no such config file"),
         (["model=local", "model.path=/no/such/folder", *SMOKE], "model.path=/no/such/folder: there "
          "is no such folder"),

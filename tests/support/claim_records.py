@@ -44,5 +44,5 @@ def mistakes(folder: Path, claim: Claim, changes: dict[str, Any]) -> str:
     tree = {k: v for k, v in own.items() if k not in ("id", "sha256")}
     (folder / "one.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
     with pytest.raises(ConfigError) as caught:
-        claims.load(folder)
+        claims.load([folder])
     return str(caught.value)

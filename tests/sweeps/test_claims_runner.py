@@ -26,7 +26,7 @@ def claim(number: str, sweep: str | None = SWEEP, **given: str) -> Claim:
 
 
 def plan(outputs: Path, *claims: Claim, workers: int | None = None) -> list[Step]:
-    return claims_runner.plan(claims, outputs, ROOT, workers)
+    return claims_runner.plan(claims, outputs, workers)
 
 
 def test_claims_that_share_a_sweep_have_it_made_once_and_untested_ones_need_none(
@@ -35,7 +35,10 @@ def test_claims_that_share_a_sweep_have_it_made_once_and_untested_ones_need_none
     untested = claim("C3", "lora_without_regret/placement", not_tested="why")
     [step] = plan(tmp_path, claim("C1"), claim("C2"), untested, workers=1)
     assert (step.name, step.claims, step.arms, step.runs) == (SWEEP, ("C1", "C2"), 5, 95)
-    assert step.words[1:] == ("-m", f"sweeps={SWEEP}", f"hydra.sweep.dir={tmp_path / SWEEP}")
+    assert step.words[2:] == (
+        *("train", "-m", f"sweeps={SWEEP}"),
+        f"hydra.sweep.dir={tmp_path / SWEEP}",
+    )
 
 
 def test_a_grid_has_as_many_runs_as_cells(tmp_path: Path) -> None:
@@ -150,6 +153,6 @@ def test_the_quick_claims_of_the_makefile_share_one_sweep() -> None:
     text = (ROOT / "Makefile").read_text(encoding="utf-8")
     [line] = [one for one in text.splitlines() if "experiments claims " in one and "_" in one]
     ids = line.split("claims ")[1].removesuffix(" --run").split()
-    found = files.load(ROOT / "claims", ids)
+    found = files.load([ROOT / "claims"], ids)
     assert len(found) == 3
     assert len({one.sweep for one in found}) == 1

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments import config
-from experiments.config import GeometryConfig, RunConfig
+from experiments.config import GeometryConfig, RunConfig, folders
 from experiments.config.geometry import Geometry
 from experiments.planning import estimate, memory
 from experiments.runtime.progress import say
@@ -146,7 +146,6 @@ def run_of(case: Case, device: str) -> RunConfig:
     """Return the config of a case."""
     from hydra import compose, initialize_config_dir
 
-    root = Path(os.environ.get("EXPERIMENTS_ROOT", ".")).resolve()
     words = [
         f"model={case.model}",
         f"model.geometry.layers={case.layers}",
@@ -167,7 +166,7 @@ def run_of(case: Case, device: str) -> RunConfig:
         f"plan.trained_share={case.trained_share}",
         *([] if case.lora == "none" else [f"lora.r={case.r}"]),
     ]
-    with initialize_config_dir(str(root / "conf"), version_base="1.3"):
+    with initialize_config_dir(str(folders.conf()), version_base="1.3"):
         return config.load(compose("config", words))
 
 

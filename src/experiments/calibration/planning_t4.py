@@ -4,12 +4,10 @@ python -m experiments.calibration.planning_t4 > docs/t4.md
 """
 
 import dataclasses
-import os
 from collections.abc import Iterator
-from pathlib import Path
 
 from experiments import config
-from experiments.config import LoraConfig, RunConfig
+from experiments.config import LoraConfig, RunConfig, folders
 from experiments.planning import cost, estimate, memory
 from experiments.planning.tables import hours_text
 
@@ -98,14 +96,13 @@ def _run(model: str, method: str, length: int) -> RunConfig:
 def _compose(model: str) -> RunConfig:
     from hydra import compose, initialize_config_dir
 
-    root = Path(os.environ.get("EXPERIMENTS_ROOT", ".")).resolve()
     words = [
         *(f"model={model}", "hardware=t4", "lora=all_linear", "lora.r=16"),
         *("trainer.gradient_checkpointing=true", "trainer.max_length=2048"),
         *("trainer.batch_size=16", "trainer.micro_batch_size=1", "plan.rows=1000"),
         "plan.trained_share=0.3",
     ]
-    with initialize_config_dir(str(root / "conf"), version_base="1.3"):
+    with initialize_config_dir(str(folders.conf()), version_base="1.3"):
         return config.load(compose("config", words))
 
 

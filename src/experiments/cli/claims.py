@@ -5,12 +5,12 @@ of a few would overwrite the table of all.
 """
 
 import argparse
-import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from experiments.config import folders
 from experiments.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -51,10 +51,10 @@ def _claims(given: argparse.Namespace) -> None:
     from experiments.reports import claims_table
     from experiments.sweeps import claims_runner
 
-    root = Path(os.environ.get("EXPERIMENTS_ROOT", ".")).resolve()
-    every = files.load(root / "claims")
-    chosen = files.load(root / "claims", given.ids)
-    problems = _run(given, chosen, root) if given.run or given.plan else []
+    searched = folders.all_of("claims")
+    every = files.load(searched)
+    chosen = files.load(searched, given.ids)
+    problems = _run(given, chosen) if given.run or given.plan else []
     if given.plan:
         return
     shown = {claim.id for claim in chosen}
@@ -68,7 +68,7 @@ def _claims(given: argparse.Namespace) -> None:
     claims_runner.refuse(problems)
 
 
-def _run(given: argparse.Namespace, chosen: "Sequence[Claim]", root: Path) -> list[str]:
+def _run(given: argparse.Namespace, chosen: "Sequence[Claim]") -> list[str]:
     """Print the runs that the claims need and, without `--plan`, execute them.
 
     Returns:
@@ -82,7 +82,7 @@ def _run(given: argparse.Namespace, chosen: "Sequence[Claim]", root: Path) -> li
 
     if given.workers is not None and given.workers < 1:
         raise ConfigError(f"--workers {given.workers}: give 1 or more (1 uses only this process).")
-    steps = claims_runner.plan(chosen, given.outputs, root, given.workers)
+    steps = claims_runner.plan(chosen, given.outputs, given.workers)
     print(claims_runner.text(steps, given.workers, reports.line_width()), flush=True)
     if given.plan:
         return []

@@ -1,31 +1,32 @@
-"""Compose the config that train.py gets from the same overrides."""
+"""Arguments of the commands that compose a config as train.py does."""
 
-import os
+import argparse
 from pathlib import Path
 
-from omegaconf import DictConfig
-
+from experiments.config import choices
 from experiments.errors import ConfigError
 
 
-def compose(overrides: list[str]) -> DictConfig:
-    """Return the config that train.py gets from the same overrides."""
-    from hydra import compose, initialize_config_dir
+def add(parser: argparse.ArgumentParser, example: str) -> None:
+    """Add the arguments of a command that composes a config as train.py does."""
+    parser.add_argument("overrides", nargs="*", help=f"as for train.py: {example}")
+    parser.add_argument(
+        "-cd", "--config-dir", type=Path, metavar="DIR", help="another folder of config groups"
+    )
 
-    with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        return compose("config", overrides)
 
-
-def config_folder() -> Path:
-    """Return the folder of the config files.
+def words(given: argparse.Namespace) -> list[str]:
+    """Return the overrides of a command, in which `-cd` is one of them.
 
     Raises:
-        ConfigError: the project's folder has none.
+        ConfigError: there is no such folder, or an override cannot be used.
     """
-    root = Path(os.environ.get("EXPERIMENTS_ROOT", ".")).resolve()
-    folder = root / "conf"
-    if not (folder / "config.yaml").is_file():
-        raise ConfigError(
-            f"there is no conf/config.yaml in {root}: run it in the project's folder."
-        )
-    return folder
+    overrides: list[str] = given.overrides
+    folder: Path | None = given.config_dir
+    if folder is None:
+        return choices.quoted(overrides)
+    if not folder.is_dir():
+        raise ConfigError(f"--config-dir {folder}: there is no such folder.")
+    if any(word.lstrip("+").startswith("hydra.searchpath=") for word in overrides):
+        raise ConfigError("--config-dir and hydra.searchpath: set one of them.")
+    return choices.quoted([*overrides, f"hydra.searchpath=['file://{folder.resolve()}']"])

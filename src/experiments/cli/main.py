@@ -1,4 +1,4 @@
-"""The command line: `python -m experiments COMMAND`, where --help lists the commands.
+"""The command line: `lora-experiments COMMAND`, or `python -m experiments COMMAND`.
 
 A command's file describes its arguments (`add`) and imports what it needs when it is called.
 """
@@ -13,6 +13,7 @@ from experiments.errors import ExperimentError
 from experiments.runtime import disk
 
 COMMANDS = {
+    "train": "train one run, or with -m a sweep of runs, as train.py does",
     "data": "show the rows of a data config and which tokens are trained on",
     "plan": "predict the memory, tokens and hours of runs",
     "report": "write the tables and figures of a run or a sweep",
@@ -35,8 +36,15 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         0 on success, 1 after printing an error that the user can fix, 130 after Ctrl-C.
     """
-    parser = _parser()
-    given, rest = parser.parse_known_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    program = _program()
+    if words[:1] == ["train"]:
+        from experiments.cli import train
+
+        train.start(f"{program} train", words[1:])
+        return 0
+    parser = _parser(program)
+    given, rest = parser.parse_known_args(words)
     # argparse accepts no overrides after an option; `data` allows them anywhere.
     unknown = [text for text in rest if text.startswith("-") or not hasattr(given, "overrides")]
     if unknown:
@@ -57,8 +65,17 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m experiments", description=__doc__)
+def _program() -> str:
+    """Return the command as the user types it."""
+    path = Path(sys.argv[0])
+    return "python -m experiments" if path.suffix == ".py" else path.name
+
+
+def _parser(program: str = "python -m experiments") -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=program,
+        description="LoRA experiments on tool calling; COMMAND --help describes the arguments.",
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, does in COMMANDS.items():
         module = importlib.import_module(f"experiments.cli.{name}")

@@ -5,20 +5,23 @@ import sys
 from pathlib import Path
 
 from experiments import config
-from experiments.cli.composing import config_folder
+from experiments.cli import composing
+from experiments.config import folders
 from experiments.planning import estimate, tables
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to the parser."""
-    parser.add_argument("overrides", nargs="*", help="as for train.py, such as sweeps=NAME")
+    composing.add(parser, "sweeps=NAME hardware=t4")
     parser.add_argument("-m", "--multirun", action="store_true", help="as for train.py; optional")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(command=_run)
 
 
 def _run(given: argparse.Namespace) -> None:
-    show(given.overrides, config_folder(), as_json=given.json)
+    with config.one_sentence_errors():
+        words = composing.words(given)
+    show(words, folders.conf(), as_json=given.json)
 
 
 def show(words: list[str], folder: Path, *, as_json: bool) -> None:

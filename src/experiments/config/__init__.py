@@ -1,5 +1,6 @@
 """Turn a composed config into one typed, checked and resolved run; imports no heavy library."""
 
+from experiments.config.composing import compose
 from experiments.config.data import FORMATS, ColumnsConfig, DataConfig, SourceConfig
 from experiments.config.evaluation import EvalConfig
 from experiments.config.explaining import explain, one_sentence_errors
@@ -32,6 +33,7 @@ __all__ = [
     "SourceConfig",
     "TrainerConfig",
     "canonical",
+    "compose",
     "explain",
     "holds_token",
     "hub_source",

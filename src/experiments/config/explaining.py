@@ -13,7 +13,7 @@ from typing import Any
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from experiments.config import naming, renamed_keys
+from experiments.config import choices, naming, renamed_keys
 from experiments.config.schema import RunConfig
 from experiments.errors import ExperimentError, OutOfBudget, did_you_mean
 from experiments.runtime import disk
@@ -28,6 +28,12 @@ _MARKER = "Could not override '"
 _NEAR = 0.6
 # EX_TEMPFAIL of sysexits.h: nothing is wrong; rerun the same command later to resume.
 EXIT_OUT_OF_BUDGET = 75
+# Starts of Hydra's messages about a group whose choice is no text, such as `lora=5`.
+_NO_TEXT = ("Config group override must be a string", "Unsupported item value in defaults")
+_CLAIMS = (
+    "claims are no config group; their files are in claims/, which was conf/claims/, and "
+    "`python -m experiments claims NAME` reads them"
+)
 _TRACEBACK_WANTED = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
 
@@ -39,8 +45,11 @@ def explain(error: Exception) -> str:
     missing = getattr(error, "missing_cfg_file", None)
     if missing:  # MissingConfigException: the group has no such file
         group, _, option = str(missing).rpartition("/")
+        if group == "claims":
+            return f"{group}={option}: {_CLAIMS}."
         there = did_you_mean(option, sorted(getattr(error, "options", None) or ["(none)"]))
-        return f"{group}={option}: there is no such config file; {there}."
+        instead = choices.any_value(group, option)
+        return f"{group}={option}: there is no such config file; {there}{instead}."
     key = str(getattr(cause, "full_key", "") or "")
     if isinstance(cause, OmegaConfBaseException) and key:
         return _explain_key(key, cause, _asked(str(error), key))
@@ -71,6 +80,8 @@ def _no_key(asked: str, parent: str, leaf: str, fields: Iterable[str]) -> str:
     """Explain that a key does not exist, and name the key that was probably meant."""
     if renamed := renamed_keys.new_name(asked):
         return f"renamed to {renamed}; set that instead"
+    if asked == "claims":
+        return _CLAIMS
     own = difflib.get_close_matches(leaf, list(fields), n=1, cutoff=_NEAR)
     instead = naming.meant(asked) or (None if own else naming.near(asked))
     if instead is not None and not parent:
@@ -112,6 +123,8 @@ def _explain_group(text: str) -> str:
     if "." in key:
         return ""
     groups = [f.name for f in dataclasses.fields(RunConfig) if f.name != "resolved_from"]
+    if key in groups:
+        return f"{key}: the defaults list of the config does not name this group; add it there."
     return f"{key}: {_no_key(key, '', key, groups)}."
 
 
@@ -135,6 +148,13 @@ def one_sentence_errors() -> Iterator[None]:
             raise
         text = str(error) if isinstance(error, ExperimentError) else explain(error)
         sys.exit(f"error: {text}")
+    except ValueError as error:
+        if _TRACEBACK_WANTED or not str(error).startswith(_NO_TEXT):
+            raise
+        sys.exit(
+            f"error: the choice of a group is a name, and here it is another value ({error}): name "
+            "a file of the group; in YAML put a name such as '2e-4' in quotes."
+        )
     except OSError as error:
         if _TRACEBACK_WANTED or error.errno not in _UNWRITABLE:
             raise

@@ -14,7 +14,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from experiments.config import renamed_keys
+from experiments.config import choices, renamed_keys
 from experiments.config.evaluation import EvalConfig
 from experiments.config.explaining import explain
 from experiments.config.resolution import resolve
@@ -81,7 +81,8 @@ def load(cfg: DictConfig) -> RunConfig:
         plain = OmegaConf.to_container(cfg, resolve=True)
         refuse_in_values(plain)
         merged = OmegaConf.merge(OmegaConf.structured(RunConfig), plain)
-        run = OmegaConf.to_object(merged)
+        assert isinstance(merged, DictConfig)
+        run = OmegaConf.to_object(choices.moved(merged))
     except OmegaConfBaseException as error:
         raise ConfigError(explain(error)) from error
     assert isinstance(run, RunConfig)
@@ -96,7 +97,8 @@ def canonical(run: RunConfig) -> dict[str, Any]:
     rank.
     """
     tree = dataclasses.asdict(run)
-    for key in (*EXECUTION_KEYS, "sweeps", "model.recipe", "model.geometry", "lora.match_params"):
+    left_out = ("model.recipe", "model.geometry", "lora.match_params", "sweeps", *choices.KEYS)
+    for key in (*EXECUTION_KEYS, *left_out):
         *parents, leaf = key.split(".")
         branch = tree
         for parent in parents:

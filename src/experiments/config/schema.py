@@ -46,6 +46,10 @@ class RunConfig:
     """Train a finished run again, in a new folder."""
     retry_oom: bool = False
     """Retry a run that ran out of memory; runs that failed for other reasons are always retried."""
+    rank: int | None = None
+    """Set by the files of the group `rank=NAME`; `load` moves it to `lora.r`."""
+    lr: float | None = None
+    """Set by the files of the group `lr=NAME`; `load` moves it to `trainer.learning_rate`."""
     sweeps: Any = None
     """Reserved for the config group `sweeps=NAME`, whose file may not set values here."""
     resolved_from: dict[str, str] = field(default_factory=dict)

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments.config import folders
 from experiments.errors import ConfigError
 
 ENVIRONMENT = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_HUB_TOKEN")
@@ -79,11 +80,10 @@ def secrets() -> list[str]:
 
 
 def _config_files(arguments: Sequence[str]) -> Iterator[Path]:
-    root = Path(os.environ.get("EXPERIMENTS_ROOT", "."))
-    folders = [root / "conf", root / "sweeps"]
+    searched = [*folders.all_of("conf"), *folders.all_of("sweeps")]
     for at, argument in enumerate(arguments):
         name, given, value = argument.partition("=")
         if name in _FOLDERS:
-            folders.append(Path(value if given else "".join(arguments[at + 1 : at + 2])))
-    for folder in folders:
+            searched.append(Path(value if given else "".join(arguments[at + 1 : at + 2])))
+    for folder in searched:
         yield from sorted(folder.rglob("*.yaml")) if folder.is_dir() else ()

@@ -19,6 +19,7 @@ from typing import Any
 from experiments import config, reports
 from experiments.analysis.arms import planning
 from experiments.analysis.claims.claim import Claim
+from experiments.config import folders
 from experiments.errors import ConfigError, ExperimentError, RecordError
 from experiments.records import Record, archive, provenance
 from experiments.reports import tables
@@ -56,13 +57,12 @@ class Step:
         return max(0, self.runs - self.done)
 
 
-def plan(claims: Sequence[Claim], outputs: Path, root: Path, workers: int | None) -> list[Step]:
+def plan(claims: Sequence[Claim], outputs: Path, workers: int | None) -> list[Step]:
     """Return the sweeps, then the measurements, that the claims need, each once.
 
     Args:
         claims: the claims to evaluate.
         outputs: the folder that contains the sweeps.
-        root: the project's folder, with conf/ and train.py.
         workers: number of processes per sweep; None = the launcher's default.
 
     Raises:
@@ -71,9 +71,7 @@ def plan(claims: Sequence[Claim], outputs: Path, root: Path, workers: int | None
     tested = [claim for claim in claims if claim.not_tested is None]
     sweeps = dict.fromkeys(claim.sweep for claim in tested if claim.sweep)
     steps = [
-        _sweep(name, _numbers(tested, "sweep", name), outputs, root, workers)
-        for name in sweeps
-        if name
+        _sweep(name, _numbers(tested, "sweep", name), outputs, workers) for name in sweeps if name
     ]
     measured = dict.fromkeys(str(m) for c in tested if (m := c.measured))
     for name in measured:
@@ -91,17 +89,15 @@ def _numbers(claims: Sequence[Claim], key: str, name: str) -> tuple[str, ...]:
     return tuple(claim.number for claim in claims if getattr(claim, key, None) == name)
 
 
-def _sweep(
-    name: str, numbers: tuple[str, ...], outputs: Path, root: Path, workers: int | None
-) -> Step:
+def _sweep(name: str, numbers: tuple[str, ...], outputs: Path, workers: int | None) -> Step:
     folder = outputs / name
-    words = [str(root / "train.py"), "-m", f"sweeps={name}"]
+    words = ["-m", "experiments", "train", "-m", f"sweeps={name}"]
     if outputs != Path("outputs"):
         words.append(f"hydra.sweep.dir={folder}")
     if workers != 1:
         words.append("hydra/launcher=joblib")
         words += [f"hydra.launcher.n_jobs={workers}"] if workers else []
-    arms, least = _size(name, root / "conf")
+    arms, least = _size(name)
     planned = sweep_plan.read(folder) if folder.is_dir() else None
     found = archive.read_all(folder) if folder.is_dir() else []
     return Step(
@@ -116,7 +112,7 @@ def _sweep(
     )
 
 
-def _size(name: str, conf: Path) -> tuple[int, int]:
+def _size(name: str) -> tuple[int, int]:
     """Return the number of arms (0 if the sweep is not tuned) and the minimum number of runs."""
     from hydra import compose, initialize_config_dir
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -125,7 +121,7 @@ def _size(name: str, conf: Path) -> tuple[int, int]:
     from omegaconf.errors import OmegaConfBaseException
 
     try:
-        with initialize_config_dir(str(conf), version_base="1.3"):
+        with initialize_config_dir(str(folders.conf()), version_base="1.3"):
             composed = compose("config", [f"sweeps={name}"], return_hydra_config=True)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(f"sweeps={name}: {config.explain(error)}") from error
@@ -236,9 +232,7 @@ def run(steps: Sequence[Step], outputs: Path, again: str) -> list[str]:
 
 
 def _shown(step: Step) -> str:
-    if step.words[0] == "-m":
-        return shlex.join(["python", *step.words])
-    return shlex.join(["python", Path(step.words[0]).name, *step.words[1:]])
+    return shlex.join(["python", *step.words])
 
 
 def _child(command: Sequence[str]) -> int:

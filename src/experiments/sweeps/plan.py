@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments import config, records
+from experiments.config import choices
 from experiments.errors import RecordError
 from experiments.records import Record
 from experiments.runtime.progress import say
@@ -146,7 +147,7 @@ def not_begun(sweep_dir: Path) -> list[Record]:
                 run_id,
                 status=records.NOT_BEGUN,
                 job=int(hydra.job.num),
-                overrides=list(hydra.overrides.task),
+                overrides=choices.plain(hydra.overrides.task, run),
                 config=config.canonical(run),
             )
     return [found[run_id] for run_id in planned.run_ids if run_id in found]

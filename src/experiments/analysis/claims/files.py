@@ -12,6 +12,7 @@ from yaml import YAMLError
 from experiments.analysis.claims.claim import Claim
 from experiments.analysis.claims.gates import GATES
 from experiments.analysis.claims.kinds import KINDS
+from experiments.config import folders
 from experiments.config.checks import at_least, one_of
 from experiments.errors import ConfigError, did_you_mean
 
@@ -38,26 +39,31 @@ def problems(claim: Claim) -> Iterator[str]:
     yield from kind.problems(claim)
 
 
-def load(folder: Path, ids: Sequence[str] = ()) -> list[Claim]:
-    """Read the claims of a folder, in the order of their numbers.
+def load(searched: Sequence[Path], ids: Sequence[str] = ()) -> list[Claim]:
+    """Read the claims of some folders, in the order of their numbers.
 
     Args:
-        folder: folder of claim files.
+        searched: folders of claim files; of equal names, the file in the first folder is read.
         ids: file names without suffix; empty = all claims.
 
     Raises:
         ConfigError: a claim does not exist or is invalid; the message lists all mistakes.
     """
-    there = {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    there = folders.files(searched)
     if not there:
-        raise ConfigError(f"there is no claim in {folder}: run it in the project's folder.")
+        raise ConfigError(f"there is no claim in {' or '.join(map(str, searched))}: add one.")
     for name in ids:
         if name not in there:
             raise ConfigError(f"claim {name}: {did_you_mean(name, there)}.")
     found = [_read(there[name]) for name in ids or there]
     wrong = [f"{c.id}.yaml: {text}" for c in found for text in problems(c)]
     if wrong:
-        raise ConfigError(f"{folder} has invalid claims:\n  " + "\n  ".join(wrong))
+        raise ConfigError(
+            f"{' and '.join(map(str, searched))} has invalid claims:\
+  "
+            + "\
+  ".join(wrong)
+        )
     return sorted(found, key=lambda claim: (_order(claim.number), claim.id))
 
 

@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from experiments.config import choices, folders
 from experiments.records.provenance import equal_code
-from experiments.records.provenance.parts import SOURCE
 from experiments.runtime import distributed
 
 _LIBRARIES = (
@@ -36,18 +36,10 @@ def libraries() -> dict[str, str]:
 
 def of_run(device: str) -> dict[str, Any]:
     """Return the provenance of a run, without user name, host name or environment variables."""
-    root = SOURCE.parent.parent
-    # A report that was just written does not affect a run, nor do files that git does not track,
-    # except code that could be imported.
-    changed = _git(
-        root, "status", "--porcelain", "--untracked-files=no", "--", ".", ":!outputs/reports"
-    )
-    code = ("src/*.py", "src/*.jinja", "train.py")
-    added = _git(root, "ls-files", "--others", "--exclude-standard", "--", *code)
-    status = None if changed is None else changed + (added or "")
+    commit, dirty = _checkout(folders.checkout())
     return {
-        "git_commit": _git(root, "rev-parse", "HEAD"),
-        "git_dirty": None if status is None else bool(status),
+        "git_commit": commit,
+        "git_dirty": dirty,
         "command": command(),
         "python": platform.python_version(),
         "platform": platform.platform(terse=True),
@@ -58,6 +50,21 @@ def of_run(device: str) -> dict[str, Any]:
         "device": device,
         "visible_gpus": os.environ.get("CUDA_VISIBLE_DEVICES"),
     }
+
+
+def _checkout(root: Path | None) -> tuple[str | None, bool | None]:
+    """Return the commit of a checkout, and whether code in it is not committed."""
+    if root is None:
+        return None, None
+    # A report that was just written does not affect a run, nor do files that git does not track,
+    # except code that could be imported.
+    changed = _git(
+        root, "status", "--porcelain", "--untracked-files=no", "--", ".", ":!outputs/reports"
+    )
+    code = ("src/*.py", "src/*.jinja", "train.py")
+    added = _git(root, "ls-files", "--others", "--exclude-standard", "--", *code)
+    dirty = None if changed is None else bool(changed + (added or ""))
+    return _git(root, "rev-parse", "HEAD"), dirty
 
 
 def is_committed(folder: Path) -> bool:
@@ -81,8 +88,10 @@ def command() -> str:
     """Return the command line that started this process, in a form that can be typed again."""
     # Hide the password of a database URL.
     given = [re.sub(r"(://[^/@:\s]*):[^/@\s]*@", r"\1:***@", arg) for arg in sys.argv[1:]]
-    arguments = [arg if arg.isidentifier() else _quoted(arg) for arg in given]
-    return " ".join(["python", Path(sys.argv[0]).name, *arguments])
+    arguments = [_quoted(choices.unquoted(arg)) for arg in given]
+    program = Path(sys.argv[0]).name  # or a console script with the name of its command
+    start = ["python", program] if program.endswith(".py") else [program]
+    return " ".join([*start, *arguments])
 
 
 def _quoted(argument: str) -> str:

@@ -1,12 +1,13 @@
 """Convert Hydra's description of a job to a `runs.Job`, and run it."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 from hydra.types import RunMode
 
 from experiments import runs
-from experiments.config import RunConfig
+from experiments.config import RunConfig, choices
 from experiments.runs import Job, Outcome
 from experiments.runtime import budget, placement
 from experiments.sweeps.study import specs
@@ -16,7 +17,9 @@ from experiments.sweeps.study.reporting import Trial
 def run_one(run: RunConfig, hydra: Any) -> Outcome:
     """Execute the run of a job; raises the same errors as `runs.run_one`."""
     placement.see_one_gpu()  # before torch is imported
-    return runs.run_one(run, from_hydra(hydra))
+    job = from_hydra(hydra)
+    words = tuple(choices.plain(job.overrides, run))
+    return runs.run_one(run, dataclasses.replace(job, overrides=words))
 
 
 def from_hydra(hydra: Any) -> Job:

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from experiments import config
-from experiments.config import RunConfig
+from experiments.config import RunConfig, choices
 from experiments.errors import ConfigError, ExperimentError, OutOfBudget, Pruned
 from experiments.sweeps import plan, snapshot
 
@@ -95,7 +95,8 @@ class Jobs:
             try:
                 checked.append(self.check(overrides))
             except ExperimentError as error:
-                problems.append(f"job {number} ({' '.join(overrides)}): {error}")
+                shown = " ".join(map(choices.unquoted, overrides))
+                problems.append(f"job {number} ({shown}): {error}")
         refuse(problems, f"{len(problems)} of {len(batch)} jobs are illegal, none was started")
         return checked
 
@@ -208,7 +209,7 @@ def ended(job: JobReturn) -> tuple[Ended, Any]:
 
 def flat(composed: DictConfig) -> dict[str, str]:
     """Return a job's config as flat keys and values, without keys that only affect execution."""
-    tree = OmegaConf.to_container(composed, resolve=False)
+    tree = OmegaConf.to_container(choices.moved(composed), resolve=False)
     assert isinstance(tree, dict)
     dropped = ("hydra", "sweeps", "seed", "model.geometry", *config.EXECUTION_KEYS)
     return {

@@ -23,7 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from experiments import config
 from experiments.analysis.arms import planning
-from experiments.config import RunConfig
+from experiments.config import RunConfig, choices
 from experiments.errors import ConfigError, ExperimentError
 from experiments.sweeps.hydra import jobs, tuning
 from experiments.sweeps.hydra import space as grammar
@@ -61,7 +61,7 @@ def read(words: Sequence[str], folder: Path) -> Planned:
     """
     try:
         with initialize_config_dir(str(folder), version_base="1.3"):
-            return _read(words)
+            return _read(choices.quoted(words))
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(config.explain(error)) from error
 
@@ -80,7 +80,7 @@ def _read(words: Sequence[str]) -> Planned:
     if "n_trials" in sweeper:
         return _search(found, overrides, sweeper)
     if "arms" in sweeper:
-        return _tuned(found, overrides, sweeper)
+        return _tuned(found, overrides, master)
     if any(one.is_sweep_override() for one in overrides):
         return _grid(found, overrides)
     return Planned("run", [("", found.run([str(one.input_line) for one in overrides], set()))], 1)
@@ -156,11 +156,12 @@ def _search(found: _Composer, overrides: Sequence[Override], sweeper: DictConfig
     return Planned("search", runs, total)
 
 
-def _tuned(found: _Composer, overrides: Sequence[Override], sweeper: DictConfig) -> Planned:
+def _tuned(found: _Composer, overrides: Sequence[Override], master: DictConfig) -> Planned:
     """Plan one run per arm: its other learning rates and seeds take equal time and memory."""
-    given = OmegaConf.to_container(sweeper, resolve=True)
+    given = OmegaConf.to_container(master.hydra.sweeper, resolve=True)
     assert isinstance(given, dict)
     refusals.refuse({str(key): value for key, value in given.items()}, overrides)
+    refusals.refuse_chosen_rate(master, overrides)
     listed = given["arms"]
     own = {str(text).partition("=")[0] for arm in listed or () for text in arm}
     varied = own | {one.get_key_element() for one in overrides if one.is_sweep_override()}
@@ -192,10 +193,11 @@ def _checked(
     """
     runs, problems = [], []
     for overrides, varied in wanted:
-        shown = " ".join(text for text in overrides if text.partition("=")[0] in varied)
+        shown = [text for text in overrides if text.partition("=")[0] in varied]
         try:
-            runs.append((shown, found.run(overrides, varied)))
+            run = found.run(overrides, varied)
+            runs.append((" ".join(choices.plain(shown, run)), run))
         except ExperimentError as error:
-            problems.append(f"{shown}: {error}")
+            problems.append(f"{' '.join(map(choices.unquoted, shown))}: {error}")
     jobs.refuse(problems, f"{len(problems)} of {len(wanted)} runs are illegal")
     return runs

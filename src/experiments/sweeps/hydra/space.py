@@ -14,6 +14,7 @@ from hydra.core.override_parser.types import (
 )
 from hydra.errors import HydraException
 
+from experiments.config import choices
 from experiments.errors import ConfigError
 from experiments.sweeps.study.space import Axis, Choice, Integers, Reals, Value, key
 
@@ -25,7 +26,8 @@ def parse(arguments: Sequence[str], loader: ConfigLoader) -> list[Override]:
         ConfigError: an argument is not a valid override, or a range contains floats.
     """
     try:
-        found = OverridesParser.create(config_loader=loader).parse_overrides(list(arguments))
+        parser = OverridesParser.create(config_loader=loader)
+        found = parser.parse_overrides(choices.quoted(arguments))
     except HydraException as error:
         raise ConfigError(" ".join(str(error).split())) from error
     latest = {override.get_key_element(): override for override in found}

@@ -31,6 +31,7 @@ from experiments.sweeps.hydra.tuning_refusals import RATE as _RATE
 from experiments.sweeps.hydra.tuning_refusals import SEED as _SEED
 
 RESULTS = "tuning.json"
+_OF_RATES = (f"{_RATE}=", f"{refusals.RATE_GROUP}=")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Tuning:
         self, given: Mapping[str, Any], context: HydraContext, master: DictConfig, sweep_dir: Path
     ) -> None:
         self._given = given
-        self._sweep_dir = sweep_dir
+        self._master, self._sweep_dir = master, sweep_dir
         self._jobs = jobs.Jobs(context, master, sweep_dir)
         self._attempted: set[tuple[int, Cell, int]] = set()
         self._run_ids: dict[str, None] = {}
@@ -73,6 +74,7 @@ class Tuning:
             ConfigError: a key is not allowed in a tuned sweep, or an arm is invalid.
         """
         refusals.refuse(self._given, overrides)
+        refusals.refuse_chosen_rate(self._master, overrides)
         self.seeds = tuple(int(seed) for seed in self._given["seeds"] or planning.SEEDS)
         self._arms = self._checked(batch(overrides, self._given["arms"]))
         found = records.read_all(self._sweep_dir)
@@ -108,7 +110,7 @@ class Tuning:
             assert run.trainer.learning_rate is not None, "config.load resolves this"
             low, high = arms.first_grid(run.trainer.learning_rate)
         design = Design(low, high, self.seeds, int(self._given["furthest"]))
-        own = tuple(text for text in overrides if not text.startswith(f"{_RATE}="))
+        own = tuple(text for text in overrides if not text.startswith(_OF_RATES))
         return Planned(number, own, arms.arm_key(_plain(config.canonical(run))), design)
 
     def ask(self) -> list[jobs.Job]:
@@ -262,7 +264,7 @@ def batch(overrides: Sequence[Override], listed: Sequence[Sequence[str]] | None)
     if listed is None:
         return [list(cell) for cell in grid]
     for text in [str(text) for one in listed for text in one]:
-        if text.startswith((f"{_RATE}=", f"{_SEED}=")):
+        if text.startswith((*_OF_RATES, f"{_SEED}=")):
             raise ConfigError(
                 f"hydra.sweeper.arms: {text}: rates and seeds are chosen by hydra/sweeper=tuned; "
                 "see hydra.sweeper.rates and hydra.sweeper.seeds."

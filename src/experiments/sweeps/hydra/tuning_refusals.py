@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, OmegaConf
 
-from experiments.config import RunConfig
+from experiments.config import RunConfig, choices
 from experiments.errors import ConfigError
 from experiments.evaluation import metrics
 
-RATE, SEED = "trainer.learning_rate", "seed"
+RATE, RATE_GROUP, SEED = "trainer.learning_rate", "lr", "seed"
 TEN_TIMES = "ten_times"
 
 
@@ -67,7 +68,7 @@ def refuse_rules(rules: Sequence[Mapping[str, Any]] | None, arm_count: int) -> N
 
 def _refuse_overrides(overrides: Sequence[Override], given: Mapping[str, Any]) -> None:
     for override in overrides:
-        key, text = override.get_key_element(), override.input_line
+        key, text = override.get_key_element(), choices.unquoted(str(override.input_line))
         if override.is_sweep_override() and not override.is_discrete_sweep():
             raise ConfigError(
                 f"{text}: arms are listed, an interval has no list; name values, or search with "
@@ -78,11 +79,27 @@ def _refuse_overrides(overrides: Sequence[Override], given: Mapping[str, Any]) -
                 f"{text}: hydra/sweeper=tuned gives every arm the same seeds; list them in "
                 "hydra.sweeper.seeds."
             )
-        if key == RATE and (override.is_sweep_override() or given["rates"] is not None):
+        if key in (RATE, RATE_GROUP) and (
+            override.is_sweep_override() or given["rates"] is not None
+        ):
             raise ConfigError(
                 f"{text}: hydra/sweeper=tuned chooses the rates; give one rate as the middle of "
                 "the first grid, or its ends in hydra.sweeper.rates, not both."
             )
+
+
+def refuse_chosen_rate(master: DictConfig, overrides: Sequence[Override]) -> None:
+    """Check that no file of the sweep chooses a learning rate with the group `lr`.
+
+    Raises:
+        ConfigError: one does, which the learning rates of the arms could not replace.
+    """
+    chosen = OmegaConf.select(master, RATE_GROUP)
+    if chosen is not None and all(one.get_key_element() != RATE_GROUP for one in overrides):
+        raise ConfigError(
+            f"the sweep's file chooses {RATE_GROUP} ({RATE}={chosen}): hydra/sweeper=tuned chooses "
+            f"the rates; set {RATE} in its place, the middle of the first grid."
+        )
 
 
 def refuse_without_validation(run: RunConfig) -> None:

@@ -16,6 +16,7 @@ from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
+from experiments.config import choices
 from experiments.errors import RecordError, TrainingError
 from experiments.runtime import budget, placement
 from experiments.sweeps import snapshot
@@ -47,7 +48,7 @@ class SweepJob:
     @property
     def label(self) -> str:
         """The overrides as text, for messages."""
-        return " ".join(self.overrides)
+        return " ".join(map(choices.unquoted, self.overrides))
 
 
 def compose(
