@@ -58,12 +58,8 @@ def load(searched: Sequence[Path], ids: Sequence[str] = ()) -> list[Claim]:
     found = [_read(there[name]) for name in ids or there]
     wrong = [f"{c.id}.yaml: {text}" for c in found for text in problems(c)]
     if wrong:
-        raise ConfigError(
-            f"{' and '.join(map(str, searched))} has invalid claims:\
-  "
-            + "\
-  ".join(wrong)
-        )
+        where = " and ".join(map(str, searched))
+        raise ConfigError(f"{where} has invalid claims:\n  " + "\n  ".join(wrong))
     return sorted(found, key=lambda claim: (_order(claim.number), claim.id))
 
 
