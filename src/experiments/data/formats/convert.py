@@ -32,9 +32,6 @@ from experiments.data.formats.messages import NULLS
 from experiments.data.formats.rejection import Rejected, Row
 from experiments.data.formats.tools import Toolset
 
-CONVERTER_VERSION = 3
-"""Increased with every change that converts any row differently; part of the cache key."""
-
 ASKED = "turns of a user or system marked to be trained (only answers are)"
 CLOSING = "closing turns that no trained answer follows"
 

@@ -8,6 +8,7 @@ import importlib.metadata
 import os
 import platform
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -79,13 +80,7 @@ def command() -> str:
     """Return the command line that started this process, in a form that can be typed again."""
     # Hide the password of a database URL.
     given = [re.sub(r"(://[^/@:\s]*):[^/@\s]*@", r"\1:***@", arg) for arg in sys.argv[1:]]
-    arguments = [arg if arg.isidentifier() else _quoted(arg) for arg in given]
-    return " ".join(["python", Path(sys.argv[0]).name, *arguments])
-
-
-def _quoted(argument: str) -> str:
-    safe = all(c.isalnum() or c in "=,./_-+:[]" for c in argument)
-    return argument if safe and "[" not in argument else "'" + argument.replace("'", "'\\''") + "'"
+    return shlex.join(["python", Path(sys.argv[0]).name, *given])
 
 
 def _threads() -> int | None:
