@@ -20,7 +20,7 @@ LIGHT = (
     *("analysis.statistics", "analysis.arms", "analysis.arms.table", "analysis.claims"),
     *("analysis.bfcl_scores", "analysis.plan_graph_scores", "evaluation.metrics"),
     *("reports", "reports.dashboard", "reports.explain.showing", "runs.verification"),
-    *("planning.estimate", "planning.tables", "cli.main"),
+    *("planning.estimate", "planning.plan_table", "cli.main"),
     *("sweeps.study", "sweeps.study.reporting", "sweeps.snapshot", "sweeps.status", "sweeps.plan"),
     *("sweeps.launching.jobs", "sweeps.launching.dispatch", "sweeps.launching.processes"),
     *("sweeps.launching.here", "sweeps.launching.slurm", "sweeps.launching.cluster"),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from experiments.analysis import arms
 from experiments.analysis.arms import Design, Tuned, grid_rate
-from experiments.analysis.arms.planning import SEEDS
+from experiments.analysis.arms.rate_design import SEEDS
 from experiments.analysis.statistics import NoiseFloor
 from experiments.records import Record
 from support.arm_records import BASE, IDENTITY, Curve, one_arm, parabola, record, tuned_records

@@ -13,7 +13,7 @@ from conftest import ROOT, Cli
 from experiments import records
 from experiments.analysis import arms, claims
 from experiments.analysis.arms import Design
-from experiments.analysis.claims import Claim, Verdict
+from experiments.analysis.claims import Claim, ClaimVerdict
 from experiments.errors import ConfigError
 from experiments.records import Record
 from experiments.reports import claims_table
@@ -48,7 +48,7 @@ def made(name: str, design: Design, optimum: float, floor: float = 0.1, **change
     return found
 
 
-def verdict(claim: Claim, *groups: list[Record]) -> Verdict:
+def verdict(claim: Claim, *groups: list[Record]) -> ClaimVerdict:
     [found] = claims.judge([claim], {"mine": [one for group in groups for one in group]})
     return found
 

@@ -9,17 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.analysis.statistics import (
-    chances,
     compare,
     detectable_effect,
     holm,
     in_family,
     noise_floor,
     seeds_to_decide,
-    smallest_margin,
     tie_words,
     tied_groups,
 )
+from experiments.analysis.statistics.power import chances
 
 SEEDS = 5
 MARGIN = 2.5
@@ -141,13 +140,6 @@ def test_detectable_effect_is_that_of_statsmodels() -> None:
         known = TTestPower().solve_power(power=0.8, nobs=n, alpha=0.05)
         assert detectable_effect(2.0, n) == pytest.approx(2 * known, rel=1e-3)
     assert detectable_effect(2.0, 1) is None
-
-
-def test_smallest_margin_is_what_the_chances_say() -> None:
-    found = smallest_margin(1.0, 5)
-    assert found is not None
-    assert chances(0.0, 1.0, 5, found).tied == pytest.approx(0.8, abs=1e-4)
-    assert smallest_margin(1.0, 1) is None
 
 
 def test_seeds_to_decide_grow_as_an_effect_nears_the_margin() -> None:

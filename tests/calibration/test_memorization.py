@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from experiments.calibration import memorization
-from experiments.calibration.memorization import Plan, Training
+from experiments.calibration import memorization, memorization_training
+from experiments.calibration.memorization_training import MemorizationSettings, Training
 
-SMALL = Plan(ranks=(1, 2), seeds=(0,), passes=60, rows=64, asked=0.2)
+SMALL = MemorizationSettings(ranks=(1, 2), seeds=(0,), passes=60, rows=64, asked=0.2)
 MADE = Training(
     rank=1, rate=1e-3, seed=0, passes=8, parameters=100, table_bits=600.0, bits=200.0,
     curve={2: 50.0, 6: 150.0, 8: 200.0}, seconds=1.0,
@@ -23,26 +23,28 @@ def at(rate: float, bits: float, **changes: Any) -> Training:
 
 
 def test_a_table_that_is_wholly_known_is_held_with_all_its_bits() -> None:
-    known = memorization.table(SMALL, 1000, seed=0)
+    known = memorization_training.table(SMALL, 1000, seed=0)
     values = known.facts_FT[:, known.key_tokens :].flatten()
     logits = torch.full((len(values), SMALL.words), -1e4)
     logits[torch.arange(len(values)), values] = 0.0
     assert known.bits == len(known.facts_FT) * SMALL.value_tokens * 8
-    assert memorization.bits_held(logits, values) == known.bits
+    assert memorization_training.bits_held(logits, values) == known.bits
 
 
 def test_a_uniform_guess_holds_nothing_and_a_wrong_certainty_less() -> None:
     values = torch.arange(16)
-    assert memorization.bits_held(torch.full((16, 16), 3.0), values) == pytest.approx(0, abs=1e-10)
+    assert memorization_training.bits_held(torch.full((16, 16), 3.0), values) == pytest.approx(
+        0, abs=1e-10
+    )
     # Half of the probability on the right word is 1 bit short of all 4.
     logits = torch.full((16, 16), math.log(0.5 / 15))
     logits[values, values] = math.log(0.5)
-    assert memorization.bits_held(logits, values) == pytest.approx(16 * 3, rel=1e-6)
-    assert memorization.bits_held(torch.eye(16).roll(1, 0) * 50, values) < 0
+    assert memorization_training.bits_held(logits, values) == pytest.approx(16 * 3, rel=1e-6)
+    assert memorization_training.bits_held(torch.eye(16).roll(1, 0) * 50, values) < 0
 
 
 def test_a_table_asks_for_its_bits_with_keys_that_differ_and_comes_from_its_seed() -> None:
-    one, again, other = (memorization.table(SMALL, 10_000, seed) for seed in (0, 0, 1))
+    one, again, other = (memorization_training.table(SMALL, 10_000, seed) for seed in (0, 0, 1))
     assert 2000 <= one.bits < 2000 + 16
     keys = one.facts_FT[:, : SMALL.key_tokens]
     assert len(torch.unique(keys, dim=0)) == len(keys)
@@ -51,7 +53,7 @@ def test_a_table_asks_for_its_bits_with_keys_that_differ_and_comes_from_its_seed
 
 
 def test_lora_holds_some_bits_of_a_table_and_more_parameters_hold_more() -> None:
-    made = [memorization.train(SMALL, rank, 2e-3, 0, SMALL.passes) for rank in (1, 2)]
+    made = [memorization_training.train(SMALL, rank, 2e-3, 0, SMALL.passes) for rank in (1, 2)]
     # Twice the facts at the same share would be twice the bits.
     for one in made:
         assert 0 < one.bits <= one.table_bits
@@ -114,7 +116,9 @@ def test_a_measurement_names_its_trainings_and_goes_on_where_it_was_stopped(
 ) -> None:
     made: list[tuple[int, float, int, int]] = []
 
-    def train(plan: Plan, rank: int, rate: float, seed: int, passes: int) -> Training:
+    def train(
+        plan: MemorizationSettings, rank: int, rate: float, seed: int, passes: int
+    ) -> Training:
         made.append((rank, rate, seed, passes))
         bits = 100.0 * rank * (1 + seed) * (1 - abs(rate - 1e-3)) - 100 / passes
         return at(rate, bits, rank=rank, seed=seed, passes=passes, parameters=100 * rank,

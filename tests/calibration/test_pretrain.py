@@ -13,7 +13,11 @@ import pytest
 from tokenizers import Tokenizer
 
 from experiments import models
-from experiments.calibration import pretrain, pretraining_text
+from experiments.calibration import (
+    pretrain,
+    pretraining_text,
+    pretraining_tokenizer,
+)
 from experiments.data.toolworld import SPLITS, rows
 
 SHIPPED = models.BASES
@@ -64,13 +68,15 @@ def test_the_bases_share_tokenizer_template_and_held_out_text(name: str) -> None
 
 
 def test_the_recipe_rebuilds_the_shipped_tokenizer(tmp_path: Path) -> None:
-    pretrain.write_tokenizer(pretrain.train_tokenizer(), tmp_path)
+    pretraining_tokenizer.write_tokenizer(
+        pretraining_tokenizer.train_tokenizer(pretrain.SEED), tmp_path
+    )
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
         assert (tmp_path / name).read_bytes() == (BASE / name).read_bytes(), name
 
 
 def test_the_shipped_template_is_the_one_in_the_recipe(tokenizer: Any) -> None:
-    assert tokenizer.chat_template == pretrain.CHAT_TEMPLATE
+    assert tokenizer.chat_template == pretraining_tokenizer.CHAT_TEMPLATE
 
 
 @pytest.mark.parametrize("text", ["Zürich 東京 🙂", 'a  b\n\n\t{"x": [1, -2.5e3]}', "<tools> $1"])
@@ -79,7 +85,7 @@ def test_tokens_decode_to_the_same_text(tokenizer: Any, text: str) -> None:
 
 
 def test_tags_are_plain_single_tokens_and_digits_stand_alone(tokenizer: Any) -> None:
-    for tag in pretrain.TAG_TOKENS:
+    for tag in pretraining_tokenizer.TAG_TOKENS:
         assert len(tokenizer(tag)["input_ids"]) == 1
         assert tokenizer.decode(tokenizer(tag)["input_ids"], skip_special_tokens=True) == tag
     assert tokenizer.tokenize("2026") == list("2026")

@@ -8,7 +8,7 @@ from hydra._internal.utils import create_config_search_path
 
 from conftest import ROOT, Cli
 from experiments import config
-from experiments.analysis.claims import files
+from experiments.analysis.claims import claim_files
 from experiments.config import folders
 from experiments.errors import ConfigError
 
@@ -48,7 +48,7 @@ def test_the_variable_names_another_folder(own: Path, monkeypatch: pytest.Monkey
 
 
 def test_claims_are_those_of_the_user_and_the_shipped_ones(own: Path) -> None:
-    found = {claim.id for claim in files.load(folders.all_of("claims"))}
+    found = {claim.id for claim in claim_files.load(folders.all_of("claims"))}
     assert found == {"mine", *(path.stem for path in (ROOT / "claims").glob("*.yaml"))}
     (own / "conf" / "claims").mkdir()
     with pytest.raises(ConfigError, match=r"conf/claims was renamed to .*/claims: move"):

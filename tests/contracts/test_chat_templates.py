@@ -13,7 +13,7 @@ from experiments.config import chat_templates
 from experiments.data import Renderer
 from experiments.data.tally import TEXT_BESIDE_CALLS, Tally
 from experiments.errors import DataError
-from experiments.models import loading
+from experiments.models import pretrained
 from experiments.toolcalls.parser import parse
 from support.chats import call, row, says, template_text
 
@@ -74,7 +74,7 @@ def tokenizer(template: Any, tokens: tuple[str, ...]) -> Any:
 
 def renderer(template: Any, tokens: tuple[str, ...], **options: Any) -> Renderer:
     own = tokenizer(template, tokens)
-    return Renderer(own, loading._end_ids(None, own), **options)
+    return Renderer(own, pretrained._end_ids(None, own), **options)
 
 
 def outcome(of: Renderer, kind: str) -> str:

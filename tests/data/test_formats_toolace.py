@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.data.formats import Rejected, convert
-from experiments.data.formats.calls import bracket
+from experiments.data.formats.call_syntaxes import bracket
 
 Row = dict[str, Any]
 OPEN = {"type": "dict", "additionalProperties": True}

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from experiments.data.formats import Rejected, convert
-from experiments.data.formats.schemas import python_type
+from experiments.data.formats.parameter_schemas import python_type
 
 Row = dict[str, Any]
 

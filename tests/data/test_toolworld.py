@@ -10,20 +10,21 @@ from typing import Any
 import jsonschema
 import pytest
 
-from experiments.calibration import pretraining_text
+from experiments.calibration import pretraining_text, pretraining_worlds
 from experiments.config.categories import CATEGORIES
-from experiments.data.toolworld import SPLITS, Row, conversation, rows
+from experiments.data.toolworld import SPLITS, rows
+from experiments.data.toolworld_conversations import ToolworldRow, conversation
 from experiments.data.toolworld_vocabulary import QUESTIONS, TOOLS, UNSEEN_TOOLS, WORLD
 
 REFERENCES = ("$1", "$2")
 
 
-def prompt(row: Row) -> str:
+def prompt(row: ToolworldRow) -> str:
     """Return everything the model sees before the gold turn."""
     return json.dumps([row["messages"][:-1], row["tools"]], sort_keys=True)
 
 
-def calls_with_schemas(row: Row) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+def calls_with_schemas(row: ToolworldRow) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     """Return (arguments, schema) of each call that names an offered or listed tool."""
     schemas = {t["function"]["name"]: t["function"]["parameters"] for t in row["tools"]}
     found = []
@@ -50,7 +51,7 @@ def assert_fits(value: dict[str, Any], schema: dict[str, Any]) -> None:
     jsonschema.validate(kept, schema | {"required": required})
 
 
-def free_values(row: Row) -> set[str]:
+def free_values(row: ToolworldRow) -> set[str]:
     """Return the gold values that are neither booleans nor chosen from an enum."""
     pairs = calls_with_schemas(row)
     if "schema" in row:
@@ -214,6 +215,6 @@ def test_pretraining_uses_no_toolworld_tool() -> None:
 
 def test_conversation_draws_every_category_from_any_world() -> None:
     rng = random.Random(0)
-    invented = pretraining_text.random_world(rng)
+    invented = pretraining_worlds.random_world(rng)
     for category, world in itertools.product(CATEGORIES, (WORLD, invented)):
         assert conversation(category, world, rng)["category"] == category

@@ -12,7 +12,7 @@ from conftest import load
 from experiments.config import LoraConfig
 from experiments.errors import AdapterError, ConfigError
 from experiments.models import adapters, layers, shape
-from experiments.planning import geometry
+from experiments.planning import model_geometry
 from experiments.training import untouched
 
 SMALL = {
@@ -116,7 +116,7 @@ def test_positions_are_read_under_older_names_and_from_the_text_part(
 @pytest.mark.parametrize(("make", "layers_"), [(gpt2, 2), (gemma3, 2)])
 def test_a_plan_reads_nested_and_older_configs(make: Any, layers_: int, tmp_path: Path) -> None:
     make().config.save_pretrained(tmp_path)
-    found = geometry.read(tmp_path / "config.json")
+    found = model_geometry.read(tmp_path / "config.json")
     assert (found.layers, found.hidden_size, found.vocabulary) == (layers_, 16, 64)
 
 

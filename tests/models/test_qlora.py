@@ -83,7 +83,7 @@ def test_adapters_begin_and_train_in_fp32_like_those_of_a_plain_base(
         assert torch.equal(before[name], same[name]), name
     task = training.Task(run, model, base, rows, tmp_path, lambda *_: False, lambda *_: None)
     steps = training.plan(run.trainer, len(rows.train))
-    training.trainer.build(task, steps, steps.micro_batch_size)
+    training.sft_trainer.build(task, steps, steps.micro_batch_size)
     after = trained(model)
     assert {p.dtype for p in after.values()} == {torch.float32}
     assert all(torch.equal(before[name], after[name]) for name in before)

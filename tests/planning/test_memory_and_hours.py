@@ -12,10 +12,10 @@ from experiments.calibration import planning_t4
 from experiments.cli import main as program
 from experiments.config import RunConfig
 from experiments.errors import ConfigError
-from experiments.planning import activations, advice, cost, estimate, memory, parameters, tables
+from experiments.planning import activations, advice, cost, estimate, memory, parameters, plan_table
 from experiments.planning.estimate import Estimate
 from experiments.records import Record
-from experiments.reports import memory as residuals
+from experiments.reports import memory_table as residuals
 from experiments.sweeps.hydra import planned
 
 T4 = ("hardware=t4", "model=qwen3_1_7b")
@@ -77,10 +77,10 @@ def test_what_does_not_fit_is_named_with_the_change_that_makes_it_fit(
 @pytest.mark.parametrize("width", [80, 110, 170])
 def test_no_name_and_no_number_is_cut_on_a_terminal(width: int) -> None:
     plans = [
-        tables.Named(f"lora={name}", plan("hardware=t4", "model=qwen3_1_7b", f"lora={name}"))
+        plan_table.Named(f"lora={name}", plan("hardware=t4", "model=qwen3_1_7b", f"lora={name}"))
         for name in ("none", "all_linear")
     ]
-    text = tables.render(plans, kind="grid", total=2, width=width)
+    text = plan_table.render(plans, kind="grid", total=2, width=width)
     assert "…" not in text
     assert max(map(len, text.splitlines())) <= width
     for word in ("lora=none", "weights", "activations", "1,720.57M 100.00%", "201%", "hours"):
@@ -293,13 +293,13 @@ def test_the_page_about_a_t4_is_what_its_command_prints() -> None:
 
 
 def test_a_report_shows_residuals_only_where_both_are_known() -> None:
-    from experiments.reports import arms
+    from experiments.reports import arm_report
 
     both = {"train_predicted_bytes": 11 * 10**8, "train_peak_bytes": 10**9}
     known, unknown = (made(i, own) for i, own in enumerate((both, {"peak_rss_bytes": 1})))
-    [grid] = residuals.grids(arms.build([known], []))
+    [grid] = residuals.grids(arm_report.build([known], []))
     assert grid.rows[0][1:] == ["1", "1.10", "1.00", "+10%"]
-    assert residuals.grids(arms.build([unknown], [])) == []
+    assert residuals.grids(arm_report.build([unknown], [])) == []
 
 
 def made(seed: int, found: dict[str, int]) -> Record:

@@ -11,7 +11,7 @@ from conftest import ROOT, load
 from experiments.config import LoraConfig
 from experiments.config.geometry import Geometry
 from experiments.errors import AdapterError, ConfigError
-from experiments.planning import geometry, parameters
+from experiments.planning import model_geometry, parameters
 
 FILES = sorted(p.stem for p in (ROOT / "conf" / "model").glob("*.yaml") if p.stem != "local")
 MODELS = [name for name in FILES if not name.endswith("_4bit")]
@@ -41,7 +41,7 @@ LORAS: dict[str, dict[str, Any]] = {
 
 
 def shape_of(model: str) -> Geometry:
-    return geometry.of(load(f"model={model}").model)
+    return model_geometry.of(load(f"model={model}").model)
 
 
 def on_meta(shape: Geometry) -> Any:
@@ -145,7 +145,7 @@ def local(folder: Path, **fields: Any) -> Path:
 
 def test_a_local_folder_needs_no_geometry(tmp_path: Path) -> None:
     folder = local(tmp_path, num_hidden_layers=3)
-    found = geometry.of(load("model=local", f"model.path={folder}").model)
+    found = model_geometry.of(load("model=local", f"model.path={folder}").model)
     assert found == dataclasses.replace(shape_of("tiny"), layers=3)
 
 
@@ -153,7 +153,7 @@ def test_a_geometry_that_contradicts_the_models_own_file_is_refused(tmp_path: Pa
     folder = local(tmp_path, num_hidden_layers=3)
     spec = load("model=tiny", "model.embedded=null", f"model.path={folder}").model
     with pytest.raises(ConfigError, match=r"model=tiny says layers 4, not 3 as in .*config.json"):
-        geometry.of(spec)
+        model_geometry.of(spec)
 
 
 @pytest.mark.parametrize(
@@ -169,14 +169,14 @@ def test_a_field_that_config_json_lacks_is_named_with_its_file(
 ) -> None:
     folder = local(tmp_path, **fields)
     with pytest.raises(ConfigError, match=sentence) as raised:
-        geometry.of(load("model=local", f"model.path={folder}").model)
+        model_geometry.of(load("model=local", f"model.path={folder}").model)
     assert "config.json" in str(raised.value) and str(raised.value).count(". ") == 0
 
 
 def test_a_hub_model_without_geometry_says_what_to_do() -> None:
     spec = load("model=local", "model.hub_id=nobody/nothing").model
     with pytest.raises(ConfigError, match="has no `geometry`"):
-        geometry.of(spec)
+        model_geometry.of(spec)
 
 
 def test_an_incomplete_geometry_is_refused() -> None:

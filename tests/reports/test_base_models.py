@@ -7,7 +7,7 @@ from hydra import compose, initialize_config_dir
 
 from conftest import ROOT, SMOKE, Cli, load
 from experiments import records, reports, runs
-from experiments.reports import arms, base_models, files, page
+from experiments.reports import arm_report, base_models, page, report_folder
 
 MODELS = ROOT / "conf" / "model"
 
@@ -18,8 +18,8 @@ def test_a_sweep_over_bases_reports_each_untuned_and_at_its_best_rate(
     grid = ("model=tiny,tiny_64", "trainer.learning_rate=1e-3,1e-2")
     done = cli("-m", *grid, *SMOKE, "hydra.sweep.dir=out")
     assert done.returncode == 0, done.stderr
-    built = arms.build(records.read_all(tmp_path / "out"), [])
-    lines = [line.split(" | ") for line in files.readme(built, []).splitlines()]
+    built = arm_report.build(records.read_all(tmp_path / "out"), [])
+    lines = [line.split(" | ") for line in report_folder.readme(built, []).splitlines()]
     rows = {line[0].removeprefix("| "): line for line in lines}
     header = rows["base model"]
     assert header[1:5] == ["parameters", "trained", "best LR", "seeds"]

@@ -49,12 +49,12 @@ def test_an_arm_is_what_the_runs_of_a_sweep_do_not_share(tmp_path: Path) -> None
 
 def test_a_folder_says_where_its_runs_are_shown(tmp_path: Path) -> None:
     sweep = started(tmp_path / "sweep")
-    assert tracking.place_of(sweep) == tracking.Place("mine", "sweep")
+    assert tracking.place_of(sweep) == tracking.TrackioGroup("mine", "sweep")
     run = sweep / "0"
     (run / ".hydra").mkdir(parents=True)
     written = "tracker: {kind: trackio, project: mine, group: own}\n"
     (run / ".hydra" / "config.yaml").write_text(written, encoding="utf-8")
-    assert tracking.place_of(run) == tracking.Place("mine", "own")
+    assert tracking.place_of(run) == tracking.TrackioGroup("mine", "own")
     assert tracking.place_of(started(tmp_path / "silent", "none")) is None
     assert tracking.place_of(tmp_path / "nowhere") is None
 

@@ -10,8 +10,8 @@ from rich.console import Console
 
 from experiments.cli.main import main
 from experiments.errors import RecordError
-from experiments.reports.explain import comparison, showing
-from experiments.reports.explain.comparison import Explained
+from experiments.reports.explain import run_comparison, showing
+from experiments.reports.explain.run_comparison import Explained
 from experiments.reports.explain.trees import Part
 from support.report_records import answered, put, record, two_arms, with_items
 
@@ -39,7 +39,7 @@ def keys(found: Explained, name: str) -> list[str]:
 
 def test_two_equal_runs_differ_in_nothing_and_that_is_said(tmp_path: Path) -> None:
     one = run(tmp_path / "a", started_at="2026-01-01")
-    found = comparison.explain(one, run(tmp_path / "b", started_at="2026-01-02"))
+    found = run_comparison.explain(one, run(tmp_path / "b", started_at="2026-01-02"))
     assert not any(part.rows for part in found.parts) and found.same_inputs
     said = text(found)
     assert "No differences in config (9 values)." in said
@@ -48,7 +48,7 @@ def test_two_equal_runs_differ_in_nothing_and_that_is_said(tmp_path: Path) -> No
     assert "Neither record describes its answers." in said
     assert "Neither run has a learning curve." in said
     assert "scores, row by row)" in said and "Intervals" not in said
-    assert "A and B are records of the same run." in text(comparison.explain(one, one))
+    assert "A and B are records of the same run." in text(run_comparison.explain(one, one))
 
 
 def test_config_differences_are_named_with_their_origin_whatever_the_order_of_lists(
@@ -61,7 +61,7 @@ def test_config_differences_are_named_with_their_origin_whatever_the_order_of_li
     other["resolved_from"] = {"lora.r": "set by you"}
     put(tmp_path / "a", one)
     put(tmp_path / "b", other)
-    found = comparison.explain(tmp_path / "a", tmp_path / "b")
+    found = run_comparison.explain(tmp_path / "a", tmp_path / "b")
     assert keys(found, "config") == ["lora.r", "lora.only_here"]
     assert part(found, "config").same == 10
     said = text(found)
@@ -81,7 +81,9 @@ def test_data_and_environment_are_told_apart(tmp_path: Path) -> None:
     other["data"] = {"rows": {"train": 30}}
     provenance = {"git_commit": "abc123", "git_dirty": True, "command": "python train.py -m"}
     one_run = run(tmp_path / "a", **one)
-    found = comparison.explain(one_run, run(tmp_path / "b", "b", provenance=provenance, **other))
+    found = run_comparison.explain(
+        one_run, run(tmp_path / "b", "b", provenance=provenance, **other)
+    )
     assert keys(found, "data") == ["data_fingerprint", "rows.train"]
     assert keys(found, "environment") == ["git_dirty", "libraries.trl"]
     said = text(found)
@@ -94,7 +96,7 @@ def test_data_and_environment_are_told_apart(tmp_path: Path) -> None:
 
 def test_scores_are_compared_row_by_row_with_interval_and_mcnemar(tmp_path: Path) -> None:
     one, other = run(tmp_path / "a", share=0.5), run(tmp_path / "b", "b", share=0.9, lora="qv")
-    scores = {score.key: score for score in comparison.explain(one, other).scores}
+    scores = {score.key: score for score in run_comparison.explain(one, other).scores}
     exact = scores["calls/exact"]
     pairs = [
         (x["scores"]["calls/exact"], y["scores"]["calls/exact"])
@@ -109,14 +111,14 @@ def test_scores_are_compared_row_by_row_with_interval_and_mcnemar(tmp_path: Path
     assert exact.mcnemar_p == pytest.approx(2 * 0.5**exact.changed), "b solves what a does"
     assert scores["loss/nll"].same and scores["loss/nll"].mcnemar_p is None
     assert next(iter(scores)) == "calls/exact" and "calls/exact/single" not in scores
-    said = text(comparison.explain(one, other))
+    said = text(run_comparison.explain(one, other))
     assert "differ (tuned model):" in said and "95 % intervals are over test rows" in said
 
 
 def test_without_the_same_rows_the_difference_has_no_interval(tmp_path: Path) -> None:
     put(tmp_path / "a", record("a", exact=0.8))
     put(tmp_path / "b", record("b", exact=0.7))
-    found = comparison.explain(tmp_path / "a", tmp_path / "b")
+    found = run_comparison.explain(tmp_path / "a", tmp_path / "b")
     exact = found.scores[0]
     assert (exact.changed, exact.difference.low, exact.verdict) == (None, None, "-")
     assert "No intervals: the scores per test row (items.jsonl.gz) are missing" in text(found)
@@ -125,7 +127,7 @@ def test_without_the_same_rows_the_difference_has_no_interval(tmp_path: Path) ->
 def test_runs_that_should_agree_and_do_not_are_called_noise(tmp_path: Path) -> None:
     put(tmp_path / "a", record("a", exact=0.8))
     put(tmp_path / "b", record("a", exact=0.79, started_at="2026-02-01"))
-    said = text(comparison.explain(tmp_path / "a", tmp_path / "b"))
+    said = text(run_comparison.explain(tmp_path / "a", tmp_path / "b"))
     assert "Config and identity are the same, so the scores should be too" in said
 
 
@@ -136,7 +138,7 @@ def test_curves_show_their_last_points_and_where_they_part(tmp_path: Path) -> No
     )
     for name, curve in zip("ab", curves, strict=True):
         put(tmp_path / name, record(name, curve=curve))
-    found = comparison.explain(tmp_path / "a", tmp_path / "b")
+    found = run_comparison.explain(tmp_path / "a", tmp_path / "b")
     loss, validation = found.curves
     assert (loss.parts_at, loss.common) == (2, 3)
     assert loss.last_a == (3, 1.7) and loss.last_b == (4, 1.59)
@@ -150,7 +152,7 @@ def test_a_failed_run_is_compared_too(tmp_path: Path) -> None:
     error = {"type": "TrainingError", "message": "the loss is not finite", "step": 3}
     put(tmp_path / "a", record("a"))
     put(tmp_path / "b", record("b", status="failed", error=error, scores={}))
-    found = comparison.explain(tmp_path / "a", tmp_path / "b")
+    found = run_comparison.explain(tmp_path / "a", tmp_path / "b")
     assert keys(found, "training") == ["status", "error"]
     assert "The runs have no score in common." in text(found)
 
@@ -161,7 +163,9 @@ def test_a_score_of_which_nothing_says_what_is_better_is_higher_or_lower(tmp_pat
         for at, item in enumerate(items):
             item["scores"]["mine/length"] = tokens + at % 2 * (name == "b")
         put(tmp_path / name, with_items(record(name), items), items)
-    [length] = [s for s in comparison.explain(tmp_path / "a", tmp_path / "b").scores if not s.same]
+    [length] = [
+        s for s in run_comparison.explain(tmp_path / "a", tmp_path / "b").scores if not s.same
+    ]
     assert (length.key, length.verdict) == ("mine/length", "higher")
 
 
@@ -176,11 +180,11 @@ def test_bad_input_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture
         ("absent", ": there is no such file or folder; name the folder of a run, or one record"),
     ):
         with pytest.raises(RecordError) as caught:
-            comparison.explain(one, tmp_path / path)
+            run_comparison.explain(one, tmp_path / path)
         assert f"explain {tmp_path / path}" in str(caught.value) and sentence in str(caught.value)
     (tmp_path / "empty" / "run.json").write_text("{", encoding="utf-8")
     with pytest.raises(RecordError, match=r"explain .*empty: run\.json is not a valid record"):
-        comparison.explain(tmp_path / "empty", one)
+        run_comparison.explain(tmp_path / "empty", one)
     assert main(["explain", str(one), str(tmp_path / "absent")]) == 1
     assert capsys.readouterr().err.startswith("error: explain ")
 

@@ -12,10 +12,10 @@ from experiments.analysis import arms
 from experiments.analysis.arms import Design
 from experiments.errors import RecordError
 from experiments.records import Record, archive
-from experiments.reports import comparing
-from experiments.reports.arms import build
-from experiments.reports.comparing import Comparison
-from experiments.reports.explain import comparison
+from experiments.reports import comparison_rule
+from experiments.reports.arm_report import build
+from experiments.reports.comparison_rule import ComparisonRule
+from experiments.reports.explain import run_comparison
 from experiments.runs import verification
 from support.arm_records import parabola, tuned_records
 
@@ -122,10 +122,10 @@ def test_many_records_are_one_file_that_is_read_like_the_many(tmp_path: Path) ->
     [one] = archive.read_all(out / "runs" / f"{few[0]}.json")
     assert (one.scores, one.config) == (made[0].scores, made[0].config)
     paths = [out / "runs" / f"{run_id}.json" for run_id in few[:2]]
-    assert comparison.explain(*paths).parts
+    assert run_comparison.explain(*paths).parts
     assert verification.choose(out, few[0])[1].run_id == few[0]
     with pytest.raises(RecordError, match="no such file or folder"):
-        comparison.explain(out / "runs" / "nobody.json", paths[0])
+        run_comparison.explain(out / "runs" / "nobody.json", paths[0])
 
 
 def test_a_broken_archive_is_one_sentence(tmp_path: Path) -> None:
@@ -142,19 +142,21 @@ def test_a_broken_archive_is_one_sentence(tmp_path: Path) -> None:
         archive.read_all(tmp_path)
 
 
-def compared(sweep: Path, comparison: Comparison) -> None:
-    (sweep / comparing.FILE_NAME).write_text(comparing.text(comparison), encoding="utf-8")
+def compared(sweep: Path, comparison: ComparisonRule) -> None:
+    (sweep / comparison_rule.FILE_NAME).write_text(
+        comparison_rule.text(comparison), encoding="utf-8"
+    )
 
 
 def test_the_margin_that_a_sweep_was_started_with_decides_in_its_report(tmp_path: Path) -> None:
     tuned_sweep(tmp_path / "sweep")
-    compared(tmp_path / "sweep", Comparison(margin=0.5))
+    compared(tmp_path / "sweep", ComparisonRule(margin=0.5))
     reports.write(tmp_path / "sweep", tmp_path / "out")
     assert table_csv(tmp_path / "out")[2]["difference verdict"] == "tied"
     reports.write(tmp_path / "out", tmp_path / "again")
     for name in ("README.md", "table.csv", "comparison.json"):
         assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "out" / name).read_bytes()
-    compared(tmp_path / "sweep", Comparison())
+    compared(tmp_path / "sweep", ComparisonRule())
     reports.write(tmp_path / "sweep", tmp_path / "out")
     assert table_csv(tmp_path / "out")[2]["difference verdict"] == "worse"
     assert not (tmp_path / "out" / "comparison.json").exists()
@@ -167,7 +169,7 @@ def test_a_sweep_that_compares_another_score_has_that_score_in_its_report(tmp_pa
             0.9 if adapted else 0.5 + record.config["seed"] / 1e6
         )
         records.write(record)
-    compared(tmp_path / "sweep", Comparison("calls/exact", 0.1))
+    compared(tmp_path / "sweep", ComparisonRule("calls/exact", 0.1))
     reports.write(tmp_path / "sweep", tmp_path / "out")
     lora = table_csv(tmp_path / "out")[2]
     assert float(lora["difference"]) == pytest.approx(0.4, abs=0.05)

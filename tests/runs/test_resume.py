@@ -171,7 +171,7 @@ def test_an_edited_trainer_is_named_and_the_run_made_beside_the_old_one(tmp_path
     with (source / "experiments" / "analysis" / "statistics" / "intervals.py").open("a") as file:
         file.write("# a line that changes no score\n")
     assert "changed since" not in finish(tmp_path, *line, PYTHONPATH=str(source))
-    with (source / "experiments" / "training" / "trainer.py").open("a") as file:
+    with (source / "experiments" / "training" / "sft_trainer.py").open("a") as file:
         file.write("# a line of the trainer\n")
     assert "changed since" not in finish(tmp_path, *line, PYTHONPATH=str(source))
     steps = source / "experiments" / "training" / "steps.py"

@@ -10,7 +10,7 @@ import yaml
 
 from experiments.analysis import arms, claims
 from experiments.analysis.arms import Design
-from experiments.analysis.claims import Claim, Verdict
+from experiments.analysis.claims import Claim, ClaimVerdict
 from experiments.errors import ConfigError
 from experiments.records import Record
 from support.arm_records import parabola, tuned_records
@@ -18,7 +18,7 @@ from support.arm_records import parabola, tuned_records
 SEEDS = (0, 43, 100, 977, 31415)
 
 
-def verdict(claim: Claim, made: Sequence[Record], measured: Any = None) -> Verdict:
+def verdict(claim: Claim, made: Sequence[Record], measured: Any = None) -> ClaimVerdict:
     [found] = claims.judge([claim], {"mine": made}, {"invariance": measured or {}})
     return found
 

@@ -12,7 +12,7 @@ import pytest
 
 from conftest import ROOT, Cli, environment
 from experiments import records
-from experiments.analysis.claims import Claim, files
+from experiments.analysis.claims import Claim, claim_files
 from experiments.errors import ConfigError, RecordError
 from experiments.records import Record, provenance
 from experiments.sweeps import claims_runner
@@ -153,6 +153,6 @@ def test_the_quick_claims_of_the_makefile_share_one_sweep() -> None:
     text = (ROOT / "Makefile").read_text(encoding="utf-8")
     [line] = [one for one in text.splitlines() if "experiments claims " in one and "_" in one]
     ids = line.split("claims ")[1].removesuffix(" --run").split()
-    found = files.load([ROOT / "claims"], ids)
+    found = claim_files.load([ROOT / "claims"], ids)
     assert len(found) == 3
     assert len({one.sweep for one in found}) == 1

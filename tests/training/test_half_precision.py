@@ -45,7 +45,7 @@ def trained(model: Any) -> dict[str, Any]:
 @pytest.fixture
 def scaler(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Give the trainer the gradient scaler that accelerate makes on a GPU only."""
-    built = training.trainer.build
+    built = training.sft_trainer.build
 
     def scale(first: float) -> None:
         def build(*args: Any) -> Any:

@@ -8,7 +8,7 @@ import torch
 
 from conftest import SMOKE, load
 from experiments import data, models, training
-from experiments.models import adapters, spectra
+from experiments.models import adapters, spectral_norms
 
 ONE_STEP = (
     *("trainer.lr_scheduler_type=constant", "trainer.warmup_steps=0", "trainer.max_grad_norm=1e9"),
@@ -46,7 +46,7 @@ def test_a_ratio_of_1_is_the_same_training(tmp_path: Path) -> None:
     plain, _, model = trained(tmp_path / "off", "trainer.max_steps=3")
     same, _, _ = trained(tmp_path / "one", "trainer.max_steps=3", "lora.loraplus_lr_ratio=1")
     assert all(torch.equal(same[name], step) for name, step in plain.items())
-    facts = spectra.of_trained(model)
+    facts = spectral_norms.of_trained(model)
     assert facts["trained_dtype"] == ["float32"]
     weights = model.state_dict()
     for module, (a, b) in facts["spectra"].items():

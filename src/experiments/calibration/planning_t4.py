@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from experiments import config
 from experiments.config import LoraConfig, RunConfig, folders
 from experiments.planning import cost, estimate, memory
-from experiments.planning.tables import hours_text
+from experiments.planning.plan_table import hours_text
 
 MODELS = (
     *("qwen3_0_6b", "tinyllama_1_1b", "llama3_2_1b", "qwen2_5_1_5b"),

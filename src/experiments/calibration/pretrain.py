@@ -22,28 +22,32 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer
 from torch.nn import functional
 from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedModel,
-    PreTrainedTokenizerFast,
     Qwen3Config,
     Qwen3ForCausalLM,
 )
 
 from experiments.calibration import pretraining_text
+from experiments.calibration.muon import Muon
+from experiments.calibration.pretraining_tokenizer import (
+    END_OF_TEXT,
+    MAX_TOKENS,
+    SPECIAL_TOKENS,
+    train_tokenizer,
+    write_tokenizer,
+)
 
 SEED = 0
-VOCABULARY_SIZE = 2048
-MAX_TOKENS = 1024
 WINDOW_TOKENS = 384
 WINDOWS_PER_STEP = 8
 PROMPT_WEIGHT = 0.1
 LEARNING_RATE = 5e-3
 WARMUP_STEPS = 50
-TOKENIZER_DOCUMENTS = 12_000
 HELD_OUT_DOCUMENTS = 64
 THREADS = 2
 """`tiny` was produced with two threads, the other bases with one."""
@@ -52,7 +56,7 @@ HEAD_DIM = 32
 
 
 @dataclass(frozen=True)
-class Base:
+class BaseRecipe:
     """The shape of an embedded base and the length of its pretraining."""
 
     architecture: str
@@ -65,127 +69,16 @@ class Base:
 
 # tiny_64, tiny_128 and tiny_256 differ only in width, so that rules about width can be tested.
 BASES = {
-    "tiny": Base("qwen3", 128, 8000),
-    "tiny_llama": Base("llama", 128, 1000),
-    "tiny_64": Base("qwen3", 64, 1000),
-    "tiny_128": Base("qwen3", 128, 1000),
-    "tiny_256": Base("qwen3", 256, 1000),
+    "tiny": BaseRecipe("qwen3", 128, 8000),
+    "tiny_llama": BaseRecipe("llama", 128, 1000),
+    "tiny_64": BaseRecipe("qwen3", 64, 1000),
+    "tiny_128": BaseRecipe("qwen3", 128, 1000),
+    "tiny_256": BaseRecipe("qwen3", 256, 1000),
 }
-STEPS = BASES["tiny"].steps
-
-END_OF_TEXT = "<|endoftext|>"
-SPECIAL_TOKENS = (END_OF_TEXT, "<|im_start|>", "<|im_end|>")
-TAG_TOKENS = (
-    "<tool_call>",
-    "</tool_call>",
-    "<tool_response>",
-    "</tool_response>",
-    "<tools>",
-    "</tools>",
-)
-
-# Pieces that the text is split into before byte pairs are merged; the first match wins. Frequent
-# parts of a JSON schema may become one token each, and digits remain single tokens. A word never
-# includes a space, so it has the same tokens in a sentence, in JSON and in a tool's name, and can
-# be found and copied token by token.
-_PIECES = (
-    r'": \{"type": "(?:string|integer|number|boolean)"',
-    r'", "(?:parameters|inputSchema)": \{"type": "object", "properties": \{"',
-    r'\{"type": "object", "properties": \{"',
-    r'(?:"\])?\}+, "required": \["',
-    r', "enum": \["|, "format": "date"',
-    r'\{"name": "|", "description": "|", "arguments": \{"',
-    r"[a-z]+",
-    r"[A-Z][a-z]*",
-    r"[0-9]",
-    r"[^A-Za-z0-9\s]+(?: [^A-Za-z0-9\s]+)*",
-    r"\s",
-)
-
-# ChatML as in Qwen3, with a shorter tool instruction and no thinking block. Every assistant turn
-# starts with the generation prompt, so that a longer conversation only appends text.
-CHAT_TEMPLATE = """\
-{%- set system = messages[0].content if messages[0].role == 'system' else '' %}
-{%- if tools or system %}
-    {{- '<|im_start|>system\\n' + system }}
-    {%- if tools %}
-        {{- '\\n' if system else '' }}
-        {{- 'INTRODUCTION\\n<tools>\\n' }}
-        {%- for tool in tools %}
-            {{- (tool.function if tool.function is defined else tool) | tojson }}
-            {{- '\\n' }}
-        {%- endfor %}
-        {{- '</tools>' }}
-    {%- endif %}
-    {{- '<|im_end|>\\n' }}
-{%- endif %}
-{%- for message in messages %}
-    {%- if message.role == 'tool' %}
-        {%- if loop.first or messages[loop.index0 - 1].role != 'tool' %}
-            {{- '<|im_start|>user\\n' }}
-        {%- else %}
-            {{- '\\n' }}
-        {%- endif %}
-        {{- '<tool_response>\\n' + message.content + '\\n</tool_response>' }}
-        {%- if loop.last or messages[loop.index0 + 1].role != 'tool' %}
-            {{- '<|im_end|>\\n' }}
-        {%- endif %}
-    {%- elif message.role != 'system' %}
-        {{- '<|im_start|>' + message.role + '\\n' + (message.content or '') }}
-        {%- for call in message.tool_calls or [] %}
-            {%- set function = call.function if call.function is defined else call %}
-            {{- '\\n' if message.content or not loop.first else '' }}
-            {{- '<tool_call>\\n{"name": "' + function.name + '", "arguments": ' }}
-            {%- if function.arguments is string %}
-                {{- function.arguments }}
-            {%- else %}
-                {{- function.arguments | tojson }}
-            {%- endif %}
-            {{- '}\\n</tool_call>' }}
-        {%- endfor %}
-        {{- '<|im_end|>\\n' }}
-    {%- endif %}
-{%- endfor %}
-{%- if add_generation_prompt %}
-    {{- '<|im_start|>assistant\\n' }}
-{%- endif %}
-""".replace("INTRODUCTION", pretraining_text.TOOLS_INTRODUCTION)
-
-
 _CLASSES: dict[str, tuple[Any, Any]] = {
     "qwen3": (Qwen3Config, Qwen3ForCausalLM),
     "llama": (LlamaConfig, LlamaForCausalLM),
 }
-
-
-def train_tokenizer(seed: int = SEED) -> Tokenizer:
-    """Train the byte-level BPE of the base on the first documents of the pretraining text."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex("|".join(_PIECES)), behavior="isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY_SIZE - len(TAG_TOKENS),
-        special_tokens=list(SPECIAL_TOKENS),
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
-    )
-    documents = pretraining_text.documents(random.Random(f"tokenizer/{seed}"))
-    texts = itertools.islice(documents, TOKENIZER_DOCUMENTS)
-    tokenizer.train_from_iterator((_without_tokens(text) for text in texts), trainer)
-    tokenizer.add_tokens([AddedToken(tag, special=False, normalized=False) for tag in TAG_TOKENS])
-    return tokenizer
-
-
-def _without_tokens(text: str) -> str:
-    """Remove the control tokens, so that no byte pairs are learnt for them."""
-    for token in (*SPECIAL_TOKENS, *TAG_TOKENS):
-        text = text.replace(token, "")
-    return text
 
 
 def windows(tokenizer: Tokenizer, seed: int) -> Iterator[tuple[list[int], list[float]]]:
@@ -233,7 +126,7 @@ def _loss_weights(ids: list[int], opening: list[int]) -> list[float]:
     return weights
 
 
-def new_model(tokenizer: Tokenizer, base: Base = BASES["tiny"]) -> PreTrainedModel:
+def new_model(tokenizer: Tokenizer, base: BaseRecipe = BASES["tiny"]) -> PreTrainedModel:
     """Return an untrained base model."""
     config_of, model_of = _CLASSES[base.architecture]
     config = config_of(
@@ -255,46 +148,6 @@ def new_model(tokenizer: Tokenizer, base: Base = BASES["tiny"]) -> PreTrainedMod
     return model
 
 
-class Muon(torch.optim.Optimizer):
-    """Momentum steps made orthogonal: Jordan 2024, https://kellerjordan.github.io/posts/muon.
-
-    Implemented in fp32, because torch.optim.Muon iterates in bfloat16, for which many CPUs have no
-    instructions.
-    """
-
-    def __init__(self, matrices: list[torch.nn.Parameter], lr: float, momentum: float = 0.95):
-        super().__init__(matrices, {"lr": lr, "momentum": momentum})
-
-    @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """Take one step."""
-        for group in self.param_groups:
-            by_shape: dict[tuple[int, int], list[tuple[torch.Tensor, torch.Tensor]]] = {}
-            for matrix in group["params"]:
-                state = self.state[matrix]
-                mean = state.setdefault("mean", torch.zeros_like(matrix))
-                mean.lerp_(matrix.grad, 1 - group["momentum"])
-                update = matrix.grad.lerp(mean, group["momentum"])
-                wide = (
-                    (matrix, update) if matrix.shape[0] <= matrix.shape[1] else (matrix.T, update.T)
-                )
-                by_shape.setdefault(tuple(wide[0].shape), []).append(wide)
-            for (rows, columns), pairs in by_shape.items():
-                updates = _orthogonal(torch.stack([update for _, update in pairs]))
-                scale = 0.2 * max(rows, columns) ** 0.5  # the size of an AdamW step
-                for (matrix, _), update in zip(pairs, updates, strict=True):
-                    matrix.mul_(1 - 0.1 * group["lr"]).add_(update, alpha=-group["lr"] * scale)
-
-
-def _orthogonal(updates_NRC: torch.Tensor) -> torch.Tensor:
-    """Bring the singular values of N matrices close to 1 by five Newton-Schulz steps (ibid.)."""
-    x_NRC: torch.Tensor = updates_NRC / (updates_NRC.norm(dim=(1, 2), keepdim=True) + 1e-7)
-    for _ in range(5):
-        gram_NRR = x_NRC @ x_NRC.mT
-        x_NRC = 3.4445 * x_NRC + (-4.775 * gram_NRR + 2.0315 * gram_NRR @ gram_NRR) @ x_NRC
-    return x_NRC
-
-
 def _optimizers(model: PreTrainedModel) -> list[torch.optim.Optimizer]:
     named = list(model.named_parameters())
     matrices = [p for name, p in named if p.ndim == 2 and "embed" not in name]
@@ -313,7 +166,7 @@ def pretrain(
     *,
     seed: int = SEED,
     steps: int | None = None,
-    base: Base = BASES["tiny"],
+    base: BaseRecipe = BASES["tiny"],
 ) -> PreTrainedModel:
     """Train a new model for some steps on the pretraining text and print the progress."""
     torch.manual_seed(seed)
@@ -367,19 +220,6 @@ def _train_step(
         optimizer.step()
         optimizer.zero_grad()
     return loss.item()
-
-
-def write_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
-    """Write the tokenizer with its chat template in the layout of a hub repository."""
-    wrapped = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        eos_token="<|im_end|>",
-        pad_token=END_OF_TEXT,
-        model_max_length=MAX_TOKENS,
-        clean_up_tokenization_spaces=False,
-    )
-    wrapped.chat_template = CHAT_TEMPLATE
-    wrapped.save_pretrained(folder)
 
 
 def write(model: PreTrainedModel, tokenizer: Tokenizer, folder: Path) -> None:

@@ -46,21 +46,21 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def _claims(given: argparse.Namespace) -> None:
     from experiments import reports
-    from experiments.analysis.claims import files, verdicts
+    from experiments.analysis.claims import claim_files, judging
     from experiments.analysis.claims.evidence import measured_for, runs_of
     from experiments.reports import claims_table
     from experiments.sweeps import claims_runner
 
     searched = folders.all_of("claims")
-    every = files.load(searched)
-    chosen = files.load(searched, given.ids)
+    every = claim_files.load(searched)
+    chosen = claim_files.load(searched, given.ids)
     problems = _run(given, chosen) if given.run or given.plan else []
     if given.plan:
         return
     shown = {claim.id for claim in chosen}
     # All claims form one family of hypotheses, whichever of them are shown.
     at_hand = runs_of(every, given.outputs), measured_for(every, given.outputs)
-    found = verdicts.judge(every, *at_hand)
+    found = judging.judge(every, *at_hand)
     print(claims_table.text([v for v in found if v.claim.id in shown], reports.line_width()))
     if given.write or given.out:
         for file in claims_table.write(found, given.out or given.outputs / "reports" / "claims"):

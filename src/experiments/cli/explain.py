@@ -17,6 +17,6 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(given: argparse.Namespace) -> None:
-    from experiments.reports.explain import comparison, showing
+    from experiments.reports.explain import run_comparison, showing
 
-    showing.show(comparison.explain(given.a, given.b))
+    showing.show(run_comparison.explain(given.a, given.b))

@@ -7,7 +7,7 @@ from pathlib import Path
 from experiments import config
 from experiments.cli import composing
 from experiments.config import folders
-from experiments.planning import estimate, tables
+from experiments.planning import estimate, plan_table
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -40,12 +40,12 @@ def show(words: list[str], folder: Path, *, as_json: bool) -> None:
     with config.one_sentence_errors():
         config.refuse_in_arguments(words)
         found = planned.read(words, folder)
-        plans = [tables.Named(name, estimate.of(run)) for name, run in found.runs]
+        plans = [plan_table.Named(name, estimate.of(run)) for name, run in found.runs]
     if any(run.plan.probe for _, run in found.runs):
         from experiments.planning import probe
 
         measured = probe.run_here(plans[0].plan)
         print(measured.sentence(), file=sys.stderr if as_json else sys.stdout)
-        plans = [tables.Named(one.name, probe.calibrated(one.plan, measured)) for one in plans]
-    render = tables.as_json if as_json else tables.render
+        plans = [plan_table.Named(one.name, probe.calibrated(one.plan, measured)) for one in plans]
+    render = plan_table.as_json if as_json else plan_table.render
     print(render(plans, kind=found.kind, total=found.total))

@@ -6,7 +6,7 @@ from pathlib import Path
 from experiments import config, records
 from experiments.config import HubConfig
 from experiments.errors import ConfigError, RecordError
-from experiments.records.hub import hub, pushing
+from experiments.records.hub import pushing, repository
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -30,5 +30,5 @@ def _push(given: argparse.Namespace) -> None:
         )
     if not config.is_repo(given.repo):
         raise ConfigError(f"--repo {given.repo}: write it as owner/name.")
-    hub.check(HubConfig(push=True, repo=given.repo, private=not given.public))
+    repository.check(HubConfig(push=True, repo=given.repo, private=not given.public))
     pushing.push(record, given.repo, checkpoints=given.checkpoints)

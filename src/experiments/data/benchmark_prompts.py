@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from experiments.config import EvalConfig, RunConfig
-from experiments.data import benchmarks, decontamination, evaluation_rows, tally
-from experiments.data.benchmarks import Benchmark
+from experiments.data import benchmark_rows, decontamination, evaluation_rows, tally
+from experiments.data.benchmark_rows import Benchmark
 from experiments.data.encoding import TOO_LONG
-from experiments.data.formats import bfcl
+from experiments.data.formats import bfcl_rows
 from experiments.data.rendering import Encoded, Renderer
 from experiments.data.tally import Tally
 from experiments.errors import DataError
@@ -28,7 +28,7 @@ THINKING_TOKENS = 2048
 
 
 @dataclass
-class Asked:
+class BenchmarkPrompts:
     """The rendered benchmarks of a run."""
 
     splits: dict[str, list[Encoded]] = field(default_factory=dict)
@@ -73,7 +73,9 @@ def _room(rows: Iterable[Encoded], configured: int | None) -> int:
     return budget if known else max(budget, _PROSE_TOKENS)
 
 
-def ask(run: RunConfig, renderer: Renderer, documents: Renderer, positions: int) -> Asked:
+def ask(
+    run: RunConfig, renderer: Renderer, documents: Renderer, positions: int
+) -> BenchmarkPrompts:
     """Read and render the benchmarks of a run.
 
     Args:
@@ -86,7 +88,7 @@ def ask(run: RunConfig, renderer: Renderer, documents: Renderer, positions: int)
         DataError: a file is missing or unreadable, the chat template fails on too many rows, or no
             row of a benchmark leaves room for an answer.
     """
-    asked = Asked()
+    asked = BenchmarkPrompts()
     raw = run.data.tools_form == "bfcl_raw"
     for name in run.eval.benchmarks:
         found = read(run, name)
@@ -117,9 +119,9 @@ def read(run: RunConfig, name: str) -> Benchmark:
     """Read a benchmark in the format that the run shows to the model.
 
     Raises:
-        DataError: as in `benchmarks.read`.
+        DataError: as in `benchmark_rows.read`.
     """
-    return benchmarks.read(
+    return benchmark_rows.read(
         name,
         run.eval.path,
         dots=run.data.tools_form == "bfcl_raw",
@@ -127,7 +129,7 @@ def read(run: RunConfig, name: str) -> Benchmark:
     )
 
 
-def refuse_training_on(asked: Asked, train: Sequence[Encoded]) -> None:
+def refuse_training_on(asked: BenchmarkPrompts, train: Sequence[Encoded]) -> None:
     """Refuse training rows that also occur in a benchmark of the run.
 
     Raises:
@@ -149,7 +151,7 @@ def _encoded(
     rows: list[Row], renderer: Renderer, left: Tally, *, as_documents: bool
 ) -> list[Encoded]:
     """Render rows in their order, those without a gold turn as prompts."""
-    shown = [row | {"tools": bfcl.raw_documents(row)} if as_documents else row for row in rows]
+    shown = [row | {"tools": bfcl_rows.raw_documents(row)} if as_documents else row for row in rows]
     places = {id(one): place for place, one in enumerate(shown)}
     gold = [row for row in shown if row["messages"][-1]["role"] == "assistant"]
     without = [row for row in shown if row["messages"][-1]["role"] != "assistant"]

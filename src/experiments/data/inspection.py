@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.text import Text
 
 from experiments.data import round_trip, sources, tally
-from experiments.data.benchmarks import Benchmark
-from experiments.data.building import TrainData
+from experiments.data.benchmark_rows import Benchmark
 from experiments.data.rendering import Encoded
 from experiments.data.sources import Row, SourceRows
+from experiments.data.train_data import TrainData
 from experiments.runtime import disk
 from experiments.runtime.progress import say
 from experiments.toolcalls.parser import forms

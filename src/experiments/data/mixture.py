@@ -18,6 +18,8 @@ Row = dict[str, Any]
 Unit = Literal["rows", "tokens", "trained_tokens"]
 Lengths = Callable[[Sequence[Row]], Sequence[int]]
 """Function that returns the length of each row in the unit of the weights."""
+Pick = tuple[int, int]
+"""The index of a drawn row in its source, and how often it was drawn before."""
 
 
 @dataclass(frozen=True)
@@ -105,24 +107,8 @@ def draw(
     picks = {
         name: _pick(rows, sizes[name], goals[name], (seed, name)) for name, rows in kept.items()
     }
-    for name, picked in picks.items():
-        if not picked:
-            raise DataError(
-                f"source {name}: its share of {total} {weight_by} is less than one row; raise "
-                "data.total or the source's weight."
-            )
-    units = {name: sum(sizes[name][i] for i, _ in picked) for name, picked in picks.items()}
-    shares = {
-        name: Share(
-            rows_available=len(rows),
-            rows_drawn=len(picks[name]),
-            epochs=len(picks[name]) / len(rows),
-            units_drawn=units[name],
-            share_asked=asked[name],
-            share_drawn=units[name] / sum(units.values()),
-        )
-        for name, rows in kept.items()
-    }
+    _refuse_empty(picks, total, weight_by)
+    shares = _drawn_shares(asked, kept, sizes, picks)
     ordered = _ordered(kept, picks, seed)
     fingerprint = identity.fingerprint(_digests(ordered))
     return Mixture(ordered, weight_by, seed, shares, duplicates, fingerprint)
@@ -267,7 +253,7 @@ def _whole(goals: dict[str, float]) -> dict[str, float]:
 
 def _pick(
     rows: Sequence[Row], sizes: Sequence[int], goal: float, salt: tuple[object, ...]
-) -> list[tuple[int, int]]:
+) -> list[Pick]:
     """Return (index, pass) of random rows whose sizes sum to the goal as closely as possible."""
     passes = int(goal // sum(sizes))
     picked = [(i, turn) for turn in range(passes) for i in range(len(rows))]
@@ -280,8 +266,37 @@ def _pick(
     return picked
 
 
+def _refuse_empty(picks: Mapping[str, Sequence[Pick]], total: int | None, unit: Unit) -> None:
+    for name, picked in picks.items():
+        if not picked:
+            raise DataError(
+                f"source {name}: its share of {total} {unit} is less than one row; raise "
+                "data.total or the source's weight."
+            )
+
+
+def _drawn_shares(
+    asked: Mapping[str, float],
+    kept: Mapping[str, Sequence[Row]],
+    sizes: Mapping[str, Sequence[int]],
+    picks: Mapping[str, Sequence[Pick]],
+) -> dict[str, Share]:
+    units = {name: sum(sizes[name][i] for i, _ in picked) for name, picked in picks.items()}
+    return {
+        name: Share(
+            rows_available=len(rows),
+            rows_drawn=len(picks[name]),
+            epochs=len(picks[name]) / len(rows),
+            units_drawn=units[name],
+            share_asked=asked[name],
+            share_drawn=units[name] / sum(units.values()),
+        )
+        for name, rows in kept.items()
+    }
+
+
 def _ordered(
-    kept: Mapping[str, Sequence[Row]], picks: Mapping[str, list[tuple[int, int]]], seed: int
+    kept: Mapping[str, Sequence[Row]], picks: Mapping[str, list[Pick]], seed: int
 ) -> list[Row]:
     """Return the picked rows in an order that depends on their ids, not on the source order."""
     drawn: list[Row] = [

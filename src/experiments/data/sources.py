@@ -13,12 +13,13 @@ from typing import Any
 
 from experiments.config import ColumnsConfig, DataConfig, SourceConfig
 from experiments.data import (
-    benchmarks,
+    benchmark_rows,
     decontamination,
     evaluation_rows,
-    files,
-    hub,
+    hub_dataset,
     mixture,
+    raw_files,
+    tally,
     toolworld,
 )
 from experiments.data.formats import columns
@@ -139,7 +140,7 @@ def _refuse_benchmarks(key: str, spec: SourceConfig) -> None:
         return
     place = Path(spec.path).expanduser()
     for path in sorted(place.rglob("*.json*")) if place.is_dir() else [place]:
-        if name := benchmarks.known_file(path):
+        if name := benchmark_rows.known_file(path):
             raise DataError(
                 f"{key}.path={spec.path}: {path.name} is a file of the benchmark {name}; evaluate "
                 f"on it with eval.benchmarks=[{name}] eval.path=FOLDER instead."
@@ -200,7 +201,7 @@ def _read_files(located: Located) -> SourceRows:
     assert located.place is not None, "locate sets it"
     spec = located.spec
     found = SourceRows({"all": []}, files=located.files, commit=located.commit)
-    for position, raw in files.read_rows(located.place, located.patterns):
+    for position, raw in raw_files.read_rows(located.place, located.patterns):
         where = position.rpartition("/")[2]  # no local path may end up in ids or records
         named = _renamed(raw, spec.columns)
         layout = spec.format or _detected(named)
@@ -232,11 +233,11 @@ def _locate(spec: SourceConfig, key: str, name: str) -> Located:
             )
     else:
         assert spec.hub_id is not None, "SourceConfig.source_problems demands one"
-        fetched = hub.fetch(spec.hub_id, spec.revision or "main", wanted.patterns)
+        fetched = hub_dataset.fetch(spec.hub_id, spec.revision or "main", wanted.patterns)
         place, commit = fetched.folder, fetched.commit
-    read = files.data_files(place, wanted.patterns)
+    read = raw_files.data_files(place, wanted.patterns)
     root = place if place.is_dir() else place.parent
-    digests = {path.relative_to(root).as_posix(): files.sha256(path) for path in read}
+    digests = {path.relative_to(root).as_posix(): raw_files.sha256(path) for path in read}
     return replace(wanted, place=place, files=digests, commit=commit)
 
 
@@ -279,10 +280,7 @@ def _check_enough(found: SourceRows, place: str, key: str, allowed: float) -> No
     rejected = found.rejected.total()
     total = len(found.splits["all"]) + rejected
     if rejected > allowed * total:
-        reasons = "; ".join(
-            f"{reason} ({count}, such as {found.examples[reason][0]})"
-            for reason, count in found.rejected.most_common(3)
-        )
+        reasons = tally.common_reasons(found.rejected, found.examples)
         raise DataError(
             f"{place}: {rejected} of {total} rows cannot be read: {reasons}; check {key}.format "
             f"and {key}.columns, or allow more with {key}.max_reject_share."

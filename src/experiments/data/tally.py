@@ -76,6 +76,14 @@ def facts(
     }
 
 
+def common_reasons(rejected: Counter[str], examples: Mapping[str, list[str]]) -> str:
+    """Describe the three most common reasons of rejected rows, each with its first example."""
+    return "; ".join(
+        f"{reason} ({count}, such as {examples[reason][0]})"
+        for reason, count in rejected.most_common(3)
+    )
+
+
 def _gone(rows: Sequence[dict[str, Any]], refused: Sequence[dict[str, Any]]) -> list[str]:
     """Return the categories in which every row was refused."""
     given = Counter(str(row.get("category") or "") for row in rows)

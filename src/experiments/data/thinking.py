@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from experiments.data.templates import ChatTemplate
 from experiments.errors import ConfigError
+from experiments.runtime import transformers_private
 
 Asked = Literal["off", "on", "as_data"]
 
@@ -176,10 +177,9 @@ def _candidates(template: str) -> Iterator[Switch]:
 def _read(template: str) -> tuple[frozenset[str], frozenset[str]]:
     """Return the undeclared variables of a template, and the string constants in its code."""
     from jinja2 import TemplateError, meta, nodes
-    from transformers.utils.chat_template_utils import _compile_jinja_template
 
     try:
-        tree = _compile_jinja_template(template).environment.parse(template)
+        tree = transformers_private.template_environment(template).parse(template)
         names = meta.find_undeclared_variables(tree)
     except TemplateError:  # rendering the first row reports the reason
         return frozenset(), frozenset()

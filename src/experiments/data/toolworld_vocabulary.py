@@ -26,7 +26,7 @@ class Tool:
 
 
 @dataclass(frozen=True)
-class Record:
+class JsonRecord:
     """One type of JSON record (`fields` maps names to kinds) and sentences that state it."""
 
     fields: dict[str, str]
@@ -34,7 +34,7 @@ class Record:
 
 
 @dataclass(frozen=True)
-class Pool:
+class ValuePool:
     """Words and numbers that argument values are drawn from."""
 
     cities: tuple[str, ...]
@@ -53,8 +53,8 @@ class World:
     """All tables that conversations are generated from."""
 
     tools: tuple[Tool, ...]
-    records: tuple[Record, ...]
-    pool: Pool
+    records: tuple[JsonRecord, ...]
+    pool: ValuePool
     harms: tuple[str, ...]
     questions: tuple[tuple[str, str], ...]
     vague: dict[str, str] = field(default_factory=dict)
@@ -69,7 +69,7 @@ MONTHS = (
     "January February March April May June July August September October November December"
 ).split()
 
-POOL = Pool(
+POOL = ValuePool(
     cities=tuple(
         "Oslo Paris Lima Rome Cairo Madrid Berlin Tokyo Delhi Boston Dublin Vienna Prague "
         "Lisbon Athens Geneva Milan Zurich Dakar Quito Havana Bogota Warsaw Sofia Riga Tunis "
@@ -92,7 +92,7 @@ POOL = Pool(
     letters="ABCDEFGHJKLM",
     residues=(0, 1, 2),
 )
-UNSEEN_POOL = Pool(
+UNSEEN_POOL = ValuePool(
     cities=tuple(
         "Nairobi Toronto Munich Hamburg Kyoto Mumbai Santiago Brussels Helsinki Naples Porto "
         "Bergen Krakow Rabat Jakarta Chicago Seattle Houston Montreal Caracas".split()
@@ -227,27 +227,27 @@ UNSEEN_TOOLS = (
 )  # fmt: skip
 
 RECORDS = (
-    Record({"name": "person", "age": "int", "city": "city"},
+    JsonRecord({"name": "person", "age": "int", "city": "city"},
            ("{name} is {age} years old and lives in {city}.",
             "In {city} lives {name}, aged {age}.")),
-    Record({"product": "item", "price": "float", "stock": "int"},
+    JsonRecord({"product": "item", "price": "float", "stock": "int"},
            ("The {product} costs {price} and we have {stock} left.",
             "We hold {stock} pieces of {product} at {price} each.")),
-    Record({"guest": "person", "room": "int", "arrival": "date"},
+    JsonRecord({"guest": "person", "room": "int", "arrival": "date"},
            ("{guest} arrives on {arrival} and gets room {room}.",
             "Room {room} is for {guest} from {arrival}.")),
-    Record({"order": "id", "customer": "person", "paid": "bool"},
+    JsonRecord({"order": "id", "customer": "person", "paid": "bool"},
            ("Order {order} of {customer} is {paid:paid/not paid}.",
             "{customer} {paid:has paid/has not paid} for {order}.")),
-    Record({"film": "title", "start": "time"},
+    JsonRecord({"film": "title", "start": "time"},
            ("The film {film} begins at {start}.", "At {start} they show {film}.")),
-    Record({"sender": "person", "subject": "text"},
+    JsonRecord({"sender": "person", "subject": "text"},
            ('{sender} wrote about "{subject}".', 'A letter "{subject}" came from {sender}.')),
 )  # fmt: skip
 UNSEEN_RECORDS = (
-    Record({"player": "person", "points": "int"},
+    JsonRecord({"player": "person", "points": "int"},
            ("The player {player} has {points} points.", "{points} points go to {player}.")),
-    Record({"ship": "title", "port": "city", "weight": "float"},
+    JsonRecord({"ship": "title", "port": "city", "weight": "float"},
            ("The ship {ship} left the port {port} with a weight of {weight} tons.",)),
 )  # fmt: skip
 

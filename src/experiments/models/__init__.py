@@ -1,7 +1,8 @@
 """Load the base model and tokenizer of a run, at a fixed commit, with a hash of the weights."""
 
 from experiments.models.layers import refuse_wrong_targets
-from experiments.models.loading import (
+from experiments.models.precision import Precision, choose_precision
+from experiments.models.pretrained import (
     BASES,
     PLAIN_TEMPLATE,
     Base,
@@ -11,7 +12,6 @@ from experiments.models.loading import (
     load_vocabulary,
     silence_libraries,
 )
-from experiments.models.precision import Precision, choose_precision
 
 __all__ = [
     "BASES",

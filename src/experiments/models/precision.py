@@ -12,6 +12,7 @@ from typing import Any
 from experiments.config import HardwareConfig, RunConfig
 from experiments.config.machine import NATIVE_BF16
 from experiments.errors import ConfigError
+from experiments.runtime import transformers_private
 
 # GPUs of one kind differ in the memory that the driver reserves.
 _MEMORY_TOLERANCE = 0.1
@@ -114,12 +115,11 @@ def with_kernels_of(precision: Precision, run: RunConfig, described: Any) -> Pre
     Raises:
         ConfigError: the model does not support `trainer.attention`.
     """
-    from transformers import AutoModelForCausalLM
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
 
-    made_by = AutoModelForCausalLM._model_mapping.get(type(described), None)
+    model_class = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(described), None)
     wanted = precision.attention
-    known = {"sdpa": "_supports_sdpa", "flash_attention_2": "_supports_flash_attn"}
-    if made_by is None or wanted not in known or getattr(made_by, known[wanted], True):
+    if model_class is None or transformers_private.supports_attention(model_class, wanted):
         return precision
     if not run.resolved_from["trainer.attention"].startswith("hardware="):
         raise ConfigError(

@@ -10,11 +10,11 @@ from typing import Any
 from experiments.config import RunConfig
 from experiments.config.counting import layer_linears
 from experiments.config.geometry import FAMILIES, Geometry
-from experiments.planning import cost, device, geometry, memory, parameters, workload
+from experiments.planning import cost, device, memory, model_geometry, parameters, workload
 from experiments.planning.activations import Pass
 from experiments.planning.cost import Cost
 from experiments.planning.device import Device
-from experiments.planning.memory import Memory, Settings
+from experiments.planning.memory import Memory, StepSettings
 from experiments.planning.parameters import Counts
 from experiments.planning.workload import Workload
 
@@ -29,7 +29,7 @@ class Estimate:
     run: RunConfig
     shape: Geometry
     counts: Counts
-    settings: Settings
+    settings: StepSettings
     memory: Memory
     work: Workload
     device: Device
@@ -60,7 +60,7 @@ def of(run: RunConfig) -> Estimate:
         ConfigError: the shape of the model is unknown.
         AdapterError: a target matches no linear layer.
     """
-    shape = geometry.of(run.model)
+    shape = model_geometry.of(run.model)
     target = device.of(run)
     counts = parameters.count(shape, run.lora)
     work = workload.of(run, vocabulary=shape.vocabulary, positions=shape.positions)
@@ -88,10 +88,10 @@ def of(run: RunConfig) -> Estimate:
     )
 
 
-def _settings(run: RunConfig, target: Device, work: Workload) -> Settings:
+def _settings(run: RunConfig, target: Device, work: Workload) -> StepSettings:
     trainer, full = run.trainer, run.lora.method == "none"
     micro, batch = trainer.micro_batch_size or 1, trainer.batch_size or 1
-    return Settings(
+    return StepSettings(
         work=Pass(
             rows=micro,
             length=work.longest_row_tokens,

@@ -18,7 +18,8 @@ from experiments.config import RunConfig
 from experiments.data import Encoded, TrainData
 from experiments.models import Base
 from experiments.planning import live_tensors, resident
-from experiments.training import trainer as trainers
+from experiments.planning.torch_private import storage_id
+from experiments.training import sft_trainer as trainers
 
 
 @dataclass(frozen=True)
@@ -78,13 +79,13 @@ def _timed(trainer: Any) -> list[float]:
 
     times: list[float] = []
 
-    class Clock(TrainerCallback):  # type: ignore[misc]
+    class StepTimer(TrainerCallback):  # type: ignore[misc]
         def on_step_end(self, *_: Any, **__: Any) -> None:
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
             times.append(time.monotonic())
 
-    trainer.add_callback(Clock())
+    trainer.add_callback(StepTimer())
     return times
 
 
@@ -97,7 +98,7 @@ def _on_cuda(trainer: Any) -> tuple[int, int, str]:
 def _on_cpu(trainer: Any, model: Any, follow: bool) -> tuple[int, int, str]:
     known = [*model.parameters(), *model.buffers()]
     storages = [tensor.untyped_storage() for tensor in known]
-    held = sum({one._cdata: one.nbytes() for one in storages}.values())
+    held = sum({storage_id(one): one.nbytes() for one in storages}.values())
     resident.give_back()
     watch = resident.Watch()
     if not follow:

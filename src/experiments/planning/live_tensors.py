@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+
+from experiments.planning.torch_private import TorchDispatchMode, storage_id, tree_leaves
 
 
 class LiveTensors(TorchDispatchMode):
@@ -42,7 +42,7 @@ class LiveTensors(TorchDispatchMode):
         if tensor.device.type == "meta":
             return
         storage = tensor.untyped_storage()
-        key = storage._cdata
+        key = storage_id(storage)
         if key in self._seen and self._seen[key][0]() is not None:
             return
         size = storage.nbytes()

@@ -29,7 +29,7 @@ CUDA_CONTEXT_BYTES = 450 * 2**20
 
 
 @dataclass(frozen=True)
-class Settings:
+class StepSettings:
     """Everything except the shape that determines memory."""
 
     work: Pass
@@ -81,7 +81,7 @@ class _Moment:
         return self.gradients + self.activations + self.logits
 
 
-def estimate(shape: Geometry, counts: Counts, settings: Settings) -> Memory:
+def estimate(shape: Geometry, counts: Counts, settings: StepSettings) -> Memory:
     """Return the memory of a training step after the first, when optimizer states exist."""
     work = settings.work
     fullest = max(_moments(shape, counts, settings), key=lambda one: one.total)
@@ -98,7 +98,7 @@ def estimate(shape: Geometry, counts: Counts, settings: Settings) -> Memory:
     )
 
 
-def weights(shape: Geometry, counts: Counts, settings: Settings) -> float:
+def weights(shape: Geometry, counts: Counts, settings: StepSettings) -> float:
     """Return the bytes of the base: fp32 if trained or computed in fp32, else 16-bit numbers."""
     size = FP32 if settings.work.full else settings.work.number
     if settings.quantization is None:
@@ -107,9 +107,9 @@ def weights(shape: Geometry, counts: Counts, settings: Settings) -> float:
     return counts.linear * NF4_BITS / 8 + size * rest
 
 
-def _moments(shape: Geometry, counts: Counts, settings: Settings) -> list[_Moment]:
+def _moments(shape: Geometry, counts: Counts, settings: StepSettings) -> list[_Moment]:
     work = settings.work
-    kept = _Kept.of(shape, counts, work)
+    kept = _ForwardBytes.of(shape, counts, work)
     gradients = _Gradients.of(shape, counts, settings)
     hidden = float(shape.hidden_size * work.tokens)
     logits, selected = _loss(shape, settings)
@@ -134,7 +134,7 @@ def _moments(shape: Geometry, counts: Counts, settings: Settings) -> list[_Momen
 
 
 @dataclass(frozen=True)
-class _Kept:
+class _ForwardBytes:
     """Bytes that are kept from the forward pass to the backward pass."""
 
     all: float
@@ -146,7 +146,7 @@ class _Kept:
     layers: int
 
     @classmethod
-    def of(cls, shape: Geometry, counts: Counts, work: Pass) -> "_Kept":
+    def of(cls, shape: Geometry, counts: Counts, work: Pass) -> "_ForwardBytes":
         one = activations.layer(shape, work)
         copies = _autocast_copies(counts, work) / shape.layers
         first = min((_layer_of(a.on.name) for a in counts.adapters), default=0)
@@ -195,7 +195,7 @@ class _Gradients:
     at_the_end: float
 
     @classmethod
-    def of(cls, shape: Geometry, counts: Counts, settings: Settings) -> "_Gradients":
+    def of(cls, shape: Geometry, counts: Counts, settings: StepSettings) -> "_Gradients":
         every = float(FP32 * counts.trainable)
         table = float(FP32 * shape.vocabulary * shape.hidden_size)
         if not settings.work.full:
@@ -244,14 +244,14 @@ def _attention_backward(shape: Geometry, work: Pass) -> float:
     return float(work.number * work.tokens * 2 * (shape.query_width + shape.key_width))
 
 
-def _dequantised(shape: Geometry, settings: Settings) -> float:
+def _dequantised(shape: Geometry, settings: StepSettings) -> float:
     """Return the bytes of the largest 4-bit matrix while it is dequantised for a product."""
     if settings.quantization is None:
         return 0.0
     return float(settings.work.number * shape.hidden_size * shape.intermediate_size)
 
 
-def _loss(shape: Geometry, settings: Settings) -> tuple[float, float]:
+def _loss(shape: Geometry, settings: StepSettings) -> tuple[float, float]:
     """Return the bytes of logits, and of trained tokens' hidden states, in the loss.
 
     Logits are computed in tiles, in fp32 and additionally in 16 bits if products use 16 bits. For

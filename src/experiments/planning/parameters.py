@@ -23,8 +23,6 @@ class Counts:
     embeddings: int
     """Embedding and head; a tied head counts once."""
     adapters: tuple[Adapter, ...]
-    others_trained: int
-    """Trained parameters outside adapters: biases, fully saved modules, or the full model."""
     copies: int
     """Parameters that exist twice because `modules_to_save` trains a copy."""
     uncounted: tuple[str, ...] = ()
@@ -47,14 +45,14 @@ def count(shape: Geometry, lora: LoraConfig) -> Counts:
     weights = sum(one.weights for one in linears(shape))
     total = sum(every.values()) - (every["lm_head"] if shape.tied_embeddings else 0)
     if lora.method == "none":
-        return Counts(total, total, weights, embeddings, (), total, 0)
+        return Counts(total, total, weights, embeddings, (), 0)
     adapters = tuple(adapters_of(shape, lora))
     copies = sum(n for _, n in _saved_whole(every, lora))
     others = copies + _trained_biases(shape, lora, adapters)
     trainable = others + sum(one.parameters for one in adapters)
     uncounted = tuple(key for key in UNCOUNTED if lora.extra.get(key))
     uncounted += ("init_lora_weights=mica",) if lora.init_lora_weights == "mica" else ()
-    return Counts(total, trainable, weights, embeddings, adapters, others, copies, uncounted)
+    return Counts(total, trainable, weights, embeddings, adapters, copies, uncounted)
 
 
 def _modules(shape: Geometry) -> Iterator[tuple[str, int]]:

@@ -94,6 +94,28 @@ def read_all(path: Path) -> list[Record]:
     return sorted(found, key=lambda r: (r.job is None, r.job or 0, r.started_at, str(r.folder)))
 
 
+def read_one(path: Path, argument: str) -> Record:
+    """Return the only record of a run's folder, or one record of a report.
+
+    Args:
+        path: the folder or file.
+        argument: the command or option that names the path, for messages.
+
+    Raises:
+        RecordError: there is no record or more than one, or it cannot be read.
+    """
+    found, broken = read_all(path), unreadable(path)
+    if broken:
+        raise RecordError(f"{argument} {path}: {broken[0]}")
+    if len(found) != 1:
+        what = f"{len(found)} records" if found else "no record"
+        raise RecordError(
+            f"{argument} {path} has {what}: name the folder of one run, or one record of a "
+            "report, outputs/reports/NAME/runs/ID.json."
+        )
+    return found[0]
+
+
 def unreadable(path: Path) -> list[str]:
     """Return a sentence for each record that `read_all` leaves out."""
     return records.unreadable(path) if path.exists() and path.name != RECORDS else []

@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from experiments.config import RunConfig, canonical
 from experiments.config.loading import EXECUTION_KEYS
 from experiments.errors import ConfigError, RecordError
+from experiments.records import trackio_private
 from experiments.runtime.progress import say
 
 REPORT_GROUP = "report"
@@ -112,11 +113,8 @@ class Tracked:
 def projects() -> list[str]:
     """Return the names of all projects."""
     open_trackio()
-    from trackio.fragments import import_inbox_dir
-    from trackio.sqlite_storage import SQLiteStorage
-
-    import_inbox_dir()  # on a network file system, runs wait there until imported
-    return [name for name in SQLiteStorage.get_projects() if not name.startswith("registry-")]
+    trackio_private.import_inbox()
+    return [name for name in trackio_private.project_names() if not name.startswith("registry-")]
 
 
 def tracked(project: str) -> list[Tracked]:
@@ -125,29 +123,29 @@ def tracked(project: str) -> list[Tracked]:
     Raises:
         RecordError: its database cannot be read.
     """
-    open_trackio()
-    from trackio.sqlite_storage import SQLiteStorage
-
+    trackio, file = open_trackio(), trackio_private.database(project)
+    if not file.is_file():
+        return []
     try:
-        configs = SQLiteStorage.get_all_run_configs(project)
-        found = SQLiteStorage.get_run_records(project)
+        configs = trackio_private.run_configs(project)
+        found = list(trackio.Api().runs(project))
     except sqlite3.Error as error:
         raise RecordError(
-            f"{SQLiteStorage.get_project_db_path(project)} cannot be read ({error}): if it is "
-            "damaged, move it away; the records of the runs contain all that it shows."
+            f"{file} cannot be read ({error}): if it is damaged, move it away; the records of the "
+            "runs contain all that it shows."
         ) from error
-    return [Tracked(r["id"], r["name"], configs.get(r["id"]) or {}) for r in found]
+    return [Tracked(run.id, run.name, configs.get(run.id) or {}) for run in found]
 
 
 @dataclass(frozen=True)
-class Place:
+class TrackioGroup:
     """The location of a sweep's runs in trackio."""
 
     project: str
     group: str
 
 
-def place_of(folder: Path) -> Place | None:
+def place_of(folder: Path) -> TrackioGroup | None:
     """Return the trackio location of the runs in the folder of a sweep or a run.
 
     None if the folder has no such information, or was created with `tracker=none`.
@@ -158,7 +156,9 @@ def place_of(folder: Path) -> Place | None:
         tracker = OmegaConf.select(OmegaConf.load(file), "tracker") or {}
         if tracker.get("kind") != "trackio":
             return None
-        return Place(str(tracker["project"]), str(tracker.get("group") or group.resolve().name))
+        return TrackioGroup(
+            str(tracker["project"]), str(tracker.get("group") or group.resolve().name)
+        )
     except (OSError, KeyError, ValueError, OmegaConfBaseException):
         return None
 
@@ -269,7 +269,7 @@ def report_name(sweep: str) -> str:
     return f"REPORT {sweep}"
 
 
-def send_report(place: Place, sweep: str, page: Page) -> None:
+def send_report(place: TrackioGroup, sweep: str, page: Page) -> None:
     """Send the report of a sweep to the project of its runs, replacing an earlier report.
 
     Its config is the part that all of these runs share, so that trackio's run comparison shows the
@@ -320,10 +320,8 @@ def _content(page: Page) -> dict[str, Any]:
 
 def _remove(project: str, name: str) -> None:
     """Remove the runs with a name and their media, which trackio keeps when it deletes a run."""
-    from trackio.sqlite_storage import SQLiteStorage
-    from trackio.utils import project_media_dir
-
-    for run in tracked(project):
-        if run.name == name:
-            SQLiteStorage.delete_run(project, name, run_id=run.id)
-    shutil.rmtree(project_media_dir(project) / name, ignore_errors=True)
+    if trackio_private.database(project).is_file():
+        for run in open_trackio().Api().runs(project):
+            if run.name == name:
+                run.delete()
+    shutil.rmtree(trackio_private.media_folder(project) / name, ignore_errors=True)

@@ -15,7 +15,7 @@ from typing import Any
 from experiments.analysis import arms, statistics
 from experiments.analysis.arms import Tuned
 from experiments.analysis.statistics import Interval
-from experiments.reports.arms import Report
+from experiments.reports.arm_report import Report
 from experiments.reports.scores import (
     CATEGORY_SCORES,
     COLUMNS,

@@ -12,7 +12,7 @@ from typing import Any
 
 from experiments import records
 from experiments.analysis.claims.case import Effect
-from experiments.analysis.claims.verdicts import Verdict
+from experiments.analysis.claims.judging import ClaimVerdict
 from experiments.reports import tables
 
 _HEADER = ("claim", "verdict", "effect", "estimate with 95 % interval", "allowed", "seeds", "file")
@@ -22,18 +22,18 @@ _READING = (
 )
 
 
-def grid(verdicts: Sequence[Verdict]) -> tables.Grid:
+def grid(verdicts: Sequence[ClaimVerdict]) -> tables.Grid:
     """Return a row per claim; `file` is the start of the hash of the claim file."""
     return tables.Grid(list(_HEADER), [_row(one) for one in verdicts])
 
 
-def text(verdicts: Sequence[Verdict], width: int) -> str:
+def text(verdicts: Sequence[ClaimVerdict], width: int) -> str:
     """Return the table, and what is missing for each verdict, as plain text."""
     notes = [textwrap.fill(n, width, subsequent_indent="  ") for n in (_READING, *_notes(verdicts))]
     return "\n\n".join([tables.aligned(grid(verdicts), width), "\n".join(notes)]) + "\n"
 
 
-def brief(verdicts: Sequence[Verdict]) -> str:
+def brief(verdicts: Sequence[ClaimVerdict]) -> str:
     """Return the tested claims as a Markdown table of sentence, verdict and estimate."""
     header = ["claim", "verdict on the embedded bases", "estimate with 95 % interval", "claimed"]
     rows = []
@@ -47,7 +47,7 @@ def brief(verdicts: Sequence[Verdict]) -> str:
     return "\n\n".join(part for part in (tables.markdown(tables.Grid(header, rows)), note) if part)
 
 
-def write(verdicts: Sequence[Verdict], out: Path) -> list[Path]:
+def write(verdicts: Sequence[ClaimVerdict], out: Path) -> list[Path]:
     """Write the table as README.md, verdicts.md, claims.csv and claims.json; return their paths.
 
     Raises:
@@ -67,13 +67,13 @@ def write(verdicts: Sequence[Verdict], out: Path) -> list[Path]:
     return [out / name for name in content]
 
 
-def _page(verdicts: Sequence[Verdict]) -> str:
+def _page(verdicts: Sequence[ClaimVerdict]) -> str:
     lines = [f"- {tables.escaped(note)}" for note in (_READING, *_notes(verdicts))]
     parts = ["# Claims", tables.markdown(grid(verdicts)), "\n".join(lines)]
     return "\n\n".join(parts) + "\n"
 
 
-def _row(verdict: Verdict) -> list[str]:
+def _row(verdict: ClaimVerdict) -> list[str]:
     claim, effect = verdict.claim, verdict.effect
     shown = ("-", "-", "-") if effect is None else (effect.name, _number(effect), effect.allowed)
     label = f"{claim.number} {claim.id}"
@@ -87,7 +87,7 @@ def _number(effect: Effect) -> str:
     return f"{effect.estimate:.3g} [{', '.join(ends)}]"
 
 
-def _notes(verdicts: Sequence[Verdict]) -> Iterator[str]:
+def _notes(verdicts: Sequence[ClaimVerdict]) -> Iterator[str]:
     for one in verdicts:
         scope = f" Tested with: {one.scope}." if one.scope else ""
         scope += f" Limits: {one.claim.scope}." if one.claim.scope else ""
@@ -96,7 +96,7 @@ def _notes(verdicts: Sequence[Verdict]) -> Iterator[str]:
             yield f"{one.claim.number} is {one.word}: {sentence}."
 
 
-def _data(verdict: Verdict) -> dict[str, Any]:
+def _data(verdict: ClaimVerdict) -> dict[str, Any]:
     tree = dataclasses.asdict(verdict)
     for key, value in (tree["effect"] or {}).items():
         if isinstance(value, float) and not math.isfinite(value):

@@ -7,7 +7,7 @@ from experiments.errors import ExperimentError
 from experiments.records import tracking
 from experiments.records.tracking import Page
 from experiments.reports import figures, page, sentences, tables
-from experiments.reports.arms import Report
+from experiments.reports.arm_report import Report
 
 
 def send(folder: Path, report: Report) -> str | None:

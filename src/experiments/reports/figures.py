@@ -6,7 +6,7 @@ from typing import Any
 
 from experiments.analysis.statistics import Interval
 from experiments.reports import drawing, rate_figures, sweep_figures
-from experiments.reports.arms import Report, Row
+from experiments.reports.arm_report import ArmRow, Report
 from experiments.reports.drawing import BASE_COLOUR, TUNED_COLOUR
 from experiments.reports.scores import COLUMNS, by_category
 from experiments.reports.tables import heading
@@ -100,7 +100,7 @@ def _categories(groups: dict[tuple[str, str], dict[str, Interval]]) -> Any:
     return figure
 
 
-def _dots(rows: Sequence[Row], key: str) -> Any:
+def _dots(rows: Sequence[ArmRow], key: str) -> Any:
     """Draw each arm's mean with its interval, and below it a dot for each seed."""
     shown = [row for row in rows if key in row.scores]
     names = [textwrap.fill(row.label, 36) for row in shown]

@@ -131,16 +131,7 @@ def write(joined: Join, out: Path) -> int:
 
 
 def _side(path: Path) -> Side:
-    found, broken = archive.read_all(path), archive.unreadable(path)
-    if broken:
-        raise RecordError(f"--items {path}: {broken[0]}")
-    if len(found) != 1:
-        what = f"{len(found)} records" if found else "no record"
-        raise RecordError(
-            f"--items {path} has {what}: name the folder of one run, or one record file of a "
-            "report, outputs/reports/NAME/runs/ID.json."
-        )
-    [record] = found
+    record = archive.read_one(path, "--items")
     entries: list[Any] = archive.items(record)
     if not all(isinstance(entry, dict) for entry in entries):
         raise RecordError(f"--items {path}: an item is not a JSON object: evaluate the run again.")

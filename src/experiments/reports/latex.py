@@ -2,7 +2,7 @@
 
 import re
 
-from experiments.reports.arms import Report
+from experiments.reports.arm_report import Report
 from experiments.reports.tables import Grid, grids
 
 _ESCAPED = {

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from experiments.reports import base_models, sentences
-from experiments.reports.arms import Report
+from experiments.reports.arm_report import Report
 from experiments.reports.tables import Grid, grids
 
 _STYLE = """

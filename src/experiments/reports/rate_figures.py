@@ -10,9 +10,9 @@ from typing import Any
 
 from experiments.analysis import arms
 from experiments.analysis.arms import Tuned
-from experiments.analysis.arms.reading import TUNED_ON
+from experiments.analysis.arms.grouping import TUNED_ON
 from experiments.reports import drawing
-from experiments.reports.arms import Report
+from experiments.reports.arm_report import Report
 from experiments.reports.drawing import BASE_COLOUR
 
 _MOST_ARMS = 10  # distinguishable colours in matplotlib's tab10

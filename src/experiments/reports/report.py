@@ -9,10 +9,10 @@ records, from which the folder can be regenerated.
 Runs that share everything but the seed form an arm. Intervals come from `statistics`: over seeds
 if an arm has several, over test rows if it has one. Every table states which.
 
-Modules in the order of use: `scores` (one record), `arms` (all records), `tables`, `sentences`
-(below the tables), `figures`, and `files` (the committed folder). In addition, `page` writes the
-report as one HTML file, `dashboard_page` sends it to trackio, and `items` compares two runs item
-by item.
+Modules in the order of use: `scores` (one record), `arm_report` (all records), `tables`,
+`sentences` (below the tables), `figures`, and `report_folder` (the committed folder). In addition,
+`page` writes the report as one HTML file, `dashboard_page` sends it to trackio, and `items`
+compares two runs item by item.
 """
 
 import shutil
@@ -25,18 +25,18 @@ from experiments import records
 from experiments.errors import RecordError
 from experiments.records import Record, archive
 from experiments.reports import (
-    arms,
+    arm_report,
     base_models,
-    comparing,
+    comparison_rule,
     dashboard_page,
     figures,
-    files,
     latex,
     page,
+    report_folder,
     sentences,
     tables,
 )
-from experiments.reports.arms import Report
+from experiments.reports.arm_report import Report
 from experiments.reports.scores import COLUMNS, Kind, Run
 
 LOG_WIDTH = 140  # characters per line if the output is not a terminal
@@ -76,25 +76,27 @@ def write(path: Path, out: Path, not_begun: Sequence[Record] = ()) -> list[Path]
             are not committed to git, or a file cannot be written.
     """
     report = _build(path, not_begun)
-    content = dict(files.record_files(report))
+    content = dict(report_folder.record_files(report))
     if report.tuning is not None:
-        content |= comparing.files(comparing.read(path))
-    own = {name for name, _ in files.named(report)}
-    files.refuse_strangers(out, own)
+        content |= comparison_rule.files(comparison_rule.read(path))
+    own = {name for name, _ in report_folder.named(report)}
+    report_folder.refuse_strangers(out, own)
     strangers = set(archive.there(out)) - own
-    content["runs.csv"] = files.runs_csv(report).encode()
-    content["table.csv"] = files.table_csv(report).encode()
+    content["runs.csv"] = report_folder.runs_csv(report).encode()
+    content["table.csv"] = report_folder.table_csv(report).encode()
     drawn = dict(figures.draw(report))
     content |= drawn
     content["table.tex"] = latex.table_tex(report).encode()
     content["report.html"] = page.page(report, drawn).encode()
-    content["README.md"] = files.readme(report, [f for f in drawn if f.endswith(".png")]).encode()
+    content["README.md"] = report_folder.readme(
+        report, [f for f in drawn if f.endswith(".png")]
+    ).encode()
     if strangers:  # removed first: an interrupted write then leaves no mixture and can be redone
         archive.remove_other_form(out, strangers, set(content))
     if not report.unreadable:
-        (out / files.NOT_COUNTED).unlink(missing_ok=True)
-    if comparing.FILE_NAME not in content:
-        (out / comparing.FILE_NAME).unlink(missing_ok=True)
+        (out / report_folder.NOT_COUNTED).unlink(missing_ok=True)
+    if comparison_rule.FILE_NAME not in content:
+        (out / comparison_rule.FILE_NAME).unlink(missing_ok=True)
     for name, text in content.items():
         records.write_whole(out / name, text, advice="choose another --out")
     for name in figures.NAMES:  # figures of an earlier state of the runs
@@ -128,7 +130,7 @@ def model_card(record: Record) -> str:
     tree = " (dirty tree)" if made.get("git_dirty") else ""
     parts = [
         "\n".join(["---", *header, "---"]),
-        f"# {arms.title([run])}",
+        f"# {arm_report.title([run])}",
         tables.markdown(tables.Grid(["score", *kinds], lines)),
         f"One seed ({run.seed}); the record has the number of test rows behind each score.",
         *([f"Trained on the base in {bits} (4 bits)."] if bits else []),
@@ -149,4 +151,6 @@ def _build(path: Path, not_begun: Sequence[Record]) -> Report:
         )
     there = {record.run_id for record in found}
     found += [record for record in not_begun if record.run_id not in there]
-    return arms.build(found, [*files.not_counted(path), *broken], comparing.read(path))
+    return arm_report.build(
+        found, [*report_folder.not_counted(path), *broken], comparison_rule.read(path)
+    )

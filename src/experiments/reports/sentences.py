@@ -8,10 +8,10 @@ from experiments import records
 from experiments.analysis import arms
 from experiments.records import Record
 from experiments.reports import answering
-from experiments.reports.arms import Report, Row
+from experiments.reports.arm_report import ArmRow, Report
 from experiments.reports.scores import COLUMNS, Run, dump
 from experiments.reports.tables import is_flat, main_scores
-from experiments.reports.tuned import Tuning
+from experiments.reports.tuned import TunedSweep
 
 _IDENTITY = {
     "code_sha256": (),  # in records from before the code hash was split into parts
@@ -88,7 +88,7 @@ def _how_far(record: Record) -> str:
     return record.status + (f" at step {step} of {record.plan['steps']}" if step else "")
 
 
-def _single_caption(rows: Sequence[Row]) -> str:
+def _single_caption(rows: Sequence[ArmRow]) -> str:
     if not main_scores(rows):
         return "The record has none of the main scores."
     cells = [row.scores[key] for row in rows for key in main_scores(rows) if key in row.scores]
@@ -135,7 +135,7 @@ def _sweep_captions(report: Report) -> Iterator[str]:
     yield from _unequal(tuned)
 
 
-def _apart(tuned: Sequence[Row]) -> Iterator[str]:
+def _apart(tuned: Sequence[ArmRow]) -> Iterator[str]:
     """Yield which arms have no difference and cannot be ranked because of how they were scored."""
     reasons: dict[str, list[str]] = {}
     for row in tuned:
@@ -145,7 +145,7 @@ def _apart(tuned: Sequence[Row]) -> Iterator[str]:
         yield f"No difference from {tuned[0].label} is shown for {_listed(labels)}: {reason}."
 
 
-def _tuned(tuning: Tuning) -> Iterator[str]:
+def _tuned(tuning: TunedSweep) -> Iterator[str]:
     """Yield what the columns of a tuned sweep mean, and the notes of `analysis.arms`."""
     yield (
         "Each arm is shown at the learning rate (LR) with the lowest mean validation loss over its "
@@ -158,7 +158,7 @@ def _tuned(tuning: Tuning) -> Iterator[str]:
     yield from tuning.notes
 
 
-def _unequal(tuned: Sequence[Row]) -> Iterator[str]:
+def _unequal(tuned: Sequence[ArmRow]) -> Iterator[str]:
     if len({tuple(row.seeds) for row in tuned}) > 1:
         own = "; ".join(f"{row.label} has {', '.join(map(str, row.seeds))}" for row in tuned)
         yield f"Unequal seeds: {own}. Differences use the seeds that both arms have."

@@ -11,7 +11,7 @@ from typing import Any
 
 from experiments.analysis.statistics import Interval
 from experiments.reports import drawing
-from experiments.reports.arms import Report, Row
+from experiments.reports.arm_report import ArmRow, Report
 from experiments.reports.drawing import BASE_COLOUR
 from experiments.reports.scores import COLUMNS, mean
 from experiments.reports.tables import finding, heading
@@ -48,11 +48,11 @@ def _has_width(interval: Interval | None) -> bool:
     return interval is not None and interval.low is not None and interval.high is not None
 
 
-def _colour(arms: Sequence[Row], row: Row) -> str:
+def _colour(arms: Sequence[ArmRow], row: ArmRow) -> str:
     return f"C{arms.index(row)}"
 
 
-def _differences(reference: str, rows: Sequence[Row], key: str, margin: float | None) -> Any:
+def _differences(reference: str, rows: Sequence[ArmRow], key: str, margin: float | None) -> Any:
     """Draw each arm's difference to the first arm with its interval, coloured by the verdict.
 
     In a tuned sweep, the shaded band marks negligible differences.
@@ -88,7 +88,7 @@ def _differences(reference: str, rows: Sequence[Row], key: str, margin: float | 
     return figure
 
 
-def _curves(row: Row, key: str) -> list[dict[int, float]]:
+def _curves(row: ArmRow, key: str) -> list[dict[int, float]]:
     """Return the NLL by step for each seed; steps start at 1 because the axis is logarithmic."""
     found = []
     for run in row.runs:
@@ -111,7 +111,7 @@ def _by_tenths(points: dict[int, float]) -> dict[int, float]:
 
 
 def _learning_curves(
-    arms: Sequence[Row], curves: dict[str, list[dict[int, float]]], what: str
+    arms: Sequence[ArmRow], curves: dict[str, list[dict[int, float]]], what: str
 ) -> Any:
     """Draw each arm's mean loss over its seeds, and for validation a thin line for each seed."""
     few = what == "validation"
@@ -140,7 +140,7 @@ def _class_key(name: str) -> str:
     return f"loss/nll_{name}"
 
 
-def _token_classes(arms: Sequence[Row], classes: Sequence[str]) -> Any:
+def _token_classes(arms: Sequence[ArmRow], classes: Sequence[str]) -> Any:
     """Draw each arm's loss by token class, on a log axis as classes are decades apart."""
     figure, axes = drawing.axes(7, 1.2 + len(classes) * (0.3 + 0.12 * len(arms)), "x")
     for row in arms:
@@ -179,7 +179,7 @@ def _cut(cell: Interval) -> tuple[float, float]:
     return cell.estimate - max(cell.low, cell.estimate / 10), cell.high - cell.estimate
 
 
-def _costs(arms: Sequence[Row], key: str) -> dict[str, list[float]]:
+def _costs(arms: Sequence[ArmRow], key: str) -> dict[str, list[float]]:
     """Return costs by name, one number per arm; a cost that an arm lacks is left out."""
     there = [row for row in arms if key in row.scores]
     found: dict[str, list[float | None]] = {
@@ -193,7 +193,7 @@ def _costs(arms: Sequence[Row], key: str) -> dict[str, list[float]]:
     }
 
 
-def _cost(arms: Sequence[Row], costs: dict[str, list[float]], key: str) -> Any:
+def _cost(arms: Sequence[ArmRow], costs: dict[str, list[float]], key: str) -> Any:
     """Draw quality against cost; a line joins the arms on the Pareto front."""
     there = [row for row in arms if key in row.scores]
     figure, panels = drawing.panels(4.2 * len(costs) + 1, 4, "both", len(costs))

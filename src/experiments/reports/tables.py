@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from experiments.analysis import statistics
 from experiments.analysis.statistics import Interval
-from experiments.reports.arms import Report, Row
+from experiments.reports.arm_report import ArmRow, Report
 from experiments.reports.scores import COLUMNS, Kind, Run, benchmark_scores, by_category, direction
 from experiments.toolcalls.token_classes import CLASSES
 
@@ -18,7 +18,7 @@ class Grid:
     rows: list[list[str]]
 
 
-def main_scores(rows: Sequence[Row]) -> dict[str, str]:
+def main_scores(rows: Sequence[ArmRow]) -> dict[str, str]:
     """Return the headings of the main scores that any row has.
 
     The validation loss is included only if there is no test loss. `stopped` is included only if a
@@ -64,7 +64,7 @@ def verdict(difference: Interval | None, key: str) -> str:
     return statistics.verdict_words(difference, direction(key))
 
 
-def finding(row: Row, key: str) -> str:
+def finding(row: ArmRow, key: str) -> str:
     """Return the verdict on a row: the finding of a tuned sweep, else that of its interval."""
     return row.finding or verdict(row.difference, key)
 
@@ -80,7 +80,7 @@ def grids(report: Report) -> list[Grid]:
     return [_sweep_grid(report) if report.tuning is None else _tuned_grid(report)]
 
 
-def _single_grid(rows: Sequence[Row], run: Run) -> Grid:
+def _single_grid(rows: Sequence[ArmRow], run: Run) -> Grid:
     columns = main_scores(rows)
     lines = [[row.label, *(cell_text(row.scores.get(key)) for key in columns)] for row in rows]
     if len(rows) > 1:
@@ -175,7 +175,7 @@ def _tuned_grid(report: Report) -> Grid:
     return Grid(header, lines)
 
 
-def _rates(row: Row) -> list[str]:
+def _rates(row: ArmRow) -> list[str]:
     """Return the best learning rate, the optimum between grid points, and how many were tried."""
     if row.tuned is None:
         return ["-"] * 3
@@ -200,14 +200,14 @@ def _digits(interval: Interval | None, sign: str = "") -> str:
     return f"{text} [{interval.low:.4f}, {interval.high:.4f}]"
 
 
-def _seeds(row: Row) -> str:
+def _seeds(row: ArmRow) -> str:
     """Return the number of seeds, such as `2 of 3` if runs remain."""
     if row.kind != "tuned":
         return "-"
     return f"{len(row.runs)} of {len(row.runs) + row.left}" if row.left else str(len(row.runs))
 
 
-def _compared(row: Row, key: str) -> str:
+def _compared(row: ArmRow, key: str) -> str:
     if row.difference is None:
         if row.apart is None:
             return "-"

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from experiments.analysis import arms
-from experiments.analysis.arms import Arm, Contrast, Tuned, planning, table
+from experiments.analysis.arms import Arm, Contrast, Tuned, rate_design, table
 from experiments.records import Record
-from experiments.reports.comparing import Comparison
+from experiments.reports.comparison_rule import ComparisonRule
 
 _ENOUGH = 4
 """Consecutive grid steps that prove a search; a grid of half decades uses every second step."""
@@ -29,7 +29,7 @@ class Reference:
 
 
 @dataclass(frozen=True)
-class Tuning:
+class TunedSweep:
     """The arms of a tuned sweep, and how they compare."""
 
     arms: Sequence[Tuned]
@@ -56,7 +56,7 @@ class Tuning:
         return {label: rates for label, rates in found.items() if rates}
 
 
-def read(found: Iterable[Record], comparison: Comparison) -> Tuning | None:
+def read(found: Iterable[Record], comparison: ComparisonRule) -> TunedSweep | None:
     """Return the results of a tuned sweep, or None if the records are not from one."""
     kept = list(found)
     tried = arms.read(kept)
@@ -65,7 +65,7 @@ def read(found: Iterable[Record], comparison: Comparison) -> Tuning | None:
     return of(kept, tried, comparison)
 
 
-def of(found: Sequence[Record], tried: Sequence[Arm], comparison: Comparison) -> Tuning:
+def of(found: Sequence[Record], tried: Sequence[Arm], comparison: ComparisonRule) -> TunedSweep:
     """Return the arms of some records at their best learning rates, compared within groups."""
     score = comparison.score
     floor = arms.repeats(found, score)
@@ -85,7 +85,7 @@ def of(found: Sequence[Record], tried: Sequence[Arm], comparison: Comparison) ->
         contrasts |= {one.arm.arm.key: one for one in arms.family(compared)}
         notes |= dict.fromkeys(table.lines(group, score, comparison.margin, floor)[2])
         references.append(Reference(reference, margin))
-    return Tuning(tuned, score, references, contrasts, list(notes))
+    return TunedSweep(tuned, score, references, contrasts, list(notes))
 
 
 def _groups(tuned: Sequence[Tuned]) -> list[list[Tuned]]:
@@ -109,10 +109,10 @@ def _groups(tuned: Sequence[Tuned]) -> list[list[Tuned]]:
 
 
 def _on_grid(arm: Arm) -> bool:
-    return all(math.isclose(r, planning.grid_rate(planning.grid_step(r))) for r in arm.rates)
+    return all(math.isclose(r, rate_design.grid_rate(rate_design.grid_step(r))) for r in arm.rates)
 
 
 def _searched(arm: Arm) -> bool:
     """Return whether an arm tried several consecutive grid steps."""
-    steps = [planning.grid_step(rate) for rate in arm.rates if rate > 0]
+    steps = [rate_design.grid_step(rate) for rate in arm.rates if rate > 0]
     return any({*range(at, at + _ENOUGH)} <= set(steps) for at in steps)

@@ -158,7 +158,7 @@ class Attempt:
     def _train_and_score(self) -> None:
         from experiments import training
         from experiments.evaluation import held_out, scoring
-        from experiments.models import adapters, spectra
+        from experiments.models import adapters, spectral_norms
 
         run, record, base = self.run, self.record, self.base
         trains = run.trainer.max_steps != 0
@@ -188,7 +188,7 @@ class Attempt:
             if run.lora.method != "none":
                 summary.print_left_out(attached.idle, adapters.left_out(model))
             self._train(model)
-            record.adapter |= spectra.of_trained(model)
+            record.adapter |= spectral_norms.of_trained(model)
         elif run.model.adapter is not None:
             model = adapters.load(run.model.adapter, model)
             distributed.tell(following.Adapt())

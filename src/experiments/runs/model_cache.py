@@ -15,7 +15,7 @@ from typing import Any
 
 from experiments import data, models
 from experiments.config import RunConfig, chat_templates
-from experiments.data import TrainData, benchmarks, sources
+from experiments.data import TrainData, benchmark_rows, sources
 from experiments.models import Base, Precision
 from experiments.runtime.progress import say
 
@@ -135,7 +135,7 @@ def _data_key(run: RunConfig, base: Base) -> Any:
     """Return the cache key of the rows: their description, files, tokenizer and maximum length."""
     located = [*sources.locate(run.data).items(), *sources.locate_tests(run.data).items()]
     asked = run.eval
-    files = [f for name in asked.benchmarks for f in benchmarks.located_files(name, asked.path)]
+    files = [f for name in asked.benchmarks for f in benchmark_rows.located_files(name, asked.path)]
     return (
         dataclasses.asdict(run.data),
         [(name, str(one.place), one.files, one.commit) for name, one in located],

@@ -17,7 +17,7 @@ from typing import Any
 
 from experiments import models, records
 from experiments.config import RunConfig, chat_templates
-from experiments.data import benchmarks, sources
+from experiments.data import benchmark_rows, sources
 from experiments.evaluation import held_out, item_scores
 from experiments.models import adapters, weights
 from experiments.records import Record, provenance
@@ -45,7 +45,9 @@ def inputs(run: RunConfig) -> str:
         DataError: a data file is missing.
     """
     located = [*sources.locate(run.data).items(), *sources.locate_tests(run.data).items()]
-    asked = [f for one in run.eval.benchmarks for f in benchmarks.located_files(one, run.eval.path)]
+    asked = [
+        f for one in run.eval.benchmarks for f in benchmark_rows.located_files(one, run.eval.path)
+    ]
     text = held_out.read(run)
     read = {
         "model": _model(run),

@@ -20,8 +20,8 @@ from experiments import config, reports
 from experiments.config import RunConfig
 from experiments.errors import ConfigError, RecordError, did_you_mean
 from experiments.records import Record, archive, provenance
-from experiments.reports import arms
-from experiments.reports.arms import Row
+from experiments.reports import arm_report
+from experiments.reports.arm_report import ArmRow
 from experiments.reports.explain import outcome, showing
 from experiments.reports.explain.outcome import Score
 from experiments.reports.scores import Kind, Run
@@ -100,7 +100,7 @@ def verify(path: Path, row: str, out: Path = FOLDER) -> Verified:
     return compare(found, record, made)
 
 
-def choose(path: Path, row: str) -> tuple[Row, Record]:
+def choose(path: Path, row: str) -> tuple[ArmRow, Record]:
     """Return a row of a report and the run that represents it.
 
     Raises:
@@ -113,7 +113,7 @@ def choose(path: Path, row: str) -> tuple[Row, Record]:
             f"{path} holds no record that can be read: name the folder of a report, for example "
             "outputs/reports/NAME."
         )
-    built = arms.build(found, [])
+    built = arm_report.build(found, [])
     rows = [one for one in built.rows if one.kind == "tuned"]
     for one in rows:
         ordered = sorted((run for run in one.runs if run.finished), key=lambda run: run.seed)
@@ -123,12 +123,12 @@ def choose(path: Path, row: str) -> tuple[Row, Record]:
                 return one, run.record
     for run in built.runs:  # in a tuned sweep, runs at other learning rates than the arm's best
         if len(row) >= _SHORTEST_ID and run.finished and run.record.run_id.startswith(row):
-            return Row(built.arm_of(run), [run], "tuned", {}), run.record
+            return ArmRow(built.arm_of(run), [run], "tuned", {}), run.record
     known = did_you_mean(row, [one.label for one in rows] or ["(no finished run)"])
     raise ConfigError(f"--verify '{row}': {path} has no such row and no such run; {known}.")
 
 
-def compare(row: Row, run: Record, again: Record) -> Verified:
+def compare(row: ArmRow, run: Record, again: Record) -> Verified:
     """Compare the scores of a repetition with those of the record."""
     one, other = Run(run), Run(again)
     checks = []

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments import config, reports
-from experiments.analysis.arms import planning
+from experiments.analysis.arms import rate_design
 from experiments.analysis.claims.claim import Claim
 from experiments.config import folders
 from experiments.errors import ConfigError, ExperimentError, RecordError
@@ -134,8 +134,8 @@ def _size(name: str) -> tuple[int, int]:
     if "arms" not in sweeper:
         return 0, len(cells)
     arms = len(cells) * len(sweeper.arms or [()])
-    seeds = len(sweeper.seeds or planning.SEEDS)
-    return arms, arms * planning.least_runs(seeds, int(sweeper.repeats or 0))
+    seeds = len(sweeper.seeds or rate_design.SEEDS)
+    return arms, arms * rate_design.least_runs(seeds, int(sweeper.repeats or 0))
 
 
 def _seconds(found: Sequence[Record]) -> float | None:

@@ -38,6 +38,8 @@ def _owned_arguments() -> dict[str, Any]:
         "max_length": None,
         "dataset_kwargs": {"skip_prepare_dataset": True},
         "remove_unused_columns": True,
+        # The data set lists the rows of the complete run in their order, as one epoch.
+        "train_sampling_strategy": "sequential",
         "disable_tqdm": True,
         # Otherwise the Trainer replaces a NaN in its log by recent losses.
         "logging_nan_inf_filter": False,

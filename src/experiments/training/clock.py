@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.errors import OutOfBudget
-from experiments.runtime import budget, distributed
+from experiments.runtime import budget, distributed, transformers_private
 from experiments.training.task import Task
 
 # Stop unless the remaining time is this many times the longest step: it must be enough for the next
@@ -72,7 +72,8 @@ def _checkpoint(args: Any, state: Any) -> Path:
 
 def _keep_partial_log(trainer: Any, checkpoint: Path) -> None:
     """Save the losses not yet logged, because the Trainer's next log entry is a mean over them."""
-    kept = {"loss_sum": trainer._tr_loss.item(), "logged_step": trainer._globalstep_last_logged}
+    loss_sum, logged_step = transformers_private.unlogged_loss(trainer)
+    kept = {"loss_sum": loss_sum, "logged_step": logged_step}
     (checkpoint / _PARTIAL_LOG).write_text(json.dumps(kept) + "\n", encoding="utf-8")
 
 
@@ -80,5 +81,4 @@ def _restore_partial_log(trainer: Any, checkpoint: Path) -> None:
     file = checkpoint / _PARTIAL_LOG
     if file.is_file():
         kept = json.loads(file.read_text(encoding="utf-8"))
-        trainer._tr_loss += kept["loss_sum"]
-        trainer._globalstep_last_logged = kept["logged_step"]
+        transformers_private.restore_unlogged_loss(trainer, **kept)

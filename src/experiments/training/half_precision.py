@@ -11,10 +11,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from experiments.runtime.progress import say
+from experiments.training import accelerate_private
 
 _SKIPPED = "skipped_step"
-# The attribute in which accelerate stores the forward pass that it wraps.
-_FORWARD = "_original_forward"
 
 
 def trained_values(model: Any) -> list[tuple[Any, Any]]:
@@ -45,7 +44,7 @@ def skipped_steps(history: Sequence[dict[str, Any]]) -> list[int]:
 @contextlib.contextmanager
 def outside_autocast(model: Any) -> Iterator[None]:
     """Run a model without autocast inside the block, although it is being trained with it."""
-    own = model.__dict__.get(_FORWARD)
+    own = accelerate_private.original_forward(model)
     if own is None:
         yield
         return
@@ -58,9 +57,10 @@ def outside_autocast(model: Any) -> Iterator[None]:
 
 def leave_autocast(model: Any) -> None:
     """Remove autocast from a trained model, so that it is evaluated like the base model."""
-    own = model.__dict__.pop(_FORWARD, None)
+    own = accelerate_private.original_forward(model)
     if own is not None:
         model.forward = own
+        accelerate_private.forget_original_forward(model)
 
 
 def _counter(accelerator: Any) -> Any:

@@ -15,6 +15,7 @@ from typing import Any
 
 from experiments.data import Encoded
 from experiments.errors import ConfigError
+from experiments.runtime import transformers_private
 
 Computing = Callable[[], AbstractContextManager[Any]]
 
@@ -65,7 +66,7 @@ def refuse_leaks(model: Any, rows: Sequence[Encoded], precision: str, computing:
     if leak <= _LEAK and drift <= _ROUNDING[precision]:
         return
     base = model.get_base_model() if hasattr(model, "peft_config") else model
-    name, kernel = type(base).__name__, base.config._attn_implementation
+    name, kernel = type(base).__name__, transformers_private.attention_of(base)
     raise ConfigError(
         f"trainer.packing=true: {name} with {kernel} attention lets packed rows affect each other "
         f"(a row's logits change by {leak:.2%} with the row before it, and differ by {drift:.2%} "

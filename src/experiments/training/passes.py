@@ -6,6 +6,7 @@ from typing import Any
 from experiments.config import RunConfig
 from experiments.errors import TrainingError
 from experiments.runtime.progress import say
+from experiments.training import trl_private
 from experiments.training.micro_batches import MicroBatches
 from experiments.training.task import Task
 
@@ -88,7 +89,7 @@ def part_of_loss(trainer: Any, model: Any, inputs: Any, num_items: Any) -> Any:
     import torch
 
     given = {name: value for name, value in inputs.items() if name != "labels"}
-    if trainer.aux_loss_enabled:
+    if trl_private.balances_experts(trainer):
         given["output_router_logits"] = True
     nll_N, outputs = trainer.measure(model, given | {"use_cache": False}, inputs["labels"])
     tokens = len(nll_N) if num_items is None else num_items
@@ -96,10 +97,12 @@ def part_of_loss(trainer: Any, model: Any, inputs: Any, num_items: Any) -> Any:
     loss = nll_N.sum() / torch.as_tensor(tokens).clamp(min=1)
     if trainer.args.average_tokens_across_devices and num_items is not None:
         loss = loss * (trainer.accelerator.num_processes // trainer.get_tp_size())
-    if trainer.aux_loss_enabled:  # the experts' loss is a mean over rows: weight each pass
+    if trl_private.balances_experts(
+        trainer
+    ):  # the experts' loss is a mean over rows: weight each pass
         share = len(inputs["input_ids"]) / trainer.args.per_device_train_batch_size
         share /= trainer.current_gradient_accumulation_steps
-        loss = loss + trainer.router_aux_loss_coef * outputs.aux_loss * share
+        loss = loss + trl_private.balancing_weight(trainer) * outputs.aux_loss * share
     return loss
 
 

@@ -15,9 +15,9 @@ from experiments.training.checkpoints import load_weights, newest_checkpoint, st
 from experiments.training.curves import curve
 from experiments.training.half_precision import leave_autocast, skipped_steps
 from experiments.training.micro_batches import KEY, shrunk
+from experiments.training.sft_trainer import build
 from experiments.training.steps import StepPlan, plan
 from experiments.training.task import Fit, Task
-from experiments.training.trainer import build
 
 
 def fit(task: Task) -> Fit:

@@ -23,8 +23,9 @@ from experiments.analysis.arms.contrasts import (
     gain_margin,
     on_purpose,
 )
-from experiments.analysis.arms.curves import Optimum, left_out_optima, optimum, rate_ratio
-from experiments.analysis.arms.planning import (
+from experiments.analysis.arms.grouping import Arm, Made, arm_key, diverged, mixed, read, repeats
+from experiments.analysis.arms.rate_choice import Point, Tuned, tune
+from experiments.analysis.arms.rate_design import (
     Cell,
     Design,
     first_grid,
@@ -32,7 +33,7 @@ from experiments.analysis.arms.planning import (
     next_cells,
     rule_cells,
 )
-from experiments.analysis.arms.reading import Arm, Made, arm_key, diverged, mixed, read, repeats
+from experiments.analysis.arms.rate_optimum import Optimum, left_out_optima, optimum, rate_ratio
 from experiments.analysis.arms.reasons import Reason, blocking
 from experiments.analysis.arms.regret import (
     Regret,
@@ -42,7 +43,6 @@ from experiments.analysis.arms.regret import (
     ten_times_of,
 )
 from experiments.analysis.arms.same_rows import other_rows
-from experiments.analysis.arms.tuning import Point, Tuned, tune
 
 __all__ = [
     "Arm",

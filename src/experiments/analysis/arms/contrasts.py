@@ -6,10 +6,10 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from experiments.analysis import statistics
-from experiments.analysis.arms.reading import mixed
+from experiments.analysis.arms.grouping import mixed
+from experiments.analysis.arms.rate_choice import Tuned
 from experiments.analysis.arms.reasons import Reason, blocking
 from experiments.analysis.arms.same_rows import other_rows
-from experiments.analysis.arms.tuning import Tuned
 from experiments.analysis.statistics import Comparison, Direction, Finding, NoiseFloor
 from experiments.evaluation import metrics
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from experiments.analysis import statistics
+from experiments.analysis.arms.rate_choice import Tuned
 from experiments.analysis.arms.reasons import Reason
-from experiments.analysis.arms.tuning import Tuned
 from experiments.analysis.statistics import Interval
 
 Method = Literal["lora", "full"]

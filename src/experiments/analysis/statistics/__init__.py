@@ -1,15 +1,13 @@
 """Intervals, tests and power calculations for scores: pure functions without tables or files.
 
 - `intervals`: intervals of a mean, a proportion and a paired difference.
-- `resampling`: bootstrap over test items.
 - `comparing`: better, worse, tied or undecided against a margin, with Holm's correction.
 - `power`: what n seeds can detect, and how many seeds would decide.
 - `noise`: how much repeated runs of one config and seed differ.
 - `ties`: groups of mutually tied arms, and a sentence that describes them.
 
 Intervals over seeds are Student t intervals: with 5 seeds, a BCa bootstrap of the mean covers 84 %
-instead of 95 %. Over items, of which there are hundreds, the bootstrap needs no normality
-assumption.
+instead of 95 %.
 """
 
 from experiments.analysis.statistics.comparing import Comparison, Finding, compare, holm, in_family
@@ -30,28 +28,21 @@ from experiments.analysis.statistics.intervals import (
 from experiments.analysis.statistics.noise import NoiseFloor, noise_floor
 from experiments.analysis.statistics.power import (
     MOST_SEEDS,
-    Chances,
-    chances,
     detectable_effect,
     seeds_to_decide,
-    smallest_margin,
 )
-from experiments.analysis.statistics.resampling import bootstrap_interval, paired_bootstrap
 from experiments.analysis.statistics.ties import tie_words, tied_groups
 
 __all__ = [
     "MOST_SEEDS",
     "ROUNDING",
     "Bounds",
-    "Chances",
     "Comparison",
     "Direction",
     "Finding",
     "Interval",
     "NoiseFloor",
     "Over",
-    "bootstrap_interval",
-    "chances",
     "compare",
     "detectable_effect",
     "holm",
@@ -60,12 +51,10 @@ __all__ = [
     "mcnemar_exact",
     "mean_interval",
     "noise_floor",
-    "paired_bootstrap",
     "paired_difference",
     "proportion_interval",
     "ratio_values",
     "seeds_to_decide",
-    "smallest_margin",
     "tie_words",
     "tied_groups",
     "verdict_words",

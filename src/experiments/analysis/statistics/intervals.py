@@ -36,7 +36,7 @@ class Interval:
     """Number of seeds or items."""
     over: Over
     method: str
-    """`student t`, `wilson`, `paired t`, `bca bootstrap` or `none`."""
+    """`student t`, `wilson`, `paired t` or `none`."""
 
 
 def mean_interval(
@@ -60,10 +60,10 @@ def mean_interval(
         ValueError: there is no value, a value is not finite or outside the bounds, or the
             confidence is outside (0, 1).
     """
-    data = checked(values, confidence)
+    data = _checked(values, confidence)
     if bounds and not (bounds[0] <= min(data) and max(data) <= bounds[1]):
         raise ValueError(f"values from {min(data)} to {max(data)} leave the bounds {bounds}")
-    n, mean = len(data), within_mean(data)
+    n, mean = len(data), _within_mean(data)
     if n == 1:
         return Interval(mean, None, None, 1, over, "none")
     from scipy.special import stdtrit
@@ -87,7 +87,7 @@ def proportion_interval(successes: int, n: int, confidence: float = 0.95) -> Int
     """
     if n < 1 or not 0 <= successes <= n:
         raise ValueError(f"{successes} of {n} is not a share: 0 <= successes <= n and n >= 1")
-    checked([0.0], confidence)
+    _checked([0.0], confidence)
     from scipy.special import ndtri
 
     share = successes / n
@@ -115,7 +115,7 @@ def items_interval(
     Raises:
         ValueError: as `mean_interval`.
     """
-    data = checked(values, confidence)
+    data = _checked(values, confidence)
     if set(data) <= {0.0, 1.0}:
         return proportion_interval(round(sum(data)), len(data), confidence)
     return mean_interval(data, confidence, "items", bounds)
@@ -230,12 +230,12 @@ def verdict_words(difference: Interval, direction: Direction) -> str:
     return "better" if (low > 0) == (direction == "maximize") else "worse"
 
 
-def within_mean(data: Sequence[float]) -> float:
+def _within_mean(data: Sequence[float]) -> float:
     """Return the mean, clipped to the range of the values so that rounding cannot exceed it."""
     return min(max(math.fsum(data) / len(data), min(data)), max(data))
 
 
-def checked(values: Sequence[float], confidence: float) -> list[float]:
+def _checked(values: Sequence[float], confidence: float) -> list[float]:
     """Return the values as floats.
 
     Raises:

@@ -116,31 +116,6 @@ def detectable_effect(
     return float(size) * deviation
 
 
-def smallest_margin(
-    deviation: float, n: int, alpha: float = 0.05, power: float = POWER
-) -> float | None:
-    """Return the smallest margin at which n seeds call two equal arms tied with this power.
-
-    >>> round(smallest_margin(1.0, 5, power=0.95), 1)
-    2.0
-
-    Args:
-        deviation: standard deviation of the paired differences, at least 0.
-        n: number of seeds.
-        alpha: as in `compare`.
-        power: the desired probability, below 1.
-
-    Returns:
-        The margin in the unit of the deviation, or None for fewer than 2 seeds.
-    """
-    if n < 2:
-        return None
-    from scipy.optimize import brentq
-
-    found = brentq(lambda m: chances(0.0, 1.0, n, m, alpha).tied - power, 1e-3, _LARGEST)
-    return float(found) * deviation
-
-
 def seeds_to_decide(
     effect: float, deviation: float, margin: float, alpha: float = 0.05, power: float = POWER
 ) -> int | None:

@@ -32,9 +32,6 @@ from experiments.data.formats.messages import NULLS
 from experiments.data.formats.rejection import Rejected, Row
 from experiments.data.formats.tools import Toolset
 
-CONVERTER_VERSION = 3
-"""Increased with every change that converts any row differently; part of the cache key."""
-
 ASKED = "user or system turns flagged to be trained (only assistant turns are)"
 CLOSING = "turns after the last trained answer"
 

@@ -18,7 +18,7 @@ verified against the Hub.
 import re
 from collections.abc import Iterable
 
-from experiments.data.formats import calls, literals, messages, tools, turns
+from experiments.data.formats import call_syntaxes, literals, messages, tools, turns
 from experiments.data.formats.rejection import Rejected, Row, excerpt
 from experiments.data.formats.tools import Toolset
 
@@ -147,7 +147,7 @@ def conversation(system: str, said: Iterable[tuple[str, str, bool | None]]) -> l
         elif role == "tool":
             made.append(turns.result(text.removeprefix("FUNCTION RESPONSE:").strip()))
         elif role == "call":
-            call = calls.glaive(text.removeprefix(_CALL))
+            call = call_syntaxes.glaive(text.removeprefix(_CALL))
             message = turns.assistant("", [call])
             made.append(turns.marked(message, trained))
         elif role is None:
@@ -173,4 +173,4 @@ def _parts(text: str) -> list[str]:
 def assistant(text: str) -> Row:
     """Return an assistant message: the text before the first `<functioncall>`, and the calls."""
     before, *payloads = text.split(_CALL)
-    return turns.assistant(before.strip(), calls.glaive_all(payloads, _CALL))
+    return turns.assistant(before.strip(), call_syntaxes.glaive_all(payloads, _CALL))

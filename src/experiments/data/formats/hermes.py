@@ -13,7 +13,7 @@ the Hub.
 import re
 from typing import Any
 
-from experiments.data.formats import calls, literals, tools, turns
+from experiments.data.formats import call_syntaxes, literals, tools, turns
 from experiments.data.formats.rejection import Rejected, Row, excerpt
 from experiments.data.formats.tools import Toolset
 
@@ -70,7 +70,7 @@ def assistant(text: str) -> Row:
     """Return an assistant message: thinking, the text before the first call, and the calls."""
     message = turns.assistant(text.strip())
     if "<tool_call>" in message["content"]:
-        content, found = calls.tagged(message["content"], "tool_call")
+        content, found = call_syntaxes.tagged(message["content"], "tool_call")
         message |= {"content": content, "tool_calls": found}
     return message
 

@@ -8,7 +8,15 @@ column. The second also covers Alpaca's `instruction`, `input`, `output` and `hi
 
 from typing import Any
 
-from experiments.data.formats import calls, filling, flags, message_keys, parts, tools, turns
+from experiments.data.formats import (
+    call_syntaxes,
+    content_parts,
+    filling,
+    flags,
+    message_keys,
+    tools,
+    turns,
+)
 from experiments.data.formats.rejection import Rejected, Row, excerpt
 from experiments.data.formats.tools import Toolset
 
@@ -64,7 +72,7 @@ def conversation(given: list[Row], toolset: Toolset = tools.NONE) -> list[Row]:
         if role in _SPEAKERS and type(content) is str:
             made.append(turns.asked({"role": role, "content": content}, trained))
             continue
-        read = parts.Parts(content) if type(content) is str else _content(content, role)
+        read = content_parts.Parts(content) if type(content) is str else _content(content, role)
         if role == "assistant":
             made.append(turns.marked(_assistant(turn, read, toolset), trained))
         elif role == "tool":
@@ -76,15 +84,15 @@ def conversation(given: list[Row], toolset: Toolset = tools.NONE) -> list[Row]:
     return made
 
 
-def _content(content: Any, role: str) -> parts.Parts:
+def _content(content: Any, role: str) -> content_parts.Parts:
     if isinstance(content, list):
-        return parts.read(content, role)
+        return content_parts.read(content, role)
     if content is None:
-        return parts.Parts()
-    return parts.Parts(turns.text(content, f"content of the {role}"))
+        return content_parts.Parts()
+    return content_parts.Parts(turns.text(content, f"content of the {role}"))
 
 
-def _assistant(turn: Row, read: parts.Parts, toolset: Toolset) -> Row:
+def _assistant(turn: Row, read: content_parts.Parts, toolset: Toolset) -> Row:
     """Return an assistant message built from its content and its other keys."""
     called = _called(turn, toolset)
     if called and read.calls:
@@ -113,11 +121,13 @@ def _called(turn: Row, toolset: Toolset) -> list[Row]:
     if not isinstance(given, list) or (given and older):
         raise Rejected("malformed_call", "calls must be a list in tool_calls")
     if older:
-        return [_as_object(calls.of_value(calls.parsed(older)), older, toolset)]
-    found = [_as_object(calls.of_value(call), call, toolset) for call in given]
+        return [_as_object(call_syntaxes.of_value(call_syntaxes.parsed(older)), older, toolset)]
+    found = [_as_object(call_syntaxes.of_value(call), call, toolset) for call in given]
     if not [call for call in given if "id" in call]:
         return found
-    return [calls.with_id(call, one.get("id")) for call, one in zip(found, given, strict=True)]
+    return [
+        call_syntaxes.with_id(call, one.get("id")) for call, one in zip(found, given, strict=True)
+    ]
 
 
 def _as_object(call: Row, given: Any, toolset: Toolset) -> Row:
@@ -138,7 +148,7 @@ def _as_object(call: Row, given: Any, toolset: Toolset) -> Row:
     return call
 
 
-def _result(turn: Row, read: parts.Parts) -> Row:
+def _result(turn: Row, read: content_parts.Parts) -> Row:
     """Return a tool message with its id and name, if it has them."""
     if read.results:
         raise Rejected("unknown_part", "a tool_result in the content of a tool message")

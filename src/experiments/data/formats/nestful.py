@@ -16,7 +16,7 @@ import json
 import re
 from typing import Any
 
-from experiments.data.formats import schemas, turns
+from experiments.data.formats import parameter_schemas, turns
 from experiments.data.formats.rejection import Rejected, Row, excerpt
 
 RESULT = "var_result"
@@ -147,9 +147,11 @@ def _property(given: Any) -> Row:
     described = given if isinstance(given, dict) else {"type": str(given)}
     kind = str(described.get("type") or "string").replace(" or ", " | ")
     if " | " in kind:
-        typed: Row = {"anyOf": [schemas.python_type(part)[0] for part in kind.split(" | ")]}
+        typed: Row = {
+            "anyOf": [parameter_schemas.python_type(part)[0] for part in kind.split(" | ")]
+        }
     else:
-        typed = schemas.python_type(kind)[0]
+        typed = parameter_schemas.python_type(kind)[0]
     choices = next((described[key] for key in _CHOICES if described.get(key)), None)
     kept = {key: described[key] for key in ("description", "items", "format") if described.get(key)}
     return typed | kept | ({"enum": choices} if isinstance(choices, list) else {})

@@ -7,7 +7,7 @@ glaive_toolcall_en rows. APIGen-MT has the same columns according to its card; l
 against the Hub.
 """
 
-from experiments.data.formats import calls, tools, turns
+from experiments.data.formats import call_syntaxes, tools, turns
 from experiments.data.formats.rejection import Rejected, Row
 from experiments.data.formats.tools import Toolset
 
@@ -39,6 +39,6 @@ def convert(raw: Row) -> tuple[list[Row], Toolset]:
 def _calling(said: str) -> Row:
     """Return the message of a call, which may be preceded by thinking."""
     message = turns.assistant(said)
-    message["tool_calls"] = calls.literal(message["content"])
+    message["tool_calls"] = call_syntaxes.literal(message["content"])
     message["content"] = ""
     return message

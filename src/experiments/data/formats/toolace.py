@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Iterable
 
-from experiments.data.formats import calls, tools, turns
+from experiments.data.formats import call_syntaxes, tools, turns
 from experiments.data.formats.rejection import Rejected, Row, excerpt
 from experiments.data.formats.tools import Toolset
 
@@ -108,8 +108,8 @@ def assistant(text: str, names: frozenset[str]) -> Row:
         if any(content.startswith(f"{name}(") for name in names):
             raise Rejected("malformed_call", f"a call without brackets: {excerpt(content)}")
         return _unoffered(message)
-    end = calls.closing(content, start) + 1
-    found = calls.bracket(content[start:end], slug)
+    end = call_syntaxes.closing(content, start) + 1
+    found = call_syntaxes.bracket(content[start:end], slug)
     if content[end:].strip():
         raise Rejected("text_after_call", f"after the calls: {excerpt(content[end:].strip())}")
     return message | {"content": content[:start].strip(), "tool_calls": found}
@@ -132,7 +132,7 @@ def _unoffered(message: Row) -> Row:
     content = message["content"]
     if content.startswith("[") and content.endswith(")]"):
         try:
-            return message | {"content": "", "tool_calls": calls.bracket(content, slug)}
+            return message | {"content": "", "tool_calls": call_syntaxes.bracket(content, slug)}
         except Rejected:
             pass  # a text in brackets
     return message

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, TypeVar
 
-from experiments.data.formats import literals, names, schemas
+from experiments.data.formats import literals, names, parameter_schemas
 from experiments.data.formats.rejection import Rejected, Row, excerpt
 
 # Longer texts are parsed again each time, to limit the memory of the cache.
@@ -74,7 +74,7 @@ def read(value: Any, *, flat: bool = False) -> Toolset:
 
     Args:
         value: the column.
-        flat: convert parameters with xlam's rules, see `schemas.flat`.
+        flat: convert parameters with xlam's rules, see `parameter_schemas.flat`.
 
     Raises:
         Rejected: malformed_tools, duplicate_tool_name, control_character, not_text.
@@ -197,7 +197,7 @@ def _tool(item: Any, flat: bool, rename: Rename | None) -> Row:
         )
     parameters = _parameters(function, name)
     beside = function.get("required")
-    schema = schemas.flat if flat else schemas.plain
+    schema = parameter_schemas.flat if flat else parameter_schemas.plain
     described = {
         "name": rename(name) if rename else name,
         "description": description or "",

@@ -6,7 +6,7 @@ each element an object or its text. A preference row has no answer in `messages`
 `chosen_response` is the answer, and the rejected one is not used. Source: NVIDIA/When2Call README.
 """
 
-from experiments.data.formats import calls, messages, tools, turns
+from experiments.data.formats import call_syntaxes, messages, tools, turns
 from experiments.data.formats.rejection import Rejected, Row, excerpt
 from experiments.data.formats.tools import Toolset
 
@@ -27,7 +27,7 @@ def convert(raw: Row) -> tuple[list[Row], Toolset]:
     made = messages.conversation(given)
     for message in made:
         if message["role"] == "assistant" and "<TOOLCALL>" in message["content"]:
-            content, found = calls.tagged(message["content"], "TOOLCALL")
+            content, found = call_syntaxes.tagged(message["content"], "TOOLCALL")
             message |= {"content": content, "tool_calls": found}
     return made, toolset
 
@@ -50,8 +50,8 @@ def question(raw: Row, row_id: str) -> Row:
     said = turns.text(texts.get(right), f"the answer {right}")
     answer = turns.assistant(said)
     if right == "tool_call":
-        content, found = calls.tagged(said, "TOOLCALL")
-        answer = turns.assistant("", found or calls.literal(content))
+        content, found = call_syntaxes.tagged(said, "TOOLCALL")
+        answer = turns.assistant("", found or call_syntaxes.literal(content))
     asked = turns.text(turns.column(raw, "question"), "question")
     row: Row = {
         "id": str(raw.get("uuid") or row_id),

@@ -8,7 +8,7 @@ empty list of answers (MadeAgents/xlam-irrelevance-7.5k) leaves nothing to train
 rejected as an empty turn.
 """
 
-from experiments.data.formats import calls, tools, turns
+from experiments.data.formats import call_syntaxes, tools, turns
 from experiments.data.formats.rejection import Rejected, Row
 from experiments.data.formats.tools import Toolset
 
@@ -20,6 +20,10 @@ def convert(raw: Row) -> tuple[list[Row], Toolset]:
     answers = turns.column(raw, "answers")
     if answers == [] or (isinstance(answers, str) and answers.strip() in ("[]", "")):
         raise Rejected("empty_turn", "no answers")
-    found = calls.literal(answers) if isinstance(answers, str) else calls.of_list(answers)
+    found = (
+        call_syntaxes.literal(answers)
+        if isinstance(answers, str)
+        else call_syntaxes.of_list(answers)
+    )
     said = [{"role": "user", "content": query}, turns.assistant("", found)]
     return said, toolset

@@ -19,7 +19,7 @@ _LEFT = (".lock", "__pycache__")
 
 
 @dataclass(frozen=True)
-class Place:
+class HubLocation:
     """The location of a run in a repository."""
 
     prefix: str | None
@@ -39,10 +39,10 @@ class Place:
         return rest if first == _ADAPTER else f"{SINGLE}/{relative}"
 
 
-def place(record: Record) -> Place:
+def place(record: Record) -> HubLocation:
     """Return the location of a run in a repository."""
     folder = record.folder.resolve()
-    return Place(None if record.job is None else f"{folder.parent.name}/{folder.name}")
+    return HubLocation(None if record.job is None else f"{folder.parent.name}/{folder.name}")
 
 
 def files(folder: Path) -> Iterator[tuple[str, Path]]:

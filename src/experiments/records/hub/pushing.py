@@ -10,8 +10,8 @@ from experiments import records
 from experiments.config import RunConfig
 from experiments.errors import RecordError
 from experiments.records import Record
-from experiments.records.hub import hub, layout
-from experiments.records.hub.hub import Put
+from experiments.records.hub import layout, repository
+from experiments.records.hub.repository import Put
 from experiments.runtime.progress import say
 
 CHECKPOINTS = "checkpoints"
@@ -49,7 +49,7 @@ def push(record: Record, repo: str, *, checkpoints: bool = False) -> str:
     """
     place = layout.place(record)
     if place.prefix is None:
-        hub.refuse_other_run(repo, record.run_id)
+        repository.refuse_other_run(repo, record.run_id)
     record.provenance["hub"] = {"repo": repo, "pushed": True}
     records.write(record)  # so that the uploaded record contains it too
     wanted = (*_RESULT, f"{CHECKPOINTS}/") if checkpoints else _RESULT
@@ -103,12 +103,12 @@ def _send(record: Record, repo: str, wanted: Sequence[str], message: str) -> str
         try:
             old = [
                 path
-                for path in hub.list_files(repo)
+                for path in repository.list_files(repo)
                 if path.startswith(tuple(own)) and path not in there
             ]
         except Exception as error:  # error types of the hub's library differ by version
-            raise RecordError(f"{hub.why(repo, error)}.") from error
-        return hub.commit(repo, puts, old, message)
+            raise RecordError(f"{repository.why(repo, error)}.") from error
+        return repository.commit(repo, puts, old, message)
 
 
 def _study(sweep_dir: Path, scratch: Path) -> Iterator[Put]:

@@ -16,7 +16,7 @@ from experiments import config, records
 from experiments.config import RunConfig
 from experiments.errors import RecordError
 from experiments.records import Record, integrity
-from experiments.records.hub import hub, layout
+from experiments.records.hub import layout, repository
 from experiments.records.hub.pushing import CHECKPOINTS, STUDY
 from experiments.runtime.progress import say
 
@@ -106,9 +106,9 @@ def find(given: str, prefer: str) -> Source:
     Raises:
         RecordError: there is none.
     """
-    repository = config.hub_source(given)
-    if repository is not None:
-        folder = hub.fetch(*repository)
+    named = config.hub_source(given)
+    if named is not None:
+        folder = repository.fetch(*named)
     else:
         folder = Path(given).expanduser()
         if not folder.is_dir():

@@ -83,10 +83,6 @@ class Closure:
         digest = [*(labels[root] for root in roots), *sorted(set(labels.values()))]
         return _digest(digest)[:16]
 
-    def reached(self, entries: Iterable[str]) -> list[Key]:
-        """Return the definitions that the entries reach, sorted."""
-        return sorted(self._reached([self._root(entry) for entry in entries]))
-
     def resolve(self, module: str, name: str) -> Target:
         """Return the target of a module's attribute."""
         found = self._modules.get(module)

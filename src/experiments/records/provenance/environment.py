@@ -8,6 +8,7 @@ import importlib.metadata
 import os
 import platform
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -88,15 +89,10 @@ def command() -> str:
     """Return the command line that started this process, in a form that can be typed again."""
     # Hide the password of a database URL.
     given = [re.sub(r"(://[^/@:\s]*):[^/@\s]*@", r"\1:***@", arg) for arg in sys.argv[1:]]
-    arguments = [_quoted(choices.unquoted(arg)) for arg in given]
+    arguments = [choices.unquoted(arg) for arg in given]
     program = Path(sys.argv[0]).name  # or a console script with the name of its command
     start = ["python", program] if program.endswith(".py") else [program]
-    return " ".join([*start, *arguments])
-
-
-def _quoted(argument: str) -> str:
-    safe = all(c.isalnum() or c in "=,./_-+:[]" for c in argument)
-    return argument if safe and "[" not in argument else "'" + argument.replace("'", "'\\''") + "'"
+    return shlex.join([*start, *arguments])
 
 
 def _threads() -> int | None:

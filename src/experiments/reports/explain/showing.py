@@ -9,9 +9,9 @@ from rich.text import Text
 
 from experiments import reports
 from experiments.reports import answering
-from experiments.reports.explain.comparison import Explained, Side
 from experiments.reports.explain.outcome import Curve, Score
-from experiments.reports.explain.trees import ABSENT, Part, Row
+from experiments.reports.explain.run_comparison import ComparedRun, Explained
+from experiments.reports.explain.trees import ABSENT, DifferingLeaf, Part
 from experiments.reports.scores import COLUMNS
 from experiments.reports.sentences import counted
 from experiments.reports.tables import cell_text
@@ -37,7 +37,7 @@ def show(found: Explained, console: Console | None = None) -> None:
         to.print(sentence)
 
 
-def _describe(side: Side) -> str:
+def _describe(side: ComparedRun) -> str:
     record = side.run.record
     words = " ".join(record.overrides)
     return f"{side.path} (run {record.run_id}, {record.status}{'; ' + words if words else ''})"
@@ -56,7 +56,7 @@ def _show_part(part: Part, to: Console) -> None:
         to.print(table(["", "A", "B"], rows, numbers=False))
 
 
-def _values(row: Row) -> tuple[str, str]:
+def _values(row: DifferingLeaf) -> tuple[str, str]:
     return _value(row.a, row.origin_a), _value(row.b, row.origin_b)
 
 

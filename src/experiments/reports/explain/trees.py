@@ -13,7 +13,7 @@ ABSENT = object()
 
 
 @dataclass(frozen=True)
-class Row:
+class DifferingLeaf:
     """A leaf that differs."""
 
     key: str
@@ -29,7 +29,7 @@ class Part:
     """The differences in one part of two records."""
 
     name: str
-    rows: list[Row]
+    rows: list[DifferingLeaf]
     same: int
     """Number of leaves that are the same in both."""
 
@@ -53,7 +53,7 @@ def part(
         if equal(x, y):
             same += 1
         else:
-            rows.append(Row(key, x, y, origins[0].get(key), origins[1].get(key)))
+            rows.append(DifferingLeaf(key, x, y, origins[0].get(key), origins[1].get(key)))
     return Part(name, rows, same)
 
 

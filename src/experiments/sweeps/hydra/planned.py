@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from experiments import config
-from experiments.analysis.arms import planning
+from experiments.analysis.arms import rate_design
 from experiments.config import RunConfig, choices
 from experiments.errors import ConfigError, ExperimentError
 from experiments.sweeps.hydra import jobs, tuning
@@ -169,8 +169,8 @@ def _tuned(found: _Composer, overrides: Sequence[Override], master: DictConfig) 
     for _, run in runs:
         refusals.refuse_without_validation(run)
     refusals.refuse_rules(given["rules"], len(runs))
-    seeds = len(given["seeds"] or planning.SEEDS)
-    return Planned("tuned", runs, len(runs) * planning.least_runs(seeds, int(given["repeats"])))
+    seeds = len(given["seeds"] or rate_design.SEEDS)
+    return Planned("tuned", runs, len(runs) * rate_design.least_runs(seeds, int(given["repeats"])))
 
 
 def _one_by_one(space: spaces.Space) -> list[dict[str, Any]]:

@@ -17,12 +17,12 @@ from omegaconf import DictConfig
 
 from experiments import config, records, reports
 from experiments.analysis import arms
-from experiments.analysis.arms import Arm, Cell, Design, Made, planning, table
+from experiments.analysis.arms import Arm, Cell, Design, Made, rate_design, table
 from experiments.config import RunConfig
 from experiments.errors import ConfigError, ExperimentError, TrainingError
 from experiments.records import Record, provenance
-from experiments.reports import comparing, tables
-from experiments.reports.comparing import Comparison
+from experiments.reports import comparison_rule, tables
+from experiments.reports.comparison_rule import ComparisonRule
 from experiments.runtime.progress import say
 from experiments.sweeps import plan
 from experiments.sweeps.hydra import jobs
@@ -75,13 +75,13 @@ class Tuning:
         """
         refusals.refuse(self._given, overrides)
         refusals.refuse_chosen_rate(self._master, overrides)
-        self.seeds = tuple(int(seed) for seed in self._given["seeds"] or planning.SEEDS)
+        self.seeds = tuple(int(seed) for seed in self._given["seeds"] or rate_design.SEEDS)
         self._arms = self._checked(batch(overrides, self._given["arms"]))
         found = records.read_all(self._sweep_dir)
         refusals.refuse_rules(self._given["rules"], len(self._arms))
         self._number = 1 + max((r.job or 0 for r in found), default=-1)
-        first = planning.REACH * 2 + 1
-        least = len(self._arms) * planning.least_runs(len(self.seeds))
+        first = rate_design.REACH * 2 + 1
+        least = len(self._arms) * rate_design.least_runs(len(self.seeds))
         say(
             f"{len(self._arms)} arms, at least {least} runs: {first} rates with seed "
             f"{self.seeds[0]} an arm, then {len(self.seeds)} seeds at the three rates around its "
@@ -105,7 +105,7 @@ class Tuning:
     def _planned(self, number: int, overrides: Sequence[str], run: RunConfig) -> Planned:
         ends = self._given["rates"]
         if ends is not None:
-            low, high = planning.grid_step(float(ends[0])), planning.grid_step(float(ends[1]))
+            low, high = rate_design.grid_step(float(ends[0])), rate_design.grid_step(float(ends[1]))
         else:
             assert run.trainer.learning_rate is not None, "config.load resolves this"
             low, high = arms.first_grid(run.trainer.learning_rate)
@@ -176,7 +176,7 @@ class Tuning:
             if rate is not None:
                 yield from arms.rule_cells(made[planned.key], planned.design, rate)
 
-    def _say_phase(self, planned: Planned, asked: planning.Next) -> None:
+    def _say_phase(self, planned: Planned, asked: rate_design.Next) -> None:
         shown = [t for t in planned.overrides if not t.startswith(("sweeps=", "tracker="))]
         words = " ".join(shown) or "defaults"
         if asked.phase == "edge":
@@ -211,8 +211,10 @@ class Tuning:
             self._run_ids[job.run_id] = None
         self.total = len(self._run_ids)
         plan.write(self._sweep_dir, plan.Plan("tuned", self.total, list(self._run_ids)))
-        compared = Comparison(str(self._given["score"]), self._given["margin"])
-        plan.write_shared(self._sweep_dir, comparing.FILE_NAME, comparing.text(compared))
+        compared = ComparisonRule(str(self._given["score"]), self._given["margin"])
+        plan.write_shared(
+            self._sweep_dir, comparison_rule.FILE_NAME, comparison_rule.text(compared)
+        )
 
     def run(
         self, launcher: Any, ready: Sequence[jobs.Job]

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from experiments.data import files, json_stream
+from experiments.data import json_stream, raw_files
 from experiments.errors import DataError
 
 ROWS: list[dict[str, Any]] = [{"id": 1, "q": "eins ä"}, {"id": 2, "q": "zwei\nLücken"}]
@@ -32,7 +32,7 @@ def write(path: Path, content: bytes) -> Path:
 
 
 def read(path: Path, *patterns: str, split: str | None = None) -> list[dict[str, Any]]:
-    return [row for _, row in files.read_rows(path, patterns, split)]
+    return [row for _, row in raw_files.read_rows(path, patterns, split)]
 
 
 def refusal(path: Path, *patterns: str, split: str | None = None) -> str:
@@ -44,7 +44,7 @@ def refusal(path: Path, *patterns: str, split: str | None = None) -> str:
 @pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.jsonl.gz", "a.json.gz"])
 def test_json_lines_are_read_under_every_ending(tmp_path: Path, name: str) -> None:
     path = write(tmp_path / name, b"\xef\xbb\xbf" + lines(*ROWS).replace(b"\n", b"\r\n\n"))
-    found = list(files.read_rows(path))
+    found = list(raw_files.read_rows(path))
     assert [row for _, row in found] == ROWS
     assert [where for where, _ in found] == [f"{path}, line 1", f"{path}, line 3"]
 
@@ -54,7 +54,7 @@ def test_json_lines_are_read_under_every_ending(tmp_path: Path, name: str) -> No
 def test_one_array_is_read_member_by_member(tmp_path: Path, name: str, indent: int | None) -> None:
     text = b"\xef\xbb\xbf\n " + json.dumps(ROWS, indent=indent).encode() + b"\n"
     path = write(tmp_path / name, text)
-    found = list(files.read_rows(path))
+    found = list(raw_files.read_rows(path))
     assert [row for _, row in found] == ROWS
     assert found[1][0] == f"{path}, row 2"
 
@@ -91,7 +91,7 @@ def test_a_large_array_is_read_with_bounded_memory(tmp_path: Path) -> None:
     path = write(tmp_path / "big.json", json.dumps([row] * 10_000).encode())
     assert path.stat().st_size > 20e6
     tracemalloc.start()
-    count = sum(1 for _ in files.read_rows(path))
+    count = sum(1 for _ in raw_files.read_rows(path))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert count == 10_000
@@ -119,7 +119,7 @@ def test_the_keys_that_arrow_adds_to_objects_do_not_reach_a_row(tmp_path: Path) 
     path = tmp_path / "rows.parquet"
     parquet.write_table(pa.Table.from_pylist(rows), path)
     assert parquet.read_table(path).to_pylist() != rows
-    found = list(files.read_rows(path))
+    found = list(raw_files.read_rows(path))
     assert [row for _, row in found] == rows
     assert found[1][0] == f"{path}, row 2"
 
@@ -229,9 +229,9 @@ def test_a_path_that_is_not_there_and_an_empty_folder_are_named(tmp_path: Path) 
 
 def test_the_sha256_is_of_the_bytes_and_follows_a_change(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", b"one")
-    assert files.sha256(path) == hashlib.sha256(b"one").hexdigest()
+    assert raw_files.sha256(path) == hashlib.sha256(b"one").hexdigest()
     write(path, b"other")
-    assert files.sha256(path) == hashlib.sha256(b"other").hexdigest()
+    assert raw_files.sha256(path) == hashlib.sha256(b"other").hexdigest()
 
 
 def test_every_float_of_real_rows_keeps_its_digits(shared: Path) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.data.formats import calls
+from experiments.data.formats import call_syntaxes
 from experiments.data.formats.rejection import Rejected, Row, excerpt
 
 _TEXTS = ("text", "input_text", "output_text")
@@ -49,8 +49,8 @@ def _add(found: Parts, part: Any, role: str) -> None:
         thought = given.get("thinking")
         found.thought += read(thought, role).text if isinstance(thought, list) else _text(thought)
     elif kind == "tool_use" and role == "assistant":
-        call = calls.of_value({"name": given.get("name"), "arguments": given.get("input")})
-        found.calls = [*found.calls, calls.with_id(call, given.get("id"))]
+        call = call_syntaxes.of_value({"name": given.get("name"), "arguments": given.get("input")})
+        found.calls = [*found.calls, call_syntaxes.with_id(call, given.get("id"))]
     elif kind == "tool_result" and role in ("user", "tool"):
         if found.text.strip():
             raise Rejected("tool_result_without_call", f"text before it: {excerpt(found.text)}")

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments.config.benchmarks import BFCL_CATEGORIES, split_names
-from experiments.data import files, hub, toolworld
-from experiments.data.formats import bfcl, nestful, when2call
+from experiments.data import hub_dataset, raw_files, tally, toolworld
+from experiments.data.formats import bfcl_rows, nestful, when2call
 from experiments.data.formats.convert import convert
 from experiments.data.formats.rejection import Rejected
 from experiments.errors import DataError
@@ -97,7 +97,7 @@ def read(name: str, path: str | None, *, dots: bool, max_reject_share: float = 0
     beside = _one(root, layout.beside, name) if layout.beside else None
     used = [questions, *([beside] if beside else [])]
     base = root if root.is_dir() else root.parent
-    digests = {file.relative_to(base).as_posix(): files.sha256(file) for file in used}
+    digests = {file.relative_to(base).as_posix(): raw_files.sha256(file) for file in used}
     found = Benchmark(name, {name: []}, files=digests, commit=commit)
     known: set[str] = set()
     for where, make in _makers(name, questions, beside, dots):
@@ -146,7 +146,7 @@ def _root(layout: Layout, path: str | None) -> tuple[Path, str | None]:
     assert layout.hub_id is not None, "config.benchmarks demands a path for the others"
     try:
         wanted = [f"*{one}" for one in (*layout.questions, *layout.beside)]
-        fetched = hub.fetch(layout.hub_id, "main", wanted)
+        fetched = hub_dataset.fetch(layout.hub_id, "main", wanted)
     except DataError as error:  # the message names the setting for training data
         raise DataError(str(error).replace("data.path", "eval.path")) from error
     return fetched.folder, fetched.commit
@@ -191,7 +191,7 @@ def _makers(
         converter = when2call.question
     else:
         converter = _converted
-    for index, (where, raw) in enumerate(files.read_rows(questions)):
+    for index, (where, raw) in enumerate(raw_files.read_rows(questions)):
         yield where.rpartition("/")[2], partial(converter, raw, f"{name}_{index}")
 
 
@@ -201,13 +201,13 @@ def _converted(raw: Row, row_id: str) -> Row:
 
 def _bfcl_converter(category: str, answers: Path | None, dots: bool) -> Converter:
     truths: dict[str, Any] = {}
-    for where, answer in files.read_rows(answers) if answers else ():
+    for where, answer in raw_files.read_rows(answers) if answers else ():
         if str(answer.get("id")) in truths:
             raise DataError(f"{where}: a second answer for {answer['id']}; copy the file again.")
         truths[str(answer.get("id"))] = answer.get("ground_truth")
 
     def converted(raw: Row, row_id: str) -> Row:
-        return bfcl.convert(raw, truths.get(str(raw.get("id"))), category, dots=dots)
+        return bfcl_rows.convert(raw, truths.get(str(raw.get("id"))), category, dots=dots)
 
     return converted
 
@@ -216,7 +216,7 @@ def _nestful_converter(specification: Path | None) -> Converter:
     offered: list[Row] = []
     if specification is not None:
         try:
-            offered = nestful.tools([raw for _, raw in files.read_rows(specification)])
+            offered = nestful.tools([raw for _, raw in raw_files.read_rows(specification)])
         except Rejected as rejected:
             raise DataError(f"{specification}: {rejected}; copy the file again.") from rejected
 
@@ -239,10 +239,7 @@ def _made(make: Callable[[], Row], known: set[str]) -> Row:
 def _check_enough(found: Benchmark, questions: Path, allowed: float) -> None:
     rejected = found.rejected.total()
     if rejected > allowed * (rejected + len(found.rows)):
-        reasons = "; ".join(
-            f"{reason} ({count}, such as {found.examples[reason][0]})"
-            for reason, count in found.rejected.most_common(3)
-        )
+        reasons = tally.common_reasons(found.rejected, found.examples)
         raise DataError(
             f"{questions}: {rejected} of {rejected + len(found.rows)} rows cannot be used for "
             f"{found.name}: {reasons}; check eval.path, or allow more with data.max_reject_share."
@@ -261,7 +258,7 @@ def _bfcl(category: str) -> Layout:
     # Version 3 uses the name `simple` for `simple_python`.
     stems = ("simple", category) if category == "simple_python" else (category,)
     named = tuple(f"BFCL_v[0-9]_{stem}.json" for stem in stems)
-    answers = tuple(f"{_ANSWERS}/{one}" for one in named) if bfcl.has_answers(category) else ()
+    answers = tuple(f"{_ANSWERS}/{one}" for one in named) if bfcl_rows.has_answers(category) else ()
     return Layout(named, answers, "gorilla-llm/Berkeley-Function-Calling-Leaderboard")
 
 

@@ -17,7 +17,7 @@ FILE_NAME = "comparison.json"
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ComparisonRule:
     """The score and margin by which the arms of a tuned sweep are compared."""
 
     score: str = TESTED_ON
@@ -27,7 +27,7 @@ class Comparison:
     reference's gain over its base."""
 
 
-def read(folder: Path) -> Comparison:
+def read(folder: Path) -> ComparisonRule:
     """Return the comparison of a sweep or report folder, or the defaults without a file.
 
     Raises:
@@ -35,9 +35,9 @@ def read(folder: Path) -> Comparison:
     """
     file = folder / FILE_NAME
     if not file.is_file():
-        return Comparison()
+        return ComparisonRule()
     try:
-        return Comparison(**json.loads(file.read_text(encoding="utf-8")))
+        return ComparisonRule(**json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise RecordError(
             f"{file} is incomplete or damaged ({error}): rerun the sweep's command, which rewrites "
@@ -45,12 +45,12 @@ def read(folder: Path) -> Comparison:
         ) from error
 
 
-def files(comparison: Comparison) -> Iterator[tuple[str, bytes]]:
+def files(comparison: ComparisonRule) -> Iterator[tuple[str, bytes]]:
     """Yield the file for a report folder; nothing if the comparison is the default."""
-    if comparison != Comparison():
+    if comparison != ComparisonRule():
         yield FILE_NAME, text(comparison).encode()
 
 
-def text(comparison: Comparison) -> str:
+def text(comparison: ComparisonRule) -> str:
     """Return the content of the file."""
     return json.dumps(dataclasses.asdict(comparison), indent=1) + "\n"

@@ -1,6 +1,6 @@
 """TRL's SFTTrainer with this project's row order, loss, validation loss and micro-batches."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from experiments.data import Encoded
@@ -23,11 +23,12 @@ def build(task: Task, steps: StepPlan, rows: int) -> Any:
     validation = task.data.validation
     exact = half_precision.trained_values(task.model)
     by_the_clock = clock(task)
+    order = row_order([len(e.input_ids) for e in task.data.train], steps, task.run.seed)
     with untouched.config_of(task.model):
-        trainer = _trainer_class(task, steps, rows)(
+        trainer = _trainer_class(task, rows)(
             model=task.model,
             args=arguments(task, steps),
-            train_dataset=_dataset(task.data.train),
+            train_dataset=_dataset(task.data.train).select(order),
             eval_dataset=_dataset(validation) if validation else None,
             data_collator=packing.collate if task.run.trainer.packing else None,
             processing_class=task.base.tokenizer,
@@ -50,30 +51,15 @@ def build(task: Task, steps: StepPlan, rows: int) -> Any:
     return trainer
 
 
-def _trainer_class(task: Task, steps: StepPlan, rows: int) -> Any:
-    """Return SFTTrainer with this project's row order, loss, validation loss and micro-batches.
+def _trainer_class(task: Task, rows: int) -> Any:
+    """Return SFTTrainer with this project's loss, validation loss and micro-batches.
 
     The class is created in a function because importing TRL takes seconds.
     """
-    import torch
-    from trl import SFTTrainer
+    from transformers import Trainer
 
-    order = row_order([len(e.input_ids) for e in task.data.train], steps, task.run.seed)
-
-    class Ordered(torch.utils.data.Sampler[int]):
-        """The rows of the complete run in their order, as one epoch."""
-
-        def __iter__(self) -> Iterator[int]:
-            return iter(order)
-
-        def __len__(self) -> int:
-            return len(order)
-
-    class Trainer(passes_class(task, rows)):  # type: ignore[misc]
+    class RunTrainer(passes_class(task, rows)):  # type: ignore[misc]
         measured: tuple[int, float] | None = None
-
-        def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-            return Ordered()
 
         def create_model_card(self, *args: Any, **kwargs: Any) -> None:
             """Write no TRL model card into a checkpoint; the adapter gets this project's card."""
@@ -93,13 +79,14 @@ def _trainer_class(task: Task, steps: StepPlan, rows: int) -> Any:
                     parts = _token_nll(self.model, task.data.validation)
                 nll = loss.mean_nll(parts)
                 self.measured = (step, nll)
-                super(SFTTrainer, self).log({"eval_loss": nll})
+                # SFTTrainer.log would add its own averages over the steps since the last entry.
+                Trainer.log(self, {"eval_loss": nll})
                 stop = task.report(step, nll, [total / max(1, n) for total, n in parts])
                 if distributed.agreed(stop):
                     self.control.should_training_stop = True
             return {"eval_loss": self.measured[1]}
 
-    return Trainer
+    return RunTrainer
 
 
 def _token_nll(model: Any, rows: Sequence[Encoded]) -> list[loss.Part]:

@@ -12,14 +12,14 @@ from experiments.analysis.arms.reasons import Reason
 from experiments.analysis.statistics import Interval
 from experiments.records import Record
 from experiments.reports import tuned
-from experiments.reports.comparing import Comparison
+from experiments.reports.comparison_rule import ComparisonRule
 from experiments.reports.scores import Kind, Run, bounds, dump, mean
 
 HEADLINES = ("calls/exact", "loss/nll", "validation/loss/nll")
 
 
 @dataclass
-class Row:
+class ArmRow:
     """A row of the table: an arm, or the base model."""
 
     label: str
@@ -64,14 +64,14 @@ class Report:
     left_out: list[Record]
     arms: dict[str, str]
     """Labels by arm key, in order of first appearance."""
-    rows: list[Row]
+    rows: list[ArmRow]
     headline: str | None
     """The score that arms are compared by."""
     unfinished: dict[str, list[Run]]
     """Runs by arm key that have not started or not ended; the same command resumes them."""
     unreadable: list[str]
     """A sentence for each record that is broken."""
-    tuning: tuned.Tuning | None = None
+    tuning: tuned.TunedSweep | None = None
     """The results of a tuned sweep, whose rows are arms at their own best learning rates."""
 
     @property
@@ -87,7 +87,7 @@ class Report:
 
 
 def build(
-    found: Iterable[Record], unreadable: list[str], comparison: Comparison | None = None
+    found: Iterable[Record], unreadable: list[str], comparison: ComparisonRule | None = None
 ) -> Report:
     """Return the report of some records.
 
@@ -100,7 +100,7 @@ def build(
     runs, left_out = _select(every)
     labels, left = _arm_labels(runs), _unfinished(runs)
     report = Report(title(runs), runs, left_out, labels, [], _headline(runs), left, unreadable)
-    if (tuning := tuned.read(every, comparison or Comparison())) is not None:
+    if (tuning := tuned.read(every, comparison or ComparisonRule())) is not None:
         return _tuned_report(report, tuning)
     if (single := report.single) is not None:
         report.rows = _single_rows(single)
@@ -110,7 +110,7 @@ def build(
     return report
 
 
-def _tuned_report(report: Report, tuning: tuned.Tuning) -> Report:
+def _tuned_report(report: Report, tuning: tuned.TunedSweep) -> Report:
     """Turn the rows of a report into the arms of a tuned sweep, each at its best learning rate."""
     rows = {one.arm.key: _tuned_row(one, tuning) for one in tuning.arms}
     count = f"{len(rows)} arms" if len(rows) > 1 else "One arm"
@@ -122,7 +122,7 @@ def _tuned_report(report: Report, tuning: tuned.Tuning) -> Report:
     return report
 
 
-def _tuned_row(one: Tuned, tuning: tuned.Tuning) -> Row:
+def _tuned_row(one: Tuned, tuning: tuned.TunedSweep) -> ArmRow:
     runs = [Run(made.record) for made in one.runs.values() if made.record.status == "finished"]
     row = _row(one.arm.label, runs, "tuned")
     contrast = tuning.contrasts.get(one.arm.key)
@@ -149,7 +149,7 @@ def _mark_unfinished(report: Report) -> None:
     for key in report.arms:
         if key in report.unfinished:
             if key not in rows:
-                rows[key] = Row(report.arms[key], [], "tuned", {})
+                rows[key] = ArmRow(report.arms[key], [], "tuned", {})
                 report.rows.append(rows[key])
             rows[key].left = len(report.unfinished[key])
 
@@ -219,7 +219,7 @@ def _headline(runs: Sequence[Run]) -> str | None:
     return next((key for key in HEADLINES if key in there), None)
 
 
-def _base_rows(runs: Sequence[Run]) -> list[Row]:
+def _base_rows(runs: Sequence[Run]) -> list[ArmRow]:
     """Return a row per untuned model and data; it has no seed, so one run's scores are enough."""
     first: dict[str, Run] = {}
     for run in runs:
@@ -237,7 +237,7 @@ def _base_rows(runs: Sequence[Run]) -> list[Row]:
     return rows
 
 
-def _arm_rows(runs: Sequence[Run], labels: dict[str, str], headline: str | None) -> list[Row]:
+def _arm_rows(runs: Sequence[Run], labels: dict[str, str], headline: str | None) -> list[ArmRow]:
     rows = []
     for key, label in labels.items():
         own = [run for run in runs if run.finished and run.arm_key == key]
@@ -254,15 +254,15 @@ def _arm_rows(runs: Sequence[Run], labels: dict[str, str], headline: str | None)
     return rows
 
 
-def _single_rows(run: Run) -> list[Row]:
+def _single_rows(run: Run) -> list[ArmRow]:
     kinds: tuple[Kind, ...] = ("base", "tuned")
     return [_row(kind, [run], kind) for kind in kinds if run.record.scores.get(kind)]
 
 
-def _row(label: str, runs: list[Run], kind: Kind) -> Row:
+def _row(label: str, runs: list[Run], kind: Kind) -> ArmRow:
     keys = dict.fromkeys(key for run in runs for key in run.record.scores.get(kind, {}))
     intervals = {key: _interval(runs, kind, key) for key in keys}
-    return Row(label, runs, kind, {key: i for key, i in intervals.items() if i is not None})
+    return ArmRow(label, runs, kind, {key: i for key, i in intervals.items() if i is not None})
 
 
 def _interval(runs: Sequence[Run], kind: Kind, key: str) -> Interval | None:
@@ -274,7 +274,7 @@ def _interval(runs: Sequence[Run], kind: Kind, key: str) -> Interval | None:
     return statistics.mean_interval(values, bounds=bounds(key)) if values else None
 
 
-def _difference(reference: Row, row: Row, key: str) -> Interval | None:
+def _difference(reference: ArmRow, row: ArmRow, key: str) -> Interval | None:
     """Return the difference row - reference in one score, paired by their common seeds."""
     a, b = ({run.seed: run.score("tuned", key) for run in r.runs} for r in (reference, row))
     pairs = [(x, y) for s in a if (x := a[s]) is not None and (y := b.get(s)) is not None]

@@ -18,7 +18,7 @@ _TINY = 100_000_000
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ClaimVerdict:
     """The verdict on a claim, with its effect and evidence."""
 
     claim: Claim
@@ -39,7 +39,7 @@ def judge(
     claims: Sequence[Claim],
     found: Mapping[str, Sequence[Record]],
     measured: Mapping[str, dict[str, Any]] | None = None,
-) -> list[Verdict]:
+) -> list[ClaimVerdict]:
     """Judge claims as one family: p-values of differences are adjusted by Holm over all of them.
 
     Args:
@@ -62,9 +62,9 @@ def judge(
     return [_verdict(*each) for each in zip(claims, judged, p_values, strict=True)]
 
 
-def _verdict(claim: Claim, judged: Judged, p: float | None) -> Verdict:
+def _verdict(claim: Claim, judged: Judged, p: float | None) -> ClaimVerdict:
     if claim.not_tested is not None:
-        return Verdict(claim, "not tested", missing=(claim.not_tested,))
+        return ClaimVerdict(claim, "not tested", missing=(claim.not_tested,))
     checked = gates.check(claim.gates, judged.runs) if judged.effect or judged.runs else []
     reasons = [*judged.reasons, *_few_seeds(claim, judged)]
     reasons += [Reason("gate", f"precondition {g.name}: {g.text}") for g in checked if not g.passed]
@@ -80,7 +80,7 @@ def _verdict(claim: Claim, judged: Judged, p: float | None) -> Verdict:
     elif undecided and not (blocked or fallen):
         missing.append(_undecidable(judged))
     scope = judged.scope or _scope(judged.runs)
-    return Verdict(claim, word, judged.effect, judged.seeds or 0, scope, tuple(checked),
+    return ClaimVerdict(claim, word, judged.effect, judged.seeds or 0, scope, tuple(checked),
                    tuple(missing), needed if undecided else None, p)  # fmt: skip
 
 

@@ -4,9 +4,9 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from experiments.analysis.arms.curves import Optimum, optimum
-from experiments.analysis.arms.planning import PER_DECADE, REACH
-from experiments.analysis.arms.reading import Arm, Made
+from experiments.analysis.arms.grouping import Arm, Made
+from experiments.analysis.arms.rate_design import PER_DECADE, REACH
+from experiments.analysis.arms.rate_optimum import Optimum, optimum
 from experiments.analysis.arms.reasons import Reason
 
 ENOUGH_SEEDS = 5

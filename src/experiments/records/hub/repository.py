@@ -75,7 +75,7 @@ def refuse_other_run(repo: str, run_id: str) -> None:
     """
     from huggingface_hub import hf_hub_download
 
-    path = layout.Place(None).of(records.FILE_NAME)
+    path = layout.HubLocation(None).of(records.FILE_NAME)
     try:
         if path not in list_files(repo):
             return

@@ -9,7 +9,7 @@ import pytest
 from conftest import SMOKE, Cli, load
 from experiments import config, data, models, records
 from experiments.config import benchmarks as names
-from experiments.data import benchmarks
+from experiments.data import benchmark_rows
 from experiments.errors import ConfigError, DataError
 from experiments.toolcalls import parser
 
@@ -105,8 +105,8 @@ def test_a_benchmark_that_cannot_be_asked_has_its_sentence(
 
 
 def test_every_name_of_the_config_has_its_files() -> None:
-    assert {"toolworld", *benchmarks.LAYOUTS} == set(names.NAMES)
-    on_the_hub = {name for name, layout in benchmarks.LAYOUTS.items() if layout.hub_id}
+    assert {"toolworld", *benchmark_rows.LAYOUTS} == set(names.NAMES)
+    on_the_hub = {name for name, layout in benchmark_rows.LAYOUTS.items() if layout.hub_id}
     assert on_the_hub == set(names.NAMES) - set(names.ON_DISK_ONLY) - {"toolworld"}
 
 
@@ -117,9 +117,9 @@ def test_benchmarks_and_their_folder_are_part_of_what_a_run_is() -> None:
 
 def test_the_toolworld_benchmark_has_the_sizes_of_the_builtin_mixture() -> None:
     mixed = load("data=mixed").data
-    assert mixed.seed == benchmarks.TOOLWORLD_SEED
+    assert mixed.seed == benchmark_rows.TOOLWORLD_SEED
     assert set(mixed.weights.values()) == {1}
-    for split, count in benchmarks.TOOLWORLD_ROWS.items():
+    for split, count in benchmark_rows.TOOLWORLD_ROWS.items():
         assert count == getattr(mixed, f"{split}_rows")
 
 
@@ -146,7 +146,7 @@ def test_a_bfcl_row_has_converted_tools_a_gold_turn_and_what_its_checker_needs(
     one = truth(2, at=[[1, 2]], type=[{"name": ["", "round"], "size": [3]}])
     write(place / "BFCL_v4_simple_python.json", [question(2)])
     write(place / "possible_answer" / "BFCL_v4_simple_python.json", [one])
-    [row] = benchmarks.read("bfcl_simple_python", str(place), dots=False).rows
+    [row] = benchmark_rows.read("bfcl_simple_python", str(place), dots=False).rows
     assert (row["id"], row["benchmark"], row.get("category")) == (
         *("simple_python_2", "bfcl_simple_python", None),
     )
@@ -182,16 +182,16 @@ def test_a_bfcl_row_has_converted_tools_a_gold_turn_and_what_its_checker_needs(
         "ground_truth": one["ground_truth"],
         "underscore_to_dot": True,
     }
-    [raw] = benchmarks.read("bfcl_simple_python", str(place), dots=True).rows
+    [raw] = benchmark_rows.read("bfcl_simple_python", str(place), dots=True).rows
     assert parser.gold_calls(raw)[0]["name"] == "shapes.square"
     assert raw["bfcl"]["underscore_to_dot"] is False
 
 
 def test_a_parameter_without_an_allowed_value_is_left_out_unless_it_is_required() -> None:
-    from experiments.data.formats import bfcl
+    from experiments.data.formats import bfcl_rows
 
     answer = [{"shapes.square": {"side": [""], "ink": [""], "at": []}}]
-    row = bfcl.convert(question(1), answer, "simple_python", dots=False)
+    row = bfcl_rows.convert(question(1), answer, "simple_python", dots=False)
     assert parser.gold_calls(row)[0]["arguments"] == {"side": ""}
 
 
@@ -269,7 +269,7 @@ def test_a_file_that_is_mostly_unreadable_stops_the_run(tmp_path: Path) -> None:
     place = folder(tmp_path, 3)
     write(place / "possible_answer" / "BFCL_v4_simple_python.json", [truth(0)])
     with pytest.raises(DataError, match=r"2 of 3 rows cannot be used .*no_gold_answer \(2"):
-        benchmarks.read("bfcl_simple_python", str(place), dots=False)
+        benchmark_rows.read("bfcl_simple_python", str(place), dots=False)
 
 
 def test_a_missing_file_an_ambiguous_one_and_a_missing_folder_have_their_sentence(
@@ -279,7 +279,7 @@ def test_a_missing_file_an_ambiguous_one_and_a_missing_folder_have_their_sentenc
 
     def refused(name: str, path: Path) -> str:
         with pytest.raises(DataError) as caught:
-            benchmarks.read(name, str(path), dots=False)
+            benchmark_rows.read(name, str(path), dots=False)
         return str(caught.value)
 
     assert "holds no BFCL_v[0-9]_multiple.json" in refused("bfcl_multiple", place)
@@ -298,7 +298,7 @@ def test_a_file_is_found_below_a_folder_and_by_its_own_path(tmp_path: Path) -> N
     place = folder(tmp_path / "deep" / "inside")
     by_file = place / "BFCL_v4_simple_python.json"
     for path in (tmp_path, place, by_file):
-        found = benchmarks.read("bfcl_simple_python", str(path), dots=False)
+        found = benchmark_rows.read("bfcl_simple_python", str(path), dots=False)
         assert len(found.rows) == 3
     assert list(found.files) == [by_file.name, f"possible_answer/{by_file.name}"]
 
@@ -307,7 +307,7 @@ def test_two_answers_to_one_question_are_refused(tmp_path: Path) -> None:
     place = folder(tmp_path)
     write(place / "possible_answer" / "BFCL_v4_simple_python.json", [truth(0), truth(0)])
     with pytest.raises(DataError, match="line 2: a second answer for simple_python_0"):
-        benchmarks.read("bfcl_simple_python", str(place), dots=False)
+        benchmark_rows.read("bfcl_simple_python", str(place), dots=False)
 
 
 def test_a_training_mixture_with_rows_of_a_benchmark_is_refused(tmp_path: Path) -> None:
@@ -403,7 +403,7 @@ def nestful(tmp_path: Path) -> Path:
 
 
 def test_nestful_calls_carry_their_labels_and_the_prompt_explains_them(tmp_path: Path) -> None:
-    found = benchmarks.read("nestful_sgd", str(nestful(tmp_path)), dots=False)
+    found = benchmark_rows.read("nestful_sgd", str(nestful(tmp_path)), dots=False)
     assert found.rejected == {"malformed_call": 1}
     first = found.rows[0]
     assert first["id"] == "nestful_sgd_0"
@@ -444,7 +444,7 @@ def test_nestful_rows_of_the_hub_bring_their_own_tools(tmp_path: Path) -> None:
         "gold_answer": "3.5",
     }
     write(tmp_path / "nestful_data.jsonl", [sample])
-    [row] = benchmarks.read("nestful", str(tmp_path), dots=False).rows
+    [row] = benchmark_rows.read("nestful", str(tmp_path), dots=False).rows
     assert row["id"] == "s-1"
     assert [call["label"] for call in parser.gold_calls(row)] == ["var_1", "var_2"]
     assert "$var_1.field$" in row["messages"][0]["content"]
@@ -473,7 +473,7 @@ def test_when2call_questions_have_the_right_answer_as_gold_turn(tmp_path: Path) 
     plain = {"tool_call": '{"name": "ping", "arguments": {}}'}
     rows.append(rows[1] | {"uuid": "u-plain", "answers": texts | plain})
     write(tmp_path / "test" / "when2call_test_mcq.jsonl", rows)
-    found = benchmarks.read("when2call_test", str(tmp_path), dots=False).rows
+    found = benchmark_rows.read("when2call_test", str(tmp_path), dots=False).rows
     assert [(row["category"], row.get("expects")) for row in found] == [
         ("direct", "answer"),
         ("tool_call", None),
@@ -504,7 +504,7 @@ def test_a_benchmark_of_the_hub_without_a_network_names_eval_path(
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(DataError, match=r"or give eval\.path=FOLDER") as caught:
-        benchmarks.read("when2call_test", None, dots=False)
+        benchmark_rows.read("when2call_test", None, dots=False)
     assert "nvidia/When2Call" in str(caught.value)
 
 
@@ -551,7 +551,7 @@ def test_a_run_ends_with_scores_under_the_benchmarks_name(cli: Cli, tmp_path: Pa
     ],
 )
 def test_every_published_bfcl_row_can_be_asked(shared: Path, category: str, count: int) -> None:
-    found = benchmarks.read(f"bfcl_{category}", str(shared), dots=False)
+    found = benchmark_rows.read(f"bfcl_{category}", str(shared), dots=False)
     assert len(found.rows) == count and not found.rejected
     assert len({row["id"] for row in found.rows}) == count
     for row in found.rows:
@@ -572,6 +572,6 @@ def test_every_published_bfcl_row_can_be_asked(shared: Path, category: str, coun
 def test_the_other_published_sets_are_read(
     shared: Path, name: str, kept: int, rejected: dict[str, int]
 ) -> None:
-    found = benchmarks.read(name, str(shared), dots=False)
+    found = benchmark_rows.read(name, str(shared), dots=False)
     assert len(found.rows) == kept
     assert dict(found.rejected) == rejected

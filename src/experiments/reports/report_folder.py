@@ -12,8 +12,8 @@ from experiments import records
 from experiments.analysis.statistics import Interval
 from experiments.errors import RecordError
 from experiments.records import Record, archive, provenance
-from experiments.reports import base_models, memory, sentences
-from experiments.reports.arms import Report, Row
+from experiments.reports import base_models, memory_table, sentences
+from experiments.reports.arm_report import ArmRow, Report
 from experiments.reports.scores import COLUMNS, Run
 from experiments.reports.sentences import counted
 from experiments.reports.tables import escaped, finding, grids, markdown, verdict
@@ -105,7 +105,7 @@ def table_csv(report: Report) -> str:
     return _csv([header, *lines])
 
 
-def _difference_cells(report: Report, row: Row) -> list[Any]:
+def _difference_cells(report: Report, row: ArmRow) -> list[Any]:
     key, difference = report.headline, row.difference
     if report.single is not None and row.kind == "tuned" and key:
         difference = report.single.gain(key)  # tuned minus base, paired by test row
@@ -117,7 +117,7 @@ def _difference_cells(report: Report, row: Row) -> list[Any]:
 _RATES = ["best_rate", "optimum_rate", "optimum_rate low", "optimum_rate high", "rates_tried"]
 
 
-def _rate_cells(row: Row) -> list[Any]:
+def _rate_cells(row: ArmRow) -> list[Any]:
     if row.tuned is None:
         return [None] * len(_RATES)
     best = row.tuned.optimum
@@ -144,7 +144,7 @@ def _csv(lines: Iterable[Sequence[Any]]) -> str:
 def readme(report: Report, figures: Sequence[str]) -> str:
     """Return the page of a report folder: tables, sentences, figures, and how to reproduce it."""
     parts = [f"# {report.title}", *map(markdown, grids(report))]
-    for grid in memory.grids(report):
+    for grid in memory_table.grids(report):
         parts += ["Peak memory of training, predicted and measured:", markdown(grid)]
     for caption, grid in base_models.sections(report):
         parts += [escaped(caption), markdown(grid)]

@@ -19,7 +19,7 @@ _NOT_COMPARED = (
 
 
 @dataclass(frozen=True)
-class Side:
+class ComparedRun:
     """One of the two runs."""
 
     path: Path
@@ -35,8 +35,8 @@ class Side:
 class Explained:
     """The differences between two runs, and how much is the same."""
 
-    a: Side
-    b: Side
+    a: ComparedRun
+    b: ComparedRun
     parts: list[Part]
     """Config, data, environment, training and answers, in this order."""
     identity: list[str]
@@ -62,7 +62,7 @@ def explain(a: Path, b: Path) -> Explained:
     Raises:
         RecordError: a path does not exist, is broken, or is not exactly one run.
     """
-    one, other = Side(a, _run(a)), Side(b, _run(b))
+    one, other = ComparedRun(a, _run(a)), ComparedRun(b, _run(b))
     kinds = (one.kind, other.kind)
     base = outcome.scores(one.run, other.run, ("base", "base")) if kinds != ("base", "base") else []
     return Explained(
@@ -82,19 +82,10 @@ def _run(path: Path) -> Run:
             f"explain {path}: there is no such file or folder; name the folder of a run, or one "
             "record of a report, outputs/reports/NAME/runs/ID.json."
         )
-    found, broken = archive.read_all(path), archive.unreadable(path)
-    if broken:
-        raise RecordError(f"explain {path}: {broken[0]}")
-    if len(found) != 1:
-        what = f"{len(found)} records" if found else "no record"
-        raise RecordError(
-            f"explain {path} has {what}: name the folder of one run, or one record of a report, "
-            "outputs/reports/NAME/runs/ID.json."
-        )
-    return Run(found[0])
+    return Run(archive.read_one(path, "explain"))
 
 
-def _parts(a: Side, b: Side) -> list[Part]:
+def _parts(a: ComparedRun, b: ComparedRun) -> list[Part]:
     one, other = a.run.record, b.run.record
     origins = (one.resolved_from, other.resolved_from)
     answers = (one.evaluation.get(a.kind, {}), other.evaluation.get(b.kind, {}))

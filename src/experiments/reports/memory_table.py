@@ -1,6 +1,6 @@
 """Tabulate predicted and measured training memory for the runs that recorded both."""
 
-from experiments.reports.arms import Report
+from experiments.reports.arm_report import Report
 from experiments.reports.tables import Grid
 
 _GB = 10**9

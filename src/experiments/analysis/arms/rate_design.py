@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from experiments.analysis.arms.reading import Arm
+from experiments.analysis.arms.grouping import Arm
 
 PER_DECADE = 4
 """Grid steps per decade: neighbours differ by a factor of 10^(1/4) = 1.78."""

@@ -1,0 +1,56 @@
+"""Combine the encoded sources of a mixture: the held-back rows of all, training rows by weight."""
+
+from collections import Counter
+from typing import Any
+
+from experiments.config import DataConfig
+from experiments.data import mixture
+from experiments.data.encoding import EncodedSource
+from experiments.data.rendering import Encoded
+
+
+def combine(
+    found: dict[str, EncodedSource], spec: DataConfig
+) -> tuple[dict[str, list[Encoded]], dict[str, Any]]:
+    """Collect the held-back rows of all sources and draw the training rows by weight.
+
+    Of near-duplicates across sources, the row of the earlier source is kept, separately for
+    held-back and for training rows. A training row with a near-duplicate among the held-back rows
+    of another source is removed.
+    """
+    by_row = {
+        id(e.row): (split, e)
+        for source in found.values()
+        for split, rows in source.splits.items()
+        for e in rows
+    }
+    held = {
+        name: [e.row for split, rows in source.splits.items() if split != "train" for e in rows]
+        for name, source in found.items()
+    }
+    held, duplicates = mixture.without_duplicates(held)
+    splits: dict[str, list[Encoded]] = {}
+    for split, encoded in (by_row[id(row)] for rows in held.values() for row in rows):
+        splits.setdefault(split, []).append(encoded)
+    train = {
+        name: [e.row for e in source.splits.get("train", [])] for name, source in found.items()
+    }
+    train, leaks = mixture.without_held_back(train, held)
+    unit: Any = spec.weight_by
+    drawn = mixture.draw(
+        train,
+        {name: spec.sources[name].weight or 0.0 for name in found},
+        seed=spec.seed,
+        total=spec.total,
+        weight_by=unit,
+        lengths=lambda rows: [_length(by_row[id(row)][1], spec.weight_by) for row in rows],
+    )
+    splits["train"] = [by_row[id(row)][1] for row in drawn.rows]
+    counted = Counter(drawn.duplicates) + Counter(duplicates) + Counter(leaks)
+    return splits, drawn.record() | {"duplicates": dict(counted)}
+
+
+def _length(encoded: Encoded, unit: str) -> int:
+    if unit == "tokens":
+        return len(encoded.ids)
+    return encoded.trained_tokens if unit == "trained_tokens" else 1
