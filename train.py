@@ -36,4 +36,4 @@ def main(cfg: DictConfig) -> float | list[float] | None:
 if __name__ == "__main__":
     with config.one_sentence_errors():
         config.refuse_in_arguments(sys.argv[1:])
-        roles.lead_or_follow(main)
+        roles.run(main)

@@ -47,8 +47,8 @@ class ProgressFile:
             self._file.flush()
         except OSError as error:
             raise RecordError(
-                f"{self.path} cannot be written ({error.strerror}): make room, then run the same "
-                "command; it goes on from the last whole answer."
+                f"{self.path} cannot be written ({error.strerror}): free disk space, then rerun "
+                "the same command to continue after the last complete answer."
             ) from error
 
 
