@@ -49,10 +49,10 @@ class _Launcher(Launcher):
             ConfigError: a setting is invalid, or a distributed launch would start more processes.
         """
         self._parts = (hydra_context, task_function, config)
-        if distributed.here().count > 1 and not self.keeps_processes:
+        if distributed.world_size() > 1 and not self.keeps_processes:
             raise ConfigError(
                 f"{type(self).__name__} starts processes of its own, and this is one of "
-                f"{distributed.here().count} of a launch: leave hydra/launcher out, or start the "
+                f"{distributed.world_size()} of a launch: leave hydra/launcher out, or start the "
                 "line with python instead of accelerate launch."
             )
         self.check()

@@ -142,7 +142,7 @@ def test_an_interrupted_run_says_how_it_goes_on(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=120)
     assert process.returncode == 130
-    assert "interrupted; the same command goes on from checkpoint-" in said
+    assert "interrupted; rerun the same command to resume from checkpoint-" in said
     assert "  python train.py trainer=smoke eval=smoke " in said
 
 

@@ -14,7 +14,7 @@ from conftest import ROOT, composed
 from experiments import config, models
 from experiments.config import HardwareConfig, RunConfig
 from experiments.errors import ConfigError
-from experiments.runs import execute
+from experiments.runs import finished
 
 CARDS = sorted(path.stem for path in (ROOT / "conf" / "hardware").glob("*.yaml"))
 CHOICES = ("precision", "attention", "gradient_checkpointing", "optimizer", "micro_batch_size")
@@ -155,12 +155,12 @@ def test_a_card_that_is_described_and_not_there_trains_nothing(
 def test_a_run_of_an_absent_card_may_be_asked_in_what_this_machine_computes(
     no_card: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run, precision = execute._on_this_device(load("hardware=t4"))
+    run, precision = finished._on_this_device(load("hardware=t4"))
     assert (precision.name, precision.device) == ("fp32", "cpu")
     assert run.hardware.label == "auto"
     assert "loaded in fp32 on cpu, because: hardware=t4 describes" in capsys.readouterr().out
     own = load("hardware=cpu", "trainer.precision=bf16")
-    assert execute._on_this_device(own)[1].name == "bf16"
+    assert finished._on_this_device(own)[1].name == "bf16"
 
 
 def test_a_gpu_of_any_kind_that_is_not_there_is_one_sentence(no_card: None) -> None:

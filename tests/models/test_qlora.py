@@ -100,7 +100,7 @@ def test_runs_of_one_process_share_the_packed_weights(
         runs.run_one(load(*few, f"seed={seed}"), Job(tmp_path / "s" / str(n), number=n)).record
         for n, seed in enumerate((0, 1))
     )
-    assert "they are loaded anew" not in capsys.readouterr().out
+    assert "they are loaded again" not in capsys.readouterr().out
     one, other = (
         model_cache.load(load(*few), models.choose_precision(load(*few)), keep=True)[0].model
         for _ in range(2)

@@ -63,7 +63,7 @@ def test_a_base_that_a_run_changed_is_loaded_anew(
 ) -> None:
     make(tmp_path / "s" / "0", "lora.init_lora_weights=pissa", "eval.base=false", number=0)
     second = make(tmp_path / "s" / "1", "eval.base=false", number=1)
-    assert "the run before changed the base's weights: they are loaded anew" in (
+    assert "the previous run changed the base model's weights: they are loaded again" in (
         capsys.readouterr().out
     )
     assert numbers(second) == numbers(make(tmp_path / "t" / "1", "eval.base=false"))

@@ -1,18 +1,20 @@
 """What of a finished run is used again depends on what changed since."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from conftest import ROOT, SMOKE, environment, load
-from experiments import config, records
+from experiments import config, models, records
 from experiments.config import chat_templates
 from experiments.records import provenance
-from experiments.runs import reuse
+from experiments.runs import fingerprint
 
 WORDS = (
     'DIRECTION = {"count": "minimize"}\n'
@@ -108,9 +110,56 @@ def test_an_edited_template_of_the_package_is_noticed_before_anything_is_loaded(
     copied = Path(shutil.copytree(chat_templates.FOLDER, tmp_path / "chat_templates"))
     monkeypatch.setattr(chat_templates, "FOLDER", copied)
     run = load("model.chat_template=smollm2")
-    before = reuse.inputs(run)
+    before = fingerprint.inputs(run)
     (copied / "gemma3.jinja").write_text("another model's")
-    assert reuse.inputs(run) == before
+    assert fingerprint.inputs(run) == before
     with (copied / "smollm2.jinja").open("a", encoding="utf-8") as file:
         file.write("{# edited #}")
-    assert reuse.inputs(run) != before
+    assert fingerprint.inputs(run) != before
+
+
+WATCHED = """
+import atexit, runpy, sys
+
+opened = []
+sys.addaudithook(lambda event, given: event == "open" and opened.append(str(given[0])))
+
+def report():
+    heavy = ("torch", "transformers", "tokenizers", "peft", "trl", "datasets")
+    print("imported:", [name for name in heavy if name in sys.modules])
+    print("weights read:", [path for path in opened if path.endswith(".safetensors")])
+
+atexit.register(report)
+sys.argv[0] = {program!r}
+runpy.run_path({program!r}, run_name="__main__")
+"""
+
+
+def test_a_finished_run_is_answered_without_torch_weights_or_tokenizing(tmp_path: Path) -> None:
+    run(tmp_path, ROOT / "src")
+    watched = WATCHED.format(program=str(ROOT / "train.py"))
+    done = subprocess.run(
+        [sys.executable, "-c", watched, *LINE], cwd=tmp_path, env=environment(),
+        capture_output=True, text=True, timeout=300, check=True,
+    )  # fmt: skip
+    assert "finished before" in done.stdout
+    assert "\nimported: []\n" in done.stdout
+    assert "\nweights read: []\n" in done.stdout
+
+
+def test_changed_weights_of_a_model_are_noticed_whatever_their_size(tmp_path: Path) -> None:
+    model = Path(shutil.copytree(models.BASES / "tiny", tmp_path / "model"))
+    asked = load(f"model.path={model}", "model.embedded=null")
+    weights = next(model.glob("*.safetensors"))
+    old = time.time() - 3600
+    for file in model.iterdir():
+        os.utime(file, (old, old))
+    before = fingerprint.inputs(asked)
+    assert fingerprint.inputs(asked) == before
+    with weights.open("r+b") as stream:
+        stream.seek(-1, os.SEEK_END)
+        last = stream.read(1)
+        stream.seek(-1, os.SEEK_END)
+        stream.write(bytes([last[0] ^ 1]))
+    os.utime(weights, (old, old))
+    assert fingerprint.inputs(asked) != before

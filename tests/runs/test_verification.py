@@ -89,7 +89,7 @@ def test_what_is_outside_the_floor_is_named_and_fails(
     with pytest.raises(RecordError) as caught:
         verification.show(found)
     assert str(caught.value) == (
-        "2 of 4 scores did not come out again (calls/exact, loss/nll): `python -m experiments "
+        "2 of 4 scores were not reproduced (calls/exact, loss/nll): `python -m experiments "
         f"explain {tmp_path}/sweep/3/run.json {tmp_path}/again` says what else differs."
     )
     said = capsys.readouterr().out

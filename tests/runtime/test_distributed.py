@@ -1,7 +1,10 @@
-"""Several processes make the run that one would make; one of them leads."""
+"""Several processes make the run that one would make; one of them decides and writes."""
 
+import ast
 import itertools
 import os
+import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,12 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conftest import Cli, load
+from conftest import Cli, environment, load
 from experiments import config, runs, training
 from experiments.errors import ConfigError
 from experiments.runs import summary
 from experiments.runtime import distributed, placement
-from experiments.runtime.distributed import Place
+from experiments.runtime.distributed import Process
 
 SECOND_OF_TWO = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
 ADDRESS = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
@@ -29,23 +32,26 @@ def led_by_this_one(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_process_knows_its_place_from_its_launcher() -> None:
-    assert distributed.here({}) == Place(0, 1)
-    assert distributed.here(SECOND_OF_TWO) == Place(0, 1)  # nobody to meet
-    assert distributed.here(SECOND_OF_TWO | ADDRESS) == Place(1, 2, 1, 2)
-    assert Place(0, 2).leads and not Place(1, 2).leads
+    assert distributed.current({}) == Process(0, 1)
+    assert distributed.current(SECOND_OF_TWO) == Process(0, 1)  # nobody to meet
+    assert distributed.current(SECOND_OF_TWO | ADDRESS) == Process(1, 2, 1, 2)
 
 
 def test_alone_everything_is_answered_at_once() -> None:
-    assert distributed.agreed("x") == "x"
-    assert distributed.everyone("x") == ["x"]
-    assert distributed.divided([3, 1], lambda mine: [i * 10 for i in mine]) == [0, 10]
-    distributed.tell("nobody")
+    assert distributed.broadcast("x") == "x"
+    assert distributed.all_gather("x") == ["x"]
+    assert distributed.split_between_processes([3, 1], lambda mine: [i * 10 for i in mine]) == [
+        0,
+        10,
+    ]
+    assert distributed.on_main_process(lambda: "x") == "x"
+    assert distributed.on_all_processes(lambda: "x") == "x"
     distributed.release()
 
 
 @given(lengths=st.lists(st.integers(1, 99), max_size=40), count=st.integers(1, 5))
 def test_parts_hold_every_item_once_and_are_of_like_length(lengths: list[int], count: int) -> None:
-    parts = [distributed.part(lengths, Place(rank, count)) for rank in range(count)]
+    parts = [distributed.part(lengths, Process(rank, count)) for rank in range(count)]
     assert sorted(i for part in parts for i in part) == list(range(len(lengths)))
     sizes = [len(part) for part in parts]
     assert max(sizes) - min(sizes) <= 1
@@ -179,30 +185,88 @@ def test_a_closed_record_names_what_another_process_wrote(
     tmp_path: Path, led_by_this_one: None
 ) -> None:
     from experiments import records
-    from experiments.runs import following
+    from experiments.runs import failures
 
     record = records.Record("abc", folder=tmp_path, status="oom")
     record.error = {"type": "OutOfMemoryError", "message": "no room", "process": 1}
     records.write(record)
-    status, error = following.verdict(record, "failed", RuntimeError("connection closed"))
+    status, error = failures.cause(record, "failed", RuntimeError("connection closed"))
     assert status == "oom"
     assert str(error) == "process 1 of this run failed: OutOfMemoryError: no room"
     record.error = {"type": "OutOfMemoryError", "message": "no room", "process": 0}
     records.write(record)
-    assert following.verdict(record, "interrupted", None) == ("interrupted", None)
+    assert failures.cause(record, "interrupted", None) == ("interrupted", None)
 
 
 def test_a_sweep_ends_after_a_run_that_left_the_others_in_the_middle_of_a_step(
     led_by_this_one: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from experiments.runs import following
-
-    monkeypatch.setattr(distributed._state, "at_work", False)
-    with pytest.raises(ConfigError), distributed.at_work(ConfigError):
+    monkeypatch.setattr(distributed._state, "out_of_sync", False)
+    with pytest.raises(ConfigError), distributed.synchronised(ConfigError):
         raise ConfigError("all of them raise this")
-    assert not distributed.scattered()
-    with pytest.raises(RuntimeError), distributed.at_work(ConfigError):
+    assert not distributed.out_of_sync()
+    with pytest.raises(RuntimeError), distributed.synchronised(ConfigError):
         raise RuntimeError("this one alone")
-    assert distributed.scattered()
-    with pytest.raises(SystemExit, match="start the same line again, it goes on with the rest"):
-        following.meet()
+    assert distributed.out_of_sync()
+    with pytest.raises(
+        SystemExit, match="rerun the same command to continue with the remaining runs"
+    ):
+        distributed.start()
+
+
+TWO = """
+import sys
+from experiments.errors import ConfigError
+from experiments.runtime import distributed
+
+def fails(work, run_by):
+    try:
+        with distributed.synchronised():
+            run_by(work)
+    except Exception as error:
+        said.append(f"{type(error).__name__}: {error}")
+
+def refuse():
+    raise ConfigError("not like this")
+
+def refuse_in_rank_1():
+    if distributed.current().rank == 1:
+        raise MemoryError()
+
+said = []
+distributed.start()
+fails(refuse, distributed.on_main_process)
+fails(refuse, distributed.on_all_processes)
+fails(refuse_in_rank_1, distributed.on_all_processes)
+said.append(distributed.on_main_process(lambda: distributed.current().rank))
+said.append(distributed.on_all_processes(lambda: distributed.current().rank))
+said.append(distributed.out_of_sync())
+fails(refuse, lambda work: work())
+said.append(distributed.out_of_sync())
+distributed.end()
+print(said)
+"""
+
+
+def test_an_error_of_one_process_is_raised_in_all_and_they_stay_in_step() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", TWO], text=True, stdout=subprocess.PIPE,
+            env=environment(**SECOND_OF_TWO, **ADDRESS)
+            | {"RANK": rank, "LOCAL_RANK": rank, "MASTER_PORT": port},
+        )
+        for rank in ("0", "1")
+    ]  # fmt: skip
+    main, other = (ast.literal_eval(process.communicate(timeout=120)[0]) for process in started)
+    refused = "ConfigError: not like this"
+    assert main[0] == main[1] == refused
+    assert other[:2] == [f"TrainingError: process 0 of this run failed: {refused}"] * 2
+    failed_in_one = "process 1 of this run failed: MemoryError: out of memory"
+    assert main[2] == f"TrainingError: {failed_in_one}"
+    assert other[2] == "MemoryError: "
+    assert (main[3], other[3]) == (0, 0)
+    assert (main[4], other[4]) == (0, 1)
+    assert main[5:] == other[5:] == [False, refused, True]

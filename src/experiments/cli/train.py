@@ -39,7 +39,7 @@ def start(program: str, words: Sequence[str]) -> None:
         config.refuse_in_arguments(words)
         sys.argv = [program, *choices.quoted(_absolute(words))]
         main = hydra.main(version_base="1.3", config_path=str(folders.conf()), config_name="config")
-        roles.lead_or_follow(main(run_job))
+        roles.run(main(run_job))
 
 
 def run_job(cfg: DictConfig) -> float | list[float] | None:

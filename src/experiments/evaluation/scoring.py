@@ -95,27 +95,26 @@ def answer(
     Out-of-memory events are added to `notes`.
     """
     limits = Limits(new_tokens, subject.spec.batch_size)
-    done: dict[int, Generated] = {}
-    file, key = None, ""
+    file = None
     if subject.folder is not None:
-        key = progress_file.key(subject.model, subject.base, prompts, limits)
         file = subject.folder / progress_file.FOLDER / f"{subject.label}_{split}.jsonl"
-        done = progress_file.found(file, key)
+
+    def stored() -> tuple[str, dict[int, Generated]]:
+        if file is None:
+            return "", {}
+        key = progress_file.key(subject.model, subject.base, prompts, limits)
+        return key, progress_file.found(file, key)
+
+    # Read by one process, because the others already add answers while it reads.
+    key, done = distributed.on_main_process(stored)
     left = [i for i in range(len(prompts)) if i not in done]
     label = f"answers of the {subject.label} model, {split}"
-    own = -(-len(left) // distributed.here().count)
-    bar = iter(track(range(own), own, label, "answers"))
+    alone = distributed.world_size() == 1
+    own = -(-len(left) // distributed.world_size())
+    shows = distributed.is_main_process()
+    bar = iter(track(range(own), own, label, "answers")) if shows else iter(())
 
     given_here = 0
-
-    def shown() -> None:
-        nonlocal given_here
-        given_here += 1
-        next(bar, None)
-        # Several processes answer a split to its end: if one stopped, the others would wait
-        # forever.
-        if distributed.here().count == 1 and given_here < len(left):
-            stop_in_time()
 
     def stop_in_time() -> None:
         budget.check(
@@ -123,11 +122,20 @@ def answer(
             f"{subject.label} model on {split}, which are saved"
         )
 
-    if left:
-        stop_in_time()
+    def shown() -> None:
+        nonlocal given_here
+        given_here += 1
+        next(bar, None)
+        # Several processes answer a split to its end: if one stopped, the others would wait
+        # forever.
+        if alone and given_here < len(left):
+            stop_in_time()
 
-    order = shared.Answer([prompts[i] for i in left], limits, file, key, left)
-    given, adapted = shared.answers(subject.model, subject.base, order, shown)
+    if left:
+        distributed.on_main_process(stop_in_time)
+
+    request = shared.Request([prompts[i] for i in left], limits, file, key, left)
+    given, adapted = shared.answers(subject.model, subject.base, request, shown)
     next(bar, None)  # closes the progress bar
     if notes is not None:
         notes += [f"{split}: {note}" for note in adapted]
@@ -158,7 +166,9 @@ def _score_split(
     ]
     items += unanswered.items(unheld, about)
     asked = [*(encoded.row for encoded in rows), *unheld]
-    made = item_scores.score(items, asked, subject.spec.metrics, data.call_form)
+    made = distributed.on_main_process(
+        lambda: item_scores.score(items, asked, subject.spec.metrics, data.call_form)
+    )
     scores.means |= made.means
     scores.counts |= made.counts
     scores.items += items

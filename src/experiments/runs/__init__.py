@@ -1,7 +1,16 @@
 """Execute one run from its config to its record: claim a folder, train, score, write the record."""
 
-from experiments.runs.execute import Outcome, check, load_run, refuse_wrong_targets, run_one
+from experiments.runs.checks import check, refuse_wrong_targets
+from experiments.runs.execute import Outcome, run_one, take_part
+from experiments.runs.finished import load_run
 from experiments.runs.folders import Job
-from experiments.runs.following import follow
 
-__all__ = ["Job", "Outcome", "check", "follow", "load_run", "refuse_wrong_targets", "run_one"]
+__all__ = [
+    "Job",
+    "Outcome",
+    "check",
+    "load_run",
+    "refuse_wrong_targets",
+    "run_one",
+    "take_part",
+]

@@ -1,29 +1,46 @@
-"""Execute one run from its config to its record: claim a folder, train, score, write the record.
+"""Execute one run from its config to its record: find or reuse, load, score, train, score, write.
 
 A finished record is reused, an unfinished run resumes from its checkpoint, and a failed run leaves
 a record with the reason. Existing results on disk are never overwritten.
+
+With several processes, the main process decides how a run starts and broadcasts it; every process
+then calls `execute`, in which decisions and files are left to the main process
+(`distributed.on_main_process`).
 """
 
-import dataclasses
-import json
+import contextlib
+import logging
+import os
+import signal
+import sys
+import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from experiments import config, records, reports, training
-from experiments.config import RunConfig, inputs
-from experiments.errors import ConfigError, Pruned, RecordError, TrainingError
-from experiments.evaluation import metrics
+from experiments import config, reports
+from experiments.config import RunConfig
 from experiments.records import Record, hub
-from experiments.runs import folders, following, summary
-from experiments.runs.attempt import Attempt
+from experiments.runs import (
+    checks,
+    closing,
+    failures,
+    folders,
+    loading,
+    model_scores,
+    objectives,
+    recording,
+    reuse,
+    summary,
+    tuning,
+)
 from experiments.runs.folders import Job
+from experiments.runs.loading import Loaded
+from experiments.runs.start import Start
 from experiments.runtime import budget, distributed
 from experiments.runtime.progress import say
-
-# Parts of the identity that affect only the scores; a change in them does not void the training.
-_AFTER_TRAINING = ("evaluation_code", "scoring_code", "held_out_sha256")
 
 
 @dataclass(frozen=True)
@@ -50,51 +67,10 @@ class Outcome:
         return [float(scores[name]) for name in self.objectives]
 
 
-def check(run: RunConfig) -> None:
-    """Check all settings that can be checked without loading the model or the data.
-
-    Raises:
-        ConfigError: a file or folder is missing, or a key of `lora.extra` or `trainer.extra`, a
-            metric or an objective is unknown.
-    """
-    if refused := distributed.unsupported():
-        raise ConfigError(f"{refused}.")
-    inputs.check(run)
-    batch, micro = run.trainer.batch_size, run.trainer.micro_batch_size
-    assert batch and micro, "config.load resolves these"
-    training.fitting(batch, micro, distributed.here().count)
-    for name in run.eval.metrics:
-        metrics.load(name)
-    objective, given = run.eval.objective, run.eval.direction
-    if objective is not None and given is None and metrics.direction(objective) is None:
-        raise ConfigError(
-            f"eval.objective={objective}: no metric declares its direction; set "
-            "eval.direction=minimize or maximize."
-        )
-    if run.trainer.max_steps == 0 and run.model.adapter is None and not run.eval.base:
-        raise ConfigError(
-            "trainer.max_steps=0 with eval.base=false leaves nothing to score: name an adapter "
-            "with model.adapter=DIR or set eval.base=true."
-        )
-    if run.hub.push:
-        hub.check(run.hub)
-    if run.lora.extra or run.trainer.extra:
-        from experiments.models import adapters
-
-        adapters.check_extra(run.lora)
-        training.check_extra(run.trainer)
-
-
-def refuse_wrong_targets(run: RunConfig) -> None:
-    """Raise if a local model lacks the LoRA target modules, before anything is loaded."""
-    if run.model.hub_id is None and run.model.adapter is None and run.trainer.max_steps != 0:
-        from experiments import models
-
-        models.refuse_wrong_targets(run.lora, models.find(run.model)[0])
-
-
 def run_one(run: RunConfig, job: Job) -> Outcome:
     """Execute one run, or return its record if it has already finished.
+
+    With several processes, only the main process calls this; the others call `take_part`.
 
     Raises:
         ExperimentError: an error that the user can fix; the record's status is `failed` or `oom`.
@@ -103,134 +79,110 @@ def run_one(run: RunConfig, job: Job) -> Outcome:
         InUse: another process is executing this run.
         KeyboardInterrupt: the user stopped it; the record's status is `interrupted`.
     """
-    check(run)
+    checks.check(run)
     if job.number is None:  # a sweep checks all its runs before the first
-        refuse_wrong_targets(run)
-    following.meet()
+        checks.refuse_wrong_targets(run)
+    distributed.start()
     run_id = config.run_id(run)
+    with budget.ending(_deadline(run, job)), folders.claimed(job, run_id):
+        if run.resume_from is not None and job.number is None:
+            hub.take_run(run, run_id, job.folder, beside=job.find_siblings)
+        found = reuse.find(run, run_id, job)
+        if isinstance(found, Record):
+            return Outcome(found, reused=True, objectives=job.objectives)
+        start = replace(found, ends_at=budget.ends_at())
+        with folders.locked(start.folder), folders.interruptible():
+            distributed.broadcast(start.for_other_processes())
+            record = execute(start)
+        say(reports.summarise(record.folder))
+    return Outcome(record, objectives=job.objectives)
+
+
+def _deadline(run: RunConfig, job: Job) -> float | None:
+    """Return the deadline of the sweep, else of the run, in seconds since the epoch."""
     ends_at = budget.ends_at()  # a sweep sets one deadline for all its runs
     if ends_at is None and run.budget.hours is not None:
         ends_at = job.began + 3600 * run.budget.hours
-    with budget.ending(ends_at), folders.claimed(job, run_id):
-        if run.resume_from is not None and job.number is None:
-            hub.take_run(run, run_id, job.folder, beside=job.find_siblings)
-        earlier = folders.earlier(run, run_id, job)
-        settled = earlier is not None and earlier.status in records.SETTLED
-        if not settled or job.number is None:  # for a reused run of a sweep, one line is enough
-            summary.print_header(run, run_id)
-        if earlier is not None and settled:
-            return _reuse_or_repeat(run, run_id, job, earlier)
-        if earlier is not None and earlier.status == "oom" and not run.retry_oom:
-            raise TrainingError(
-                f"{earlier.folder} ran out of memory before: lower trainer.micro_batch_size, or "
-                "try it again with retry_oom=true."
-            )
-        budget.check(f"run {run_id} was not begun" if earlier is None else "the run did not go on")
-        folder = earlier.folder if earlier is not None else folders.free_folder(job, run_id)
-        record = Attempt(run, run_id, job, folder, earlier).make()
-        return Outcome(record, objectives=job.objectives)
+    return ends_at
 
 
-def _reuse_or_repeat(run: RunConfig, run_id: str, job: Job, earlier: Record) -> Outcome:
-    """Reuse a settled record if its inputs and code are unchanged; else run in a new folder."""
-    from experiments.runs import reuse
+def execute(start: Start) -> Record:
+    """Load, score the base, adapt, train, score and write; return the finished record.
 
-    attempt = Attempt(run, run_id, job, earlier.folder, earlier)
-    if reuse.is_older(earlier):
-        changed, why = ["code"], "it was made by an older version of the code"
-    else:
-        if earlier.provenance.get(reuse.INPUTS) == reuse.inputs(run):
-            changed = reuse.changed(earlier, earlier.identity | reuse.code(run))
-        else:
-            attempt.prepare()
-            changed = reuse.changed(earlier, attempt.identity)
-        if earlier.status == "pruned":  # it was never scored, so scoring cannot differ
-            changed = [name for name in changed if name not in _AFTER_TRAINING]
-        if changed == ["scoring_code"] and reuse.rescored(run, earlier):
-            changed = []
-        why = f"{', '.join(changed)} changed since"
-    if not changed and earlier.status == "pruned":
-        raise Pruned(f"pruned before in {earlier.folder} (rerun=true trains it again).")
-    if not changed:
-        say(f"finished before in {earlier.folder}; its record is used (rerun=true trains it again)")
-        if job.number is None:  # a sweep prints its table at the end
-            say(reports.summarise(earlier.folder))
-        hub.push_finished(run, earlier)
-        return Outcome(earlier, reused=True, objectives=job.objectives)
-    attempt.earlier = None
-    again = "run again beside it"
-    if set(changed) <= set(_AFTER_TRAINING) and earlier.status == "finished":
-        if reuse.has_adapter(earlier):
-            attempt.trained = earlier
-            again = "its adapter is scored again beside it"
-        else:
-            again += ", since no adapter was kept that could be scored (trainer.keep=adapter)"
-    say(f"{earlier.status} before in {earlier.folder}, but {why}: {again}")
-    attempt.folder = folders.free_folder(job, run_id)
-    return Outcome(attempt.make(), objectives=job.objectives)
-
-
-def load_run(folder: Path, *, plain: bool = False) -> tuple[Any, Any]:
-    """Load a finished run's base model with its adapter, for `generate` and `merge`.
-
-    If the run used a device that is not available, load it in this device's native precision.
-
-    Args:
-        folder: the run's folder.
-        plain: load the unquantized base weights even if the run trained on 4-bit weights.
-
-    Returns:
-        The `Base`, whose `model` is the tuned model, and the record.
-
-    Raises:
-        RecordError: the run is not finished or kept no adapter.
+    Every process of the run calls it with the same start. Errors also leave a record.
     """
-    from experiments import models
-    from experiments.models import adapters
+    record = recording.begin(start)
+    with closing.errors_recorded(start, record) as at_close:
+        keep = start.job.number is not None
+        loaded = loading.load_in_all_processes(start.run, start.loaded, keep=keep)
+        summary.print_loaded(loaded.base, loaded.data)
+        distributed.on_main_process(lambda: recording.add_loaded(record, start, loaded))
+        text = model_scores.held_out_losses(loaded)
+        scored = []
+        if start.run.eval.base:
+            base = model_scores.score_base(start, loaded, text)
+            scored.append(base)
+            recording.add_scores(record, "base", base)
+            distributed.on_main_process(
+                lambda: objectives.refuse_unknown(start.run.eval, start.job, base.means)
+            )
+        model = _tuned_model(start, record, loaded, at_close)
+        if model is not None:
+            scored.append(model_scores.score(start, loaded, text, "tuned", model))
+            recording.add_scores(record, "tuned", scored[-1])
+        if start.run.trainer.max_steps != 0:
+            distributed.on_main_process(lambda: tuning.save_adapter(record, loaded, model))
+        distributed.on_main_process(lambda: closing.finish(start, record, loaded, scored, at_close))
+    return record
 
-    record = records.read(folder / records.FILE_NAME)
-    if record.status != "finished":
-        raise RecordError(f"{folder} is {record.status}, not finished: run it to its end first.")
-    saved = folder / "adapter"
-    if not saved.is_dir():
-        raise RecordError(
-            f"{folder} kept no adapter (trainer.keep): run it with trainer.keep=adapter."
-        )
-    run = _from_record(record)
-    if plain:
-        run = dataclasses.replace(run, model=dataclasses.replace(run.model, quantization=None))
-    run, precision = _on_this_device(run)
-    if record.adapter["modules"]:
-        base = models.load(run, precision)
-        base.model = adapters.load(str(saved), base.model)
-        return base, record
-    spec = dataclasses.replace(
-        run.model, path=str(saved), hub_id=None, embedded=None, revision=None
-    )
-    return models.load(dataclasses.replace(run, model=spec), precision), record
+
+def _tuned_model(start: Start, record: Record, loaded: Loaded, at_close: ExitStack) -> Any:
+    """Return the model with its trained or loaded adapter; None if only the base is scored."""
+    if start.trained is not None:
+        recording.add_earlier_training(record, start.trained)
+        return tuning.load_adapter(str(start.trained.folder / "adapter"), loaded)
+    if start.run.trainer.max_steps != 0:
+        model = tuning.attach_adapter(start, record, loaded)
+        tuning.plan_steps(start, record, loaded)
+        tracker = tuning.open_tracker(start)
+        at_close.callback(closing.finish_tracking, tracker, record)
+        tuning.train(start, record, loaded, model, tracker)
+        return model
+    if start.run.model.adapter is not None:
+        return tuning.load_given_adapter(start.run.model.adapter, record, loaded)
+    return None
 
 
-def _on_this_device(run: RunConfig) -> tuple[RunConfig, Any]:
-    """Return the run on an available device, and its precision on that device."""
-    from experiments import models
+def take_part() -> None:
+    """Execute the runs that the main process starts, until it ends; the other processes call this.
 
+    They print nothing. The main process handles Ctrl-C: it closes the record, and its exit ends the
+    others.
+    """
+    warnings.simplefilter("ignore")  # the main process prints all warnings
+    logging.disable(logging.WARNING)
+    with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
+        distributed.start()
+        for received in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(received, signal.SIG_IGN)
+        while (start := _next_start()) is not None:
+            _take_part_in(start)
+        distributed.end()
+
+
+def _next_start() -> Start | None:
     try:
-        return run, models.choose_precision(run)
-    except ConfigError as error:
-        anywhere = dataclasses.replace(
-            run,
-            hardware=config.HardwareConfig(),
-            trainer=dataclasses.replace(run.trainer, precision="auto", attention="sdpa"),
-        )
-        precision = models.choose_precision(anywhere)
-        say(f"  loaded in {precision.name} on {precision.device_name}, because: {error}")
-        return anywhere, precision
+        return distributed.broadcast(None)
+    except RuntimeError:  # the main process has exited and printed the reason
+        sys.exit(1)
 
 
-def _from_record(record: Record) -> RunConfig:
-    from omegaconf import OmegaConf
-
-    made_as = json.loads(json.dumps(record.config))
-    # Load with the attention kernels that the run used; the model may not support the config's.
-    made_as["trainer"]["attention"] = record.identity.get("attention", "sdpa")
-    return config.load(OmegaConf.create(made_as))
+def _take_part_in(start: Start) -> None:
+    try:
+        with budget.ending(start.ends_at):
+            execute(start)
+    except Exception as error:
+        if distributed.out_of_sync():
+            failures.write_own(start.folder, error)
+            raise
+        # Every process raised it, and the main process has recorded and printed it.

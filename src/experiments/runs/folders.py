@@ -160,9 +160,7 @@ def _held(path: Path, what: str) -> Iterator[None]:
         lock = FileLock(path)
         lock.acquire(timeout=0)
     except Timeout:
-        error = InUse(
-            f"{what} is being worked on by another process: wait for it, or stop it first."
-        )
+        error = InUse(f"{what} is in use by another process: wait for it, or stop it first.")
         error.lock = path.absolute()
         raise error from None
     except OSError as error:

@@ -92,7 +92,7 @@ def _base(run: RunConfig, precision: Precision) -> Base:
     if _kept.base is not None and key == _kept.base_key:
         if checksum(_kept.base.model) == _kept.checksum:
             return _own_copy(_kept.base)
-        say("  the run before changed the base's weights: they are loaded anew")
+        say("  the previous run changed the base model's weights: they are loaded again")
     _kept.base = None
     _kept.base, _kept.base_key = models.load(run, precision), key
     _kept.checksum = checksum(_kept.base.model)

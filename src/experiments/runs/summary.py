@@ -44,7 +44,8 @@ def print_adapter(adapter: dict[str, Any], parameters: int) -> None:
 def print_left_out(idle: Sequence[str], experts: Sequence[str]) -> None:
     """Print which layers got no adapter, and why."""
     if idle:
-        say(f"  no adapter on {', '.join(idle)} (the model reads their weights past an adapter)")
+        reason = "the model uses their weights without calling the layers"
+        say(f"  no adapter on {', '.join(idle)} ({reason})")
     if experts:
         say(f"  no adapter on {', '.join(experts)} (adapted only when named)")
 
@@ -53,7 +54,7 @@ def rows_per_step(run: RunConfig) -> str:
     """Return the batch size as text: micro-batch x processes x gradient accumulation steps."""
     batch, wanted = run.trainer.batch_size, run.trainer.micro_batch_size
     assert batch and wanted, "config.load resolves these"
-    together = distributed.here().count
+    together = distributed.world_size()
     micro = training.fitting(batch, wanted, together)
     if together == 1:
         return f"{batch} = micro-batch {micro} x {batch // micro}"
@@ -65,18 +66,18 @@ def rows_per_step(run: RunConfig) -> str:
 
 def of_error(error: Exception) -> dict[str, Any]:
     """Return a record's entry for an error, with the rank of the process if several ran."""
-    place = distributed.here()
+    process = distributed.current()
     said = {"type": type(error).__name__, "message": str(error)}
-    where = {"process": place.rank} if place.count > 1 else {}
+    where = {"process": process.rank} if process.world_size > 1 else {}
     return said | {"step": getattr(error, "step", None)} | where
 
 
-def print_how_to_go_on(folder: Path) -> None:
+def print_how_to_resume(folder: Path) -> None:
     """Print the command that resumes the run, and the checkpoint it resumes from."""
     found = training.newest_checkpoint(folder)
-    anew = "begins its training anew, because there is no checkpoint yet"
-    start = f"goes on from {found.name}" if found else anew
-    say(f"interrupted; the same command {start}:\n  {provenance.command()}")
+    over = "start training over, because there is no checkpoint yet"
+    start = f"resume from {found.name}" if found else over
+    say(f"interrupted; rerun the same command to {start}:\n  {provenance.command()}")
 
 
 def print_loaded(base: Base, data: TrainData) -> None:

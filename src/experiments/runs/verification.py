@@ -205,7 +205,7 @@ def show(found: Verified) -> None:
     if found.outside:
         names = ", ".join(check.score.key for check in found.outside)
         raise RecordError(
-            f"{len(found.outside)} of {len(found.checks)} scores did not come out again ({names}): "
+            f"{len(found.outside)} of {len(found.checks)} scores were not reproduced ({names}): "
             f"`python -m experiments explain {found.run.path} {found.again.folder}` says what else "
             "differs."
         )

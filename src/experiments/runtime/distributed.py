@@ -1,70 +1,86 @@
-"""The process group of a distributed run: ranks and communication between processes.
+"""The process group of a distributed run: ranks, collectives, and errors of several processes.
 
 `accelerate launch` and `torchrun` start the same program several times and pass each process its
-rank through the environment. Rank 0 is the leader: only it composes the config and writes the
-folder, record, tracker and log. The other ranks are followers: they wait for the leader's orders,
-and all processes share training and scoring. With a world size of 1, no function communicates.
+rank through the environment. Every process of a run executes the same code; rank 0, the main
+process, also makes the decisions and writes the folder, record, tracker and log. With a world size
+of 1, no function communicates.
+
+The collectives use torch.distributed and not accelerate's `gather_object`, `broadcast_object_list`
+and `split_between_processes`: those work on the default group, whose timeout would end processes
+that wait while the main process loads, uploads or queries a study, and they split items into
+contiguous parts, which are not balanced by length.
 """
 
 import contextlib
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
 
+from experiments.errors import TrainingError
+from experiments.runtime.progress import say
+
 T = TypeVar("T")
 
 _GIVEN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
-# Between two steps the leader may save to a slow disk or query a study. A process that dies is
-# noticed at once, by its closed connection.
+# Between two steps the main process may save to a slow disk or query a study. A process that dies
+# is noticed at once, by its closed connection.
 _STEP_TIMEOUT = timedelta(hours=2)
-# The time between two orders is limited only by the length of a sweep.
-_ORDER_TIMEOUT = timedelta(days=100)
+# The time between two runs is limited only by the length of a sweep.
+_WAIT_TIMEOUT = timedelta(days=100)
+# Attribute of an error that every process raises at the same place.
+_RAISED_BY_ALL = "_raised_by_all_processes"
 
 
 @dataclass(frozen=True)
-class Place:
-    """The rank of a process and the world size of its run."""
+class Process:
+    """A process's rank, and the number of processes of its run."""
 
     rank: int = 0
-    count: int = 1
-    """World size: the number of processes on all hosts."""
+    world_size: int = 1
+    """The number of processes on all hosts."""
     local_rank: int = 0
     """Rank on its host, which is also the index of its GPU."""
-    local_count: int = 1
-
-    @property
-    def leads(self) -> bool:
-        """Whether this process is the leader (rank 0)."""
-        return self.rank == 0
+    local_world_size: int = 1
 
 
 @dataclass
 class _State:
     group: Any = None
-    """The gloo group that transports orders and results; None until `join`."""
+    """The gloo group that transports objects; None until `start`."""
     pids: Sequence[int] = ()
-    """Process ids of the other processes on the leader's host."""
-    at_work: bool = False
+    """Process ids of the other processes on the main process's host."""
+    out_of_sync: bool = False
 
 
 _state = _State()
 
 
-def here(environment: Mapping[str, str] = os.environ) -> Place:
+def current(environment: Mapping[str, str] = os.environ) -> Process:
     """Return this process's rank and world size from the launcher's environment variables.
 
-    >>> here({"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "MASTER_ADDR": "", \
+    >>> current({"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "MASTER_ADDR": "", \
 "MASTER_PORT": ""})
-    Place(rank=1, count=2, local_rank=1, local_count=2)
-    >>> here({})
-    Place(rank=0, count=1, local_rank=0, local_count=1)
+    Process(rank=1, world_size=2, local_rank=1, local_world_size=2)
+    >>> current({})
+    Process(rank=0, world_size=1, local_rank=0, local_world_size=1)
     """
     if not all(name in environment for name in _GIVEN):
-        return Place()
-    rank, count, local = (int(environment[name]) for name in _GIVEN[:3])
-    return Place(rank, count, local, int(environment.get("LOCAL_WORLD_SIZE", count)))
+        return Process()
+    rank, size, local = (int(environment[name]) for name in _GIVEN[:3])
+    return Process(rank, size, local, int(environment.get("LOCAL_WORLD_SIZE", size)))
+
+
+def world_size() -> int:
+    """Return the number of processes of this run."""
+    return current().world_size
+
+
+def is_main_process() -> bool:
+    """Return whether this process has rank 0."""
+    return current().rank == 0
 
 
 def unsupported(environment: Mapping[str, str] = os.environ) -> str | None:
@@ -98,44 +114,42 @@ def launched_alone(environment: Mapping[str, str] = os.environ) -> bool:
     )
 
 
-def join() -> None:
-    """Initialise the process group (idempotent; does nothing with a world size of 1)."""
-    place = here()
-    if place.count == 1 or _state.group is not None:
-        return
+def start() -> None:
+    """Initialise the process group (idempotent; does nothing with a world size of 1).
+
+    Raises:
+        SystemExit: an earlier run failed in one process and left the others in the middle of a
+            step; every further run of the sweep would fail in the same way.
+    """
+    if launched_alone():
+        say(
+            "accelerate launch --cpu starts a single process, whatever --num_processes says: "
+            "for several processes on a CPU, use --multi_gpu instead of --cpu"
+        )
+    if out_of_sync():
+        sys.exit(
+            "error: a run of this sweep failed in one process while the others were working on "
+            "it: rerun the same command to continue with the remaining runs."
+        )
+    if world_size() > 1 and _state.group is None:
+        _initialise()
+
+
+def _initialise() -> None:
     import torch
     import torch.distributed as dist
 
     backend = "gloo"
     if torch.cuda.is_available():
-        torch.cuda.set_device(place.local_rank % torch.cuda.device_count())
+        torch.cuda.set_device(current().local_rank % torch.cuda.device_count())
         backend = "cpu:gloo,cuda:nccl"
     dist.init_process_group(backend, timeout=_STEP_TIMEOUT)
-    _state.group = dist.new_group(backend="gloo", timeout=_ORDER_TIMEOUT)
-    found = everyone((os.getpid(), os.environ.get("GROUP_RANK", "0")))
-    _state.pids = [pid for pid, machine in found if machine == found[0][1] and pid != os.getpid()]
+    _state.group = dist.new_group(backend="gloo", timeout=_WAIT_TIMEOUT)
+    found = all_gather((os.getpid(), os.environ.get("GROUP_RANK", "0")))
+    _state.pids = [pid for pid, host in found if host == found[0][1] and pid != os.getpid()]
 
 
-def tell(order: Any) -> None:
-    """Broadcast an order to all followers; called by the leader."""
-    if here().count > 1:
-        _broadcast(order)
-
-
-def hear() -> Any:
-    """Wait for the leader's next order and return it; None = it was the last one."""
-    return _broadcast(None)
-
-
-def release() -> None:
-    """Release the followers from waiting for orders; called by the leader at its end."""
-    if here().count > 1:
-        join()
-        _broadcast(None)
-        leave()
-
-
-def leave() -> None:
+def end() -> None:
     """Destroy the process group; every process must call it."""
     import torch.distributed as dist
 
@@ -143,25 +157,31 @@ def leave() -> None:
     _state.group = None
 
 
-def agreed(value: T) -> T:
-    """Broadcast the leader's value and return it in every process."""
-    found: T = _broadcast(value)
-    return found
+def broadcast(value: T) -> T:
+    """Return the main process's value in every process."""
+    if world_size() == 1:
+        return value
+    import torch.distributed as dist
+
+    box = [value]
+    dist.broadcast_object_list(box, src=0, group=_state.group)
+    return box[0]
 
 
-def everyone(value: T) -> list[T]:
-    """Gather the values of all processes and return them in every process, in rank order."""
-    place = here()
-    if place.count == 1:
+def all_gather(value: T) -> list[T]:
+    """Return the values of all processes in every process, in rank order."""
+    if world_size() == 1:
         return [value]
     import torch.distributed as dist
 
-    found: list[Any] = [None] * place.count
+    found: list[Any] = [None] * world_size()
     dist.all_gather_object(found, value, group=_state.group)
     return found
 
 
-def divided(lengths: Sequence[int], work: Callable[[list[int]], Sequence[T]]) -> list[T]:
+def split_between_processes(
+    lengths: Sequence[int], work: Callable[[list[int]], Sequence[T]]
+) -> list[T]:
     """Split items between the processes, and return all results in every process.
 
     Args:
@@ -171,48 +191,119 @@ def divided(lengths: Sequence[int], work: Callable[[list[int]], Sequence[T]]) ->
     Returns:
         One result per item, in the order of `lengths`.
     """
-    place = here()
-    if place.count == 1:
+    process = current()
+    if process.world_size == 1:
         return list(work(list(range(len(lengths)))))
-    mine = part(lengths, place)
+    mine = part(lengths, process)
     results: dict[int, T] = {}
-    for indices, values in everyone((mine, list(work(mine)))):
+    for indices, values in all_gather((mine, list(work(mine)))):
         results.update(zip(indices, values, strict=True))
     return [results[i] for i in range(len(lengths))]
 
 
-def part(lengths: Sequence[int], place: Place) -> list[int]:
+def part(lengths: Sequence[int], process: Process) -> list[int]:
     """Return the indices of one process's items, shortest first.
 
-    >>> [part([5, 1, 9, 2, 7], Place(rank, 2)) for rank in (0, 1)]
+    >>> [part([5, 1, 9, 2, 7], Process(rank, 2)) for rank in (0, 1)]
     [[1, 0, 2], [3, 4]]
     """
     order = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
-    return order[place.rank :: place.count]
+    return order[process.rank :: process.world_size]
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """An error as it is sent to the other processes; the error itself may not be picklable."""
+
+    rank: int
+    message: str
+
+    @classmethod
+    def of(cls, error: Exception | None) -> "_Failure | None":
+        if error is None:
+            return None
+        text = str(error) or ("out of memory" if isinstance(error, MemoryError) else "no message")
+        rank = current().rank
+        return cls(rank, f"process {rank} of this run failed: {type(error).__name__}: {text}")
+
+
+def on_main_process(work: Callable[[], T]) -> T:
+    """Execute `work` in the main process only, and return its result in every process.
+
+    Raises:
+        Exception: what `work` raised; in the other processes, a TrainingError that names it.
+    """
+    if world_size() == 1:
+        return work()
+    value, error = _attempted(work) if is_main_process() else (None, None)
+    value, failure = broadcast((value, _Failure.of(error)))
+    _raise_in_all(error, failure)
+    return value  # type: ignore[return-value]
+
+
+def on_all_processes(work: Callable[[], T]) -> T:
+    """Execute `work`, which contains no collective, in every process; fail in all if one fails.
+
+    The main process is first, so that the others find the files that it downloaded or cached.
+
+    Raises:
+        Exception: what `work` raised in this process; else a TrainingError that names the error of
+            the process that failed.
+    """
+    if world_size() == 1:
+        return work()
+    value, error = _attempted(work) if is_main_process() else (None, None)
+    first = broadcast(_Failure.of(error))
+    if first is None and not is_main_process():
+        value, error = _attempted(work)
+    failures = all_gather(first or _Failure.of(error))
+    _raise_in_all(error, next((one for one in failures if one is not None), None))
+    return value  # type: ignore[return-value]
+
+
+def _attempted(work: Callable[[], T]) -> tuple[T | None, Exception | None]:
+    """Return the result of `work` or its error, which is raised once every process knows of it."""
+    try:
+        return work(), None
+    except Exception as error:
+        return None, error
+
+
+def _raise_in_all(error: Exception | None, failure: _Failure | None) -> None:
+    if failure is None:
+        return
+    raised = TrainingError(failure.message) if error is None else error
+    setattr(raised, _RAISED_BY_ALL, True)
+    raise raised
 
 
 @contextlib.contextmanager
-def at_work(*harmless: type[Exception]) -> Iterator[None]:
-    """Mark a block with collective operations, in which an error leaves other processes waiting.
+def synchronised(*raised_by_all: type[Exception]) -> Iterator[None]:
+    """Mark a block in which all processes execute the same collectives in the same order.
+
+    An error that not every process raises leaves the others waiting in a collective operation, so
+    that no further run is possible (`out_of_sync`).
 
     Args:
-        harmless: errors that every process raises at the same place.
+        raised_by_all: errors that every process raises at the same place of this block, besides
+            those of `on_main_process` and `on_all_processes`.
     """
-    _state.at_work = True
     try:
         yield
-    except harmless:
-        _state.at_work = False
+    except raised_by_all as error:
+        setattr(error, _RAISED_BY_ALL, True)
         raise
-    _state.at_work = False
+    except BaseException as error:
+        _state.out_of_sync = not getattr(error, _RAISED_BY_ALL, False)
+        raise
 
 
-def scattered() -> bool:
+def out_of_sync() -> bool:
     """Return whether an error has left the other processes waiting in a collective operation."""
-    return _state.at_work and here().count > 1
+    return _state.out_of_sync and world_size() > 1
 
 
-def lost() -> list[int]:
+def ended() -> list[int]:
     """Return the process ids of the other processes on this host that have ended."""
     import psutil
 
@@ -225,11 +316,9 @@ def lost() -> list[int]:
     return [pid for pid in _state.pids if not alive(pid)]
 
 
-def _broadcast(value: Any) -> Any:
-    if here().count == 1:
-        return value
-    import torch.distributed as dist
-
-    box = [value]
-    dist.broadcast_object_list(box, src=0, group=_state.group)
-    return box[0]
+def release() -> None:
+    """End the other processes, which are waiting for the next run; called by the main process."""
+    if world_size() > 1 and not out_of_sync():
+        start()
+        broadcast(None)
+        end()

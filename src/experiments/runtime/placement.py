@@ -67,7 +67,7 @@ def see_one_gpu() -> None:
     Does nothing if torch is already imported, or if the run has several processes, each of which
     uses its own GPU.
     """
-    if "torch" in sys.modules or distributed.here().count > 1:
+    if "torch" in sys.modules or distributed.world_size() > 1:
         return
     gpus = visible_gpus()
     if len(gpus) > 1:

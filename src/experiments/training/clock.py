@@ -42,7 +42,7 @@ def clock(task: Task) -> Any:
             is_last = state.global_step >= state.max_steps
             old = minutes is not None and now - self.saved >= 60 * minutes
             ends = not is_last and budget.is_spent(_STEPS_LEFT * self.longest)
-            old, self.ends = distributed.agreed((old, ends))  # their clocks may differ
+            old, self.ends = distributed.broadcast((old, ends))  # their clocks may differ
             if old or self.ends:
                 control.should_save = True
 
@@ -52,7 +52,7 @@ def clock(task: Task) -> Any:
             if state.is_world_process_zero:
                 _keep_partial_log(self.trainer, checkpoint)
                 task.saved(checkpoint)
-            distributed.everyone(None)  # no process continues before the checkpoint is complete
+            distributed.all_gather(None)  # no process continues before the checkpoint is complete
             if self.ends:
                 stop = OutOfBudget(
                     budget.sentence(

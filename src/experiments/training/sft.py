@@ -36,7 +36,7 @@ def fit(task: Task) -> Fit:
             "data.validation_share above 0, or trainer.select=last."
         )
     steps = plan(task.run.trainer, len(task.data.train))
-    newest = distributed.agreed(newest_checkpoint(task.folder))
+    newest = distributed.broadcast(newest_checkpoint(task.folder))
     began = time.monotonic()
     if newest is not None and state_of(newest)["global_step"] >= steps.steps:
         task.adapted.extend(shrunk(state_of(newest)["log_history"]))

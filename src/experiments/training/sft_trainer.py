@@ -45,7 +45,7 @@ def build(task: Task, steps: StepPlan, rows: int) -> Any:
             task.base.precision.name,
             trainer.compute_loss_context_manager,
         )
-    if distributed.here().count > 1:
+    if distributed.world_size() > 1:
         trainer.add_callback(_one_decision())  # last, so that it sees the others' decisions
         _draw_own_dropout(task.run.seed)
     return trainer
@@ -82,7 +82,7 @@ def _trainer_class(task: Task, rows: int) -> Any:
                 # SFTTrainer.log would add its own averages over the steps since the last entry.
                 Trainer.log(self, {"eval_loss": nll})
                 stop = task.report(step, nll, [total / max(1, n) for total, n in parts])
-                if distributed.agreed(stop):
+                if distributed.broadcast(stop):
                     self.control.should_training_stop = True
             return {"eval_loss": self.measured[1]}
 
@@ -92,7 +92,9 @@ def _trainer_class(task: Task, rows: int) -> Any:
 def _token_nll(model: Any, rows: Sequence[Encoded]) -> list[loss.Part]:
     """Compute the NLL of the rows, which are divided among the processes."""
     lengths = [len(row.ids) for row in rows]
-    return distributed.divided(lengths, lambda mine: loss.token_nll(model, [rows[i] for i in mine]))
+    return distributed.split_between_processes(
+        lengths, lambda mine: loss.token_nll(model, [rows[i] for i in mine])
+    )
 
 
 def _progress(log: Log, steps: int) -> Any:
@@ -109,7 +111,7 @@ def _progress(log: Log, steps: int) -> Any:
 
 
 def _one_decision() -> Any:
-    """Return a callback that makes every process follow the leader's decision after a step.
+    """Return a callback that makes every process follow the main process's decision after a step.
 
     A decision based on the clock (save now, stop now) may differ between two processes, and a
     process that continues while others stop waits for them forever.
@@ -118,7 +120,7 @@ def _one_decision() -> Any:
 
     class OneDecision(TrainerCallback):  # type: ignore[misc]
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
-            vars(control).update(distributed.agreed(dict(vars(control))))
+            vars(control).update(distributed.broadcast(dict(vars(control))))
             return control
 
     return OneDecision()
@@ -128,7 +130,7 @@ def _draw_own_dropout(seed: int) -> None:
     """Seed dropout differently in each process: their rows differ, but the run's seed does not."""
     import torch
 
-    rank = distributed.here().rank
+    rank = distributed.current().rank
     if rank:
         torch.manual_seed(seed + rank)
 

@@ -54,7 +54,7 @@ def plan(trainer: TrainerConfig, rows: int) -> StepPlan:
         )
     every = trainer.eval_steps or max(1, steps // 5)
     save = trainer.save_steps or every
-    together = processes.here().count
+    together = processes.world_size()
     return StepPlan(
         steps=steps,
         batch_size=batch,

@@ -47,7 +47,7 @@ def of_run(device: str) -> dict[str, Any]:
         "cpu": cpu(),
         "cpu_count": os.cpu_count(),
         "threads": _threads(),
-        "processes": distributed.here().count,
+        "processes": distributed.world_size(),
         "device": device,
         "visible_gpus": os.environ.get("CUDA_VISIBLE_DEVICES"),
     }

@@ -1,21 +1,24 @@
-"""Let rank 0 of `accelerate launch train.py` run the program, and the other ranks follow it."""
+"""Run train.py in the main process of a launch, and its runs in the other processes as well."""
 
 from collections.abc import Callable
 
 from experiments.runtime import distributed
 
 
-def lead_or_follow(program: Callable[[], object]) -> None:
-    """Run the program in rank 0 (or a single process); follow the leader's orders elsewhere."""
-    if distributed.here().leads:
-        try:
-            program()
-        except SystemExit as end:  # such as after --help; on errors the launcher ends the others
-            if not end.code:
-                distributed.release()
-            raise
-        distributed.release()
-        return
-    from experiments import runs
+def run(program: Callable[[], object]) -> None:
+    """Run the program in a single process or in rank 0; take part in its runs elsewhere.
 
-    runs.follow()
+    The program composes the configs, so only one process may run it; the others receive each run.
+    """
+    if not distributed.is_main_process():
+        from experiments import runs
+
+        runs.take_part()
+        return
+    try:
+        program()
+    except SystemExit as end:  # such as after --help; on errors the launcher ends the others
+        if not end.code:
+            distributed.release()
+        raise
+    distributed.release()

@@ -1,0 +1,107 @@
+"""Hash everything that determines a run's results, without loading a model."""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+from experiments import models
+from experiments.config import RunConfig, chat_templates
+from experiments.data import benchmark_rows, sources
+from experiments.errors import RecordError
+from experiments.evaluation import held_out, item_scores
+from experiments.models import adapters, weights
+from experiments.records import provenance
+from experiments.runtime import disk, distributed
+
+INPUTS = "inputs_sha256"
+"""Key of a record's provenance under which the hash of all inputs is stored."""
+_GPUS = Path("/proc/driver/nvidia/gpus")
+_IN_WEIGHTS_IDENTITY = (".safetensors", ".json", ".jinja")
+_SECONDS_UNTIL_UNCHANGED = 2.0
+
+
+def code(run: RunConfig) -> dict[str, Any]:
+    """Return the hashes of the code that this run uses."""
+    asked = [*run.eval.metrics, *item_scores.ALWAYS]
+    return provenance.of_metrics(provenance.code_identity(), asked)
+
+
+def inputs(run: RunConfig) -> str:
+    """Hash everything that determines a run's results except its config and its metrics' code.
+
+    Raises:
+        ConfigError: the model is missing.
+        DataError: a data file is missing.
+    """
+    located = [*sources.locate(run.data).items(), *sources.locate_tests(run.data).items()]
+    asked = [
+        f for one in run.eval.benchmarks for f in benchmark_rows.located_files(one, run.eval.path)
+    ]
+    text = held_out.read(run)
+    read = {
+        "model": _model(run),
+        "adapter": adapters.fingerprint(run.model.adapter),
+        "rows": [(name, one.files, one.commit) for name, one in located],
+        "benchmarks": [_sha256(file) for file in asked],
+        "held_out": text and text.sha256,
+        "machine": _machine(run),
+        "code": {k: v for k, v in code(run).items() if k != "scoring_code"},
+        "libraries": provenance.libraries(),
+    }
+    return hashlib.sha256(json.dumps(read, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _model(run: RunConfig) -> list[str]:
+    folder, commit = models.find(run.model)
+    files = sorted(f for f in folder.iterdir() if f.suffix in (".json", ".jinja", ".txt", ".model"))
+    if run.model.chat_template and (template := chat_templates.located(run.model.chat_template)):
+        files.append(template)
+    hashes = [f"{file.name} {_sha256(file)}" for file in files if file.is_file()]
+    return [_weights(folder, run.model.quantization), str(commit), *hashes]
+
+
+def _weights(folder: Path, quantization: str | None) -> str:
+    """Return `weights.identity`, stored under the sizes and times of the files that it reads."""
+    files = [f for f in sorted(folder.iterdir()) if f.suffix in _IN_WEIGHTS_IDENTITY]
+    found = [(str(file.resolve()), file.stat()) for file in files if file.is_file()]
+    stats = [[path, s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino] for path, s in found]
+    described = [stats, quantization, provenance.code_identity()["training_code"]]
+    key = hashlib.sha256(json.dumps(described).encode()).hexdigest()
+    stored = _cache_folder() / "weights" / key
+    with contextlib.suppress(OSError, ValueError):
+        return stored.read_text(encoding="ascii")
+    identity = weights.identity(folder, quantization)
+    newest = max((max(s.st_mtime, s.st_ctime) for _, s in found), default=0.0)
+    # A file that changed just now may change again with the same times.
+    if time.time() - newest > _SECONDS_UNTIL_UNCHANGED:
+        with contextlib.suppress(RecordError):  # it is computed again next time
+            disk.write_whole(stored, identity.encode("ascii"))
+    return identity
+
+
+def _cache_folder() -> Path:
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "experiments"
+
+
+def _machine(run: RunConfig) -> dict[str, Any]:
+    """Return the hardware facts that determine the device and the precision."""
+    gpus = sorted(_GPUS.glob("*/information"))
+    return {
+        "hardware": dataclasses.asdict(run.hardware),
+        "visible_gpus": os.environ.get("CUDA_VISIBLE_DEVICES"),
+        "gpus": [file.read_text("utf-8", "replace").partition("IRQ")[0] for file in gpus],
+        "machine": [platform.system(), platform.machine(), provenance.cpu()],
+        "processes": distributed.world_size(),
+    }
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,93 @@
+"""Score the base and the tuned model of a run; base scores of an equal run are copied."""
+
+import contextlib
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from experiments import config, records
+from experiments.errors import RecordError
+from experiments.records import Record, provenance
+from experiments.runs.loading import Loaded
+from experiments.runs.start import Start
+from experiments.runtime import distributed
+from experiments.runtime.progress import say
+
+if TYPE_CHECKING:
+    from experiments.evaluation.scoring import HeldOut
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The scores of one model, and the answers that they were computed from."""
+
+    means: dict[str, float]
+    counts: dict[str, int]
+    facts: dict[str, Any]
+    """How the answers were generated."""
+    items: list[dict[str, Any]] = field(default_factory=list)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    seconds: float | None = None
+    copied_from: str | None = None
+    """The run that scored the same base model, if the scores were copied."""
+
+
+def held_out_losses(loaded: Loaded) -> "HeldOut | None":
+    """Return the held-out text with the base model's loss on it; None without a text."""
+    from experiments.evaluation import held_out, scoring
+
+    if not loaded.windows:
+        return None
+    nll = held_out.losses(loaded.base.model, loaded.windows)
+    return scoring.HeldOut(loaded.windows, nll)
+
+
+def score_base(start: Start, loaded: Loaded, text: "HeldOut | None") -> Scored:
+    """Score the untuned base model, or copy its scores from a finished sibling run."""
+    copied = distributed.on_main_process(lambda: _copied(start, loaded))
+    return copied or score(start, loaded, text, "base", loaded.base.model)
+
+
+def score(start: Start, loaded: Loaded, text: "HeldOut | None", label: str, model: Any) -> Scored:
+    """Score a model (`label` is `base` or `tuned`) on every configured evaluation."""
+    from experiments.evaluation import scoring
+
+    began = time.monotonic()
+    subject = scoring.Subject(model, loaded.base, label, start.run.eval, start.folder)
+    scores = scoring.score(subject, loaded.data, text)
+    facts = scores.facts | {"thinking": start.run.data.thinking}
+    seconds = time.monotonic() - began
+    return Scored(scores.means, scores.counts, facts, scores.items, scores.rows, seconds)
+
+
+def _copied(start: Start, loaded: Loaded) -> Scored | None:
+    """Return the base scores of a finished sibling run on the same rows; None without one."""
+    if start.run.rerun or not start.job.find_siblings:
+        return None
+    asked = config.canonical(start.run)["eval"]
+    for file in start.job.folder.parent.glob(f"*/{records.FILE_NAME}"):
+        with contextlib.suppress(RecordError):
+            other = records.read(file)
+            if _scored_the_same_base(other, loaded, asked):
+                return _copy(other)
+    return None
+
+
+def _scored_the_same_base(other: Record, loaded: Loaded, asked: dict[str, Any]) -> bool:
+    if other.status != "finished" or "base" not in other.scores:
+        return False
+    changed = set(provenance.differences(other.identity, loaded.identity))
+    changed -= {"adapter_sha256", "training_code"}
+    return not changed and other.config["eval"] == asked and bool(records.items(other))
+
+
+def _copy(other: Record) -> Scored:
+    say(f"  base scores are those of {other.folder} (same base, data, code and evaluation)")
+    return Scored(
+        other.scores["base"],
+        other.counts["base"],
+        other.evaluation.get("base", {}),
+        [item for item in records.items(other) if item["model"] == "base"],
+        records.rows(other),
+        copied_from=f"{other.run_id} in {other.folder.name}",
+    )
