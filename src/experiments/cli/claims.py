@@ -20,17 +20,23 @@ if TYPE_CHECKING:
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to the parser."""
     parser.add_argument("ids", nargs="*", help="files of claims (default: all)")
-    parser.add_argument("--run", action="store_true", help="first make the runs that they need")
-    parser.add_argument("--plan", action="store_true", help="say what --run would make, and stop")
+    parser.add_argument("--run", action="store_true", help="first execute the runs that they need")
+    parser.add_argument(
+        "--plan", action="store_true", help="print what --run would execute, and stop"
+    )
     parser.add_argument(
         "--workers",
         type=int,
         metavar="N",
-        help="processes that share the runs of a sweep (default: one a GPU, or one a core)",
+        help="processes that share the runs of a sweep (default: one per GPU, or one per core)",
     )
-    parser.add_argument("--outputs", type=Path, default=Path("outputs"), help="where sweeps are")
     parser.add_argument(
-        "--write", action="store_true", help="write the table of all claims, whichever are printed"
+        "--outputs", type=Path, default=Path("outputs"), help="folder of the sweeps"
+    )
+    parser.add_argument(
+        "--write",
+        action="store_true",
+        help="write the table of all claims, even if only some are printed",
     )
     parser.add_argument(
         "--out", type=Path, help="folder of the table, implies --write (OUTPUTS/reports/claims)"

@@ -7,7 +7,7 @@ from pathlib import Path
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to the parser."""
     parser.add_argument("sweep", type=Path, nargs="?", help="default: every folder of outputs/")
-    parser.add_argument("--yes", action="store_true", help="remove what is shown")
+    parser.add_argument("--yes", action="store_true", help="remove the files that are listed")
     parser.set_defaults(command=_run)
 
 
@@ -27,5 +27,5 @@ def _run(given: argparse.Namespace) -> None:
         print("nothing to remove")
         return
     gone = list(cleaning.remove(may_go)) if given.yes else []
-    what = f"removed {len(gone)}" if given.yes else f"--yes removes these {len(may_go)}"
-    print(f"{total / 1e6:9.1f} MB  {what}; adapters and records stay")
+    what = f"removed {len(gone)}" if given.yes else f"in {len(may_go)}, removed with --yes"
+    print(f"{total / 1e6:9.1f} MB  {what}; adapters and records are kept")

@@ -8,8 +8,8 @@ from hydra.core.override_parser.types import Override
 from experiments.config import RunConfig
 from experiments.errors import ConfigError
 from experiments.evaluation import metrics
+from experiments.sweeps.hydra.grid import RATE, SEED
 
-RATE, SEED = "trainer.learning_rate", "seed"
 TEN_TIMES = "ten_times"
 
 
