@@ -22,8 +22,8 @@ LIGHT = (
     *("reports", "reports.dashboard", "reports.explain.showing", "runs.verification"),
     *("planning.estimate", "planning.plan_table", "cli.main"),
     *("sweeps.study", "sweeps.study.reporting", "sweeps.snapshot", "sweeps.status", "sweeps.plan"),
-    *("sweeps.launching.jobs", "sweeps.launching.dispatch", "sweeps.launching.processes"),
-    *("sweeps.launching.here", "sweeps.launching.slurm", "sweeps.launching.cluster"),
+    *("sweeps.launching.jobs", "sweeps.launching.dispatch", "sweeps.launching.joblib"),
+    *("sweeps.launching.one_process", "sweeps.launching.submitit", "sweeps.launching.ray"),
 )
 PACKAGES = {
     *("runtime", "config", "toolcalls", "records", "data", "models", "evaluation", "training"),

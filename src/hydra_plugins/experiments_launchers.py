@@ -22,23 +22,23 @@ from experiments.runtime import distributed
 from experiments.sweeps.launching import settings
 
 if TYPE_CHECKING:
-    from experiments.sweeps.launching.dispatch import Place
-    from experiments.sweeps.launching.jobs import Program
+    from experiments.sweeps.launching.dispatch import Executor
+    from experiments.sweeps.launching.jobs import Program, SweepJob
 
 
 class _Launcher(Launcher):
-    """Base class of the four launchers; a subclass defines where the jobs run."""
+    """Base class of the four launchers; a subclass creates the executor that runs the jobs."""
 
     keeps_processes = False
-    """Whether jobs run in this process, and therefore also in the processes that follow it."""
+    """Whether jobs run in this process, and therefore in every process of a distributed launch."""
 
     def __init__(self, **given: Any) -> None:
         self.given: dict[str, Any] = {
             key: OmegaConf.to_object(value) if OmegaConf.is_config(value) else value
             for key, value in given.items()
         }
-        self._place: Place | None = None
-        self._places = 0
+        self._executor: Executor | None = None
+        self._n_jobs = 0
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
@@ -53,7 +53,7 @@ class _Launcher(Launcher):
             raise ConfigError(
                 f"{type(self).__name__} starts processes of its own, and this is one of "
                 f"{distributed.world_size()} of a launch: leave hydra/launcher out, or start the "
-                "line with python instead of accelerate launch."
+                "command with python instead of accelerate launch."
             )
         self.check()
 
@@ -61,30 +61,30 @@ class _Launcher(Launcher):
         """Raise ConfigError if a setting is out of range or needs a missing package."""
 
     @abstractmethod
-    def place(self, program: "Program", n_jobs: int) -> "Place":
-        """Return the place where the jobs run."""
+    def executor(self, program: "Program", n_jobs: int) -> "Executor":
+        """Return the executor that runs the jobs."""
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
-        """Run the jobs and return their results in the same order."""
-        return self.launch_numbered(
-            job_overrides, range(initial_job_idx, initial_job_idx + len(job_overrides))
-        )
+        """Run jobs of a sweeper that is not ours and return their results in the same order."""
+        from experiments.sweeps.launching import jobs
 
-    def launch_numbered(
-        self, job_overrides: Sequence[Sequence[str]], numbers: Sequence[int]
-    ) -> Sequence[JobReturn]:
-        """Run jobs with the given job numbers, in order, and return their results."""
+        numbers = range(initial_job_idx, initial_job_idx + len(job_overrides))
+        return self.launch_jobs(jobs.compose(jobs.Program(*self._parts), job_overrides, numbers))
+
+    def launch_jobs(self, prepared: "Sequence[SweepJob]") -> Sequence[JobReturn]:
+        """Run jobs that are composed and checked, in order, and return their results."""
         from experiments.runs import folders
         from experiments.sweeps.launching import dispatch, jobs
 
         program = jobs.Program(*self._parts)
-        made = jobs.compose(program, job_overrides, numbers)
-        if self._place is None or len(made) > self._places:
-            self._place, self._places = self.place(program, len(made)), len(made)
+        jobs.begin(program)
+        if self._executor is None or len(prepared) > self._n_jobs:
+            self._executor = self.executor(program, len(prepared))
+            self._n_jobs = len(prepared)
         with folders.interruptible():
-            return dispatch.run_all(made, self._place)
+            return dispatch.run_all(prepared, self._executor)
 
 
 class OneProcessLauncher(_Launcher):
@@ -92,11 +92,11 @@ class OneProcessLauncher(_Launcher):
 
     keeps_processes = True
 
-    def place(self, program: "Program", n_jobs: int) -> "Place":
-        """Return this process as the place where the jobs run."""
-        from experiments.sweeps.launching.here import Here
+    def executor(self, program: "Program", n_jobs: int) -> "Executor":
+        """Return an executor that runs each job in this process."""
+        from experiments.sweeps.launching.one_process import OneProcessExecutor
 
-        return Here(program)
+        return OneProcessExecutor(program)
 
 
 class JoblibLauncher(_Launcher):
@@ -107,11 +107,11 @@ class JoblibLauncher(_Launcher):
         self.settings = settings.Joblib(**self.given)
         settings.check(self.settings)
 
-    def place(self, program: "Program", n_jobs: int) -> "Place":
-        """Return a place with the configured number of processes."""
-        from experiments.sweeps.launching.processes import Processes
+    def executor(self, program: "Program", n_jobs: int) -> "Executor":
+        """Return an executor with the configured number of processes."""
+        from experiments.sweeps.launching.joblib import JoblibExecutor
 
-        return Processes(program, self.settings, n_jobs)
+        return JoblibExecutor(program, self.settings, n_jobs)
 
 
 class SubmititLauncher(_Launcher):
@@ -121,15 +121,15 @@ class SubmititLauncher(_Launcher):
         """Check the settings, and that submitit and Slurm are available."""
         self.settings = settings.Submitit(**self.given)
         settings.check(self.settings)
-        from experiments.sweeps.launching import slurm
+        from experiments.sweeps.launching import submitit
 
-        slurm.check(self.settings)
+        submitit.check(self.settings)
 
-    def place(self, program: "Program", n_jobs: int) -> "Place":
-        """Return the Slurm cluster."""
-        from experiments.sweeps.launching.slurm import Slurm
+    def executor(self, program: "Program", n_jobs: int) -> "Executor":
+        """Return an executor that submits to Slurm."""
+        from experiments.sweeps.launching.submitit import SubmititExecutor
 
-        return Slurm(program, self.settings)
+        return SubmititExecutor(program, self.settings)
 
 
 class RayLauncher(_Launcher):
@@ -139,15 +139,15 @@ class RayLauncher(_Launcher):
         """Check the settings, and that Ray is installed."""
         self.settings = settings.Ray(**self.given)
         settings.check(self.settings)
-        from experiments.sweeps.launching import cluster
+        from experiments.sweeps.launching import ray
 
-        cluster.check()
+        ray.check()
 
-    def place(self, program: "Program", n_jobs: int) -> "Place":
-        """Return the Ray cluster."""
-        from experiments.sweeps.launching.cluster import Cluster
+    def executor(self, program: "Program", n_jobs: int) -> "Executor":
+        """Return an executor that submits to Ray."""
+        from experiments.sweeps.launching.ray import RayExecutor
 
-        return Cluster(program, self.settings)
+        return RayExecutor(program, self.settings)
 
 
 @dataclass

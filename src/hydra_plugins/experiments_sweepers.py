@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
@@ -20,6 +19,8 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
+from experiments.sweeps import kind, sweep_files
+from experiments.sweeps.kind import Kind
 from experiments.sweeps.study import specs
 
 
@@ -32,7 +33,13 @@ class _Sweeper(Sweeper):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        """Choose the sweep's folder, then let Hydra instantiate the launcher."""
+        """Choose the sweep's folder, then let Hydra instantiate the launcher.
+
+        Raises:
+            ConfigError: the sweep's file was not found, or hydra.sweeper.kind was overridden.
+        """
+        kind.of(config.hydra.sweeper)
+        sweep_files.refuse_unfound(config, config.hydra.runtime.choices.get("sweeps"))
         given = [str(text) for text in config.hydra.overrides.hydra]
         named = any(re.match(r"\+*hydra\.sweep\.dir=", text) for text in given)
         if not named and config.hydra.runtime.choices.get("sweeps") is None:
@@ -59,8 +66,8 @@ class _Sweeper(Sweeper):
             OutOfBudget: the deadline has passed and there are runs left.
         """
         from experiments.errors import ConfigError
-        from experiments.sweeps.hydra import space
-        from experiments.sweeps.launching import unbegun
+        from experiments.sweeps import rollback
+        from experiments.sweeps.hydra import grammar
 
         rate = self.max_failure_rate
         if rate is not None and not 0 <= rate <= 1:
@@ -69,31 +76,31 @@ class _Sweeper(Sweeper):
                 "sweep's runs that may fail before it stops; null never stops."
             )
         written = [f"{key}={value}" for key, value in (self.params or {}).items()]
-        overrides = space.parse([*written, *arguments], self._context.config_loader)
+        overrides = grammar.parse([*written, *arguments], self._context.config_loader)
         self._failed: dict[str, str] = {}
         self._done = 0
-        with unbegun.sweep(self._sweep_dir):
+        with rollback.sweep_folder(self._sweep_dir):
             return self._make(overrides)
 
     def _make(self, overrides: Sequence[Override]) -> list[Any]:
         from experiments.errors import TrainingError
         from experiments.runtime import budget
-        from experiments.sweeps import watching
-        from experiments.sweeps.hydra import jobs, runtime
+        from experiments.sweeps import live_progress
+        from experiments.sweeps.hydra import deadline, jobs
 
         jobs.open_folder(self._sweep_dir, self._master)
-        with budget.ending(runtime.ends_at(overrides, self._master)):
+        with budget.ending(deadline.ends_at(overrides, self._master)):
             try:
-                with watching.watching(self._sweep_dir):
+                with live_progress.shown(self._sweep_dir):
                     answers = self._run(overrides)
             finally:
-                runtime.print_end(self._sweep_dir, self._summary)
+                deadline.print_end(self._sweep_dir, self._summary)
             if self._failed:
                 raise TrainingError(
                     f"{len(self._failed)} of {self._done} jobs failed; their records in "
-                    f"{self._sweep_dir} say why, and the same line tries them again."
+                    f"{self._sweep_dir} say why; rerun the same command to try them again."
                 )
-            runtime.refuse_to_be_done(self._sweep_dir)
+            deadline.refuse_to_be_done(self._sweep_dir)
         return answers
 
     @abstractmethod
@@ -142,35 +149,27 @@ class _Sweeper(Sweeper):
 class CheckedSweeper(_Sweeper):
     """Runs the grid of all sweep overrides; all jobs are checked before the first one starts."""
 
-    def __init__(
-        self, max_batch_size: int | None, params: Any, max_failure_rate: float | None
-    ) -> None:
-        self.max_batch_size = max_batch_size
-        self.params = params
-        self.max_failure_rate = max_failure_rate
+    def __init__(self, **given: Any) -> None:
+        self.max_batch_size: int | None = given["max_batch_size"]
+        self.params = given["params"]
+        self.max_failure_rate = given["max_failure_rate"]
 
     def _run(self, overrides: Sequence[Override]) -> list[Any]:
         from experiments import config
-        from experiments.errors import ConfigError
         from experiments.records import hub
         from experiments.runtime import budget
         from experiments.sweeps import plan
-        from experiments.sweeps.hydra import jobs
+        from experiments.sweeps.hydra import grid, jobs, size
 
-        for override in overrides:
-            if override.is_sweep_override() and not override.is_discrete_sweep():
-                raise ConfigError(
-                    f"{override.input_line}: a grid needs values, an interval has none; list them, "
-                    "or search it with hydra/sweeper=optuna."
-                )
-        [batch] = BasicSweeper.split_arguments(list(overrides), None)
-        made = jobs.Jobs(self._context, self._master, self._sweep_dir)
+        batch = grid.cells(overrides)
+        made = jobs.Jobs(self._context.config_loader, self._master, self._sweep_dir)
         checked = made.check_all(batch)
         ids = {config.run_id(run): config.canonical(run) for _, run in checked}
         if checked and (source := checked[0][1].resume_from) is not None:
             hub.take_sweep(source, self._sweep_dir, ids)
         ready = [made.place(n, batch[n], *one) for n, one in enumerate(checked)]
-        plan.write(self._sweep_dir, plan.Plan("grid", len(ids), list(ids)))
+        found = size.of(self._master.hydra.sweeper, overrides).without(len(batch) - len(ids))
+        plan.write(self._sweep_dir, plan.Plan("grid", found.runs, list(ids)))
         if budget.ends_at() is not None:
             ready = jobs.seeds_in_turn(ready)
         answers: dict[int, Any] = {}
@@ -203,7 +202,9 @@ class OptunaSweeper(_Sweeper):
     def _run(self, overrides: Sequence[Override]) -> list[Any]:
         from experiments.sweeps.hydra import search
 
-        found = search.Search(self.given, self._context, self._master, self._sweep_dir)
+        found = search.Search(
+            self.given, self._context.config_loader, self._master, self._sweep_dir
+        )
         with found.open(overrides):
             return self._run_asked(found)
 
@@ -220,7 +221,9 @@ class TunedSweeper(_Sweeper):
     def _run(self, overrides: Sequence[Override]) -> list[Any]:
         from experiments.sweeps.hydra import tuning
 
-        found = tuning.Tuning(self.given, self._context, self._master, self._sweep_dir)
+        found = tuning.Tuning(
+            self.given, self._context.config_loader, self._master, self._sweep_dir
+        )
         found.open(overrides)
         self._tuning = found
         return self._run_asked(found)
@@ -246,6 +249,7 @@ class CheckedConfig:
     """The keys of `hydra/sweeper=checked`."""
 
     _target_: str = f"{__name__}.CheckedSweeper"
+    kind: Kind = Kind.grid
     max_batch_size: int | None = None
     params: dict[str, Any] | None = None
     max_failure_rate: float | None = None
@@ -259,6 +263,7 @@ class OptunaConfig:
         default_factory=lambda: ["_self_", {"sampler": "tpe"}, {"pruner": None}]
     )
     _target_: str = f"{__name__}.OptunaSweeper"
+    kind: Kind = Kind.search
     sampler: Any = None
     pruner: Any = None
     n_trials: int | None = None
@@ -283,6 +288,7 @@ class TunedConfig:
     """The keys of `hydra/sweeper=tuned`; described in docs/sweeps.md."""
 
     _target_: str = f"{__name__}.TunedSweeper"
+    kind: Kind = Kind.tuned
     params: dict[str, Any] | None = None
     max_failure_rate: float | None = None
     arms: list[list[str]] | None = None

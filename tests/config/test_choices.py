@@ -9,7 +9,7 @@ from conftest import ROOT, composed, load
 from experiments import config
 from experiments.config import RunConfig, choices
 from experiments.errors import ConfigError
-from experiments.sweeps.hydra import jobs, planned
+from experiments.sweeps.hydra import dry_run, jobs
 
 RANKS = sorted(path.stem for path in (ROOT / "conf" / "rank").glob("*.yaml"))
 RATES = sorted(path.stem for path in (ROOT / "conf" / "lr").glob("*.yaml"))
@@ -17,7 +17,7 @@ RATES = sorted(path.stem for path in (ROOT / "conf" / "lr").glob("*.yaml"))
 
 def plan(*words: str) -> dict[str, str]:
     """Return the ids of a sweep's runs by the names of the runs."""
-    found = planned.read(words, ROOT / "conf").runs
+    found = dry_run.read(words, ROOT / "conf").runs
     return {name: config.run_id(run) for name, run in found}
 
 

@@ -16,7 +16,7 @@ from experiments.planning import activations, advice, cost, estimate, memory, pa
 from experiments.planning.estimate import Estimate
 from experiments.records import Record
 from experiments.reports import memory_table as residuals
-from experiments.sweeps.hydra import planned
+from experiments.sweeps.hydra import dry_run
 
 T4 = ("hardware=t4", "model=qwen3_1_7b")
 
@@ -117,7 +117,7 @@ def test_the_smallest_change_is_told_first() -> None:
     ],
 )
 def test_a_planned_grid_is_the_grid_that_is_run(words: tuple[str, ...]) -> None:
-    found = planned.read(words, ROOT / "conf")
+    found = dry_run.read(words, ROOT / "conf")
     ids = [config.run_id(run) for _, run in found.runs]
     assert found.kind == "grid" and found.total == len(ids)
     assert ids == [config.run_id(run) for run in composed_one_by_one(words)]
@@ -128,7 +128,7 @@ def test_a_key_that_is_added_is_planned_with_each_of_its_values(
 ) -> None:
     line = ["lora=qv", "data=short", "+lora.extra.bias=none,all", "hardware=cpu"]
     assert "+lora.extra.bias=none,all (2 runs)" in said(capsys, *line)
-    found = planned.read(line, ROOT / "conf")
+    found = dry_run.read(line, ROOT / "conf")
     assert [run.lora.extra for _, run in found.runs] == [{"bias": "none"}, {"bias": "all"}]
 
 
@@ -157,7 +157,7 @@ def composed_one_by_one(words: tuple[str, ...]) -> list[RunConfig]:
 def test_a_search_is_planned_by_its_values_and_its_number_of_trials(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    found = planned.read(["sweeps=search"], ROOT / "conf")
+    found = dry_run.read(["sweeps=search"], ROOT / "conf")
     assert (found.kind, found.total) == ("search", 30)
     assert {run.lora.r for _, run in found.runs} == {1, 4, 16}
     assert "for 30 runs" in said(capsys, "sweeps=search", *T4)
@@ -167,7 +167,7 @@ def test_a_tuned_sweep_is_planned_arm_by_arm_with_all_its_rates_and_seeds(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     sweep = ["sweeps=lora_without_regret/full_and_ranks"]
-    found = planned.read([*sweep, "hydra.sweeper.repeats=2"], ROOT / "conf")
+    found = dry_run.read([*sweep, "hydra.sweeper.repeats=2"], ROOT / "conf")
     assert [run.lora.method for _, run in found.runs] == ["none"] + ["lora"] * 4
     assert [run.lora.r for _, run in found.runs[1:]] == [64, 16, 4, 1]
     assert (found.kind, found.total) == ("tuned", 5 * (7 + 3 * 4 + 2))

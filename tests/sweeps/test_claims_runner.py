@@ -55,11 +55,12 @@ def test_hours_follow_from_the_runs_at_hand_and_done_ones_are_left_out(tmp_path:
     [step] = plan(tmp_path, claim("C1"))
     assert (step.done, step.left, step.seconds) == (2, 93, 30.0)
     told = claims_runner.text([step], 3, 140)
-    assert "93 runs to be made, in 3 processes: about 0.3 hours." in told
+    assert "93 runs to do in 3 processes: about 0.3 hours." in told
     assert ">= 95" in told
     [unknown] = plan(tmp_path, claim("C11", "lora_without_regret/placement"))
-    assert "without lora_without_regret/placement, of which no run is known" in claims_runner.text(
-        [unknown], 2, 200
+    assert (
+        "without lora_without_regret/placement, of which no run has finished"
+        in claims_runner.text([unknown], 2, 200)
     )
 
 
@@ -82,7 +83,7 @@ def test_a_measurement_is_made_unless_it_is_there_from_this_commit(tmp_path: Pat
     assert plan(tmp_path, made) == ([] if commit else [step])
     file.write_text(json.dumps({"provenance": {"git_commit": "another"}}))
     assert plan(tmp_path, made) == [step]
-    assert "without invariance, of which no run is known" in claims_runner.text([step], 2, 200)
+    assert "without invariance, of which no run has finished" in claims_runner.text([step], 2, 200)
     file.write_text(json.dumps({"provenance": {"git_commit": "another", "seconds": 1800.0}}))
     assert "in 2 processes: about 0.5 hours." in claims_runner.text(plan(tmp_path, made), 2, 200)
 
@@ -99,7 +100,7 @@ def test_a_step_that_fails_stops_no_other_and_is_named_at_the_end(
     problems = claims_runner.run(steps, tmp_path, "the line")
     out = capfd.readouterr().out
     assert "[1 of 2] s3" in out and "did 0" in out
-    with pytest.raises(RecordError, match="1 of the steps went wrong:\n  s3 ended with exit code"):
+    with pytest.raises(RecordError, match="1 of the steps failed:\n  s3 ended with exit code"):
         claims_runner.refuse(problems)
 
 
@@ -137,7 +138,7 @@ def test_a_stop_is_passed_on_once_and_the_line_that_goes_on_is_said(
     out, _ = parent.communicate(timeout=60)
     assert parent.returncode == 130
     assert (tmp_path / "wrote").exists()
-    assert b"stopped at s (1 of 2); to go on: the line" in out
+    assert b"stopped at s (1 of 2); to resume: the line" in out
 
 
 def test_plan_prints_the_table_and_starts_nothing(cli: Cli, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from experiments import records, reports
 from experiments.errors import ConfigError, RecordError
 from experiments.records import Record
 from experiments.sweeps import cleaning, plan, status
-from experiments.sweeps.hydra import space as grammar
+from experiments.sweeps.hydra import grammar
 from experiments.sweeps.study.space import Axis, Choice, Integers, Reals
 
 
@@ -124,9 +124,8 @@ def test_status_names_a_clock_that_is_ahead_and_a_broken_record(tmp_path: Path) 
     broken, skewed = status.read(tmp_path).notes
     assert broken.startswith("not counted: 1/run.json is not a valid record (")
     assert skewed == (
-        "the clock of the machine that made 0 is 20 min ahead of this one: locks decide who works "
-        "on a run, but of two finished records of one run the later counts, so set the clocks "
-        "(NTP)."
+        "the clock of the machine that wrote 0 is 20 min ahead of this one: synchronise the clocks "
+        "(NTP), because of two finished records of one run the later one counts."
     )
 
 
@@ -134,10 +133,10 @@ def test_status_of_a_folder_without_a_sweep_is_one_sentence(cli: Cli, tmp_path: 
     done = cli("status", "nowhere", module=True)
     assert done.returncode == 1
     assert done.stderr.strip() == (
-        "error: nowhere holds no sweep: name the folder of one, for example outputs/NAME."
+        "error: nowhere contains no sweep: name the folder of one, for example outputs/NAME."
     )
     (tmp_path / ".sweep.json").write_text('{"kind": "grid"')
-    with pytest.raises(RecordError, match=r"\.sweep\.json is not whole \(.*\): start the same"):
+    with pytest.raises(RecordError, match=r"\.sweep\.json is incomplete \(.*\): rerun the same"):
         status.read(tmp_path)
 
 
@@ -160,10 +159,10 @@ def test_clean_shows_and_with_yes_removes_what_settled_runs_left(cli: Cli, tmp_p
     assert shown.returncode == 0, shown.stderr
     for text in (
         "0.0 MB  outputs/s/0/checkpoints  (the run is finished)",
-        "0.0 MB  outputs/s/0/items.jsonl.gz.partial  (half-written)",
+        "0.0 MB  outputs/s/0/items.jsonl.gz.partial  (partially written)",
         "0.0 MB  outputs/s/1/checkpoints  (the run is pruned)",
-        "outputs/s/2: its checkpoints stay, because the run is failed and goes on from them",
-        "outputs/s/3: its checkpoints stay, because trainer.keep=all asks for them",
+        "outputs/s/2: its checkpoints are kept, because the run is failed and resumes from them",
+        "outputs/s/3: its checkpoints are kept, because trainer.keep=all asks for them",
         "0.0 MB  3 listed; --yes removes them; adapters and records are kept",
     ):
         assert text in shown.stdout
@@ -190,8 +189,8 @@ def test_a_run_at_work_is_not_cleaned(tmp_path: Path) -> None:
     write(tmp_path / "0", "a")
     checkpoints(tmp_path / "0")
     with FileLock(tmp_path / "0" / ".lock"):
-        assert cleaning.leftovers(tmp_path) == ([], [f"{tmp_path}/0: a process is at work in it"])
-    with pytest.raises(RecordError, match="holds no run that can be read"):
+        assert cleaning.leftovers(tmp_path) == ([], [f"{tmp_path}/0: a process is using it"])
+    with pytest.raises(RecordError, match="contains no readable run"):
         cleaning.leftovers(tmp_path / "empty")
 
 
@@ -229,13 +228,13 @@ def test_the_grammar_is_hydras(text: str, expected: Axis) -> None:
         ("tag(log,interval(0,1))", "x=tag(log,interval(0,1)): the lower end must be above 0 with "
          "tag log, and at most the upper"),
         ("interval(2,1)", "x=interval(2,1): the lower end must be at most the upper"),
-        ("tag(often,interval(1,2))", "x=tag(often,interval(1,2)): tag often means nothing here"),
+        ("tag(often,interval(1,2))", "x=tag(often,interval(1,2)): tag often is not supported"),
         ("tag(log,choice(1,2))", "x=tag(log,choice(1,2)): tag log is for interval(...) and "
          "range(...)"),
         ("tag(log,range(1,9,2))", "x=tag(log,range(1,9,2)): the range needs step 1 and numbers "
          "from 1 on with tag log"),
         ("range(3,3)", "x=range(3,3): the range needs at least one number"),
-        ("choice(1,1)", "x=choice(1,1): a value is there twice"),
+        ("choice(1,1)", "x=choice(1,1): a value is listed twice"),
     ],
 )  # fmt: skip
 def test_what_the_grammar_does_not_mean_is_refused(text: str, sentence: str) -> None:

@@ -11,13 +11,15 @@ from experiments import records, reports
 from experiments.errors import ConfigError
 from experiments.records import Record
 from experiments.sweeps import plan
-from experiments.sweeps.hydra import jobs, runtime
+from experiments.sweeps.hydra import deadline as runtime
+from experiments.sweeps.hydra import jobs
+from experiments.sweeps.launching.jobs import SweepJob
 
 LINE = ("-m", *SMOKE, "eval.base=false", "hydra.sweep.dir=out", "trainer.max_steps=10")
 
 
 def test_the_first_seed_of_every_arm_comes_before_the_second_of_any() -> None:
-    given = [jobs.Job(n, (), f"run {n}", arm) for n, arm in enumerate("aaabbbcc")]
+    given = [SweepJob(n, (), f"run {n}", arm) for n, arm in enumerate("aaabbbcc")]
     assert [job.number for job in jobs.seeds_in_turn(given)] == [0, 3, 6, 1, 4, 7, 2, 5]
 
 
@@ -92,7 +94,7 @@ def repeat(cli: Cli, sweep: Path, *line: str) -> list[str]:
         assert done.stderr == ""
         last = done.stdout.splitlines()
         assert last[-2].startswith("budget.hours is spent; out: ")
-        assert last[-2].endswith(" The same line goes on:")
+        assert last[-2].endswith(" Rerun the same command to resume:")
         assert last[-1].startswith("  python train.py -m trainer=smoke")
         assert not {r.status for r in records.read_all(sweep)} - {"finished", "interrupted"}
         seconds *= 1.7

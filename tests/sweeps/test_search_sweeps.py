@@ -11,7 +11,7 @@ from conftest import ROOT, SMOKE, Cli, composed
 from experiments import records
 from experiments.errors import ConfigError
 from experiments.records import provenance
-from experiments.sweeps.hydra import keys
+from experiments.sweeps.hydra import search_validation as keys
 from experiments.sweeps.study import specs
 
 # As SMOKE, with two optimiser steps: about a second of training and answers.

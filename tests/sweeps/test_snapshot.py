@@ -67,5 +67,5 @@ def test_a_file_that_is_not_whole_is_named(tmp_path: Path, composed: DictConfig)
     snapshot.write(tmp_path, OVERRIDES, composed)
     [file] = (tmp_path / snapshot.FOLDER).glob("[0-9a-f]*.json")
     file.write_text("{")
-    with pytest.raises(RecordError, match="is not whole"):
+    with pytest.raises(RecordError, match="is incomplete"):
         snapshot.read(tmp_path, OVERRIDES)

@@ -6,19 +6,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hydra import initialize_config_dir
-from hydra._internal.callbacks import Callbacks
-from hydra.core.global_hydra import GlobalHydra
-from hydra.types import HydraContext, RunMode
 
 from conftest import ROOT
 from experiments.config import RunConfig
-from experiments.sweeps.hydra import jobs, planned, tuning
-from experiments.sweeps.hydra import space as grammar
-from experiments.sweeps.hydra import tuning_refusals as refusals
+from experiments.sweeps.hydra import dry_run
 
-# A `setting` is what the sweeps of its folder share, and varies nothing.
-FILES = sorted(file for file in (ROOT / "sweeps").glob("**/*.yaml") if file.stem != "setting")
+# A `_base` is what the sweeps of its folder share, and varies nothing.
+FILES = sorted(file for file in (ROOT / "sweeps").glob("**/*.yaml") if file.stem != "_base")
 DECISIONS = [file for file in FILES if file.parent.name == "decisions"]
 
 
@@ -28,22 +22,7 @@ def name_of(file: Path) -> str:
 
 def checked(*words: str) -> list[RunConfig]:
     """Return the jobs of a sweep, or the arms of a tuned one, as the sweeper checks them."""
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        hydra = GlobalHydra.instance().hydra
-        assert hydra is not None
-        master = hydra.compose_config(
-            "config", list(words), RunMode.MULTIRUN, with_log_configuration=False, from_shell=False
-        )
-        sweeper, loader = master.hydra.sweeper, hydra.config_loader
-        assert sweeper.params or sweeper.arms
-        assert sweeper._target_.startswith("hydra_plugins.experiments_sweepers.")
-        if "arms" in sweeper:
-            written = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
-            overrides = grammar.parse([*written, *master.hydra.overrides.task], loader)
-            refusals.refuse(sweeper, overrides)
-            made = jobs.Jobs(HydraContext(loader, Callbacks()), master, Path("nowhere"))
-            return [run for _, run in made.check_all(tuning.batch(overrides, sweeper.arms))]
-    return [run for _, run in planned.read(words, ROOT / "conf").runs]
+    return [run for _, run in dry_run.read(words, ROOT / "conf").runs]
 
 
 @pytest.mark.parametrize("file", FILES, ids=name_of)

@@ -12,8 +12,8 @@ from conftest import ROOT, SMOKE, Cli
 from experiments import records
 from experiments.analysis import arms
 from experiments.errors import ConfigError
-from experiments.sweeps.hydra import tuning
-from experiments.sweeps.hydra import tuning_refusals as refusals
+from experiments.sweeps.hydra import grid
+from experiments.sweeps.hydra import tuning_validation as refusals
 
 LINE = ("-m", "hydra/sweeper=tuned", "hydra.sweep.dir=out", *SMOKE, "eval.max_new_tokens=1")
 SEEDS = "hydra.sweeper.seeds=[0,43]"
@@ -102,14 +102,14 @@ def test_a_key_without_a_meaning_is_refused(line: str, keys: dict[str, Any], sen
     parsed = OverridesParser.create().parse_overrides([line])
     with pytest.raises(ConfigError) as caught:
         refusals.refuse(KEYS | keys, parsed)
-        tuning.batch(parsed, (KEYS | keys)["arms"])
+        grid.arms(parsed, (KEYS | keys)["arms"])
     assert str(caught.value) == sentence
 
 
 def test_arms_that_are_no_grid_are_listed_and_meet_every_cell_of_it() -> None:
     parsed = OverridesParser.create().parse_overrides(["data.limit=9,18", "tracker=none"])
     listed = [["lora=none"], ["lora=all_linear", "lora.r=4"]]
-    assert tuning.batch(parsed, listed) == [
+    assert grid.arms(parsed, listed) == [
         [f"data.limit={limit}", "tracker=none", *one] for one in listed for limit in (9, 18)
     ]
 

@@ -13,7 +13,12 @@ from experiments.planning import estimate, plan_table
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to the parser."""
     composing.add(parser, "sweeps=NAME hardware=t4")
-    parser.add_argument("-m", "--multirun", action="store_true", help="as for train.py; optional")
+    parser.add_argument(
+        "-m",
+        "--multirun",
+        action="store_true",
+        help="accepted and ignored, so that a command of train.py can be pasted",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(command=_run)
 
@@ -35,11 +40,11 @@ def show(words: list[str], folder: Path, *, as_json: bool) -> None:
     Raises:
         ExperimentError: a run is invalid, or cannot be planned or probed.
     """
-    from experiments.sweeps.hydra import planned
+    from experiments.sweeps.hydra import dry_run
 
     with config.one_sentence_errors():
         config.refuse_in_arguments(words)
-        found = planned.read(words, folder)
+        found = dry_run.read(words, folder)
         plans = [plan_table.Named(name, estimate.of(run)) for name, run in found.runs]
     if any(run.plan.probe for _, run in found.runs):
         from experiments.planning import probe

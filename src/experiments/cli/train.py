@@ -7,18 +7,18 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import nullcontext
 from pathlib import Path
 
 import hydra
+from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from experiments import config
 from experiments.config import choices, folders
-from experiments.errors import ConfigError
-from experiments.sweeps.launching import roles, unbegun
+from experiments.sweeps import checked_run, rollback, sweep_files
+from experiments.sweeps.launching import roles
 
 _CONFIG_PATH = ("-cp", "--config-path")
 
@@ -45,15 +45,18 @@ def start(program: str, words: Sequence[str]) -> None:
 def run_job(cfg: DictConfig) -> float | list[float] | None:
     """Return the run's objective, which is all a sweeper ever sees of a run."""
     job = HydraConfig.get()
-    many = job.mode == RunMode.MULTIRUN
-    with nullcontext() if many else config.one_sentence_errors():  # a sweeper collects its errors
-        if not many and job.sweeper.params:
-            raise ConfigError("sweeps=... describes many runs: add -m (--multirun).")
-        with nullcontext() if many else unbegun.run(Path(job.runtime.output_dir)):
-            run = config.load(cfg)  # typed and checked before torch is imported
-            from experiments.sweeps.hydra.job import run_one
+    if job.mode == RunMode.MULTIRUN:  # a sweeper collects the errors of its jobs
+        return _execute(cfg, job)
+    with config.one_sentence_errors(), rollback.run_folder(Path(job.runtime.output_dir)):
+        sweep_files.refuse_without_multirun(cfg, job)
+        return _execute(cfg, job)
 
-            return run_one(run, job).answer
+
+def _execute(cfg: DictConfig, job: HydraConf) -> float | list[float] | None:
+    run = checked_run.load(cfg)  # typed and checked before torch is imported
+    from experiments.sweeps.hydra.current_job import run_one
+
+    return run_one(run, job).answer
 
 
 def _absolute(words: Sequence[str]) -> list[str]:

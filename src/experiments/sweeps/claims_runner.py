@@ -16,19 +16,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments import config, reports
-from experiments.analysis.arms import rate_design
+from experiments import reports
 from experiments.analysis.claims.claim import Claim
 from experiments.config import folders
-from experiments.errors import ConfigError, ExperimentError, RecordError
+from experiments.errors import ExperimentError, RecordError
 from experiments.records import Record, archive, provenance
 from experiments.reports import tables
+from experiments.runtime import placement
 from experiments.sweeps import plan as sweep_plan
 from experiments.sweeps import status
+from experiments.sweeps.kind import Kind
 
 _MEASURED = Path("reports") / "measured"
 _INTERRUPTED = (130, 143)  # exit codes of a process that was ended by SIGINT or SIGTERM
-_TRIALS = 20  # number of trials of a search that does not set it
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,9 @@ def _sweep(name: str, numbers: tuple[str, ...], outputs: Path, workers: int | No
     if workers != 1:
         words.append("hydra/launcher=joblib")
         words += [f"hydra.launcher.n_jobs={workers}"] if workers else []
-    arms, least = _size(name)
+    from experiments.sweeps.hydra import dry_run
+
+    size = dry_run.count([f"sweeps={name}"], folders.conf())
     planned = sweep_plan.read(folder) if folder.is_dir() else None
     found = archive.read_all(folder) if folder.is_dir() else []
     return Step(
@@ -105,37 +107,11 @@ def _sweep(name: str, numbers: tuple[str, ...], outputs: Path, workers: int | No
         numbers,
         tuple(words),
         folder,
-        arms,
-        max(least, planned.total if planned else 0),
+        size.parts if size.kind is Kind.tuned else 0,
+        max(size.runs, planned.total if planned else 0),
         status.read(folder).settled if found else 0,
         _seconds(found) or _seconds(archive.read_all(outputs / "reports" / name)),
     )
-
-
-def _size(name: str) -> tuple[int, int]:
-    """Return the number of arms (0 if the sweep is not tuned) and the minimum number of runs."""
-    from hydra import compose, initialize_config_dir
-    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
-    try:
-        with initialize_config_dir(str(folders.conf()), version_base="1.3"):
-            composed = compose("config", [f"sweeps={name}"], return_hydra_config=True)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(f"sweeps={name}: {config.explain(error)}") from error
-    sweeper = composed.hydra.sweeper
-    if "n_trials" in sweeper:
-        return 0, int(sweeper.n_trials or _TRIALS) * int(sweeper.seeds_per_trial or 1)
-    given = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
-    overrides = OverridesParser.create().parse_overrides(given)
-    [cells] = BasicSweeper.split_arguments(overrides, None)
-    if "arms" not in sweeper:
-        return 0, len(cells)
-    arms = len(cells) * len(sweeper.arms or [()])
-    seeds = len(sweeper.seeds or rate_design.SEEDS)
-    return arms, arms * rate_design.least_runs(seeds, int(sweeper.repeats or 0))
 
 
 def _seconds(found: Sequence[Record]) -> float | None:
@@ -162,18 +138,18 @@ def _measurement(file: Path) -> dict[str, Any]:
 
 def text(steps: Sequence[Step], workers: int | None, width: int) -> str:
     """Return the table of the steps, with an estimate of the time they take."""
-    processes = workers or _cores()
+    processes = workers or placement.cores()
     header = ["sweep", "claims", "arms", "runs", "done", "seconds a run", "minutes left"]
     lines = [_line(step, processes) for step in steps]
     known = [hours for step in steps if (hours := _hours(step, processes)) is not None]
     unknown = [step.name for step in steps if _hours(step, processes) is None]
     left = sum(step.left for step in steps)
-    said = f"{left} runs to be made, in {processes} processes: about {sum(known):.1f} hours"
-    said += f", without {', '.join(unknown)}, of which no run is known." if unknown else "."
+    said = f"{left} runs to do in {processes} processes: about {sum(known):.1f} hours"
+    said += f", without {', '.join(unknown)}, of which no run has finished." if unknown else "."
     if any(step.arms for step in steps):
         said += (
-            " A tuned arm has at least so many runs: its grid is extended while the best rate is "
-            "near its edge."
+            " For a tuned arm this is the minimum: its grid is extended while the best learning "
+            "rate is near the edge."
         )
     grid = tables.aligned(tables.Grid(header, lines), width)
     return f"{grid}\n\n{textwrap.fill(said, width, subsequent_indent='  ')}\n"
@@ -198,12 +174,6 @@ def _hours(step: Step, processes: int) -> float | None:
     return None if step.seconds is None else step.left * step.seconds / processes / 3600
 
 
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def run(steps: Sequence[Step], outputs: Path, again: str) -> list[str]:
     """Run each step and write each sweep's report.
 
@@ -223,10 +193,12 @@ def run(steps: Sequence[Step], outputs: Path, again: str) -> list[str]:
         print(f"\n[{number} of {len(steps)}] {step.name}: {_shown(step)}", flush=True)
         code = _child([sys.executable, *step.words])
         if code in _INTERRUPTED or code < 0:
-            print(f"stopped at {step.name} ({number} of {len(steps)}); to go on: {again}")
+            print(f"stopped at {step.name} ({number} of {len(steps)}); to resume: {again}")
             raise KeyboardInterrupt
         if code:
-            problems.append(f"{step.name} ended with exit code {code}: the same line goes on")
+            problems.append(
+                f"{step.name} ended with exit code {code}: rerun the same command to resume it"
+            )
         problems += _report(step, outputs)
     return problems
 
@@ -244,7 +216,7 @@ def _child(command: Sequence[str]) -> int:
     process uses one thread by default: two were slower with these small models.
     """
     environment = {"OMP_NUM_THREADS": "1", **os.environ}
-    with _asked_politely():
+    with _sigterm_as_interrupt():
         own = signal.signal(signal.SIGINT, signal.default_int_handler)  # SIG_IGN is inherited
         child = subprocess.Popen(command, env=environment, start_new_session=True)
         signal.signal(signal.SIGINT, own)
@@ -255,7 +227,7 @@ def _child(command: Sequence[str]) -> int:
                 child.send_signal(signal.SIGINT)
 
 
-class _asked_politely:
+class _sigterm_as_interrupt:
     """Context manager that converts SIGTERM to KeyboardInterrupt while a child runs."""
 
     def __enter__(self) -> None:
@@ -284,4 +256,4 @@ def refuse(problems: Sequence[str]) -> None:
         RecordError: there is at least one problem.
     """
     if problems:
-        raise RecordError("\n  ".join([f"{len(problems)} of the steps went wrong:", *problems]))
+        raise RecordError("\n  ".join([f"{len(problems)} of the steps failed:", *problems]))

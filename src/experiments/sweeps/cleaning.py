@@ -42,19 +42,19 @@ def leftovers(sweep_dir: Path) -> tuple[list[Leftover], list[str]]:
     found = records.read_all(sweep_dir)
     if not found:
         raise RecordError(
-            f"{sweep_dir} holds no run that can be read: name the folder of a sweep or of a run, "
+            f"{sweep_dir} contains no readable run: name the folder of a sweep or of a run, "
             "for example outputs/NAME."
         )
     may_go: list[Leftover] = []
     stays: list[str] = []
     for record in found:
         if status.lives(record):
-            stays.append(f"{record.folder}: a process is at work in it")
+            stays.append(f"{record.folder}: a process is using it")
             continue
-        may_go += [_leftover(p, "half-written") for p in sorted(record.folder.rglob(_PARTIAL))]
+        may_go += [_leftover(p, "partially written") for p in sorted(record.folder.rglob(_PARTIAL))]
         kept = sorted(record.folder.glob("checkpoints*"))
         if kept and (reason := _keeps(record)):
-            stays.append(f"{record.folder}: its checkpoints stay, {reason}")
+            stays.append(f"{record.folder}: its checkpoints are kept, {reason}")
             continue
         may_go += [_leftover(path, f"the run is {record.status}") for path in kept]
     return may_go, stays
@@ -63,7 +63,7 @@ def leftovers(sweep_dir: Path) -> tuple[list[Leftover], list[str]]:
 def _keeps(record: Record) -> str | None:
     """Return the reason to keep a run's checkpoints; None if they can be removed."""
     if record.status not in records.SETTLED:
-        return f"because the run is {record.status} and goes on from them"
+        return f"because the run is {record.status} and resumes from them"
     wanted = _retention(record.folder / ".hydra" / "config.yaml")
     return f"because trainer.keep={wanted} asks for them" if wanted in ("last", "all") else None
 

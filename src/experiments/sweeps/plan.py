@@ -122,7 +122,7 @@ def read(sweep_dir: Path) -> Plan | None:
         return Plan(**tree)
     except (OSError, ValueError, TypeError) as error:
         raise RecordError(
-            f"{file} is not whole ({error}): start the same sweep again, which writes it anew."
+            f"{file} is incomplete ({error}): rerun the same command, which writes it again."
         ) from error
 
 

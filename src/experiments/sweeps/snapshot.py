@@ -129,6 +129,6 @@ def _read(path: Path) -> dict[str, Any] | None:
         return None
     except (OSError, ValueError) as error:
         raise RecordError(
-            f"{path} is not whole ({error}): remove it and start the same line again."
+            f"{path} is incomplete ({error}): remove it and rerun the same command."
         ) from error
     return tree

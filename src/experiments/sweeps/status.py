@@ -67,7 +67,7 @@ def read(sweep_dir: Path) -> Status:
     planned, found = plan.read(sweep_dir), records.read_all(sweep_dir)
     if planned is None and not found:
         raise RecordError(
-            f"{sweep_dir} holds no sweep: name the folder of one, for example outputs/NAME."
+            f"{sweep_dir} contains no sweep: name the folder of one, for example outputs/NAME."
         )
     runs = plan.newest(found)
     if planned is not None and planned.run_ids:  # ignore runs from before an edit of the sweep
@@ -157,9 +157,9 @@ def _notes(sweep_dir: Path, found: Sequence[Record]) -> Iterator[str]:
         furthest = max(ahead, key=lambda r: r.started_at)
         minutes = (_time(furthest.started_at) - now).total_seconds() / 60
         yield (
-            f"the clock of the machine that made {furthest.folder.name} is {minutes:.0f} min ahead "
-            "of this one: locks decide who works on a run, but of two finished records of one run "
-            "the later counts, so set the clocks (NTP)."
+            f"the clock of the machine that wrote {furthest.folder.name} is {minutes:.0f} min "
+            "ahead of this one: synchronise the clocks (NTP), because of two finished records of "
+            "one run the later one counts."
         )
 
 

@@ -1,6 +1,8 @@
-"""Shared code of the sweepers: compose, check, snapshot and launch jobs, classify their results."""
+"""Shared code of the sweepers: check and snapshot jobs, launch them, classify their results.
 
-import dataclasses
+A job is composed once and checked once; from then on it travels with its config and its typed run.
+"""
+
 import functools
 import json
 from collections import Counter
@@ -8,37 +10,25 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.utils import JobReturn, JobStatus
-from hydra.errors import HydraException
-from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
 
 from experiments import config
 from experiments.config import RunConfig, choices
 from experiments.errors import ConfigError, ExperimentError, OutOfBudget, Pruned
 from experiments.sweeps import plan, snapshot
+from experiments.sweeps.hydra.composing import Composer
+from experiments.sweeps.launching.jobs import SweepJob, value_of
 
 Ended = Literal["finished", "pruned", "failed", "oom", "illegal", "unfinished"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """A job that is ready to launch."""
-
-    number: int
-    overrides: tuple[str, ...]
-    run_id: str
-    arm: str = ""
-    """The config without its seed, as JSON: jobs that differ only in the seed share it."""
 
 
 class Jobs:
     """Composes, checks and snapshots the jobs of one sweep."""
 
-    def __init__(self, context: HydraContext, master: DictConfig, sweep_dir: Path) -> None:
-        self._context = context
-        self._master = master
+    def __init__(self, loader: ConfigLoader, master: DictConfig, sweep_dir: Path) -> None:
+        self._composer = Composer(loader, master)
         self._sweep_dir = sweep_dir
 
     @functools.cached_property
@@ -52,10 +42,7 @@ class Jobs:
         Raises:
             ConfigError: the config cannot be composed.
         """
-        try:
-            return self._context.config_loader.load_sweep_config(self._master, list(overrides))
-        except (HydraException, OmegaConfBaseException) as error:
-            raise ConfigError(config.explain(error)) from error
+        return self._composer.compose(overrides)
 
     def check(self, overrides: Sequence[str]) -> tuple[DictConfig, RunConfig]:
         """Return a job's config and the run it describes.
@@ -66,15 +53,14 @@ class Jobs:
         from experiments import runs
 
         composed = self.compose(overrides)
-        bare = composed.copy()
-        with open_dict(bare):
-            del bare["hydra"]
+        bare = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+        OmegaConf.copy_cache(from_config=composed, to_config=bare)
         run = config.load(bare)
         runs.check(run)
         runs.refuse_wrong_targets(run)
         return composed, run
 
-    def prepare(self, number: int, overrides: Sequence[str]) -> Job:
+    def prepare(self, number: int, overrides: Sequence[str]) -> SweepJob:
         """Check one job, choose its folder and store its config in the snapshot.
 
         Raises:
@@ -102,7 +88,7 @@ class Jobs:
 
     def place(
         self, number: int, overrides: Sequence[str], composed: DictConfig, run: RunConfig
-    ) -> Job:
+    ) -> SweepJob:
         """Choose the folder of a checked job and store its config in the snapshot.
 
         Raises:
@@ -121,7 +107,8 @@ class Jobs:
                 composed.hydra.overrides.hydra.append(given[-1])
         snapshot.write(self._sweep_dir, given, composed)
         arm = {key: value for key, value in config.canonical(run).items() if key != "seed"}
-        return Job(number, tuple(given), run_id, json.dumps(arm, sort_keys=True, default=str))
+        shared = json.dumps(arm, sort_keys=True, default=str)
+        return SweepJob(number, tuple(given), run_id, shared, composed, run)
 
 
 def refuse(problems: Sequence[str], head: str) -> None:
@@ -144,7 +131,7 @@ def open_folder(sweep_dir: Path, master: DictConfig) -> None:
     snapshot.write_code(sweep_dir)
 
 
-def seeds_in_turn(jobs: Sequence[Job]) -> list[Job]:
+def seeds_in_turn(jobs: Sequence[SweepJob]) -> list[SweepJob]:
     """Sort the jobs by seed: the first seed of every arm comes before the second seed of any arm.
 
     Jobs with the same position keep their order, so the first arm, the reference, comes first.
@@ -158,26 +145,23 @@ def seeds_in_turn(jobs: Sequence[Job]) -> list[Job]:
 
 
 def launch(
-    launcher: Any, jobs: Sequence[Job], at_once: int | None = None
-) -> Iterator[list[tuple[Job, JobReturn]]]:
+    launcher: Any, jobs: Sequence[SweepJob], at_once: int | None = None
+) -> Iterator[list[tuple[SweepJob, JobReturn]]]:
     """Launch jobs in order and yield their results in groups of at most `at_once`."""
-    if not hasattr(launcher, "launch_numbered"):
+    if not hasattr(launcher, "launch_jobs"):
         yield from _launch_foreign(launcher, sorted(jobs, key=lambda j: j.number), at_once)
         return
     size = max(1, at_once or len(jobs))
     for at in range(0, len(jobs), size):
         group = jobs[at : at + size]
-        returned = launcher.launch_numbered(
-            [list(job.overrides) for job in group], [job.number for job in group]
-        )
-        yield list(zip(group, returned, strict=True))
+        yield list(zip(group, launcher.launch_jobs(group), strict=True))
 
 
 def _launch_foreign(
-    launcher: Any, jobs: Sequence[Job], at_once: int | None
-) -> Iterator[list[tuple[Job, JobReturn]]]:
+    launcher: Any, jobs: Sequence[SweepJob], at_once: int | None
+) -> Iterator[list[tuple[SweepJob, JobReturn]]]:
     """Launch with another plugin's launcher, which can only number its jobs consecutively."""
-    groups: list[list[Job]] = []
+    groups: list[list[SweepJob]] = []
     for job in jobs:
         last = groups[-1] if groups else []
         if last and job.number == last[-1].number + 1 and len(last) < (at_once or len(jobs)):
@@ -191,16 +175,16 @@ def _launch_foreign(
         yield list(zip(group, returned, strict=True))
 
 
-def ended(job: JobReturn) -> tuple[Ended, Any]:
+def ended(result: JobReturn) -> tuple[Ended, Any]:
     """Return how a job ended, and its value or its error, without raising or printing."""
     from experiments.runs import memory
 
-    value = job._return_value
+    value = value_of(result)
     if isinstance(value, OutOfBudget):
         return "unfinished", value
     if isinstance(value, Pruned):  # raised here, or returned from another process
         return "pruned", value
-    if job.status == JobStatus.COMPLETED:
+    if result.status == JobStatus.COMPLETED:
         return "finished", value
     if isinstance(value, BaseException) and memory.is_out_of_memory(value):
         return "oom", value

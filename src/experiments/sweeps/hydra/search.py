@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.types import Override
-from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
 from experiments import records
@@ -18,18 +18,16 @@ from experiments.records import hub
 from experiments.runs import objectives
 from experiments.runtime.progress import say
 from experiments.sweeps import plan
-from experiments.sweeps.hydra import jobs, keys
-from experiments.sweeps.hydra import space as grammar
+from experiments.sweeps.hydra import grammar, jobs, search_validation, size
+from experiments.sweeps.hydra.size import Size
+from experiments.sweeps.kind import Kind
+from experiments.sweeps.launching.jobs import SweepJob
 from experiments.sweeps.study import Asked, Settings, Study, specs
 from experiments.sweeps.study import space as spaces
-from experiments.sweeps.study.space import Axis, Space
+from experiments.sweeps.study.space import Space
 
 RESULTS = "optimization_results.yaml"
-_N_TRIALS = 20
 _ILLEGAL_IN_A_ROW = 100
-# A space with at most this many cells is checked cell by cell before the start, a larger one value
-# by value.
-_CHECKED_CELLS = 64
 
 Result = tuple[jobs.Ended, Any, int]
 """How a job ended, its value or error, its number."""
@@ -40,7 +38,7 @@ class Trial:
     """A trial with its jobs, one per seed, or with the error because of which it cannot run."""
 
     asked: Asked
-    ready: list[jobs.Job] = dataclasses.field(default_factory=list)
+    ready: list[SweepJob] = dataclasses.field(default_factory=list)
     error: ExperimentError | None = None
 
 
@@ -48,16 +46,20 @@ class Search:
     """One execution of a search; a later one with the same study resumes it."""
 
     def __init__(
-        self, given: Mapping[str, Any], context: HydraContext, master: DictConfig, sweep_dir: Path
+        self, given: Mapping[str, Any], loader: ConfigLoader, master: DictConfig, sweep_dir: Path
     ) -> None:
         self._given = given
-        self._loader = context.config_loader
         self._sweep_dir = sweep_dir
-        self._jobs = jobs.Jobs(context, master, sweep_dir)
+        self._jobs = jobs.Jobs(loader, master, sweep_dir)
         self._seeds = int(given["seeds_per_trial"])
         self._illegal_in_a_row = 0
-        self.total = 0
-        """Number of trials in the complete search, set by `open`."""
+        self.size = Size(Kind.search, 0)
+        """Number of trials and runs in the complete search, set by `open`."""
+
+    @property
+    def total(self) -> int:
+        """Number of runs in the complete search."""
+        return self.size.runs
 
     @contextlib.contextmanager
     def open(self, overrides: Sequence[Override]) -> Iterator[None]:
@@ -66,29 +68,22 @@ class Search:
         Raises:
             ConfigError: a key or a value is wrong, or the study belongs to another search.
         """
-        keys.refuse(self._given)
+        search_validation.refuse(self._given)
         self._space, self._fixed = grammar.split(overrides)
         if not self._space:
             raise ConfigError(
                 "hydra/sweeper=optuna has nothing to search: give hydra.sweeper.params, for "
                 "example 'lora.r: choice(4, 16)'."
             )
-        size = spaces.size(self._space)
-        wanted = self._given["n_trials"]
-        if wanted is None:
-            grid = specs.sampler(self._given["sampler"] or {}).name == "grid"
-            wanted = size if size and grid else _N_TRIALS
-        self.total = min(int(wanted), size or int(wanted))
+        self.size = size.of(self._given, overrides)
         composed = self._jobs.compose(self._fixed)
         settings = self._settings(composed)
         self._refuse_mixtures(settings)
         if (source := OmegaConf.select(composed, "resume_from")) is not None:
             hub.take_sweep(str(source), self._sweep_dir, None)
-        illegal = self._check_values(self._space)
-        self.total = min(self.total, (size or self.total + illegal) - illegal)
-        settings = dataclasses.replace(settings, n_trials=self.total)
-        planned = plan.Plan(settings.sampler.name, self.total * self._seeds)
-        planned.seeds_per_trial = self._seeds
+        self.size = self.size.without(self._count_illegal(self._space))
+        settings = dataclasses.replace(settings, n_trials=self.size.parts)
+        planned = plan.Plan(settings.sampler.name, self.size.runs, seeds_per_trial=self._seeds)
         plan.write(self._sweep_dir, planned)
         with Study(settings) as study:
             self._study = study
@@ -103,8 +98,8 @@ class Search:
             sweep_dir=self._sweep_dir,
             name=given["study_name"] or self._sweep_dir.resolve().name,
             space=self._space,
-            objectives=keys.objectives(given, composed),
-            n_trials=self.total,
+            objectives=search_validation.objectives(given, composed),
+            n_trials=self.size.parts,
             storage=storage,
             sampler=specs.sampler(given["sampler"] or {}),
             pruner=specs.pruner(pruner),
@@ -137,7 +132,7 @@ class Search:
                 "one of them out."
             )
 
-    def _check_values(self, space: Space) -> int:
+    def _count_illegal(self, space: Space) -> int:
         """Check each cell of a small space or each value of a large one.
 
         Returns:
@@ -146,20 +141,12 @@ class Search:
         Raises:
             ConfigError: no cell is valid, or a value of a large space is invalid.
         """
-        size = spaces.size(space)
-        if size is not None and size <= _CHECKED_CELLS:
-            cells = list(spaces.cells(space) or ())
-            problems = [p for cell in cells if (p := self._problem(cell))]
-            # Invalid combinations of values are allowed as long as some cells can be run.
-            if len(problems) == len(cells):
-                jobs.refuse(problems, "no cell of the search is legal, none was started")
-            for text in problems:
-                say(f"left out: {text}")
-            return len(problems)
-        cells = list(_one_by_one(space))
+        cells, every = spaces.sample(space)
         problems = [p for cell in cells if (p := self._problem(cell))]
-        jobs.refuse(problems, "the search has illegal values, none was started")
-        return 0
+        left_out = refuse_or_leave_out(problems, len(cells), every=every)
+        for text in left_out:
+            say(f"left out: {text}")
+        return len(left_out)
 
     def _problem(self, parameters: spaces.Parameters) -> str | None:
         try:
@@ -183,8 +170,8 @@ class Search:
         found: list[Trial] = []
         if self._illegal_in_a_row > _ILLEGAL_IN_A_ROW:
             raise ConfigError(
-                f"{self._illegal_in_a_row} trials after each other were illegal, which is not "
-                "searching: see the messages above and narrow hydra.sweeper.params."
+                f"{self._illegal_in_a_row} trials in a row were illegal: see the messages above "
+                "and narrow hydra.sweeper.params."
             )
         while len(found) < int(self._given["n_jobs"]):
             asked = self._study.ask(wait=not found)
@@ -194,7 +181,7 @@ class Search:
         return found
 
     def _prepare(self, asked: Asked) -> Trial:
-        words = "goes on" if asked.taken_up else "is"
+        words = "resumes" if asked.taken_up else "is"
         say(f"trial {asked.number} {words}: {' '.join(self._texts(asked.parameters))}")
         trial = Trial(asked)
         for nth in range(self._seeds):
@@ -276,20 +263,24 @@ def _as_list(value: Any) -> list[float]:
     return [float(v) for v in value] if isinstance(value, list | tuple) else [float(value)]
 
 
-def _one_by_one(space: Space) -> Iterator[spaces.Parameters]:
-    """Yield few parameter sets that cover each choice's values and each interval's ends."""
-    ends = {name: _ends(axis) for name, axis in space.items()}
-    first = {name: values[0] for name, values in ends.items()}
-    yield first
-    for name, values in ends.items():
-        for value in values[1:]:
-            yield {**first, name: value}
+def refuse_or_leave_out(problems: Sequence[str], count: int, *, every: bool) -> Sequence[str]:
+    """Return the problems of cells that are left out of a search; refuse all others.
 
+    Invalid combinations of values are allowed as long as some cells can be run.
 
-def _ends(axis: Axis) -> list[spaces.Value]:
-    if isinstance(axis, spaces.Choice):
-        return list(axis.values)
-    return [axis.low, axis.high] if axis.low != axis.high else [axis.low]
+    Args:
+        problems: one sentence per invalid cell.
+        count: the number of cells that were checked.
+        every: whether these are all cells of the space.
+
+    Raises:
+        ConfigError: no cell is valid, or a value of a larger space is invalid.
+    """
+    if not every:
+        jobs.refuse(problems, "the search has illegal values, none was started")
+    elif len(problems) == count:
+        jobs.refuse(problems, "no cell of the search is legal, none was started")
+    return problems
 
 
 def _explain_pruning(settings: Settings) -> None:

@@ -6,36 +6,35 @@ The choice of learning rates is in `experiments.analysis.arms`; this module conn
 import dataclasses
 import json
 import textwrap
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.types import Override
-from hydra.types import HydraContext
 from omegaconf import DictConfig
 
 from experiments import config, records, reports
 from experiments.analysis import arms
 from experiments.analysis.arms import Arm, Cell, Design, Made, rate_design, table
 from experiments.config import RunConfig
-from experiments.errors import ConfigError, ExperimentError, TrainingError
+from experiments.errors import ExperimentError, TrainingError
 from experiments.records import Record, provenance
 from experiments.reports import comparison_rule, tables
 from experiments.reports.comparison_rule import ComparisonRule
 from experiments.runtime.progress import say
 from experiments.sweeps import plan
-from experiments.sweeps.hydra import jobs
-from experiments.sweeps.hydra import tuning_refusals as refusals
-from experiments.sweeps.hydra.tuning_refusals import RATE as _RATE
-from experiments.sweeps.hydra.tuning_refusals import SEED as _SEED
+from experiments.sweeps.hydra import grid, jobs, size
+from experiments.sweeps.hydra import tuning_validation as validation
+from experiments.sweeps.hydra.grid import RATE, SEED
+from experiments.sweeps.launching.jobs import SweepJob
 
 RESULTS = "tuning.json"
-_OF_RATES = (f"{_RATE}=", f"{refusals.RATE_GROUP}=")
 
 
 @dataclasses.dataclass(frozen=True)
-class Planned:
+class PlannedArm:
     """An arm of the sweep."""
 
     number: int
@@ -47,7 +46,7 @@ class Planned:
     def job(self, cell: Cell) -> list[str]:
         """Return the overrides of one of the arm's runs."""
         folder = f"{self.number}_rate{cell.rate:g}_seed{cell.seed}"
-        own = [f"{_RATE}={cell.rate:g}", f"{_SEED}={cell.seed}", f"hydra.sweep.subdir={folder}"]
+        own = [f"{RATE}={cell.rate:g}", f"{SEED}={cell.seed}", f"hydra.sweep.subdir={folder}"]
         return [*self.overrides, *own]
 
 
@@ -55,17 +54,18 @@ class Tuning:
     """One execution of a sweep that tunes every arm's learning rate."""
 
     def __init__(
-        self, given: Mapping[str, Any], context: HydraContext, master: DictConfig, sweep_dir: Path
+        self, given: Mapping[str, Any], loader: ConfigLoader, master: DictConfig, sweep_dir: Path
     ) -> None:
         self._given = given
         self._master, self._sweep_dir = master, sweep_dir
-        self._jobs = jobs.Jobs(context, master, sweep_dir)
+        self._jobs = jobs.Jobs(loader, master, sweep_dir)
         self._attempted: set[tuple[int, Cell, int]] = set()
-        self._run_ids: dict[str, None] = {}
+        self._arm_of: dict[str, int] = {}  # the number of the arm of each known run id
+        self._complete: set[int] = set()
         self._number = 0
         self._opened = False
         self.total = 0
-        """Number of runs that exist or are requested; grows while the arms are tuned."""
+        """Number of runs as far as they are known, of an incomplete arm at least the minimum."""
 
     def open(self, overrides: Sequence[Override]) -> None:
         """Check all arms before the first run starts.
@@ -73,28 +73,30 @@ class Tuning:
         Raises:
             ConfigError: a key is not allowed in a tuned sweep, or an arm is invalid.
         """
-        refusals.refuse(self._given, overrides)
-        refusals.refuse_chosen_rate(self._master, overrides)
+        validation.refuse(self._given, overrides)
+        validation.refuse_chosen_rate(self._master, overrides)
         self.seeds = tuple(int(seed) for seed in self._given["seeds"] or rate_design.SEEDS)
-        self._arms = self._checked(batch(overrides, self._given["arms"]))
+        batch = grid.arms(overrides, self._given["arms"])
+        self._arms = self._checked(batch)
+        repeated = len(batch) - len(self._arms)
+        self.size = size.of(self._given, overrides).without(repeated)
         found = records.read_all(self._sweep_dir)
-        refusals.refuse_rules(self._given["rules"], len(self._arms))
+        validation.refuse_rules(self._given["rules"], len(self._arms))
         self._number = 1 + max((r.job or 0 for r in found), default=-1)
         first = rate_design.REACH * 2 + 1
-        least = len(self._arms) * rate_design.least_runs(len(self.seeds))
         say(
-            f"{len(self._arms)} arms, at least {least} runs: {first} rates with seed "
-            f"{self.seeds[0]} an arm, then {len(self.seeds)} seeds at the three rates around its "
-            "best"
+            f"{self.size.parts} arms, at least {self.size.runs} runs: for each arm {first} "
+            f"learning rates with seed {self.seeds[0]}, then {len(self.seeds)} seeds at its best "
+            "learning rate and the two beside it"
         )
 
-    def _checked(self, batch: Sequence[Sequence[str]]) -> list[Planned]:
-        found: dict[str, Planned] = {}
+    def _checked(self, batch: Sequence[Sequence[str]]) -> list[PlannedArm]:
+        found: dict[str, PlannedArm] = {}
         problems = []
         for overrides in batch:
             try:
                 _, run = self._jobs.check(overrides)
-                refusals.refuse_without_validation(run)
+                validation.refuse_without_validation(run)
                 arm = self._planned(len(found), overrides, run)
                 found.setdefault(arm.key, arm)
             except ExperimentError as error:
@@ -102,7 +104,7 @@ class Tuning:
         jobs.refuse(problems, f"{len(problems)} of {len(batch)} arms are illegal, none was started")
         return list(found.values())
 
-    def _planned(self, number: int, overrides: Sequence[str], run: RunConfig) -> Planned:
+    def _planned(self, number: int, overrides: Sequence[str], run: RunConfig) -> PlannedArm:
         ends = self._given["rates"]
         if ends is not None:
             low, high = rate_design.grid_step(float(ends[0])), rate_design.grid_step(float(ends[1]))
@@ -110,10 +112,10 @@ class Tuning:
             assert run.trainer.learning_rate is not None, "config.load resolves this"
             low, high = arms.first_grid(run.trainer.learning_rate)
         design = Design(low, high, self.seeds, int(self._given["furthest"]))
-        own = tuple(text for text in overrides if not text.startswith(_OF_RATES))
-        return Planned(number, own, arms.arm_key(_plain(config.canonical(run))), design)
+        own = tuple(text for text in overrides if not text.startswith(grid.OF_RATES))
+        return PlannedArm(number, own, arm_key(run), design)
 
-    def ask(self) -> list[jobs.Job]:
+    def ask(self) -> list[SweepJob]:
         """Return the next runs that the arms need; empty if every arm is done.
 
         The first call includes the newest finished run of each arm. It is reused unless data, code
@@ -123,7 +125,7 @@ class Tuning:
             ExperimentError: a run is invalid at one of its learning rates or seeds.
         """
         made = {arm.key: arm for arm in arms.read(self._current())}
-        ready: list[jobs.Job] = []
+        ready: list[SweepJob] = []
         for planned in self._arms:
             arm = made.get(planned.key)
             asked = arms.next_cells(arm, planned.design)
@@ -137,21 +139,25 @@ class Tuning:
                 self._add(ready, planned, cell)
             if asked.phase == "done" and arm is not None:
                 self._add_repeat(ready, planned, arm)
+            if asked.phase in ("done", "edge"):
+                self._complete.add(planned.number)
             self._say_phase(planned, asked)
         self._opened = True
-        self._write_plan(made, ready)
+        self._write_plan(made)
         return ready
 
-    def _add(self, ready: list[jobs.Job], planned: Planned, cell: Cell, repeat: int = 0) -> None:
+    def _add(self, ready: list[SweepJob], planned: PlannedArm, cell: Cell, repeat: int = 0) -> None:
         """Prepare a run, unless this execution of the sweep has already launched it."""
         if (planned.number, cell, repeat) in self._attempted:
             return
         self._attempted.add((planned.number, cell, repeat))
         again = ["rerun=true"] if repeat else []
-        ready.append(self._jobs.prepare(self._number, [*planned.job(cell), *again]))
+        job = self._jobs.prepare(self._number, [*planned.job(cell), *again])
+        self._arm_of.setdefault(job.run_id, planned.number)
+        ready.append(job)
         self._number += 1
 
-    def _add_repeat(self, ready: list[jobs.Job], planned: Planned, arm: Arm) -> None:
+    def _add_repeat(self, ready: list[SweepJob], planned: PlannedArm, arm: Arm) -> None:
         """Add the next repeat of the arm's best run, which measures the noise floor."""
         tuned = arms.tune(arm, self.seeds)
         made = tuned.runs.get(self.seeds[0])
@@ -162,27 +168,28 @@ class Tuning:
         if count <= int(self._given["repeats"]):
             self._add(ready, planned, Cell(made.rate, made.seed), repeat=count)
 
-    def _rule_cells(self, made: Mapping[str, Arm], planned: Planned) -> Iterator[Cell]:
+    def _rule_cells(self, made: Mapping[str, Arm], planned: PlannedArm) -> Iterator[Cell]:
         """Yield the cells that a tuned arm needs at the learning rates set by its rules."""
         first = made.get(self._arms[0].key)
         done = first is not None and arms.next_cells(first, self._arms[0].design).phase == "done"
         for rule in self._given["rules"] or ():
             if int(rule["arm"]) != planned.number:
                 continue
-            if rule["rate"] != refusals.TEN_TIMES:
+            if rule["rate"] != validation.TEN_TIMES:
                 rate: float | None = float(rule["rate"])
             else:
                 rate = arms.ten_times_of(arms.tune(first, self.seeds)) if done and first else None
             if rate is not None:
                 yield from arms.rule_cells(made[planned.key], planned.design, rate)
 
-    def _say_phase(self, planned: Planned, asked: rate_design.Next) -> None:
+    def _say_phase(self, planned: PlannedArm, asked: rate_design.Next) -> None:
         shown = [t for t in planned.overrides if not t.startswith(("sweeps=", "tracker="))]
         words = " ".join(shown) or "defaults"
         if asked.phase == "edge":
             say(
-                f"arm {planned.number} ({words}): the best rate lies on the edge of the grid, "
-                f"{planned.design.furthest} steps out; hydra.sweeper.furthest widens it"
+                f"arm {planned.number} ({words}): the best learning rate is at the edge of the "
+                f"grid, {planned.design.furthest} steps out; to go further, raise "
+                "hydra.sweeper.furthest"
             )
         elif asked.cells:
             rates = sorted({cell.rate for cell in asked.cells})
@@ -203,21 +210,23 @@ class Tuning:
                 kept += [r for r in over if not provenance.differences(r.identity, identity)]
         return kept
 
-    def _write_plan(self, made: Mapping[str, Arm], ready: Sequence[jobs.Job]) -> None:
-        own = [made[planned.key] for planned in self._arms if planned.key in made]
-        for run_id in [one.record.run_id for arm in own for one in arm.made]:
-            self._run_ids[run_id] = None
-        for job in ready:
-            self._run_ids[job.run_id] = None
-        self.total = len(self._run_ids)
-        plan.write(self._sweep_dir, plan.Plan("tuned", self.total, list(self._run_ids)))
+    def _write_plan(self, made: Mapping[str, Arm]) -> None:
+        for planned in self._arms:
+            for one in made[planned.key].made if planned.key in made else ():
+                self._arm_of.setdefault(one.record.run_id, planned.number)
+        known = Counter(self._arm_of.values())
+        for arm in self._arms:
+            if arm.number not in self._complete:
+                known[arm.number] = max(known[arm.number], self.size.runs_each)
+        self.total = known.total()
+        plan.write(self._sweep_dir, plan.Plan("tuned", self.total, list(self._arm_of)))
         compared = ComparisonRule(str(self._given["score"]), self._given["margin"])
         plan.write_shared(
             self._sweep_dir, comparison_rule.FILE_NAME, comparison_rule.text(compared)
         )
 
     def run(
-        self, launcher: Any, ready: Sequence[jobs.Job]
+        self, launcher: Any, ready: Sequence[SweepJob]
     ) -> Iterator[tuple[jobs.Ended, Any, int]]:
         """Launch jobs and yield how each ended; a diverged run counts as finished, not failed."""
         for results in jobs.launch(launcher, ready):
@@ -260,21 +269,7 @@ def _newest(arm: Arm | None) -> Made | None:
     return max(finished, key=lambda one: one.record.started_at, default=None)
 
 
-def batch(overrides: Sequence[Override], listed: Sequence[Sequence[str]] | None) -> list[list[str]]:
-    """Return the overrides of each arm: every listed arm combined with every cell of the grid."""
-    [grid] = BasicSweeper.split_arguments(list(overrides), None)
-    if listed is None:
-        return [list(cell) for cell in grid]
-    for text in [str(text) for one in listed for text in one]:
-        if text.startswith((*_OF_RATES, f"{_SEED}=")):
-            raise ConfigError(
-                f"hydra.sweeper.arms: {text}: rates and seeds are chosen by hydra/sweeper=tuned; "
-                "see hydra.sweeper.rates and hydra.sweeper.seeds."
-            )
-    return [[*cell, *map(str, one)] for one in listed for cell in grid]
-
-
-def _plain(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a config in the form in which a record stores it."""
-    plain: dict[str, Any] = json.loads(json.dumps(tree, default=str))
-    return plain
+def arm_key(run: RunConfig) -> str:
+    """Return the key of the arm that a run belongs to, as it is computed from a record."""
+    stored = json.loads(json.dumps(config.canonical(run), default=str))
+    return arms.arm_key(stored)

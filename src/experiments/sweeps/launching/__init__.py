@@ -1,6 +1,7 @@
-"""Run the jobs of a sweep: in this process, in several processes, on Slurm or on Ray.
+"""Run the jobs of a sweep; one module for each launcher of `conf/hydra/launcher/`.
 
-`jobs` defines a job and runs it, `dispatch` decides when each job runs, and `here`, `processes`,
-`slurm` and `cluster` are the places where jobs can run. Threads and GPUs are assigned by
-`experiments.runtime.placement`.
+`one_process` (this process), `joblib` (several local processes), `submitit` (Slurm) and `ray` each
+define an executor. `jobs` defines a job and runs it, `dispatch` decides when each job runs,
+`settings` holds the keys of `hydra.launcher`. `experiments.runtime.placement` assigns threads and
+GPUs.
 """

@@ -33,20 +33,20 @@ class Handle(Protocol):
         """Return the job's result; None while it is running."""
 
 
-class Place(Protocol):
-    """A place where jobs run: this process, several processes, or a cluster."""
+class Executor(Protocol):
+    """Runs jobs in this process, in several processes, or on a cluster."""
 
-    def room(self) -> int:
+    def free_slots(self) -> int:
         """Return the number of jobs that can be started now."""
 
     def start(self, jobs: Sequence[SweepJob]) -> Sequence[Handle]:
-        """Start jobs, at most `room()` of them."""
+        """Start jobs, at most `free_slots()` of them."""
 
     def stop(self) -> None:
         """Interrupt the running jobs, so that their records get the status `interrupted`."""
 
 
-def run_all(jobs: Sequence[SweepJob], place: Place) -> list[JobReturn]:
+def run_all(jobs: Sequence[SweepJob], executor: Executor) -> list[JobReturn]:
     """Run all jobs, starting them in order, and return their results in the same order.
 
     No job starts after the deadline (`budget.hours`); running jobs stop by themselves.
@@ -54,22 +54,22 @@ def run_all(jobs: Sequence[SweepJob], place: Place) -> list[JobReturn]:
     Raises:
         KeyboardInterrupt: the user stopped it; the running jobs have been stopped.
     """
-    turn = _Turn(list(jobs), place)
+    schedule = _Schedule(list(jobs), executor)
     try:
-        while turn.waiting or turn.running:
-            if not turn.step():
+        while schedule.waiting or schedule.running:
+            if not schedule.step():
                 time.sleep(SECONDS_BETWEEN_LOOKS)
     except BaseException:
-        place.stop()
+        executor.stop()
         raise
-    return [turn.results[job.number] for job in jobs]
+    return [schedule.results[job.number] for job in jobs]
 
 
-class _Turn:
+class _Schedule:
     """The state of a running sweep."""
 
-    def __init__(self, waiting: list[SweepJob], place: Place) -> None:
-        self.place = place
+    def __init__(self, waiting: list[SweepJob], executor: Executor) -> None:
+        self.executor = executor
         self.waiting = waiting
         self.running: list[tuple[SweepJob, Handle]] = []
         self.results: dict[int, JobReturn] = {}
@@ -100,7 +100,7 @@ class _Turn:
         free = [job for job in self.waiting if job.number not in self._locks]
         if not free and self.waiting:
             free = self._freed()
-        chosen = free[: self.place.room()]
+        chosen = free[: self.executor.free_slots()]
         if not chosen:
             return False
         for job in chosen:
@@ -108,7 +108,7 @@ class _Turn:
                 log.info("\t#%d : %s", job.number, job.label)
         numbers = {job.number for job in chosen}
         self.waiting = [job for job in self.waiting if job.number not in numbers]
-        self.running += zip(chosen, self.place.start(chosen), strict=True)
+        self.running += zip(chosen, self.executor.start(chosen), strict=True)
         return True
 
     def _freed(self) -> list[SweepJob]:
@@ -120,16 +120,14 @@ class _Turn:
         return [job for job in self.waiting if not _is_held(self._locks[job.number])]
 
     def _take(self, job: SweepJob, result: JobReturn) -> None:
-        error = result._return_value if result.status == JobStatus.FAILED else None
+        error = sweep_jobs.value_of(result) if result.status == JobStatus.FAILED else None
         if isinstance(error, OutOfBudget):
             budget.spend()
         if not isinstance(error, folders.InUse) or error.lock is None:
             self.results[job.number] = result
             return
         if job.number not in self._locks:
-            log.info(
-                "\t#%d is being made by another worker; it is looked at again later", job.number
-            )
+            log.info("\t#%d is being run by another worker; it is checked again later", job.number)
         self._locks[job.number] = error.lock
         self.waiting.append(job)
 

@@ -1,4 +1,4 @@
-"""A job of a sweep: compose its config once, run it here or pack it for another process."""
+"""A job of a sweep: its config and checked run; run it here or pack it for another process."""
 
 import copy
 import io
@@ -7,19 +7,22 @@ import pickle
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup_globals
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
-from experiments.config import choices
+from experiments.config import RunConfig, choices
 from experiments.errors import RecordError, TrainingError
 from experiments.runtime import budget, placement
-from experiments.sweeps import snapshot
+from experiments.sweeps import checked_run, snapshot
+
+# What pickle, cloudpickle and loky say of a job whose modules or classes have moved.
+_UNREADABLE = ("No module named 'experiments", "Can't get attribute", "failed to un-serialize")
 
 
 @dataclass(frozen=True)
@@ -39,11 +42,17 @@ class Program:
 
 @dataclass(frozen=True)
 class SweepJob:
-    """A job with its final config."""
+    """A job that is ready to run."""
 
     number: int
     overrides: tuple[str, ...]
-    config: DictConfig
+    run_id: str = ""
+    arm: str = ""
+    """The config without its seed, as JSON: jobs that differ only in the seed share it."""
+    config: DictConfig = field(default_factory=OmegaConf.create)
+    """The composed config, with its `hydra` node."""
+    run: RunConfig | None = None
+    """The checked run; None for the jobs of a sweeper that is not ours, which checks none."""
 
     @property
     def label(self) -> str:
@@ -54,16 +63,14 @@ class SweepJob:
 def compose(
     program: Program, job_overrides: Sequence[Sequence[str]], numbers: Sequence[int]
 ) -> list[SweepJob]:
-    """Return the jobs with their configs from the sweep's snapshot, else composed now.
+    """Return the jobs of a sweeper that is not ours, with their configs.
 
-    All configs are created before the first job runs, so that editing files later has no effect.
+    The configs are those of the sweep's snapshot, or else composed now: all before the first job
+    runs, so that editing files later has no effect.
 
     Raises:
         RecordError: the sweep's folder cannot be written.
     """
-    setup_globals()
-    configure_log(program.config.hydra.hydra_logging, program.config.hydra.verbose)
-    _make_folder(program.folder)
     loader = program.context.config_loader
     jobs = []
     for number, overrides in zip(numbers, job_overrides, strict=True):
@@ -73,31 +80,48 @@ def compose(
         with open_dict(config):
             config.hydra.job.id = str(number)
             config.hydra.job.num = number
-        jobs.append(SweepJob(number, tuple(overrides), config))
+        jobs.append(SweepJob(number, tuple(overrides), config=config))
     return jobs
+
+
+def begin(program: Program) -> None:
+    """Prepare this process and the sweep's folder for its jobs.
+
+    Raises:
+        RecordError: the sweep's folder cannot be written.
+    """
+    setup_globals()
+    configure_log(program.config.hydra.hydra_logging, program.config.hydra.verbose)
+    _make_folder(program.folder)
 
 
 def run_here(program: Program, job: SweepJob) -> JobReturn:
     """Run a job in this process; errors are returned in its result."""
     try:
-        return run_job(
-            hydra_context=program.context,
-            task_function=program.task,
-            config=job.config,
-            job_dir_key="hydra.sweep.dir",
-            job_subdir_key="hydra.sweep.subdir",
-        )
+        with checked_run.passing(job.run):
+            return run_job(
+                hydra_context=program.context,
+                task_function=program.task,
+                config=job.config,
+                job_dir_key="hydra.sweep.dir",
+                job_subdir_key="hydra.sweep.subdir",
+            )
     except OSError as error:  # Hydra catches no errors while it writes the job's config
         reason = error.strerror or str(error)
         return failed(
             job,
             RecordError(
                 f"{error.filename or program.folder} could not be written ({reason}): make room or "
-                "choose another folder with hydra.sweep.dir=DIR, then start the same line again."
+                "choose another folder with hydra.sweep.dir=DIR, then rerun the same command."
             ),
         )
     finally:
         configure_log(program.config.hydra.hydra_logging, program.config.hydra.verbose)
+
+
+def value_of(result: JobReturn) -> Any:
+    """Return a job's value or error; Hydra's own property prints and raises an error."""
+    return result._return_value
 
 
 def failed(job: SweepJob, error: Exception) -> JobReturn:
@@ -106,26 +130,39 @@ def failed(job: SweepJob, error: Exception) -> JobReturn:
     result.overrides = list(job.overrides)
     result.cfg = copy.deepcopy(job.config)
     with open_dict(result.cfg):
-        del result.cfg["hydra"]
+        result.cfg.pop("hydra", None)
     result.status = JobStatus.FAILED
     result.return_value = error
     return result
 
 
 def died(job: SweepJob, how: str) -> JobReturn:
-    """Return the result of a job whose process died before the job ended."""
+    """Return the result of a job whose process died before the job ended, or could not read it."""
+    name = f"job {job.number} ({job.label})"
+    if any(sign in how for sign in _UNREADABLE):
+        return failed(
+            job,
+            RecordError(
+                f"{name} was packed by another version of the code, which this one cannot read: it "
+                f"{how}; rerun the same command, which does not repeat finished runs."
+            ),
+        )
     return failed(
         job,
         TrainingError(
-            f"the process of job {job.number} ({job.label}) {how} before it ended: start the same "
-            "line again and it goes on from its last checkpoint."
+            f"the process of {name} {how} before it ended: rerun the same command to resume it "
+            "from its last checkpoint."
         ),
     )
 
 
 @dataclass(frozen=True)
-class Parcel:
-    """A picklable job with everything that another process needs to run it."""
+class PackedJob:
+    """A picklable job with everything that another process needs to run it.
+
+    Its config and run are those that the sweep has checked; the other process neither composes nor
+    checks them again.
+    """
 
     program: Program
     job: SweepJob
@@ -158,10 +195,10 @@ class Parcel:
         return _portable(self.job, result)
 
 
-def pack(program: Program, job: SweepJob, threads: int | None) -> Parcel:
+def pack(program: Program, job: SweepJob, threads: int | None) -> PackedJob:
     """Pack a job for another process."""
     surroundings = Singleton.get_state(), tuple(sys.argv), str(Path.cwd())
-    return Parcel(program, job, threads, *surroundings, ends_at=budget.ends_at())
+    return PackedJob(program, job, threads, *surroundings, ends_at=budget.ends_at())
 
 
 class Labelled(io.TextIOBase):
@@ -189,9 +226,9 @@ class Labelled(io.TextIOBase):
 def _portable(job: SweepJob, result: JobReturn) -> JobReturn:
     """Replace a job's return value or error by an error message if it cannot be pickled."""
     try:
-        pickle.loads(pickle.dumps(result._return_value))
+        pickle.loads(pickle.dumps(value_of(result)))
     except (pickle.PicklingError, TypeError, AttributeError, ValueError, ImportError) as error:
-        value = result._return_value
+        value = value_of(result)
         what = f"{type(value).__name__}: {value}" if isinstance(value, Exception) else str(error)
         return failed(job, TrainingError(f"job {job.number} ({job.label}): {what}"))
     return result
@@ -200,7 +237,7 @@ def _portable(job: SweepJob, result: JobReturn) -> JobReturn:
 def _code_changed(job: SweepJob, changed: Sequence[str]) -> RecordError:
     return RecordError(
         f"job {job.number} ({job.label}) was not started: {', '.join(changed)} changed since the "
-        "sweep began; start the same line again to run the rest with the code as it is now."
+        "sweep began; rerun the same command to run the rest with the code as it is now."
     )
 
 

@@ -73,8 +73,7 @@ class Trial:
                 sampler=optuna.samplers.RandomSampler(),
                 pruner=sampling.pruner(spec, step),
             )
-            [trial] = [t for t in study.get_trials(deepcopy=False) if t.number == self.number]
-            self._open = (study, kept, trial._trial_id)
+            self._open = (study, kept, storage.trial_id(kept, self.name, self.number))
         study, kept, trial_id = self._open
         # Pruners compare values in the study's direction, but a lower loss is always better, so
         # the sign is flipped in a study that maximises.

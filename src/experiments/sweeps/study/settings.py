@@ -59,7 +59,7 @@ def refuse_another_search(given: Settings, study: Any, where: str) -> None:
         study.set_user_attr("search", own)
         return
     if stored != own:
-        what = _differences(stored, own) if stored else "it was not made by this program"
+        what = _differences(stored, own) if stored else "it was not created by this program"
         raise ConfigError(
             f"the study '{given.name}' in {where} is of another search ({what}): name another "
             "with hydra.sweeper.study_name=NAME, or another folder with hydra.sweep.dir=DIR."
@@ -73,6 +73,6 @@ def _differences(stored: Mapping[str, Any], own: Mapping[str, Any]) -> str:
         one, other = dict(stored.get(part) or {}), own[part]
         for key in sorted({*one, *other}):
             if one.get(key) != other.get(key):
-                found.append(f"{key}: {one.get(key, 'not there')} then, {other.get(key)} now")
+                found.append(f"{key}: {one.get(key, 'not set')} then, {other.get(key)} now")
     more = f", and {len(found) - 3} more" if len(found) > 3 else ""
     return "; ".join(found[:3]) + more

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 Value = str | int | float | bool | None
+# A space with at most this many cells is checked cell by cell, a larger one value by value.
+_CHECKED_CELLS = 64
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,29 @@ def size(space: Space) -> int | None:
             return None
         total *= len(found)
     return total
+
+
+def sample(space: Space) -> tuple[list[Parameters], bool]:
+    """Return the parameter sets to check before a search: every cell if there are few.
+
+    Otherwise few sets that cover each choice's values and each interval's ends.
+
+    Returns:
+        The sets, and whether they are all cells of the space.
+    """
+    count = size(space)
+    if count is not None and count <= _CHECKED_CELLS:
+        return list(cells(space) or ()), True
+    ends = {name: _ends(axis) for name, axis in space.items()}
+    first = {name: values[0] for name, values in ends.items()}
+    others = [{**first, name: v} for name, values in ends.items() for v in values[1:]]
+    return [first, *others], False
+
+
+def _ends(axis: Axis) -> list[Value]:
+    if isinstance(axis, Choice):
+        return list(axis.values)
+    return [axis.low, axis.high] if axis.low != axis.high else [axis.low]
 
 
 def text(axis: Axis, value: Value) -> str:

@@ -6,7 +6,7 @@ Optuna is imported only when a storage is opened.
 import contextlib
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,20 @@ def connect(url: str) -> Any:
             heartbeat_interval=HEARTBEAT_SECONDS,
             grace_period=GRACE_SECONDS,
         )
+
+
+def trials(kept: Any, study_name: str) -> Sequence[Any]:
+    """Return all trials of a study, in the order of their numbers."""
+    found: Sequence[Any] = kept.get_all_trials(
+        kept.get_study_id_from_name(study_name), deepcopy=False
+    )
+    return found
+
+
+def trial_id(kept: Any, study_name: str, number: int) -> int:
+    """Return the id by which a storage knows a trial; numbers count within a study."""
+    study_id = kept.get_study_id_from_name(study_name)
+    return int(kept.get_trial_id_from_study_id_trial_number(study_id, number))
 
 
 def disconnect(kept: Any) -> None:

@@ -112,8 +112,7 @@ class Study:
         return self.settings.name not in optuna.get_all_study_names(self._storage)
 
     def _trials(self) -> Sequence[Any]:
-        found: Sequence[Any] = self._storage.get_all_trials(self._study._study_id, deepcopy=False)
-        return found
+        return storage.trials(self._storage, self.settings.name)
 
     def _enqueue_failed(self, failed: Sequence[Any] | None = None) -> None:
         """Enqueue failed parameters once per start; out-of-memory ones only with `retry_oom`."""
@@ -217,10 +216,11 @@ class Study:
         )
 
     def _claim(self, trial: Any) -> None:
-        self._storage.set_trial_user_attr(trial._trial_id, "worker", self._worker.token)
-        self._in_flight[trial.number] = trial._trial_id
+        trial_id = storage.trial_id(self._storage, self.settings.name, trial.number)
+        self._storage.set_trial_user_attr(trial_id, "worker", self._worker.token)
+        self._in_flight[trial.number] = trial_id
         if not self._local:
-            self._storage.record_heartbeat(trial._trial_id)
+            self._storage.record_heartbeat(trial_id)
 
     def _ordered(self, parameters: Mapping[str, Any]) -> Parameters:
         return {name: parameters[name] for name in self.settings.space}
@@ -284,7 +284,7 @@ class Study:
         trial_id = self._in_flight.pop(number)
         with self._mutex, storage.reachable(self.url), _quiet():
             if self._storage.get_trial(trial_id).state.is_finished():
-                say(f"trial {number} was given up by another worker; its record stays")
+                say(f"trial {number} was given up by another worker; its record is kept")
                 return
             for key, value in facts.items():
                 self._storage.set_trial_user_attr(trial_id, key, value)

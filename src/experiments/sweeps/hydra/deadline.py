@@ -58,6 +58,6 @@ def refuse_to_be_done(sweep_dir: Path) -> None:
     found = status.read(sweep_dir)
     if found.to_do:
         raise OutOfBudget(
-            f"budget.hours is spent; {sweep_dir}: {found}. The same line goes on:\n"
+            f"budget.hours is spent; {sweep_dir}: {found}. Rerun the same command to resume:\n"
             f"  {provenance.command()}"
         )

@@ -56,7 +56,7 @@ class _Worker:
     def free(self) -> bool:
         return self._running is None or self._running.future.done()
 
-    def start(self, parcel: jobs.Parcel) -> _Running:
+    def start(self, packed: jobs.PackedJob) -> _Running:
         from joblib.externals.loky import ProcessPoolExecutor
 
         if self._running is not None and self._running.future.exception() is not None:
@@ -68,7 +68,7 @@ class _Worker:
                 initializer=_prepare,
                 initargs=(os.getpid(),),
             )
-        self._running = _Running(parcel.job, self._pool.submit(parcel))
+        self._running = _Running(packed.job, self._pool.submit(packed))
         return self._running
 
     def interrupt(self) -> None:
@@ -82,8 +82,8 @@ class _Worker:
         self._pool = self._running = None
 
 
-class Processes:
-    """Local processes as a place for jobs, used by the joblib launcher."""
+class JoblibExecutor:
+    """Executor of the joblib launcher: several local processes."""
 
     def __init__(self, program: Program, settings: Joblib, n_jobs: int) -> None:
         """Assign GPUs and threads to the workers.
@@ -109,15 +109,15 @@ class Processes:
         self._program = program
         self._workers = [_Worker(gpu, self._threads) for gpu in gpus]
 
-    def room(self) -> int:
+    def free_slots(self) -> int:
         """Return the number of free workers."""
         return sum(worker.free for worker in self._workers)
 
     def start(self, chosen: Sequence[SweepJob]) -> Sequence[_Running]:
         """Start each job in a free worker."""
         free = (worker for worker in self._workers if worker.free)
-        parcels = [jobs.pack(self._program, job, self._threads) for job in chosen]
-        return [worker.start(p) for worker, p in zip(free, parcels, strict=False)]
+        packed = [jobs.pack(self._program, job, self._threads) for job in chosen]
+        return [worker.start(p) for worker, p in zip(free, packed, strict=False)]
 
     def stop(self) -> None:
         """Interrupt the runs, wait up to 30 s for their records, and end the processes."""

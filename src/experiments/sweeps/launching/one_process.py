@@ -17,14 +17,14 @@ class _Done:
         return self.value
 
 
-class Here:
-    """The current process as a place for jobs, used by the `one_process` launcher."""
+class OneProcessExecutor:
+    """Executor of the `one_process` launcher: runs each job in the current process."""
 
     def __init__(self, program: Program) -> None:
         self._program = program
         placement.see_one_gpu()
 
-    def room(self) -> int:
+    def free_slots(self) -> int:
         """Return 1, because a job has ended when `start` returns."""
         return 1
 

@@ -61,7 +61,7 @@ def axis(override: Override) -> Axis:
     value = override.value()
     tags = set(getattr(value, "tags", ()))
     if tags - {"log"}:
-        raise ConfigError(f"{_text(override)}: tag {sorted(tags - {'log'})[0]} means nothing here")
+        raise ConfigError(f"{_text(override)}: tag {sorted(tags - {'log'})[0]} is not supported")
     if isinstance(value, IntervalSweep):
         return _interval(override, value, log=bool(tags))
     if isinstance(value, RangeSweep) and not value.shuffle:
@@ -96,7 +96,7 @@ def _choice(override: Override) -> Choice:
     elements = list(override.sweep_iterator(transformer=Transformer.identity))
     values = tuple(_native(e, t) for e, t in zip(elements, texts, strict=True))
     if len({key([value]) for value in values}) < len(values):
-        raise ConfigError(f"{_text(override)}: a value is there twice")
+        raise ConfigError(f"{_text(override)}: a value is listed twice")
     return Choice(values, texts)
 
 

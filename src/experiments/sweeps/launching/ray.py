@@ -43,8 +43,8 @@ class _Task:
         return value
 
 
-class Cluster:
-    """A Ray cluster as a place for jobs, used by the Ray launcher."""
+class RayExecutor:
+    """Executor of the Ray launcher: one task of a Ray cluster per job."""
 
     def __init__(self, program: Program, settings: Ray) -> None:
         for name, value in _ENVIRONMENT.items():  # must be set before Ray is imported
@@ -65,7 +65,7 @@ class Cluster:
             runtime_env={"env_vars": {placement.THREADS: str(self._threads)}},
         )(_run)
 
-    def room(self) -> int:
+    def free_slots(self) -> int:
         """Return a number larger than any sweep, because the cluster queues the jobs itself."""
         return 1 << 30
 
@@ -75,8 +75,8 @@ class Cluster:
 
         tasks = []
         for job in chosen:
-            parcel = jobs.pack(self._program, job, self._threads)
-            tasks.append(_Task(job, self._run.remote(ray.cloudpickle.dumps(parcel))))
+            packed = jobs.pack(self._program, job, self._threads)
+            tasks.append(_Task(job, self._run.remote(ray.cloudpickle.dumps(packed))))
         self._tasks += tasks
         return tasks
 
@@ -128,11 +128,11 @@ def _connect(settings: Ray) -> None:
     )
 
 
-def _run(packed: bytes) -> JobReturn:
-    """Run a pickled parcel in a worker; workers are reused, so base model and rows stay cached."""
+def _run(pickled: bytes) -> JobReturn:
+    """Run a pickled job in a worker; workers are reused, so base model and rows stay cached."""
     import ray
 
-    parcel = ray.cloudpickle.loads(packed)
-    result = parcel()
+    packed = ray.cloudpickle.loads(pickled)
+    result = packed()
     assert isinstance(result, JobReturn)
     return result

@@ -1,10 +1,11 @@
-"""The Slurm launcher, through submitit: a job array with one task per run.
+"""The submitit launcher: a Slurm job array with one task per run.
 
 A task that reaches its time limit is queued again and resumes. If a task has no result yet, its
 state is read with `squeue`, because `sacct`, which submitit uses, works only on clusters with
 accounting.
 """
 
+import re
 import shutil
 import subprocess
 import time
@@ -17,7 +18,7 @@ from hydra.core.utils import JobReturn
 
 from experiments.errors import ConfigError
 from experiments.sweeps.launching import jobs
-from experiments.sweeps.launching.jobs import Parcel, Program, SweepJob
+from experiments.sweeps.launching.jobs import PackedJob, Program, SweepJob
 from experiments.sweeps.launching.settings import Submitit
 
 FOLDER = ".submitit"
@@ -26,18 +27,19 @@ _SECONDS_BETWEEN_QUEUES = 5.0
 _SECONDS_FOR_THE_FILE = 10.0
 _SECONDS_TO_STOP = 30.0
 _ALIVE = {"PENDING", "RUNNING", "CONFIGURING", "COMPLETING", "REQUEUED", "SUSPENDED"}
+_ERROR = re.compile(r"[\w.]*(Error|Exception|Interrupt)\b")  # the last line of a traceback
 _OUR_OWN = ("cluster", "max_num_timeout", "additional_parameters")
 
 
 @dataclass(frozen=True)
 class Requeued:
-    """A parcel that submitit queues again, to resume, when its task reaches the time limit."""
+    """A packed job that submitit queues again, to resume, when its task reaches the time limit."""
 
-    parcel: Parcel
+    packed: PackedJob
 
     def __call__(self) -> JobReturn:
         """Run the job."""
-        return self.parcel()
+        return self.packed()
 
     def checkpoint(self) -> Any:
         """Return the submission to queue again; called by submitit at the time limit."""
@@ -81,8 +83,8 @@ class _Task:
         try:
             value = self.task.result()
         except (FailedJobError, UncompletedJobError) as error:
-            last = str(error).strip().splitlines()[-1]
-            return jobs.died(self._job, f"ended with {last!r} (see {self.task.paths.stderr})")
+            reason = _reason(str(error))
+            return jobs.died(self._job, f"ended with {reason!r} (see {self.task.paths.stderr})")
         assert isinstance(value, JobReturn)
         return value
 
@@ -103,8 +105,8 @@ class _Task:
         return not _ALIVE & set(found.stdout.split())
 
 
-class Slurm:
-    """A Slurm cluster as a place for jobs, used by the submitit launcher."""
+class SubmititExecutor:
+    """Executor of the submitit launcher: one task of a Slurm job array per job."""
 
     def __init__(self, program: Program, settings: Submitit) -> None:
         self._program = program
@@ -113,16 +115,16 @@ class Slurm:
         folder = (program.folder / FOLDER).absolute()
         self._executor = _executor(folder, settings)
 
-    def room(self) -> int:
+    def free_slots(self) -> int:
         """Return a number larger than any sweep, because Slurm queues the jobs itself."""
         return 1 << 30
 
     def start(self, chosen: Sequence[SweepJob]) -> Sequence[_Task]:
         """Submit the jobs as one job array."""
         threads = self._settings.cpus_per_task
-        parcels = [Requeued(jobs.pack(self._program, job, threads)) for job in chosen]
+        packed = [Requeued(jobs.pack(self._program, job, threads)) for job in chosen]
         with self._executor.batch():
-            submitted = [self._executor.submit(parcel) for parcel in parcels]
+            submitted = [self._executor.submit(one) for one in packed]
         local = self._settings.cluster == "local"
         tasks = [_Task(j, task, local=local) for j, task in zip(chosen, submitted, strict=True)]
         self._tasks += tasks
@@ -138,6 +140,12 @@ class Slurm:
             time.monotonic() < last
         ):
             time.sleep(0.5)
+
+
+def _reason(text: str) -> str:
+    """Return the error of a task from submitit's message, which has more lines after its trace."""
+    lines = text.strip().splitlines()
+    return next((line for line in reversed(lines) if _ERROR.match(line)), lines[-1])
 
 
 def check(settings: Submitit) -> None:
@@ -157,7 +165,7 @@ def check(settings: Submitit) -> None:
         ) from None
     if settings.cluster == "slurm" and shutil.which("sbatch") is None:
         raise ConfigError(
-            "hydra/launcher=submitit: there is no `sbatch` on this machine; start the line on a "
+            "hydra/launcher=submitit: there is no `sbatch` on this machine; run the command on a "
             "login node of the cluster, or use hydra/launcher=joblib."
         )
 

@@ -13,7 +13,7 @@ _OF_HYDRA = (".hydra", "train.log")
 
 
 @contextlib.contextmanager
-def run(folder: Path) -> Iterator[None]:
+def run_folder(folder: Path) -> Iterator[None]:
     """On an error, remove a run's folder and its empty parents if the run has not started."""
     try:
         yield
@@ -25,13 +25,13 @@ def run(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def sweep(folder: Path) -> Iterator[None]:
+def sweep_folder(folder: Path) -> Iterator[None]:
     """On an error, remove a sweep's newly created folder if none of its runs has started."""
-    there = folder.exists()
+    existed = folder.exists()
     try:
         yield
     except ExperimentError:
-        if not there and not any(folder.glob(f"*/{records.FILE_NAME}")):
+        if not existed and not any(folder.glob(f"*/{records.FILE_NAME}")):
             shutil.rmtree(folder, ignore_errors=True)
             _remove_empty(folder.parent)
         raise
@@ -39,8 +39,8 @@ def sweep(folder: Path) -> Iterator[None]:
 
 def _remove_empty(folder: Path) -> None:
     """Remove a folder and its parents as long as they are empty and below the current folder."""
-    here = Path.cwd()
+    current = Path.cwd()
     with contextlib.suppress(OSError):  # rmdir fails if a folder is not empty
-        while folder.absolute() != here and here in folder.absolute().parents:
+        while folder.absolute() != current and current in folder.absolute().parents:
             folder.rmdir()
             folder = folder.parent

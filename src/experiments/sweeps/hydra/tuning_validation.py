@@ -9,8 +9,8 @@ from omegaconf import DictConfig, OmegaConf
 from experiments.config import RunConfig, choices
 from experiments.errors import ConfigError
 from experiments.evaluation import metrics
+from experiments.sweeps.hydra.grid import RATE, RATE_GROUP, SEED
 
-RATE, RATE_GROUP, SEED = "trainer.learning_rate", "lr", "seed"
 TEN_TIMES = "ten_times"
 
 

@@ -17,7 +17,7 @@ _SECONDS = 3.0
 
 
 @contextlib.contextmanager
-def watching(sweep_dir: Path) -> Iterator[None]:
+def shown(sweep_dir: Path) -> Iterator[None]:
     """Show the progress of a sweep for the duration of the block."""
     done = threading.Event()
     with progress.live() if sys.stderr.isatty() else contextlib.nullcontext() as bar:

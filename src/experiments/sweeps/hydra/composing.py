@@ -1,0 +1,112 @@
+"""Compose the configs of a sweep's jobs, each once.
+
+Hydra takes a quarter of a second for a config, most of it to choose and merge the files. Jobs that
+choose the same files share this work: their values are set in copies of one composed config.
+"""
+
+import copy
+from collections.abc import Sequence
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from experiments import config
+from experiments.config import choices
+from experiments.errors import ConfigError
+
+# The parts of the `hydra` node that a job may set without an effect on which files are chosen.
+_HYDRA_VALUES = ("hydra.sweep.", "hydra.sweeper.")
+
+
+class Composer:
+    """Composes jobs from the config of their sweep."""
+
+    def __init__(self, loader: ConfigLoader, master: DictConfig) -> None:
+        self._loader = loader
+        self._master = master
+        self._parser = OverridesParser.create()
+        self._composed: dict[tuple[str, ...], DictConfig] = {}
+        self._is_group: dict[str, bool] = {}
+
+    def compose(self, overrides: Sequence[str]) -> DictConfig:
+        """Return the config of a job, including its `hydra` node, as Hydra composes it.
+
+        Raises:
+            ConfigError: the config cannot be composed.
+        """
+        try:
+            overrides = choices.quoted(overrides)
+            parsed = self._parser.parse_overrides(overrides)
+            values = [one for one in parsed if self._is_value(one)]
+            files = [one for one in parsed if one not in values]
+            if not any(_overlap(one, other) for one in values for other in files):
+                found = copy.deepcopy(self._shared(tuple(str(one.input_line) for one in files)))
+                try:
+                    _set_values(found, values)
+                except OmegaConfBaseException:
+                    pass  # composed below by Hydra, whose error names the override
+                else:
+                    _describe(found, self._master, parsed)
+                    return found
+            return self._loader.load_sweep_config(self._master, overrides)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise ConfigError(config.explain(error)) from error
+
+    def _shared(self, overrides: tuple[str, ...]) -> DictConfig:
+        """Return the config of the overrides that choose files or add keys, composed once."""
+        if overrides not in self._composed:
+            composed = self._loader.load_sweep_config(self._master, list(overrides))
+            self._composed[overrides] = composed
+        return self._composed[overrides]
+
+    def _is_value(self, override: Override) -> bool:
+        """Return whether an override only sets the value of a key that exists."""
+        key = override.key_or_group
+        if _changes_keys(override) or override.package is not None or "/" in key:
+            return False
+        if key.startswith("hydra."):
+            return key.startswith(_HYDRA_VALUES)
+        if key not in self._is_group:
+            hydra = self._master.hydra
+            options = self._loader.get_group_options(
+                key,
+                config_name=hydra.job.config_name,
+                overrides=OmegaConf.to_container(hydra.overrides.hydra),  # type: ignore[arg-type]
+            )
+            self._is_group[key] = bool(options)
+        return not self._is_group[key]
+
+
+def _overlap(one: Override, other: Override) -> bool:
+    """Return whether two overrides set the same key or one within the other: their order counts."""
+    first, second = f"{one.key_or_group}.", f"{other.key_or_group}."
+    chooses = isinstance(other.value(), str) and not _changes_keys(other)  # a config file
+    return not chooses and (first.startswith(second) or second.startswith(first))
+
+
+def _changes_keys(override: Override) -> bool:
+    return override.is_add() or override.is_force_add() or override.is_delete()
+
+
+def _set_values(composed: DictConfig, values: Sequence[Override]) -> None:
+    for override in values:
+        OmegaConf.update(composed, override.key_or_group, override.value(), merge=True)
+
+
+def _describe(composed: DictConfig, master: DictConfig, parsed: Sequence[Override]) -> None:
+    """Write the job's overrides into its `hydra` node, as Hydra does."""
+    hydra = composed.hydra
+    own = [one for one in parsed if not one.is_hydra_override()]
+    naming = hydra.job.config.override_dirname
+    named = sorted(str(o.input_line) for o in own if o.key_or_group not in naming.exclude_keys)
+    with open_dict(composed):
+        hydra.overrides.task = [one.input_line for one in own]
+        hydra.overrides.hydra = [
+            *master.hydra.overrides.hydra,
+            *(one.input_line for one in parsed if one.is_hydra_override()),
+        ]
+        hydra.job.override_dirname = naming.item_sep.join(named).replace("=", naming.kv_sep)

@@ -1,0 +1,173 @@
+"""List every run that a command line describes, without starting any.
+
+The overrides are composed as `train.py -m` composes them: grids and searches in a sweep's file are
+read by the same code that the sweepers use.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra import initialize_config_dir
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from experiments import config
+from experiments.config import RunConfig, choices
+from experiments.errors import ConfigError, ExperimentError
+from experiments.runtime.progress import say
+from experiments.sweeps import kind, sweep_files
+from experiments.sweeps.hydra import grammar, grid, jobs, search, size, tuning
+from experiments.sweeps.hydra import tuning_validation as validation
+from experiments.sweeps.hydra.size import Size
+from experiments.sweeps.kind import Kind
+from experiments.sweeps.study import space as spaces
+
+_NOWHERE = Path("outputs") / ".planned"
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """The runs of a command line."""
+
+    kind: str
+    """`run`, `grid`, `search` or `tuned`."""
+    runs: list[tuple[str, RunConfig]]
+    """Pairs of the varied overrides and the run: for a search, its cells or one run per value; for
+    a tuned sweep, its arms."""
+    total: int
+    """Number of runs to execute; for a tuned sweep, the minimum."""
+
+
+@dataclass(frozen=True)
+class _Sweep:
+    """A command line, composed and parsed."""
+
+    loader: ConfigLoader
+    master: DictConfig
+    sweeper: Mapping[str, Any]
+    overrides: list[Override]
+
+
+def read(words: Sequence[str], folder: Path) -> DryRun:
+    """Return every run that the overrides describe.
+
+    Args:
+        words: overrides as for train.py.
+        folder: the folder of the config files.
+
+    Raises:
+        ConfigError: the overrides cannot be composed, or runs are invalid; all are listed.
+    """
+    try:
+        with initialize_config_dir(str(folder), version_base="1.3"):
+            return _read(_compose(words))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(config.explain(error)) from error
+
+
+def count(words: Sequence[str], folder: Path) -> Size:
+    """Return the size of the sweep that the overrides describe, without composing its jobs.
+
+    Raises:
+        ConfigError: the overrides cannot be composed.
+    """
+    try:
+        with initialize_config_dir(str(folder), version_base="1.3"):
+            found = _compose(words)
+            return size.of(found.sweeper, found.overrides)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(config.explain(error)) from error
+
+
+def _compose(words: Sequence[str]) -> _Sweep:
+    loader = GlobalHydra.instance().config_loader()
+    words = choices.quoted(words)
+    master = loader.load_configuration("config", words, RunMode.MULTIRUN, from_shell=False)
+    sweep_files.refuse_unfound(master, master.hydra.runtime.choices.get("sweeps"))
+    kind.of(master.hydra.sweeper)
+    sweeper = OmegaConf.to_container(master.hydra.sweeper, resolve=True)
+    assert isinstance(sweeper, dict)
+    written = [f"{key}={value}" for key, value in (sweeper.get("params") or {}).items()]
+    overrides = grammar.parse([*written, *master.hydra.overrides.task], loader)
+    return _Sweep(loader, master, {str(key): sweeper[key] for key in sweeper}, overrides)
+
+
+def _read(found: _Sweep) -> DryRun:
+    whole = size.of(found.sweeper, found.overrides)
+    made = jobs.Jobs(found.loader, found.master, _NOWHERE)
+    if whole.kind is Kind.search:
+        return _search(made, found, whole)
+    if whole.kind is Kind.tuned:
+        return _tuned(made, found, whole)
+    varied = _varied(found.overrides)
+    runs = _checked(made, [(cell, varied) for cell in grid.cells(found.overrides)])
+    if not varied:
+        return DryRun("run", runs, 1)
+    distinct = len({config.run_id(run) for _, run in runs})
+    return DryRun("grid", runs, whole.without(len(runs) - distinct).runs)
+
+
+def _varied(overrides: Sequence[Override]) -> set[str]:
+    return {one.get_key_element() for one in overrides if one.is_sweep_override()}
+
+
+def _search(made: jobs.Jobs, found: _Sweep, whole: Size) -> DryRun:
+    space, fixed = grammar.split(found.overrides)
+    cells, every = spaces.sample(space)
+    runs, problems = [], []
+    for cell in cells:
+        texts = [f"{k}={spaces.text(space[k], v)}" for k, v in cell.items()]
+        try:
+            runs.append((" ".join(texts), made.check([*texts, *fixed])[1]))
+        except ExperimentError as error:
+            problems.append(f"{' '.join(texts)}: {error}")
+    left_out = search.refuse_or_leave_out(problems, len(cells), every=every)
+    for text in left_out:
+        say(f"left out: {text}")
+    return DryRun("search", runs, whole.without(len(left_out)).runs)
+
+
+def _tuned(made: jobs.Jobs, found: _Sweep, whole: Size) -> DryRun:
+    """Plan one run per arm: its other learning rates and seeds take equal time and memory."""
+    given = found.sweeper
+    validation.refuse(given, found.overrides)
+    validation.refuse_chosen_rate(found.master, found.overrides)
+    listed = {str(text).partition("=")[0] for arm in given["arms"] or () for text in arm}
+    varied = listed | _varied(found.overrides)
+    batch = grid.arms(found.overrides, given["arms"])
+    runs = _checked(made, [(arm, varied) for arm in batch])
+    for _, run in runs:
+        validation.refuse_without_validation(run)
+    distinct: dict[str, tuple[str, RunConfig]] = {}
+    for shown, run in runs:
+        distinct.setdefault(tuning.arm_key(run), (shown, run))
+    arms = list(distinct.values())
+    validation.refuse_rules(given["rules"], len(arms))
+    return DryRun("tuned", arms, whole.without(len(batch) - len(arms)).runs)
+
+
+def _checked(
+    made: jobs.Jobs, wanted: Sequence[tuple[Sequence[str], set[str]]]
+) -> list[tuple[str, RunConfig]]:
+    """Compose and check runs, and report all problems together.
+
+    Raises:
+        ConfigError: at least one run is invalid.
+    """
+    runs, problems = [], []
+    for overrides, varied in wanted:
+        shown = [text for text in overrides if text.partition("=")[0] in varied]
+        try:
+            run = made.check(overrides)[1]
+            runs.append((" ".join(choices.plain(shown, run)), run))
+        except ExperimentError as error:
+            problems.append(f"{' '.join(map(choices.unquoted, shown))}: {error}")
+    jobs.refuse(problems, f"{len(problems)} of {len(wanted)} runs are illegal")
+    return runs

@@ -1,0 +1,70 @@
+"""The size of a sweep, computed here only: `plan`, `claims`, the sweepers and their plan files."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.core.override_parser.types import Override
+
+from experiments.analysis.arms import rate_design
+from experiments.sweeps.hydra import grammar, grid
+from experiments.sweeps.kind import Kind
+from experiments.sweeps.study import space as spaces
+from experiments.sweeps.study import specs
+
+_N_TRIALS = 20
+
+
+@dataclass(frozen=True)
+class Size:
+    """How many runs a sweep has."""
+
+    kind: Kind
+    parts: int
+    """Number of cells of a grid, of trials of a search, or of arms of a tuned sweep."""
+    runs_each: int = 1
+    """Number of runs of each part: of a trial one per seed, of an arm the minimum."""
+    cells: int | None = None
+    """Number of combinations in the space of a search; None if infinitely many, or no search."""
+
+    @property
+    def runs(self) -> int:
+        """Number of runs of the sweep; for a tuned sweep, the minimum."""
+        return self.parts * self.runs_each
+
+    def without(self, count: int) -> "Size":
+        """Return the size without combinations that are invalid or repeat another one."""
+        if self.kind is not Kind.search:
+            return dataclasses.replace(self, parts=self.parts - count)
+        if self.cells is None:
+            return self
+        left = self.cells - count
+        return dataclasses.replace(self, parts=min(self.parts, left), cells=left)
+
+
+def of(sweeper: Mapping[str, Any], overrides: Sequence[Override]) -> Size:
+    """Return the size of a sweep.
+
+    Args:
+        sweeper: the keys of its sweeper, with the kind that it declares.
+        overrides: the parsed overrides of the sweep.
+
+    Raises:
+        ConfigError: an override has no list of values, or a key of the sweeper is wrong.
+    """
+    found = sweeper["kind"]
+    if found is Kind.grid:
+        return Size(found, len(grid.cells(overrides)))
+    if found is Kind.tuned:
+        seeds = len(sweeper["seeds"] or rate_design.SEEDS)
+        least = rate_design.least_runs(seeds, int(sweeper["repeats"] or 0))
+        return Size(found, len(grid.arms(overrides, sweeper["arms"])), least)
+    space, _ = grammar.split(overrides)
+    cells = spaces.size(space)
+    wanted = sweeper["n_trials"]
+    if wanted is None:
+        every = specs.sampler(sweeper["sampler"] or {}).name == "grid"
+        wanted = cells if cells and every else _N_TRIALS
+    trials = min(int(wanted), cells or int(wanted))
+    return Size(found, trials, int(sweeper["seeds_per_trial"] or 1), cells)
