@@ -6,7 +6,7 @@ python train.py -m lora=all_linear,qv seed=0,1,2
 
 import sys
 
-from experiments.cli import train
+from experiments.cli import train_command
 
 if __name__ == "__main__":
-    train.start(sys.argv[0], sys.argv[1:])
+    train_command.start(sys.argv[0], sys.argv[1:])

@@ -19,11 +19,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from experiments.errors import ConfigError
 from experiments.runtime import distributed
-from experiments.sweeps.launching import settings
+from experiments.sweeps.launching import launcher_settings
 
 if TYPE_CHECKING:
     from experiments.sweeps.launching.dispatch import Executor
-    from experiments.sweeps.launching.jobs import Program, SweepJob
+    from experiments.sweeps.launching.sweep_job import Program, SweepJob
 
 
 class _Launcher(Launcher):
@@ -68,22 +68,24 @@ class _Launcher(Launcher):
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
         """Run jobs of a sweeper that is not ours and return their results in the same order."""
-        from experiments.sweeps.launching import jobs
+        from experiments.sweeps.launching import sweep_job
 
         numbers = range(initial_job_idx, initial_job_idx + len(job_overrides))
-        return self.launch_jobs(jobs.compose(jobs.Program(*self._parts), job_overrides, numbers))
+        return self.launch_jobs(
+            sweep_job.compose(sweep_job.Program(*self._parts), job_overrides, numbers)
+        )
 
     def launch_jobs(self, prepared: "Sequence[SweepJob]") -> Sequence[JobReturn]:
         """Run jobs that are composed and checked, in order, and return their results."""
-        from experiments.runs import folders
-        from experiments.sweeps.launching import dispatch, jobs
+        from experiments.runs import run_folders
+        from experiments.sweeps.launching import dispatch, sweep_job
 
-        program = jobs.Program(*self._parts)
-        jobs.begin(program)
+        program = sweep_job.Program(*self._parts)
+        sweep_job.begin(program)
         if self._executor is None or len(prepared) > self._n_jobs:
             self._executor = self.executor(program, len(prepared))
             self._n_jobs = len(prepared)
-        with folders.interruptible():
+        with run_folders.interruptible():
             return dispatch.run_all(prepared, self._executor)
 
 
@@ -104,8 +106,8 @@ class JoblibLauncher(_Launcher):
 
     def check(self) -> None:
         """Check the settings."""
-        self.settings = settings.Joblib(**self.given)
-        settings.check(self.settings)
+        self.settings = launcher_settings.Joblib(**self.given)
+        launcher_settings.check(self.settings)
 
     def executor(self, program: "Program", n_jobs: int) -> "Executor":
         """Return an executor with the configured number of processes."""
@@ -119,8 +121,8 @@ class SubmititLauncher(_Launcher):
 
     def check(self) -> None:
         """Check the settings, and that submitit and Slurm are available."""
-        self.settings = settings.Submitit(**self.given)
-        settings.check(self.settings)
+        self.settings = launcher_settings.Submitit(**self.given)
+        launcher_settings.check(self.settings)
         from experiments.sweeps.launching import submitit
 
         submitit.check(self.settings)
@@ -137,8 +139,8 @@ class RayLauncher(_Launcher):
 
     def check(self) -> None:
         """Check the settings, and that Ray is installed."""
-        self.settings = settings.Ray(**self.given)
-        settings.check(self.settings)
+        self.settings = launcher_settings.Ray(**self.given)
+        launcher_settings.check(self.settings)
         from experiments.sweeps.launching import ray
 
         ray.check()
@@ -156,17 +158,17 @@ class _OneProcessConf:
 
 
 @dataclass
-class _JoblibConf(settings.Joblib):
+class _JoblibConf(launcher_settings.Joblib):
     _target_: str = f"{__name__}.JoblibLauncher"
 
 
 @dataclass
-class _SubmititConf(settings.Submitit):
+class _SubmititConf(launcher_settings.Submitit):
     _target_: str = f"{__name__}.SubmititLauncher"
 
 
 @dataclass
-class _RayConf(settings.Ray):
+class _RayConf(launcher_settings.Ray):
     _target_: str = f"{__name__}.RayLauncher"
 
 

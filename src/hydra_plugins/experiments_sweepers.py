@@ -20,7 +20,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from experiments.sweeps import kind, sweep_files
-from experiments.sweeps.kind import Kind
+from experiments.sweeps.kind import SweepKind
 from experiments.sweeps.study import specs
 
 
@@ -86,9 +86,9 @@ class _Sweeper(Sweeper):
         from experiments.errors import TrainingError
         from experiments.runtime import budget
         from experiments.sweeps import live_progress
-        from experiments.sweeps.hydra import deadline, jobs
+        from experiments.sweeps.hydra import deadline, job_batch
 
-        jobs.open_folder(self._sweep_dir, self._master)
+        job_batch.open_folder(self._sweep_dir, self._master)
         with budget.ending(deadline.ends_at(overrides, self._master)):
             try:
                 with live_progress.shown(self._sweep_dir):
@@ -159,23 +159,23 @@ class CheckedSweeper(_Sweeper):
         from experiments.records import hub
         from experiments.runtime import budget
         from experiments.sweeps import plan
-        from experiments.sweeps.hydra import grid, jobs, size
+        from experiments.sweeps.hydra import grid, job_batch, size
 
         batch = grid.cells(overrides)
-        made = jobs.Jobs(self._context.config_loader, self._master, self._sweep_dir)
+        made = job_batch.Jobs(self._context.config_loader, self._master, self._sweep_dir)
         checked = made.check_all(batch)
         ids = {config.run_id(run): config.canonical(run) for _, run in checked}
         if checked and (source := checked[0][1].resume_from) is not None:
             hub.take_sweep(source, self._sweep_dir, ids)
         ready = [made.place(n, batch[n], *one) for n, one in enumerate(checked)]
         found = size.of(self._master.hydra.sweeper, overrides).without(len(batch) - len(ids))
-        plan.write(self._sweep_dir, plan.Plan("grid", found.runs, list(ids)))
+        plan.write(self._sweep_dir, plan.SweepPlan("grid", found.runs, list(ids)))
         if budget.ends_at() is not None:
-            ready = jobs.seeds_in_turn(ready)
+            ready = job_batch.seeds_in_turn(ready)
         answers: dict[int, Any] = {}
-        for results in jobs.launch(self.launcher, ready, self._at_once()):
+        for results in job_batch.launch(self.launcher, ready, self._at_once()):
             for job, returned in results:
-                state, value = jobs.ended(returned)
+                state, value = job_batch.ended(returned)
                 self._done += 1
                 if state in ("failed", "oom"):
                     self._failed[str(job.number)] = str(value)
@@ -249,7 +249,7 @@ class CheckedConfig:
     """The keys of `hydra/sweeper=checked`."""
 
     _target_: str = f"{__name__}.CheckedSweeper"
-    kind: Kind = Kind.grid
+    kind: SweepKind = SweepKind.grid
     max_batch_size: int | None = None
     params: dict[str, Any] | None = None
     max_failure_rate: float | None = None
@@ -263,7 +263,7 @@ class OptunaConfig:
         default_factory=lambda: ["_self_", {"sampler": "tpe"}, {"pruner": None}]
     )
     _target_: str = f"{__name__}.OptunaSweeper"
-    kind: Kind = Kind.search
+    kind: SweepKind = SweepKind.search
     sampler: Any = None
     pruner: Any = None
     n_trials: int | None = None
@@ -288,7 +288,7 @@ class TunedConfig:
     """The keys of `hydra/sweeper=tuned`; described in docs/sweeps.md."""
 
     _target_: str = f"{__name__}.TunedSweeper"
-    kind: Kind = Kind.tuned
+    kind: SweepKind = SweepKind.tuned
     params: dict[str, Any] | None = None
     max_failure_rate: float | None = None
     arms: list[list[str]] | None = None

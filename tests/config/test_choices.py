@@ -9,7 +9,7 @@ from conftest import ROOT, composed, load
 from experiments import config
 from experiments.config import RunConfig, choices
 from experiments.errors import ConfigError
-from experiments.sweeps.hydra import dry_run, jobs
+from experiments.sweeps.hydra import dry_run, job_batch
 
 RANKS = sorted(path.stem for path in (ROOT / "conf" / "rank").glob("*.yaml"))
 RATES = sorted(path.stem for path in (ROOT / "conf" / "lr").glob("*.yaml"))
@@ -114,7 +114,7 @@ def test_a_tuned_sweep_whose_file_chooses_a_rate_is_refused(
 
 
 def test_a_search_goes_on_whichever_way_a_fixed_value_is_given() -> None:
-    assert jobs.flat(composed("rank=r16")) == jobs.flat(composed("lora.r=16"))
+    assert job_batch.flat(composed("rank=r16")) == job_batch.flat(composed("lora.r=16"))
 
 
 def test_overrides_are_recorded_with_the_plain_keys() -> None:

@@ -193,10 +193,10 @@ def test_a_job_that_another_process_works_on_waits_for_it(
     pid = holder.pid
 
     def task(cfg: DictConfig) -> Any:
-        from experiments.runs import folders
+        from experiments.runs import run_folders
 
         if cfg.seed == 0:
-            with folders.locked(held):
+            with run_folders.locked(held):
                 return 0
         if cfg.seed == 2:
             os.kill(pid, signal.SIGKILL)  # the other worker dies, and lets go of the lock

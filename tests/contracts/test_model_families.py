@@ -22,7 +22,7 @@ from experiments import training
 from experiments.config import RunConfig
 from experiments.data import Encoded, TrainData
 from experiments.errors import AdapterError, ConfigError
-from experiments.evaluation import generation
+from experiments.evaluation import batched_generation
 from experiments.evaluation.metrics import loss
 from experiments.models import Base, adapters, causal_lm_loss
 
@@ -197,8 +197,8 @@ def check_answers(base: Base) -> None:
     ends = [ids.index(base.end_ids[0]) if base.end_ids[0] in ids else 4 for ids in continued]
     wanted = [base.tokenizer.decode(ids[:end]) for ids, end in zip(continued, ends, strict=True)]
     found: dict[int, str] = {}
-    generation.generate(
-        *(base.model, base, PROMPTS, generation.Limits(4, pool_rows=2)),
+    batched_generation.generate(
+        *(base.model, base, PROMPTS, batched_generation.Limits(4, pool_rows=2)),
         lambda i, answer: found.__setitem__(i, answer.text),
     )
     assert [found[i] for i in range(len(PROMPTS))] == wanted

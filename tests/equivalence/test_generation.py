@@ -10,8 +10,8 @@ import pytest
 
 from conftest import SMOKE, load
 from experiments import data, models
-from experiments.evaluation import generation, scoring
-from experiments.evaluation.generation import Generated, Limits
+from experiments.evaluation import batched_generation, scoring
+from experiments.evaluation.batched_generation import Generated, Limits
 from experiments.models import Base
 from support.chats import generated_alone
 
@@ -39,7 +39,7 @@ def alone(base: Base, prompts: list[list[int]]) -> list[tuple[str, int]]:
 def together(base: Base, prompts: list[list[int]], rows: int | None = None) -> list[Generated]:
     done: dict[int, Generated] = {}
     limits = Limits(TOKENS, rows)
-    generation.generate(base.model, base, prompts, limits, done.__setitem__)
+    batched_generation.generate(base.model, base, prompts, limits, done.__setitem__)
     assert len(done) == len(prompts)
     return [done[i] for i in range(len(prompts))]
 
@@ -116,7 +116,7 @@ def test_out_of_memory_halves_the_rows_and_changes_no_answer(
     base: Base, prompts: list[list[int]], alone: list[tuple[str, int]], small_memory: list[int]
 ) -> None:
     done: dict[int, Generated] = {}
-    notes = generation.generate(base.model, base, prompts, Limits(TOKENS), done.__setitem__)
+    notes = batched_generation.generate(base.model, base, prompts, Limits(TOKENS), done.__setitem__)
     assert plain([done[i] for i in range(len(prompts))]) == alone
     assert "continuing with 8 prompts at a time" in notes[-1]
 

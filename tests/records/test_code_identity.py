@@ -249,7 +249,12 @@ def test_a_moved_module_of_the_project_is_the_same_code(tmp_path: Path, own: Own
     [
         ("training/loraplus.py", "return ", "return 0 or ", ["training_code"]),
         ("data/plain.jinja", "Tools:", "Offered:", ["training_code", "evaluation_code"]),
-        ("evaluation/generation.py", "CHUNK_ROWS = 32", "CHUNK_ROWS = 16", ["evaluation_code"]),
+        (
+            "evaluation/batched_generation.py",
+            "CHUNK_ROWS = 32",
+            "CHUNK_ROWS = 16",
+            ["evaluation_code"],
+        ),
         ("evaluation/held_out.py", "WINDOW_TOKENS = 256", "WINDOW_TOKENS = 8", ["evaluation_code"]),
         ("evaluation/metrics/restraint.py", '"?" in', '"!" in', ["restraint"]),
         ("evaluation/metrics/json_output.py", "return ", "return {} or ", ["json_output"]),

@@ -16,7 +16,7 @@ from experiments.analysis.claims import Claim, claim_files
 from experiments.errors import ConfigError, RecordError
 from experiments.records import Record, provenance
 from experiments.sweeps import claims_runner
-from experiments.sweeps.claims_runner import Step
+from experiments.sweeps.claims_runner import ClaimStep
 
 SWEEP = "lora_without_regret/full_and_ranks"
 
@@ -25,7 +25,7 @@ def claim(number: str, sweep: str | None = SWEEP, **given: str) -> Claim:
     return Claim(number=number, sweep=sweep, **given)  # type: ignore[arg-type]
 
 
-def plan(outputs: Path, *claims: Claim, workers: int | None = None) -> list[Step]:
+def plan(outputs: Path, *claims: Claim, workers: int | None = None) -> list[ClaimStep]:
     return claims_runner.plan(claims, outputs, workers)
 
 
@@ -96,7 +96,9 @@ def test_a_sweep_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
 def test_a_step_that_fails_stops_no_other_and_is_named_at_the_end(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    steps = [Step(f"s{code}", (), ("-c", f"print('did {code}'); exit({code})")) for code in (3, 0)]
+    steps = [
+        ClaimStep(f"s{code}", (), ("-c", f"print('did {code}'); exit({code})")) for code in (3, 0)
+    ]
     problems = claims_runner.run(steps, tmp_path, "the line")
     out = capfd.readouterr().out
     assert "[1 of 2] s3" in out and "did 0" in out
@@ -124,7 +126,7 @@ def test_a_stop_is_passed_on_once_and_the_line_that_goes_on_is_said(
     program = (
         "from experiments.sweeps import claims_runner; from pathlib import Path; import signal\n"
         f"if {deaf}: signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
-        f"step = claims_runner.Step('s', (), ('-c', {child!r}))\n"
+        f"step = claims_runner.ClaimStep('s', (), ('-c', {child!r}))\n"
         "try:\n    claims_runner.run([step, step], Path('.'), 'the line')\n"
         "except KeyboardInterrupt:\n    raise SystemExit(130)\n"
     )

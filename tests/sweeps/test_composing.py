@@ -16,7 +16,7 @@ from experiments import config
 from experiments.errors import ConfigError
 from experiments.sweeps import checked_run
 from experiments.sweeps.hydra.composing import Composer
-from experiments.sweeps.launching.jobs import SweepJob
+from experiments.sweeps.launching.sweep_job import SweepJob
 
 MASTER = ["hydra.sweep.dir=out", "hydra/sweeper=optuna"]
 

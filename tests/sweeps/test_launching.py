@@ -15,8 +15,8 @@ from experiments import records
 from experiments.errors import ConfigError
 from experiments.records import Record
 from experiments.runtime import placement
-from experiments.sweeps.launching import settings
-from experiments.sweeps.launching.jobs import Labelled
+from experiments.sweeps.launching import launcher_settings
+from experiments.sweeps.launching.sweep_job import Labelled
 
 
 def start(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
@@ -141,11 +141,13 @@ def test_visible_gpus_are_those_the_environment_leaves() -> None:
 
 def test_all_problems_of_a_launcher_are_named_at_once() -> None:
     with pytest.raises(ConfigError) as error:
-        settings.check(settings.Submitit(cluster="pbs", cpus_per_task=0, gpus_per_node=8, mem_gb=0))
+        launcher_settings.check(
+            launcher_settings.Submitit(cluster="pbs", cpus_per_task=0, gpus_per_node=8, mem_gb=0)
+        )
     for word in ("cluster=pbs", "cpus_per_task=0", "gpus_per_node=8", "mem_gb=0"):
         assert f"hydra.launcher.{word}" in str(error.value)
     with pytest.raises(ConfigError, match="describe a cluster that is started here"):
-        settings.check(settings.Ray(address="auto", num_cpus=2))
+        launcher_settings.check(launcher_settings.Ray(address="auto", num_cpus=2))
 
 
 LONG = ("trainer.max_steps=300", "trainer.save_steps=50", "eval.base=false")

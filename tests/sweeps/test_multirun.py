@@ -71,7 +71,7 @@ def test_a_record_of_a_newer_schema_stops_the_sweep_with_its_version(tmp_path: P
 
 
 def test_status_counts_what_is_done_and_what_is_left(tmp_path: Path) -> None:
-    plan.write(tmp_path, plan.Plan("grid", 7, list("abcdefg")))
+    plan.write(tmp_path, plan.SweepPlan("grid", 7, list("abcdefg")))
     finished(tmp_path / "0", "a", 0.5, overrides=["seed=0", "lora=qv"])
     finished(tmp_path / "1", "b", 0.4, overrides=["seed=1", "lora=qv"])
     write(tmp_path / "2", "c", "failed")
@@ -95,11 +95,11 @@ def test_a_diverged_run_of_a_tuned_sweep_is_not_to_do(tmp_path: Path) -> None:
     finished(tmp_path / "0", "a", 0.5)
     write(tmp_path / "1", "b", "failed", error={"type": "TrainingError", "step": 4})
     write(tmp_path / "2", "c", "failed", error={"type": "DataError"})
-    plan.write(tmp_path, plan.Plan("tuned", 3, list("abc")))
+    plan.write(tmp_path, plan.SweepPlan("tuned", 3, list("abc")))
     found = status.read(tmp_path)
     assert found.counts == {"finished": 1, "failed": 1, "diverged": 1}
     assert (found.to_do, found.settled) == (1, 2)
-    plan.write(tmp_path, plan.Plan("grid", 3, list("abc")))
+    plan.write(tmp_path, plan.SweepPlan("grid", 3, list("abc")))
     assert status.read(tmp_path).to_do == 2
 
 
@@ -244,6 +244,6 @@ def test_what_the_grammar_does_not_mean_is_refused(text: str, sentence: str) -> 
 
 
 def test_the_plan_says_which_of_the_records_belong(tmp_path: Path) -> None:
-    plan.write(tmp_path, plan.Plan("tpe", 30, seeds_per_trial=3))
-    assert plan.read(tmp_path) == plan.Plan("tpe", 30, seeds_per_trial=3)
+    plan.write(tmp_path, plan.SweepPlan("tpe", 30, seeds_per_trial=3))
+    assert plan.read(tmp_path) == plan.SweepPlan("tpe", 30, seeds_per_trial=3)
     assert json.loads((tmp_path / ".sweep.json").read_text())["total"] == 30

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from experiments.errors import RecordError
-from experiments.sweeps.launching import jobs
-from experiments.sweeps.launching.jobs import SweepJob
+from experiments.sweeps.launching import sweep_job
+from experiments.sweeps.launching.sweep_job import SweepJob
 
 OLD = "experiments.launching.slurm"
 
@@ -25,7 +25,7 @@ def test_a_queued_job_that_names_a_module_that_has_moved_is_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     submitit = pytest.importorskip("submitit")
-    from experiments.sweeps.launching.submitit import _Task
+    from experiments.sweeps.launching.submitit import _SlurmTask
 
     with monkeypatch.context() as then:
         for name in ("experiments.launching", OLD):
@@ -33,12 +33,12 @@ def test_a_queued_job_that_names_a_module_that_has_moved_is_one_sentence(
         then.setattr(Requeued, "__module__", OLD)
         then.setattr(sys.modules[OLD], "Requeued", Requeued, raising=False)
         queued = submitit.LocalExecutor(tmp_path).submit(Requeued())
-    task = _Task(SweepJob(3, ("seed=1",)), queued, local=True)
+    task = _SlurmTask(SweepJob(3, ("seed=1",)), queued, local=True)
     last = time.monotonic() + 120
     while (result := task.result()) is None and time.monotonic() < last:
         time.sleep(0.05)
     assert result is not None
-    error = jobs.value_of(result)
+    error = sweep_job.value_of(result)
     assert isinstance(error, RecordError)
     text = str(error)
     assert text.startswith(
@@ -56,7 +56,7 @@ def test_a_queued_job_that_names_a_module_that_has_moved_is_one_sentence(
     ],
 )
 def test_every_launcher_says_so_in_the_same_words(how: str) -> None:
-    error = jobs.value_of(jobs.died(SweepJob(0, ("seed=0",)), how))
+    error = sweep_job.value_of(sweep_job.died(SweepJob(0, ("seed=0",)), how))
     assert isinstance(error, RecordError)
     assert f"cannot read: it {how}; rerun the same command" in str(error)
 

@@ -13,7 +13,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from conftest import ROOT
 from experiments import config
 from experiments.sweeps.hydra import grid
-from experiments.sweeps.launching import jobs
+from experiments.sweeps.launching import sweep_job
 from experiments.sweeps.study import storage
 
 
@@ -46,7 +46,7 @@ def test_hydras_job_result_keeps_its_value_where_value_of_reads_it() -> None:
     for status, value in ((JobStatus.COMPLETED, 0.5), (JobStatus.FAILED, ValueError("why"))):
         result = JobReturn()
         result.status, result.return_value = status, value
-        assert jobs.value_of(result) is value
+        assert sweep_job.value_of(result) is value
 
 
 def test_optunas_storages_know_trials_by_study_name_and_number(tmp_path: Path) -> None:

@@ -12,15 +12,15 @@ from experiments.errors import ConfigError
 from experiments.records import Record
 from experiments.sweeps import plan
 from experiments.sweeps.hydra import deadline as runtime
-from experiments.sweeps.hydra import jobs
-from experiments.sweeps.launching.jobs import SweepJob
+from experiments.sweeps.hydra import job_batch
+from experiments.sweeps.launching.sweep_job import SweepJob
 
 LINE = ("-m", *SMOKE, "eval.base=false", "hydra.sweep.dir=out", "trainer.max_steps=10")
 
 
 def test_the_first_seed_of_every_arm_comes_before_the_second_of_any() -> None:
     given = [SweepJob(n, (), f"run {n}", arm) for n, arm in enumerate("aaabbbcc")]
-    assert [job.number for job in jobs.seeds_in_turn(given)] == [0, 3, 6, 1, 4, 7, 2, 5]
+    assert [job.number for job in job_batch.seeds_in_turn(given)] == [0, 3, 6, 1, 4, 7, 2, 5]
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def test_a_finite_space_ends_when_every_cell_was_asked(tmp_path: Path, name: str
 
 
 def test_a_grid_goes_through_its_cells_in_their_order(tmp_path: Path) -> None:
-    asked = run_all(tmp_path, n_trials=50, space=CELLS, sampler=specs.Grid())
+    asked = run_all(tmp_path, n_trials=50, space=CELLS, sampler=specs.GridSampler())
     assert [tuple(a.parameters.values()) for a in asked] == list(
         itertools.product((1, 2, 3), (0, 2, 4))
     )
@@ -104,7 +104,7 @@ def test_a_sampler_or_pruner_that_is_none_is_one_sentence() -> None:
 
 
 def test_a_grid_over_an_interval_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError) as caught, study(tmp_path, sampler=specs.Grid()):
+    with pytest.raises(ConfigError) as caught, study(tmp_path, sampler=specs.GridSampler()):
         pass
     assert str(caught.value) == (
         "hydra/sweeper/sampler=grid with trainer.learning_rate=interval(...): an interval has no "

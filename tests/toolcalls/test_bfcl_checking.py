@@ -6,7 +6,7 @@ import pytest
 
 from experiments.errors import ConfigError
 from experiments.toolcalls import bfcl
-from experiments.toolcalls.bfcl.values import normalise
+from experiments.toolcalls.bfcl.argument_checks import normalise
 
 Row = dict[str, Any]
 SIMPLE = "simple_function_checker:"

@@ -39,9 +39,9 @@ def main(arguments: list[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     program = _program()
     if words[:1] == ["train"]:
-        from experiments.cli import train
+        from experiments.cli import train_command
 
-        train.start(f"{program} train", words[1:])
+        train_command.start(f"{program} train", words[1:])
         return 0
     parser = _parser(program)
     given, rest = parser.parse_known_args(words)
@@ -78,6 +78,6 @@ def _parser(program: str = "python -m experiments") -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, does in COMMANDS.items():
-        module = importlib.import_module(f"experiments.cli.{name}")
+        module = importlib.import_module(f"experiments.cli.{name}_command")
         module.add(commands.add_parser(name, help=does))
     return parser

@@ -5,7 +5,7 @@ The check runs after resolution, because either value may come from a recipe or 
 
 from collections.abc import Iterator
 
-from experiments.config.machine import NATIVE_BF16
+from experiments.config.hardware_and_tracker import NATIVE_BF16
 from experiments.config.schema import RunConfig
 
 # Initialisations of LoRA that change the base's weights, or create the adapter in their dtype.

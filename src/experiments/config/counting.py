@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from experiments.config.geometry import Geometry
-from experiments.config.lora import LoraConfig
+from experiments.config.lora_config import LoraConfig
 from experiments.errors import AdapterError, did_you_mean
 
 # Keys of `lora.extra` that change which parameters are trained in a way that this module does not

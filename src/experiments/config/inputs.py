@@ -4,8 +4,8 @@ import difflib
 from collections.abc import Iterator
 from pathlib import Path
 
-from experiments.config.data import SourceConfig
-from experiments.config.runtime import hub_source
+from experiments.config.budget_and_hub import hub_source
+from experiments.config.data_config import SourceConfig
 from experiments.config.schema import RunConfig
 from experiments.errors import ConfigError
 

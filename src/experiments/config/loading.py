@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from experiments.config import choices, renamed_keys
-from experiments.config.evaluation import EvalConfig
+from experiments.config.eval_config import EvalConfig
 from experiments.config.explaining import explain
 from experiments.config.resolution import resolve
 from experiments.config.schema import RunConfig

@@ -4,8 +4,8 @@ import dataclasses
 
 from experiments.config.counting import UNCOUNTED, adapters_of
 from experiments.config.geometry import Geometry
-from experiments.config.lora import LoraConfig
-from experiments.config.model import ModelConfig
+from experiments.config.lora_config import LoraConfig
+from experiments.config.model_config import ModelConfig
 from experiments.errors import ConfigError
 
 MOST_OFF = 0.05

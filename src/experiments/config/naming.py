@@ -9,7 +9,7 @@ from typing import Any
 
 from experiments.config.renamed_keys import RENAMED
 from experiments.config.schema import RunConfig
-from experiments.config.trainer import OWN_KEYS
+from experiments.config.trainer_config import OWN_KEYS
 
 # Minimum similarity, 0-1 (difflib), at which a misspelt name is recognised without its group.
 _NEAR = 0.75

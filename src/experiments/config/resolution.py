@@ -8,9 +8,9 @@ import dataclasses
 from typing import Any
 
 from experiments.config import compatibility, matching
-from experiments.config.data import DataConfig
-from experiments.config.lora import DEFAULT_ALPHA, LoraConfig
-from experiments.config.model import ModelConfig
+from experiments.config.data_config import DataConfig
+from experiments.config.lora_config import DEFAULT_ALPHA, LoraConfig
+from experiments.config.model_config import ModelConfig
 from experiments.config.schema import RunConfig
 from experiments.errors import ConfigError
 

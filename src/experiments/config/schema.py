@@ -7,14 +7,14 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
-from experiments.config.data import DataConfig
-from experiments.config.evaluation import EvalConfig
-from experiments.config.lora import LoraConfig
-from experiments.config.machine import HardwareConfig, TrackerConfig
-from experiments.config.model import ModelConfig
-from experiments.config.planning import PlanConfig
-from experiments.config.runtime import BudgetConfig, HubConfig, source_problems
-from experiments.config.trainer import TrainerConfig
+from experiments.config.budget_and_hub import BudgetConfig, HubConfig, source_problems
+from experiments.config.data_config import DataConfig
+from experiments.config.eval_config import EvalConfig
+from experiments.config.hardware_and_tracker import HardwareConfig, TrackerConfig
+from experiments.config.lora_config import LoraConfig
+from experiments.config.model_config import ModelConfig
+from experiments.config.plan_config import PlanConfig
+from experiments.config.trainer_config import TrainerConfig
 from experiments.errors import ConfigError
 
 

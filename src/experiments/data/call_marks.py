@@ -10,7 +10,7 @@ from itertools import takewhile
 from typing import Any
 
 from experiments.toolcalls.parser import CallForm
-from experiments.toolcalls.parser.values import load_literal, read_json
+from experiments.toolcalls.parser.argument_values import load_literal, read_json
 
 Call = dict[str, Any]
 FIRST, SECOND = "probe_first", "probe_second"

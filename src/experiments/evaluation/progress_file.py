@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.errors import RecordError
-from experiments.evaluation.generation import Generated, Limits
+from experiments.evaluation.batched_generation import Generated, Limits
 from experiments.models import Base
 
 FOLDER = "answers"

@@ -20,7 +20,7 @@ from experiments.evaluation import (
     shared,
     unanswered,
 )
-from experiments.evaluation.generation import Generated, Limits
+from experiments.evaluation.batched_generation import Generated, Limits
 from experiments.evaluation.held_out import Window
 from experiments.models import Base
 from experiments.runtime import budget, distributed
@@ -134,7 +134,7 @@ def answer(
     if left:
         distributed.on_main_process(stop_in_time)
 
-    request = shared.Request([prompts[i] for i in left], limits, file, key, left)
+    request = shared.GenerationRequest([prompts[i] for i in left], limits, file, key, left)
     given, adapted = shared.answers(subject.model, subject.base, request, shown)
     next(bar, None)  # closes the progress bar
     if notes is not None:

@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.evaluation.generation import Generated, Limits, generate
+from experiments.evaluation.batched_generation import Generated, Limits, generate
 from experiments.evaluation.metrics import loss
-from experiments.evaluation.metrics.loss import Encoded
+from experiments.evaluation.metrics.loss import TokenRow
 from experiments.evaluation.progress_file import ProgressFile
 from experiments.models import Base
 from experiments.runtime import distributed
 
 
 @dataclass(frozen=True)
-class Request:
+class GenerationRequest:
     """Prompts to answer with greedy decoding, and the file that stores the answers."""
 
     prompts: Sequence[list[int]]
@@ -32,7 +32,7 @@ class Request:
     """The index of each prompt in the file."""
 
 
-def token_losses(model: Any, rows: Sequence[Encoded]) -> list[list[float]]:
+def token_losses(model: Any, rows: Sequence[TokenRow]) -> list[list[float]]:
     """Return for each row the NLL of each trained token, in nats, as `loss.token_losses` does."""
     return distributed.split_between_processes(
         [len(row.input_ids) for row in rows],
@@ -41,7 +41,7 @@ def token_losses(model: Any, rows: Sequence[Encoded]) -> list[list[float]]:
 
 
 def answers(
-    model: Any, base: Base, request: Request, shown: Callable[[], None] = lambda: None
+    model: Any, base: Base, request: GenerationRequest, shown: Callable[[], None] = lambda: None
 ) -> tuple[list[Generated], list[str]]:
     """Return the answers to all prompts, and the notes of all processes on out-of-memory events.
 

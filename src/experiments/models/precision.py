@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from experiments.config import HardwareConfig, RunConfig
-from experiments.config.machine import NATIVE_BF16
+from experiments.config.hardware_and_tracker import NATIVE_BF16
 from experiments.errors import ConfigError
 from experiments.runtime import transformers_private
 

@@ -3,7 +3,7 @@
 from experiments.runs.checks import check, refuse_wrong_targets
 from experiments.runs.execute import Outcome, run_one, take_part
 from experiments.runs.finished import load_run
-from experiments.runs.folders import Job
+from experiments.runs.run_folders import Job
 
 __all__ = [
     "Job",

@@ -10,8 +10,8 @@ from experiments import records, training
 from experiments.errors import OutOfBudget, Pruned, RecordError
 from experiments.records import Record, hub
 from experiments.records.tracking import Tracker
-from experiments.runs import failures, folders, memory, objectives, recording, summary
-from experiments.runs.loading import Loaded
+from experiments.runs import failures, objectives, peak_memory, recording, run_folders, summary
+from experiments.runs.model_and_rows import Loaded
 from experiments.runs.model_scores import Scored
 from experiments.runs.start import Start
 from experiments.runtime import disk, distributed
@@ -61,7 +61,7 @@ def _close_with_cause(
     status: str, error: Exception | None, start: Start, record: Record, at_close: ExitStack
 ) -> None:
     """Close the record with the error that ended the run, in this or another process."""
-    with folders.undisturbed():
+    with run_folders.undisturbed():
         status, cause = failures.cause(record, status, error)
         _close(status, cause, start, record, at_close)
     if cause is not None and cause is not error:
@@ -80,7 +80,7 @@ def finish(
         RecordError: the folder cannot be written.
     """
     record.objective = objectives.value(start.run.eval, scored[-1].means)
-    memory.note_peak(record.memory)
+    peak_memory.note_peak(record.memory)
     record.timing["load_seconds"] = loaded.seconds
     records.write_rows(record, scored[-1].rows)
     records.write_items(record, [item for one in scored for item in one.items])

@@ -24,20 +24,20 @@ from experiments import config, reports
 from experiments.config import RunConfig
 from experiments.records import Record, hub
 from experiments.runs import (
+    adapter_training,
     checks,
     closing,
     failures,
-    folders,
-    loading,
+    model_and_rows,
     model_scores,
     objectives,
     recording,
     reuse,
+    run_folders,
     summary,
-    tuning,
 )
-from experiments.runs.folders import Job
-from experiments.runs.loading import Loaded
+from experiments.runs.model_and_rows import Loaded
+from experiments.runs.run_folders import Job
 from experiments.runs.start import Start
 from experiments.runtime import budget, distributed
 from experiments.runtime.progress import say
@@ -84,14 +84,14 @@ def run_one(run: RunConfig, job: Job) -> Outcome:
         checks.refuse_wrong_targets(run)
     distributed.start()
     run_id = config.run_id(run)
-    with budget.ending(_deadline(run, job)), folders.claimed(job, run_id):
+    with budget.ending(_deadline(run, job)), run_folders.claimed(job, run_id):
         if run.resume_from is not None and job.number is None:
             hub.take_run(run, run_id, job.folder, beside=job.find_siblings)
         found = reuse.find(run, run_id, job)
         if isinstance(found, Record):
             return Outcome(found, reused=True, objectives=job.objectives)
         start = replace(found, ends_at=budget.ends_at())
-        with folders.locked(start.folder), folders.interruptible():
+        with run_folders.locked(start.folder), run_folders.interruptible():
             distributed.broadcast(start.for_other_processes())
             record = execute(start)
         say(reports.summarise(record.folder))
@@ -114,7 +114,7 @@ def execute(start: Start) -> Record:
     record = recording.begin(start)
     with closing.errors_recorded(start, record) as at_close:
         keep = start.job.number is not None
-        loaded = loading.load_in_all_processes(start.run, start.loaded, keep=keep)
+        loaded = model_and_rows.load_in_all_processes(start.run, start.loaded, keep=keep)
         summary.print_loaded(loaded.base, loaded.data)
         distributed.on_main_process(lambda: recording.add_loaded(record, start, loaded))
         text = model_scores.held_out_losses(loaded)
@@ -131,7 +131,9 @@ def execute(start: Start) -> Record:
             scored.append(model_scores.score(start, loaded, text, "tuned", model))
             recording.add_scores(record, "tuned", scored[-1])
         if start.run.trainer.max_steps != 0:
-            distributed.on_main_process(lambda: tuning.save_adapter(record, loaded, model))
+            distributed.on_main_process(
+                lambda: adapter_training.save_adapter(record, loaded, model)
+            )
         distributed.on_main_process(lambda: closing.finish(start, record, loaded, scored, at_close))
     return record
 
@@ -140,16 +142,16 @@ def _tuned_model(start: Start, record: Record, loaded: Loaded, at_close: ExitSta
     """Return the model with its trained or loaded adapter; None if only the base is scored."""
     if start.trained is not None:
         recording.add_earlier_training(record, start.trained)
-        return tuning.load_adapter(str(start.trained.folder / "adapter"), loaded)
+        return adapter_training.load_adapter(str(start.trained.folder / "adapter"), loaded)
     if start.run.trainer.max_steps != 0:
-        model = tuning.attach_adapter(start, record, loaded)
-        tuning.plan_steps(start, record, loaded)
-        tracker = tuning.open_tracker(start)
+        model = adapter_training.attach_adapter(start, record, loaded)
+        adapter_training.plan_steps(start, record, loaded)
+        tracker = adapter_training.open_tracker(start)
         at_close.callback(closing.finish_tracking, tracker, record)
-        tuning.train(start, record, loaded, model, tracker)
+        adapter_training.train(start, record, loaded, model, tracker)
         return model
     if start.run.model.adapter is not None:
-        return tuning.load_given_adapter(start.run.model.adapter, record, loaded)
+        return adapter_training.load_given_adapter(start.run.model.adapter, record, loaded)
     return None
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from experiments import records
 from experiments.errors import RecordError, TrainingError
 from experiments.records import Record
-from experiments.runs import memory, summary
+from experiments.runs import peak_memory, summary
 from experiments.runtime import distributed
 
 # A process that fails closes its connections first and exits a moment later.
@@ -70,4 +70,4 @@ def write_own(folder: Path, error: Exception) -> None:
 
 def status_of(error: Exception) -> str:
     """Return the status of a run that ended with an error: `oom` or `failed`."""
-    return "oom" if memory.is_out_of_memory(error) else "failed"
+    return "oom" if peak_memory.is_out_of_memory(error) else "failed"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from experiments import config, records
 from experiments.errors import RecordError
 from experiments.records import Record, provenance
-from experiments.runs.loading import Loaded
+from experiments.runs.model_and_rows import Loaded
 from experiments.runs.start import Start
 from experiments.runtime import distributed
 from experiments.runtime.progress import say

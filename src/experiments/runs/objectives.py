@@ -6,7 +6,7 @@ from typing import Any
 from experiments.config import EvalConfig
 from experiments.errors import ConfigError, did_you_mean
 from experiments.evaluation import metrics
-from experiments.runs.folders import Job
+from experiments.runs.run_folders import Job
 
 DEFAULT = "validation/loss/nll"
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from experiments import config, records, training
 from experiments.records import Record, provenance
 from experiments.runs import fingerprint
-from experiments.runs.loading import Loaded
+from experiments.runs.model_and_rows import Loaded
 from experiments.runs.model_scores import Scored
 from experiments.runs.start import Start
 from experiments.runtime import distributed

@@ -14,9 +14,9 @@ from experiments import records, reports
 from experiments.config import RunConfig
 from experiments.errors import Pruned, TrainingError
 from experiments.records import Record, hub, provenance
-from experiments.runs import fingerprint, folders, loading, rescoring, summary
-from experiments.runs.folders import Job
-from experiments.runs.loading import Loaded
+from experiments.runs import fingerprint, model_and_rows, rescoring, run_folders, summary
+from experiments.runs.model_and_rows import Loaded
+from experiments.runs.run_folders import Job
 from experiments.runs.start import Start
 from experiments.runtime import budget
 from experiments.runtime.progress import say
@@ -45,13 +45,13 @@ def find(run: RunConfig, run_id: str, job: Job) -> Record | Start:
         OutOfBudget: `budget.hours` is spent.
         RecordError: a record or a folder cannot be read or written.
     """
-    earlier = folders.earlier(run, run_id, job)
+    earlier = run_folders.earlier(run, run_id, job)
     settled = earlier is not None and earlier.status in records.SETTLED
     if not settled or job.number is None:  # for a reused run of a sweep, one line is enough
         summary.print_header(run, run_id)
     if earlier is None:
         budget.check(f"run {run_id} was not begun")
-        return Start(run, run_id, job, folders.free_folder(job, run_id))
+        return Start(run, run_id, job, run_folders.free_folder(job, run_id))
     if settled:
         return _reuse_or_repeat(run, run_id, job, earlier)
     if earlier.status == "oom" and not run.retry_oom:
@@ -76,7 +76,9 @@ def _reuse_or_repeat(run: RunConfig, run_id: str, job: Job, earlier: Record) -> 
         else:
             again += ", since no adapter was kept that could be scored (trainer.keep=adapter)"
     say(f"{earlier.status} before in {earlier.folder}, but {found.reason}: {again}")
-    start = Start(run, run_id, job, folders.free_folder(job, run_id), trained=trained, began=began)
+    start = Start(
+        run, run_id, job, run_folders.free_folder(job, run_id), trained=trained, began=began
+    )
     return dataclasses.replace(start, loaded=found.loaded)
 
 
@@ -97,7 +99,7 @@ def _compare(run: RunConfig, job: Job, earlier: Record) -> _Comparison:
     if earlier.provenance.get(fingerprint.INPUTS) == fingerprint.inputs(run):
         loaded, identity = None, earlier.identity | fingerprint.code(run)
     else:
-        loaded = loading.load(run, keep=job.number is not None)
+        loaded = model_and_rows.load(run, keep=job.number is not None)
         identity = loaded.identity
     parts = changed(earlier, identity)
     if earlier.status == "pruned":  # it was never scored, so scoring cannot differ

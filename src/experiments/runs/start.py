@@ -7,8 +7,8 @@ from pathlib import Path
 
 from experiments.config import RunConfig
 from experiments.records import Record
-from experiments.runs.folders import Job
-from experiments.runs.loading import Loaded
+from experiments.runs.model_and_rows import Loaded
+from experiments.runs.run_folders import Job
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ from experiments.errors import OutOfBudget
 
 
 @dataclass
-class _State:
+class _Deadline:
     ends_at: float | None = None
 
 
-_state = _State()
+_state = _Deadline()
 
 
 def process_began() -> float:

@@ -47,7 +47,7 @@ class Process:
 
 
 @dataclass
-class _State:
+class _Processes:
     group: Any = None
     """The gloo group that transports objects; None until `start`."""
     pids: Sequence[int] = ()
@@ -55,7 +55,7 @@ class _State:
     out_of_sync: bool = False
 
 
-_state = _State()
+_state = _Processes()
 
 
 def current(environment: Mapping[str, str] = os.environ) -> Process:

@@ -25,14 +25,14 @@ from experiments.reports import tables
 from experiments.runtime import placement
 from experiments.sweeps import plan as sweep_plan
 from experiments.sweeps import status
-from experiments.sweeps.kind import Kind
+from experiments.sweeps.kind import SweepKind
 
 _MEASURED = Path("reports") / "measured"
 _INTERRUPTED = (130, 143)  # exit codes of a process that was ended by SIGINT or SIGTERM
 
 
 @dataclass(frozen=True)
-class Step:
+class ClaimStep:
     """One sweep, or one measurement, that some claims need."""
 
     name: str
@@ -57,7 +57,7 @@ class Step:
         return max(0, self.runs - self.done)
 
 
-def plan(claims: Sequence[Claim], outputs: Path, workers: int | None) -> list[Step]:
+def plan(claims: Sequence[Claim], outputs: Path, workers: int | None) -> list[ClaimStep]:
     """Return the sweeps, then the measurements, that the claims need, each once.
 
     Args:
@@ -81,7 +81,7 @@ def plan(claims: Sequence[Claim], outputs: Path, workers: int | None) -> list[St
                 words += ["--out", str(outputs / _MEASURED)]
             seconds = _measurement(outputs / _MEASURED / f"{name}.json").get("seconds")
             numbers = _numbers(tested, "measured", name)
-            steps.append(Step(name, numbers, tuple(words), seconds=seconds))
+            steps.append(ClaimStep(name, numbers, tuple(words), seconds=seconds))
     return steps
 
 
@@ -89,7 +89,7 @@ def _numbers(claims: Sequence[Claim], key: str, name: str) -> tuple[str, ...]:
     return tuple(claim.number for claim in claims if getattr(claim, key, None) == name)
 
 
-def _sweep(name: str, numbers: tuple[str, ...], outputs: Path, workers: int | None) -> Step:
+def _sweep(name: str, numbers: tuple[str, ...], outputs: Path, workers: int | None) -> ClaimStep:
     folder = outputs / name
     words = ["-m", "experiments", "train", "-m", f"sweeps={name}"]
     if outputs != Path("outputs"):
@@ -102,12 +102,12 @@ def _sweep(name: str, numbers: tuple[str, ...], outputs: Path, workers: int | No
     size = dry_run.count([f"sweeps={name}"], folders.conf())
     planned = sweep_plan.read(folder) if folder.is_dir() else None
     found = archive.read_all(folder) if folder.is_dir() else []
-    return Step(
+    return ClaimStep(
         name,
         numbers,
         tuple(words),
         folder,
-        size.parts if size.kind is Kind.tuned else 0,
+        size.parts if size.kind is SweepKind.tuned else 0,
         max(size.runs, planned.total if planned else 0),
         status.read(folder).settled if found else 0,
         _seconds(found) or _seconds(archive.read_all(outputs / "reports" / name)),
@@ -136,7 +136,7 @@ def _measurement(file: Path) -> dict[str, Any]:
     return tree.get("provenance") or {}
 
 
-def text(steps: Sequence[Step], workers: int | None, width: int) -> str:
+def text(steps: Sequence[ClaimStep], workers: int | None, width: int) -> str:
     """Return the table of the steps, with an estimate of the time they take."""
     processes = workers or placement.cores()
     header = ["sweep", "claims", "arms", "runs", "done", "seconds a run", "minutes left"]
@@ -155,7 +155,7 @@ def text(steps: Sequence[Step], workers: int | None, width: int) -> str:
     return f"{grid}\n\n{textwrap.fill(said, width, subsequent_indent='  ')}\n"
 
 
-def _line(step: Step, processes: int) -> list[str]:
+def _line(step: ClaimStep, processes: int) -> list[str]:
     hours = _hours(step, processes)
     minutes = "?" if hours is None else f"{60 * hours:.0f}"
     claims = " ".join(step.claims)
@@ -166,7 +166,7 @@ def _line(step: Step, processes: int) -> list[str]:
     return [step.name, claims, str(step.arms or "-"), runs, str(step.done), seconds, minutes]
 
 
-def _hours(step: Step, processes: int) -> float | None:
+def _hours(step: ClaimStep, processes: int) -> float | None:
     if step.folder is None:
         return None if step.seconds is None else step.seconds / 3600  # runs in one process
     if not step.left:
@@ -174,7 +174,7 @@ def _hours(step: Step, processes: int) -> float | None:
     return None if step.seconds is None else step.left * step.seconds / processes / 3600
 
 
-def run(steps: Sequence[Step], outputs: Path, again: str) -> list[str]:
+def run(steps: Sequence[ClaimStep], outputs: Path, again: str) -> list[str]:
     """Run each step and write each sweep's report.
 
     Args:
@@ -203,7 +203,7 @@ def run(steps: Sequence[Step], outputs: Path, again: str) -> list[str]:
     return problems
 
 
-def _shown(step: Step) -> str:
+def _shown(step: ClaimStep) -> str:
     return shlex.join(["python", *step.words])
 
 
@@ -237,7 +237,7 @@ class _sigterm_as_interrupt:
         signal.signal(signal.SIGTERM, self._before)
 
 
-def _report(step: Step, outputs: Path) -> Iterator[str]:
+def _report(step: ClaimStep, outputs: Path) -> Iterator[str]:
     """Write the report of a sweep, and yield a sentence if that fails; the runs are unaffected."""
     if step.folder is None or not step.folder.is_dir():
         return

@@ -7,7 +7,7 @@ from typing import Any
 from experiments.errors import ConfigError
 
 
-class Kind(Enum):
+class SweepKind(Enum):
     """What a sweeper runs."""
 
     grid = "grid"
@@ -18,11 +18,15 @@ class Kind(Enum):
     """Arms, each at its own tuned learning rate (`hydra/sweeper=tuned`)."""
 
 
-_CHOICES = {Kind.grid: "checked", Kind.search: "optuna", Kind.tuned: "tuned"}
-_CLASSES = {"CheckedSweeper": Kind.grid, "OptunaSweeper": Kind.search, "TunedSweeper": Kind.tuned}
+_CHOICES = {SweepKind.grid: "checked", SweepKind.search: "optuna", SweepKind.tuned: "tuned"}
+_CLASSES = {
+    "CheckedSweeper": SweepKind.grid,
+    "OptunaSweeper": SweepKind.search,
+    "TunedSweeper": SweepKind.tuned,
+}
 
 
-def of(sweeper: Mapping[str, Any]) -> Kind:
+def of(sweeper: Mapping[str, Any]) -> SweepKind:
     """Return the kind that a sweeper's config declares.
 
     Raises:
@@ -31,7 +35,7 @@ def of(sweeper: Mapping[str, Any]) -> Kind:
     """
     target, declared = str(sweeper.get("_target_")), sweeper.get("kind")
     own = _CLASSES.get(target.rpartition(".")[2])
-    if own is None or not isinstance(declared, Kind):
+    if own is None or not isinstance(declared, SweepKind):
         raise ConfigError(
             f"hydra.sweeper._target_={target} declares no hydra.sweeper.kind: choose one of "
             f"hydra/sweeper={', '.join(_CHOICES.values())}."

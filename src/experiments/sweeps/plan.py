@@ -25,7 +25,7 @@ _BEST_FIRST = ("finished", "pruned", "running", "interrupted", "failed", "oom")
 
 
 @dataclass
-class Plan:
+class SweepPlan:
     """The kind and size of a sweep, as planned."""
 
     kind: str
@@ -78,7 +78,7 @@ def _rank(record: Record) -> tuple[int, str]:
     return -_BEST_FIRST.index(record.status), record.started_at
 
 
-def write(sweep_dir: Path, plan: Plan) -> None:
+def write(sweep_dir: Path, plan: SweepPlan) -> None:
     """Write the plan of a sweep to its folder.
 
     Raises:
@@ -108,7 +108,7 @@ def write_shared(sweep_dir: Path, name: str, text: str) -> None:
         ) from error
 
 
-def read(sweep_dir: Path) -> Plan | None:
+def read(sweep_dir: Path) -> SweepPlan | None:
     """Return the plan of a sweep; None if there is none.
 
     Raises:
@@ -119,7 +119,7 @@ def read(sweep_dir: Path) -> Plan | None:
         return None
     try:
         tree: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        return Plan(**tree)
+        return SweepPlan(**tree)
     except (OSError, ValueError, TypeError) as error:
         raise RecordError(
             f"{file} is incomplete ({error}): rerun the same command, which writes it again."

@@ -4,7 +4,7 @@ from dataclasses import fields
 from typing import Any
 
 from experiments.config import TrainerConfig
-from experiments.config.trainer import OWN_KEYS
+from experiments.config.trainer_config import OWN_KEYS
 from experiments.errors import ConfigError, did_you_mean
 from experiments.training.checkpoints import CHECKPOINTS
 from experiments.training.steps import StepPlan

@@ -13,7 +13,7 @@ from experiments.analysis.claims.claim import Claim
 from experiments.analysis.claims.gates import GATES
 from experiments.analysis.claims.kinds import KINDS
 from experiments.config import folders
-from experiments.config.checks import at_least, one_of
+from experiments.config.value_checks import at_least, one_of
 from experiments.errors import ConfigError, did_you_mean
 
 

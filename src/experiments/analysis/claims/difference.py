@@ -8,7 +8,7 @@ from experiments.analysis.claims import sides
 from experiments.analysis.claims.case import ALPHA, Effect, Judged, Word
 from experiments.analysis.claims.claim import Claim
 from experiments.analysis.statistics import Comparison, Interval
-from experiments.config.checks import one_of
+from experiments.config.value_checks import one_of
 from experiments.evaluation import metrics
 from experiments.records import Record
 

@@ -11,7 +11,7 @@ from experiments.analysis.claims import sides
 from experiments.analysis.claims.case import Effect, Judged, counted, inside, seeds_for
 from experiments.analysis.claims.claim import Claim
 from experiments.analysis.claims.difference import share_problems
-from experiments.config.checks import at_least, one_of
+from experiments.config.value_checks import at_least, one_of
 from experiments.records import Record
 
 RULES = ("ten_times", "hidden_size")

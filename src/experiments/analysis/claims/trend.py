@@ -20,7 +20,7 @@ from experiments.analysis.claims.case import ALPHA, Effect, Held, Judged, Word, 
 from experiments.analysis.claims.claim import Claim
 from experiments.analysis.claims.difference import share_problems
 from experiments.analysis.claims.sides import Sides
-from experiments.config.checks import one_of
+from experiments.config.value_checks import one_of
 from experiments.evaluation import metrics
 from experiments.records import Record
 

@@ -33,7 +33,7 @@ Part = tuple[float, int]
 """(summed NLL in nats, number of tokens)"""
 
 
-class Encoded(Protocol):
+class TokenRow(Protocol):
     """A row as tokens; labels are -100 for tokens that are not trained."""
 
     @property
@@ -50,12 +50,12 @@ def score(item: Item) -> dict[str, float]:
     return {}
 
 
-def token_nll(model: Any, rows: Sequence[Encoded]) -> list[Part]:
+def token_nll(model: Any, rows: Sequence[TokenRow]) -> list[Part]:
     """Return for each row the summed NLL in nats and the number of trained tokens."""
     return [(math.fsum(losses), len(losses)) for losses in token_losses(model, rows)]
 
 
-def token_losses(model: Any, rows: Sequence[Encoded]) -> list[list[float]]:
+def token_losses(model: Any, rows: Sequence[TokenRow]) -> list[list[float]]:
     """Return for each row the NLL of each trained token, in nats, in the order of the tokens.
 
     A row's first token has no prediction and is left out. Rows are batched by length
@@ -86,7 +86,7 @@ def token_losses(model: Any, rows: Sequence[Encoded]) -> list[list[float]]:
     return result
 
 
-def _batch_losses(model: Any, rows: Sequence[Encoded], measure: Any) -> list[list[float]] | None:
+def _batch_losses(model: Any, rows: Sequence[TokenRow], measure: Any) -> list[list[float]] | None:
     """Return the losses of each row, or None if memory ran out for several rows."""
     try:
         return _measured(model, rows, measure)
@@ -97,7 +97,7 @@ def _batch_losses(model: Any, rows: Sequence[Encoded], measure: Any) -> list[lis
     return None
 
 
-def _measured(model: Any, rows: Sequence[Encoded], measure: Any) -> list[list[float]]:
+def _measured(model: Any, rows: Sequence[TokenRow], measure: Any) -> list[list[float]]:
     import torch
 
     width = max(len(row.input_ids) for row in rows)
@@ -125,7 +125,7 @@ def mean_nll(parts: Sequence[tuple[float, int]]) -> float:
     return sum(nll for nll, _ in parts) / max(1, sum(tokens for _, tokens in parts))
 
 
-def _first_batch(left: Sequence[int], rows: Sequence[Encoded], tokens: int) -> list[int]:
+def _first_batch(left: Sequence[int], rows: Sequence[TokenRow], tokens: int) -> list[int]:
     """Return as many of the shortest rows as fit into a number of tokens; at least one."""
     batch: list[int] = []
     for i in left:  # ascending length: the newest row is the longest of its batch

@@ -23,10 +23,10 @@ from experiments.config import RunConfig, choices
 from experiments.errors import ConfigError, ExperimentError
 from experiments.runtime.progress import say
 from experiments.sweeps import kind, sweep_files
-from experiments.sweeps.hydra import grammar, grid, jobs, search, size, tuning
+from experiments.sweeps.hydra import grammar, grid, job_batch, search, size, tuning
 from experiments.sweeps.hydra import tuning_validation as validation
 from experiments.sweeps.hydra.size import Size
-from experiments.sweeps.kind import Kind
+from experiments.sweeps.kind import SweepKind
 from experiments.sweeps.study import space as spaces
 
 _NOWHERE = Path("outputs") / ".planned"
@@ -101,10 +101,10 @@ def _compose(words: Sequence[str]) -> _Sweep:
 
 def _read(found: _Sweep) -> DryRun:
     whole = size.of(found.sweeper, found.overrides)
-    made = jobs.Jobs(found.loader, found.master, _NOWHERE)
-    if whole.kind is Kind.search:
+    made = job_batch.Jobs(found.loader, found.master, _NOWHERE)
+    if whole.kind is SweepKind.search:
         return _search(made, found, whole)
-    if whole.kind is Kind.tuned:
+    if whole.kind is SweepKind.tuned:
         return _tuned(made, found, whole)
     varied = _varied(found.overrides)
     runs = _checked(made, [(cell, varied) for cell in grid.cells(found.overrides)])
@@ -118,7 +118,7 @@ def _varied(overrides: Sequence[Override]) -> set[str]:
     return {one.get_key_element() for one in overrides if one.is_sweep_override()}
 
 
-def _search(made: jobs.Jobs, found: _Sweep, whole: Size) -> DryRun:
+def _search(made: job_batch.Jobs, found: _Sweep, whole: Size) -> DryRun:
     space, fixed = grammar.split(found.overrides)
     cells, every = spaces.sample(space)
     runs, problems = [], []
@@ -134,7 +134,7 @@ def _search(made: jobs.Jobs, found: _Sweep, whole: Size) -> DryRun:
     return DryRun("search", runs, whole.without(len(left_out)).runs)
 
 
-def _tuned(made: jobs.Jobs, found: _Sweep, whole: Size) -> DryRun:
+def _tuned(made: job_batch.Jobs, found: _Sweep, whole: Size) -> DryRun:
     """Plan one run per arm: its other learning rates and seeds take equal time and memory."""
     given = found.sweeper
     validation.refuse(given, found.overrides)
@@ -154,7 +154,7 @@ def _tuned(made: jobs.Jobs, found: _Sweep, whole: Size) -> DryRun:
 
 
 def _checked(
-    made: jobs.Jobs, wanted: Sequence[tuple[Sequence[str], set[str]]]
+    made: job_batch.Jobs, wanted: Sequence[tuple[Sequence[str], set[str]]]
 ) -> list[tuple[str, RunConfig]]:
     """Compose and check runs, and report all problems together.
 
@@ -169,5 +169,5 @@ def _checked(
             runs.append((" ".join(choices.plain(shown, run)), run))
         except ExperimentError as error:
             problems.append(f"{' '.join(map(choices.unquoted, shown))}: {error}")
-    jobs.refuse(problems, f"{len(problems)} of {len(wanted)} runs are illegal")
+    job_batch.refuse(problems, f"{len(problems)} of {len(wanted)} runs are illegal")
     return runs

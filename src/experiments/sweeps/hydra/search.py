@@ -18,10 +18,10 @@ from experiments.records import hub
 from experiments.runs import objectives
 from experiments.runtime.progress import say
 from experiments.sweeps import plan
-from experiments.sweeps.hydra import grammar, jobs, search_validation, size
+from experiments.sweeps.hydra import grammar, job_batch, search_validation, size
 from experiments.sweeps.hydra.size import Size
-from experiments.sweeps.kind import Kind
-from experiments.sweeps.launching.jobs import SweepJob
+from experiments.sweeps.kind import SweepKind
+from experiments.sweeps.launching.sweep_job import SweepJob
 from experiments.sweeps.study import Asked, Settings, Study, specs
 from experiments.sweeps.study import space as spaces
 from experiments.sweeps.study.space import Space
@@ -29,12 +29,12 @@ from experiments.sweeps.study.space import Space
 RESULTS = "optimization_results.yaml"
 _ILLEGAL_IN_A_ROW = 100
 
-Result = tuple[jobs.Ended, Any, int]
+Result = tuple[job_batch.Ended, Any, int]
 """How a job ended, its value or error, its number."""
 
 
 @dataclasses.dataclass
-class Trial:
+class SearchTrial:
     """A trial with its jobs, one per seed, or with the error because of which it cannot run."""
 
     asked: Asked
@@ -50,10 +50,10 @@ class Search:
     ) -> None:
         self._given = given
         self._sweep_dir = sweep_dir
-        self._jobs = jobs.Jobs(loader, master, sweep_dir)
+        self._jobs = job_batch.Jobs(loader, master, sweep_dir)
         self._seeds = int(given["seeds_per_trial"])
         self._illegal_in_a_row = 0
-        self.size = Size(Kind.search, 0)
+        self.size = Size(SweepKind.search, 0)
         """Number of trials and runs in the complete search, set by `open`."""
 
     @property
@@ -83,7 +83,7 @@ class Search:
             hub.take_sweep(str(source), self._sweep_dir, None)
         self.size = self.size.without(self._count_illegal(self._space))
         settings = dataclasses.replace(settings, n_trials=self.size.parts)
-        planned = plan.Plan(settings.sampler.name, self.size.runs, seeds_per_trial=self._seeds)
+        planned = plan.SweepPlan(settings.sampler.name, self.size.runs, seeds_per_trial=self._seeds)
         plan.write(self._sweep_dir, planned)
         with Study(settings) as study:
             self._study = study
@@ -104,7 +104,7 @@ class Search:
             sampler=specs.sampler(given["sampler"] or {}),
             pruner=specs.pruner(pruner),
             seed=self._seed,
-            fixed=jobs.flat(composed),
+            fixed=job_batch.flat(composed),
             retry_oom=bool(OmegaConf.select(composed, "retry_oom")),
         )
 
@@ -161,13 +161,13 @@ class Search:
     def _overrides(self, parameters: spaces.Parameters) -> list[str]:
         return [*self._texts(parameters), *self._fixed]
 
-    def ask(self) -> list[Trial]:
+    def ask(self) -> list[SearchTrial]:
         """Return the next trials, at most `n_jobs`; empty if the search is complete.
 
         Raises:
             ConfigError: the storage has failed, or more than 100 trials in a row were invalid.
         """
-        found: list[Trial] = []
+        found: list[SearchTrial] = []
         if self._illegal_in_a_row > _ILLEGAL_IN_A_ROW:
             raise ConfigError(
                 f"{self._illegal_in_a_row} trials in a row were illegal: see the messages above "
@@ -180,10 +180,10 @@ class Search:
             found.append(self._prepare(asked))
         return found
 
-    def _prepare(self, asked: Asked) -> Trial:
+    def _prepare(self, asked: Asked) -> SearchTrial:
         words = "resumes" if asked.taken_up else "is"
         say(f"trial {asked.number} {words}: {' '.join(self._texts(asked.parameters))}")
-        trial = Trial(asked)
+        trial = SearchTrial(asked)
         for nth in range(self._seeds):
             overrides = self._overrides(asked.parameters)
             if self._seeds > 1:
@@ -197,13 +197,13 @@ class Search:
                 trial.error = error
         return trial
 
-    def run(self, launcher: Any, trials: Sequence[Trial]) -> Iterator[Result]:
+    def run(self, launcher: Any, trials: Sequence[SearchTrial]) -> Iterator[Result]:
         """Launch the jobs of some trials, report to the study, and yield each job's result."""
         came: dict[int, list[Result]] = {trial.asked.number: [] for trial in trials}
         legal = [job for trial in trials if trial.error is None for job in trial.ready]
-        for results in jobs.launch(launcher, sorted(legal, key=lambda job: job.number)):
+        for results in job_batch.launch(launcher, sorted(legal, key=lambda job: job.number)):
             for job, returned in results:
-                came[job.number // self._seeds].append((*jobs.ended(returned), job.number))
+                came[job.number // self._seeds].append((*job_batch.ended(returned), job.number))
         for trial in trials:
             if trial.error is not None:
                 say(f"trial {trial.asked.number} is illegal: {trial.error}")
@@ -277,9 +277,9 @@ def refuse_or_leave_out(problems: Sequence[str], count: int, *, every: bool) -> 
         ConfigError: no cell is valid, or a value of a larger space is invalid.
     """
     if not every:
-        jobs.refuse(problems, "the search has illegal values, none was started")
+        job_batch.refuse(problems, "the search has illegal values, none was started")
     elif len(problems) == count:
-        jobs.refuse(problems, "no cell of the search is legal, none was started")
+        job_batch.refuse(problems, "no cell of the search is legal, none was started")
     return problems
 
 

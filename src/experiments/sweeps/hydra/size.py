@@ -9,7 +9,7 @@ from hydra.core.override_parser.types import Override
 
 from experiments.analysis.arms import rate_design
 from experiments.sweeps.hydra import grammar, grid
-from experiments.sweeps.kind import Kind
+from experiments.sweeps.kind import SweepKind
 from experiments.sweeps.study import space as spaces
 from experiments.sweeps.study import specs
 
@@ -20,7 +20,7 @@ _N_TRIALS = 20
 class Size:
     """How many runs a sweep has."""
 
-    kind: Kind
+    kind: SweepKind
     parts: int
     """Number of cells of a grid, of trials of a search, or of arms of a tuned sweep."""
     runs_each: int = 1
@@ -35,7 +35,7 @@ class Size:
 
     def without(self, count: int) -> "Size":
         """Return the size without combinations that are invalid or repeat another one."""
-        if self.kind is not Kind.search:
+        if self.kind is not SweepKind.search:
             return dataclasses.replace(self, parts=self.parts - count)
         if self.cells is None:
             return self
@@ -54,9 +54,9 @@ def of(sweeper: Mapping[str, Any], overrides: Sequence[Override]) -> Size:
         ConfigError: an override has no list of values, or a key of the sweeper is wrong.
     """
     found = sweeper["kind"]
-    if found is Kind.grid:
+    if found is SweepKind.grid:
         return Size(found, len(grid.cells(overrides)))
-    if found is Kind.tuned:
+    if found is SweepKind.tuned:
         seeds = len(sweeper["seeds"] or rate_design.SEEDS)
         least = rate_design.least_runs(seeds, int(sweeper["repeats"] or 0))
         return Size(found, len(grid.arms(overrides, sweeper["arms"])), least)

@@ -25,10 +25,10 @@ from experiments.reports import comparison_rule, tables
 from experiments.reports.comparison_rule import ComparisonRule
 from experiments.runtime.progress import say
 from experiments.sweeps import plan
-from experiments.sweeps.hydra import grid, jobs, size
+from experiments.sweeps.hydra import grid, job_batch, size
 from experiments.sweeps.hydra import tuning_validation as validation
 from experiments.sweeps.hydra.grid import RATE, SEED
-from experiments.sweeps.launching.jobs import SweepJob
+from experiments.sweeps.launching.sweep_job import SweepJob
 
 RESULTS = "tuning.json"
 
@@ -58,7 +58,7 @@ class Tuning:
     ) -> None:
         self._given = given
         self._master, self._sweep_dir = master, sweep_dir
-        self._jobs = jobs.Jobs(loader, master, sweep_dir)
+        self._jobs = job_batch.Jobs(loader, master, sweep_dir)
         self._attempted: set[tuple[int, Cell, int]] = set()
         self._arm_of: dict[str, int] = {}  # the number of the arm of each known run id
         self._complete: set[int] = set()
@@ -101,7 +101,9 @@ class Tuning:
                 found.setdefault(arm.key, arm)
             except ExperimentError as error:
                 problems.append(f"arm {' '.join(overrides)}: {error}")
-        jobs.refuse(problems, f"{len(problems)} of {len(batch)} arms are illegal, none was started")
+        job_batch.refuse(
+            problems, f"{len(problems)} of {len(batch)} arms are illegal, none was started"
+        )
         return list(found.values())
 
     def _planned(self, number: int, overrides: Sequence[str], run: RunConfig) -> PlannedArm:
@@ -219,7 +221,7 @@ class Tuning:
             if arm.number not in self._complete:
                 known[arm.number] = max(known[arm.number], self.size.runs_each)
         self.total = known.total()
-        plan.write(self._sweep_dir, plan.Plan("tuned", self.total, list(self._arm_of)))
+        plan.write(self._sweep_dir, plan.SweepPlan("tuned", self.total, list(self._arm_of)))
         compared = ComparisonRule(str(self._given["score"]), self._given["margin"])
         plan.write_shared(
             self._sweep_dir, comparison_rule.FILE_NAME, comparison_rule.text(compared)
@@ -227,11 +229,11 @@ class Tuning:
 
     def run(
         self, launcher: Any, ready: Sequence[SweepJob]
-    ) -> Iterator[tuple[jobs.Ended, Any, int]]:
+    ) -> Iterator[tuple[job_batch.Ended, Any, int]]:
         """Launch jobs and yield how each ended; a diverged run counts as finished, not failed."""
-        for results in jobs.launch(launcher, ready):
+        for results in job_batch.launch(launcher, ready):
             for job, returned in results:
-                state, value = jobs.ended(returned)
+                state, value = job_batch.ended(returned)
                 diverged = isinstance(value, TrainingError) and value.step is not None
                 yield ("finished" if diverged else state), value, job.number
 

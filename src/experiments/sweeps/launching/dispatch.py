@@ -16,10 +16,10 @@ from filelock import FileLock, Timeout
 from hydra.core.utils import JobReturn, JobStatus
 
 from experiments.errors import OutOfBudget
-from experiments.runs import folders
+from experiments.runs import run_folders
 from experiments.runtime import budget
-from experiments.sweeps.launching import jobs as sweep_jobs
-from experiments.sweeps.launching.jobs import SweepJob
+from experiments.sweeps.launching import sweep_job as sweep_jobs
+from experiments.sweeps.launching.sweep_job import SweepJob
 
 log = logging.getLogger(__name__)
 SECONDS_BETWEEN_LOOKS = 0.1
@@ -123,7 +123,7 @@ class _Schedule:
         error = sweep_jobs.value_of(result) if result.status == JobStatus.FAILED else None
         if isinstance(error, OutOfBudget):
             budget.spend()
-        if not isinstance(error, folders.InUse) or error.lock is None:
+        if not isinstance(error, run_folders.InUse) or error.lock is None:
             self.results[job.number] = result
             return
         if job.number not in self._locks:

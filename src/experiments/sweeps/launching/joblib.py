@@ -17,9 +17,9 @@ from typing import Any
 from hydra.core.utils import JobReturn
 
 from experiments.runtime import placement
-from experiments.sweeps.launching import jobs
-from experiments.sweeps.launching.jobs import Program, SweepJob
-from experiments.sweeps.launching.settings import Joblib
+from experiments.sweeps.launching import sweep_job
+from experiments.sweeps.launching.launcher_settings import Joblib
+from experiments.sweeps.launching.sweep_job import Program, SweepJob
 
 # Time for a run to end its step and write its record after SIGTERM.
 SECONDS_TO_STOP = 30.0
@@ -36,9 +36,9 @@ class _Running:
             return None
         error = self.future.exception()
         if isinstance(error, BrokenProcessPool):
-            return jobs.died(self.job, f"died ({str(error).splitlines()[0].rstrip('.')})")
+            return sweep_job.died(self.job, f"died ({str(error).splitlines()[0].rstrip('.')})")
         if isinstance(error, KeyboardInterrupt):  # only this worker process was interrupted
-            return jobs.died(self.job, "was interrupted")
+            return sweep_job.died(self.job, "was interrupted")
         return self.future.result()
 
 
@@ -56,7 +56,7 @@ class _Worker:
     def free(self) -> bool:
         return self._running is None or self._running.future.done()
 
-    def start(self, packed: jobs.PackedJob) -> _Running:
+    def start(self, packed: sweep_job.PackedJob) -> _Running:
         from joblib.externals.loky import ProcessPoolExecutor
 
         if self._running is not None and self._running.future.exception() is not None:
@@ -116,7 +116,7 @@ class JoblibExecutor:
     def start(self, chosen: Sequence[SweepJob]) -> Sequence[_Running]:
         """Start each job in a free worker."""
         free = (worker for worker in self._workers if worker.free)
-        packed = [jobs.pack(self._program, job, self._threads) for job in chosen]
+        packed = [sweep_job.pack(self._program, job, self._threads) for job in chosen]
         return [worker.start(p) for worker, p in zip(free, packed, strict=False)]
 
     def stop(self) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from hydra.core.utils import JobReturn
 
 from experiments.runtime import placement
-from experiments.sweeps.launching.jobs import Program, SweepJob, run_here
+from experiments.sweeps.launching.sweep_job import Program, SweepJob, run_here
 
 
 @dataclass(frozen=True)

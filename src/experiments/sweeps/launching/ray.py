@@ -9,9 +9,9 @@ from hydra.core.utils import JobReturn
 
 from experiments.errors import ConfigError
 from experiments.runtime import placement
-from experiments.sweeps.launching import jobs
-from experiments.sweeps.launching.jobs import Program, SweepJob
-from experiments.sweeps.launching.settings import Ray
+from experiments.sweeps.launching import sweep_job
+from experiments.sweeps.launching.launcher_settings import Ray
+from experiments.sweeps.launching.sweep_job import Program, SweepJob
 
 _SECONDS_TO_STOP = 30.0
 # The smallest object store that Ray accepts is 75 MiB; results are summaries of a few kilobytes.
@@ -25,7 +25,7 @@ _ENVIRONMENT = {
 
 
 @dataclass
-class _Task:
+class _RayTask:
     job: SweepJob
     reference: Any
 
@@ -38,7 +38,7 @@ class _Task:
         try:
             value = ray.get(self.reference)
         except ray.exceptions.RayError as error:
-            return jobs.died(self.job, f"died ({str(error).splitlines()[0].rstrip('.')})")
+            return sweep_job.died(self.job, f"died ({str(error).splitlines()[0].rstrip('.')})")
         assert isinstance(value, JobReturn)
         return value
 
@@ -53,7 +53,7 @@ class RayExecutor:
 
         self._program = program
         self._settings = settings
-        self._tasks: list[_Task] = []
+        self._tasks: list[_RayTask] = []
         if not ray.is_initialized():
             _connect(settings)
         self._threads = max(1, int(settings.cpus_per_run))
@@ -69,14 +69,14 @@ class RayExecutor:
         """Return a number larger than any sweep, because the cluster queues the jobs itself."""
         return 1 << 30
 
-    def start(self, chosen: Sequence[SweepJob]) -> Sequence[_Task]:
+    def start(self, chosen: Sequence[SweepJob]) -> Sequence[_RayTask]:
         """Submit the jobs."""
         import ray
 
         tasks = []
         for job in chosen:
-            packed = jobs.pack(self._program, job, self._threads)
-            tasks.append(_Task(job, self._run.remote(ray.cloudpickle.dumps(packed))))
+            packed = sweep_job.pack(self._program, job, self._threads)
+            tasks.append(_RayTask(job, self._run.remote(ray.cloudpickle.dumps(packed))))
         self._tasks += tasks
         return tasks
 

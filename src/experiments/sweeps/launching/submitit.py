@@ -17,9 +17,9 @@ from typing import Any
 from hydra.core.utils import JobReturn
 
 from experiments.errors import ConfigError
-from experiments.sweeps.launching import jobs
-from experiments.sweeps.launching.jobs import PackedJob, Program, SweepJob
-from experiments.sweeps.launching.settings import Submitit
+from experiments.sweeps.launching import sweep_job
+from experiments.sweeps.launching.launcher_settings import Submitit
+from experiments.sweeps.launching.sweep_job import PackedJob, Program, SweepJob
 
 FOLDER = ".submitit"
 _SECONDS_BETWEEN_QUEUES = 5.0
@@ -48,7 +48,7 @@ class Requeued:
         return DelayedSubmission(self)
 
 
-class _Task:
+class _SlurmTask:
     """A submitted Slurm task: queued, running or ended."""
 
     def __init__(self, job: SweepJob, task: Any, *, local: bool) -> None:
@@ -74,7 +74,7 @@ class _Task:
         elif self._gone_at is None:
             self._gone_at = now
         elif now - self._gone_at >= _SECONDS_FOR_THE_FILE:
-            return jobs.died(self._job, f"ended (see {self.task.paths.stderr})")
+            return sweep_job.died(self._job, f"ended (see {self.task.paths.stderr})")
         return None
 
     def _read(self) -> JobReturn:
@@ -84,7 +84,9 @@ class _Task:
             value = self.task.result()
         except (FailedJobError, UncompletedJobError) as error:
             reason = _reason(str(error))
-            return jobs.died(self._job, f"ended with {reason!r} (see {self.task.paths.stderr})")
+            return sweep_job.died(
+                self._job, f"ended with {reason!r} (see {self.task.paths.stderr})"
+            )
         assert isinstance(value, JobReturn)
         return value
 
@@ -111,7 +113,7 @@ class SubmititExecutor:
     def __init__(self, program: Program, settings: Submitit) -> None:
         self._program = program
         self._settings = settings
-        self._tasks: list[_Task] = []
+        self._tasks: list[_SlurmTask] = []
         folder = (program.folder / FOLDER).absolute()
         self._executor = _executor(folder, settings)
 
@@ -119,14 +121,16 @@ class SubmititExecutor:
         """Return a number larger than any sweep, because Slurm queues the jobs itself."""
         return 1 << 30
 
-    def start(self, chosen: Sequence[SweepJob]) -> Sequence[_Task]:
+    def start(self, chosen: Sequence[SweepJob]) -> Sequence[_SlurmTask]:
         """Submit the jobs as one job array."""
         threads = self._settings.cpus_per_task
-        packed = [Requeued(jobs.pack(self._program, job, threads)) for job in chosen]
+        packed = [Requeued(sweep_job.pack(self._program, job, threads)) for job in chosen]
         with self._executor.batch():
             submitted = [self._executor.submit(one) for one in packed]
         local = self._settings.cluster == "local"
-        tasks = [_Task(j, task, local=local) for j, task in zip(chosen, submitted, strict=True)]
+        tasks = [
+            _SlurmTask(j, task, local=local) for j, task in zip(chosen, submitted, strict=True)
+        ]
         self._tasks += tasks
         return tasks
 

@@ -86,7 +86,7 @@ def sampler(
             f"hydra/sweeper/sampler={spec.name} needs the package {spec.needs}: "
             f"pip install -e '.[{spec.needs}]', or choose another sampler."
         )
-    if isinstance(spec, specs.Grid) and spaces.size(space) is None:
+    if isinstance(spec, specs.GridSampler) and spaces.size(space) is None:
         endless = [name for name, axis in space.items() if spaces.values(axis) is None]
         raise ConfigError(
             f"hydra/sweeper/sampler=grid with {endless[0]}=interval(...): an interval has no "
@@ -98,7 +98,7 @@ def sampler(
 
 
 def _inner(spec: specs.Sampler, seed: int) -> BaseSampler | None:
-    if isinstance(spec, specs.Grid):
+    if isinstance(spec, specs.GridSampler):
         return None  # a grid needs no sampler: it takes the next untried cell
     given = {k: v for k, v in dataclasses.asdict(spec).items() if k not in ("name", "seed")}
     made: BaseSampler = _SAMPLERS[type(spec)](seed=seed, **given, **_QUIET.get(type(spec), {}))

@@ -43,7 +43,7 @@ class Random(Sampler):
 
 
 @dataclass
-class Grid(Sampler):
+class GridSampler(Sampler):
     """Every cell of a finite space, in the order of the parameters."""
 
     name: str = "grid"
@@ -158,7 +158,7 @@ class Wilcoxon(Pruner):
 
 
 SAMPLERS: dict[str, type[Sampler]] = {
-    spec.name: spec for spec in (Tpe, Random, Grid, Cmaes, Gp, Qmc, Nsgaii)
+    spec.name: spec for spec in (Tpe, Random, GridSampler, Cmaes, Gp, Qmc, Nsgaii)
 }
 PRUNERS: dict[str, type[Pruner]] = {
     spec.name: spec for spec in (Median, Percentile, Asha, Hyperband, Wilcoxon)

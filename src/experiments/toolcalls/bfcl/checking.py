@@ -9,8 +9,8 @@ an error type that begins with `not_scorable:` and does not exist upstream.
 from collections.abc import Sequence
 from typing import Any
 
+from experiments.toolcalls.bfcl.argument_checks import check_value
 from experiments.toolcalls.bfcl.decoding import Call
-from experiments.toolcalls.bfcl.values import check_value
 from experiments.toolcalls.bfcl.verdicts import VALID, NotScorable, Verdict, invalid
 
 # Any other type makes a description invalid; tuples become lists in JSON.

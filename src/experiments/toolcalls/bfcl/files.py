@@ -26,7 +26,7 @@ _NAMED = 5  # maximum number of broken lines and extra ids that are listed
 
 
 @dataclass(frozen=True)
-class Task:
+class BfclTask:
     """One question with its gold answer."""
 
     id: str
@@ -50,7 +50,7 @@ class Predictions:
 
 def read_tasks(
     category: str, questions: Path, answers: Path | None
-) -> tuple[list[Task], list[str]]:
+) -> tuple[list[BfclTask], list[str]]:
     """Read questions and, if the category has them, gold answers.
 
     Returns:
@@ -68,7 +68,7 @@ def read_tasks(
     for id_, row in rows.items():
         _check_question(questions, category, id_, row)
     if answers is None:
-        return [Task(id_, row["function"], None) for id_, row in rows.items()], []
+        return [BfclTask(id_, row["function"], None) for id_, row in rows.items()], []
     gold = _by_id(answers, "--answers")
     without = [id_ for id_ in rows if id_ not in gold]
     if without:
@@ -80,7 +80,7 @@ def read_tasks(
         problem = gold_problem(gold[id_].get("ground_truth"))
         if problem:
             raise DataError(f"--answers {answers}, id {id_!r}: {problem}; give BFCL's own file.")
-    tasks = [Task(id_, row["function"], gold[id_]["ground_truth"]) for id_, row in rows.items()]
+    tasks = [BfclTask(id_, row["function"], gold[id_]["ground_truth"]) for id_, row in rows.items()]
     unused = [f"{id_[:80]!r}" for id_ in gold if id_ not in rows]
     return tasks, _remark(answers, "answers match no question and are ignored", unused)
 

@@ -9,8 +9,7 @@ import ast
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from experiments.toolcalls.parser.forms import CallForm
-from experiments.toolcalls.parser.values import (
+from experiments.toolcalls.parser.argument_values import (
     after_blanks,
     literal,
     load_json,
@@ -18,6 +17,7 @@ from experiments.toolcalls.parser.values import (
     parse_expression,
     read_json,
 )
+from experiments.toolcalls.parser.forms import CallForm
 
 Call = dict[str, Any]
 Tools = Sequence[dict[str, Any]] | None

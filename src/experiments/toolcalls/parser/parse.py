@@ -15,9 +15,9 @@ accepted, so that "learned the format" and "learned the meaning" are two scores.
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from experiments.toolcalls.parser import reading, tolerant
+from experiments.toolcalls.parser import tolerant, turn
 from experiments.toolcalls.parser.forms import HERMES_TAGS, CallForm
-from experiments.toolcalls.parser.reading import Answer
+from experiments.toolcalls.parser.turn import Answer
 
 
 def parse(
@@ -37,7 +37,7 @@ def parse(
             text. If only its shape distinguishes a call from a JSON answer, an empty list means
             that there is no call. None means that the tools are unknown.
     """
-    return reading.read(text, form, tools)
+    return turn.read(text, form, tools)
 
 
 def parse_tolerant(

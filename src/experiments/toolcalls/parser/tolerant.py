@@ -5,11 +5,11 @@ import re
 from collections.abc import Collection
 from typing import Any
 
+from experiments.toolcalls.parser.argument_values import load_json, load_literal
 from experiments.toolcalls.parser.bodies import Call, Tools
 from experiments.toolcalls.parser.forms import CLOSE, HERMES_TAGS, KNOWN, OPEN, CallForm
-from experiments.toolcalls.parser.reading import Answer, after_thinking
-from experiments.toolcalls.parser.reading import read as read_strictly
-from experiments.toolcalls.parser.values import load_json, load_literal
+from experiments.toolcalls.parser.turn import Answer, after_thinking
+from experiments.toolcalls.parser.turn import read as read_strictly
 
 
 def read(text: str, tool_names: Collection[str], form: CallForm, tools: Tools) -> Answer:

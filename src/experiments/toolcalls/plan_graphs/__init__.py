@@ -6,7 +6,7 @@ from experiments.toolcalls.plan_graphs.comparison import (
     edit_distance,
     graph_of,
 )
-from experiments.toolcalls.plan_graphs.reading import MAX_STEPS, PlanError, has_labels
+from experiments.toolcalls.plan_graphs.plan_text import MAX_STEPS, PlanError, has_labels
 
 __all__ = [
     "MAX_STEPS",

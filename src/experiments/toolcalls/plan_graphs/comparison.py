@@ -42,7 +42,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from experiments.toolcalls.plan_graphs import graphs
-from experiments.toolcalls.plan_graphs.reading import (
+from experiments.toolcalls.plan_graphs.plan_text import (
     Plan,
     PlanError,
     Source,

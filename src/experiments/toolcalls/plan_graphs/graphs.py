@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from experiments.toolcalls.plan_graphs.reading import Plan, PlanError
+from experiments.toolcalls.plan_graphs.plan_text import Plan, PlanError
 
 if TYPE_CHECKING:
     import networkx as nx

@@ -5,14 +5,14 @@ import sys
 from pathlib import Path
 
 from experiments import config
-from experiments.cli import composing
+from experiments.cli import hydra_arguments
 from experiments.config import inputs
 from experiments.errors import ConfigError
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to the parser."""
-    composing.add(parser, "data=glaive_v2 model=tiny")
+    hydra_arguments.add(parser, "data=glaive_v2 model=tiny")
     parser.add_argument("--show", type=int, default=3, help="conversations to print (default 3)")
     parser.add_argument("--out", type=Path, help="write the canonical rows to FILE.jsonl")
     parser.add_argument("--rejects", type=Path, help="write the rejected rows to FILE.jsonl")
@@ -21,7 +21,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def _run(given: argparse.Namespace) -> None:
     with config.one_sentence_errors():
-        run = config.load(config.compose(composing.words(given)))
+        run = config.load(config.compose(hydra_arguments.words(given)))
         inputs.check_data(run)
     from experiments import data, models
     from experiments.data import benchmark_prompts, inspection, sources

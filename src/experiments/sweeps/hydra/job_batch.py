@@ -19,7 +19,7 @@ from experiments.config import RunConfig, choices
 from experiments.errors import ConfigError, ExperimentError, OutOfBudget, Pruned
 from experiments.sweeps import plan, snapshot
 from experiments.sweeps.hydra.composing import Composer
-from experiments.sweeps.launching.jobs import SweepJob, value_of
+from experiments.sweeps.launching.sweep_job import SweepJob, value_of
 
 Ended = Literal["finished", "pruned", "failed", "oom", "illegal", "unfinished"]
 
@@ -177,7 +177,7 @@ def _launch_foreign(
 
 def ended(result: JobReturn) -> tuple[Ended, Any]:
     """Return how a job ended, and its value or its error, without raising or printing."""
-    from experiments.runs import memory
+    from experiments.runs import peak_memory
 
     value = value_of(result)
     if isinstance(value, OutOfBudget):
@@ -186,7 +186,7 @@ def ended(result: JobReturn) -> tuple[Ended, Any]:
         return "pruned", value
     if result.status == JobStatus.COMPLETED:
         return "finished", value
-    if isinstance(value, BaseException) and memory.is_out_of_memory(value):
+    if isinstance(value, BaseException) and peak_memory.is_out_of_memory(value):
         return "oom", value
     return "failed", value
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from experiments.config.checks import at_least, one_of
+from experiments.config.value_checks import at_least, one_of
 
 LORA_METHODS = ("lora", "none")
 ALPHA_RULES = ("const", "r", "2r")

@@ -24,8 +24,8 @@ from experiments.runtime import budget
 from experiments.runtime.progress import say
 from experiments.sweeps.study import results, storage
 from experiments.sweeps.study import space as spaces
-from experiments.sweeps.study.settings import Asked, Settings, refuse_another_search
 from experiments.sweeps.study.space import Parameters
+from experiments.sweeps.study.study_settings import Asked, Settings, refuse_another_search
 from experiments.sweeps.study.workers import Worker
 
 _MUTEX = ".study.lock"

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from experiments.config import chat_templates
-from experiments.config.checks import one_of
 from experiments.config.geometry import GeometryConfig
+from experiments.config.value_checks import one_of
 
 QUANTIZATIONS = ("nf4",)
 

@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from experiments.config.categories import CATEGORIES
-from experiments.config.checks import at_least, one_of, share
+from experiments.config.value_checks import at_least, one_of, share
 
 SOURCES = ("toolworld", "file", "hub", "mixture")
 FORMATS = (

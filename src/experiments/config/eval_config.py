@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from experiments.config import benchmarks
-from experiments.config.checks import at_least, one_of
+from experiments.config.value_checks import at_least, one_of
 
 SPLITS = ("test", "unseen_values", "unseen_tools")
 DIRECTIONS = ("minimize", "maximize")

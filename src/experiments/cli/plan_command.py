@@ -5,14 +5,14 @@ import sys
 from pathlib import Path
 
 from experiments import config
-from experiments.cli import composing
+from experiments.cli import hydra_arguments
 from experiments.config import folders
 from experiments.planning import estimate, plan_table
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to the parser."""
-    composing.add(parser, "sweeps=NAME hardware=t4")
+    hydra_arguments.add(parser, "sweeps=NAME hardware=t4")
     parser.add_argument(
         "-m",
         "--multirun",
@@ -25,7 +25,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def _run(given: argparse.Namespace) -> None:
     with config.one_sentence_errors():
-        words = composing.words(given)
+        words = hydra_arguments.words(given)
     show(words, folders.conf(), as_json=given.json)
 
 

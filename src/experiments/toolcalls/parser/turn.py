@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from experiments.toolcalls.parser import bodies
+from experiments.toolcalls.parser.argument_values import after_blanks, load_json
 from experiments.toolcalls.parser.bodies import Call, Tools
 from experiments.toolcalls.parser.forms import MARKS, CallForm
-from experiments.toolcalls.parser.values import after_blanks, load_json
 
 THINK, END_THINK = "<think>", "</think>"
 # Maximum number of positions tried as the start of unmarked calls.

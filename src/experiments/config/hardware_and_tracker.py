@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.config.checks import at_least, one_of
-from experiments.config.trainer import ATTENTIONS, OPTIMIZERS, PRECISIONS
+from experiments.config.trainer_config import ATTENTIONS, OPTIMIZERS, PRECISIONS
+from experiments.config.value_checks import at_least, one_of
 
 DEVICES = ("auto", "cpu", "cuda")
 TRACKERS = ("none", "trackio")

@@ -8,8 +8,8 @@ from experiments import reports, training
 from experiments.errors import ConfigError, OutOfBudget, Pruned, TrainingError
 from experiments.records import Record, hub
 from experiments.records.tracking import Tracker
-from experiments.runs import memory, objectives, summary
-from experiments.runs.loading import Loaded
+from experiments.runs import objectives, peak_memory, summary
+from experiments.runs.model_and_rows import Loaded
 from experiments.runs.start import Start
 from experiments.runtime import budget, distributed
 from experiments.runtime.progress import say
@@ -159,7 +159,7 @@ def _stop_if_pruned(record: Record, stopped: Sequence[tuple[int, float]]) -> Non
     name = objectives.DEFAULT
     record.objective = {"name": name, "direction": "minimize", "value": value}
     record.plan["stopped_at_step"] = step
-    memory.note_peak(record.memory)
+    peak_memory.note_peak(record.memory)
     raise Pruned(
         f"stopped at step {step} of {record.plan['steps']}: {name} {value:.4f} is behind the "
         "other trials."

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from experiments.config.checks import at_least, share
+from experiments.config.value_checks import at_least, share
 
 
 @dataclass
