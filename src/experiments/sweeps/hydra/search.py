@@ -170,8 +170,8 @@ class Search:
         found: list[Trial] = []
         if self._illegal_in_a_row > _ILLEGAL_IN_A_ROW:
             raise ConfigError(
-                f"{self._illegal_in_a_row} trials in a row were illegal: see the messages above and "
-                "narrow hydra.sweeper.params."
+                f"{self._illegal_in_a_row} trials in a row were illegal: see the messages above "
+                "and narrow hydra.sweeper.params."
             )
         while len(found) < int(self._given["n_jobs"]):
             asked = self._study.ask(wait=not found)
