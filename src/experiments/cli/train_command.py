@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import hydra
-from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from experiments import config
 from experiments.config import choices, folders
-from experiments.sweeps import checked_run, rollback, sweep_files
+from experiments.sweeps import rollback, sweep_files
+from experiments.sweeps.hydra import current_job
 from experiments.sweeps.launching import roles
 
 _CONFIG_PATH = ("-cp", "--config-path")
@@ -46,17 +46,10 @@ def run_job(cfg: DictConfig) -> float | list[float] | None:
     """Return the run's objective, which is all a sweeper ever sees of a run."""
     job = HydraConfig.get()
     if job.mode == RunMode.MULTIRUN:  # a sweeper collects the errors of its jobs
-        return _execute(cfg, job)
+        return current_job.execute(cfg, job)
     with config.one_sentence_errors(), rollback.run_folder(Path(job.runtime.output_dir)):
         sweep_files.refuse_without_multirun(cfg, job)
-        return _execute(cfg, job)
-
-
-def _execute(cfg: DictConfig, job: HydraConf) -> float | list[float] | None:
-    run = checked_run.load(cfg)  # typed and checked before torch is imported
-    from experiments.sweeps.hydra.current_job import run_one
-
-    return run_one(run, job).answer
+        return current_job.execute(cfg, job)
 
 
 def _absolute(words: Sequence[str]) -> list[str]:

@@ -1,29 +1,48 @@
-"""Convert Hydra's description of a job to a `runs.Job`, and run it."""
+"""Convert Hydra's description of the current job to a `runs.Job`, and execute its run.
+
+The modules of a run are imported after its config is accepted: errors are reported quickly.
+"""
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.types import RunMode
+from omegaconf import DictConfig
 
-from experiments import runs
-from experiments.config import RunConfig, choices
-from experiments.runs import Job, Outcome
+from experiments.config import choices
 from experiments.runtime import budget, placement
-from experiments.sweeps.study import specs
-from experiments.sweeps.study.reporting import Trial
+from experiments.sweeps import checked_run
+
+if TYPE_CHECKING:
+    from experiments.runs import Job
 
 
-def run_one(run: RunConfig, hydra: Any) -> Outcome:
-    """Execute the run of a job; raises the same errors as `runs.run_one`."""
+def execute(cfg: DictConfig, hydra: Any) -> float | list[float] | None:
+    """Execute the run of a job and return what the sweeper receives.
+
+    Args:
+        cfg: the composed config, without its `hydra` node.
+        hydra: that node.
+
+    Raises:
+        ExperimentError: the config is invalid, or as `runs.run_one`.
+    """
+    run = checked_run.load(cfg)
     placement.see_one_gpu()  # before torch is imported
+    from experiments import runs
+
     job = from_hydra(hydra)
     words = tuple(choices.plain(job.overrides, run))
-    return runs.run_one(run, dataclasses.replace(job, overrides=words))
+    return runs.run_one(run, dataclasses.replace(job, overrides=words)).answer
 
 
-def from_hydra(hydra: Any) -> Job:
+def from_hydra(hydra: Any) -> "Job":
     """Return the job of a run (its folder, sweep and trial) from the config's `hydra` node."""
+    from experiments.runs import Job
+    from experiments.sweeps.study import specs
+    from experiments.sweeps.study.reporting import Trial
+
     many = hydra.mode == RunMode.MULTIRUN
     named = any(text.startswith("hydra.run.dir=") for text in hydra.overrides.hydra)
     folder, sweeper = Path(hydra.runtime.output_dir), hydra.sweeper
