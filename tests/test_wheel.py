@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from conftest import ROOT, SMOKE, environment
+from experiments import records
 
 SHIPPED = ("conf", "sweeps", "claims")
 
@@ -73,15 +74,18 @@ def test_the_installed_program_works_in_an_empty_directory(wheel: Path, tmp_path
     assert "train one run" in run(script, "--help")
     assert "rank: r1, " in run(script, "train", "--help")
     run(script, "train", *SMOKE, "rank=r4", "hydra.run.dir=outputs/one")
-    assert (here / "outputs" / "one" / "run.json").is_file()
-    assert "already finished" in run(
-        python, "-m", "experiments", "train", *SMOKE, "lora.r=4", "hydra.run.dir=outputs/one"
-    )
-    assert "95" in run(script, "plan", "sweeps=lora_without_regret/full_and_ranks")
+    module = (python, "-m", "experiments", "train")
+    run(*module, *SMOKE, "lora.r=4", "hydra.run.dir=outputs/two")
+    one, two = (records.read(here / "outputs" / name / "run.json") for name in ("one", "two"))
+    assert (one.run_id, one.status, one.scores) == (two.run_id, "finished", two.scores)
+    assert one.provenance["command"].startswith("lora-experiments train trainer=smoke")
+    assert two.provenance["command"].startswith("python -m experiments train trainer=smoke")
+    assert one.provenance["git_commit"] is None
+    assert "GiB" in run(script, "plan", "sweeps=lora_without_regret/full_and_ranks")
     assert "tokens" in run(script, "data", "--show", "1", "data.train_rows=27")
     assert "wrote" in run(script, "report", "outputs/one")
     assert "C1" in run(script, "claims", "lora_equals_full")
-    small = ("sweeps=lora_rank", "hydra.sweeper.params={rank:'r1,r2',seed:0}")
+    small = ("sweeps=lora_rank", "lora.r=1,2", "seed=0")
     run(script, "train", "-m", *small, *SMOKE)
     assert len(list((here / "outputs" / "lora_rank").glob("*/run.json"))) == 2
     code = (

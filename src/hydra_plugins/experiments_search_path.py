@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hydra._internal.core_plugins import file_config_source
 from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
+from hydra.core.object_type import ObjectType
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 
 from experiments.config import folders
@@ -32,6 +33,10 @@ class SweepsSource(file_config_source.FileConfigSource):
     def is_config(self, config_path: str) -> bool:
         """Return whether a path is a file in `sweeps`."""
         return config_path.startswith("sweeps/") and super().is_config(config_path)
+
+    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
+        """Return the files and folders in a path; `--help`, which starts above, lists no sweeps."""
+        return super().list(config_path, results_filter) if config_path else []
 
 
 class ExperimentsSearchPath(SearchPathPlugin):

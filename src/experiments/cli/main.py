@@ -78,6 +78,7 @@ def _parser(program: str = "python -m experiments") -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, does in COMMANDS.items():
-        module = importlib.import_module(f"experiments.cli.{name}_command")
-        module.add(commands.add_parser(name, help=does))
+        command = commands.add_parser(name, help=does)
+        if name != "train":  # Hydra reads its arguments
+            importlib.import_module(f"experiments.cli.{name}_command").add(command)
     return parser

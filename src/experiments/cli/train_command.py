@@ -3,7 +3,6 @@
 `python train.py`, `python -m experiments train` and `lora-experiments train` all start here.
 """
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
@@ -21,11 +20,6 @@ from experiments.sweeps.hydra import current_job
 from experiments.sweeps.launching import roles
 
 _CONFIG_PATH = ("-cp", "--config-path")
-
-
-def add(parser: argparse.ArgumentParser) -> None:
-    """Add what `--help` of all commands shows; Hydra parses the arguments of this one."""
-    parser.add_argument("overrides", nargs="*", help="as for train.py")
 
 
 def start(program: str, words: Sequence[str]) -> None:
