@@ -9,6 +9,7 @@ import torch
 from conftest import SMOKE, load
 from experiments import data, models, training
 from experiments.models import adapters, spectral_norms
+from experiments.training import loraplus
 
 ONE_STEP = (
     *("trainer.lr_scheduler_type=constant", "trainer.warmup_steps=0", "trainer.max_grad_norm=1e9"),
@@ -54,3 +55,25 @@ def test_a_ratio_of_1_is_the_same_training(tmp_path: Path) -> None:
             weight = weights[f"base_model.model.{module}.{matrix}.default.weight"]
             assert found == pytest.approx(float(torch.linalg.matrix_norm(weight, ord=2)), rel=1e-5)
     assert len(facts["spectra"]) == 2 * model.config.num_hidden_layers
+
+
+def test_the_adapters_of_linear_layers_get_the_rates_and_weight_decay_of_pefts_optimizer() -> None:
+    from peft import LoraConfig, get_peft_model
+    from peft.optimizers import create_loraplus_optimizer
+    from transformers import AutoModelForCausalLM
+
+    base = AutoModelForCausalLM.from_pretrained(models.BASES / "tiny_64")
+    model = get_peft_model(base, LoraConfig(r=2, target_modules="all-linear"))
+    trained = [p for p in model.parameters() if p.requires_grad]
+    own = torch.optim.AdamW(trained, lr=1e-3, weight_decay=0.1)
+    loraplus.raise_rate_of_b(own, model, 4.0)
+    pefts = create_loraplus_optimizer(
+        model, torch.optim.AdamW, lr=1e-3, loraplus_lr_ratio=4.0, loraplus_weight_decay=0.1
+    )
+
+    def settings(optimizer: torch.optim.Optimizer) -> dict[int, tuple[float, float]]:
+        groups = optimizer.param_groups
+        return {id(p): (g["lr"], g["weight_decay"]) for g in groups for p in g["params"]}
+
+    assert settings(own) == settings(pefts)
+    assert len(settings(own)) == len(trained)

@@ -22,7 +22,7 @@ class Fetched:
     """Files of a dataset at one commit."""
 
     folder: Path
-    """The snapshot in the Hub's local cache; readable with `files.read_rows`."""
+    """The snapshot in the Hub's local cache; readable with `raw_files.read_rows`."""
     commit: str
     """Commit as 40 hex digits, recorded whatever name the revision had."""
     files: list[str]

@@ -1,9 +1,10 @@
 # ruff: noqa: SIM905 - a word list reads better as one string
 """Vocabulary of the toolworld: tools, record types, requests and argument values.
 
-`toolworld.py` turns these tables into conversations, and `pretraining_text.py` builds tables of the
-same types from random words, so both share one generator. The split rules are encoded in the lists:
-entries of an `UNSEEN_*` table occur in no other table. All entries were written for this project.
+`toolworld_conversations.py` turns these tables into conversations, and `pretraining_worlds.py`
+builds tables of the same types from random words, so both share one generator. The split rules are
+encoded in the lists: entries of an `UNSEEN_*` table occur in no other table. All entries were
+written for this project.
 """
 
 from dataclasses import dataclass, field

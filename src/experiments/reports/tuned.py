@@ -1,8 +1,8 @@
 """Recognise the records of a tuned sweep and return its arms at their best learning rates.
 
 A tuned sweep is recognised by its records, so that a committed report can be regenerated from
-itself: all learning rates are on the grid of `arms.planning`, and an arm tried several consecutive
-grid steps.
+itself: all learning rates are on the grid of `arms.rate_design`, and an arm tried several
+consecutive grid steps.
 """
 
 import json

@@ -1,4 +1,9 @@
-"""LoRA+ (arXiv 2402.12354): train the matrix B with a multiple of A's learning rate."""
+"""LoRA+ (arXiv 2402.12354): train the matrix B with a multiple of A's learning rate.
+
+`peft.optimizers.create_loraplus_optimizer` gives the adapters of linear layers the same learning
+rates, but trains those of embeddings at 1e-6, and biases and normalisation weights at the rate of
+B; it also replaces the trainer's optimizer. Here only the learning rate of B changes.
+"""
 
 from typing import Any
 

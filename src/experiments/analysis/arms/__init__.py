@@ -5,10 +5,10 @@ comparison at one shared learning rate measures how well that value suits each m
 learning rate is therefore chosen on the validation split, over a log grid, by the same procedure
 for every arm, and its final scores are those of the test split at the chosen learning rate.
 
-Modules in the order of use: `reading` (records to arms), `planning` (which runs an arm still
-needs), `tuning` (the chosen learning rate, and reasons not to trust it), `comparable` (whether
-scores may be compared at all), `curves` (the optimum between grid points), `regret` (the cost of
-another learning rate or of a rule of thumb), `contrasts` (arm against arm), `table` (table rows
+Modules in the order of use: `grouping` (records to arms), `rate_design` (which runs an arm still
+needs), `rate_choice` (the chosen learning rate, and reasons not to trust it), `comparable` (whether
+scores may be compared at all), `rate_optimum` (the optimum between grid points), `regret` (the cost
+of another learning rate or of a rule of thumb), `contrasts` (arm against arm), `table` (table rows
 as text).
 
 Every function is pure. What prevents a conclusion is returned as a `Reason`, not raised.
