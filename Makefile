@@ -2,7 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # A worker a core, each computing with one thread: two threads a worker were slower.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup
+# Compiled modules are kept, because many tests start a process.
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 \
+	--dist loadfile --no-loadscope-reorder
 
 .PHONY: help demo claims claims-quick check format test test-slow bench clean
 .DEFAULT_GOAL := help
@@ -34,7 +36,7 @@ format: .venv/.installed ## put the code into the house's format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-test: .venv/.installed ## the suite, at most six minutes on two cores
+test: .venv/.installed ## the suite, at most five minutes on two cores
 	$(PYTEST) -m "not slow and not gpu and not network"
 
 test-slow: .venv/.installed ## what takes longer: real files, whole runs, the figures of the README

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from experiments import config, records
 from experiments.config import chat_templates
 from experiments.records import provenance
 from experiments.runs import reuse
+from support import commands
 
 WORDS = (
     'DIRECTION = {"count": "minimize"}\n'
@@ -29,7 +29,7 @@ def copied(tmp_path: Path) -> Path:
 
 
 def run(folder: Path, source: Path, *overrides: str) -> str:
-    done = subprocess.run(
+    done = commands.run(
         [sys.executable, str(ROOT / "train.py"), *LINE, *overrides],
         cwd=folder, env=environment(PYTHONPATH=str(source)), capture_output=True, text=True,
         timeout=300, check=False,

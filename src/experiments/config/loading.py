@@ -5,6 +5,7 @@ report) calls ``load``. The module imports no heavy library.
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Mapping
@@ -79,12 +80,20 @@ def load(cfg: DictConfig) -> RunConfig:
         # `+key=value`.
         plain = OmegaConf.to_container(cfg, resolve=True)
         refuse_in_values(plain)
-        merged = OmegaConf.merge(OmegaConf.structured(RunConfig), plain)
+        merged = OmegaConf.merge(_schema(), plain)
         run = OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
         raise ConfigError(explain(error)) from error
     assert isinstance(run, RunConfig)
     return resolve(run)
+
+
+@functools.cache
+def _schema() -> DictConfig:
+    """Return the schema, which takes as long to make as the rest of `load`; a merge copies it."""
+    made = OmegaConf.structured(RunConfig)
+    assert isinstance(made, DictConfig)
+    return made
 
 
 def canonical(run: RunConfig) -> dict[str, Any]:
