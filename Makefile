@@ -2,7 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # One worker per core with one thread each: two threads per worker were slower.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup
+# Compiled modules are kept, because many tests start a process.
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 \
+	--dist loadfile --no-loadscope-reorder
 
 .PHONY: help demo claims claims-quick check format test test-slow bench clean
 .DEFAULT_GOAL := help
@@ -34,7 +36,7 @@ format: .venv/.installed ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-test: .venv/.installed ## run the fast tests (at most six minutes on two cores)
+test: .venv/.installed ## run the fast tests (at most five minutes on two cores)
 	$(PYTEST) -m "not slow and not gpu and not network"
 
 test-slow: .venv/.installed ## run the slow tests: real files, whole runs, the numbers in the README

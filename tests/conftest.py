@@ -2,7 +2,9 @@
 
 import copy
 import functools
+import gc
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,8 +18,10 @@ from omegaconf import DictConfig
 
 from experiments import config
 from experiments.config import RunConfig, choices
+from support import commands
 
-ROOT = Path(__file__).parent.parent
+ROOT = commands.ROOT
+environment = commands.environment
 SHARED = ROOT.parent / "shared"
 # A whole run in about three seconds: every part is real, the scores mean nothing.
 SMOKE = (
@@ -32,13 +36,55 @@ SMOKE = (
     "eval.max_new_tokens=8",
 )
 
+# The files that take longest, fast or slow tests of them: a worker begins with these.
+LONGEST = (
+    *("runs/test_resume.py", "contracts/test_launchers.py", "runtime/test_out_of_memory.py"),
+    *("runs/test_execute.py", "test_notebook.py", "runtime/test_distributed_runs.py"),
+    *("sweeps/test_search_sweeps.py", "sweeps/test_shared_sweeps.py", "test_readme.py"),
+    *("records/test_hub_pushing.py", "records/test_hub_runtimes.py", "runs/test_reuse.py"),
+    *("cli/test_commands.py", "sweeps/test_tuned_sweeps.py", "sweeps/test_runtimes_sweeps.py"),
+    *("equivalence/test_generation.py", "equivalence/test_packing.py", "sweeps/test_launching.py"),
+    *("training/test_half_precision.py", "models/test_qlora.py", "reports/test_dashboard.py"),
+    *("contracts/test_model_families.py", "sweeps/test_sweep_files.py", "sweeps/test_study.py"),
+    *("equivalence/test_batches.py", "planning/test_memory.py", "calibration/test_pretrain.py"),
+)
+
 # A shell starts its background jobs deaf to Ctrl-C, and so are the commands that tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+_modules_frozen = [0]  # how many there were
+gc.disable()  # until all tests are collected, which imports the libraries
+
+# Folders of tests are in memory where there is room: databases and checkpoints wait for a disk.
+if Path("/dev/shm").is_dir() and shutil.disk_usage("/dev/shm").free > 4 << 30:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", "/dev/shm")
+
 # A busy machine is no failure: no test of this suite asserts a time.
 settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest files, so that no worker is left alone with one at the end."""
+    last = len(LONGEST)
+    place = {f"tests/{name}": number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.location[0], last))
+
+
+def pytest_collection_finish() -> None:
+    """Leave the million objects of the libraries out of each later garbage collection."""
+    gc.freeze()
+    gc.enable()
+
+
+def pytest_runtest_logfinish() -> None:
+    """Do the same with libraries that a test imported: a run collects garbage twice, fully."""
+    if len(sys.modules) > _modules_frozen[0] + 200:
+        gc.collect()
+        gc.freeze()
+        _modules_frozen[0] = len(sys.modules)
+
 
 Load = Callable[..., RunConfig]
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -61,21 +107,19 @@ def load(*overrides: str) -> RunConfig:
     return config.load(composed(*overrides))
 
 
-def environment(**extra: str) -> dict[str, str]:
-    """Return the environment of a user's shell, without what the test runner adds."""
-    own = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST", "HYDRA"))}
-    return own | {"EXPERIMENTS_ROOT": str(ROOT), "OMP_NUM_THREADS": "1"} | extra
-
-
 @pytest.fixture
 def cli(tmp_path: Path) -> Cli:
-    """Run train.py, or `python -m experiments`, as a user would, from an empty folder."""
+    """Run train.py, or `python -m experiments`, as a user would, from an empty folder.
+
+    `fresh` also imports the libraries, as a user's process does.
+    """
 
     def run(
-        *arguments: str, module: bool = False, **env: str
+        *arguments: str, module: bool = False, fresh: bool = False, **env: str
     ) -> "subprocess.CompletedProcess[str]":
         program = ["-m", "experiments"] if module else [str(ROOT / "train.py")]
-        return subprocess.run(
+        start = subprocess.run if fresh else commands.run
+        return start(
             [sys.executable, *program, *arguments],
             cwd=tmp_path,
             env=environment(**env),

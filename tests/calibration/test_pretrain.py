@@ -167,7 +167,10 @@ def test_the_text_does_not_depend_on_the_hash_seed(hash_seed: str) -> None:
     assert done.stdout == "".join(itertools.islice(documents, 300)) + "\n"
 
 
-@pytest.mark.parametrize("name", pretrain.BASES)
+@pytest.mark.parametrize(
+    "name",
+    ["tiny", *(pytest.param(n, marks=pytest.mark.slow) for n in pretrain.BASES if n != "tiny")],
+)
 def test_ten_steps_of_pretraining_twice_give_the_same_bytes_in_the_shipped_layout(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,12 +10,13 @@ import pytest
 
 from conftest import ROOT, SMOKE, Cli, environment
 from experiments import records
+from support import commands
 
 HEAVY = ("torch", "transformers", "trl", "peft", "datasets", "trackio")
 
 
 def test_help_names_the_groups_and_the_commands(cli: Cli) -> None:
-    done = cli("--help")
+    done = cli("--help", fresh=True)
     assert done.returncode == 0
     for text in ("lora: all_linear, attention, dora, mlp, none, qv, rslora", "data: apigen_mt,",
                  "hardware: a100, auto, cpu, h200, l4, t4", "lr: 1e-2, 1e-3,", "rank: r1, r128,",
@@ -131,7 +132,7 @@ def test_an_interrupted_run_says_how_it_goes_on(tmp_path: Path) -> None:
         *(sys.executable, str(ROOT / "train.py"), *SMOKE, "trainer.max_steps=200"),
         *("trainer.save_steps=1", "eval.base=false", "hydra.run.dir=here"),
     ]
-    process = subprocess.Popen(
+    process = commands.Popen(
         command, cwd=tmp_path, env=environment(), text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
@@ -179,7 +180,7 @@ def test_a_multirun_prints_one_row_per_arm_and_resumes_by_the_same_line(
     cli: Cli, tmp_path: Path
 ) -> None:
     line = ("-m", "lora=all_linear,qv", "seed=0,1", *SMOKE)
-    first = cli(*line)
+    first = cli(*line, fresh=True)
     assert first.returncode == 0, first.stderr
     assert "4 finished" in first.stdout
     for text in ("lora=all_linear", "lora=qv", "base (untuned)", "difference"):
@@ -222,7 +223,7 @@ def test_a_sweep_with_a_wrong_target_module_starts_nothing(cli: Cli, tmp_path: P
 
 @pytest.mark.slow
 def test_a_run_is_reproduced_from_its_own_saved_config(cli: Cli, tmp_path: Path) -> None:
-    assert cli(*SMOKE, "seed=3", "hydra.run.dir=first").returncode == 0
+    assert cli(*SMOKE, "seed=3", "hydra.run.dir=first", fresh=True).returncode == 0
     again = cli("-cp", str(tmp_path / "first" / ".hydra"), "-cn", "config")
     assert again.returncode == 0, again.stderr
     [copy] = tmp_path.glob("outputs/*/*/run.json")
@@ -240,7 +241,8 @@ def test_generate_and_merge_use_the_tuned_model(cli: Cli, tmp_path: Path) -> Non
     assert (
         cli(*SMOKE, "trainer.keep=adapter", "hydra.run.dir=run", "eval.base=false").returncode == 0
     )
-    asked = cli("generate", "run", "--prompt", "Hello there", "--max-new-tokens", "5", module=True)
+    words = ("generate", "run", "--prompt", "Hello there", "--max-new-tokens", "5")
+    asked = cli(*words, module=True, fresh=True)
     assert asked.returncode == 0, asked.stderr
     assert asked.stdout
     merged = cli("merge", "run", "--out", "merged", module=True)
@@ -271,14 +273,14 @@ def test_a_sweep_file_without_m_is_refused(cli: Cli, tmp_path: Path) -> None:
     (sweeps / "mine.yaml").write_text(
         "# @package _global_\nhydra:\n  sweeper:\n    params:\n      seed: 0,1\n"
     )
-    done = cli("sweeps=mine", EXPERIMENTS_ROOT=str(tmp_path))
+    done = cli("sweeps=mine", fresh=True, EXPERIMENTS_ROOT=str(tmp_path))
     assert done.returncode == 1
     assert "sweeps=... describes many runs: add -m" in done.stderr
 
 
 def test_a_reader_that_has_read_enough_is_no_error() -> None:
     command = [sys.executable, "-m", "experiments", "data", "data.train_rows=27"]
-    process = subprocess.Popen(
+    process = commands.Popen(
         command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     assert process.stdout is not None

@@ -31,9 +31,8 @@ from experiments.errors import OutOfBudget, RecordError, TrainingError
 from experiments.records import Record
 from experiments.runtime import budget
 from experiments.sweeps import snapshot
-from support import slurm
+from support import commands, slurm
 
-pytestmark = pytest.mark.xdist_group("clusters")  # one Slurm, one Ray
 Launch = Callable[..., list[JobReturn]]
 CLUSTERS = [
     pytest.param("submitit", [], id="submitit_slurm"),
@@ -358,7 +357,7 @@ def test_no_two_runs_are_on_one_gpu_at_a_time(
 
 def start(folder: Path, name: str, overrides: Sequence[str], *line: str) -> "subprocess.Popen[str]":
     launcher = [f"hydra/launcher={name}", *overrides, "hydra.sweep.dir=sweep"]
-    return subprocess.Popen(
+    return commands.Popen(
         [sys.executable, str(ROOT / "train.py"), "-m", *SMOKE, "eval.base=false", *line, *launcher],
         cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip

@@ -10,7 +10,8 @@ from experiments.runs import Job
 
 
 def losses(folder: Path, *overrides: str) -> list[float]:
-    run = load(*SMOKE, "eval.base=false", "trainer.logging_steps=1", *overrides)
+    few = ("eval.base=false", "eval.limit=1", "eval.loss_rows=1")
+    run = load(*SMOKE, *few, "trainer.logging_steps=1", *overrides)
     return [p["loss"] for p in runs.run_one(run, Job(folder)).record.curve]
 
 

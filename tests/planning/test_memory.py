@@ -1,5 +1,6 @@
 """Predicted memory against tensors followed by a hook, through the project's own training."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -31,9 +32,23 @@ def test_the_hook_counts_a_storage_once_until_it_is_freed() -> None:
         assert (live.live_bytes, live.peak_bytes) == (4000, 8000)
 
 
-@pytest.mark.parametrize("padded", [False, True])
-@pytest.mark.parametrize("lora", ["all_linear", "qv", "mlp", "none"])
-@pytest.mark.parametrize("architecture", ["qwen3", "qwen2", "llama"])
+# Each value once; the slow ones are all other combinations.
+LAYERS = [
+    *(("qwen3", lora, False) for lora in ("all_linear", "qv", "mlp", "none")),
+    *(("qwen2", "all_linear", True), ("llama", "all_linear", False)),
+]
+ALL_LAYERS = itertools.product(
+    ("qwen3", "qwen2", "llama"), ("all_linear", "qv", "mlp", "none"), (False, True)
+)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "lora", "padded"),
+    [
+        *LAYERS,
+        *(pytest.param(*one, marks=pytest.mark.slow) for one in ALL_LAYERS if one not in LAYERS),
+    ],
+)
 def test_what_a_layer_keeps_is_what_is_alive_after_a_forward_pass(
     architecture: str, lora: str, padded: bool
 ) -> None:

@@ -18,6 +18,7 @@ from conftest import ROOT, SMOKE, Cli, environment, load
 from experiments.cli.main import main
 from experiments.errors import ConfigError
 from experiments.records import tracking
+from support import commands
 from support.report_records import record
 
 TRACKED = [text for text in SMOKE if text != "tracker=none"]
@@ -187,7 +188,7 @@ def browser(tmp_path: Path) -> Iterator[Any]:
 def served(folder: Path, what: str) -> Iterator[str]:
     """Yield the address that `dashboard` prints, and end it as Ctrl-C does."""
     command = [sys.executable, "-m", "experiments", "dashboard", what, "--no-browser"]
-    process = subprocess.Popen(
+    process = commands.Popen(
         command, cwd=folder, env=environment(TRACKIO_DIR=""), stdout=subprocess.PIPE, text=True
     )
     assert process.stdout is not None

@@ -19,6 +19,7 @@ from safetensors.numpy import load_file, save_file
 from conftest import ROOT, SMOKE, environment
 from experiments import records
 from experiments.sweeps.study.space import key
+from support import commands
 
 pytestmark = pytest.mark.slow
 KILLS = 20
@@ -32,7 +33,7 @@ SEARCH = (
 
 
 def start(folder: Path, *arguments: str, **env: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
+    return commands.Popen(
         [sys.executable, str(ROOT / "train.py"), *arguments],
         cwd=folder, env=environment(**env), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         text=True,

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -15,6 +14,7 @@ from experiments import config, models, records
 from experiments.config import chat_templates
 from experiments.records import provenance
 from experiments.runs import fingerprint
+from support import commands
 
 WORDS = (
     'DIRECTION = {"count": "minimize"}\n'
@@ -31,7 +31,7 @@ def copied(tmp_path: Path) -> Path:
 
 
 def run(folder: Path, source: Path, *overrides: str) -> str:
-    done = subprocess.run(
+    done = commands.run(
         [sys.executable, str(ROOT / "train.py"), *LINE, *overrides],
         cwd=folder, env=environment(PYTHONPATH=str(source)), capture_output=True, text=True,
         timeout=300, check=False,
@@ -138,7 +138,7 @@ runpy.run_path({program!r}, run_name="__main__")
 def test_a_finished_run_is_answered_without_torch_weights_or_tokenizing(tmp_path: Path) -> None:
     run(tmp_path, ROOT / "src")
     watched = WATCHED.format(program=str(ROOT / "train.py"))
-    done = subprocess.run(
+    done = commands.run(
         [sys.executable, "-c", watched, *LINE], cwd=tmp_path, env=environment(),
         capture_output=True, text=True, timeout=300, check=True,
     )  # fmt: skip

@@ -6,12 +6,13 @@ import sys
 from pathlib import Path
 
 from conftest import ROOT, SMOKE, environment
+from support import commands
 
 LONG = (*SMOKE, "trainer.max_steps=14", "trainer.save_steps=2", "lora.lora_dropout=0.1")
 
 
 def start(folder: Path, *overrides: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
+    return commands.Popen(
         [sys.executable, str(ROOT / "train.py"), *LONG, *overrides, f"hydra.run.dir={folder}"],
         env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip

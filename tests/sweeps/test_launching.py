@@ -17,10 +17,11 @@ from experiments.records import Record
 from experiments.runtime import placement
 from experiments.sweeps.launching import launcher_settings
 from experiments.sweeps.launching.sweep_job import Labelled
+from support import commands
 
 
 def start(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
+    return commands.Popen(
         [sys.executable, str(ROOT / "train.py"), "-m", *SMOKE, *arguments],
         cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip

@@ -130,7 +130,7 @@ def test_status_names_a_clock_that_is_ahead_and_a_broken_record(tmp_path: Path) 
 
 
 def test_status_of_a_folder_without_a_sweep_is_one_sentence(cli: Cli, tmp_path: Path) -> None:
-    done = cli("status", "nowhere", module=True)
+    done = cli("status", "nowhere", module=True, fresh=True)
     assert done.returncode == 1
     assert done.stderr.strip() == (
         "error: nowhere contains no sweep: name the folder of one, for example outputs/NAME."

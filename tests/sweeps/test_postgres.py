@@ -19,8 +19,6 @@ from experiments.sweeps.study import Settings, Study, reporting, specs
 from experiments.sweeps.study.space import key
 from support.studies import LOSS, SPACE
 
-pytestmark = pytest.mark.xdist_group("postgres")  # one server
-
 
 def programs() -> Path:
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))

@@ -15,10 +15,11 @@ from conftest import ROOT, SMOKE, environment, load
 from experiments import records, runs
 from experiments.records import Record
 from experiments.runs import Job
+from support import commands
 
 
 def start(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
+    return commands.Popen(
         [sys.executable, str(ROOT / "train.py"), "-m", *SMOKE, "hydra.sweep.dir=sweep", *arguments],
         cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from conftest import ROOT
 from experiments.errors import ConfigError
-from experiments.sweeps.study import Asked, reporting, specs
+from experiments.sweeps.study import Asked, reporting, specs, storage
 from experiments.sweeps.study.space import Axis, Choice, Integers, Parameters, key
 from support.studies import SPACE, study
 
@@ -37,11 +37,16 @@ def run_all(folder: Path, at_most: int = 99, **changes: Any) -> list[Asked]:
     return asked
 
 
-def stored(folder: Path) -> list[Any]:
+def stored(folder: Path, url: str | None = None) -> list[Any]:
     import optuna
 
-    found = optuna.load_study(study_name="s", storage=f"sqlite:///{folder / 'study.db'}")
-    return found.get_trials()
+    opened = storage.connect(storage.url(url, folder))
+    return optuna.load_study(study_name="s", storage=opened).get_trials()
+
+
+def journal(folder: Path) -> str:
+    """Return a storage that takes a twentieth of a database's time."""
+    return f"journal://{folder / 'journal.log'}"
 
 
 @pytest.mark.parametrize("name", specs.SAMPLERS)
@@ -50,23 +55,33 @@ def test_every_sampler_resumes_to_the_total_without_a_repetition(tmp_path: Path,
     if needs is not None and importlib.util.find_spec(needs) is None:
         pytest.skip(f"the package {needs} is not installed")
     space = {**CELLS, "c": Choice(("x", "y"), ("x", "y"))} if name == "grid" else SPACE
-    spec = specs.SAMPLERS[name]()
-    first = run_all(tmp_path, at_most=5, n_trials=12, sampler=spec, space=space)
-    second = run_all(tmp_path, n_trials=12, sampler=spec, space=space)
+    options: dict[str, Any] = {"sampler": specs.SAMPLERS[name](), "space": space, "n_trials": 12}
+    options["storage"] = None if name == "tpe" else journal(tmp_path)
+    first = run_all(tmp_path, at_most=5, **options)
+    second = run_all(tmp_path, **options)
     assert [a.number for a in (*first, *second)] == list(range(12))
     assert len({key(a.parameters) for a in (*first, *second)}) == 12
-    assert run_all(tmp_path, n_trials=12, sampler=spec, space=space) == []
+    assert run_all(tmp_path, **options) == []
 
 
 def test_the_same_seed_asks_the_same_and_another_seed_something_else(tmp_path: Path) -> None:
-    one, again = run_all(tmp_path / "a"), run_all(tmp_path / "b")
+    one, again, other = (
+        run_all(tmp_path, seed=seed, storage=journal(tmp_path / name))
+        for name, seed in (("a", 0), ("b", 0), ("c", 1))
+    )
     assert [a.parameters for a in one] == [a.parameters for a in again]
-    assert [a.parameters for a in run_all(tmp_path / "c", seed=1)] != [a.parameters for a in one]
+    assert [a.parameters for a in other] != [a.parameters for a in one]
 
 
 @pytest.mark.parametrize("name", ["tpe", "random", "qmc"])
 def test_a_finite_space_ends_when_every_cell_was_asked(tmp_path: Path, name: str) -> None:
-    asked = run_all(tmp_path, n_trials=50, space=CELLS, sampler=specs.SAMPLERS[name]())
+    asked = run_all(
+        tmp_path,
+        n_trials=50,
+        space=CELLS,
+        sampler=specs.SAMPLERS[name](),
+        storage=journal(tmp_path),
+    )
     cells = set(itertools.product((1, 2, 3), (0, 2, 4)))
     assert {tuple(a.parameters.values()) for a in asked} == cells
     assert len(asked) == 9
@@ -286,25 +301,29 @@ def test_the_results_name_the_best_trial_or_the_front(tmp_path: Path) -> None:
 CURVES = {"good": [3.0, 2.0, 1.0, 0.5], "bad": [4.0, 4.0, 4.0, 4.0]}
 
 
-@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+PRUNERS = [
+    specs.Median(n_startup_trials=2), specs.Percentile(n_startup_trials=2),
+    specs.Asha(reduction_factor=2), specs.Hyperband(min_resource=5, max_resource=20),
+    specs.Wilcoxon(),
+]  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    "spec",
-    [
-        specs.Median(n_startup_trials=2), specs.Percentile(n_startup_trials=2),
-        specs.Asha(reduction_factor=2), specs.Hyperband(min_resource=5, max_resource=20),
-        specs.Wilcoxon(),
-    ],
-    ids=lambda spec: spec.name,
-)  # fmt: skip
+    ("spec", "direction"),
+    # Wilcoxon compares rows, the others means: one of each in the other direction.
+    [*((spec, "minimize") for spec in PRUNERS[1:]), *((spec, "maximize") for spec in PRUNERS[::4])],
+    ids=lambda given: getattr(given, "name", given),
+)
 def test_every_pruner_stops_a_bad_run_from_another_process_view(
     tmp_path: Path, spec: specs.Pruner, direction: str
 ) -> None:
     stopped: dict[str, list[bool]] = {"good": [], "bad": []}
-    with study(tmp_path, n_trials=12, objectives={"x": direction}) as opened:
+    url = None if (spec.name, direction) == ("median", "maximize") else journal(tmp_path)
+    with study(tmp_path, n_trials=12, objectives={"x": direction}, storage=url) as opened:
         for kind in ["good"] * 6 + ["bad"] * 6:
             asked = opened.ask()
             assert asked is not None
-            trial = reporting.Trial(tmp_path, asked.number, "s", pruner=spec)
+            trial = reporting.Trial(tmp_path, asked.number, "s", url, pruner=spec)
             stop = False
             for at, value in enumerate(CURVES[kind]):
                 noise = -asked.number / 1000  # each run a little better than the one before
@@ -326,15 +345,22 @@ EVENT = st.sampled_from(["finish", "finish", "fail", "prune", "leave", "leave tw
 
 
 @settings(max_examples=8, deadline=None)
-@given(events=st.lists(EVENT, min_size=1, max_size=12), total=st.integers(1, 7))
+@given(
+    events=st.lists(EVENT, min_size=1, max_size=12),
+    total=st.integers(1, 7),
+    database=st.just(False),
+)
+@example(["finish", "fail", "leave", "prune", "leave twice", "finish"], 4, True)
 def test_whatever_happens_numbers_and_parameters_are_unique_and_the_total_is_kept(
-    events: list[str], total: int
+    events: list[str], total: int, database: bool
 ) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        options: dict[str, Any] = {"sampler": specs.Random(), "n_trials": total}
+        options["storage"] = None if database else journal(folder)
         pending = list(events)
         while pending:
-            with study(folder, n_trials=total, sampler=specs.Random()) as opened:
+            with study(folder, **options) as opened:
                 while pending and (asked := opened.ask()) is not None:
                     event = pending.pop(0)
                     if event == "leave":
@@ -350,8 +376,8 @@ def test_whatever_happens_numbers_and_parameters_are_unique_and_the_total_is_kep
                 else:
                     pending = []
         for _ in range(2):
-            run_all(folder, n_trials=total, sampler=specs.Random())
-        trials = stored(folder)
+            run_all(folder, **options)
+        trials = stored(folder, options["storage"])
         settled = [t for t in trials if t.state.name in ("COMPLETE", "PRUNED")]
         assert len(settled) == total
         assert len({key(t.params) for t in settled}) == total

@@ -40,6 +40,7 @@ def test_a_sweep_file_says_what_it_varies_and_its_jobs_are_legal(
     assert "mode" not in yaml.safe_load(text).get("hydra", {})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", DECISIONS, ids=name_of)
 def test_the_line_for_a_t4_in_a_decision_is_legal(
     file: Path, monkeypatch: pytest.MonkeyPatch
