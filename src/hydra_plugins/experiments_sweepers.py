@@ -98,7 +98,7 @@ class _Sweeper(Sweeper):
             if self._failed:
                 raise TrainingError(
                     f"{len(self._failed)} of {self._done} jobs failed; their records in "
-                    f"{self._sweep_dir} say why; rerun the same command to try them again."
+                    f"{self._sweep_dir} name the reason; rerun the same command to try them again."
                 )
             deadline.refuse_to_be_done(self._sweep_dir)
         return answers

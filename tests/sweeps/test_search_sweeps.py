@@ -150,7 +150,7 @@ def test_a_failing_trial_stays_alone_is_counted_and_tried_again(cli: Cli, tmp_pa
     done = cli(*line)
     assert done.returncode == 1
     assert "2 finished, 1 failed" in done.stdout
-    assert "error: 1 of 3 jobs failed; their records in out say why" in done.stderr
+    assert "error: 1 of 3 jobs failed; their records in out name the reason" in done.stderr
     assert results(tmp_path / "out")["trials"] == {"finished": 2, "failed": 1}
     again = cli(*line)
     assert again.returncode == 1

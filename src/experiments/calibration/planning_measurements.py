@@ -23,7 +23,7 @@ from experiments import config
 from experiments.config import GeometryConfig, RunConfig, folders
 from experiments.config.geometry import Geometry
 from experiments.planning import estimate, memory
-from experiments.runtime.progress import say
+from experiments.runtime.progress import log
 
 REPORT = Path("outputs/reports/memory")
 TOLERANCE = 0.10
@@ -330,11 +330,11 @@ def main(words: list[str] | None = None) -> int:
     for case in [cases[i] for i in given.only] if given.only else cases:
         measured = measure(case, device)
         found.append(compare(measured, device))
-        say(str(found[-1]))
+        log(str(found[-1]))
         path = keep(measured, machine, device, given.out)
     worst = max(found, key=lambda one: abs(one.error))
-    say(f"{len(found)} configurations, worst error {worst.error:+.1%}: {worst.measured.case.name}")
-    say(f"wrote {path}")
+    log(f"{len(found)} configurations, worst error {worst.error:+.1%}: {worst.measured.case.name}")
+    log(f"wrote {path}")
     return int(abs(worst.error) > TOLERANCE)
 
 

@@ -20,7 +20,7 @@ from safetensors.numpy import save_file
 from experiments.data.encoding import EncodedSource
 from experiments.data.rendering import Encoded
 from experiments.runtime import disk
-from experiments.runtime.progress import say
+from experiments.runtime.progress import log
 
 _CODE = Path(__file__).parent
 
@@ -45,7 +45,7 @@ def cached(
             return found, True
         built = build()
         _save(built, path, described)
-        say(f"  encoded the rows and cached them in {path}")
+        log(f"  encoded the rows and cached them in {path}")
     return built, False
 
 
@@ -106,7 +106,7 @@ def _load(path: Path) -> EncodedSource | None:
         splits = {split: _rows(tensors, split) for split in json.loads(metadata["splits"])}
         return EncodedSource(splits, json.loads(metadata["facts"]))
     except (SafetensorError, ValueError, KeyError, OSError) as error:
-        say(f"  the cached rows in {path} are damaged ({error}); encoding them again")
+        log(f"  the cached rows in {path} are damaged ({error}); encoding them again")
         return None
 
 

@@ -17,7 +17,7 @@ from experiments.data.rendering import Encoded
 from experiments.data.sources import Row, SourceRows
 from experiments.data.train_data import TrainData
 from experiments.runtime import disk
-from experiments.runtime.progress import say
+from experiments.runtime.progress import log
 from experiments.toolcalls.parser import forms
 
 # Delimiters of trained text without colours; neither occurs in JSON or in a chat template.
@@ -32,7 +32,7 @@ def show_rows(rows: Sequence[Encoded], tokenizer: Any, count: int) -> None:
     colours = sys.stdout.isatty()
     console = Console(highlight=False, soft_wrap=True)
     for encoded in rows[:count]:
-        say(f"--- {encoded.row['id']} of {encoded.row['source']}")
+        log(f"--- {encoded.row['id']} of {encoded.row['source']}")
         for text, trained in _pieces(encoded, tokenizer):
             if colours:
                 console.print(Text(text, style="bold green" if trained else "dim"), end="")
@@ -54,8 +54,8 @@ def _pieces(encoded: Encoded, tokenizer: Any) -> Iterable[tuple[str, bool]]:
 def show_messages(rows: Sequence[Row], count: int) -> None:
     """Print the first conversations as canonical rows, for use without a tokenizer."""
     for row in rows[:count]:
-        say(f"--- {row['id']} of {row['source']}")
-        say(json.dumps({k: row[k] for k in ("messages", "tools")}, indent=2, ensure_ascii=False))
+        log(f"--- {row['id']} of {row['source']}")
+        log(json.dumps({k: row[k] for k in ("messages", "tools")}, indent=2, ensure_ascii=False))
 
 
 def describe(found: dict[str, SourceRows]) -> list[str]:

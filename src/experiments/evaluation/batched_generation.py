@@ -20,7 +20,7 @@ from typing import Any
 from experiments.evaluation.pool import Pool, append, is_plain, keep
 from experiments.models import Base
 from experiments.runtime.out_of_memory import is_out_of_memory
-from experiments.runtime.progress import say
+from experiments.runtime.progress import log
 
 # `make bench` prints the speed of these settings relative to one prompt at a time.
 CHUNK_ROWS = 32
@@ -276,7 +276,7 @@ class _Writer:
             f"out of memory during generation: continuing with {self.pool_rows} prompts at a time"
         )
         self.notes.append(note)
-        say(note)
+        log(note)
         left = [*self.written, *(i for chunk in self.waiting for i in chunk.indices)]
         self.pool, self.written, self.beginnings = None, {}, {}
         if torch.cuda.is_available():

@@ -22,7 +22,7 @@ from experiments.config import RunConfig, canonical
 from experiments.config.loading import EXECUTION_KEYS
 from experiments.errors import ConfigError, RecordError
 from experiments.records import trackio_private
-from experiments.runtime.progress import say
+from experiments.runtime.progress import log
 
 REPORT_GROUP = "report"
 # Parts of the config by which runs are grouped and compared.
@@ -204,7 +204,7 @@ class Tracker:
                 auto_log_cpu=False,
                 embed=False,
             )
-        say(f"  curves: python -m experiments dashboard {project}")
+        log(f"  curves: python -m experiments dashboard {project}")
 
     def log(self, scalars: dict[str, float], step: int) -> None:
         """Log a point of the curves as `train/NAME`; `validation_nll` becomes `validation/nll`."""

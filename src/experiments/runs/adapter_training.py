@@ -12,7 +12,7 @@ from experiments.runs import objectives, peak_memory, summary
 from experiments.runs.model_and_rows import Loaded
 from experiments.runs.start import Start
 from experiments.runtime import budget, distributed
-from experiments.runtime.progress import say
+from experiments.runtime.progress import log
 
 if TYPE_CHECKING:
     from experiments.training import Fit, Task
@@ -77,7 +77,7 @@ def plan_steps(start: Start, record: Record, loaded: Loaded) -> None:
     steps = training.plan(start.run.trainer, len(loaded.data.train))
     distributed.on_main_process(lambda: _refuse_pruner_without_rows(start, loaded))
     record.plan = dataclasses.asdict(steps)
-    say(
+    log(
         f"  steps = {steps.steps}, warm-up {steps.warmup_steps}, checkpoint every "
         f"{steps.save_steps}"
     )

@@ -15,7 +15,7 @@ from experiments.runs.model_and_rows import Loaded
 from experiments.runs.model_scores import Scored
 from experiments.runs.start import Start
 from experiments.runtime import disk, distributed
-from experiments.runtime.progress import say
+from experiments.runtime.progress import log
 
 
 @contextlib.contextmanager
@@ -47,7 +47,7 @@ def _close_after(
             _close("interrupted", error, start, record, at_close)
             hub.push_interrupted(start.run, record)
         case Pruned():
-            say(f"  {error}")
+            log(f"  {error}")
             _close("pruned", None, start, record, at_close)
             _apply_retention(start)
         case _:
@@ -111,7 +111,7 @@ def _close(
         return
     with contextlib.suppress(RecordError):
         records.write(record)
-    say(f"  status {status}; record in {record.path}")
+    log(f"  status {status}; record in {record.path}")
 
 
 def _apply_retention(start: Start) -> None:

@@ -40,7 +40,7 @@ from experiments.runs.model_and_rows import Loaded
 from experiments.runs.run_folders import Job
 from experiments.runs.start import Start
 from experiments.runtime import budget, distributed
-from experiments.runtime.progress import say
+from experiments.runtime.progress import log
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def run_one(run: RunConfig, job: Job) -> Outcome:
         with run_folders.locked(start.folder), run_folders.interruptible():
             distributed.broadcast(start.for_other_processes())
             record = execute(start)
-        say(reports.summarise(record.folder))
+        log(reports.summarise(record.folder))
     return Outcome(record, objectives=job.objectives)
 
 

@@ -9,7 +9,7 @@ from experiments import config, records
 from experiments.config import RunConfig
 from experiments.errors import ConfigError, RecordError
 from experiments.records import Record
-from experiments.runtime.progress import say
+from experiments.runtime.progress import log
 
 
 def load_run(folder: Path, *, plain: bool = False) -> tuple[Any, Any]:
@@ -65,7 +65,7 @@ def _on_this_device(run: RunConfig) -> tuple[RunConfig, Any]:
             trainer=dataclasses.replace(run.trainer, precision="auto", attention="sdpa"),
         )
         precision = models.choose_precision(anywhere)
-        say(f"  loaded in {precision.name} on {precision.device_name}, because: {error}")
+        log(f"  loaded in {precision.name} on {precision.device_name}, because: {error}")
         return anywhere, precision
 
 

@@ -17,7 +17,7 @@ from experiments import data, models
 from experiments.config import RunConfig, chat_templates
 from experiments.data import TrainData, benchmark_rows, sources
 from experiments.models import Base, Precision
-from experiments.runtime.progress import say
+from experiments.runtime.progress import log
 
 # Weights are hashed in chunks, so that a model on a GPU is never copied to host memory in full.
 _PIECE_BYTES = 1 << 26
@@ -92,7 +92,7 @@ def _base(run: RunConfig, precision: Precision) -> Base:
     if _kept.base is not None and key == _kept.base_key:
         if checksum(_kept.base.model) == _kept.checksum:
             return _own_copy(_kept.base)
-        say("  the previous run changed the base model's weights: they are loaded again")
+        log("  the previous run changed the base model's weights: they are loaded again")
     _kept.base = None
     _kept.base, _kept.base_key = models.load(run, precision), key
     _kept.checksum = checksum(_kept.base.model)

@@ -11,7 +11,7 @@ from experiments.records import Record, provenance
 from experiments.runs.model_and_rows import Loaded
 from experiments.runs.start import Start
 from experiments.runtime import distributed
-from experiments.runtime.progress import say
+from experiments.runtime.progress import log
 
 if TYPE_CHECKING:
     from experiments.evaluation.scoring import HeldOut
@@ -82,7 +82,7 @@ def _scored_the_same_base(other: Record, loaded: Loaded, asked: dict[str, Any]) 
 
 
 def _copy(other: Record) -> Scored:
-    say(f"  base scores are those of {other.folder} (same base, data, code and evaluation)")
+    log(f"  base scores are those of {other.folder} (same base, data, code and evaluation)")
     return Scored(
         other.scores["base"],
         other.counts["base"],

@@ -10,7 +10,7 @@ from experiments.data import TrainData
 from experiments.errors import ExperimentError
 from experiments.models import Base
 from experiments.planning import estimate, memory, resident
-from experiments.runtime.progress import say
+from experiments.runtime.progress import log
 
 _SECONDS_BETWEEN_LOOKS = 0.05
 PREDICTED, MEASURED = "train_predicted_bytes", "train_peak_bytes"
@@ -28,7 +28,7 @@ def watched(
     """
     with contextlib.suppress(ExperimentError):  # an unknown model shape is no reason to stop
         found[PREDICTED] = round(_predicted(run, data, base))
-        say(f"  memory of training = {found[PREDICTED] / 1e9:.2f} GB  (predicted)")
+        log(f"  memory of training = {found[PREDICTED] / 1e9:.2f} GB  (predicted)")
     if base.precision.device == "cuda":
         yield from _on_cuda(found)
         return

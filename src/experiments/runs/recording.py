@@ -9,7 +9,7 @@ from experiments.runs.model_and_rows import Loaded
 from experiments.runs.model_scores import Scored
 from experiments.runs.start import Start
 from experiments.runtime import distributed
-from experiments.runtime.progress import say
+from experiments.runtime.progress import log
 
 
 def begin(start: Start) -> Record:
@@ -63,7 +63,7 @@ def _keep_or_rename_checkpoints(record: Record, loaded: Loaded) -> None:
         return
     aside = folder.with_name(f"{folder.name}_before_{datetime.now(UTC):%Y%m%dT%H%M%S}")
     folder.rename(aside)
-    say(
+    log(
         f"  {', '.join(changed)} changed since the checkpoints: they are kept in {aside.name} and "
         "training starts over"
     )

@@ -9,7 +9,7 @@ from experiments.config import RunConfig
 from experiments.evaluation import item_scores
 from experiments.records import Record, provenance
 from experiments.runs import objectives
-from experiments.runtime.progress import say
+from experiments.runtime.progress import log
 from experiments.toolcalls.parser import forms
 
 
@@ -46,7 +46,7 @@ def rescored(run: RunConfig, earlier: Record) -> bool:
     earlier.provenance["scored_at"] = datetime.now(UTC).isoformat(timespec="seconds")
     records.write_items(earlier, items)
     records.write(earlier)
-    say(f"{earlier.folder}: scored again from its kept answers: {', '.join(names)}")
+    log(f"{earlier.folder}: scored again from its kept answers: {', '.join(names)}")
     return True
 
 

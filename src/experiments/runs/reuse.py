@@ -19,7 +19,7 @@ from experiments.runs.model_and_rows import Loaded
 from experiments.runs.run_folders import Job
 from experiments.runs.start import Start
 from experiments.runtime import budget
-from experiments.runtime.progress import say
+from experiments.runtime.progress import log
 
 # Parts of the identity that affect only the scores; a change in them does not void the training.
 _AFTER_TRAINING = ("evaluation_code", "scoring_code", "held_out_sha256")
@@ -75,7 +75,7 @@ def _reuse_or_repeat(run: RunConfig, run_id: str, job: Job, earlier: Record) -> 
             trained, again = earlier, "its adapter is scored again beside it"
         else:
             again += ", since no adapter was kept that could be scored (trainer.keep=adapter)"
-    say(f"{earlier.status} before in {earlier.folder}, but {found.reason}: {again}")
+    log(f"{earlier.status} before in {earlier.folder}, but {found.reason}: {again}")
     start = Start(
         run, run_id, job, run_folders.free_folder(job, run_id), trained=trained, began=began
     )
@@ -85,9 +85,9 @@ def _reuse_or_repeat(run: RunConfig, run_id: str, job: Job, earlier: Record) -> 
 def _reused(run: RunConfig, job: Job, earlier: Record) -> Record:
     if earlier.status == "pruned":
         raise Pruned(f"pruned before in {earlier.folder} (rerun=true trains it again).")
-    say(f"finished before in {earlier.folder}; its record is used (rerun=true trains it again)")
+    log(f"finished before in {earlier.folder}; its record is used (rerun=true trains it again)")
     if job.number is None:  # a sweep prints its table at the end
-        say(reports.summarise(earlier.folder))
+        log(reports.summarise(earlier.folder))
     hub.push_finished(run, earlier)
     return earlier
 

@@ -13,7 +13,7 @@ from experiments import records
 from experiments.config import RunConfig
 from experiments.errors import RecordError
 from experiments.records import Record
-from experiments.runtime.progress import say
+from experiments.runtime.progress import log
 
 
 class StopRule(Protocol):
@@ -86,7 +86,7 @@ def _own(job: Job) -> Record | None:
     except records.BrokenRecord as error:
         if not job.find_siblings:
             raise
-        say(f"  not counted: {error}")
+        log(f"  not counted: {error}")
         return None
 
 

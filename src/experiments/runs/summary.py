@@ -11,43 +11,43 @@ from experiments.data import TrainData, inspection, tally
 from experiments.models import Base
 from experiments.records import provenance
 from experiments.runtime import distributed
-from experiments.runtime.progress import say
+from experiments.runtime.progress import log
 from experiments.toolcalls.parser import forms
 
 
 def print_header(run: RunConfig, run_id: str) -> None:
     """Print every derived value with its reason, before model and data are loaded."""
-    say(f"run {run_id}: model={run.model.label} data={run.data.label} lora={run.lora.label}")
+    log(f"run {run_id}: model={run.model.label} data={run.data.label} lora={run.lora.label}")
     trainer, lora = dataclasses.asdict(run.trainer), dataclasses.asdict(run.lora)
     for key, origin in run.resolved_from.items():
         if key in ("trainer.attention", "trainer.gradient_checkpointing"):
             continue  # printed later, when the device is known
         group, _, leaf = key.partition(".")
         value = (trainer if group == "trainer" else lora)[leaf]
-        say(f"  {key} = {value}  ({origin})")
-    say(f"  rows per step = {rows_per_step(run)}")
+        log(f"  {key} = {value}  ({origin})")
+    log(f"  rows per step = {rows_per_step(run)}")
     if run.lora.method != "none":
         formula = "alpha/sqrt(r)" if run.lora.use_rslora else "alpha/r"
         alpha, ratio = run.lora.lora_alpha, run.lora.loraplus_lr_ratio
-        say(f"  lora scale = {run.lora.scale:g}  ({formula} = {alpha:g}, {run.lora.r})")
+        log(f"  lora scale = {run.lora.scale:g}  ({formula} = {alpha:g}, {run.lora.r})")
         if ratio is not None:
-            say(f"  learning rate of B = {ratio:g} x trainer.learning_rate  (LoRA+)")
+            log(f"  learning rate of B = {ratio:g} x trainer.learning_rate  (LoRA+)")
 
 
 def print_adapter(adapter: dict[str, Any], parameters: int) -> None:
     """Print the number of trainable parameters, their share of the base model, and the modules."""
     trained = adapter["trainable_parameters"]
     found = ", ".join(f"{name} x {n}" for name, n in adapter["modules"].items()) or "all"
-    say(f"  trainable = {trained:,} parameters ({trained / parameters:.2%}): {found}")
+    log(f"  trainable = {trained:,} parameters ({trained / parameters:.2%}): {found}")
 
 
 def print_left_out(idle: Sequence[str], experts: Sequence[str]) -> None:
     """Print which layers got no adapter, and why."""
     if idle:
         reason = "the model uses their weights without calling the layers"
-        say(f"  no adapter on {', '.join(idle)} ({reason})")
+        log(f"  no adapter on {', '.join(idle)} ({reason})")
     if experts:
-        say(f"  no adapter on {', '.join(experts)} (adapted only when named)")
+        log(f"  no adapter on {', '.join(experts)} (adapted only when named)")
 
 
 def rows_per_step(run: RunConfig) -> str:
@@ -77,62 +77,62 @@ def print_how_to_resume(folder: Path) -> None:
     found = training.newest_checkpoint(folder)
     over = "start training over, because there is no checkpoint yet"
     start = f"resume from {found.name}" if found else over
-    say(f"interrupted; rerun the same command to {start}:\n  {provenance.command()}")
+    log(f"interrupted; rerun the same command to {start}:\n  {provenance.command()}")
 
 
 def print_loaded(base: Base, data: TrainData) -> None:
     """Print the facts that are known once model and data are loaded."""
     _print_base(base)
-    say(f"  thinking in answers = {data.mode}")
+    log(f"  thinking in answers = {data.mode}")
     _print_rows(data.counts)
     _print_sources(data.counts)
 
 
 def _print_base(base: Base) -> None:
-    say(
+    log(
         f"  base = {base.source}, {base.parameters:,} parameters, {base.positions} positions, "
         f"sha256 {base.sha256}" + (f", commit {base.commit}" if base.commit else "")
     )
     if base.precision.memory_gib is not None:
-        say(
+        log(
             f"  device = {base.precision.device_name}, compute capability "
             f"{base.precision.compute_capability}, {base.precision.memory_gib} GiB"
         )
-    say(
+    log(
         f"  precision = {base.precision.name} on {base.precision.device_name}  "
         f"({base.precision.reason})"
     )
     for key, reason in base.precision.reasons.items():
-        say(f"  {key.replace('_', ' ')} = {getattr(base.precision, key)}  ({reason})")
+        log(f"  {key.replace('_', ' ')} = {getattr(base.precision, key)}  ({reason})")
     for note in base.notes:
-        say(f"  note: {note}")
+        log(f"  note: {note}")
 
 
 def _print_rows(counts: dict[str, Any]) -> None:
-    say(f"  {forms.said(counts['call_form'])}")
+    log(f"  {forms.said(counts['call_form'])}")
     rows = ", ".join(f"{split} {n:,}" for split, n in counts["rows"].items())
-    say(
+    log(
         f"  rows = {rows}; trained tokens {counts['trained_tokens'].get('train', 0):,} of "
         f"{counts['tokens'].get('train', 0):,}"
     )
     for line in inspection.describe_left_out(counts):
-        say(f"  {line}")
+        log(f"  {line}")
     for name, share in counts.get("mixture", {}).get("shares", {}).items():
-        say(f"  mixture: {name} {share['share_drawn']:.1%}, {share['epochs']:.2f} epochs")
+        log(f"  mixture: {name} {share['share_drawn']:.1%}, {share['epochs']:.2f} epochs")
 
 
 def _print_sources(counts: dict[str, Any]) -> None:
     for name, source in counts["sources"].items():
         for reason, n in source["rejected"].items():
-            say(f"  rejected from {name}, {reason}: {n:,}")
+            log(f"  rejected from {name}, {reason}: {n:,}")
             for example in source["examples"][reason]:
-                say(f"    {example}")
+                log(f"    {example}")
         for line in tally.lines(name, source):
-            say(f"  {line}")
+            log(f"  {line}")
     for name, asked in counts.get("benchmarks", {}).items():
-        say(
+        log(
             f"  benchmark {name}: {sum(asked['rows'].values()):,} rows, too long "
             f"{sum(asked['too_long'].values()):,}, rejected {sum(asked['rejected'].values()):,}"
         )
         for line in tally.lines(name, asked):
-            say(f"  {line}")
+            log(f"  {line}")

@@ -20,7 +20,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from experiments.errors import TrainingError
-from experiments.runtime.progress import say
+from experiments.runtime.progress import log
 
 T = TypeVar("T")
 
@@ -122,7 +122,7 @@ def start() -> None:
             step; every further run of the sweep would fail in the same way.
     """
     if launched_alone():
-        say(
+        log(
             "accelerate launch --cpu starts a single process, whatever --num_processes says: "
             "for several processes on a CPU, use --multi_gpu instead of --cpu"
         )

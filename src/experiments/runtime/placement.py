@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from experiments.errors import ConfigError
 from experiments.runtime import distributed
-from experiments.runtime.progress import say
+from experiments.runtime.progress import log
 
 GPUS = "CUDA_VISIBLE_DEVICES"
 THREADS = "OMP_NUM_THREADS"
@@ -72,7 +72,7 @@ def see_one_gpu() -> None:
     gpus = visible_gpus()
     if len(gpus) > 1:
         os.environ[GPUS] = gpus[0]
-        say(
+        log(
             f"using GPU {gpus[0]} of {', '.join(gpus)}: set {GPUS} to choose another, use "
             "`accelerate launch train.py` to run on all of them, or hydra/launcher=joblib to give "
             "each run of a sweep its own"

@@ -12,7 +12,7 @@ SECONDS_BETWEEN_LINES = 10.0
 _live: list[Any] = []
 
 
-def say(text: str) -> None:
+def log(text: str) -> None:
     """Print a line and flush it, so that it appears at once in pipes and log files."""
     print(text, flush=True)
 
@@ -50,7 +50,7 @@ def track(steps: Iterable[T], total: int, label: str, unit: str) -> Iterator[T]:
         if now - last >= SECONDS_BETWEEN_LINES:
             last = now
             left = (now - began) / done * (total - done) if done else 0.0
-            say(f"{label}: {done}/{total} {unit}, about {left:.0f} s left")
+            log(f"{label}: {done}/{total} {unit}, about {left:.0f} s left")
         yield step
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from experiments.errors import RecordError
 from experiments.runtime import progress
-from experiments.runtime.progress import say
+from experiments.runtime.progress import log
 from experiments.sweeps import plan, status
 
 # Polling interval in seconds: reading a record takes a millisecond, a run seconds to hours.
@@ -42,5 +42,5 @@ def _watch(sweep_dir: Path, done: threading.Event, bar: Any) -> None:
                 total = planned.total if planned else None
                 bar.update(task, completed=now.settled, total=total, description=str(now))
             elif not over and shown not in (None, now.settled):
-                say(f"sweep {sweep_dir.name}: {now}")
+                log(f"sweep {sweep_dir.name}: {now}")
             shown = now.settled

@@ -16,7 +16,7 @@ from experiments import config, records
 from experiments.config import choices
 from experiments.errors import RecordError
 from experiments.records import Record
-from experiments.runtime.progress import say
+from experiments.runtime.progress import log
 from experiments.sweeps import snapshot
 
 FILE_NAME = ".sweep.json"
@@ -54,7 +54,7 @@ class Folders:
             try:
                 self._remember(records.read(file))
             except records.BrokenRecord as error:
-                say(f"not counted: {error}")
+                log(f"not counted: {error}")
 
     def _remember(self, record: Record) -> None:
         known = self._by_run.get(record.run_id)

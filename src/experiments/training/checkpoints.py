@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.records import integrity
-from experiments.runtime.progress import say
+from experiments.runtime.progress import log
 
 CHECKPOINTS = "checkpoints"
 
@@ -15,7 +15,7 @@ def newest_checkpoint(folder: Path) -> Path | None:
     found = []
     for path in (folder / CHECKPOINTS).glob("checkpoint-*"):
         if problem := integrity.checkpoint_problem(path):
-            say(f"  skipped: {path.name} ({problem})")
+            log(f"  skipped: {path.name} ({problem})")
             continue
         found.append((state_of(path)["global_step"], path))
     return max(found)[1] if found else None

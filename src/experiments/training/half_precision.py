@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from experiments.runtime.progress import say
+from experiments.runtime.progress import log
 from experiments.training import accelerate_private
 
 _SKIPPED = "skipped_step"
@@ -84,6 +84,6 @@ def _counter(accelerator: Any) -> Any:
             if accelerator.scaler is not None and accelerator.scaler.get_scale() < self.scale:
                 step = state.global_step + 1
                 state.log_history.append({"step": step, _SKIPPED: 1})
-                say(f"step {step:>4} skipped: its gradients overflowed in fp16")
+                log(f"step {step:>4} skipped: its gradients overflowed in fp16")
 
     return Skipped()

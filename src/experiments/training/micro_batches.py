@@ -16,7 +16,7 @@ from typing import Any
 
 from experiments.errors import TrainingError
 from experiments.runtime.out_of_memory import is_out_of_memory, release
-from experiments.runtime.progress import say
+from experiments.runtime.progress import log
 
 Batch = dict[str, Any]
 """Some rows after collation: tensors of shape (B, L)."""
@@ -102,7 +102,7 @@ class MicroBatches:
             raise error
         # A divisor, so that the user can set this number in the config.
         self.rows = max(n for n in range(1, before // 2 + 1) if before % n == 0)
-        say(
+        log(
             f"  out of memory at step {step} with {before} rows per pass: retrying the step with "
             f"{self.rows} (same batch size); set trainer.micro_batch_size={self.rows} to start "
             "like this"

@@ -5,7 +5,7 @@ from typing import Any
 
 from experiments.config import RunConfig
 from experiments.errors import TrainingError
-from experiments.runtime.progress import say
+from experiments.runtime.progress import log
 from experiments.training import trl_private
 from experiments.training.micro_batches import MicroBatches
 from experiments.training.task import Task
@@ -69,7 +69,7 @@ def choose_loss(trainer: Any) -> None:
 
     trainer.measure = causal_lm_loss.of(trainer.model)
     if trainer.measure.reason is not None:
-        say(f"  the loss is computed from all logits: {trainer.measure.reason}")
+        log(f"  the loss is computed from all logits: {trainer.measure.reason}")
     # True whatever the model's own loss supports: this loss is normalised over the complete step.
     trainer.model_accepts_loss_kwargs = True
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from experiments.errors import ConfigError
 from experiments.runtime import distributed
-from experiments.runtime.progress import say
+from experiments.runtime.progress import log
 from experiments.training import untouched
 from experiments.training.checkpoints import load_weights, newest_checkpoint, state_of
 from experiments.training.curves import curve
@@ -40,11 +40,11 @@ def fit(task: Task) -> Fit:
     began = time.monotonic()
     if newest is not None and state_of(newest)["global_step"] >= steps.steps:
         task.adapted.extend(shrunk(state_of(newest)["log_history"]))
-        say(f"training is already complete in {newest.name}; evaluating from there")
+        log(f"training is already complete in {newest.name}; evaluating from there")
         return _from_finished(task, newest)
     trainer = build(task, steps, _rows_a_pass(task, steps, newest))
     if newest is not None:
-        say(f"continuing from {newest.name} of {steps.steps} steps")
+        log(f"continuing from {newest.name} of {steps.steps} steps")
     try:
         with untouched.config_of(task.model):
             trainer.train(resume_from_checkpoint=str(newest) if newest else None)
@@ -69,7 +69,7 @@ def _rows_a_pass(task: Task, steps: StepPlan, newest: Path | None) -> int:
     task.adapted.extend(earlier)
     rows = min([steps.micro_batch_size, *(entry[KEY] for entry in earlier)])
     if rows < steps.micro_batch_size:
-        say(f"  {rows} rows per pass, as before the interruption (out of memory)")
+        log(f"  {rows} rows per pass, as before the interruption (out of memory)")
     return int(rows)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from experiments.data import Encoded
 from experiments.evaluation.metrics import loss
 from experiments.runtime import distributed
-from experiments.runtime.progress import say
+from experiments.runtime.progress import log
 from experiments.training import half_precision, loraplus, packing, untouched
 from experiments.training.arguments import arguments
 from experiments.training.clock import clock
@@ -97,15 +97,15 @@ def _token_nll(model: Any, rows: Sequence[Encoded]) -> list[loss.Part]:
     )
 
 
-def _progress(log: Log, steps: int) -> Any:
+def _progress(track: Log, steps: int) -> Any:
     """Return a callback that prints and tracks each entry of the trainer's log."""
     from transformers import TrainerCallback
 
     class Shown(TrainerCallback):  # type: ignore[misc]
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
             for point in curve([{**(logs or {}), "step": state.global_step}]):
-                log({k: v for k, v in point.items() if k != "step"}, state.global_step)
-                say(line(point, steps))
+                track({k: v for k, v in point.items() if k != "step"}, state.global_step)
+                log(line(point, steps))
 
     return Shown()
 

@@ -12,7 +12,7 @@ from experiments.errors import RecordError
 from experiments.records import Record
 from experiments.records.hub import layout, repository
 from experiments.records.hub.repository import Put
-from experiments.runtime.progress import say
+from experiments.runtime.progress import log
 
 CHECKPOINTS = "checkpoints"
 STUDY = "study.db"
@@ -35,7 +35,7 @@ def push_finished(run: RunConfig, record: Record) -> None:
     except RecordError as error:
         record.provenance["hub"] = {"repo": repo, "pushed": False, "reason": str(error)}
         records.write(record)
-        say(
+        log(
             f"  not uploaded: {error} The run is finished and recorded; upload it later with "
             f"`python -m experiments push {record.folder} --repo {repo}`."
         )
@@ -56,7 +56,7 @@ def push(record: Record, repo: str, *, checkpoints: bool = False) -> str:
     done = _send(record, repo, wanted, f"Run {record.run_id}")
     record.provenance["hub"] = {"repo": repo, "pushed": True, "commit": done}
     records.write(record)
-    say(f"  uploaded to {repo} as {place.prefix or 'its only run'}, commit {done[:12]}")
+    log(f"  uploaded to {repo} as {place.prefix or 'its only run'}, commit {done[:12]}")
     return done
 
 
@@ -67,9 +67,9 @@ def push_checkpoint(run: RunConfig, record: Record, checkpoint: Path) -> None:
     assert run.hub.repo is not None, "HubConfig.problems demands it"
     try:
         _send(record, run.hub.repo, _STATE, f"Run {record.run_id}, {checkpoint.name}")
-        say(f"  {checkpoint.name} uploaded to {run.hub.repo}")
+        log(f"  {checkpoint.name} uploaded to {run.hub.repo}")
     except RecordError as error:
-        say(f"  {checkpoint.name} not uploaded: {error} Training continues.")
+        log(f"  {checkpoint.name} not uploaded: {error} Training continues.")
 
 
 def push_interrupted(run: RunConfig, record: Record) -> None:
@@ -79,12 +79,12 @@ def push_interrupted(run: RunConfig, record: Record) -> None:
     assert run.hub.repo is not None, "HubConfig.problems demands it"
     try:
         _send(record, run.hub.repo, _STATE, f"Run {record.run_id}, interrupted")
-        say(
+        log(
             f"  uploaded to {run.hub.repo}; to resume on another machine, add "
             f"resume_from=hf://{run.hub.repo}"
         )
     except RecordError as error:
-        say(f"  not uploaded: {error} The run can resume from {record.folder}.")
+        log(f"  not uploaded: {error} The run can resume from {record.folder}.")
 
 
 def _send(record: Record, repo: str, wanted: Sequence[str], message: str) -> str:

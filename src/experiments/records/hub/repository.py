@@ -17,7 +17,7 @@ from experiments import records
 from experiments.config import HubConfig, holds_token
 from experiments.errors import ConfigError, RecordError
 from experiments.records.hub import layout
-from experiments.runtime.progress import say
+from experiments.runtime.progress import log
 
 _SECONDS = 10.0
 """Timeout of a metadata request to the hub, in seconds."""
@@ -64,7 +64,7 @@ def _check(repo: str, private: bool) -> None:
             f"`python -m experiments push RUN --repo {repo}`."
         ) from error
     if private and is_public:
-        say(f"  note: {repo} already existed and is public; hub.private does not change that")
+        log(f"  note: {repo} already existed and is public; hub.private does not change that")
 
 
 def refuse_other_run(repo: str, run_id: str) -> None:

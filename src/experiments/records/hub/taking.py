@@ -18,7 +18,7 @@ from experiments.errors import RecordError
 from experiments.records import Record, integrity
 from experiments.records.hub import layout, repository
 from experiments.records.hub.pushing import CHECKPOINTS, STUDY
-from experiments.runtime.progress import say
+from experiments.runtime.progress import log
 
 _TAKING = ".taking"
 _NAMED_KEYS = 6
@@ -47,7 +47,7 @@ def take_run(run: RunConfig, run_id: str, folder: Path, *, beside: bool) -> None
     """
     assert run.resume_from is not None
     if beside and (there := next(records.siblings(folder.parent, run_id), None)) is not None:
-        say(f"run {run_id} is already in {there.folder}: nothing was copied")
+        log(f"run {run_id} is already in {there.folder}: nothing was copied")
         return
     source = find(run.resume_from, prefer=folder.parent.name)
     found = _best(source.records, {run_id})
@@ -127,7 +127,7 @@ def find(given: str, prefer: str) -> Source:
         try:
             found.append(records.read(file))
         except records.BrokenRecord as error:
-            say(f"not copied: {error}")
+            log(f"not copied: {error}")
     if not found:
         raise RecordError(
             f"resume_from={given} contains no record (run.json): name the folder of a run, of a "
@@ -169,7 +169,7 @@ def _take(found: Sequence[Record], into: Path) -> None:
     there = {r.run_id: r for r in (records.read_all(into) if into.is_dir() else [])}
     for record in found:
         if record.run_id in there:
-            say(f"run {record.run_id} is already in {there[record.run_id].folder}: not copied")
+            log(f"run {record.run_id} is already in {there[record.run_id].folder}: not copied")
             continue
         name = record.folder.name
         if name == layout.SINGLE and record.job is None:
@@ -182,7 +182,7 @@ def _take(found: Sequence[Record], into: Path) -> None:
         _copy_whole(record, partial, home=folder)
         partial.rename(folder)
         shutil.rmtree(into / _TAKING, ignore_errors=True)
-        say(f"run {record.run_id} ({record.status}) copied from {record.folder} to {folder}")
+        log(f"run {record.run_id} ({record.status}) copied from {record.folder} to {folder}")
 
 
 def _copy_whole(record: Record, folder: Path, home: Path) -> None:
@@ -198,7 +198,7 @@ def _copy_whole(record: Record, folder: Path, home: Path) -> None:
     """
     broken = dict(_broken_checkpoints(record.folder / CHECKPOINTS))
     for name, problem in broken.items():
-        say(f"not copied: {record.folder / CHECKPOINTS / name} ({problem})")
+        log(f"not copied: {record.folder / CHECKPOINTS / name} ({problem})")
     files = [
         (relative, path)
         for relative, path in layout.arrived(record.path)

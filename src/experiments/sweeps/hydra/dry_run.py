@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from experiments import config
 from experiments.config import RunConfig, choices
 from experiments.errors import ConfigError, ExperimentError
-from experiments.runtime.progress import say
+from experiments.runtime.progress import log
 from experiments.sweeps import kind, sweep_files
 from experiments.sweeps.hydra import grammar, grid, job_batch, search, size, tuning
 from experiments.sweeps.hydra import tuning_validation as validation
@@ -130,7 +130,7 @@ def _search(made: job_batch.Jobs, found: _Sweep, whole: Size) -> DryRun:
             problems.append(f"{' '.join(texts)}: {error}")
     left_out = search.refuse_or_leave_out(problems, len(cells), every=every)
     for text in left_out:
-        say(f"left out: {text}")
+        log(f"left out: {text}")
     return DryRun("search", runs, whole.without(len(left_out)).runs)
 
 

@@ -16,7 +16,7 @@ from experiments.analysis import arms, statistics
 from experiments.errors import ConfigError, ExperimentError
 from experiments.records import hub
 from experiments.runs import objectives
-from experiments.runtime.progress import say
+from experiments.runtime.progress import log
 from experiments.sweeps import plan
 from experiments.sweeps.hydra import grammar, job_batch, search_validation, size
 from experiments.sweeps.hydra.size import Size
@@ -145,7 +145,7 @@ class Search:
         problems = [p for cell in cells if (p := self._problem(cell))]
         left_out = refuse_or_leave_out(problems, len(cells), every=every)
         for text in left_out:
-            say(f"left out: {text}")
+            log(f"left out: {text}")
         return len(left_out)
 
     def _problem(self, parameters: spaces.Parameters) -> str | None:
@@ -182,7 +182,7 @@ class Search:
 
     def _prepare(self, asked: Asked) -> SearchTrial:
         words = "resumes" if asked.taken_up else "is"
-        say(f"trial {asked.number} {words}: {' '.join(self._texts(asked.parameters))}")
+        log(f"trial {asked.number} {words}: {' '.join(self._texts(asked.parameters))}")
         trial = SearchTrial(asked)
         for nth in range(self._seeds):
             overrides = self._overrides(asked.parameters)
@@ -206,7 +206,7 @@ class Search:
                 came[job.number // self._seeds].append((*job_batch.ended(returned), job.number))
         for trial in trials:
             if trial.error is not None:
-                say(f"trial {trial.asked.number} is illegal: {trial.error}")
+                log(f"trial {trial.asked.number} is illegal: {trial.error}")
                 came[trial.asked.number] = [("illegal", trial.error, trial.asked.number)]
             self._tell(trial.asked.number, came[trial.asked.number])
             yield from came[trial.asked.number]
@@ -247,14 +247,14 @@ class Search:
         apart = [arms.apart(finished, name) for name in found["objectives"]]
         if reason := next(filter(None, apart), None):
             found = {k: v for k, v in found.items() if not k.startswith(("best_", "solutions"))}
-            say(f"no trial is the best one: {reason.text}")
+            log(f"no trial is the best one: {reason.text}")
         text = yaml.safe_dump(found, sort_keys=False, allow_unicode=True)
         plan.write_shared(self._sweep_dir, RESULTS, text)
         counts = ", ".join(f"{n} {name}" for name, n in found["trials"].items()) or "none"
-        say(f"trials of {found['study_name']}: {counts}")
+        log(f"trials of {found['study_name']}: {counts}")
         if "best_trial" in found:
             texts = " ".join(self._texts(found["best_params"]))
-            say(f"best trial {found['best_trial']}: {found['best_value']:.6g} with {texts}")
+            log(f"best trial {found['best_trial']}: {found['best_value']:.6g} with {texts}")
 
 
 def _as_list(value: Any) -> list[float]:
@@ -286,7 +286,7 @@ def refuse_or_leave_out(problems: Sequence[str], count: int, *, every: bool) -> 
 def _explain_pruning(settings: Settings) -> None:
     [first, *_] = settings.objectives
     if settings.pruner is not None and first != objectives.DEFAULT:
-        say(
+        log(
             f"pruning compares {objectives.DEFAULT} at each evaluation, because {first} is "
             "measured at the end only"
         )

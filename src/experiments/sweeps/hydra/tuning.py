@@ -23,7 +23,7 @@ from experiments.errors import ExperimentError, TrainingError
 from experiments.records import Record, provenance
 from experiments.reports import comparison_rule, tables
 from experiments.reports.comparison_rule import ComparisonRule
-from experiments.runtime.progress import say
+from experiments.runtime.progress import log
 from experiments.sweeps import plan
 from experiments.sweeps.hydra import grid, job_batch, size
 from experiments.sweeps.hydra import tuning_validation as validation
@@ -84,7 +84,7 @@ class Tuning:
         validation.refuse_rules(self._given["rules"], len(self._arms))
         self._number = 1 + max((r.job or 0 for r in found), default=-1)
         first = rate_design.REACH * 2 + 1
-        say(
+        log(
             f"{self.size.parts} arms, at least {self.size.runs} runs: for each arm {first} "
             f"learning rates with seed {self.seeds[0]}, then {len(self.seeds)} seeds at its best "
             "learning rate and the two beside it"
@@ -188,7 +188,7 @@ class Tuning:
         shown = [t for t in planned.overrides if not t.startswith(("sweeps=", "tracker="))]
         words = " ".join(shown) or "defaults"
         if asked.phase == "edge":
-            say(
+            log(
                 f"arm {planned.number} ({words}): the best learning rate is at the edge of the "
                 f"grid, {planned.design.furthest} steps out; to go further, raise "
                 "hydra.sweeper.furthest"
@@ -196,7 +196,7 @@ class Tuning:
         elif asked.cells:
             rates = sorted({cell.rate for cell in asked.cells})
             what = f"{len(asked.cells)} runs at {', '.join(f'{rate:g}' for rate in rates)}"
-            say(f"arm {planned.number} ({words}), {asked.phase}: {what}")
+            log(f"arm {planned.number} ({words}), {asked.phase}: {what}")
 
     def _current(self) -> list[Record]:
         """Return the arms' records with the same identity as the newest record of their arm."""

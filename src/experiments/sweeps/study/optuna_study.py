@@ -21,7 +21,7 @@ from typing import Any
 
 from experiments.errors import ConfigError
 from experiments.runtime import budget
-from experiments.runtime.progress import say
+from experiments.runtime.progress import log
 from experiments.sweeps.study import results, storage
 from experiments.sweeps.study import space as spaces
 from experiments.sweeps.study.space import Parameters
@@ -158,7 +158,7 @@ class Study:
             if budget.is_spent():
                 return None
             if not told:
-                say(f"waiting for {len(others)} trials of other workers")
+                log(f"waiting for {len(others)} trials of other workers")
                 told = True
             time.sleep(_SECONDS_BETWEEN_LOOKS)
 
@@ -284,7 +284,7 @@ class Study:
         trial_id = self._in_flight.pop(number)
         with self._mutex, storage.reachable(self.url), _quiet():
             if self._storage.get_trial(trial_id).state.is_finished():
-                say(f"trial {number} was given up by another worker; its record is kept")
+                log(f"trial {number} was given up by another worker; its record is kept")
                 return
             for key, value in facts.items():
                 self._storage.set_trial_user_attr(trial_id, key, value)
