@@ -138,7 +138,8 @@ def test_a_budget_begins_with_the_process_of_a_single_run(tmp_path: Path) -> Non
         ("trainer.save_every_minutes=0", "trainer.save_every_minutes=0.0: must be above 0"),
         ("hub.push=true", "hub.push=true needs a repository: set hub.repo=owner/name"),
         ("hub.repo=name", "hub.repo=name: must have the form owner/name"),
-        ("hub.checkpoints=true", "hub.checkpoints=true needs hub.push=true"),
+        ("hub.checkpoints=true", "hub.checkpoints=true needs hub.push=true: set it, or remove "
+         "hub.checkpoints"),
         ("resume_from=hf://name", "resume_from=hf://name: must be hf://owner/name or a "
          "folder"),
     ],

@@ -222,9 +222,7 @@ def test_written_report_can_be_made_again_from_itself(tmp_path: Path) -> None:
     assert contents(tmp_path / "again") == before
     reports.write(tmp_path / "out", tmp_path / "out")
     assert contents(tmp_path / "out") == before
-    assert {"README.md", "runs.csv", "table.csv", "figures/arms.png", "figures/arms.svg"} <= set(
-        before
-    )
+    assert {"README.md", "runs.csv", "table.csv", "figures/arms.svg"} <= set(before)
 
 
 def test_single_run_report_keeps_its_intervals_when_made_again(tmp_path: Path) -> None:
@@ -234,7 +232,7 @@ def test_single_run_report_keeps_its_intervals_when_made_again(tmp_path: Path) -
     before = contents(tmp_path / "out")
     assert contents(tmp_path / "again") == before
     assert reports.summarise(tmp_path / "out") == reports.summarise(tmp_path / "run")
-    assert {"figures/curve.png", "figures/categories.svg", "runs/single.items.jsonl.gz"} <= set(
+    assert {"figures/curve.svg", "figures/categories.svg", "runs/single.items.jsonl.gz"} <= set(
         before
     )
 
@@ -244,7 +242,7 @@ def test_readme_has_tables_figures_and_how_to_reproduce(tmp_path: Path) -> None:
     reports.write(tmp_path / "sweep", tmp_path / "out")
     text = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     assert text.startswith("# 6 runs over `lora`, `seed`\n")
-    assert "| lora=qv | 3 | 0.747 [" in text and "![arms](figures/arms.png)" in text
+    assert "| lora=qv | 3 | 0.747 [" in text and "![arms](figures/arms.svg)" in text
     assert "# commit abc123\npython train.py -m\n```" in text
     assert text.count("python train.py -m\n") == 1 and "<summary>Reproduce</summary>" in text
 
@@ -515,9 +513,9 @@ def test_run_without_a_training_step_is_drawn(
     path = tmp_path / "run" / "run.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"curve": curve}), encoding="utf-8")
     reports.write(tmp_path / "run", tmp_path / "out")
-    drawn = {name for name in contents(tmp_path / "out") if name.endswith(".png")}
-    measured = {"figures/curve.png"} if "validation_nll" in str(curve) else set()
-    assert drawn == {"figures/categories.png"} | measured
+    drawn = {name for name in contents(tmp_path / "out") if name.endswith(".svg")}
+    measured = {"figures/curve.svg"} if "validation_nll" in str(curve) else set()
+    assert drawn == {"figures/categories.svg"} | measured
 
 
 @pytest.mark.parametrize(

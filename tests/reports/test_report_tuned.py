@@ -48,7 +48,7 @@ def table_csv(out: Path) -> list[dict[str, str]]:
 
 def test_a_tuned_sweep_has_one_line_an_arm_at_its_own_best_rate(tmp_path: Path) -> None:
     made = tuned_sweep(tmp_path / "sweep")
-    reports.write(tmp_path / "sweep", tmp_path / "out")
+    reports.write(tmp_path / "sweep", tmp_path / "out", html=True)
     base, full, lora = table_csv(tmp_path / "out")
     assert base["arm"] == "base (untuned)" and not base["best_rate"]
     assert (full["best_rate"], lora["best_rate"]) == ("0.001", "0.01")

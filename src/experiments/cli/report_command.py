@@ -20,6 +20,9 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="repeat one run of a table row (its label or a run id) and compare the scores",
     )
     parser.add_argument(
+        "--html", action="store_true", help="also write report.html, the report as a single file"
+    )
+    parser.add_argument(
         "--out",
         type=Path,
         help="default: outputs/reports/<name of the folder>; with --items, a FILE.jsonl for the "
@@ -34,6 +37,8 @@ def _run(given: argparse.Namespace) -> None:
         raise ConfigError(
             "report needs either --items A B or the folder of a run, a sweep or a report."
         )
+    if given.html and (given.items or given.verify is not None):
+        raise ConfigError("report --html writes a report's page: leave out --items and --verify.")
     if given.verify is not None:
         _verify(given)
         return
@@ -50,7 +55,7 @@ def _run(given: argparse.Namespace) -> None:
     out = given.out or _report_folder(path)
     left = plan.not_begun(path)
     print(report.summarise(path, left))
-    for file in report.write(path, out, left):
+    for file in report.write(path, out, left, html=given.html):
         print(f"wrote {file}")
     if sent := report.send(path):
         print(sent)

@@ -6,7 +6,7 @@ from pathlib import Path
 from experiments.errors import ExperimentError
 from experiments.records import tracking
 from experiments.records.tracking import Page
-from experiments.reports import figures, page, sentences, tables
+from experiments.reports import drawing, figures, page, sentences, tables
 from experiments.reports.arm_report import Report
 
 
@@ -36,8 +36,8 @@ def contents(report: Report) -> Page:
     names = ["table", *(f"table_{n}" for n in range(2, len(grids) + 1))]
     notes = "\n".join(f"- {note}" for note in sentences.write(report))
     return Page(
-        html=page.page(report, drawn),
+        html=page.page(report, {name: drawing.svg(figure) for name, figure in drawn.items()}),
         text=f"# {report.title}\n\n{notes}\n",
         tables={name: (g.header, g.rows) for name, g in zip(names, grids, strict=False)},
-        images={Path(name).stem: png for name, png in drawn.items() if name.endswith(".png")},
+        images={name: drawing.png(figure) for name, figure in drawn.items()},
     )

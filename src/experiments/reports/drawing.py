@@ -1,8 +1,8 @@
-"""Shared parts of all figures: colours, axes, error bars, and output as PNG and SVG."""
+"""Shared parts of all figures: colours, axes, error bars, and output as SVG or PNG."""
 
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from experiments.analysis.statistics import Interval
@@ -14,20 +14,23 @@ _DIGITS = re.compile(r"(\.\d\d)\d+")
 BASE_COLOUR, TUNED_COLOUR = "#8a8a8a", "#1f5fa8"
 
 
-def files(name: str, figure: Any) -> Iterator[tuple[str, bytes]]:
-    """Yield a figure as PNG and SVG, without dates and random ids, so that bytes are reproducible.
+def svg(figure: Any) -> bytes:
+    """Return a figure as SVG with text as text, without dates and random ids: reproducible."""
+    return _few_digits(_saved(figure, "svg", {"Date": None}))
 
-    Committed reports contain many figures: an SVG keeps its text as text, and a PNG has few
-    colours, which reduces its size by more than half.
-    """
+
+def png(figure: Any) -> bytes:
+    """Return a figure as PNG with few colours, which takes less than half of the space."""
+    return _few_colours(_saved(figure, "png", {"Software": None}))
+
+
+def _saved(figure: Any, ending: str, metadata: dict[str, None]) -> bytes:
     import matplotlib
 
-    for ending, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
-        content = io.BytesIO()
-        with matplotlib.rc_context({"svg.hashsalt": "experiments", "svg.fonttype": "none"}):
-            figure.savefig(content, format=ending, dpi=150, metadata=metadata)
-        smaller = _few_colours if ending == "png" else _few_digits
-        yield f"figures/{name}.{ending}", smaller(content.getvalue())
+    content = io.BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": "experiments", "svg.fonttype": "none"}):
+        figure.savefig(content, format=ending, dpi=150, metadata=metadata)
+    return content.getvalue()
 
 
 def _few_colours(png: bytes) -> bytes:

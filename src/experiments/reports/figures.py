@@ -1,4 +1,4 @@
-"""Draw the figures of a report as PNG and SVG; the same report gives the same bytes."""
+"""Draw the figures of a report; the same report gives the same figures."""
 
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -17,24 +17,22 @@ NAMES = (
 )
 
 
-def draw(report: Report) -> Iterator[tuple[str, bytes]]:
-    """Yield the files of the figures for which the report has data."""
+def draw(report: Report) -> Iterator[tuple[str, Any]]:
+    """Yield name and matplotlib figure of each figure for which the report has data."""
     run = report.single
     if run is not None and (lines := _lines(run.record.curve)):
-        yield from drawing.files("curve", _curve(lines))
+        yield "curve", _curve(lines)
     if run is not None and (groups := by_category(run)):
-        yield from drawing.files("categories", _categories(groups))
+        yield "categories", _categories(groups)
     if run is None and report.headline is not None:
         # Arms at their best learning rates are close together, and all far from the base.
         rows = [row for row in report.rows if row.tuned is not None or report.tuning is None]
         if any(report.headline in row.scores for row in rows):
-            yield from drawing.files("arms", _dots(rows, report.headline))
+            yield "arms", _dots(rows, report.headline)
     if report.tuning is not None:
-        for name, figure in rate_figures.draw(report):
-            yield from drawing.files(name, figure)
+        yield from rate_figures.draw(report)
     if run is None:
-        for name, figure in sweep_figures.draw(report):
-            yield from drawing.files(name, figure)
+        yield from sweep_figures.draw(report)
 
 
 def _lines(curve: Sequence[dict[str, float]]) -> dict[str, list[tuple[float, float]]]:

@@ -3,7 +3,6 @@
 import base64
 import html
 from collections.abc import Mapping
-from pathlib import Path
 
 from experiments.reports import base_models, sentences
 from experiments.reports.arm_report import Report
@@ -29,7 +28,7 @@ def page(report: Report, figures: Mapping[str, bytes]) -> str:
 
     Args:
         report: the report to show.
-        figures: file contents by name, as `figures.draw` yields them; only SVG files are used.
+        figures: the figures as SVG, by name.
     """
     title = html.escape(report.title.replace("`", ""))
     parts = [f"<h1>{title}</h1>", *map(table, grids(report))]
@@ -37,7 +36,7 @@ def page(report: Report, figures: Mapping[str, bytes]) -> str:
         parts += [f"<p>{html.escape(caption)}</p>", table(grid)]
     notes = "".join(f"<li>{html.escape(note)}</li>" for note in sentences.write(report))
     parts.append(f"<ul>{notes}</ul>")
-    parts += [_figure(name, svg) for name, svg in figures.items() if name.endswith(".svg")]
+    parts += [_figure(name, svg) for name, svg in figures.items()]
     body = "\n".join(parts)
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -65,4 +64,4 @@ def _heading(name: str) -> str:
 def _figure(name: str, svg: bytes) -> str:
     # Embedded as an image, because element ids of several inline drawings would collide.
     data = base64.b64encode(svg).decode()
-    return f'<p><img alt="{Path(name).stem}" src="data:image/svg+xml;base64,{data}"></p>'
+    return f'<p><img alt="{name}" src="data:image/svg+xml;base64,{data}"></p>'

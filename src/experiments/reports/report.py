@@ -3,8 +3,8 @@
 Tables are a function of the records on disk, and no code reads a table back. Only finished runs
 are averaged. The others are counted and their errors listed; one broken record does not hide the
 rest. `summarise` returns the text printed after a run or a sweep. `write` creates the committed
-folder: README.md, report.html, runs.csv, table.csv, table.tex, figures, and `runs/` with the
-records, from which the folder can be regenerated.
+folder: README.md with its figures, and `runs/` with the records, from which the folder can be
+regenerated; beside them runs.csv, table.csv, table.tex and, if asked for, report.html.
 
 Runs that share everything but the seed form an arm. Intervals come from `statistics`: over seeds
 if an arm has several, over test rows if it has one. Every table states which.
@@ -29,6 +29,7 @@ from experiments.reports import (
     base_models,
     comparison_rule,
     dashboard_page,
+    drawing,
     figures,
     latex,
     page,
@@ -66,10 +67,18 @@ def line_width() -> int:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else LOG_WIDTH
 
 
-def write(path: Path, out: Path, not_begun: Sequence[Record] = ()) -> list[Path]:
+def write(
+    path: Path, out: Path, not_begun: Sequence[Record] = (), *, html: bool = False
+) -> list[Path]:
     """Write the report of a folder into `out` and return the files written.
 
     A report folder may be its own source; its content then stays the same.
+
+    Args:
+        path: the folder.
+        out: the report's folder.
+        not_begun: runs that belong to it and have no record yet.
+        html: also write `report.html`; one that is already there is written again.
 
     Raises:
         RecordError: there is no record or none is readable, `out` has records of other runs that
@@ -84,13 +93,12 @@ def write(path: Path, out: Path, not_begun: Sequence[Record] = ()) -> list[Path]
     strangers = set(archive.there(out)) - own
     content["runs.csv"] = report_folder.runs_csv(report).encode()
     content["table.csv"] = report_folder.table_csv(report).encode()
-    drawn = dict(figures.draw(report))
-    content |= drawn
+    drawn = {name: drawing.svg(figure) for name, figure in figures.draw(report)}
+    content |= {f"figures/{name}.svg": svg for name, svg in drawn.items()}
     content["table.tex"] = latex.table_tex(report).encode()
-    content["report.html"] = page.page(report, drawn).encode()
-    content["README.md"] = report_folder.readme(
-        report, [f for f in drawn if f.endswith(".png")]
-    ).encode()
+    if html or (out / "report.html").exists():
+        content["report.html"] = page.page(report, drawn).encode()
+    content["README.md"] = report_folder.readme(report, list(drawn)).encode()
     if strangers:  # removed first: an interrupted write then leaves no mixture and can be redone
         archive.remove_other_form(out, strangers, set(content))
     if not report.unreadable:
@@ -99,9 +107,9 @@ def write(path: Path, out: Path, not_begun: Sequence[Record] = ()) -> list[Path]
         (out / comparison_rule.FILE_NAME).unlink(missing_ok=True)
     for name, text in content.items():
         records.write_whole(out / name, text, advice="choose another --out")
-    for name in figures.NAMES:  # figures of an earlier state of the runs
-        for ending in ("png", "svg"):
-            if (file := f"figures/{name}.{ending}") not in content:
+    for name in figures.NAMES:  # figures of an earlier state of the runs, or in a former format
+        for file in (f"figures/{name}.png", f"figures/{name}.svg"):
+            if file not in content:
                 (out / file).unlink(missing_ok=True)
     archive.remove_other_form(out, own, set(content))
     return [out / name for name in content]

@@ -149,11 +149,11 @@ def readme(report: Report, figures: Sequence[str]) -> str:
     for caption, grid in base_models.sections(report):
         parts += [escaped(caption), markdown(grid)]
     parts.append("\n".join(f"- {escaped(note)}" for note in sentences.write(report)))
-    parts += [f"![{Path(name).stem}]({name})" for name in figures]
+    parts += [f"![{name}](figures/{name}.svg)" for name in figures]
     parts.append(
-        "`runs.csv` has one line per run, `table.csv` and `table.tex` one per arm, and `runs/` the "
-        "records; `report.html` is this page as a single file"
-        + ("; `figures/` also has each figure as SVG." if figures else ".")
+        "`runs/` has the records. `python -m experiments report FOLDER` also writes `runs.csv` "
+        "(one line per run), `table.csv` and `table.tex` (one line per arm), and with `--html` "
+        "this page as a single file."
     )
     return "\n\n".join([*parts, _reproduce(report)]) + "\n"
 

@@ -69,10 +69,15 @@ def _checkout(root: Path | None) -> tuple[str | None, bool | None]:
 
 
 def is_committed(folder: Path) -> bool:
-    """Return whether all files in a folder are committed in their present state."""
+    """Return whether a report's folder is committed in its present state.
+
+    Tables that git ignores because they are written from the records do not matter; an ignored
+    record does.
+    """
     if not folder.is_dir() or not _git(folder, "ls-files", "--", "."):
         return False
-    return _git(folder, "status", "--porcelain", "--ignored", "--", ".") == ""
+    ignored = ("ls-files", "--others", "--ignored", "--exclude-standard", "--", "*.json", "*.gz")
+    return not _git(folder, "status", "--porcelain", "--", ".") and not _git(folder, *ignored)
 
 
 def differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
