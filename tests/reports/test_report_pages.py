@@ -104,6 +104,19 @@ def test_the_page_is_written_when_asked_for_and_kept_up_to_date(tmp_path: Path) 
     assert page.read_text(encoding="utf-8") == whole
 
 
+def test_records_of_a_report_that_is_its_own_source_stay_as_they_are(tmp_path: Path) -> None:
+    two_arms(tmp_path / "sweep")
+    reports.write(tmp_path / "sweep", tmp_path / "out")
+    for file in (tmp_path / "out" / "runs").glob("*.json"):
+        former = file.read_text(encoding="utf-8").replace('"status"', '"former_key": 1,\n "status"')
+        file.write_text(former, encoding="utf-8")
+    before = {f.name: f.read_bytes() for f in (tmp_path / "out" / "runs").iterdir()}
+    written = reports.write(tmp_path / "out", tmp_path / "out")
+    assert {f.name: f.read_bytes() for f in (tmp_path / "out" / "runs").iterdir()} == before
+    assert {file.name for file in written} >= {"README.md", "runs.csv"}
+    assert not any(file.parent.name == "runs" for file in written)
+
+
 def test_figures_of_the_former_format_are_removed(tmp_path: Path) -> None:
     two_arms(tmp_path / "sweep")
     (tmp_path / "out" / "figures").mkdir(parents=True)

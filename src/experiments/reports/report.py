@@ -72,7 +72,7 @@ def write(
 ) -> list[Path]:
     """Write the report of a folder into `out` and return the files written.
 
-    A report folder may be its own source; its content then stays the same.
+    A report folder may be its own source; its records then stay as they are.
 
     Args:
         path: the folder.
@@ -105,14 +105,16 @@ def write(
         (out / report_folder.NOT_COUNTED).unlink(missing_ok=True)
     if comparison_rule.FILE_NAME not in content:
         (out / comparison_rule.FILE_NAME).unlink(missing_ok=True)
-    for name, text in content.items():
-        records.write_whole(out / name, text, advice="choose another --out")
+    kept = path.resolve() == out.resolve()
+    written = [name for name in content if not (kept and name.startswith(f"{archive.FOLDER}/"))]
+    for name in written:
+        records.write_whole(out / name, content[name], advice="choose another --out")
     for name in figures.NAMES:  # figures of an earlier state of the runs, or in a former format
         for file in (f"figures/{name}.png", f"figures/{name}.svg"):
             if file not in content:
                 (out / file).unlink(missing_ok=True)
     archive.remove_other_form(out, own, set(content))
-    return [out / name for name in content]
+    return [out / name for name in written]
 
 
 def send(folder: Path) -> str | None:
