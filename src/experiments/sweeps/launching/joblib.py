@@ -123,8 +123,8 @@ class JoblibExecutor:
         """Interrupt the runs, wait up to 30 s for their records, and end the processes."""
         for worker in self._workers:
             worker.interrupt()
-        last = time.monotonic() + SECONDS_TO_STOP
-        while not all(worker.free for worker in self._workers) and time.monotonic() < last:
+        deadline = time.monotonic() + SECONDS_TO_STOP
+        while not all(worker.free for worker in self._workers) and time.monotonic() < deadline:
             time.sleep(0.05)
         self.close()
 
