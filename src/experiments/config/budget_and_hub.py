@@ -70,6 +70,6 @@ def hub_source(text: str) -> tuple[str, str | None] | None:
 
 def source_problems(text: str | None) -> Iterator[str]:
     """Yield a sentence if `resume_from` names neither a folder nor a repository."""
-    found = hub_source(text) if text else None
-    if found is not None and not is_repo(found[0]):
+    source = hub_source(text) if text else None
+    if source is not None and not is_repo(source[0]):
         yield f"resume_from={text}: must be hf://owner/name or a folder"

@@ -127,6 +127,6 @@ def run_id(run: RunConfig) -> str:
     tree = canonical(run)
     if tree["eval"]["metrics"]:  # the choice of metrics does not change the training
         tree["eval"]["metrics"] = EvalConfig().metrics
-    first = renamed_keys.with_first_names(without_nulls(tree))
-    text = json.dumps(first, sort_keys=True, separators=(",", ":"), default=str)
+    first_names = renamed_keys.with_first_names(without_nulls(tree))
+    text = json.dumps(first_names, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
