@@ -94,9 +94,8 @@ def adapters_of(shape: Geometry, lora: LoraConfig) -> Iterator[Adapter]:
     for linear in _targets(shape, lora, head):
         r = _rank(linear.name, lora)
         parameters = r * (linear.inputs + linear.outputs)
-        parameters += (
-            linear.outputs if lora.use_dora else 0
-        )  # DoRA's magnitude: one value per output row
+        # DoRA's magnitude has one value per output row.
+        parameters += linear.outputs if lora.use_dora else 0
         parameters += linear.outputs if lora.extra.get("lora_bias") else 0
         yield Adapter(linear, r, parameters)
 
