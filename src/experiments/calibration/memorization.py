@@ -132,10 +132,10 @@ def reasons(
         )
     for rank, grid in grids.items():
         if (best_rate := best(grid)) in (min(grid), max(grid)):
-            text = (
+            limitation = (
                 f"the best learning rate of rank {rank}, {best_rate:g}, is on the edge of its grid"
             )
-            limitations.append(text)
+            limitations.append(limitation)
     if untrained := [run for run in runs if not run.bits > 0]:
         limitations.append(
             f"{len(untrained)} of {len(runs)} training runs learned nothing (first: rank "
@@ -150,12 +150,7 @@ class _Progress:
     """Trains and prints the progress; results of an earlier process are reused."""
 
     def __init__(self, setup: MemorizationSettings, trainings_file: Path | None) -> None:
-        self.setup, self.trainings_file, self.seconds_spent, self.done = (
-            setup,
-            trainings_file,
-            0.0,
-            0,
-        )
+        self.setup, self.trainings_file, self.seconds, self.done = setup, trainings_file, 0.0, 0
         settings_json = json.dumps([asdict(setup), provenance.libraries()]).encode()
         files = (Path(__file__), Path(memorization_training.__file__))
         code = b"".join(file.read_bytes() for file in files)
@@ -165,20 +160,18 @@ class _Progress:
         tuning, full = 3 * (setup.passes // 2), len(setup.seeds) * setup.passes
         self.remaining = sum(setup.ranks) * (tuning + full)
 
-    def train(self, rank: int, seed: int, passes: int, rate: float) -> Training:
-        training = self.finished.get((rank, seed, passes, rate))
+    def train(self, rank: int, seed: int, passes: int, learning_rate: float) -> Training:
+        training = self.finished.get((rank, seed, passes, learning_rate))
         if training is None:
-            training = train(self.setup, rank, rate, seed, passes)
+            training = train(self.setup, rank, learning_rate, seed, passes)
             self._store(training)
-        self.seconds_spent, self.done = (
-            self.seconds_spent + training.seconds,
-            self.done + rank * passes,
-        )
+        self.seconds, self.done = self.seconds + training.seconds, self.done + rank * passes
         self.remaining = max(0, self.remaining - rank * passes)
         print(
-            f"rank {rank}, LR {rate:g}, seed {seed}, {passes} passes: {training.bits:.0f} bits, "
-            f"{training.bits / training.parameters:.3f} per parameter, {training.seconds} s; "
-            f"about {self.remaining * self.seconds_spent / self.done / 60:.0f} minutes left",
+            f"rank {rank}, LR {learning_rate:g}, seed {seed}, {passes} passes: "
+            f"{training.bits:.0f} bits, {training.bits / training.parameters:.3f} per parameter, "
+            f"{training.seconds} s; "
+            f"about {self.remaining * self.seconds / self.done / 60:.0f} minutes left",
             flush=True,
         )
         return training

@@ -199,12 +199,8 @@ def measure(case: Case, device: str = "cpu") -> Measured:
 
     run = run_of(case, device)
     set_seed(0)
-    half_dtypes = {"bf16": torch.bfloat16, "fp16": torch.float16}
-    dtype = (
-        torch.float32
-        if run.lora.method == "none"
-        else half_dtypes.get(case.precision, torch.float32)
-    )
+    half = {"bf16": torch.bfloat16, "fp16": torch.float16}
+    dtype = torch.float32 if run.lora.method == "none" else half.get(case.precision, torch.float32)
     model = random_model(run.model.geometry, dtype).to(device)
     base = _base(model, run)
     attached = adapters.attach(run, model)

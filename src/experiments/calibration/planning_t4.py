@@ -70,15 +70,11 @@ def _lines(model: str) -> Iterator[str]:
             if length > plan.shape.positions:
                 continue
             cells = [_cell(run, method, micro) for micro in MICRO_BATCHES]
-            flops_per_token = cost.flops_per_token(
+            flops = cost.flops_per_token(
                 plan.shape, plan.counts, plan.settings.work, plan.work.trained_share
             )
-            flops_per_second = (plan.device.peak_flops or 1) * plan.device.utilisation
-            hours = (
-                cost.cost(flops_per_token, _MILLION, flops_per_second).hours
-                if set(cells) != {"-"}
-                else None
-            )
+            speed = (plan.device.peak_flops or 1) * plan.device.utilisation
+            hours = cost.cost(flops, _MILLION, speed).hours if set(cells) != {"-"} else None
             label = run.model.label
             cells_text = " | ".join(cells)
             yield f"| {label} | {method} | {length:,} | {cells_text} | {hours_text(hours)} |"

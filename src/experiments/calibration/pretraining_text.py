@@ -175,10 +175,10 @@ def _reworded(row: toolworld_conversations.ToolworldRow, rng: random.Random) -> 
 
 def _repetition(world: World, rng: random.Random) -> str:
     """Write a list of invented words and numbers, then repeat it."""
-    words = [_any_value(world, rng) for _ in range(rng.randint(3, 9))]
+    values = [_any_value(world, rng) for _ in range(rng.randint(3, 9))]
     label = rng.choice(("Again: ", "Copy: ", "Once more: ", ""))
     start, stop = rng.choice((("[", "]"), ("", "."), ('"', '"')))
-    text = start + ", ".join(words) + stop
+    text = start + ", ".join(values) + stop
     return f"{text}\n{label}{text}\n{label}{text}"
 
 

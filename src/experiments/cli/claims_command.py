@@ -53,11 +53,11 @@ def _claims(arguments: argparse.Namespace) -> None:
 
     claim_folders = folders.all_of("claims")
     all_claims = claim_files.load(claim_folders)
-    chosen = claim_files.load(claim_folders, arguments.ids)
-    problems = _run(arguments, chosen) if arguments.run or arguments.plan else []
+    selected = claim_files.load(claim_folders, arguments.ids)
+    problems = _run(arguments, selected) if arguments.run or arguments.plan else []
     if arguments.plan:
         return
-    shown_ids = {claim.id for claim in chosen}
+    shown_ids = {claim.id for claim in selected}
     # All claims form one family of hypotheses, whichever of them are shown.
     evidence = runs_of(all_claims, arguments.outputs), measured_for(all_claims, arguments.outputs)
     verdicts = judging.judge(all_claims, *evidence)
@@ -70,7 +70,7 @@ def _claims(arguments: argparse.Namespace) -> None:
     claims_runner.refuse(problems)
 
 
-def _run(arguments: argparse.Namespace, chosen: "Sequence[Claim]") -> list[str]:
+def _run(arguments: argparse.Namespace, selected: "Sequence[Claim]") -> list[str]:
     """Print the runs that the claims need and, without `--plan`, execute them.
 
     Returns:
@@ -86,7 +86,7 @@ def _run(arguments: argparse.Namespace, chosen: "Sequence[Claim]") -> list[str]:
         raise ConfigError(
             f"--workers {arguments.workers}: give 1 or more (1 uses only this process)."
         )
-    steps = claims_runner.plan(chosen, arguments.outputs, arguments.workers)
+    steps = claims_runner.plan(selected, arguments.outputs, arguments.workers)
     print(claims_runner.text(steps, arguments.workers, reports.line_width()), flush=True)
     if arguments.plan:
         return []

@@ -46,8 +46,8 @@ def _if_generated(*counts: int | None, _parent_: Any) -> int | None:
     `${if_generated:16}` in a file of another config group sets `data.train_rows` for any generated
     data set, and has no effect (and raises no error) when the data come from files.
     """
-    known = [count for count in counts if count is not None]
-    return known[0] if known and _parent_.source == "toolworld" else None
+    set_counts = [count for count in counts if count is not None]
+    return set_counts[0] if set_counts and _parent_.source == "toolworld" else None
 
 
 OmegaConf.register_new_resolver("if_generated", _if_generated, replace=True)

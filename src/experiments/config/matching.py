@@ -25,9 +25,9 @@ def rank(lora: LoraConfig, model: ModelConfig) -> int:
     target = lora.match_params
     assert target is not None, "asked only where it is set"
     shape = _shape(lora, model)
-    first, second = _trained_parameters(shape, lora, 1), _trained_parameters(shape, lora, 2)
-    step = second - first
-    lower = 1 + max(0, target - first) // step if step else 1
+    count_1, count_2 = _trained_parameters(shape, lora, 1), _trained_parameters(shape, lora, 2)
+    step = count_2 - count_1
+    lower = 1 + max(0, target - count_1) // step if step else 1
     counts = {r: _trained_parameters(shape, lora, r) for r in (lower, lower + 1)}
     nearest = min(counts, key=lambda r: abs(counts[r] - target))
     if abs(counts[nearest] - target) > MAX_RELATIVE_ERROR * target:

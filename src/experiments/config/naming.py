@@ -143,8 +143,8 @@ def near(key: str) -> str | None:
     >>> near("learning_rte"), near("lora.rnak"), near("qqq")
     ('trainer.learning_rate', 'lora.r', None)
     """
-    known = [*_by_leaf(), *FOREIGN]
-    similar = difflib.get_close_matches(_leaf(key), known, n=1, cutoff=_NEAR)
+    known_names = [*_by_leaf(), *FOREIGN]
+    similar = difflib.get_close_matches(_leaf(key), known_names, n=1, cutoff=_NEAR)
     return meant(similar[0]) if similar else None
 
 
@@ -161,7 +161,7 @@ def _listed(paths: list[str]) -> str:
 def _by_leaf() -> dict[str, list[str]]:
     """Map the last part of each dotted key to the full keys that end in it, `trainer` first."""
     keys_by_leaf: dict[str, list[str]] = {}
-    for path in sorted(_paths(RunConfig), key=lambda text: not text.startswith("trainer.")):
+    for path in sorted(_paths(RunConfig), key=lambda key: not key.startswith("trainer.")):
         leaf = path.rpartition(".")[2]
         if leaf not in ("label", "resolved_from"):
             keys_by_leaf.setdefault(leaf, []).append(path)

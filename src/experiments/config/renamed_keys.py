@@ -53,7 +53,7 @@ def upgraded_overrides(overrides: Iterable[str]) -> list[str]:
     >>> upgraded_overrides(["lora=qv", "trainer.epochs=1", "+lora.alpha=8"])
     ['lora=qv', 'trainer.num_train_epochs=1', '+lora.lora_alpha=8']
     """
-    return [_upgraded_override(text) for text in overrides]
+    return [_upgraded_override(override) for override in overrides]
 
 
 def with_first_names(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -81,8 +81,8 @@ def _renamed(config: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, A
     return tree
 
 
-def _upgraded_override(text: str) -> str:
-    key, separator, value = text.partition("=")
+def _upgraded_override(override: str) -> str:
+    key, separator, value = override.partition("=")
     prefix = key[: len(key) - len(key.lstrip("+~"))]
     name = new_name(key.removeprefix(prefix))
-    return f"{prefix}{name}{separator}{value}" if name else text
+    return f"{prefix}{name}{separator}{value}" if name else override

@@ -44,7 +44,7 @@ def resolve(run: RunConfig) -> RunConfig:
     recipe = dataclasses.asdict(run.model.recipe)
     if is_full:
         recipe["learning_rate"] = recipe["full_learning_rate"]
-    chosen: dict[str, Any] = {}
+    trainer_values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     length_set = run.trainer.num_train_epochs is not None or run.trainer.max_steps is not None
     length_in_recipe = recipe["num_train_epochs"] is not None or recipe["max_steps"] is not None
@@ -58,12 +58,12 @@ def resolve(run: RunConfig) -> RunConfig:
             origin = f"hardware={run.hardware.label}: {reason}"
             if value is None:
                 value, origin = _FALLBACK.get(key), "default"
-        chosen[key] = value
+        trainer_values[key] = value
         if value is not None:
             origins[f"trainer.{key}"] = origin
-    _fit_micro_batch(chosen, origins, configured=run.trainer.micro_batch_size)
+    _fit_micro_batch(trainer_values, origins, configured=run.trainer.micro_batch_size)
     lora = run.lora if is_full else _resolve_lora(run, origins)
-    trainer = dataclasses.replace(run.trainer, **chosen)
+    trainer = dataclasses.replace(run.trainer, **trainer_values)
     data = _resolve_shares(run.data)
     resolved = dataclasses.replace(
         run, data=data, trainer=trainer, lora=lora, resolved_from=origins
@@ -86,13 +86,13 @@ def _resolve_shares(data: DataConfig) -> DataConfig:
 
 
 def _fit_micro_batch(
-    chosen: dict[str, Any], origins: dict[str, str], *, configured: int | None
+    trainer_values: dict[str, Any], origins: dict[str, str], *, configured: int | None
 ) -> None:
     """Shrink a default micro-batch size to the next divisor of the batch size."""
-    batch, micro = chosen["batch_size"], chosen["micro_batch_size"]
+    batch, micro = trainer_values["batch_size"], trainer_values["micro_batch_size"]
     fitting = max(size for size in range(1, min(batch, micro) + 1) if batch % size == 0)
     if configured is None and fitting != micro:
-        chosen["micro_batch_size"] = fitting
+        trainer_values["micro_batch_size"] = fitting
         origins["trainer.micro_batch_size"] += f", reduced from {micro} to divide {batch}"
     elif fitting != micro:
         raise ConfigError(

@@ -59,7 +59,10 @@ class RunConfig:
         """Report every illegal value of every group in one error."""
         groups = (getattr(self, f.name) for f in dataclasses.fields(self))
         problems = [
-            text for group in groups if hasattr(group, "problems") for text in group.problems()
+            problem
+            for group in groups
+            if hasattr(group, "problems")
+            for problem in group.problems()
         ]
         if not 0 <= self.seed < 2**32:
             problems.append(f"seed={self.seed}: must be from 0 to {2**32 - 1}")

@@ -116,8 +116,8 @@ def _sweep(name: str, numbers: tuple[str, ...], outputs: Path, workers: int | No
 
 def _seconds(records: Sequence[Record]) -> float | None:
     times = [r.timing.get("total_seconds") for r in records if r.status == "finished"]
-    known = [time for time in times if time is not None]
-    return sum(known) / len(known) if known else None
+    seconds = [time for time in times if time is not None]
+    return sum(seconds) / len(seconds) if seconds else None
 
 
 def _is_measured(file: Path) -> bool:
@@ -143,11 +143,13 @@ def text(steps: Sequence[ClaimStep], workers: int | None, width: int) -> str:
     processes = workers or placement.cores()
     header = ["sweep", "claims", "arms", "runs", "done", "seconds a run", "minutes left"]
     lines = [_line(step, processes) for step in steps]
-    known = [hours for step in steps if (hours := _hours(step, processes)) is not None]
-    unknown = [step.name for step in steps if _hours(step, processes) is None]
+    estimates = [hours for step in steps if (hours := _hours(step, processes)) is not None]
+    unestimated = [step.name for step in steps if _hours(step, processes) is None]
     remaining = sum(step.remaining for step in steps)
-    summary = f"{remaining} runs to do in {processes} processes: about {sum(known):.1f} hours"
-    summary += f", without {', '.join(unknown)}, of which no run has finished." if unknown else "."
+    summary = f"{remaining} runs to do in {processes} processes: about {sum(estimates):.1f} hours"
+    summary += (
+        f", without {', '.join(unestimated)}, of which no run has finished." if unestimated else "."
+    )
     if any(step.arms for step in steps):
         summary += (
             " For a tuned arm this is the minimum: its grid is extended while the best learning "

@@ -47,29 +47,29 @@ class Folders:
             RecordError: a record was written by a newer version of the program.
         """
         self._sweep_dir = sweep_dir
-        self._taken: set[str] = set()
+        self._used_names: set[str] = set()
         self._by_run: dict[str, Record] = {}
         for file in sorted(sweep_dir.glob(f"*/{records.FILE_NAME}")):
-            self._taken.add(file.parent.name)
+            self._used_names.add(file.parent.name)
             try:
                 self._remember(records.read(file))
             except records.BrokenRecord as error:
                 log(f"not counted: {error}")
 
     def _remember(self, record: Record) -> None:
-        known = self._by_run.get(record.run_id)
-        if known is None or _rank(record) > _rank(known):
+        previous = self._by_run.get(record.run_id)
+        if previous is None or _rank(record) > _rank(previous):
             self._by_run[record.run_id] = record
 
     def assign(self, run_id: str, preferred: str) -> str:
         """Return a run's existing folder, else `preferred`, else `preferred` with a free number."""
-        known = self._by_run.get(run_id)
-        if known is not None:
-            return known.folder.name
+        existing = self._by_run.get(run_id)
+        if existing is not None:
+            return existing.folder.name
         name, attempt = preferred, 2
-        while name in self._taken:
+        while name in self._used_names:
             name, attempt = f"{preferred}_{attempt}", attempt + 1
-        self._taken.add(name)
+        self._used_names.add(name)
         self._by_run[run_id] = Record(run_id, folder=self._sweep_dir / name)
         return name
 

@@ -121,10 +121,10 @@ def best(runs: Sequence[Record]) -> Record | None:
     None if the runs have different objectives, test rows or thinking modes.
     """
     finished = _with_objective(runs)
-    names = {(r.objective["name"], r.objective.get("direction")) for r in finished}
-    if len(names) != 1 or _reason_not_comparable(runs) is not None:
+    objectives = {(r.objective["name"], r.objective.get("direction")) for r in finished}
+    if len(objectives) != 1 or _reason_not_comparable(runs) is not None:
         return None
-    [(name, direction)] = names
+    [(name, direction)] = objectives
     sign = 1 if (direction or metrics.direction(name)) == "minimize" else -1
     return min(finished, key=lambda r: sign * float(r.objective["value"]))
 
@@ -143,7 +143,7 @@ def _reason_not_comparable(runs: Sequence[Record]) -> str | None:
 def describe(record: Record, runs: Sequence[Record]) -> str:
     """Return a run's objective, folder, and the overrides that not all of the runs share."""
     shared = set.intersection(*(set(r.overrides) for r in runs))
-    varied = " ".join(text for text in record.overrides if text not in shared)
+    varied = " ".join(override for override in record.overrides if override not in shared)
     value = f"{record.objective['name']} {record.objective['value']:.4g}"
     return f"{value} in {record.folder.name}" + (f" ({varied})" if varied else "")
 

@@ -44,7 +44,9 @@ def from_hydra(hydra: Any) -> "Job":
     from experiments.sweeps.study.reporting import Trial
 
     multirun = hydra.mode == RunMode.MULTIRUN
-    has_own_folder = any(text.startswith("hydra.run.dir=") for text in hydra.overrides.hydra)
+    has_own_folder = any(
+        override.startswith("hydra.run.dir=") for override in hydra.overrides.hydra
+    )
     folder, sweeper = Path(hydra.runtime.output_dir), hydra.sweeper
     trial = None
     if multirun and sweeper.get("trial") is not None:

@@ -139,7 +139,9 @@ def _tuned(jobs: job_batch.Jobs, sweep: _Sweep, planned_size: Size) -> DryRun:
     sweeper = sweep.sweeper
     validation.refuse(sweeper, sweep.overrides)
     validation.refuse_chosen_rate(sweep.master, sweep.overrides)
-    arm_keys = {str(text).partition("=")[0] for arm in sweeper["arms"] or () for text in arm}
+    arm_keys = {
+        str(override).partition("=")[0] for arm in sweeper["arms"] or () for override in arm
+    }
     varied = arm_keys | _varied(sweep.overrides)
     batch = grid.arms(sweep.overrides, sweeper["arms"])
     runs = _checked(jobs, [(arm, varied) for arm in batch])
@@ -163,7 +165,9 @@ def _checked(
     """
     runs, problems = [], []
     for overrides, varied in batch:
-        varied_overrides = [text for text in overrides if text.partition("=")[0] in varied]
+        varied_overrides = [
+            override for override in overrides if override.partition("=")[0] in varied
+        ]
         try:
             run = jobs.check(overrides)[1]
             runs.append((" ".join(choices.plain(varied_overrides, run)), run))

@@ -44,10 +44,10 @@ def arms(
     grid = cells(overrides)
     if listed_arms is None:
         return grid
-    for text in [str(text) for arm in listed_arms for text in arm]:
-        if text.startswith((*RATE_PREFIXES, f"{SEED}=")):
+    for override in [str(override) for arm in listed_arms for override in arm]:
+        if override.startswith((*RATE_PREFIXES, f"{SEED}=")):
             raise ConfigError(
-                f"hydra.sweeper.arms: {text}: rates and seeds are chosen by hydra/sweeper=tuned; "
-                "see hydra.sweeper.rates and hydra.sweeper.seeds."
+                f"hydra.sweeper.arms: {override}: rates and seeds are chosen by "
+                "hydra/sweeper=tuned; see hydra.sweeper.rates and hydra.sweeper.seeds."
             )
     return [[*cell, *map(str, arm)] for arm in listed_arms for cell in grid]

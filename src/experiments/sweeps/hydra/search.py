@@ -38,7 +38,7 @@ class SearchTrial:
     """A trial with its jobs, one per seed, or with the error because of which it cannot run."""
 
     study_trial: Asked
-    ready: list[SweepJob] = dataclasses.field(default_factory=list)
+    jobs: list[SweepJob] = dataclasses.field(default_factory=list)
     error: ExperimentError | None = None
 
 
@@ -110,8 +110,8 @@ class Search:
 
     def _refuse_mixtures(self, settings: Settings) -> None:
         """Refuse combinations that Optuna does not support or that make a mean meaningless."""
-        several = len(settings.objectives) > 1
-        if settings.pruner and several:
+        is_multi_objective = len(settings.objectives) > 1
+        if settings.pruner and is_multi_objective:
             raise ConfigError(
                 f"hydra/sweeper/pruner={settings.pruner.name} with {len(settings.objectives)} "
                 "objectives: Optuna prunes by one; name one, or leave the pruner out."
@@ -121,7 +121,7 @@ class Search:
                 f"hydra/sweeper/pruner={settings.pruner.name} with hydra.sweeper.seeds_per_trial="
                 f"{self._seeds}: a seed that is stopped leaves no mean; leave one of them out."
             )
-        if several and settings.sampler.name == "cmaes":
+        if is_multi_objective and settings.sampler.name == "cmaes":
             raise ConfigError(
                 "hydra/sweeper/sampler=cmaes finds one objective: choose tpe, nsgaii, gp, qmc or "
                 "random for several."
@@ -187,14 +187,14 @@ class Search:
         for index in range(self._seeds):
             overrides = self._overrides(study_trial.parameters)
             if self._seeds > 1:
-                overrides = [text for text in overrides if not text.startswith("seed=")]
+                overrides = [override for override in overrides if not override.startswith("seed=")]
                 overrides.append(f"seed={self._seed + index}")
                 overrides.append(
                     f"hydra.sweep.subdir={study_trial.number}_seed{self._seed + index}"
                 )
             overrides.append(f"hydra.sweeper.trial={study_trial.number}")
             try:
-                trial.ready.append(
+                trial.jobs.append(
                     self._jobs.prepare(study_trial.number * self._seeds + index, overrides)
                 )
             except ConfigError as error:
@@ -206,7 +206,7 @@ class Search:
         results_by_trial: dict[int, list[Result]] = {
             trial.study_trial.number: [] for trial in trials
         }
-        jobs = [job for trial in trials if trial.error is None for job in trial.ready]
+        jobs = [job for trial in trials if trial.error is None for job in trial.jobs]
         for results in job_batch.launch(launcher, sorted(jobs, key=lambda job: job.number)):
             for job, job_return in results:
                 results_by_trial[job.number // self._seeds].append(
@@ -294,9 +294,9 @@ def refuse_or_leave_out(problems: Sequence[str], count: int, *, exhaustive: bool
 
 
 def _explain_pruning(settings: Settings) -> None:
-    [first, *_] = settings.objectives
-    if settings.pruner is not None and first != objectives.DEFAULT:
+    [objective, *_] = settings.objectives
+    if settings.pruner is not None and objective != objectives.DEFAULT:
         log(
-            f"pruning compares {objectives.DEFAULT} at each evaluation, because {first} is "
+            f"pruning compares {objectives.DEFAULT} at each evaluation, because {objective} is "
             "measured at the end only"
         )

@@ -118,7 +118,9 @@ class Tuning:
             assert run.trainer.learning_rate is not None, "config.load resolves this"
             low, high = arms.first_grid(run.trainer.learning_rate)
         design = Design(low, high, self.seeds, int(self._sweeper["furthest"]))
-        arm_overrides = tuple(text for text in overrides if not text.startswith(grid.RATE_PREFIXES))
+        arm_overrides = tuple(
+            override for override in overrides if not override.startswith(grid.RATE_PREFIXES)
+        )
         return PlannedArm(number, arm_overrides, arm_key(run), design)
 
     def ask(self) -> list[SweepJob]:
@@ -176,8 +178,11 @@ class Tuning:
 
     def _rule_cells(self, arms_by_key: Mapping[str, Arm], planned: PlannedArm) -> Iterator[Cell]:
         """Yield the cells that a tuned arm needs at the learning rates set by its rules."""
-        first = arms_by_key.get(self._arms[0].key)
-        done = first is not None and arms.next_cells(first, self._arms[0].design).phase == "done"
+        first_arm = arms_by_key.get(self._arms[0].key)
+        first_is_tuned = (
+            first_arm is not None
+            and arms.next_cells(first_arm, self._arms[0].design).phase == "done"
+        )
         for rule in self._sweeper["rules"] or ():
             if int(rule["arm"]) != planned.number:
                 continue
@@ -185,13 +190,19 @@ class Tuning:
                 learning_rate: float | None = float(rule["rate"])
             else:
                 learning_rate = (
-                    arms.ten_times_of(arms.tune(first, self.seeds)) if done and first else None
+                    arms.ten_times_of(arms.tune(first_arm, self.seeds))
+                    if first_is_tuned and first_arm
+                    else None
                 )
             if learning_rate is not None:
                 yield from arms.rule_cells(arms_by_key[planned.key], planned.design, learning_rate)
 
     def _log_phase(self, planned: PlannedArm, step: rate_design.Next) -> None:
-        overrides = [t for t in planned.overrides if not t.startswith(("sweeps=", "tracker="))]
+        overrides = [
+            override
+            for override in planned.overrides
+            if not override.startswith(("sweeps=", "tracker="))
+        ]
         text = " ".join(overrides) or "defaults"
         if step.phase == "edge":
             log(
@@ -201,8 +212,8 @@ class Tuning:
             )
         elif step.cells:
             rates = sorted({cell.rate for cell in step.cells})
-            what = f"{len(step.cells)} runs at {', '.join(f'{rate:g}' for rate in rates)}"
-            log(f"arm {planned.number} ({text}), {step.phase}: {what}")
+            runs = f"{len(step.cells)} runs at {', '.join(f'{rate:g}' for rate in rates)}"
+            log(f"arm {planned.number} ({text}), {step.phase}: {runs}")
 
     def _current(self) -> list[Record]:
         """Return the arms' records with the same identity as the newest record of their arm."""

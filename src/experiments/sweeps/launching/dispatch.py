@@ -97,18 +97,18 @@ class _Schedule:
         self.waiting = []
 
     def _start(self) -> bool:
-        free = [job for job in self.waiting if job.number not in self._locks]
-        if not free and self.waiting:
-            free = self._unlocked()
-        chosen = free[: self.executor.free_slots()]
-        if not chosen:
+        startable = [job for job in self.waiting if job.number not in self._locks]
+        if not startable and self.waiting:
+            startable = self._unlocked()
+        batch = startable[: self.executor.free_slots()]
+        if not batch:
             return False
-        for job in chosen:
+        for job in batch:
             if job.number not in self._locks:
                 log.info("\t#%d : %s", job.number, job.label)
-        numbers = {job.number for job in chosen}
+        numbers = {job.number for job in batch}
         self.waiting = [job for job in self.waiting if job.number not in numbers]
-        self.running += zip(chosen, self.executor.start(chosen), strict=True)
+        self.running += zip(batch, self.executor.start(batch), strict=True)
         return True
 
     def _unlocked(self) -> list[SweepJob]:

@@ -113,10 +113,10 @@ class JoblibExecutor:
         """Return the number of free workers."""
         return sum(worker.free for worker in self._workers)
 
-    def start(self, chosen: Sequence[SweepJob]) -> Sequence[_Running]:
+    def start(self, jobs: Sequence[SweepJob]) -> Sequence[_Running]:
         """Start each job in a free worker."""
         free = (worker for worker in self._workers if worker.free)
-        packed = [sweep_job.pack(self._program, job, self._threads) for job in chosen]
+        packed = [sweep_job.pack(self._program, job, self._threads) for job in jobs]
         return [worker.start(p) for worker, p in zip(free, packed, strict=False)]
 
     def stop(self) -> None:

@@ -121,16 +121,14 @@ class SubmititExecutor:
         """Return a number larger than any sweep, because Slurm queues the jobs itself."""
         return 1 << 30
 
-    def start(self, chosen: Sequence[SweepJob]) -> Sequence[_SlurmTask]:
+    def start(self, jobs: Sequence[SweepJob]) -> Sequence[_SlurmTask]:
         """Submit the jobs as one job array."""
         threads = self._settings.cpus_per_task
-        packed = [Requeued(sweep_job.pack(self._program, job, threads)) for job in chosen]
+        packed = [Requeued(sweep_job.pack(self._program, job, threads)) for job in jobs]
         with self._executor.batch():
             submitted = [self._executor.submit(packed_job) for packed_job in packed]
         local = self._settings.cluster == "local"
-        tasks = [
-            _SlurmTask(j, task, local=local) for j, task in zip(chosen, submitted, strict=True)
-        ]
+        tasks = [_SlurmTask(j, task, local=local) for j, task in zip(jobs, submitted, strict=True)]
         self._tasks += tasks
         return tasks
 

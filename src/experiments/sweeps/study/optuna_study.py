@@ -119,20 +119,24 @@ class Study:
         from optuna.trial import TrialState
 
         trials = self._trials()
-        others = {spaces.key(t.params) for t in trials if t.state != TrialState.FAIL}
-        others |= {
+        tried_keys = {spaces.key(t.params) for t in trials if t.state != TrialState.FAIL}
+        tried_keys |= {
             spaces.key(t.system_attrs.get("fixed_params"))
             for t in trials
             if t.state == TrialState.WAITING
         }
         for trial in trials if failed is None else failed:
             key = spaces.key(trial.params)
-            if trial.state != TrialState.FAIL or key in others or not self._matches_space(trial):
+            if (
+                trial.state != TrialState.FAIL
+                or key in tried_keys
+                or not self._matches_space(trial)
+            ):
                 continue
             status = trial.user_attrs.get("status")
             if status in _NEVER_RUN or (status == "oom" and not self.settings.retry_oom):
                 continue
-            others.add(key)
+            tried_keys.add(key)
             self._study.enqueue_trial(trial.params, user_attrs={"retry_of": trial.number})
 
     def _matches_space(self, trial: Any) -> bool:
@@ -152,13 +156,13 @@ class Study:
         while True:
             with self._mutex, storage.reachable(self.url), _quiet():
                 study_trial = self._resume_abandoned() or self._ask_new()
-                others = self._running_elsewhere()
-            if study_trial is not None or not others or not wait or self._in_flight:
+                running_elsewhere = self._running_elsewhere()
+            if study_trial is not None or not running_elsewhere or not wait or self._in_flight:
                 return study_trial
             if budget.is_spent():
                 return None
             if not logged:
-                log(f"waiting for {len(others)} trials of other workers")
+                log(f"waiting for {len(running_elsewhere)} trials of other workers")
                 logged = True
             time.sleep(_SECONDS_BETWEEN_LOOKS)
 
@@ -193,8 +197,8 @@ class Study:
         states = Counter(trial.state for trial in trials)
         counted = states[TrialState.COMPLETE] + states[TrialState.PRUNED]
         counted += states[TrialState.RUNNING] + self._failed_here
-        taken = {spaces.key(t.params) for t in trials}
-        exhausted = len(taken) >= (spaces.size(self.settings.space) or math.inf)
+        tried_keys = {spaces.key(t.params) for t in trials}
+        exhausted = len(tried_keys) >= (spaces.size(self.settings.space) or math.inf)
         if counted >= self.settings.n_trials or (exhausted and not states[TrialState.WAITING]):
             return None
         trial = self._study.ask(fixed_distributions=self._distributions)

@@ -134,31 +134,31 @@ class Unrepeated(BaseSampler):
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """Return parameters that no other trial has, unless all cells of the space are taken."""
-        taken = {spaces.key(t.params) for t in self._trials() if t.number != trial.number}
+        tried_keys = {spaces.key(t.params) for t in self._trials() if t.number != trial.number}
         if self._inner is not None:
             relative = self._inner.infer_relative_search_space(study, trial)
             for _ in range(_ATTEMPTS):
-                drawn = self._draw(study, trial, relative)
-                if spaces.key(drawn) not in taken:
-                    return drawn
-        return self._untried(taken, trial.number)
+                parameters = self._draw(study, trial, relative)
+                if spaces.key(parameters) not in tried_keys:
+                    return parameters
+        return self._untried(tried_keys, trial.number)
 
     def _draw(
         self, study: optuna.Study, trial: FrozenTrial, relative: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         assert self._inner is not None
-        drawn = self._inner.sample_relative(study, trial, relative)
+        parameters = self._inner.sample_relative(study, trial, relative)
         for name, distribution in self._distributions.items():
-            if name not in drawn:
-                drawn[name] = self._inner.sample_independent(study, trial, name, distribution)
-        return {name: drawn[name] for name in self._distributions}
+            if name not in parameters:
+                parameters[name] = self._inner.sample_independent(study, trial, name, distribution)
+        return {name: parameters[name] for name in self._distributions}
 
-    def _untried(self, taken: set[str], number: int) -> dict[str, Any]:
+    def _untried(self, tried_keys: set[str], number: int) -> dict[str, Any]:
         """Return an untried cell (the first one for a grid, else any), or a random point."""
         rng = random.Random(f"untried {self._seed} {number}")
         cells = spaces.cells(self._space)
         if cells is not None:
-            free = [cell for cell in cells if spaces.key(cell) not in taken]
+            free = [cell for cell in cells if spaces.key(cell) not in tried_keys]
             if free:
                 return dict(free[0] if self._inner is None else rng.choice(free))
         return {name: _at_random(axis, rng) for name, axis in self._space.items()}
