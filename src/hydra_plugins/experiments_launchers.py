@@ -32,10 +32,10 @@ class _Launcher(Launcher):
     keeps_processes = False
     """Whether jobs run in this process, and therefore in every process of a distributed launch."""
 
-    def __init__(self, **given: Any) -> None:
-        self.given: dict[str, Any] = {
+    def __init__(self, **launcher_config: Any) -> None:
+        self.launcher_config: dict[str, Any] = {
             key: OmegaConf.to_object(value) if OmegaConf.is_config(value) else value
-            for key, value in given.items()
+            for key, value in launcher_config.items()
         }
         self._executor: Executor | None = None
         self._n_jobs = 0
@@ -106,7 +106,7 @@ class JoblibLauncher(_Launcher):
 
     def check(self) -> None:
         """Check the settings."""
-        self.settings = launcher_settings.Joblib(**self.given)
+        self.settings = launcher_settings.Joblib(**self.launcher_config)
         launcher_settings.check(self.settings)
 
     def executor(self, program: "Program", n_jobs: int) -> "Executor":
@@ -121,7 +121,7 @@ class SubmititLauncher(_Launcher):
 
     def check(self) -> None:
         """Check the settings, and that submitit and Slurm are available."""
-        self.settings = launcher_settings.Submitit(**self.given)
+        self.settings = launcher_settings.Submitit(**self.launcher_config)
         launcher_settings.check(self.settings)
         from experiments.sweeps.launching import submitit
 
@@ -139,7 +139,7 @@ class RayLauncher(_Launcher):
 
     def check(self) -> None:
         """Check the settings, and that Ray is installed."""
-        self.settings = launcher_settings.Ray(**self.given)
+        self.settings = launcher_settings.Ray(**self.launcher_config)
         launcher_settings.check(self.settings)
         from experiments.sweeps.launching import ray
 

@@ -48,12 +48,12 @@ class ExperimentsSearchPath(SearchPathPlugin):
         confs = folders.all_of("conf")
         if main is None or not _is_ours(main, confs):
             return
-        here = Path(main.removeprefix("file://")).resolve()
-        before = True
+        main_folder = Path(main.removeprefix("file://")).resolve()
+        precedes_main = True
         for folder in confs:
-            if folder == here or (main == _PACKAGE and folder == folders.conf()):
-                before = False
-            elif before:
+            if folder == main_folder or (main == _PACKAGE and folder == folders.conf()):
+                precedes_main = False
+            elif precedes_main:
                 search_path.prepend(_PROVIDER, f"file://{folder}", _MAIN)
             else:
                 search_path.append(_PROVIDER, f"file://{folder}")

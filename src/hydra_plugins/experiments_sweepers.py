@@ -40,9 +40,11 @@ class _Sweeper(Sweeper):
         """
         kind.of(config.hydra.sweeper)
         sweep_files.refuse_unfound(config, config.hydra.runtime.choices.get("sweeps"))
-        given = [str(text) for text in config.hydra.overrides.hydra]
-        named = any(re.match(r"\+*hydra\.sweep\.dir=", text) for text in given)
-        if not named and config.hydra.runtime.choices.get("sweeps") is None:
+        hydra_overrides = [str(override) for override in config.hydra.overrides.hydra]
+        has_own_folder = any(
+            re.match(r"\+*hydra\.sweep\.dir=", override) for override in hydra_overrides
+        )
+        if not has_own_folder and config.hydra.runtime.choices.get("sweeps") is None:
             folder = f"outputs/{sweep_name(config.hydra.overrides.task)}"
             with open_dict(config):
                 config.hydra.sweep.dir = folder
@@ -69,20 +71,20 @@ class _Sweeper(Sweeper):
         from experiments.sweeps import rollback
         from experiments.sweeps.hydra import grammar
 
-        rate = self.max_failure_rate
-        if rate is not None and not 0 <= rate <= 1:
+        max_rate = self.max_failure_rate
+        if max_rate is not None and not 0 <= max_rate <= 1:
             raise ConfigError(
-                f"hydra.sweeper.max_failure_rate={rate}: must be from 0 to 1, the share of the "
+                f"hydra.sweeper.max_failure_rate={max_rate}: must be from 0 to 1, the share of the "
                 "sweep's runs that may fail before it stops; null never stops."
             )
-        written = [f"{key}={value}" for key, value in (self.params or {}).items()]
-        overrides = grammar.parse([*written, *arguments], self._context.config_loader)
+        params = [f"{key}={value}" for key, value in (self.params or {}).items()]
+        overrides = grammar.parse([*params, *arguments], self._context.config_loader)
         self._failed: dict[str, str] = {}
-        self._done = 0
+        self._n_ended = 0
         with rollback.sweep_folder(self._sweep_dir):
-            return self._make(overrides)
+            return self._run_in_folder(overrides)
 
-    def _make(self, overrides: Sequence[Override]) -> list[Any]:
+    def _run_in_folder(self, overrides: Sequence[Override]) -> list[Any]:
         from experiments.errors import TrainingError
         from experiments.runtime import budget
         from experiments.sweeps import live_progress
@@ -92,16 +94,16 @@ class _Sweeper(Sweeper):
         with budget.ending(deadline.ends_at(overrides, self._master)):
             try:
                 with live_progress.shown(self._sweep_dir):
-                    answers = self._run(overrides)
+                    outcomes = self._run(overrides)
             finally:
                 deadline.print_end(self._sweep_dir, self._summary)
             if self._failed:
                 raise TrainingError(
-                    f"{len(self._failed)} of {self._done} jobs failed; their records in "
+                    f"{len(self._failed)} of {self._n_ended} jobs failed; their records in "
                     f"{self._sweep_dir} name the reason; rerun the same command to try them again."
                 )
             deadline.refuse_to_be_done(self._sweep_dir)
-        return answers
+        return outcomes
 
     @abstractmethod
     def _run(self, overrides: Sequence[Override]) -> list[Any]:
@@ -114,34 +116,34 @@ class _Sweeper(Sweeper):
 
         return reports.summarise(self._sweep_dir, plan.not_begun(self._sweep_dir))
 
-    def _run_asked(self, found: Any) -> list[Any]:
+    def _run_batches(self, job_source: Any) -> list[Any]:
         """Run the jobs that a search or a tuning asks for until it is complete; write its results.
 
         Args:
-            found: a `search.Search` or a `tuning.Tuning`.
+            job_source: a `search.Search` or a `tuning.Tuning`.
         """
         from experiments.runtime import budget
 
-        answers = []
-        while not budget.is_spent() and (asked := found.ask()):
-            for state, value, number in found.run(self.launcher, asked):
-                self._done += 1
+        outcomes = []
+        while not budget.is_spent() and (batch := job_source.ask()):
+            for state, value, number in job_source.run(self.launcher, batch):
+                self._n_ended += 1
                 if state in ("failed", "oom"):
                     self._failed[str(number)] = str(value)
-                answers.append(value)
-            if self._too_many_failed(found.total):
+                outcomes.append(value)
+            if self._too_many_failed(job_source.total):
                 break
-        found.write_results()
-        return answers
+        job_source.write_results()
+        return outcomes
 
     def _too_many_failed(self, total: int) -> bool:
         """Return, and print, whether more runs have failed than `max_failure_rate` allows."""
-        rate = self.max_failure_rate
-        if rate is None or len(self._failed) <= rate * total:
+        max_rate = self.max_failure_rate
+        if max_rate is None or len(self._failed) <= max_rate * total:
             return False
         print(
             f"stopped early: {len(self._failed)} of {total} runs failed, above "
-            f"hydra.sweeper.max_failure_rate={rate}"
+            f"hydra.sweeper.max_failure_rate={max_rate}"
         )
         return True
 
@@ -149,10 +151,10 @@ class _Sweeper(Sweeper):
 class CheckedSweeper(_Sweeper):
     """Runs the grid of all sweep overrides; all jobs are checked before the first one starts."""
 
-    def __init__(self, **given: Any) -> None:
-        self.max_batch_size: int | None = given["max_batch_size"]
-        self.params = given["params"]
-        self.max_failure_rate = given["max_failure_rate"]
+    def __init__(self, **sweeper_config: Any) -> None:
+        self.max_batch_size: int | None = sweeper_config["max_batch_size"]
+        self.params = sweeper_config["params"]
+        self.max_failure_rate = sweeper_config["max_failure_rate"]
 
     def _run(self, overrides: Sequence[Override]) -> list[Any]:
         from experiments import config
@@ -162,29 +164,29 @@ class CheckedSweeper(_Sweeper):
         from experiments.sweeps.hydra import grid, job_batch, size
 
         batch = grid.cells(overrides)
-        made = job_batch.Jobs(self._context.config_loader, self._master, self._sweep_dir)
-        checked = made.check_all(batch)
+        jobs = job_batch.Jobs(self._context.config_loader, self._master, self._sweep_dir)
+        checked = jobs.check_all(batch)
         ids = {config.run_id(run): config.canonical(run) for _, run in checked}
         if checked and (source := checked[0][1].resume_from) is not None:
             hub.take_sweep(source, self._sweep_dir, ids)
-        ready = [made.place(n, batch[n], *one) for n, one in enumerate(checked)]
-        found = size.of(self._master.hydra.sweeper, overrides).without(len(batch) - len(ids))
-        plan.write(self._sweep_dir, plan.SweepPlan("grid", found.runs, list(ids)))
+        placed = [jobs.place(n, batch[n], *checked_job) for n, checked_job in enumerate(checked)]
+        grid_size = size.of(self._master.hydra.sweeper, overrides).without(len(batch) - len(ids))
+        plan.write(self._sweep_dir, plan.SweepPlan("grid", grid_size.runs, list(ids)))
         if budget.ends_at() is not None:
-            ready = job_batch.seeds_in_turn(ready)
-        answers: dict[int, Any] = {}
-        for results in job_batch.launch(self.launcher, ready, self._at_once()):
-            for job, returned in results:
-                state, value = job_batch.ended(returned)
-                self._done += 1
+            placed = job_batch.seeds_in_turn(placed)
+        outcomes: dict[int, Any] = {}
+        for results in job_batch.launch(self.launcher, placed, self._batch_size()):
+            for job, job_return in results:
+                state, value = job_batch.ended(job_return)
+                self._n_ended += 1
                 if state in ("failed", "oom"):
                     self._failed[str(job.number)] = str(value)
-                answers[job.number] = value
-            if self._too_many_failed(len(ready)):
+                outcomes[job.number] = value
+            if self._too_many_failed(len(placed)):
                 break
-        return [answers[number] for number in sorted(answers)]
+        return [outcomes[number] for number in sorted(outcomes)]
 
-    def _at_once(self) -> int | None:
+    def _batch_size(self) -> int | None:
         """Return the jobs per launch: None (all) unless a batch size or a failure rate is set."""
         if self.max_batch_size is not None or self.max_failure_rate is None:
             return self.max_batch_size
@@ -194,39 +196,39 @@ class CheckedSweeper(_Sweeper):
 class OptunaSweeper(_Sweeper):
     """Runs a hyperparameter search with Optuna; see `experiments.sweeps.study`."""
 
-    def __init__(self, **given: Any) -> None:
-        self.params = given["params"]
-        self.max_failure_rate = given["max_failure_rate"]
-        self.given = given
+    def __init__(self, **sweeper_config: Any) -> None:
+        self.params = sweeper_config["params"]
+        self.max_failure_rate = sweeper_config["max_failure_rate"]
+        self.sweeper_config = sweeper_config
 
     def _run(self, overrides: Sequence[Override]) -> list[Any]:
         from experiments.sweeps.hydra import search
 
-        found = search.Search(
-            self.given, self._context.config_loader, self._master, self._sweep_dir
+        study_search = search.Search(
+            self.sweeper_config, self._context.config_loader, self._master, self._sweep_dir
         )
-        with found.open(overrides):
-            return self._run_asked(found)
+        with study_search.open(overrides):
+            return self._run_batches(study_search)
 
 
 class TunedSweeper(_Sweeper):
     """Runs arms with the learning rate tuned for each; see `experiments.analysis.arms`."""
 
-    def __init__(self, **given: Any) -> None:
-        self.params = given["params"]
-        self.max_failure_rate = given["max_failure_rate"]
-        self.given = given
+    def __init__(self, **sweeper_config: Any) -> None:
+        self.params = sweeper_config["params"]
+        self.max_failure_rate = sweeper_config["max_failure_rate"]
+        self.sweeper_config = sweeper_config
         self._tuning: Any = None
 
     def _run(self, overrides: Sequence[Override]) -> list[Any]:
         from experiments.sweeps.hydra import tuning
 
-        found = tuning.Tuning(
-            self.given, self._context.config_loader, self._master, self._sweep_dir
+        arm_tuning = tuning.Tuning(
+            self.sweeper_config, self._context.config_loader, self._master, self._sweep_dir
         )
-        found.open(overrides)
-        self._tuning = found
-        return self._run_asked(found)
+        arm_tuning.open(overrides)
+        self._tuning = arm_tuning
+        return self._run_batches(arm_tuning)
 
     def _summary(self) -> str:
         if self._tuning is None or not self._tuning.tuned():  # no arm has finished runs yet
@@ -320,8 +322,8 @@ for _name, _node in (
     ("tuned", TunedConfig),
 ):
     _store.store(group="hydra/sweeper", name=_name, node=_node, provider="lora-experiments")
-for _group, _known in (("sampler", specs.SAMPLERS), ("pruner", specs.PRUNERS)):
-    for _name, _spec in _known.items():
+for _group, _specs_by_name in (("sampler", specs.SAMPLERS), ("pruner", specs.PRUNERS)):
+    for _name, _spec in _specs_by_name.items():
         _store.store(
             group=f"hydra/sweeper/{_group}", name=_name, node=_spec, provider="lora-experiments"
         )

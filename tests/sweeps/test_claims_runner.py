@@ -35,7 +35,7 @@ def test_claims_that_share_a_sweep_have_it_made_once_and_untested_ones_need_none
     untested = claim("C3", "lora_without_regret/placement", not_tested="why")
     [step] = plan(tmp_path, claim("C1"), claim("C2"), untested, workers=1)
     assert (step.name, step.claims, step.arms, step.runs) == (SWEEP, ("C1", "C2"), 5, 95)
-    assert step.words[2:] == (
+    assert step.arguments[2:] == (
         *("train", "-m", f"sweeps={SWEEP}"),
         f"hydra.sweep.dir={tmp_path / SWEEP}",
     )
@@ -44,7 +44,7 @@ def test_claims_that_share_a_sweep_have_it_made_once_and_untested_ones_need_none
 def test_a_grid_has_as_many_runs_as_cells(tmp_path: Path) -> None:
     [step] = plan(tmp_path, claim("C1", "rank_and_targets"))
     assert (step.arms, step.runs) == (0, 20)
-    assert step.words[-1] == "hydra/launcher=joblib"
+    assert step.arguments[-1] == "hydra/launcher=joblib"
 
 
 def test_hours_follow_from_the_runs_at_hand_and_done_ones_are_left_out(tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ def test_hours_follow_from_the_runs_at_hand_and_done_ones_are_left_out(tmp_path:
         time_taken = {"total_seconds": seconds}
         records.write(Record(f"r{number}", "finished", folder=folder, timing=time_taken))
     [step] = plan(tmp_path, claim("C1"))
-    assert (step.done, step.left, step.seconds) == (2, 93, 30.0)
+    assert (step.done, step.remaining, step.seconds) == (2, 93, 30.0)
     told = claims_runner.text([step], 3, 140)
     assert "93 runs to do in 3 processes: about 0.3 hours." in told
     assert ">= 95" in told
@@ -69,7 +69,7 @@ def test_a_measurement_is_made_unless_it_is_there_from_this_commit(tmp_path: Pat
     made.measured = "invariance"
     [step] = plan(tmp_path, made)
     out = str(tmp_path / "reports" / "measured")
-    assert step.words == (
+    assert step.arguments == (
         "-m",
         "experiments.calibration.numerical_checks",
         "invariance",

@@ -121,7 +121,7 @@ def test_lines_of_jobs_that_share_a_terminal_are_whole_and_labelled() -> None:
     print("loading", file=other)
     print("4", "ended", sep="\n", end="", file=one)
     assert terminal.getvalue() == "[2] loading\n[1] step 4\n"
-    assert other.whole and not one.whole
+    assert other.line_complete and not one.line_complete
 
 
 def test_a_gpu_is_given_to_one_process_unless_more_are_asked_for() -> None:

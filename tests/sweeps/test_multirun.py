@@ -34,17 +34,17 @@ def test_a_run_keeps_the_folder_of_its_record_and_no_other_run_gets_it(tmp_path:
     write(tmp_path / "0", "aaa")
     write(tmp_path / "1", "bbb")
     folders = plan.Folders(tmp_path)
-    assert folders.give("bbb", "0") == "1"
-    assert folders.give("new", "0") == "0_2"
-    assert folders.give("other", "0") == "0_3"
-    assert folders.give("fifth", "4") == "4"
-    assert folders.give("fifth", "9") == "4"
+    assert folders.assign("bbb", "0") == "1"
+    assert folders.assign("new", "0") == "0_2"
+    assert folders.assign("other", "0") == "0_3"
+    assert folders.assign("fifth", "4") == "4"
+    assert folders.assign("fifth", "9") == "4"
 
 
 def test_a_finished_record_goes_before_a_failed_one_of_the_same_run(tmp_path: Path) -> None:
     write(tmp_path / "0", "aaa", "failed", started_at="2030")
     write(tmp_path / "0_2", "aaa", "finished", started_at="2020")
-    assert plan.Folders(tmp_path).give("aaa", "0") == "0_2"
+    assert plan.Folders(tmp_path).assign("aaa", "0") == "0_2"
 
 
 def test_a_broken_record_is_named_and_kept_and_its_folder_is_not_used(
@@ -52,7 +52,7 @@ def test_a_broken_record_is_named_and_kept_and_its_folder_is_not_used(
 ) -> None:
     (tmp_path / "0").mkdir()
     (tmp_path / "0" / "run.json").write_text('{"schema_version": 1, "run_')
-    assert plan.Folders(tmp_path).give("aaa", "0") == "0_2"
+    assert plan.Folders(tmp_path).assign("aaa", "0") == "0_2"
     out = capsys.readouterr().out
     assert out.startswith(f"not counted: {tmp_path}/0/run.json is not a valid record (")
     assert out.rstrip().endswith("move it away to repeat the run.")

@@ -152,7 +152,7 @@ def test_a_trial_of_a_dead_worker_is_taken_up_under_its_number(tmp_path: Path) -
     with study(tmp_path) as opened:
         taken = opened.ask()
         assert taken is not None
-        assert (taken.number, taken.taken_up) == (2, True)
+        assert (taken.number, taken.resumed) == (2, True)
         opened.tell(2, [1.0])
     after = run_all(tmp_path)
     assert [a.number for a in (*before, taken, *after)] == list(range(6))
@@ -173,7 +173,7 @@ def test_a_trial_of_a_living_worker_is_left_alone_and_counted(tmp_path: Path) ->
         process.communicate(timeout=60)
         theirs = opened.ask()
         assert theirs is not None
-        assert (theirs.number, theirs.taken_up) == (0, True)
+        assert (theirs.number, theirs.resumed) == (0, True)
 
 
 def test_a_trial_that_died_before_it_was_whole_is_told_fail_and_not_counted(

@@ -28,14 +28,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("commit", help="the last commit before the change")
     commit = parser.parse_args(arguments).commit
-    steps = json.loads(equal_code.FILE.read_text(encoding="utf-8"))
+    entries = json.loads(equal_code.FILE.read_text(encoding="utf-8"))
     before, after = identity_at(commit), provenance.code_identity()
     changed = provenance.differences(before, after)
     if not changed:
         print(f"the code has the same identity as at {commit}: nothing to declare")
         return
-    steps.append({"commit": commit, "before": before, "after": after})
-    equal_code.FILE.write_text(json.dumps(steps, indent=1) + "\n", encoding="utf-8")
+    entries.append({"commit": commit, "before": before, "after": after})
+    equal_code.FILE.write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
     print(f"declared equal to {commit}: {', '.join(changed)}")
 
 
@@ -46,13 +46,13 @@ def identity_at(commit: str) -> dict[str, Any]:
         ConfigError: the commit does not exist, or had another layout.
     """
     root = provenance.SOURCE.parent.parent
-    done = subprocess.run(
+    archive = subprocess.run(
         ["git", "-C", str(root), "archive", commit, _PACKAGE], capture_output=True, check=False
     )
-    if done.returncode:
-        raise ConfigError(f"{commit}: {done.stderr.decode().strip()}.")
+    if archive.returncode:
+        raise ConfigError(f"{commit}: {archive.stderr.decode().strip()}.")
     with tempfile.TemporaryDirectory() as folder:
-        with tarfile.open(fileobj=io.BytesIO(done.stdout)) as files:
+        with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
             files.extractall(folder, filter="data")
         return provenance.code_identity(Path(folder) / _PACKAGE)
 

@@ -34,12 +34,12 @@ from experiments.calibration.memorization_training import (
 )
 from experiments.records import provenance
 
-AT_REST = 0.05
+MAX_ADDED_SHARE = 0.05
 """Largest share of the bits that twice the length may add for a converged result. If bits grow
 with the log of the length, that is 2 % in the last quarter of training."""
-FULL = 0.5
+MAX_TABLE_SHARE = 0.5
 """Largest share of a table that may be memorised; above it, facts limit the result, not LoRA."""
-KEPT = Path("outputs/capacity/trainings.jsonl")
+TRAININGS_FILE = Path("outputs/capacity/trainings.jsonl")
 EXTENSIONS = 2
 """Number of times a grid may grow while its best learning rate is at its edge."""
 
@@ -51,37 +51,41 @@ def tuned(rates: Sequence[float], train_at: Callable[[float], Training]) -> dict
         rates: the initial grid, a factor of 2 apart.
         train_at: trains at a learning rate and returns the result.
     """
-    found = {rate: train_at(rate) for rate in sorted(rates)}
+    trainings = {rate: train_at(rate) for rate in sorted(rates)}
     for _ in range(EXTENSIONS):
-        at = best(found)
-        if min(found) < at < max(found):
+        best_rate = best(trainings)
+        if min(trainings) < best_rate < max(trainings):
             break
-        edge = at / 2 if at == min(found) else at * 2
-        found[edge] = train_at(edge)
-    return found
+        edge = best_rate / 2 if best_rate == min(trainings) else best_rate * 2
+        trainings[edge] = train_at(edge)
+    return trainings
 
 
-def best(found: dict[float, Training]) -> float:
+def best(trainings: dict[float, Training]) -> float:
     """Return the learning rate with most memorised bits; diverged training runs count as none."""
-    return max(found, key=lambda rate: -math.inf if math.isnan(b := found[rate].bits) else b)
+    return max(
+        trainings, key=lambda rate: -math.inf if math.isnan(b := trainings[rate].bits) else b
+    )
 
 
-def measure(setup: MemorizationSettings | None = None, kept: Path | None = KEPT) -> dict[str, Any]:
+def measure(
+    setup: MemorizationSettings | None = None, trainings_file: Path | None = TRAININGS_FILE
+) -> dict[str, Any]:
     """Return the bits per trained parameter, one number per seed, and the runs behind them.
 
     Args:
         setup: settings of the experiment.
-        kept: file of finished training runs, one per line, from which an interrupted process
-            resumes; None = nothing is stored.
+        trainings_file: file of finished training runs, one per line, from which an interrupted
+            process resumes; None = nothing is stored.
     """
     setup = setup or MemorizationSettings()
-    progress, rates = _Progress(setup, kept), setup.rates
+    progress, rates = _Progress(setup, trainings_file), setup.rates
     grids: dict[int, dict[float, Training]] = {}
     for rank in setup.ranks:
         half = partial(progress.train, rank, setup.seeds[0], setup.passes // 2)
         grids[rank] = tuned(rates, half)
-        middle = best(grids[rank])
-        rates = (middle / 2, middle, middle * 2)
+        best_rate = best(grids[rank])
+        rates = (best_rate / 2, best_rate, best_rate * 2)
     runs = [
         progress.train(rank, seed, setup.passes, best(grids[rank]))
         for seed in setup.seeds
@@ -118,74 +122,78 @@ def reasons(
         grids: training runs by rank and learning rate.
         runs: the training runs that the result is computed from.
     """
-    found = []
+    limitations = []
     rank = max(doubled, key=lambda r: doubled[r])
-    if not doubled[rank] <= AT_REST:
-        found.append(
+    if not doubled[rank] <= MAX_ADDED_SHARE:
+        limitations.append(
             f"bits_per_parameter is a lower bound: training has not converged, as doubling the "
-            f"passes added {doubled[rank]:.1%} of the bits at rank {rank}, more than {AT_REST:.0%}"
+            f"passes added {doubled[rank]:.1%} of the bits at rank {rank}, more than "
+            f"{MAX_ADDED_SHARE:.0%}"
         )
     for rank, grid in grids.items():
-        if (at := best(grid)) in (min(grid), max(grid)):
-            text = f"the best learning rate of rank {rank}, {at:g}, is on the edge of its grid"
-            found.append(text)
-    if stuck := [run for run in runs if not run.bits > 0]:
-        found.append(
-            f"{len(stuck)} of {len(runs)} training runs learned nothing (first: rank "
-            f"{stuck[0].rank}, seed {stuck[0].seed}), so the slope is meaningless"
+        if (best_rate := best(grid)) in (min(grid), max(grid)):
+            limitation = (
+                f"the best learning rate of rank {rank}, {best_rate:g}, is on the edge of its grid"
+            )
+            limitations.append(limitation)
+    if untrained := [run for run in runs if not run.bits > 0]:
+        limitations.append(
+            f"{len(untrained)} of {len(runs)} training runs learned nothing (first: rank "
+            f"{untrained[0].rank}, seed {untrained[0].seed}), so the slope is meaningless"
         )
-    if (share := max(run.bits / run.table_bits for run in runs)) > FULL:
-        found.append(f"{share:.0%} of a table is memorised, so its size may limit the result")
-    return found
+    if (share := max(run.bits / run.table_bits for run in runs)) > MAX_TABLE_SHARE:
+        limitations.append(f"{share:.0%} of a table is memorised, so its size may limit the result")
+    return limitations
 
 
 class _Progress:
     """Trains and prints the progress; results of an earlier process are reused."""
 
-    def __init__(self, setup: MemorizationSettings, kept: Path | None) -> None:
-        self.setup, self.kept, self.spent, self.done = setup, kept, 0.0, 0
-        made_by = json.dumps([asdict(setup), provenance.libraries()]).encode()
+    def __init__(self, setup: MemorizationSettings, trainings_file: Path | None) -> None:
+        self.setup, self.trainings_file, self.seconds, self.done = setup, trainings_file, 0.0, 0
+        settings_json = json.dumps([asdict(setup), provenance.libraries()]).encode()
         files = (Path(__file__), Path(memorization_training.__file__))
         code = b"".join(file.read_bytes() for file in files)
-        self.key = hashlib.sha256(code + made_by).hexdigest()[:16]
-        self.finished = _finished(kept, self.key) if kept else {}
+        self.key = hashlib.sha256(code + settings_json).hexdigest()[:16]
+        self.finished = _read_finished(trainings_file, self.key) if trainings_file else {}
         # The size of a table, and therefore the time of a pass, grows with the rank.
         tuning, full = 3 * (setup.passes // 2), len(setup.seeds) * setup.passes
-        self.left = sum(setup.ranks) * (tuning + full)
+        self.remaining = sum(setup.ranks) * (tuning + full)
 
-    def train(self, rank: int, seed: int, passes: int, rate: float) -> Training:
-        made = self.finished.get((rank, seed, passes, rate))
-        if made is None:
-            made = train(self.setup, rank, rate, seed, passes)
-            self._keep(made)
-        self.spent, self.done = self.spent + made.seconds, self.done + rank * passes
-        self.left = max(0, self.left - rank * passes)
+    def train(self, rank: int, seed: int, passes: int, learning_rate: float) -> Training:
+        training = self.finished.get((rank, seed, passes, learning_rate))
+        if training is None:
+            training = train(self.setup, rank, learning_rate, seed, passes)
+            self._store(training)
+        self.seconds, self.done = self.seconds + training.seconds, self.done + rank * passes
+        self.remaining = max(0, self.remaining - rank * passes)
         print(
-            f"rank {rank}, LR {rate:g}, seed {seed}, {passes} passes: {made.bits:.0f} bits, "
-            f"{made.bits / made.parameters:.3f} per parameter, {made.seconds} s; "
-            f"about {self.left * self.spent / self.done / 60:.0f} minutes left",
+            f"rank {rank}, LR {learning_rate:g}, seed {seed}, {passes} passes: "
+            f"{training.bits:.0f} bits, {training.bits / training.parameters:.3f} per parameter, "
+            f"{training.seconds} s; "
+            f"about {self.remaining * self.seconds / self.done / 60:.0f} minutes left",
             flush=True,
         )
-        return made
+        return training
 
-    def _keep(self, made: Training) -> None:
-        if self.kept:
-            self.kept.parent.mkdir(parents=True, exist_ok=True)
-            with self.kept.open("a", encoding="utf-8") as file:
+    def _store(self, training: Training) -> None:
+        if self.trainings_file:
+            self.trainings_file.parent.mkdir(parents=True, exist_ok=True)
+            with self.trainings_file.open("a", encoding="utf-8") as file:
                 # The newline comes first, because the previous line may be truncated.
-                file.write("\n" + json.dumps({"key": self.key} | asdict(made)))
+                file.write("\n" + json.dumps({"key": self.key} | asdict(training)))
 
 
-def _finished(kept: Path, key: str) -> dict[tuple[int, int, int, float], Training]:
+def _read_finished(file: Path, key: str) -> dict[tuple[int, int, int, float], Training]:
     """Return the complete lines of a file that have the same settings, code and libraries."""
-    found = {}
-    for line in kept.read_text(encoding="utf-8").splitlines() if kept.is_file() else ():
+    trainings = {}
+    for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else ():
         try:
             tree = json.loads(line)
         except ValueError:  # an empty line, or truncated when the process ended
             continue
         if tree.pop("key") == key:
-            tree["curve"] = {int(at): bits for at, bits in tree["curve"].items()}
-            made = Training(**tree)
-            found[made.rank, made.seed, made.passes, made.rate] = made
-    return found
+            tree["curve"] = {int(passes): bits for passes, bits in tree["curve"].items()}
+            training = Training(**tree)
+            trainings[training.rank, training.seed, training.passes, training.rate] = training
+    return trainings

@@ -83,8 +83,8 @@ class Training:
     @property
     def last_quarter(self) -> float:
         """Share of all memorised bits that the last quarter of training added."""
-        begun = min(self.curve, key=lambda at: abs(at - 0.75 * self.passes))
-        return 1 - self.curve[begun] / self.bits
+        nearest = min(self.curve, key=lambda passes: abs(passes - 0.75 * self.passes))
+        return 1 - self.curve[nearest] / self.bits
 
 
 def table(setup: MemorizationSettings, parameters: int, seed: int) -> FactTable:
@@ -119,8 +119,8 @@ class Learner:
         adapter = LoraConfig(
             r=rank, lora_alpha=ALPHA, target_modules="all-linear", task_type="CAUSAL_LM"
         )
-        adapted = get_peft_model(base, adapter, autocast_adapter_dtype=False)
-        self.trained = [p for p in adapted.parameters() if p.requires_grad]
+        lora_model = get_peft_model(base, adapter, autocast_adapter_dtype=False)
+        self.trained = [p for p in lora_model.parameters() if p.requires_grad]
         self.parameters = sum(p.numel() for p in self.trained)
         self.words_V = _words(setup)
         self.body, self.head_VD = base.model, base.lm_head.weight[self.words_V].detach()
@@ -133,42 +133,46 @@ class Learner:
         return logits_FMV.flatten(0, 1), facts_FT[:, key_tokens:].flatten()
 
     @torch.no_grad()
-    def bits(self, known: FactTable) -> float:
+    def bits(self, facts: FactTable) -> float:
         """Return the bits of a table that are currently memorised."""
-        chunks = known.facts_FT.split(512)
-        return sum(bits_held(*self.logits(chunk, known.key_tokens)) for chunk in chunks)
+        chunks = facts.facts_FT.split(512)
+        return sum(bits_held(*self.logits(chunk, facts.key_tokens)) for chunk in chunks)
 
 
-def train(setup: MemorizationSettings, rank: int, rate: float, seed: int, passes: int) -> Training:
+def train(
+    setup: MemorizationSettings, rank: int, learning_rate: float, seed: int, passes: int
+) -> Training:
     """Train once on a table whose size fits the rank.
 
     Args:
         setup: base, table and batch.
         rank: LoRA rank on all linear layers except the head.
-        rate: learning rate of the first step; it decays linearly to 0.
+        learning_rate: learning rate of the first step; it decays linearly to 0.
         seed: seed of the table, the initialisation of A and the order.
         passes: number of passes over the table.
     """
-    begun, learner = time.monotonic(), Learner(setup, rank, seed)
-    known = table(setup, learner.parameters, seed)
-    optimizer = torch.optim.Adam(learner.trained, lr=rate, fused=True)
-    steps = passes * math.ceil(len(known.facts_FT) / setup.rows)
-    falling = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: 1 - done / steps)
+    start, learner = time.monotonic(), Learner(setup, rank, seed)
+    facts = table(setup, learner.parameters, seed)
+    optimizer = torch.optim.Adam(learner.trained, lr=learning_rate, fused=True)
+    steps = passes * math.ceil(len(facts.facts_FT) / setup.rows)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: 1 - done / steps)
     order, curve = torch.Generator().manual_seed(seed), {}
     marks = {max(1, round(passes * 2 ** (-i / 2))) for i in range(MARKS)}
     for done in range(1, passes + 1):
-        mixed = known.facts_FT[torch.randperm(len(known.facts_FT), generator=order)]
-        for facts_FT in mixed.split(setup.rows):
+        shuffled = facts.facts_FT[torch.randperm(len(facts.facts_FT), generator=order)]
+        for facts_FT in shuffled.split(setup.rows):
             loss = functional.cross_entropy(*learner.logits(facts_FT, setup.key_tokens))
             torch.autograd.backward(loss)
             optimizer.step()
             optimizer.zero_grad()
-            falling.step()
+            scheduler.step()
         if done in marks | {round(0.75 * passes)}:
-            curve[done] = learner.bits(known)
-    seconds = round(time.monotonic() - begun, 1)
-    size = learner.parameters
-    return Training(rank, rate, seed, passes, size, known.bits, curve[passes], curve, seconds)
+            curve[done] = learner.bits(facts)
+    seconds = round(time.monotonic() - start, 1)
+    parameters = learner.parameters
+    return Training(
+        rank, learning_rate, seed, passes, parameters, facts.bits, curve[passes], curve, seconds
+    )
 
 
 def _words(setup: MemorizationSettings) -> Any:

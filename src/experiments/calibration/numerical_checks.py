@@ -35,7 +35,7 @@ from experiments.records import provenance
 BASE = "tiny"
 ROWS, WINDOW_TOKENS = 2, 32
 ALPHA = 32.0
-RATE = 1e-3
+LEARNING_RATE = 1e-3
 FACTOR_A, FACTOR_B = 3.0, 7.0
 """p and q; not powers of 2, which would only shift exponents and cause no rounding error."""
 BETAS = (0.9, 0.999)
@@ -66,18 +66,18 @@ def largest_difference(setting: Setting, steps: int, rank: int = 8) -> float:
 def invariance(steps: int = 300, broken_steps: int = 100) -> dict[str, Any]:
     """Return how invariant training is, and how much each departure from Adam breaks it."""
     exact = {"largest_relative_difference": largest_difference(Setting(), steps)}
-    breaking = {
+    departures = {
         "with_epsilon_1e-8": Setting(epsilon=1e-8),
         "with_weight_decay_0.01": Setting(weight_decay=0.01),
         "with_gradients_clipped_to_norm_0.1": Setting(max_grad_norm=0.1),
     }
     return {
-        "values": exact | {n: largest_difference(s, broken_steps) for n, s in breaking.items()},
+        "values": exact | {n: largest_difference(s, broken_steps) for n, s in departures.items()},
         "scope": f"mechanism (tiny model), {BASE}, {steps} steps of {ROWS} rows, float64 on cpu",
         "setting": {
             "p": FACTOR_A,
             "q": FACTOR_B,
-            "rate": RATE,
+            "rate": LEARNING_RATE,
             "alpha": ALPHA,
             "broken_steps": broken_steps,
         },
@@ -91,11 +91,11 @@ def flops(rank: int = 16, tokens: int = 64) -> dict[str, Any]:
     """
     base = _base(torch.float32)
     shapes = {tuple(m.weight.shape): m for n, m in _linear(base) if n != "lm_head"}
-    full = {shape: _counted(module, tokens) for shape, module in shapes.items()}
-    adapted = _adapted(base, rank, ALPHA)
+    full = {shape: _count_flops(module, tokens) for shape, module in shapes.items()}
+    lora_model = _with_lora(base, rank, ALPHA)
     lora = {
-        tuple(m.base_layer.weight.shape): _counted(m, tokens)
-        for _, m in adapted.named_modules()
+        tuple(m.base_layer.weight.shape): _count_flops(m, tokens)
+        for _, m in lora_model.named_modules()
         if hasattr(m, "base_layer")
     }
     ratios, shares = [], {}
@@ -112,7 +112,7 @@ def flops(rank: int = 16, tokens: int = 64) -> dict[str, Any]:
     }
 
 
-MECHANISMS: dict[str, Callable[[], dict[str, Any]]] = {
+CHECKS: dict[str, Callable[[], dict[str, Any]]] = {
     "invariance": invariance,
     "flops": flops,
     "capacity": memorization.measure,
@@ -136,27 +136,29 @@ class Adam:
         """Update every parameter by its gradient and clear the gradient."""
         self.steps += 1
         first, second = (1 - beta**self.steps for beta in BETAS)
-        for (parameter, rate), (m, v) in zip(self.rates, self.moments, strict=True):
+        for (parameter, learning_rate), (m, v) in zip(self.rates, self.moments, strict=True):
             gradient = parameter.grad
             m.lerp_(gradient, 1 - BETAS[0])
             v.lerp_(gradient * gradient, 1 - BETAS[1])
-            size = (v / second).sqrt() + self.setting.epsilon
-            step = torch.where(size == 0, torch.zeros_like(m), (m / first) / size)
-            parameter.mul_(1 - rate * self.setting.weight_decay).sub_(step, alpha=rate)
+            denominator = (v / second).sqrt() + self.setting.epsilon
+            step = torch.where(denominator == 0, torch.zeros_like(m), (m / first) / denominator)
+            parameter.mul_(1 - learning_rate * self.setting.weight_decay).sub_(
+                step, alpha=learning_rate
+            )
             parameter.grad = None
 
 
 def _losses(setting: Setting, steps: int, rank: int, p: float, q: float) -> list[float]:
     """Train once and return the loss of each step; p = q = 1 is the plain parametrisation."""
     torch.manual_seed(0)  # the same A before scaling
-    model = _adapted(_in_float64(_base(torch.float64)), rank, ALPHA / (p * q))
+    model = _with_lora(_in_float64(_base(torch.float64)), rank, ALPHA / (p * q))
     rates = []
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             is_a = "lora_A" in name
             parameter.data.mul_(p if is_a else 1.0)
-            rates.append((parameter, RATE * (p if is_a else q)))
-    optimizer, found = Adam(rates, setting), []
+            rates.append((parameter, LEARNING_RATE * (p if is_a else q)))
+    optimizer, losses = Adam(rates, setting), []
     for ids in itertools.islice(_batches(), steps):
         logits_BLV = model(input_ids=ids).logits
         loss = functional.cross_entropy(logits_BLV[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
@@ -164,8 +166,8 @@ def _losses(setting: Setting, steps: int, rank: int, p: float, q: float) -> list
         if setting.max_grad_norm is not None:
             torch.nn.utils.clip_grad_norm_([w for w, _ in rates], setting.max_grad_norm)
         optimizer.step()
-        found.append(float(loss.detach()))
-    return found
+        losses.append(float(loss.detach()))
+    return losses
 
 
 def _base(dtype: torch.dtype) -> Any:
@@ -180,13 +182,13 @@ def _in_float64(base: Any) -> Any:
     for _, parent in list(base.named_modules()):
         for name, norm in parent.named_children():
             if type(norm).__name__.endswith("RMSNorm"):
-                ours = torch.nn.RMSNorm(norm.weight.shape, norm.variance_epsilon)
-                ours.weight = norm.weight
-                setattr(parent, name, ours)
+                replacement = torch.nn.RMSNorm(norm.weight.shape, norm.variance_epsilon)
+                replacement.weight = norm.weight
+                setattr(parent, name, replacement)
     return base
 
 
-def _adapted(base: Any, rank: int, alpha: float) -> Any:
+def _with_lora(base: Any, rank: int, alpha: float) -> Any:
     adapter = LoraConfig(
         r=rank, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM"
     )
@@ -200,7 +202,7 @@ def _batches() -> Iterator[Any]:
     tokenizer = AutoTokenizer.from_pretrained(folder)
     ids = [i for line in lines for i in tokenizer(json.loads(line)["text"])["input_ids"]]
     size = ROWS * WINDOW_TOKENS
-    windows = [ids[at : at + size] for at in range(0, len(ids) - size + 1, size)]
+    windows = [ids[start : start + size] for start in range(0, len(ids) - size + 1, size)]
     for window in itertools.cycle(windows):
         yield torch.tensor(window).reshape(ROWS, WINDOW_TOKENS)
 
@@ -211,7 +213,7 @@ def _linear(model: Any) -> Iterator[tuple[str, Any]]:
             yield name, module
 
 
-def _counted(module: Any, tokens: int) -> int:
+def _count_flops(module: Any, tokens: int) -> int:
     """Return the operations of one layer, forward and backward."""
     width = module.in_features
     inputs_TN = torch.randn(tokens, width, requires_grad=True)
@@ -223,24 +225,27 @@ def _counted(module: Any, tokens: int) -> int:
 def main(arguments: list[str] | None = None) -> None:
     """Measure one mechanism and write the result with its provenance."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0] if __doc__ else "")
-    parser.add_argument("name", choices=sorted(MECHANISMS))
+    parser.add_argument("name", choices=sorted(CHECKS))
     parser.add_argument("--out", type=Path, default=Path("outputs/reports/measured"))
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     logging.disable_progress_bar()
     torch.set_num_threads(1)  # the same sums in the same order on every CPU
-    facts = provenance.of_run("cpu")
-    facts["command"] = f"python -m experiments.calibration.numerical_checks {given.name}"
-    begun = time.monotonic()
-    found = MECHANISMS[given.name]()
-    facts |= {"seconds": round(time.monotonic() - begun, 1), "libraries": provenance.libraries()}
-    path = given.out / f"{given.name}.json"
-    text = json.dumps(found | {"provenance": facts}, indent=1) + "\n"
+    run_provenance = provenance.of_run("cpu")
+    run_provenance["command"] = f"python -m experiments.calibration.numerical_checks {options.name}"
+    start = time.monotonic()
+    result = CHECKS[options.name]()
+    run_provenance |= {
+        "seconds": round(time.monotonic() - start, 1),
+        "libraries": provenance.libraries(),
+    }
+    path = options.out / f"{options.name}.json"
+    text = json.dumps(result | {"provenance": run_provenance}, indent=1) + "\n"
     records.write_whole(path, text.encode(), advice="choose another --out")
-    for key, value in found["values"].items():
+    for key, value in result["values"].items():
         print(f"{key}: {value}")
-    for reason in found.get("reasons", ()):
+    for reason in result.get("reasons", ()):
         print(f"no verdict: {reason}")
-    print(f"wrote {path} after {facts['seconds']} s")
+    print(f"wrote {path} after {run_provenance['seconds']} s")
 
 
 if __name__ == "__main__":

@@ -53,12 +53,12 @@ class Case:
     def name(self) -> str:
         """The settings of the case in words."""
         rank = "" if self.lora == "none" else f" r={self.r}"
-        again = " checkpointing" if self.checkpointing else ""
+        checkpointing = " checkpointing" if self.checkpointing else ""
         passes = f" x {self.accumulation}" if self.accumulation > 1 else ""
         return (
             f"{self.model} {self.layers} layers, {self.vocabulary:,} tokens, {self.lora}{rank}, "
             f"{self.rows} x {self.length}{passes}, {self.trained_share:.0%} trained, "
-            f"{self.precision}{again}"
+            f"{self.precision}{checkpointing}"
         )
 
 
@@ -84,10 +84,10 @@ CASES = (
     Case(BIG, 2, 32_768, "all_linear", 2, 256, checkpointing=True, precision="bf16"),
 )
 _GPU_CASES = tuple(
-    Case(model, 28, 151_936, lora, 4, 512, checkpointing=again, precision=precision)
+    Case(model, 28, 151_936, lora, 4, 512, checkpointing=checkpointing, precision=precision)
     for model in (SMALL, BIG)
     for lora in ("all_linear", "qv", "none")
-    for again in (True, False)
+    for checkpointing in (True, False)
     for precision in ("fp16",)
     if not (model == BIG and lora == "none")
 )
@@ -122,11 +122,11 @@ class Compared:
 
     def __str__(self) -> str:
         """Return the comparison as one line."""
-        one = self.measured
+        measured = self.measured
         return (
-            f"{one.case.name}: predicted {self.predicted_bytes / _MB:,.0f} MB, measured "
-            f"{one.measured_bytes / _MB:,.0f} MB ({self.error:+.1%}), resident "
-            f"{one.resident_bytes / _MB:,.0f} MB, peak in {one.fullest_operation}"
+            f"{measured.case.name}: predicted {self.predicted_bytes / _MB:,.0f} MB, measured "
+            f"{measured.measured_bytes / _MB:,.0f} MB ({self.error:+.1%}), resident "
+            f"{measured.resident_bytes / _MB:,.0f} MB, peak in {measured.fullest_operation}"
         )
 
 
@@ -146,7 +146,7 @@ def run_of(case: Case, device: str) -> RunConfig:
     """Return the config of a case."""
     from hydra import compose, initialize_config_dir
 
-    words = [
+    overrides = [
         f"model={case.model}",
         f"model.geometry.layers={case.layers}",
         f"model.geometry.vocabulary={case.vocabulary}",
@@ -167,14 +167,14 @@ def run_of(case: Case, device: str) -> RunConfig:
         *([] if case.lora == "none" else [f"lora.r={case.r}"]),
     ]
     with initialize_config_dir(str(folders.conf()), version_base="1.3"):
-        return config.load(compose("config", words))
+        return config.load(compose("config", overrides))
 
 
 def random_model(spec: GeometryConfig | Geometry, dtype: Any) -> Any:
     """Return a model of this shape with random weights."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    described = AutoConfig.for_model(
+    model_config = AutoConfig.for_model(
         spec.architecture,
         hidden_size=spec.hidden_size,
         intermediate_size=spec.intermediate_size,
@@ -186,7 +186,7 @@ def random_model(spec: GeometryConfig | Geometry, dtype: Any) -> Any:
         tie_word_embeddings=spec.tied_embeddings,
         max_position_embeddings=spec.positions,
     )
-    return AutoModelForCausalLM.from_config(described, dtype=dtype, attn_implementation="sdpa")
+    return AutoModelForCausalLM.from_config(model_config, dtype=dtype, attn_implementation="sdpa")
 
 
 def measure(case: Case, device: str = "cpu") -> Measured:
@@ -204,12 +204,12 @@ def measure(case: Case, device: str = "cpu") -> Measured:
     model = random_model(run.model.geometry, dtype).to(device)
     base = _base(model, run)
     attached = adapters.attach(run, model)
-    taken = few_steps.train(run, attached.model, base)
+    usage = few_steps.train(run, attached.model, base)
     return Measured(
         case=case,
-        measured_bytes=taken.peak_bytes,
-        resident_bytes=taken.resident_bytes,
-        fullest_operation=taken.operation,
+        measured_bytes=usage.peak_bytes,
+        resident_bytes=usage.resident_bytes,
+        fullest_operation=usage.operation,
         trainable_parameters=attached.trainable_parameters,
     )
 
@@ -233,17 +233,17 @@ def _base(model: Any, run: RunConfig) -> Any:
     )
 
 
-def keep(found: Measured, machine: str, device: str, folder: Path) -> Path:
+def keep(measured: Measured, machine: str, device: str, folder: Path) -> Path:
     """Add a measured training run to the machine's record and rewrite the page."""
     folder.mkdir(parents=True, exist_ok=True)
     name = "".join(c if c.isalnum() else "_" for c in machine.lower()).strip("_")
     file = folder / f"{name}.json"
     tree = json.loads(file.read_text("utf-8")) if file.is_file() else {"measured": []}
-    mine = dataclasses.asdict(found)
-    others = [one for one in tree["measured"] if one["case"] != mine["case"]]
+    entry = dataclasses.asdict(measured)
+    others = [other for other in tree["measured"] if other["case"] != entry["case"]]
     order = [dataclasses.asdict(case) for case in (*CASES, *_GPU_CASES)]
-    every = sorted([*others, mine], key=lambda one: order.index(one["case"]))
-    tree = {"machine": machine, "device": device, "libraries": _libraries(), "measured": every}
+    entries = sorted([*others, entry], key=lambda other: order.index(other["case"]))
+    tree = {"machine": machine, "device": device, "libraries": _libraries(), "measured": entries}
     file.write_text(json.dumps(tree, indent=1) + "\n", encoding="utf-8")
     path = folder / "README.md"
     path.write_text(page(folder), encoding="utf-8")
@@ -259,8 +259,8 @@ def page(folder: Path) -> str:
 def comparisons(tree: dict[str, Any]) -> list[Compared]:
     """Return every training run in a machine's record with its prediction."""
     return [
-        compare(Measured(**one | {"case": Case(**one["case"])}), tree["device"])
-        for one in tree["measured"]
+        compare(Measured(**entry | {"case": Case(**entry["case"])}), tree["device"])
+        for entry in tree["measured"]
     ]
 
 
@@ -276,11 +276,11 @@ kernels and the allocator use in addition to tensors.
 Only the machines below have been measured; numbers for others are predictions."""
 
 
-def _section(tree: dict[str, Any], found: Sequence[Compared]) -> str:
-    worst = max(found, key=lambda one: abs(one.error))
+def _section(tree: dict[str, Any], comparisons: Sequence[Compared]) -> str:
+    worst = max(comparisons, key=lambda comparison: abs(comparison.error))
     lines = [
         f"## {tree['machine']}",
-        f"{len(found)} configurations; worst error {worst.error:+.1%} "
+        f"{len(comparisons)} configurations; worst error {worst.error:+.1%} "
         f"({worst.measured.case.name}).",
         f"Libraries: {', '.join(f'{k} {v}' for k, v in tree['libraries'].items())}.",
     ]
@@ -288,12 +288,12 @@ def _section(tree: dict[str, Any], found: Sequence[Compared]) -> str:
         "| configuration | predicted MB | measured MB | error | resident MB | peak in |",
         "| :--- | ---: | ---: | ---: | ---: | :--- |",
     ]
-    for one in found:
-        took = one.measured
+    for comparison in comparisons:
+        measured = comparison.measured
         table.append(
-            f"| {took.case.name} | {one.predicted_bytes / _MB:,.0f} | "
-            f"{took.measured_bytes / _MB:,.0f} | {one.error:+.1%} | "
-            f"{took.resident_bytes / _MB:,.0f} | {one.moment} |"
+            f"| {measured.case.name} | {comparison.predicted_bytes / _MB:,.0f} | "
+            f"{measured.measured_bytes / _MB:,.0f} | {comparison.error:+.1%} | "
+            f"{measured.resident_bytes / _MB:,.0f} | {comparison.moment} |"
         )
     return "\n\n".join(lines) + "\n\n" + "\n".join(table)
 
@@ -316,24 +316,27 @@ def _machine() -> tuple[str, str]:
     return "cpu", f"CPU {platform.machine()} {os.cpu_count()} cores"
 
 
-def main(words: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Measure every case, print the errors and write the report; return 1 if one is too large."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=REPORT, help=f"default: {REPORT}")
     parser.add_argument(
         "--only", type=int, nargs="*", help="indices of the cases to measure, from 0"
     )
-    given = parser.parse_args(words)
+    options = parser.parse_args(arguments)
     device, machine = _machine()
     cases = CASES if device == "cpu" else _GPU_CASES
-    found = []
-    for case in [cases[i] for i in given.only] if given.only else cases:
+    compared = []
+    for case in [cases[i] for i in options.only] if options.only else cases:
         measured = measure(case, device)
-        found.append(compare(measured, device))
-        log(str(found[-1]))
-        path = keep(measured, machine, device, given.out)
-    worst = max(found, key=lambda one: abs(one.error))
-    log(f"{len(found)} configurations, worst error {worst.error:+.1%}: {worst.measured.case.name}")
+        compared.append(compare(measured, device))
+        log(str(compared[-1]))
+        path = keep(measured, machine, device, options.out)
+    worst = max(compared, key=lambda comparison: abs(comparison.error))
+    log(
+        f"{len(compared)} configurations, worst error {worst.error:+.1%}: "
+        f"{worst.measured.case.name}"
+    )
     log(f"wrote {path}")
     return int(abs(worst.error) > TOLERANCE)
 

@@ -70,14 +70,14 @@ def _lines(model: str) -> Iterator[str]:
             if length > plan.shape.positions:
                 continue
             cells = [_cell(run, method, micro) for micro in MICRO_BATCHES]
-            each = cost.flops_per_token(
+            flops = cost.flops_per_token(
                 plan.shape, plan.counts, plan.settings.work, plan.work.trained_share
             )
-            rate = (plan.device.peak_flops or 1) * plan.device.utilisation
-            hours = cost.cost(each, _MILLION, rate).hours if set(cells) != {"-"} else None
+            speed = (plan.device.peak_flops or 1) * plan.device.utilisation
+            hours = cost.cost(flops, _MILLION, speed).hours if set(cells) != {"-"} else None
             label = run.model.label
-            shown = " | ".join(cells)
-            yield f"| {label} | {method} | {length:,} | {shown} | {hours_text(hours)} |"
+            cells_text = " | ".join(cells)
+            yield f"| {label} | {method} | {length:,} | {cells_text} | {hours_text(hours)} |"
 
 
 _COMPOSED: dict[str, RunConfig] = {}
@@ -88,22 +88,22 @@ def _run(model: str, method: str, length: int) -> RunConfig:
     if model not in _COMPOSED:
         _COMPOSED[model] = _compose(model)
     run = _COMPOSED[model]
-    told = dataclasses.replace(run.plan, longest_row_tokens=length, tokens_per_row=length)
+    plan_config = dataclasses.replace(run.plan, longest_row_tokens=length, tokens_per_row=length)
     lora = run.lora if method != "full" else LoraConfig(label="none", method="none")
-    return dataclasses.replace(run, plan=told, lora=lora)
+    return dataclasses.replace(run, plan=plan_config, lora=lora)
 
 
 def _compose(model: str) -> RunConfig:
     from hydra import compose, initialize_config_dir
 
-    words = [
+    overrides = [
         *(f"model={model}", "hardware=t4", "lora=all_linear", "lora.r=16"),
         *("trainer.gradient_checkpointing=true", "trainer.max_length=2048"),
         *("trainer.batch_size=16", "trainer.micro_batch_size=1", "plan.rows=1000"),
         "plan.trained_share=0.3",
     ]
     with initialize_config_dir(str(folders.conf()), version_base="1.3"):
-        return config.load(compose("config", words))
+        return config.load(compose("config", overrides))
 
 
 def _cell(run: RunConfig, method: str, micro: int) -> str:

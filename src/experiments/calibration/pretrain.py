@@ -91,7 +91,7 @@ def windows(tokenizer: Tokenizer, seed: int) -> Iterator[tuple[list[int], list[f
     opening: list[int] = tokenizer.encode("<|im_start|>assistant\n").ids
     while True:
         encoded = tokenizer.encode_batch(list(itertools.islice(documents, 512)))
-        lengths_first = sorted((code.ids for code in encoded), key=len, reverse=True)
+        lengths_first = sorted((encoding.ids for encoding in encoded), key=len, reverse=True)
         filled: list[tuple[list[int], list[float]]] = []
         for ids in lengths_first:  # first fit decreasing
             if len(ids) >= WINDOW_TOKENS:
@@ -191,9 +191,9 @@ def _pretrain(
         if step % 50 == 0 or step == steps - 1:
             seconds = time.monotonic() - start
             speed = (step + 1) * WINDOWS_PER_STEP * WINDOW_TOKENS / seconds
-            left = seconds / (step + 1) * (steps - step - 1)
-            rate = f"{speed:,.0f} tokens/s  {left:.0f} s left"
-            print(f"step {step + 1}/{steps}  loss {loss:.3f}  {rate}", flush=True)
+            seconds_left = seconds / (step + 1) * (steps - step - 1)
+            progress = f"{speed:,.0f} tokens/s  {seconds_left:.0f} s left"
+            print(f"step {step + 1}/{steps}  loss {loss:.3f}  {progress}", flush=True)
     model.eval()
     return model
 
@@ -202,11 +202,11 @@ def _train_step(
     model: PreTrainedModel,
     optimizers: list[torch.optim.Optimizer],
     batch: tuple[torch.Tensor, torch.Tensor],
-    rate: float,
+    learning_rate: float,
 ) -> float:
     """Take one step on B windows of L token ids and loss weights; return the weighted loss."""
     for group in (group for optimizer in optimizers for group in optimizer.param_groups):
-        group["lr"] = rate
+        group["lr"] = learning_rate
     ids_BL, weights_BL = batch
     logits_BLV = model(input_ids=ids_BL).logits[:, :-1]
     losses = functional.cross_entropy(

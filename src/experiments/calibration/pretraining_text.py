@@ -68,9 +68,9 @@ def render_chat(
     """
     system = messages[0]["content"] if messages[0]["role"] == "system" else ""
     if tools:
-        listed = "\n".join(json.dumps(tool["function"]) for tool in tools)
-        lead = f"{system}\n" if system else ""
-        system = f"{lead}{TOOLS_INTRODUCTION}\n<tools>\n{listed}\n</tools>"
+        schemas = "\n".join(json.dumps(tool["function"]) for tool in tools)
+        prefix = f"{system}\n" if system else ""
+        system = f"{prefix}{TOOLS_INTRODUCTION}\n<tools>\n{schemas}\n</tools>"
     text = f"<|im_start|>system\n{system}<|im_end|>\n" if system else ""
     for message in messages:
         if message["role"] == "system":
@@ -79,8 +79,8 @@ def render_chat(
         if role == "tool":
             role, content = "user", f"<tool_response>\n{content}\n</tool_response>"
         calls = message.get("tool_calls", [])
-        written = "\n".join(_CALL_WRITERS[style](call["function"]) for call in calls)
-        text += f"<|im_start|>{role}\n{content}{written}<|im_end|>\n"
+        call_text = "\n".join(_CALL_WRITERS[style](call["function"]) for call in calls)
+        text += f"<|im_start|>{role}\n{content}{call_text}<|im_end|>\n"
     return text
 
 
@@ -145,16 +145,18 @@ def _style(rng: random.Random) -> str:
 def _matching(world: World, rng: random.Random) -> str:
     """Choose among tools without parameters, several times."""
     tools = rng.sample(world.tools, rng.randint(3, 6))
-    bare = tuple(replace(tool, parameters={}, clauses={}) for tool in tools)
-    return _exchanges(replace(world, tools=bare), rng.randint(4, 6), rng, "choice")
+    tools_without_parameters = tuple(replace(tool, parameters={}, clauses={}) for tool in tools)
+    return _exchanges(
+        replace(world, tools=tools_without_parameters), rng.randint(4, 6), rng, "choice"
+    )
 
 
 def _exchanges(world: World, count: int, rng: random.Random, category: str | None = None) -> str:
     messages = []
     for _ in range(count):
-        drawn = category or rng.choice(_SESSION_CATEGORIES)
-        row = toolworld_conversations.conversation(drawn, world, rng)
-        if drawn == "missing_argument":
+        drawn_category = category or rng.choice(_SESSION_CATEGORIES)
+        row = toolworld_conversations.conversation(drawn_category, world, rng)
+        if drawn_category == "missing_argument":
             row["messages"][-1]["content"] = _reworded(row, rng)
         messages += row["messages"]
     tools = [{"function": toolworld_requests.function_schema(tool)} for tool in world.tools]
@@ -173,11 +175,11 @@ def _reworded(row: toolworld_conversations.ToolworldRow, rng: random.Random) -> 
 
 def _repetition(world: World, rng: random.Random) -> str:
     """Write a list of invented words and numbers, then repeat it."""
-    words = [_any_value(world, rng) for _ in range(rng.randint(3, 9))]
-    again = rng.choice(("Again: ", "Copy: ", "Once more: ", ""))
+    values = [_any_value(world, rng) for _ in range(rng.randint(3, 9))]
+    label = rng.choice(("Again: ", "Copy: ", "Once more: ", ""))
     start, stop = rng.choice((("[", "]"), ("", "."), ('"', '"')))
-    text = start + ", ".join(words) + stop
-    return f"{text}\n{again}{text}\n{again}{text}"
+    text = start + ", ".join(values) + stop
+    return f"{text}\n{label}{text}\n{label}{text}"
 
 
 def _any_value(world: World, rng: random.Random) -> str:
@@ -192,8 +194,8 @@ def _lookup(world: World, rng: random.Random) -> str:
     facts = {key: _any_value(world, rng) for key in keys}
     form = rng.choice(("The {} of {} is {}.", "{} of {}: {}", "{2} is the {0} of {1}."))
     lines = [form.format(relation, key, value) for key, value in facts.items()]
-    asked = rng.sample(keys, min(3, len(keys)))
-    lines += [f"What is the {relation} of {key}? {json.dumps(facts[key])}" for key in asked]
+    asked_keys = rng.sample(keys, min(3, len(keys)))
+    lines += [f"What is the {relation} of {key}? {json.dumps(facts[key])}" for key in asked_keys]
     return "\n".join(lines)
 
 

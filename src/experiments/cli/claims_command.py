@@ -44,31 +44,33 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=_claims)
 
 
-def _claims(given: argparse.Namespace) -> None:
+def _claims(arguments: argparse.Namespace) -> None:
     from experiments import reports
     from experiments.analysis.claims import claim_files, judging
     from experiments.analysis.claims.evidence import measured_for, runs_of
     from experiments.reports import claims_table
     from experiments.sweeps import claims_runner
 
-    searched = folders.all_of("claims")
-    every = claim_files.load(searched)
-    chosen = claim_files.load(searched, given.ids)
-    problems = _run(given, chosen) if given.run or given.plan else []
-    if given.plan:
+    claim_folders = folders.all_of("claims")
+    all_claims = claim_files.load(claim_folders)
+    selected = claim_files.load(claim_folders, arguments.ids)
+    problems = _run(arguments, selected) if arguments.run or arguments.plan else []
+    if arguments.plan:
         return
-    shown = {claim.id for claim in chosen}
+    shown_ids = {claim.id for claim in selected}
     # All claims form one family of hypotheses, whichever of them are shown.
-    at_hand = runs_of(every, given.outputs), measured_for(every, given.outputs)
-    found = judging.judge(every, *at_hand)
-    print(claims_table.text([v for v in found if v.claim.id in shown], reports.line_width()))
-    if given.write or given.out:
-        for file in claims_table.write(found, given.out or given.outputs / "reports" / "claims"):
+    evidence = runs_of(all_claims, arguments.outputs), measured_for(all_claims, arguments.outputs)
+    verdicts = judging.judge(all_claims, *evidence)
+    print(claims_table.text([v for v in verdicts if v.claim.id in shown_ids], reports.line_width()))
+    if arguments.write or arguments.out:
+        for file in claims_table.write(
+            verdicts, arguments.out or arguments.outputs / "reports" / "claims"
+        ):
             print(f"wrote {file}")
     claims_runner.refuse(problems)
 
 
-def _run(given: argparse.Namespace, chosen: "Sequence[Claim]") -> list[str]:
+def _run(arguments: argparse.Namespace, selected: "Sequence[Claim]") -> list[str]:
     """Print the runs that the claims need and, without `--plan`, execute them.
 
     Returns:
@@ -80,15 +82,17 @@ def _run(given: argparse.Namespace, chosen: "Sequence[Claim]") -> list[str]:
     from experiments import reports
     from experiments.sweeps import claims_runner
 
-    if given.workers is not None and given.workers < 1:
-        raise ConfigError(f"--workers {given.workers}: give 1 or more (1 uses only this process).")
-    steps = claims_runner.plan(chosen, given.outputs, given.workers)
-    print(claims_runner.text(steps, given.workers, reports.line_width()), flush=True)
-    if given.plan:
+    if arguments.workers is not None and arguments.workers < 1:
+        raise ConfigError(
+            f"--workers {arguments.workers}: give 1 or more (1 uses only this process)."
+        )
+    steps = claims_runner.plan(selected, arguments.outputs, arguments.workers)
+    print(claims_runner.text(steps, arguments.workers, reports.line_width()), flush=True)
+    if arguments.plan:
         return []
-    options = ["--outputs", str(given.outputs)] if given.outputs != Path("outputs") else []
-    options += ["--write"] if given.write else []
-    options += ["--out", str(given.out)] if given.out else []
-    options += ["--workers", str(given.workers)] if given.workers else []
-    words = ["python", "-m", "experiments", "claims", *given.ids, "--run", *options]
-    return claims_runner.run(steps, given.outputs, shlex.join(words))
+    options = ["--outputs", str(arguments.outputs)] if arguments.outputs != Path("outputs") else []
+    options += ["--write"] if arguments.write else []
+    options += ["--out", str(arguments.out)] if arguments.out else []
+    options += ["--workers", str(arguments.workers)] if arguments.workers else []
+    command = ["python", "-m", "experiments", "claims", *arguments.ids, "--run", *options]
+    return claims_runner.run(steps, arguments.outputs, shlex.join(command))

@@ -11,21 +11,25 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=_run)
 
 
-def _run(given: argparse.Namespace) -> None:
+def _run(arguments: argparse.Namespace) -> None:
     from experiments.sweeps import cleaning
 
-    folders = [given.sweep] if given.sweep else cleaning.sweep_folders(Path("outputs"))
-    total, may_go = 0, []
+    folders = [arguments.sweep] if arguments.sweep else cleaning.sweep_folders(Path("outputs"))
+    total, removable = 0, []
     for folder in folders:
-        found, stays = cleaning.leftovers(folder)
-        print(*stays, sep="\n", end="\n" if stays else "")
-        for leftover in found:
+        leftovers, notes = cleaning.leftovers(folder)
+        print(*notes, sep="\n", end="\n" if notes else "")
+        for leftover in leftovers:
             total += leftover.size_bytes
             print(f"{leftover.size_bytes / 1e6:9.1f} MB  {leftover.path}  ({leftover.reason})")
-        may_go += found
-    if not may_go:
+        removable += leftovers
+    if not removable:
         print("nothing to remove")
         return
-    gone = list(cleaning.remove(may_go)) if given.yes else []
-    what = f"{len(gone)} removed" if given.yes else f"{len(may_go)} listed; --yes removes them"
-    print(f"{total / 1e6:9.1f} MB  {what}; adapters and records are kept")
+    removed = list(cleaning.remove(removable)) if arguments.yes else []
+    outcome = (
+        f"{len(removed)} removed"
+        if arguments.yes
+        else f"{len(removable)} listed; --yes removes them"
+    )
+    print(f"{total / 1e6:9.1f} MB  {outcome}; adapters and records are kept")

@@ -20,17 +20,17 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=_run)
 
 
-def _run(given: argparse.Namespace) -> None:
+def _run(arguments: argparse.Namespace) -> None:
     from experiments.reports.dashboard import Dashboard, find
 
-    if given.port is not None and not 1 <= given.port <= 65535:
-        raise ConfigError(f"--port {given.port}: give a number from 1 to 65535.")
-    with Dashboard(find(given.what), given.port) as dashboard:
+    if arguments.port is not None and not 1 <= arguments.port <= 65535:
+        raise ConfigError(f"--port {arguments.port}: give a number from 1 to 65535.")
+    with Dashboard(find(arguments.what), arguments.port) as dashboard:
         print(f"dashboard of {dashboard.view.project}: {dashboard.url}", flush=True)
         print(
             "anyone with the address can rename and delete runs; press Ctrl-C to stop", flush=True
         )
-        if not given.no_browser:
+        if not arguments.no_browser:
             webbrowser.open(dashboard.url)
         with contextlib.suppress(KeyboardInterrupt):
             threading.Event().wait()

@@ -19,33 +19,36 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=_run)
 
 
-def _run(given: argparse.Namespace) -> None:
+def _run(arguments: argparse.Namespace) -> None:
     with config.one_sentence_errors():
-        run = config.load(config.compose(hydra_arguments.words(given)))
+        run = config.load(config.compose(hydra_arguments.overrides_of(arguments)))
         inputs.check_data(run)
     from experiments import data, models
     from experiments.data import benchmark_prompts, inspection, sources
 
-    asked = [benchmark_prompts.read(run, name) for name in run.eval.benchmarks]
-    found = sources.read_all(run.data)
+    benchmarks = [benchmark_prompts.read(run, name) for name in run.eval.benchmarks]
+    sources_by_name = sources.read_all(run.data)
     for path, rows in (
-        (given.out, inspection.all_rows(found)),
-        (given.rejects, [reject for source in found.values() for reject in source.rejects]),
+        (arguments.out, inspection.all_rows(sources_by_name)),
+        (
+            arguments.rejects,
+            [reject for source in sources_by_name.values() for reject in source.rejects],
+        ),
     ):
         if path is not None:
             print(f"wrote {inspection.write_rows(rows, path):,} rows to {path}")
-    lines = inspection.describe(found)
-    lines += [line for one in asked for line in inspection.describe_benchmark(one)]
+    lines = inspection.describe(sources_by_name)
+    lines += [line for benchmark in benchmarks for line in inspection.describe_benchmark(benchmark)]
     try:
         vocabulary = models.load_vocabulary(run.model)
     except ConfigError as error:
-        inspection.show_messages(inspection.all_rows(found), given.show)
-        for one in asked:
-            inspection.show_messages(one.rows, min(given.show, 1))
-        lines += inspection.describe_unused(found)
+        inspection.show_messages(inspection.all_rows(sources_by_name), arguments.show)
+        for benchmark in benchmarks:
+            inspection.show_messages(benchmark.rows, min(arguments.show, 1))
+        lines += inspection.describe_unused(sources_by_name)
         print(*lines, f"tokens not counted: {error}", sep="\n")
         return
-    found.clear()  # keeps large data sets from being in memory twice
+    sources_by_name.clear()  # keeps large data sets from being in memory twice
     positions = vocabulary.positions or sys.maxsize
     built = data.build(
         run,
@@ -54,8 +57,8 @@ def _run(given: argparse.Namespace) -> None:
         positions=positions,
         may_be_empty=True,
     )
-    inspection.show_rows(built.train, vocabulary.tokenizer, given.show)
+    inspection.show_rows(built.train, vocabulary.tokenizer, arguments.show)
     for name in run.eval.benchmarks:
         first, *_ = built.counts["benchmarks"][name]["rows"]
-        inspection.show_rows(built.splits[first], vocabulary.tokenizer, min(given.show, 1))
+        inspection.show_rows(built.splits[first], vocabulary.tokenizer, min(arguments.show, 1))
     print(*lines, *inspection.describe_tokens(built), sep="\n")

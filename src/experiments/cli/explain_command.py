@@ -16,7 +16,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=_run)
 
 
-def _run(given: argparse.Namespace) -> None:
+def _run(arguments: argparse.Namespace) -> None:
     from experiments.reports.explain import run_comparison, showing
 
-    showing.show(run_comparison.explain(given.a, given.b))
+    showing.show(run_comparison.explain(arguments.a, arguments.b))

@@ -11,7 +11,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=_run)
 
 
-def _run(given: argparse.Namespace) -> None:
+def _run(arguments: argparse.Namespace) -> None:
     from experiments.analysis import bfcl_scores
 
-    print(*bfcl_scores.export_run(given.run, given.out), sep="\n")
+    print(*bfcl_scores.export_run(arguments.run, arguments.out), sep="\n")

@@ -20,19 +20,21 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=_run)
 
 
-def _run(given: argparse.Namespace) -> None:
-    tools = _read_tools(given.tools)
+def _run(arguments: argparse.Namespace) -> None:
+    tools = _read_tools(arguments.tools)
     from experiments import runs
     from experiments.config import EvalConfig
     from experiments.data import Renderer, thinking
     from experiments.evaluation import scoring as evaluation
     from experiments.toolcalls import parser
 
-    base, record = runs.load_run(given.run)
-    asked = record.evaluation.get("tuned", {}).get("asked", {}).get("thinking", "as_data")
-    mode = thinking.mode(base.tokenizer, asked)
-    messages = [{"role": "system", "content": given.system}] if given.system else []
-    messages.append({"role": "user", "content": given.prompt})
+    base, record = runs.load_run(arguments.run)
+    thinking_setting = (
+        record.evaluation.get("tuned", {}).get("asked", {}).get("thinking", "as_data")
+    )
+    mode = thinking.mode(base.tokenizer, thinking_setting)
+    messages = [{"role": "system", "content": arguments.system}] if arguments.system else []
+    messages.append({"role": "user", "content": arguments.prompt})
     row = {"id": "prompt", "messages": messages, "tools": tools}
     renderer = Renderer(base.tokenizer, base.end_ids, mode=mode)
     [encoded] = renderer.with_own_prompts(renderer.encode_prompts([row]), [row])
@@ -43,13 +45,13 @@ def _run(given: argparse.Namespace) -> None:
             "positions: shorten them."
         )
     tuned = evaluation.Subject(base.model, base, "tuned", EvalConfig())
-    [answered] = evaluation.answer(tuned, [ids], "prompt", given.max_new_tokens)
-    print(answered.text)
-    read = parser.parse(answered.text, parser.from_facts(record.data.get("call_form")), tools)
-    for call in read.calls:
+    [answer] = evaluation.answer(tuned, [ids], "prompt", arguments.max_new_tokens)
+    print(answer.text)
+    parsed = parser.parse(answer.text, parser.from_facts(record.data.get("call_form")), tools)
+    for call in parsed.calls:
         print(f"call {call['name']}: {json.dumps(call['arguments'], ensure_ascii=False)}")
-    if read.malformed:
-        print(f"malformed answer: {', '.join(read.defects)}")
+    if parsed.malformed:
+        print(f"malformed answer: {', '.join(parsed.defects)}")
 
 
 def _read_tools(path: Path | None) -> list[Any]:

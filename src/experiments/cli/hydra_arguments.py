@@ -15,18 +15,18 @@ def add(parser: argparse.ArgumentParser, example: str) -> None:
     )
 
 
-def words(given: argparse.Namespace) -> list[str]:
+def overrides_of(arguments: argparse.Namespace) -> list[str]:
     """Return the overrides of a command, in which `-cd` is one of them.
 
     Raises:
         ConfigError: there is no such folder, or an override cannot be used.
     """
-    overrides: list[str] = given.overrides
-    folder: Path | None = given.config_dir
+    overrides: list[str] = arguments.overrides
+    folder: Path | None = arguments.config_dir
     if folder is None:
         return choices.quoted(overrides)
     if not folder.is_dir():
         raise ConfigError(f"--config-dir {folder}: there is no such folder.")
-    if any(word.lstrip("+").startswith("hydra.searchpath=") for word in overrides):
+    if any(override.lstrip("+").startswith("hydra.searchpath=") for override in overrides):
         raise ConfigError("--config-dir and hydra.searchpath: set one of them.")
     return choices.quoted([*overrides, f"hydra.searchpath=['file://{folder.resolve()}']"])

@@ -30,30 +30,34 @@ COMMANDS = {
 }
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None) -> int:
     """Run one command.
 
     Returns:
         0 on success, 1 after printing an error that the user can fix, 130 after Ctrl-C.
     """
-    words = sys.argv[1:] if arguments is None else arguments
+    command_line = sys.argv[1:] if argv is None else argv
     program = _program()
-    if words[:1] == ["train"]:
+    if command_line[:1] == ["train"]:
         from experiments.cli import train_command
 
-        train_command.start(f"{program} train", words[1:])
+        train_command.start(f"{program} train", command_line[1:])
         return 0
     parser = _parser(program)
-    given, rest = parser.parse_known_args(words)
+    arguments, rest = parser.parse_known_args(command_line)
     # argparse accepts no overrides after an option; `data` allows them anywhere.
-    unknown = [text for text in rest if text.startswith("-") or not hasattr(given, "overrides")]
+    unknown = [
+        argument
+        for argument in rest
+        if argument.startswith("-") or not hasattr(arguments, "overrides")
+    ]
     if unknown:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     if rest:
-        given.overrides += rest
+        arguments.overrides += rest
     try:
-        with disk.one_sentence(getattr(given, "out", None) or Path()):
-            given.command(given)
+        with disk.one_sentence(getattr(arguments, "out", None) or Path()):
+            arguments.command(arguments)
             sys.stdout.flush()
     except ExperimentError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -77,8 +81,8 @@ def _parser(program: str = "python -m experiments") -> argparse.ArgumentParser:
         description="LoRA experiments on tool calling; COMMAND --help describes the arguments.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for name, does in COMMANDS.items():
-        command = commands.add_parser(name, help=does)
+    for name, help_text in COMMANDS.items():
+        command = commands.add_parser(name, help=help_text)
         if name != "train":  # Hydra reads its arguments
             importlib.import_module(f"experiments.cli.{name}_command").add(command)
     return parser

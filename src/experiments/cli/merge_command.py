@@ -14,20 +14,20 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=_run)
 
 
-def _run(given: argparse.Namespace) -> None:
-    if given.out.exists() and any(given.out.iterdir()):
-        raise ConfigError(f"--out {given.out} is not empty: name a new folder.")
+def _run(arguments: argparse.Namespace) -> None:
+    if arguments.out.exists() and any(arguments.out.iterdir()):
+        raise ConfigError(f"--out {arguments.out} is not empty: name a new folder.")
     from experiments import runs
 
-    base, record = runs.load_run(given.run, plain=True)
+    base, record = runs.load_run(arguments.run, plain=True)
     quantization = (record.config.get("model") or {}).get("quantization")
     if quantization is not None:
         print(
-            f"{given.run} trained on {quantization} weights: its adapter is merged into the "
+            f"{arguments.run} trained on {quantization} weights: its adapter is merged into the "
             "base's full-precision weights, so answers can differ slightly from the scored ones"
         )
     model = base.model.merge_and_unload() if record.adapter["modules"] else base.model
-    with disk.whole_folder(given.out) as partial:
+    with disk.whole_folder(arguments.out) as partial:
         model.save_pretrained(partial, safe_serialization=True)
         base.tokenizer.save_pretrained(partial)
-    print(f"wrote {given.out}: load it with AutoModelForCausalLM.from_pretrained")
+    print(f"wrote {arguments.out}: load it with AutoModelForCausalLM.from_pretrained")

@@ -23,17 +23,17 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=_run)
 
 
-def _run(given: argparse.Namespace) -> None:
+def _run(arguments: argparse.Namespace) -> None:
     with config.one_sentence_errors():
-        words = hydra_arguments.words(given)
-    show(words, folders.conf(), as_json=given.json)
+        overrides = hydra_arguments.overrides_of(arguments)
+    show(overrides, folders.conf(), as_json=arguments.json)
 
 
-def show(words: list[str], folder: Path, *, as_json: bool) -> None:
+def show(overrides: list[str], folder: Path, *, as_json: bool) -> None:
     """Print the plan of every run that the overrides describe.
 
     Args:
-        words: overrides as for train.py.
+        overrides: overrides as for train.py.
         folder: the folder of the config files.
         as_json: print JSON instead of a table.
 
@@ -43,14 +43,17 @@ def show(words: list[str], folder: Path, *, as_json: bool) -> None:
     from experiments.sweeps.hydra import dry_run
 
     with config.one_sentence_errors():
-        config.refuse_in_arguments(words)
-        found = dry_run.read(words, folder)
-        plans = [plan_table.Named(name, estimate.of(run)) for name, run in found.runs]
-    if any(run.plan.probe for _, run in found.runs):
+        config.refuse_in_arguments(overrides)
+        planned = dry_run.read(overrides, folder)
+        plans = [plan_table.Named(name, estimate.of(run)) for name, run in planned.runs]
+    if any(run.plan.probe for _, run in planned.runs):
         from experiments.planning import probe
 
-        measured = probe.run_here(plans[0].plan)
-        print(measured.sentence(), file=sys.stderr if as_json else sys.stdout)
-        plans = [plan_table.Named(one.name, probe.calibrated(one.plan, measured)) for one in plans]
+        measurement = probe.run_here(plans[0].plan)
+        print(measurement.sentence(), file=sys.stderr if as_json else sys.stdout)
+        plans = [
+            plan_table.Named(named.name, probe.calibrated(named.plan, measurement))
+            for named in plans
+        ]
     render = plan_table.as_json if as_json else plan_table.render
-    print(render(plans, kind=found.kind, total=found.total))
+    print(render(plans, kind=planned.kind, total=planned.total))

@@ -20,15 +20,18 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=_push)
 
 
-def _push(given: argparse.Namespace) -> None:
-    record = records.read(given.run / records.FILE_NAME)
+def _push(arguments: argparse.Namespace) -> None:
+    record = records.read(arguments.run / records.FILE_NAME)
     if record.status != "finished":
-        raise RecordError(f"{given.run} is {record.status}, not finished: finish the run first.")
-    if record.adapter and not (given.run / "adapter").is_dir():
         raise RecordError(
-            f"{given.run} has no adapter (trainer.keep): repeat the run with trainer.keep=adapter."
+            f"{arguments.run} is {record.status}, not finished: finish the run first."
         )
-    if not config.is_repo(given.repo):
-        raise ConfigError(f"--repo {given.repo}: write it as owner/name.")
-    repository.check(HubConfig(push=True, repo=given.repo, private=not given.public))
-    pushing.push(record, given.repo, checkpoints=given.checkpoints)
+    if record.adapter and not (arguments.run / "adapter").is_dir():
+        raise RecordError(
+            f"{arguments.run} has no adapter (trainer.keep): repeat the run with "
+            "trainer.keep=adapter."
+        )
+    if not config.is_repo(arguments.repo):
+        raise ConfigError(f"--repo {arguments.repo}: write it as owner/name.")
+    repository.check(HubConfig(push=True, repo=arguments.repo, private=not arguments.public))
+    pushing.push(record, arguments.repo, checkpoints=arguments.checkpoints)

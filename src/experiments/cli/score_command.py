@@ -38,42 +38,48 @@ def add(score: argparse.ArgumentParser) -> None:
     score.set_defaults(command=_score)
 
 
-def _score(given: argparse.Namespace) -> None:
-    _check_score_options(given)
-    if given.benchmark == "plan_graph":
-        print(plan_graph_scores.score_pairs(given.pairs, given.out, quirks=bool(given.quirks)))
-        print(f"wrote {given.out}")
+def _score(arguments: argparse.Namespace) -> None:
+    _check_score_options(arguments)
+    if arguments.benchmark == "plan_graph":
+        print(
+            plan_graph_scores.score_pairs(
+                arguments.pairs, arguments.out, quirks=bool(arguments.quirks)
+            )
+        )
+        print(f"wrote {arguments.out}")
     else:
-        print(*bfcl_scores.score_bfcl(_bfcl_files(given), given.out), sep="\n")
+        print(*bfcl_scores.score_bfcl(_bfcl_files(arguments), arguments.out), sep="\n")
 
 
-def _check_score_options(given: argparse.Namespace) -> None:
+def _check_score_options(arguments: argparse.Namespace) -> None:
     """Check the benchmark's name and options.
 
     Raises:
         ConfigError: the benchmark is unknown, a required option is missing, or an option is not
             one of this benchmark's.
     """
-    name = given.benchmark
+    name = arguments.benchmark
     if name not in _SCORE_OPTIONS:
         raise ConfigError(f"--benchmark {name}: {did_you_mean(name, _SCORE_OPTIONS)}.")
     needed, optional = _SCORE_OPTIONS[name]
-    own = {*needed, *optional}
-    every = {key for groups in _SCORE_OPTIONS.values() for group in groups for key in group}
-    lacking = [key for key in needed if getattr(given, key) is None]
-    foreign = [key for key in sorted(every - own) if getattr(given, key) is not None]
-    for keys, what in ((lacking, "needs"), (foreign, "does not use")):
+    allowed = {*needed, *optional}
+    all_options = {key for groups in _SCORE_OPTIONS.values() for group in groups for key in group}
+    missing = [key for key in needed if getattr(arguments, key) is None]
+    unsupported = [
+        key for key in sorted(all_options - allowed) if getattr(arguments, key) is not None
+    ]
+    for keys, verb in ((missing, "needs"), (unsupported, "does not use")):
         if keys:
             options = ", ".join("--" + key.replace("_", "-") for key in keys)
-            raise ConfigError(f"--benchmark {name} {what} {options}: see score --help.")
+            raise ConfigError(f"--benchmark {name} {verb} {options}: see score --help.")
 
 
-def _bfcl_files(given: argparse.Namespace) -> bfcl_scores.BfclFiles:
+def _bfcl_files(arguments: argparse.Namespace) -> bfcl_scores.BfclFiles:
     return bfcl_scores.BfclFiles(
-        category=given.category,
-        questions=given.questions,
-        answers=given.answers,
-        predictions=given.predictions,
-        format=given.format,
-        underscore_to_dot=bool(given.underscore_to_dot),
+        category=arguments.category,
+        questions=arguments.questions,
+        answers=arguments.answers,
+        predictions=arguments.predictions,
+        format=arguments.format,
+        underscore_to_dot=bool(arguments.underscore_to_dot),
     )

@@ -10,8 +10,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=_run)
 
 
-def _run(given: argparse.Namespace) -> None:
+def _run(arguments: argparse.Namespace) -> None:
     from experiments.sweeps import status
 
-    found = status.read(given.sweep)
-    print(f"{given.sweep}: {found}", *found.notes, sep="\n")
+    progress = status.read(arguments.sweep)
+    print(f"{arguments.sweep}: {progress}", *progress.notes, sep="\n")

@@ -22,16 +22,16 @@ from experiments.sweeps.launching import roles
 _CONFIG_PATH = ("-cp", "--config-path")
 
 
-def start(program: str, words: Sequence[str]) -> None:
+def start(program: str, arguments: Sequence[str]) -> None:
     """Run the command.
 
     Args:
         program: the command as the user types it, for the line that resumes a run.
-        words: Hydra's arguments and options.
+        arguments: Hydra's arguments and options.
     """
     with config.one_sentence_errors():
-        config.refuse_in_arguments(words)
-        sys.argv = [program, *choices.quoted(_absolute(words))]
+        config.refuse_in_arguments(arguments)
+        sys.argv = [program, *choices.quoted(_absolute(arguments))]
         main = hydra.main(version_base="1.3", config_path=str(folders.conf()), config_name="config")
         roles.run(main(run_job))
 
@@ -46,17 +46,17 @@ def run_job(cfg: DictConfig) -> float | list[float] | None:
         return current_job.execute(cfg, job)
 
 
-def _absolute(words: Sequence[str]) -> list[str]:
+def _absolute(arguments: Sequence[str]) -> list[str]:
     """Make a relative `--config-path` absolute, which Hydra would look for in this package."""
-    found = list(words)
-    for at, word in enumerate(words):
-        name, given, value = word.partition("=")
-        if name in _CONFIG_PATH and given:
-            found[at] = f"{name}={_path(value)}"
-        elif name in _CONFIG_PATH and at + 1 < len(words):
-            found[at + 1] = _path(words[at + 1])
-    return found
+    absolute = list(arguments)
+    for index, argument in enumerate(arguments):
+        name, separator, value = argument.partition("=")
+        if name in _CONFIG_PATH and separator:
+            absolute[index] = f"{name}={_path(value)}"
+        elif name in _CONFIG_PATH and index + 1 < len(arguments):
+            absolute[index + 1] = _path(arguments[index + 1])
+    return absolute
 
 
-def _path(given: str) -> str:
-    return given if given.startswith("pkg://") else os.path.abspath(given)
+def _path(path: str) -> str:
+    return path if path.startswith("pkg://") else os.path.abspath(path)

@@ -68,8 +68,8 @@ def hub_source(text: str) -> tuple[str, str | None] | None:
     return repo, revision or None
 
 
-def source_problems(text: str | None) -> Iterator[str]:
+def source_problems(resume_from: str | None) -> Iterator[str]:
     """Yield a sentence if `resume_from` names neither a folder nor a repository."""
-    found = hub_source(text) if text else None
-    if found is not None and not is_repo(found[0]):
-        yield f"resume_from={text}: must be hf://owner/name or a folder"
+    source = hub_source(resume_from) if resume_from else None
+    if source is not None and not is_repo(source[0]):
+        yield f"resume_from={resume_from}: must be hf://owner/name or a folder"

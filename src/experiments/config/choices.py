@@ -28,20 +28,20 @@ def moved(cfg: DictConfig) -> DictConfig:
     """
     cfg = cfg.copy()
     for group, key in KEYS.items():
-        chosen, given = OmegaConf.select(cfg, group), OmegaConf.select(cfg, key)
-        if chosen is None:
+        group_value, key_value = OmegaConf.select(cfg, group), OmegaConf.select(cfg, key)
+        if group_value is None:
             continue
-        if given is not None and given != chosen:
+        if key_value is not None and key_value != group_value:
             raise ConfigError(
-                f"the group {group} sets {key}={chosen}, and {key}={given} is set as well: leave "
-                "one of them out."
+                f"the group {group} sets {key}={group_value}, and {key}={key_value} is set as "
+                "well: leave one of them out."
             )
-        OmegaConf.update(cfg, key, chosen)
+        OmegaConf.update(cfg, key, group_value)
         OmegaConf.update(cfg, group, None)
     return cfg
 
 
-def quoted(words: Sequence[str]) -> list[str]:
+def quoted(overrides: Sequence[str]) -> list[str]:
     """Return overrides in which the choices of `rank` and `lr` are texts.
 
     Hydra refuses a number as the choice of a group. All spellings of a rate become the one of its
@@ -53,26 +53,26 @@ def quoted(words: Sequence[str]) -> list[str]:
     Raises:
         ConfigError: a choice is an interval or a range.
     """
-    return [_quoted(word) for word in words]
+    return [_quoted(override) for override in overrides]
 
 
-def unquoted(word: str) -> str:
+def unquoted(override: str) -> str:
     """Return an override as the user writes it.
 
     >>> unquoted("lr='2e-4','5e-5'"), unquoted("name='a'")
     ('lr=2e-4,5e-5', "name='a'")
     """
-    return word.replace("'", "") if _GROUP.fullmatch(word) else word
+    return override.replace("'", "") if _GROUP.fullmatch(override) else override
 
 
-def plain(words: Iterable[str], run: RunConfig) -> list[str]:
+def plain(overrides: Iterable[str], run: RunConfig) -> list[str]:
     """Return a loaded run's overrides with the plain keys, as tables name them."""
     values = {"rank": run.lora.r, "lr": run.trainer.learning_rate}
-    found = []
-    for word in words:
-        match = _GROUP.fullmatch(word)
-        found.append(f"{KEYS[match[1]]}={values[match[1]]}" if match else word)
-    return found
+    plain_overrides = []
+    for override in overrides:
+        match = _GROUP.fullmatch(override)
+        plain_overrides.append(f"{KEYS[match[1]]}={values[match[1]]}" if match else override)
+    return plain_overrides
 
 
 def any_value(group: str, choice: str) -> str:
@@ -87,31 +87,31 @@ def any_value(group: str, choice: str) -> str:
     return f"; {KEYS[group]}={number if _NUMBER.fullmatch(number) else 'VALUE'} sets any value"
 
 
-def _quoted(word: str) -> str:
-    match = _GROUP.fullmatch(word)
+def _quoted(override: str) -> str:
+    match = _GROUP.fullmatch(override)
     if match is None:
-        return word
+        return override
     group, value = match.groups()
     if re.search(r"\b(interval|range)\(", value):
         raise ConfigError(
-            f"{word}: {group} chooses files of conf/{group}; list some of them, or search "
+            f"{override}: {group} chooses files of conf/{group}; list some of them, or search "
             f"{KEYS[group]}."
         )
-    return f"{group}={_VALUE.sub(lambda found: _choice(group, found[0]), value)}"
+    return f"{group}={_VALUE.sub(lambda token: _choice(group, token[0]), value)}"
 
 
 def _choice(group: str, text: str) -> str:
-    bare = text.strip("'\"")
-    if not _NUMBER.fullmatch(bare):
+    number = text.strip("'\"")
+    if not _NUMBER.fullmatch(number):
         return text
-    return f"'{_spelling(float(bare)) if group == 'lr' else bare}'"
+    return f"'{_spelling(float(number)) if group == 'lr' else number}'"
 
 
-def _spelling(rate: float) -> str:
+def _spelling(learning_rate: float) -> str:
     """Return a rate as in the names of the files of conf/lr.
 
     >>> _spelling(0.0002), _spelling(3.3e-4), _spelling(1)
     ('2e-4', '3.3e-4', '1e0')
     """
-    digits, _, exponent = f"{rate:.12e}".partition("e")
+    digits, _, exponent = f"{learning_rate:.12e}".partition("e")
     return f"{float(digits):.12g}e{int(exponent)}"

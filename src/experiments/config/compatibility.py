@@ -9,7 +9,7 @@ from experiments.config.hardware_and_tracker import NATIVE_BF16
 from experiments.config.schema import RunConfig
 
 # Initialisations of LoRA that change the base's weights, or create the adapter in their dtype.
-_NEEDS_WHOLE_WEIGHTS = {
+_NEEDS_UNQUANTIZED_WEIGHTS = {
     "pissa": "it moves the principal directions of the weights into the adapter",
     "olora": "it moves the principal directions of the weights into the adapter",
     "orthogonal": "it creates the adapter in the dtype of the weights, which are packed bytes",
@@ -75,7 +75,7 @@ def _quantization(run: RunConfig) -> Iterator[str]:
             "lora=all_linear, or model.quantization=null"
         )
     init = run.lora.init_lora_weights
-    reason = _NEEDS_WHOLE_WEIGHTS.get(init)
+    reason = _NEEDS_UNQUANTIZED_WEIGHTS.get(init)
     if reason is not None:
         yield (
             f"lora.init_lora_weights={init} with {key}: {reason}; use "

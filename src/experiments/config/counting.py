@@ -61,25 +61,25 @@ class Adapter:
 def layer_linears(shape: Geometry) -> list[Linear]:
     """Return the linear layers of one decoder layer, with names such as `self_attn.q_proj`."""
     hidden, q, kv = shape.hidden_size, shape.query_width, shape.key_width
-    wide, qkv_bias = shape.intermediate_size, shape.attention_bias
+    mlp_width, qkv_bias = shape.intermediate_size, shape.attention_bias
     o_bias = qkv_bias and shape.architecture != "qwen2"
     return [
         Linear("self_attn.q_proj", hidden, q, qkv_bias),
         Linear("self_attn.k_proj", hidden, kv, qkv_bias),
         Linear("self_attn.v_proj", hidden, kv, qkv_bias),
         Linear("self_attn.o_proj", q, hidden, o_bias),
-        Linear("mlp.gate_proj", hidden, wide, shape.mlp_bias),
-        Linear("mlp.up_proj", hidden, wide, shape.mlp_bias),
-        Linear("mlp.down_proj", wide, hidden, shape.mlp_bias),
+        Linear("mlp.gate_proj", hidden, mlp_width, shape.mlp_bias),
+        Linear("mlp.up_proj", hidden, mlp_width, shape.mlp_bias),
+        Linear("mlp.down_proj", mlp_width, hidden, shape.mlp_bias),
     ]
 
 
 def linears(shape: Geometry) -> list[Linear]:
     """Return every linear layer except the LM head, with its full name."""
     return [
-        Linear(f"model.layers.{i}.{one.name}", one.inputs, one.outputs, one.has_bias)
+        Linear(f"model.layers.{i}.{linear.name}", linear.inputs, linear.outputs, linear.has_bias)
         for i in range(shape.layers)
-        for one in layer_linears(shape)
+        for linear in layer_linears(shape)
     ]
 
 
@@ -91,12 +91,13 @@ def adapters_of(shape: Geometry, lora: LoraConfig) -> Iterator[Adapter]:
     """
     assert lora.r is not None, "config.load resolves it"
     head = Linear("lm_head", shape.hidden_size, shape.vocabulary)
-    for one in _targets(shape, lora, head):
-        r = _rank(one.name, lora)
-        size = r * (one.inputs + one.outputs)
-        size += one.outputs if lora.use_dora else 0  # DoRA's magnitude: one value per output row
-        size += one.outputs if lora.extra.get("lora_bias") else 0
-        yield Adapter(one, r, size)
+    for linear in _targets(shape, lora, head):
+        r = _rank(linear.name, lora)
+        parameters = r * (linear.inputs + linear.outputs)
+        # DoRA's magnitude has one value per output row.
+        parameters += linear.outputs if lora.use_dora else 0
+        parameters += linear.outputs if lora.extra.get("lora_bias") else 0
+        yield Adapter(linear, r, parameters)
 
 
 def _targets(shape: Geometry, lora: LoraConfig, head: Linear) -> Iterator[Linear]:
@@ -104,45 +105,45 @@ def _targets(shape: Geometry, lora: LoraConfig, head: Linear) -> Iterator[Linear
 
     The rules cover target names, layers to transform, excluded modules and modules to save.
     """
-    wanted, excluded = lora.target_modules, lora.extra.get("exclude_modules")
-    known = linears(shape)
-    if wanted != "all-linear":
-        _check_names(wanted, [*known, head])
-    only = lora.extra.get("layers_to_transform")
-    only = [only] if isinstance(only, int) else only
-    saved = list(lora.extra.get("modules_to_save") or ())
-    for one in [*known, *(() if wanted == "all-linear" else (head,))]:
-        layer = _LAYER.match(one.name)
-        if wanted != "all-linear" and not _named(one.name, wanted):
+    targets, excluded = lora.target_modules, lora.extra.get("exclude_modules")
+    all_linears = linears(shape)
+    if targets != "all-linear":
+        _check_names(targets, [*all_linears, head])
+    layers = lora.extra.get("layers_to_transform")
+    layers = [layers] if isinstance(layers, int) else layers
+    saved_modules = list(lora.extra.get("modules_to_save") or ())
+    for linear in [*all_linears, *(() if targets == "all-linear" else (head,))]:
+        layer = _LAYER.match(linear.name)
+        if targets != "all-linear" and not _matches(linear.name, targets):
             continue
-        if excluded and _named(one.name, excluded):
+        if excluded and _matches(linear.name, excluded):
             continue
-        if any(one.name.endswith(name) for name in saved):
+        if any(linear.name.endswith(name) for name in saved_modules):
             continue
-        if only is not None and (layer is None or int(layer[1]) not in only):
+        if layers is not None and (layer is None or int(layer[1]) not in layers):
             continue
-        yield one
+        yield linear
 
 
-def _check_names(wanted: list[str], known: list[Linear]) -> None:
-    for name in wanted:
-        if not any(_named(one.name, [name]) for one in known):
-            leaves = sorted({one.leaf for one in known})
+def _check_names(targets: list[str], all_linears: list[Linear]) -> None:
+    for name in targets:
+        if not any(_matches(linear.name, [name]) for linear in all_linears):
+            leaves = sorted({linear.leaf for linear in all_linears})
             raise AdapterError(
                 f"lora.target_modules: '{name}' matches no linear layer of this model; "
                 f"{did_you_mean(name, leaves)}."
             )
 
 
-def _named(name: str, wanted: Any) -> bool:
+def _matches(name: str, targets: Any) -> bool:
     """Return whether a module is selected.
 
     A list contains module names or name suffixes; a string is a regular expression that must match
     the full name.
     """
-    if isinstance(wanted, str):
-        return re.fullmatch(wanted, name) is not None
-    return any(name == one or name.endswith(f".{one}") for one in wanted)
+    if isinstance(targets, str):
+        return re.fullmatch(targets, name) is not None
+    return any(name == target or name.endswith(f".{target}") for target in targets)
 
 
 def _rank(name: str, lora: LoraConfig) -> int:

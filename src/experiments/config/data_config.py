@@ -46,8 +46,8 @@ def _if_generated(*counts: int | None, _parent_: Any) -> int | None:
     `${if_generated:16}` in a file of another config group sets `data.train_rows` for any generated
     data set, and has no effect (and raises no error) when the data come from files.
     """
-    known = [count for count in counts if count is not None]
-    return known[0] if known and _parent_.source == "toolworld" else None
+    set_counts = [count for count in counts if count is not None]
+    return set_counts[0] if set_counts and _parent_.source == "toolworld" else None
 
 
 OmegaConf.register_new_resolver("if_generated", _if_generated, replace=True)
@@ -161,10 +161,10 @@ class SourceConfig:
         if self.subset is not None:
             yield from one_of(f"{name}.subset", self.subset, tuple(self.subsets))
 
-    def _unused(self, name: str, keys: tuple[str, ...], why: str) -> Iterator[str]:
+    def _unused(self, name: str, keys: tuple[str, ...], reason: str) -> Iterator[str]:
         for key in keys:
             if getattr(self, key) is not None:
-                yield f"{name}.{key}={getattr(self, key)} would not be used ({why}): remove it"
+                yield f"{name}.{key}={getattr(self, key)} would not be used ({reason}): remove it"
 
 
 @dataclass
@@ -214,7 +214,7 @@ class DataConfig(SourceConfig):
         yield from one_of("data.tools_shown", self.tools_shown, TOOLS_SHOWN)
         yield from at_least("data.total", self.total, 1)
         yield from at_least("data.distractors", self.distractors, 0)
-        yield from self._pairs()
+        yield from self._paired_problems()
         yield from self._share_problems()
         yield from self._mixture_problems()
         for name, spec in self.test_sources.items():
@@ -227,7 +227,7 @@ class DataConfig(SourceConfig):
             else:
                 yield from spec.source_problems(f"data.test_sources.{name}")
 
-    def _pairs(self) -> Iterator[str]:
+    def _paired_problems(self) -> Iterator[str]:
         """Check the fields that only apply together with another one."""
         pairs: tuple[tuple[str, Any, bool], ...] = (
             ("unified_system_prompt", self.unified_system_prompt, self.system_prompt == "unify"),
@@ -237,16 +237,16 @@ class DataConfig(SourceConfig):
             "unified_system_prompt": "system_prompt=unify",
             "distractors": "tools_shown=gold_plus_k",
         }
-        for key, value, wanted in pairs:
-            if wanted and value is None:
+        for key, value, required in pairs:
+            if required and value is None:
                 yield f"data.{key} is not set, but data.{needs[key]} needs it: set it"
-            if value is not None and not wanted:
+            if value is not None and not required:
                 yield f"data.{key}={value} is only used with data.{needs[key]}: remove it"
 
     def _share_problems(self) -> Iterator[str]:
         if self.source == "toolworld":
-            why = "source: toolworld generates its rows"
-            yield from self._unused("data", ("validation_share", "test_share"), why)
+            reason = "source: toolworld generates its rows"
+            yield from self._unused("data", ("validation_share", "test_share"), reason)
         shares = (self.validation_share or 0, self.test_share or 0)
         if min(shares) < 0 or sum(shares) >= 1:
             yield (

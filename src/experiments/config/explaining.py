@@ -29,7 +29,7 @@ _NEAR = 0.6
 # EX_TEMPFAIL of sysexits.h: nothing is wrong; rerun the same command later to resume.
 EXIT_OUT_OF_BUDGET = 75
 # Starts of Hydra's messages about a group whose choice is no text, such as `lora=5`.
-_NO_TEXT = ("Config group override must be a string", "Unsupported item value in defaults")
+_NON_TEXT_CHOICE = ("Config group override must be a string", "Unsupported item value in defaults")
 _CLAIMS = (
     "claims are no config group; their files are in claims/, which was conf/claims/, and "
     "`python -m experiments claims NAME` reads them"
@@ -47,50 +47,50 @@ def explain(error: Exception) -> str:
         group, _, option = str(missing).rpartition("/")
         if group == "claims":
             return f"{group}={option}: {_CLAIMS}."
-        there = did_you_mean(option, sorted(getattr(error, "options", None) or ["(none)"]))
-        instead = choices.any_value(group, option)
-        return f"{group}={option}: there is no such config file; {there}{instead}."
+        suggestion = did_you_mean(option, sorted(getattr(error, "options", None) or ["(none)"]))
+        alternative = choices.any_value(group, option)
+        return f"{group}={option}: there is no such config file; {suggestion}{alternative}."
     key = str(getattr(cause, "full_key", "") or "")
     if isinstance(cause, OmegaConfBaseException) and key:
-        return _explain_key(key, cause, _asked(str(error), key))
-    if text := _explain_group(str(error)):
-        return text
+        return _explain_key(key, cause, _full_key(str(error), key))
+    if message := _explain_group(str(error)):
+        return message
     return " ".join(str(error).split()) + "."
 
 
-def _explain_key(key: str, cause: OmegaConfBaseException, asked: str) -> str:
+def _explain_key(key: str, cause: OmegaConfBaseException, full_key: str) -> str:
     if key.startswith("hydra.") or key == "hydra":
         return _explain_hydra_key(key, cause)
     parent, _, leaf = key.rpartition(".")
     fields = _fields_at(parent)
     if fields and leaf not in fields:
-        return f"{asked}: {_no_key(asked, parent, leaf, fields)}."
-    what = str(getattr(cause, "msg", cause)).splitlines()[0]
-    wanted = str(fields.get(leaf, "another type")).replace("typing.", "")
-    return f"{key}: {what}; expected {wanted}."
+        return f"{full_key}: {_unknown_key(full_key, parent, leaf, fields)}."
+    message = str(getattr(cause, "msg", cause)).splitlines()[0]
+    expected = str(fields.get(leaf, "another type")).replace("typing.", "")
+    return f"{key}: {message}; expected {expected}."
 
 
-def _asked(text: str, key: str) -> str:
+def _full_key(message: str, key: str) -> str:
     """Return the full key that the user set; Hydra's error names only its first unknown part."""
-    given = text.split(_MARKER, 1)[1].split("'", 1)[0] if _MARKER in text else key
-    return given if given.startswith(f"{key}.") else key
+    path = message.split(_MARKER, 1)[1].split("'", 1)[0] if _MARKER in message else key
+    return path if path.startswith(f"{key}.") else key
 
 
-def _no_key(asked: str, parent: str, leaf: str, fields: Iterable[str]) -> str:
+def _unknown_key(full_key: str, parent: str, leaf: str, fields: Iterable[str]) -> str:
     """Explain that a key does not exist, and name the key that was probably meant."""
-    if renamed := renamed_keys.new_name(asked):
+    if renamed := renamed_keys.new_name(full_key):
         return f"renamed to {renamed}; set that instead"
-    if asked == "claims":
+    if full_key == "claims":
         return _CLAIMS
-    own = difflib.get_close_matches(leaf, list(fields), n=1, cutoff=_NEAR)
-    instead = naming.meant(asked) or (None if own else naming.near(asked))
-    if instead is not None and not parent:
-        return f"there is no such key; set {instead} instead"
+    similar = difflib.get_close_matches(leaf, list(fields), n=1, cutoff=_NEAR)
+    alternative = naming.meant(full_key) or (None if similar else naming.near(full_key))
+    if alternative is not None and not parent:
+        return f"there is no such key; set {alternative} instead"
     where = f"`{parent}`" if parent else "the run"
-    end = did_you_mean(leaf, fields)
-    if instead is not None:
-        end = f"set {instead} instead. Allowed in `{parent}`: {', '.join(fields)}"
-    return f"{where} has no key '{leaf}'; {end}"
+    advice = did_you_mean(leaf, fields)
+    if alternative is not None:
+        advice = f"set {alternative} instead. Allowed in `{parent}`: {', '.join(fields)}"
+    return f"{where} has no key '{leaf}'; {advice}"
 
 
 def _explain_hydra_key(key: str, cause: OmegaConfBaseException) -> str:
@@ -115,17 +115,17 @@ def _fields_at(path: str) -> dict[str, str]:
     return {f.name: getattr(f.type, "__name__", str(f.type)) for f in dataclasses.fields(owner)}
 
 
-def _explain_group(text: str) -> str:
+def _explain_group(message: str) -> str:
     """Explain Hydra's "Could not override 'x'" for a name that is no group or top-level key."""
-    if _MARKER not in text:
+    if _MARKER not in message:
         return ""
-    key = text.split(_MARKER, 1)[1].split("'", 1)[0]
+    key = message.split(_MARKER, 1)[1].split("'", 1)[0]
     if "." in key:
         return ""
     groups = [f.name for f in dataclasses.fields(RunConfig) if f.name != "resolved_from"]
     if key in groups:
         return f"{key}: the defaults list of the config does not name this group; add it there."
-    return f"{key}: {_no_key(key, '', key, groups)}."
+    return f"{key}: {_unknown_key(key, '', key, groups)}."
 
 
 @contextlib.contextmanager
@@ -146,10 +146,10 @@ def one_sentence_errors() -> Iterator[None]:
     except (ExperimentError, HydraException, OmegaConfBaseException) as error:
         if _TRACEBACK_WANTED:
             raise
-        text = str(error) if isinstance(error, ExperimentError) else explain(error)
-        sys.exit(f"error: {text}")
+        message = str(error) if isinstance(error, ExperimentError) else explain(error)
+        sys.exit(f"error: {message}")
     except ValueError as error:
-        if _TRACEBACK_WANTED or not str(error).startswith(_NO_TEXT):
+        if _TRACEBACK_WANTED or not str(error).startswith(_NON_TEXT_CHOICE):
             raise
         sys.exit(
             f"error: the choice of a group is a name, and here it is another value ({error}): name "

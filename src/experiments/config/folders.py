@@ -21,10 +21,10 @@ def root() -> Path:
     Raises:
         ConfigError: EXPERIMENTS_ROOT names no folder.
     """
-    given = os.environ.get(_VARIABLE) or "."
-    if not Path(given).is_dir():
-        raise ConfigError(f"{_VARIABLE}={given}: there is no such folder; correct or unset it.")
-    return Path(given).resolve()
+    path = os.environ.get(_VARIABLE) or "."
+    if not Path(path).is_dir():
+        raise ConfigError(f"{_VARIABLE}={path}: there is no such folder; correct or unset it.")
+    return Path(path).resolve()
 
 
 def shipped() -> Path:
@@ -50,8 +50,8 @@ def all_of(name: str) -> list[Path]:
     """
     if name == "claims" and (former := root() / "conf" / name).is_dir():
         raise ConfigError(f"{former} was renamed to {root() / name}: move the folder there.")
-    both = dict.fromkeys((root() / name, (shipped() / name).resolve()))
-    return [folder for folder in both if folder.is_dir()]
+    candidates = dict.fromkeys((root() / name, (shipped() / name).resolve()))
+    return [folder for folder in candidates if folder.is_dir()]
 
 
 def files(folders: Sequence[Path]) -> dict[str, Path]:

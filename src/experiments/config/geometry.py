@@ -72,14 +72,14 @@ class GeometryConfig:
 
     def problems(self) -> Iterator[str]:
         """Yield a sentence for each illegal value."""
-        given = {f.name: getattr(self, f.name) for f in fields(self)}
-        lacking = [name for name, value in given.items() if value is None]
-        if lacking and len(lacking) < len(given):
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        missing = [name for name, value in values.items() if value is None]
+        if missing and len(missing) < len(values):
             yield (
-                f"model.geometry lacks {', '.join(lacking)}: set all fields, or none if the "
+                f"model.geometry lacks {', '.join(missing)}: set all fields, or none if the "
                 "model's config.json is available"
             )
-        for name, value in given.items():
+        for name, value in values.items():
             if isinstance(value, int) and not isinstance(value, bool) and value < 1:
                 yield f"model.geometry.{name}={value}: must be at least 1"
         if self.heads and self.kv_heads and self.kv_heads > 0 and self.heads % self.kv_heads:
@@ -88,7 +88,7 @@ class GeometryConfig:
                 "each key-value head must serve the same number of query heads"
             )
 
-    def whole(self) -> Geometry | None:
+    def shape(self) -> Geometry | None:
         """Return the shape, or None if the config does not set it."""
         if self.architecture is None:
             return None

@@ -18,7 +18,7 @@ NATIVE_BF16 = 8.0
 _ROOMY_GIB = 48
 # Pairs of a memory limit in GiB and the micro-batch size in rows below that limit.
 _ROWS_BY_MEMORY = ((24, 4), (48, 8))
-_MOST_ROWS = 16
+_MAX_ROWS = 16
 
 
 @dataclass
@@ -69,8 +69,8 @@ class HardwareConfig:
     @property
     def describes_a_gpu(self) -> bool:
         """Whether this config requires a GPU."""
-        facts = (self.compute_capability, self.memory_gib)
-        return self.device == "cuda" or (self.device == "auto" and any(facts))
+        gpu_properties = (self.compute_capability, self.memory_gib)
+        return self.device == "cuda" or (self.device == "auto" and any(gpu_properties))
 
     def choice(self, key: str) -> tuple[Any, str]:
         """Return the default of this hardware for a field of `trainer`, and the reason.
@@ -80,37 +80,40 @@ class HardwareConfig:
         >>> HardwareConfig("t4", "cuda", compute_capability=7.5).choice("precision")
         ('fp16', 'compute capability 7.5 is below 8.0, where bfloat16 is emulated')
         """
-        known = self._from_facts().get(key, (None, ""))
-        wanted = getattr(self, key, None)
-        if wanted is None or wanted == known[0]:
-            return known
-        return wanted, f"hardware.{key}"
+        default = self._derived_defaults().get(key, (None, ""))
+        configured = getattr(self, key, None)
+        if configured is None or configured == default[0]:
+            return default
+        return configured, f"hardware.{key}"
 
-    def _from_facts(self) -> dict[str, tuple[Any, str]]:
+    def _derived_defaults(self) -> dict[str, tuple[Any, str]]:
         """Return value and reason for each field of `trainer`, as far as the device is known."""
         exact = "32-bit optimizer states; adamw_8bit saves memory in full fine-tuning"
-        known: dict[str, tuple[Any, str]] = {
+        defaults: dict[str, tuple[Any, str]] = {
             "attention": ("sdpa", "PyTorch's own kernels, available on every device")
         }
         if self.device == "cpu":
-            return known | {
+            return defaults | {
                 "precision": ("fp32", "a CPU computes fp32 natively"),
                 "gradient_checkpointing": (False, "on a CPU, time is scarcer than memory"),
                 "optimizer": ("adamw", exact),
             }
-        if (found := self.compute_capability) is not None:
-            native = ("bf16", f"compute capability {found} computes bfloat16 natively")
+        if (capability := self.compute_capability) is not None:
+            native = ("bf16", f"compute capability {capability} computes bfloat16 natively")
             emulated = f"is below {NATIVE_BF16}, where bfloat16 is emulated"
-            old = ("fp16", f"compute capability {found} {emulated}")
-            known["precision"] = native if found >= NATIVE_BF16 else old
+            fallback = ("fp16", f"compute capability {capability} {emulated}")
+            defaults["precision"] = native if capability >= NATIVE_BF16 else fallback
         if (memory := self.memory_gib) is not None:
-            rows = next((n for limit, n in _ROWS_BY_MEMORY if memory < limit), _MOST_ROWS)
-            little = memory < _ROOMY_GIB
-            kept = "are recomputed, not stored," if little else "are stored"
-            known["gradient_checkpointing"] = (little, f"activations {kept} with {memory} GiB")
-            known["optimizer"] = ("adamw", exact)
-            known["micro_batch_size"] = (rows, f"fits rows of typical length in {memory} GiB")
-        return known
+            rows = next((n for limit, n in _ROWS_BY_MEMORY if memory < limit), _MAX_ROWS)
+            is_small = memory < _ROOMY_GIB
+            treatment = "are recomputed, not stored," if is_small else "are stored"
+            defaults["gradient_checkpointing"] = (
+                is_small,
+                f"activations {treatment} with {memory} GiB",
+            )
+            defaults["optimizer"] = ("adamw", exact)
+            defaults["micro_batch_size"] = (rows, f"fits rows of typical length in {memory} GiB")
+        return defaults
 
 
 @dataclass

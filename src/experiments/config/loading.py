@@ -97,8 +97,8 @@ def canonical(run: RunConfig) -> dict[str, Any]:
     rank.
     """
     tree = dataclasses.asdict(run)
-    left_out = ("model.recipe", "model.geometry", "lora.match_params", "sweeps", *choices.KEYS)
-    for key in (*EXECUTION_KEYS, *left_out):
+    omitted = ("model.recipe", "model.geometry", "lora.match_params", "sweeps", *choices.KEYS)
+    for key in (*EXECUTION_KEYS, *omitted):
         *parents, leaf = key.split(".")
         branch = tree
         for parent in parents:
@@ -127,6 +127,6 @@ def run_id(run: RunConfig) -> str:
     tree = canonical(run)
     if tree["eval"]["metrics"]:  # the choice of metrics does not change the training
         tree["eval"]["metrics"] = EvalConfig().metrics
-    first = renamed_keys.with_first_names(without_nulls(tree))
-    text = json.dumps(first, sort_keys=True, separators=(",", ":"), default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    first_names = renamed_keys.with_first_names(without_nulls(tree))
+    canonical_json = json.dumps(first_names, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(canonical_json.encode()).hexdigest()[:12]

@@ -68,22 +68,22 @@ class LoraConfig:
                 f"lora.lora_alpha={self.lora_alpha} and lora.alpha_rule={self.alpha_rule}: set "
                 "only one"
             )
-        names = self.target_modules
-        if not (names == "all-linear" or (isinstance(names, list) and names)):
+        targets = self.target_modules
+        if not (targets == "all-linear" or (isinstance(targets, list) and targets)):
             yield (
-                f"lora.target_modules={names}: must be 'all-linear' or a list of module names "
+                f"lora.target_modules={targets}: must be 'all-linear' or a list of module names "
                 "such as [q_proj,v_proj]"
             )
         if self.method == "none":
-            given = [
+            set_keys = [
                 k
                 for k in ("r", "match_params", "lora_alpha", "loraplus_lr_ratio")
                 if getattr(self, k) is not None
             ]
-            given += [
+            set_keys += [
                 k for k in ("use_dora", "use_rslora", "lora_dropout", "extra") if getattr(self, k)
             ]
-            for key in given:
+            for key in set_keys:
                 yield f"lora.{key} is set with lora=none: full fine-tuning has no adapter"
 
     @property

@@ -59,11 +59,11 @@ class ModelConfig:
 
     def problems(self) -> Iterator[str]:
         """Yield a sentence for each illegal value."""
-        given = {k: getattr(self, k) for k in ("embedded", "path", "hub_id")}
-        named = [f"model.{k}={v}" for k, v in given.items() if v is not None]
-        if len(named) != 1:
+        sources = {k: getattr(self, k) for k in ("embedded", "path", "hub_id")}
+        settings = [f"model.{k}={v}" for k, v in sources.items() if v is not None]
+        if len(settings) != 1:
             yield (
-                f"model sets {' and '.join(named) or 'no base model'}: set exactly one of "
+                f"model sets {' and '.join(settings) or 'no base model'}: set exactly one of "
                 "model.embedded, model.path, model.hub_id (a folder: model=local model.path=DIR)"
             )
         if self.quantization is not None:

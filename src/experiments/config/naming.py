@@ -133,8 +133,8 @@ def meant(key: str) -> str | None:
     ('trainer.num_train_epochs', 'lora.r', 'data.limit or eval.limit', None)
     """
     leaf = _leaf(key)
-    own = [path for path in _by_leaf().get(leaf, ()) if path != key]
-    return _listed(own) if own else FOREIGN.get(leaf)
+    keys = [path for path in _by_leaf().get(leaf, ()) if path != key]
+    return _listed(keys) if keys else FOREIGN.get(leaf)
 
 
 def near(key: str) -> str | None:
@@ -143,9 +143,9 @@ def near(key: str) -> str | None:
     >>> near("learning_rte"), near("lora.rnak"), near("qqq")
     ('trainer.learning_rate', 'lora.r', None)
     """
-    known = [*_by_leaf(), *FOREIGN]
-    found = difflib.get_close_matches(_leaf(key), known, n=1, cutoff=_NEAR)
-    return meant(found[0]) if found else None
+    known_names = [*_by_leaf(), *FOREIGN]
+    similar = difflib.get_close_matches(_leaf(key), known_names, n=1, cutoff=_NEAR)
+    return meant(similar[0]) if similar else None
 
 
 def _leaf(key: str) -> str:
@@ -153,19 +153,19 @@ def _leaf(key: str) -> str:
 
 
 def _listed(paths: list[str]) -> str:
-    first = [path for path in paths if not path.startswith(_DEFAULTS)] or paths
-    return " or ".join(first)
+    preferred = [path for path in paths if not path.startswith(_DEFAULTS)] or paths
+    return " or ".join(preferred)
 
 
 @functools.cache
 def _by_leaf() -> dict[str, list[str]]:
     """Map the last part of each dotted key to the full keys that end in it, `trainer` first."""
-    found: dict[str, list[str]] = {}
-    for path in sorted(_paths(RunConfig), key=lambda text: not text.startswith("trainer.")):
+    keys_by_leaf: dict[str, list[str]] = {}
+    for path in sorted(_paths(RunConfig), key=lambda key: not key.startswith("trainer.")):
         leaf = path.rpartition(".")[2]
         if leaf not in ("label", "resolved_from"):
-            found.setdefault(leaf, []).append(path)
-    return found
+            keys_by_leaf.setdefault(leaf, []).append(path)
+    return keys_by_leaf
 
 
 def _paths(owner: Any, prefix: str = "") -> Iterator[str]:

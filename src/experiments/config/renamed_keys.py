@@ -33,8 +33,8 @@ def new_name(key: str) -> str | None:
     ('trainer.num_train_epochs', 'model.recipe.num_train_epochs', None)
     """
     if key.startswith(_RECIPE):
-        found = RENAMED.get("trainer." + key.removeprefix(_RECIPE))
-        return found and _RECIPE + found.rpartition(".")[2]
+        new = RENAMED.get("trainer." + key.removeprefix(_RECIPE))
+        return new and _RECIPE + new.rpartition(".")[2]
     return RENAMED.get(key)
 
 
@@ -53,7 +53,7 @@ def upgraded_overrides(overrides: Iterable[str]) -> list[str]:
     >>> upgraded_overrides(["lora=qv", "trainer.epochs=1", "+lora.alpha=8"])
     ['lora=qv', 'trainer.num_train_epochs=1', '+lora.lora_alpha=8']
     """
-    return [_upgraded_override(text) for text in overrides]
+    return [_upgraded_override(override) for override in overrides]
 
 
 def with_first_names(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -62,11 +62,11 @@ def with_first_names(config: Mapping[str, Any]) -> dict[str, Any]:
     `trainer.warmup_steps` keeps its name where it is a number of steps, which `warmup_share` could
     not express.
     """
-    first = {new: old for old, new in RENAMED.items()}
+    first_names = {new: old for old, new in RENAMED.items()}
     warmup = config.get("trainer", {}).get("warmup_steps")
     if warmup is not None and warmup >= 1:
-        del first[_WARMUP_STEPS]
-    return _renamed(config, first)
+        del first_names[_WARMUP_STEPS]
+    return _renamed(config, first_names)
 
 
 def _renamed(config: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
@@ -81,8 +81,8 @@ def _renamed(config: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, A
     return tree
 
 
-def _upgraded_override(text: str) -> str:
-    key, separator, value = text.partition("=")
+def _upgraded_override(override: str) -> str:
+    key, separator, value = override.partition("=")
     prefix = key[: len(key) - len(key.lstrip("+~"))]
     name = new_name(key.removeprefix(prefix))
-    return f"{prefix}{name}{separator}{value}" if name else text
+    return f"{prefix}{name}{separator}{value}" if name else override

@@ -28,7 +28,7 @@ _FALLBACK: dict[str, Any] = {
     "precision": "auto",
 }
 # Fields that may stay null after the hardware: no limit, or known only once the device is.
-_MAY_STAY_NULL = ("max_steps", "max_length", "attention", "gradient_checkpointing")
+_OPTIONAL_FIELDS = ("max_steps", "max_length", "attention", "gradient_checkpointing")
 # Share of the rows in files that becomes the validation split, and also the test split.
 _HELD_BACK_SHARE = 0.05
 
@@ -40,35 +40,37 @@ def resolve(run: RunConfig) -> RunConfig:
         ConfigError: a micro-batch size set by the user does not divide the batch size of the
             recipe, or two values are incompatible.
     """
-    full = run.lora.method == "none"
+    is_full = run.lora.method == "none"
     recipe = dataclasses.asdict(run.model.recipe)
-    if full:
+    if is_full:
         recipe["learning_rate"] = recipe["full_learning_rate"]
-    chosen: dict[str, Any] = {}
-    came_from: dict[str, str] = {}
+    trainer_values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
     length_set = run.trainer.num_train_epochs is not None or run.trainer.max_steps is not None
     length_in_recipe = recipe["num_train_epochs"] is not None or recipe["max_steps"] is not None
-    for key in [*_FALLBACK, *_MAY_STAY_NULL]:
+    for key in [*_FALLBACK, *_OPTIONAL_FIELDS]:
         value, origin = getattr(run.trainer, key), "set by you"
-        length = key in ("num_train_epochs", "max_steps")
-        if value is None and not (length and length_set):
+        is_length = key in ("num_train_epochs", "max_steps")
+        if value is None and not (is_length and length_set):
             value, origin = recipe.get(key), f"recipe of model={run.model.label}"
-        if value is None and not (length and (length_set or length_in_recipe)):
-            value, why = run.hardware.choice(key)
-            origin = f"hardware={run.hardware.label}: {why}"
+        if value is None and not (is_length and (length_set or length_in_recipe)):
+            value, reason = run.hardware.choice(key)
+            origin = f"hardware={run.hardware.label}: {reason}"
             if value is None:
                 value, origin = _FALLBACK.get(key), "default"
-        chosen[key] = value
+        trainer_values[key] = value
         if value is not None:
-            came_from[f"trainer.{key}"] = origin
-    _fit_micro_batch(chosen, came_from, wanted=run.trainer.micro_batch_size)
-    lora = run.lora if full else _resolve_lora(run, came_from)
-    trainer = dataclasses.replace(run.trainer, **chosen)
+            origins[f"trainer.{key}"] = origin
+    _fit_micro_batch(trainer_values, origins, configured=run.trainer.micro_batch_size)
+    lora = run.lora if is_full else _resolve_lora(run, origins)
+    trainer = dataclasses.replace(run.trainer, **trainer_values)
     data = _resolve_shares(run.data)
-    whole = dataclasses.replace(run, data=data, trainer=trainer, lora=lora, resolved_from=came_from)
-    if found := list(compatibility.problems(whole)):
-        raise ConfigError("; ".join(found) + ".")
-    return whole
+    resolved = dataclasses.replace(
+        run, data=data, trainer=trainer, lora=lora, resolved_from=origins
+    )
+    if problems := list(compatibility.problems(resolved)):
+        raise ConfigError("; ".join(problems) + ".")
+    return resolved
 
 
 def _resolve_shares(data: DataConfig) -> DataConfig:
@@ -84,30 +86,30 @@ def _resolve_shares(data: DataConfig) -> DataConfig:
 
 
 def _fit_micro_batch(
-    chosen: dict[str, Any], came_from: dict[str, str], *, wanted: int | None
+    trainer_values: dict[str, Any], origins: dict[str, str], *, configured: int | None
 ) -> None:
     """Shrink a default micro-batch size to the next divisor of the batch size."""
-    batch, micro = chosen["batch_size"], chosen["micro_batch_size"]
+    batch, micro = trainer_values["batch_size"], trainer_values["micro_batch_size"]
     fitting = max(size for size in range(1, min(batch, micro) + 1) if batch % size == 0)
-    if wanted is None and fitting != micro:
-        chosen["micro_batch_size"] = fitting
-        came_from["trainer.micro_batch_size"] += f", reduced from {micro} to divide {batch}"
+    if configured is None and fitting != micro:
+        trainer_values["micro_batch_size"] = fitting
+        origins["trainer.micro_batch_size"] += f", reduced from {micro} to divide {batch}"
     elif fitting != micro:
         raise ConfigError(
             f"trainer.micro_batch_size={micro} does not divide trainer.batch_size={batch} "
-            f"({came_from['trainer.batch_size']}): set trainer.batch_size to a multiple of {micro}."
+            f"({origins['trainer.batch_size']}): set trainer.batch_size to a multiple of {micro}."
         )
 
 
-def _resolve_lora(run: RunConfig, came_from: dict[str, str]) -> LoraConfig:
+def _resolve_lora(run: RunConfig, origins: dict[str, str]) -> LoraConfig:
     lora = run.lora
-    r, came_from["lora.r"] = _rank(lora, run.model)
+    r, origins["lora.r"] = _rank(lora, run.model)
     alpha = lora.lora_alpha
-    came_from["lora.lora_alpha"] = "set by you" if alpha else f"lora.alpha_rule={lora.alpha_rule}"
+    origins["lora.lora_alpha"] = "set by you" if alpha else f"lora.alpha_rule={lora.alpha_rule}"
     if alpha is None:
         alpha = {"const": DEFAULT_ALPHA, "r": r, "2r": 2 * r}[lora.alpha_rule]
-    names = lora.target_modules
-    modules = names if isinstance(names, str) else sorted(names)
+    target_modules = lora.target_modules
+    modules = target_modules if isinstance(target_modules, str) else sorted(target_modules)
     return dataclasses.replace(
         lora, r=r, match_params=None, lora_alpha=float(alpha), target_modules=modules
     )

@@ -58,13 +58,18 @@ class RunConfig:
     def __post_init__(self) -> None:
         """Report every illegal value of every group in one error."""
         groups = (getattr(self, f.name) for f in dataclasses.fields(self))
-        found = [
-            text for group in groups if hasattr(group, "problems") for text in group.problems()
+        problems = [
+            problem
+            for group in groups
+            if hasattr(group, "problems")
+            for problem in group.problems()
         ]
         if not 0 <= self.seed < 2**32:
-            found.append(f"seed={self.seed}: must be from 0 to {2**32 - 1}")
-        found += source_problems(self.resume_from)
+            problems.append(f"seed={self.seed}: must be from 0 to {2**32 - 1}")
+        problems += source_problems(self.resume_from)
         if self.sweeps is not None:
-            found.append(f"sweeps={self.sweeps}: a sweep file must not set values under `sweeps`")
-        if found:
-            raise ConfigError("; ".join(found) + ".")
+            problems.append(
+                f"sweeps={self.sweeps}: a sweep file must not set values under `sweeps`"
+            )
+        if problems:
+            raise ConfigError("; ".join(problems) + ".")

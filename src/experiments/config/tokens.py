@@ -15,15 +15,15 @@ from experiments.config import folders
 from experiments.errors import ConfigError
 
 ENVIRONMENT = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_HUB_TOKEN")
-_KEYS = (
+_TOKEN_KEYS = (
     *("token", "hub_token", "hf_token", "access_token", "auth_token", "push_to_hub_token"),
     *(name.lower() for name in ENVIRONMENT),
 )
 # Hub tokens start like this; 16 letters are fewer than in any token, but more than in a name.
 _TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{16,}")
-_SHORTEST = 8
-_FOLDERS = ("-cp", "--config-path", "-cd", "--config-dir")
-_INSTEAD = (
+_MIN_LENGTH = 8
+_FOLDER_OPTIONS = ("-cp", "--config-path", "-cd", "--config-dir")
+_ADVICE = (
     "a token in a config would be written to .hydra/, logs and records; remove it, and set "
     "HF_TOKEN or run `hf auth login` instead."
 )
@@ -36,16 +36,16 @@ def refuse_in_arguments(arguments: Sequence[str]) -> None:
         ConfigError: names the key or the file, never the token.
     """
     for argument in arguments:
-        key, given, _ = argument.lstrip("+~").partition("=")
-        copied = key.endswith("env_copy") and any(name in argument for name in ENVIRONMENT)
-        named = bool(given) and key.rpartition(".")[2].lower() in _KEYS
-        if named or copied or holds_token(argument):
-            raise ConfigError(f"{key if given else 'an argument'}: {_INSTEAD}")
+        key, separator, _ = argument.lstrip("+~").partition("=")
+        copies_token = key.endswith("env_copy") and any(name in argument for name in ENVIRONMENT)
+        sets_token = bool(separator) and key.rpartition(".")[2].lower() in _TOKEN_KEYS
+        if sets_token or copies_token or holds_token(argument):
+            raise ConfigError(f"{key if separator else 'an argument'}: {_ADVICE}")
     for file in _config_files(arguments):
         text = file.read_text(encoding="utf-8", errors="replace")
         for number, line in enumerate(text.splitlines(), start=1):
             if holds_token(line):
-                raise ConfigError(f"{file}, line {number}: {_INSTEAD}")
+                raise ConfigError(f"{file}, line {number}: {_ADVICE}")
 
 
 def refuse_in_values(tree: Any, key: str = "") -> None:
@@ -61,7 +61,7 @@ def refuse_in_values(tree: Any, key: str = "") -> None:
         for value in tree:
             refuse_in_values(value, key)
     elif isinstance(tree, str) and holds_token(tree):
-        raise ConfigError(f"{key}: {_INSTEAD}")
+        raise ConfigError(f"{key}: {_ADVICE}")
 
 
 def holds_token(text: str) -> bool:
@@ -75,15 +75,17 @@ def holds_token(text: str) -> bool:
 
 def secrets() -> list[str]:
     """Return the tokens in the environment variables."""
-    given = (os.environ.get(name, "").strip() for name in ENVIRONMENT)
-    return [text for text in given if len(text) >= _SHORTEST]
+    values = (os.environ.get(name, "").strip() for name in ENVIRONMENT)
+    return [value for value in values if len(value) >= _MIN_LENGTH]
 
 
 def _config_files(arguments: Sequence[str]) -> Iterator[Path]:
-    searched = [*folders.all_of("conf"), *folders.all_of("sweeps")]
-    for at, argument in enumerate(arguments):
-        name, given, value = argument.partition("=")
-        if name in _FOLDERS:
-            searched.append(Path(value if given else "".join(arguments[at + 1 : at + 2])))
-    for folder in searched:
+    searched_folders = [*folders.all_of("conf"), *folders.all_of("sweeps")]
+    for index, argument in enumerate(arguments):
+        name, separator, value = argument.partition("=")
+        if name in _FOLDER_OPTIONS:
+            searched_folders.append(
+                Path(value if separator else "".join(arguments[index + 1 : index + 2]))
+            )
+    for folder in searched_folders:
         yield from sorted(folder.rglob("*.yaml")) if folder.is_dir() else ()

@@ -42,7 +42,7 @@ def of(spec: ModelConfig) -> Geometry:
         ConfigError: neither the config nor a local file defines it, or they contradict each other.
     """
     file = _file_at_hand(spec)
-    written = spec.geometry.whole()
+    written = spec.geometry.shape()
     if file is None and written is None:
         raise ConfigError(
             f"model={spec.label} has no `geometry` and its config.json is not in the local cache: "

@@ -39,7 +39,7 @@ class ClaimStep:
     """Name of the sweep's file, or of the measurement."""
     claims: tuple[str, ...]
     """Numbers of the claims that need it."""
-    words: tuple[str, ...]
+    arguments: tuple[str, ...]
     """The command's arguments, without the interpreter."""
     folder: Path | None = None
     """The sweep's folder; None for a measurement."""
@@ -52,7 +52,7 @@ class ClaimStep:
     """Duration of a run according to records, or of the measurement; None if unknown."""
 
     @property
-    def left(self) -> int:
+    def remaining(self) -> int:
         """Number of runs still to do; for a tuned sweep, the minimum."""
         return max(0, self.runs - self.done)
 
@@ -73,15 +73,15 @@ def plan(claims: Sequence[Claim], outputs: Path, workers: int | None) -> list[Cl
     steps = [
         _sweep(name, _numbers(tested, "sweep", name), outputs, workers) for name in sweeps if name
     ]
-    measured = dict.fromkeys(str(m) for c in tested if (m := c.measured))
-    for name in measured:
+    measurements = dict.fromkeys(str(m) for c in tested if (m := c.measured))
+    for name in measurements:
         if not _is_measured(outputs / _MEASURED / f"{name}.json"):
-            words = ["-m", "experiments.calibration.numerical_checks", name]
+            arguments = ["-m", "experiments.calibration.numerical_checks", name]
             if outputs != Path("outputs"):
-                words += ["--out", str(outputs / _MEASURED)]
+                arguments += ["--out", str(outputs / _MEASURED)]
             seconds = _measurement(outputs / _MEASURED / f"{name}.json").get("seconds")
             numbers = _numbers(tested, "measured", name)
-            steps.append(ClaimStep(name, numbers, tuple(words), seconds=seconds))
+            steps.append(ClaimStep(name, numbers, tuple(arguments), seconds=seconds))
     return steps
 
 
@@ -91,40 +91,42 @@ def _numbers(claims: Sequence[Claim], key: str, name: str) -> tuple[str, ...]:
 
 def _sweep(name: str, numbers: tuple[str, ...], outputs: Path, workers: int | None) -> ClaimStep:
     folder = outputs / name
-    words = ["-m", "experiments", "train", "-m", f"sweeps={name}"]
+    arguments = ["-m", "experiments", "train", "-m", f"sweeps={name}"]
     if outputs != Path("outputs"):
-        words.append(f"hydra.sweep.dir={folder}")
+        arguments.append(f"hydra.sweep.dir={folder}")
     if workers != 1:
-        words.append("hydra/launcher=joblib")
-        words += [f"hydra.launcher.n_jobs={workers}"] if workers else []
+        arguments.append("hydra/launcher=joblib")
+        arguments += [f"hydra.launcher.n_jobs={workers}"] if workers else []
     from experiments.sweeps.hydra import dry_run
 
     size = dry_run.count([f"sweeps={name}"], folders.conf())
     planned = sweep_plan.read(folder) if folder.is_dir() else None
-    found = archive.read_all(folder) if folder.is_dir() else []
+    records = archive.read_all(folder) if folder.is_dir() else []
     return ClaimStep(
         name,
         numbers,
-        tuple(words),
+        tuple(arguments),
         folder,
         size.parts if size.kind is SweepKind.tuned else 0,
         max(size.runs, planned.total if planned else 0),
-        status.read(folder).settled if found else 0,
-        _seconds(found) or _seconds(archive.read_all(outputs / "reports" / name)),
+        status.read(folder).settled if records else 0,
+        _seconds(records) or _seconds(archive.read_all(outputs / "reports" / name)),
     )
 
 
-def _seconds(found: Sequence[Record]) -> float | None:
-    times = [r.timing.get("total_seconds") for r in found if r.status == "finished"]
-    known = [time for time in times if time is not None]
-    return sum(known) / len(known) if known else None
+def _seconds(records: Sequence[Record]) -> float | None:
+    times = [r.timing.get("total_seconds") for r in records if r.status == "finished"]
+    seconds = [time for time in times if time is not None]
+    return sum(seconds) / len(seconds) if seconds else None
 
 
 def _is_measured(file: Path) -> bool:
     """Return whether a complete measurement exists that was run at the current commit."""
-    made = _measurement(file)
-    now = provenance.of_run("cpu")
-    return bool(made.get("git_commit")) and made["git_commit"] == now["git_commit"]
+    measurement = _measurement(file)
+    current = provenance.of_run("cpu")
+    return (
+        bool(measurement.get("git_commit")) and measurement["git_commit"] == current["git_commit"]
+    )
 
 
 def _measurement(file: Path) -> dict[str, Any]:
@@ -141,18 +143,20 @@ def text(steps: Sequence[ClaimStep], workers: int | None, width: int) -> str:
     processes = workers or placement.cores()
     header = ["sweep", "claims", "arms", "runs", "done", "seconds a run", "minutes left"]
     lines = [_line(step, processes) for step in steps]
-    known = [hours for step in steps if (hours := _hours(step, processes)) is not None]
-    unknown = [step.name for step in steps if _hours(step, processes) is None]
-    left = sum(step.left for step in steps)
-    said = f"{left} runs to do in {processes} processes: about {sum(known):.1f} hours"
-    said += f", without {', '.join(unknown)}, of which no run has finished." if unknown else "."
+    estimates = [hours for step in steps if (hours := _hours(step, processes)) is not None]
+    unestimated = [step.name for step in steps if _hours(step, processes) is None]
+    remaining = sum(step.remaining for step in steps)
+    summary = f"{remaining} runs to do in {processes} processes: about {sum(estimates):.1f} hours"
+    summary += (
+        f", without {', '.join(unestimated)}, of which no run has finished." if unestimated else "."
+    )
     if any(step.arms for step in steps):
-        said += (
+        summary += (
             " For a tuned arm this is the minimum: its grid is extended while the best learning "
             "rate is near the edge."
         )
     grid = tables.aligned(tables.Grid(header, lines), width)
-    return f"{grid}\n\n{textwrap.fill(said, width, subsequent_indent='  ')}\n"
+    return f"{grid}\n\n{textwrap.fill(summary, width, subsequent_indent='  ')}\n"
 
 
 def _line(step: ClaimStep, processes: int) -> list[str]:
@@ -169,18 +173,18 @@ def _line(step: ClaimStep, processes: int) -> list[str]:
 def _hours(step: ClaimStep, processes: int) -> float | None:
     if step.folder is None:
         return None if step.seconds is None else step.seconds / 3600  # runs in one process
-    if not step.left:
+    if not step.remaining:
         return 0.0
-    return None if step.seconds is None else step.left * step.seconds / processes / 3600
+    return None if step.seconds is None else step.remaining * step.seconds / processes / 3600
 
 
-def run(steps: Sequence[ClaimStep], outputs: Path, again: str) -> list[str]:
+def run(steps: Sequence[ClaimStep], outputs: Path, resume_command: str) -> list[str]:
     """Run each step and write each sweep's report.
 
     Args:
         steps: the steps that `plan` returns.
         outputs: the folder that contains the sweeps.
-        again: the command that resumes after an interruption.
+        resume_command: the command that resumes after an interruption.
 
     Returns:
         One sentence per problem.
@@ -190,10 +194,10 @@ def run(steps: Sequence[ClaimStep], outputs: Path, again: str) -> list[str]:
     """
     problems: list[str] = []
     for number, step in enumerate(steps, 1):
-        print(f"\n[{number} of {len(steps)}] {step.name}: {_shown(step)}", flush=True)
-        code = _child([sys.executable, *step.words])
+        print(f"\n[{number} of {len(steps)}] {step.name}: {_command_text(step)}", flush=True)
+        code = _run_child([sys.executable, *step.arguments])
         if code in _INTERRUPTED or code < 0:
-            print(f"stopped at {step.name} ({number} of {len(steps)}); to resume: {again}")
+            print(f"stopped at {step.name} ({number} of {len(steps)}); to resume: {resume_command}")
             raise KeyboardInterrupt
         if code:
             problems.append(
@@ -203,11 +207,11 @@ def run(steps: Sequence[ClaimStep], outputs: Path, again: str) -> list[str]:
     return problems
 
 
-def _shown(step: ClaimStep) -> str:
-    return shlex.join(["python", *step.words])
+def _command_text(step: ClaimStep) -> str:
+    return shlex.join(["python", *step.arguments])
 
 
-def _child(command: Sequence[str]) -> int:
+def _run_child(command: Sequence[str]) -> int:
     """Run a command to its end and return its exit code.
 
     The child gets a new process session, so that it receives Ctrl-C only once, forwarded by this
@@ -217,9 +221,9 @@ def _child(command: Sequence[str]) -> int:
     """
     environment = {"OMP_NUM_THREADS": "1", **os.environ}
     with _sigterm_as_interrupt():
-        own = signal.signal(signal.SIGINT, signal.default_int_handler)  # SIG_IGN is inherited
+        previous = signal.signal(signal.SIGINT, signal.default_int_handler)  # SIG_IGN is inherited
         child = subprocess.Popen(command, env=environment, start_new_session=True)
-        signal.signal(signal.SIGINT, own)
+        signal.signal(signal.SIGINT, previous)
         while True:
             try:
                 return child.wait()
@@ -231,10 +235,10 @@ class _sigterm_as_interrupt:
     """Context manager that converts SIGTERM to KeyboardInterrupt while a child runs."""
 
     def __enter__(self) -> None:
-        self._before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+        self._previous_handler = signal.signal(signal.SIGTERM, signal.default_int_handler)
 
     def __exit__(self, *_: object) -> None:
-        signal.signal(signal.SIGTERM, self._before)
+        signal.signal(signal.SIGTERM, self._previous_handler)
 
 
 def _report(step: ClaimStep, outputs: Path) -> Iterator[str]:

@@ -39,33 +39,37 @@ def leftovers(sweep_dir: Path) -> tuple[list[Leftover], list[str]]:
     Raises:
         RecordError: the folder contains no run.
     """
-    found = records.read_all(sweep_dir)
-    if not found:
+    runs = records.read_all(sweep_dir)
+    if not runs:
         raise RecordError(
             f"{sweep_dir} contains no readable run: name the folder of a sweep or of a run, "
             "for example outputs/NAME."
         )
-    may_go: list[Leftover] = []
-    stays: list[str] = []
-    for record in found:
-        if status.lives(record):
-            stays.append(f"{record.folder}: a process is using it")
+    removable: list[Leftover] = []
+    retained: list[str] = []
+    for record in runs:
+        if status.is_locked(record):
+            retained.append(f"{record.folder}: a process is using it")
             continue
-        may_go += [_leftover(p, "partially written") for p in sorted(record.folder.rglob(_PARTIAL))]
-        kept = sorted(record.folder.glob("checkpoints*"))
-        if kept and (reason := _keeps(record)):
-            stays.append(f"{record.folder}: its checkpoints are kept, {reason}")
+        removable += [
+            _leftover(p, "partially written") for p in sorted(record.folder.rglob(_PARTIAL))
+        ]
+        checkpoints = sorted(record.folder.glob("checkpoints*"))
+        if checkpoints and (reason := _reason_to_keep(record)):
+            retained.append(f"{record.folder}: its checkpoints are kept, {reason}")
             continue
-        may_go += [_leftover(path, f"the run is {record.status}") for path in kept]
-    return may_go, stays
+        removable += [_leftover(path, f"the run is {record.status}") for path in checkpoints]
+    return removable, retained
 
 
-def _keeps(record: Record) -> str | None:
+def _reason_to_keep(record: Record) -> str | None:
     """Return the reason to keep a run's checkpoints; None if they can be removed."""
     if record.status not in records.SETTLED:
         return f"because the run is {record.status} and resumes from them"
-    wanted = _retention(record.folder / ".hydra" / "config.yaml")
-    return f"because trainer.keep={wanted} asks for them" if wanted in ("last", "all") else None
+    retention = _retention(record.folder / ".hydra" / "config.yaml")
+    return (
+        f"because trainer.keep={retention} asks for them" if retention in ("last", "all") else None
+    )
 
 
 def _retention(file: Path) -> str | None:
@@ -80,13 +84,13 @@ def _leftover(path: Path, reason: str) -> Leftover:
     return Leftover(path, sum(f.stat().st_size for f in files), reason)
 
 
-def remove(found: list[Leftover]) -> Iterator[Path]:
+def remove(removable: list[Leftover]) -> Iterator[Path]:
     """Remove the files and folders, and yield the path of each one that was removed.
 
     Raises:
         RecordError: a file or folder cannot be removed.
     """
-    for leftover in found:
+    for leftover in removable:
         try:
             if leftover.path.is_dir():
                 shutil.rmtree(leftover.path)
@@ -104,11 +108,11 @@ def sweep_folders(outputs: Path) -> list[Path]:
 
     A sweep whose name has a slash is in a nested folder. Folders inside a run are not searched.
     """
-    found = set()
-    for place, folders, files in os.walk(outputs):
+    sweeps = set()
+    for path, folders, files in os.walk(outputs):
         if records.FILE_NAME in files:
-            found.add(Path(place).parent)
+            sweeps.add(Path(path).parent)
             folders.clear()
-        elif Path(place) == outputs and "reports" in folders:
+        elif Path(path) == outputs and "reports" in folders:
             folders.remove("reports")
-    return sorted(found - {outputs.parent})
+    return sorted(sweeps - {outputs.parent})

@@ -34,16 +34,16 @@ def of(sweeper: Mapping[str, Any]) -> SweepKind:
             the sweeper that was chosen.
     """
     target, declared = str(sweeper.get("_target_")), sweeper.get("kind")
-    own = _CLASSES.get(target.rpartition(".")[2])
-    if own is None or not isinstance(declared, SweepKind):
+    expected = _CLASSES.get(target.rpartition(".")[2])
+    if expected is None or not isinstance(declared, SweepKind):
         raise ConfigError(
             f"hydra.sweeper._target_={target} declares no hydra.sweeper.kind: choose one of "
             f"hydra/sweeper={', '.join(_CHOICES.values())}."
         )
-    if declared is not own:
+    if declared is not expected:
         raise ConfigError(
-            f"hydra.sweeper.kind={declared.value}: hydra/sweeper={_CHOICES[own]} runs a sweep of "
-            f"kind {own.value}; choose hydra/sweeper={_CHOICES[declared]} and leave "
+            f"hydra.sweeper.kind={declared.value}: hydra/sweeper={_CHOICES[expected]} runs a sweep "
+            f"of kind {expected.value}; choose hydra/sweeper={_CHOICES[declared]} and leave "
             "hydra.sweeper.kind out."
         )
-    return own
+    return expected

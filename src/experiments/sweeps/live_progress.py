@@ -13,7 +13,7 @@ from experiments.runtime.progress import log
 from experiments.sweeps import plan, status
 
 # Polling interval in seconds: reading a record takes a millisecond, a run seconds to hours.
-_SECONDS = 3.0
+_POLL_SECONDS = 3.0
 
 
 @contextlib.contextmanager
@@ -31,16 +31,16 @@ def shown(sweep_dir: Path) -> Iterator[None]:
 
 
 def _watch(sweep_dir: Path, done: threading.Event, bar: Any) -> None:
-    shown = None
+    last_settled = None
     task = None if bar is None else bar.add_task(sweep_dir.name, total=None)
-    over = False
-    while not over:
-        over = done.wait(_SECONDS)
+    ended = False
+    while not ended:
+        ended = done.wait(_POLL_SECONDS)
         with contextlib.suppress(RecordError):  # the sweep itself reports such errors
-            now, planned = status.read(sweep_dir), plan.read(sweep_dir)
+            current, planned = status.read(sweep_dir), plan.read(sweep_dir)
             if bar is not None:  # also updated at the end, because the bar stays on the screen
                 total = planned.total if planned else None
-                bar.update(task, completed=now.settled, total=total, description=str(now))
-            elif not over and shown not in (None, now.settled):
-                log(f"sweep {sweep_dir.name}: {now}")
-            shown = now.settled
+                bar.update(task, completed=current.settled, total=total, description=str(current))
+            elif not ended and last_settled not in (None, current.settled):
+                log(f"sweep {sweep_dir.name}: {current}")
+            last_settled = current.settled

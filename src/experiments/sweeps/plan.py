@@ -47,29 +47,29 @@ class Folders:
             RecordError: a record was written by a newer version of the program.
         """
         self._sweep_dir = sweep_dir
-        self._taken: set[str] = set()
+        self._used_names: set[str] = set()
         self._by_run: dict[str, Record] = {}
         for file in sorted(sweep_dir.glob(f"*/{records.FILE_NAME}")):
-            self._taken.add(file.parent.name)
+            self._used_names.add(file.parent.name)
             try:
                 self._remember(records.read(file))
             except records.BrokenRecord as error:
                 log(f"not counted: {error}")
 
     def _remember(self, record: Record) -> None:
-        known = self._by_run.get(record.run_id)
-        if known is None or _rank(record) > _rank(known):
+        previous = self._by_run.get(record.run_id)
+        if previous is None or _rank(record) > _rank(previous):
             self._by_run[record.run_id] = record
 
-    def give(self, run_id: str, wanted: str) -> str:
-        """Return a run's existing folder, else `wanted`, else `wanted` with a free number."""
-        known = self._by_run.get(run_id)
-        if known is not None:
-            return known.folder.name
-        name, attempt = wanted, 2
-        while name in self._taken:
-            name, attempt = f"{wanted}_{attempt}", attempt + 1
-        self._taken.add(name)
+    def assign(self, run_id: str, preferred: str) -> str:
+        """Return a run's existing folder, else `preferred`, else `preferred` with a free number."""
+        existing = self._by_run.get(run_id)
+        if existing is not None:
+            return existing.folder.name
+        name, attempt = preferred, 2
+        while name in self._used_names:
+            name, attempt = f"{preferred}_{attempt}", attempt + 1
+        self._used_names.add(name)
         self._by_run[run_id] = Record(run_id, folder=self._sweep_dir / name)
         return name
 
@@ -135,28 +135,28 @@ def not_begun(sweep_dir: Path) -> list[Record]:
     planned = read(sweep_dir)
     if planned is None or not planned.run_ids:
         return []
-    there = {record.run_id for record in records.read_all(sweep_dir)}
-    missing = set(planned.run_ids) - there
-    found = {}
-    for kept in snapshot.read_all(sweep_dir) if missing else []:
-        hydra = kept.pop("hydra")
-        run = config.load(kept)
+    recorded = {record.run_id for record in records.read_all(sweep_dir)}
+    missing = set(planned.run_ids) - recorded
+    missing_records = {}
+    for cfg in snapshot.read_all(sweep_dir) if missing else []:
+        hydra = cfg.pop("hydra")
+        run = config.load(cfg)
         run_id = config.run_id(run)
         if run_id in missing:
-            found[run_id] = Record(
+            missing_records[run_id] = Record(
                 run_id,
                 status=records.NOT_BEGUN,
                 job=int(hydra.job.num),
                 overrides=choices.plain(hydra.overrides.task, run),
                 config=config.canonical(run),
             )
-    return [found[run_id] for run_id in planned.run_ids if run_id in found]
+    return [missing_records[run_id] for run_id in planned.run_ids if run_id in missing_records]
 
 
-def newest(found: Sequence[Record]) -> list[Record]:
+def newest(candidates: Sequence[Record]) -> list[Record]:
     """Return one record per run: the one with the best status, among these the newest."""
-    chosen: dict[str, Record] = {}
-    for record in found:
-        if record.run_id not in chosen or _rank(record) > _rank(chosen[record.run_id]):
-            chosen[record.run_id] = record
-    return list(chosen.values())
+    best_records: dict[str, Record] = {}
+    for record in candidates:
+        if record.run_id not in best_records or _rank(record) > _rank(best_records[record.run_id]):
+            best_records[record.run_id] = record
+    return list(best_records.values())

@@ -9,7 +9,7 @@ from experiments import records
 from experiments.errors import ExperimentError
 
 # Files that Hydra writes into a job's folder before the job can be refused.
-_OF_HYDRA = (".hydra", "train.log")
+_HYDRA_FILES = (".hydra", "train.log")
 
 
 @contextlib.contextmanager
@@ -18,7 +18,7 @@ def run_folder(folder: Path) -> Iterator[None]:
     try:
         yield
     except ExperimentError:
-        if folder.is_dir() and all(path.name in _OF_HYDRA for path in folder.iterdir()):
+        if folder.is_dir() and all(path.name in _HYDRA_FILES for path in folder.iterdir()):
             shutil.rmtree(folder, ignore_errors=True)
             _remove_empty(folder.parent)
         raise

@@ -61,12 +61,12 @@ def read_all(sweep_dir: Path) -> list[DictConfig]:
     Raises:
         RecordError: a file is incomplete.
     """
-    found = []
+    configs = []
     for file in sorted((sweep_dir / FOLDER).glob("*.json")):
         stored = _read(file)
         if file.name != _CODE and stored is not None:
-            found.append(OmegaConf.create(stored["config"]))
-    return found
+            configs.append(OmegaConf.create(stored["config"]))
+    return configs
 
 
 def write_code(sweep_dir: Path) -> None:
@@ -87,11 +87,13 @@ def changed_code(sweep_dir: Path) -> list[str]:
     on_disk = provenance.code_identity.__wrapped__()  # the cached value is of the imported code
     if stored is None:
         return []
-    now = _code(on_disk)
+    current = _code(on_disk)
     # Ignore metrics added since the start: none of the sweep's runs uses them.
-    known = stored.get("scoring_code") or {}
-    now["scoring_code"] = {k: v for k, v in now["scoring_code"].items() if k in known}
-    return provenance.differences(stored, now)
+    stored_metrics = stored.get("scoring_code") or {}
+    current["scoring_code"] = {
+        k: v for k, v in current["scoring_code"].items() if k in stored_metrics
+    }
+    return provenance.differences(stored, current)
 
 
 def _code(identity: dict[str, Any]) -> dict[str, Any]:
@@ -99,8 +101,8 @@ def _code(identity: dict[str, Any]) -> dict[str, Any]:
 
 
 def _file(sweep_dir: Path, overrides: Sequence[str]) -> Path:
-    text = "\n".join(sorted(overrides))
-    return sweep_dir / FOLDER / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
+    key = "\n".join(sorted(overrides))
+    return sweep_dir / FOLDER / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
 
 
 def _write(path: Path, tree: dict[str, Any]) -> None:

@@ -33,7 +33,7 @@ class Status:
     hours_left: float | None
     """Estimate from the mean time of the finished runs; None if none is finished."""
     best: Record | None
-    best_is: str = ""
+    best_description: str = ""
     """The best run's objective, its folder, and the overrides that distinguish it."""
     notes: tuple[str, ...] = ()
 
@@ -46,15 +46,15 @@ class Status:
         """Return the progress as one line."""
         parts = [f"{n} {name}" for name, n in self.counts.items()]
         # Interrupted, failed and not begun runs are all to do, so "to do" is given in parentheses.
-        whole = sum(self.counts.values())
+        total = sum(self.counts.values())
         if self.to_do:
-            parts[-1] += f" ({self.to_do} of {whole} to do)"
+            parts[-1] += f" ({self.to_do} of {total} to do)"
         else:
             parts.append("0 to do")
         if self.hours_left:
             parts.append(f"about {_duration(self.hours_left)} left")
         if self.best is not None:
-            parts.append(f"best so far {self.best_is}")
+            parts.append(f"best so far {self.best_description}")
         return ", ".join(parts)
 
 
@@ -64,44 +64,44 @@ def read(sweep_dir: Path) -> Status:
     Raises:
         RecordError: the folder contains no sweep.
     """
-    planned, found = plan.read(sweep_dir), records.read_all(sweep_dir)
-    if planned is None and not found:
+    planned, all_runs = plan.read(sweep_dir), records.read_all(sweep_dir)
+    if planned is None and not all_runs:
         raise RecordError(
             f"{sweep_dir} contains no sweep: name the folder of one, for example outputs/NAME."
         )
-    runs = plan.newest(found)
+    runs = plan.newest(all_runs)
     if planned is not None and planned.run_ids:  # ignore runs from before an edit of the sweep
         runs = [record for record in runs if record.run_id in set(planned.run_ids)]
-    tunes = planned is not None and planned.kind == "tuned"
-    states = Counter(_DIVERGED if tunes and arms.diverged(r) else _state(r) for r in runs)
+    is_tuned = planned is not None and planned.kind == "tuned"
+    counts = Counter(_DIVERGED if is_tuned and arms.diverged(r) else _state(r) for r in runs)
     total = planned.total if planned is not None else len(runs)
-    states[records.NOT_BEGUN] = max(0, total - len(runs))
-    settled = sum(states[name] for name in _SETTLED)
-    to_do = states.total() - settled - states["running"]
-    seconds = [r.timing["total_seconds"] for r in runs if _timed(r)]
-    left, leader = None, best(runs)
-    if seconds and to_do + states["running"]:
-        each = sum(seconds) / len(seconds) / max(1, states["running"])
-        left = (to_do + states["running"] / 2) * each / 3600
+    counts[records.NOT_BEGUN] = max(0, total - len(runs))
+    settled = sum(counts[name] for name in _SETTLED)
+    to_do = counts.total() - settled - counts["running"]
+    seconds = [r.timing["total_seconds"] for r in runs if _has_duration(r)]
+    hours_left, best_run = None, best(runs)
+    if seconds and to_do + counts["running"]:
+        hours_per_run = sum(seconds) / len(seconds) / max(1, counts["running"])
+        hours_left = (to_do + counts["running"] / 2) * hours_per_run / 3600
     return Status(
-        {name: states[name] for name in _ORDER if states[name]},
+        {name: counts[name] for name in _ORDER if counts[name]},
         to_do,
-        left,
-        leader,
-        describe(leader, runs) if leader else "",
-        (*_notes(sweep_dir, found), *filter(None, [_scored_apart(runs)])),
+        hours_left,
+        best_run,
+        describe(best_run, runs) if best_run else "",
+        (*_notes(sweep_dir, all_runs), *filter(None, [_reason_not_comparable(runs)])),
     )
 
 
-def _timed(record: Record) -> bool:
+def _has_duration(record: Record) -> bool:
     return record.status == "finished" and record.timing.get("total_seconds") is not None
 
 
 def _state(record: Record) -> str:
-    return record.status if record.status != "running" or lives(record) else "interrupted"
+    return record.status if record.status != "running" or is_locked(record) else "interrupted"
 
 
-def lives(record: Record) -> bool:
+def is_locked(record: Record) -> bool:
     """Return whether a live process has locked the run's folder."""
     from filelock import FileLock, Timeout
 
@@ -120,42 +120,42 @@ def best(runs: Sequence[Record]) -> Record | None:
 
     None if the runs have different objectives, test rows or thinking modes.
     """
-    done = _with_objective(runs)
-    names = {(r.objective["name"], r.objective.get("direction")) for r in done}
-    if len(names) != 1 or _scored_apart(runs) is not None:
+    finished = _with_objective(runs)
+    objectives = {(r.objective["name"], r.objective.get("direction")) for r in finished}
+    if len(objectives) != 1 or _reason_not_comparable(runs) is not None:
         return None
-    [(name, way)] = names
-    sign = 1 if (way or metrics.direction(name)) == "minimize" else -1
-    return min(done, key=lambda r: sign * float(r.objective["value"]))
+    [(name, direction)] = objectives
+    sign = 1 if (direction or metrics.direction(name)) == "minimize" else -1
+    return min(finished, key=lambda r: sign * float(r.objective["value"]))
 
 
 def _with_objective(runs: Sequence[Record]) -> list[Record]:
     return [r for r in runs if r.status == "finished" and r.objective.get("value") is not None]
 
 
-def _scored_apart(runs: Sequence[Record]) -> str | None:
+def _reason_not_comparable(runs: Sequence[Record]) -> str | None:
     """Return why the finished runs' objectives are not comparable; None if they are."""
-    done = _with_objective(runs)
-    reason = arms.apart(done, str(done[0].objective["name"])) if done else None
+    finished = _with_objective(runs)
+    reason = arms.apart(finished, str(finished[0].objective["name"])) if finished else None
     return None if reason is None else f"no run is the best one: {reason.text}."
 
 
 def describe(record: Record, runs: Sequence[Record]) -> str:
     """Return a run's objective, folder, and the overrides that not all of the runs share."""
     shared = set.intersection(*(set(r.overrides) for r in runs))
-    what = " ".join(text for text in record.overrides if text not in shared)
+    varied = " ".join(override for override in record.overrides if override not in shared)
     value = f"{record.objective['name']} {record.objective['value']:.4g}"
-    return f"{value} in {record.folder.name}" + (f" ({what})" if what else "")
+    return f"{value} in {record.folder.name}" + (f" ({varied})" if varied else "")
 
 
-def _notes(sweep_dir: Path, found: Sequence[Record]) -> Iterator[str]:
+def _notes(sweep_dir: Path, all_runs: Sequence[Record]) -> Iterator[str]:
     for sentence in records.unreadable(sweep_dir):
         yield f"not counted: {sentence}"
     now = datetime.now(UTC)
-    ahead = [r for r in found if r.started_at and _time(r.started_at) > now + _SKEW]
+    ahead = [r for r in all_runs if r.started_at and _parse_time(r.started_at) > now + _SKEW]
     if ahead:
         furthest = max(ahead, key=lambda r: r.started_at)
-        minutes = (_time(furthest.started_at) - now).total_seconds() / 60
+        minutes = (_parse_time(furthest.started_at) - now).total_seconds() / 60
         yield (
             f"the clock of the machine that wrote {furthest.folder.name} is {minutes:.0f} min "
             "ahead of this one: synchronise the clocks (NTP), because of two finished records of "
@@ -163,9 +163,9 @@ def _notes(sweep_dir: Path, found: Sequence[Record]) -> Iterator[str]:
         )
 
 
-def _time(text: str) -> datetime:
-    found = datetime.fromisoformat(text)
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+def _parse_time(text: str) -> datetime:
+    time = datetime.fromisoformat(text)
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def _duration(hours: float) -> str:

@@ -41,17 +41,19 @@ class Composer:
         try:
             overrides = choices.quoted(overrides)
             parsed = self._parser.parse_overrides(overrides)
-            values = [one for one in parsed if self._is_value(one)]
-            files = [one for one in parsed if one not in values]
-            if not any(_overlap(one, other) for one in values for other in files):
-                found = copy.deepcopy(self._shared(tuple(str(one.input_line) for one in files)))
+            values = [override for override in parsed if self._is_value(override)]
+            files = [override for override in parsed if override not in values]
+            if not any(_overlap(override, other) for override in values for other in files):
+                composed = copy.deepcopy(
+                    self._shared(tuple(str(override.input_line) for override in files))
+                )
                 try:
-                    _set_values(found, values)
+                    _set_values(composed, values)
                 except OmegaConfBaseException:
                     pass  # composed below by Hydra, whose error names the override
                 else:
-                    _describe(found, self._master, parsed)
-                    return found
+                    _describe(composed, self._master, parsed)
+                    return composed
             return self._loader.load_sweep_config(self._master, overrides)
         except (HydraException, OmegaConfBaseException) as error:
             raise ConfigError(config.explain(error)) from error
@@ -81,11 +83,11 @@ class Composer:
         return not self._is_group[key]
 
 
-def _overlap(one: Override, other: Override) -> bool:
+def _overlap(override: Override, other: Override) -> bool:
     """Return whether two overrides set the same key or one within the other: their order counts."""
-    first, second = f"{one.key_or_group}.", f"{other.key_or_group}."
+    key, other_key = f"{override.key_or_group}.", f"{other.key_or_group}."
     chooses = isinstance(other.value(), str) and not _changes_keys(other)  # a config file
-    return not chooses and (first.startswith(second) or second.startswith(first))
+    return not chooses and (key.startswith(other_key) or other_key.startswith(key))
 
 
 def _changes_keys(override: Override) -> bool:
@@ -100,13 +102,15 @@ def _set_values(composed: DictConfig, values: Sequence[Override]) -> None:
 def _describe(composed: DictConfig, master: DictConfig, parsed: Sequence[Override]) -> None:
     """Write the job's overrides into its `hydra` node, as Hydra does."""
     hydra = composed.hydra
-    own = [one for one in parsed if not one.is_hydra_override()]
+    task_overrides = [override for override in parsed if not override.is_hydra_override()]
     naming = hydra.job.config.override_dirname
-    named = sorted(str(o.input_line) for o in own if o.key_or_group not in naming.exclude_keys)
+    named = sorted(
+        str(o.input_line) for o in task_overrides if o.key_or_group not in naming.exclude_keys
+    )
     with open_dict(composed):
-        hydra.overrides.task = [one.input_line for one in own]
+        hydra.overrides.task = [override.input_line for override in task_overrides]
         hydra.overrides.hydra = [
             *master.hydra.overrides.hydra,
-            *(one.input_line for one in parsed if one.is_hydra_override()),
+            *(override.input_line for override in parsed if override.is_hydra_override()),
         ]
         hydra.job.override_dirname = naming.item_sep.join(named).replace("=", naming.kv_sep)

@@ -33,8 +33,8 @@ def execute(cfg: DictConfig, hydra: Any) -> float | list[float] | None:
     from experiments import runs
 
     job = from_hydra(hydra)
-    words = tuple(choices.plain(job.overrides, run))
-    return runs.run_one(run, dataclasses.replace(job, overrides=words)).answer
+    overrides = tuple(choices.plain(job.overrides, run))
+    return runs.run_one(run, dataclasses.replace(job, overrides=overrides)).answer
 
 
 def from_hydra(hydra: Any) -> "Job":
@@ -43,26 +43,28 @@ def from_hydra(hydra: Any) -> "Job":
     from experiments.sweeps.study import specs
     from experiments.sweeps.study.reporting import Trial
 
-    many = hydra.mode == RunMode.MULTIRUN
-    named = any(text.startswith("hydra.run.dir=") for text in hydra.overrides.hydra)
+    multirun = hydra.mode == RunMode.MULTIRUN
+    has_own_folder = any(
+        override.startswith("hydra.run.dir=") for override in hydra.overrides.hydra
+    )
     folder, sweeper = Path(hydra.runtime.output_dir), hydra.sweeper
     trial = None
-    if many and sweeper.get("trial") is not None:
+    if multirun and sweeper.get("trial") is not None:
         sweep_dir = Path(hydra.runtime.cwd) / hydra.sweep.dir
-        spec = sweeper.get("pruner")
+        pruner_spec = sweeper.get("pruner")
         trial = Trial(
             sweep_dir,
             int(sweeper.trial),
             sweeper.get("study_name") or sweep_dir.resolve().name,
             sweeper.get("storage"),
-            specs.pruner(spec and dict(spec)),
+            specs.pruner(pruner_spec and dict(pruner_spec)),
         )
     return Job(
         folder,
-        find_siblings=many or not named,
-        number=hydra.job.num if many else None,
+        find_siblings=multirun or not has_own_folder,
+        number=hydra.job.num if multirun else None,
         overrides=tuple(hydra.overrides.task),
-        objectives=tuple(sweeper.get("objectives") or ()) if many else (),
+        objectives=tuple(sweeper.get("objectives") or ()) if multirun else (),
         stop_rule=trial,
         began=budget.process_began(),
     )

@@ -12,7 +12,7 @@ from experiments.records import provenance
 from experiments.runtime import budget
 from experiments.sweeps import status
 
-_ONE_FOR_ALL = ("budget", "hub", "resume_from")
+_SWEEP_WIDE_KEYS = ("budget", "hub", "resume_from")
 
 
 def ends_at(overrides: Sequence[Override], master: DictConfig) -> float | None:
@@ -25,7 +25,7 @@ def ends_at(overrides: Sequence[Override], master: DictConfig) -> float | None:
     hours = OmegaConf.select(master, "budget.hours")
     for override in overrides:
         key = override.get_key_element().lstrip("+")
-        if key.partition(".")[0] in _ONE_FOR_ALL and override.is_sweep_override():
+        if key.partition(".")[0] in _SWEEP_WIDE_KEYS and override.is_sweep_override():
             raise ConfigError(
                 f"{override.input_line}: a sweep has one {key} for all its runs; give one value."
             )
@@ -43,8 +43,8 @@ def print_end(sweep_dir: Path, summary: Callable[[], str]) -> None:
     """Print a sweep's summary and send its tables to trackio; does nothing if no run started."""
     if any(sweep_dir.glob(f"*/{records.FILE_NAME}")):
         print(summary(), flush=True)
-        if sent := reports.send(sweep_dir):
-            print(sent, flush=True)
+        if message := reports.send(sweep_dir):
+            print(message, flush=True)
 
 
 def refuse_to_be_done(sweep_dir: Path) -> None:
@@ -55,9 +55,9 @@ def refuse_to_be_done(sweep_dir: Path) -> None:
     """
     if not budget.is_spent():
         return
-    found = status.read(sweep_dir)
-    if found.to_do:
+    progress = status.read(sweep_dir)
+    if progress.to_do:
         raise OutOfBudget(
-            f"budget.hours is spent; {sweep_dir}: {found}. Rerun the same command to resume:\n"
+            f"budget.hours is spent; {sweep_dir}: {progress}. Rerun the same command to resume:\n"
             f"  {provenance.command()}"
         )

@@ -55,11 +55,11 @@ class _Sweep:
     overrides: list[Override]
 
 
-def read(words: Sequence[str], folder: Path) -> DryRun:
+def read(arguments: Sequence[str], folder: Path) -> DryRun:
     """Return every run that the overrides describe.
 
     Args:
-        words: overrides as for train.py.
+        arguments: overrides as for train.py.
         folder: the folder of the config files.
 
     Raises:
@@ -67,12 +67,12 @@ def read(words: Sequence[str], folder: Path) -> DryRun:
     """
     try:
         with initialize_config_dir(str(folder), version_base="1.3"):
-            return _read(_compose(words))
+            return _read(_compose(arguments))
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(config.explain(error)) from error
 
 
-def count(words: Sequence[str], folder: Path) -> Size:
+def count(arguments: Sequence[str], folder: Path) -> Size:
     """Return the size of the sweep that the overrides describe, without composing its jobs.
 
     Raises:
@@ -80,81 +80,83 @@ def count(words: Sequence[str], folder: Path) -> Size:
     """
     try:
         with initialize_config_dir(str(folder), version_base="1.3"):
-            found = _compose(words)
-            return size.of(found.sweeper, found.overrides)
+            sweep = _compose(arguments)
+            return size.of(sweep.sweeper, sweep.overrides)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(config.explain(error)) from error
 
 
-def _compose(words: Sequence[str]) -> _Sweep:
+def _compose(arguments: Sequence[str]) -> _Sweep:
     loader = GlobalHydra.instance().config_loader()
-    words = choices.quoted(words)
-    master = loader.load_configuration("config", words, RunMode.MULTIRUN, from_shell=False)
+    arguments = choices.quoted(arguments)
+    master = loader.load_configuration("config", arguments, RunMode.MULTIRUN, from_shell=False)
     sweep_files.refuse_unfound(master, master.hydra.runtime.choices.get("sweeps"))
     kind.of(master.hydra.sweeper)
     sweeper = OmegaConf.to_container(master.hydra.sweeper, resolve=True)
     assert isinstance(sweeper, dict)
-    written = [f"{key}={value}" for key, value in (sweeper.get("params") or {}).items()]
-    overrides = grammar.parse([*written, *master.hydra.overrides.task], loader)
+    params = [f"{key}={value}" for key, value in (sweeper.get("params") or {}).items()]
+    overrides = grammar.parse([*params, *master.hydra.overrides.task], loader)
     return _Sweep(loader, master, {str(key): sweeper[key] for key in sweeper}, overrides)
 
 
-def _read(found: _Sweep) -> DryRun:
-    whole = size.of(found.sweeper, found.overrides)
-    made = job_batch.Jobs(found.loader, found.master, _NOWHERE)
-    if whole.kind is SweepKind.search:
-        return _search(made, found, whole)
-    if whole.kind is SweepKind.tuned:
-        return _tuned(made, found, whole)
-    varied = _varied(found.overrides)
-    runs = _checked(made, [(cell, varied) for cell in grid.cells(found.overrides)])
+def _read(sweep: _Sweep) -> DryRun:
+    planned_size = size.of(sweep.sweeper, sweep.overrides)
+    jobs = job_batch.Jobs(sweep.loader, sweep.master, _NOWHERE)
+    if planned_size.kind is SweepKind.search:
+        return _search(jobs, sweep, planned_size)
+    if planned_size.kind is SweepKind.tuned:
+        return _tuned(jobs, sweep, planned_size)
+    varied = _varied(sweep.overrides)
+    runs = _checked(jobs, [(cell, varied) for cell in grid.cells(sweep.overrides)])
     if not varied:
         return DryRun("run", runs, 1)
     distinct = len({config.run_id(run) for _, run in runs})
-    return DryRun("grid", runs, whole.without(len(runs) - distinct).runs)
+    return DryRun("grid", runs, planned_size.without(len(runs) - distinct).runs)
 
 
 def _varied(overrides: Sequence[Override]) -> set[str]:
-    return {one.get_key_element() for one in overrides if one.is_sweep_override()}
+    return {override.get_key_element() for override in overrides if override.is_sweep_override()}
 
 
-def _search(made: job_batch.Jobs, found: _Sweep, whole: Size) -> DryRun:
-    space, fixed = grammar.split(found.overrides)
-    cells, every = spaces.sample(space)
+def _search(jobs: job_batch.Jobs, sweep: _Sweep, planned_size: Size) -> DryRun:
+    space, fixed = grammar.split(sweep.overrides)
+    cells, exhaustive = spaces.sample(space)
     runs, problems = [], []
     for cell in cells:
-        texts = [f"{k}={spaces.text(space[k], v)}" for k, v in cell.items()]
+        overrides = [f"{k}={spaces.text(space[k], v)}" for k, v in cell.items()]
         try:
-            runs.append((" ".join(texts), made.check([*texts, *fixed])[1]))
+            runs.append((" ".join(overrides), jobs.check([*overrides, *fixed])[1]))
         except ExperimentError as error:
-            problems.append(f"{' '.join(texts)}: {error}")
-    left_out = search.refuse_or_leave_out(problems, len(cells), every=every)
-    for text in left_out:
-        log(f"left out: {text}")
-    return DryRun("search", runs, whole.without(len(left_out)).runs)
+            problems.append(f"{' '.join(overrides)}: {error}")
+    left_out = search.refuse_or_leave_out(problems, len(cells), exhaustive=exhaustive)
+    for problem in left_out:
+        log(f"left out: {problem}")
+    return DryRun("search", runs, planned_size.without(len(left_out)).runs)
 
 
-def _tuned(made: job_batch.Jobs, found: _Sweep, whole: Size) -> DryRun:
+def _tuned(jobs: job_batch.Jobs, sweep: _Sweep, planned_size: Size) -> DryRun:
     """Plan one run per arm: its other learning rates and seeds take equal time and memory."""
-    given = found.sweeper
-    validation.refuse(given, found.overrides)
-    validation.refuse_chosen_rate(found.master, found.overrides)
-    listed = {str(text).partition("=")[0] for arm in given["arms"] or () for text in arm}
-    varied = listed | _varied(found.overrides)
-    batch = grid.arms(found.overrides, given["arms"])
-    runs = _checked(made, [(arm, varied) for arm in batch])
+    sweeper = sweep.sweeper
+    validation.refuse(sweeper, sweep.overrides)
+    validation.refuse_chosen_rate(sweep.master, sweep.overrides)
+    arm_keys = {
+        str(override).partition("=")[0] for arm in sweeper["arms"] or () for override in arm
+    }
+    varied = arm_keys | _varied(sweep.overrides)
+    batch = grid.arms(sweep.overrides, sweeper["arms"])
+    runs = _checked(jobs, [(arm, varied) for arm in batch])
     for _, run in runs:
         validation.refuse_without_validation(run)
     distinct: dict[str, tuple[str, RunConfig]] = {}
-    for shown, run in runs:
-        distinct.setdefault(tuning.arm_key(run), (shown, run))
+    for overrides, run in runs:
+        distinct.setdefault(tuning.arm_key(run), (overrides, run))
     arms = list(distinct.values())
-    validation.refuse_rules(given["rules"], len(arms))
-    return DryRun("tuned", arms, whole.without(len(batch) - len(arms)).runs)
+    validation.refuse_rules(sweeper["rules"], len(arms))
+    return DryRun("tuned", arms, planned_size.without(len(batch) - len(arms)).runs)
 
 
 def _checked(
-    made: job_batch.Jobs, wanted: Sequence[tuple[Sequence[str], set[str]]]
+    jobs: job_batch.Jobs, batch: Sequence[tuple[Sequence[str], set[str]]]
 ) -> list[tuple[str, RunConfig]]:
     """Compose and check runs, and report all problems together.
 
@@ -162,12 +164,14 @@ def _checked(
         ConfigError: at least one run is invalid.
     """
     runs, problems = [], []
-    for overrides, varied in wanted:
-        shown = [text for text in overrides if text.partition("=")[0] in varied]
+    for overrides, varied in batch:
+        varied_overrides = [
+            override for override in overrides if override.partition("=")[0] in varied
+        ]
         try:
-            run = made.check(overrides)[1]
-            runs.append((" ".join(choices.plain(shown, run)), run))
+            run = jobs.check(overrides)[1]
+            runs.append((" ".join(choices.plain(varied_overrides, run)), run))
         except ExperimentError as error:
-            problems.append(f"{' '.join(map(choices.unquoted, shown))}: {error}")
-    job_batch.refuse(problems, f"{len(problems)} of {len(wanted)} runs are illegal")
+            problems.append(f"{' '.join(map(choices.unquoted, varied_overrides))}: {error}")
+    job_batch.refuse(problems, f"{len(problems)} of {len(batch)} runs are illegal")
     return runs

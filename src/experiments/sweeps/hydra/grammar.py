@@ -27,10 +27,10 @@ def parse(arguments: Sequence[str], loader: ConfigLoader) -> list[Override]:
     """
     try:
         parser = OverridesParser.create(config_loader=loader)
-        found = parser.parse_overrides(choices.quoted(arguments))
+        parsed = parser.parse_overrides(choices.quoted(arguments))
     except HydraException as error:
         raise ConfigError(" ".join(str(error).split())) from error
-    latest = {override.get_key_element(): override for override in found}
+    latest = {override.get_key_element(): override for override in parsed}
     for override in latest.values():
         _refuse_float_range(override)
     return list(latest.values())

@@ -8,7 +8,7 @@ from hydra.core.override_parser.types import Override
 from experiments.errors import ConfigError
 
 RATE, RATE_GROUP, SEED = "trainer.learning_rate", "lr", "seed"
-OF_RATES = (f"{RATE}=", f"{RATE_GROUP}=")
+RATE_PREFIXES = (f"{RATE}=", f"{RATE_GROUP}=")
 """How overrides begin that set the learning rate."""
 
 
@@ -33,19 +33,21 @@ def cells(overrides: Sequence[Override]) -> list[list[str]]:
     return [list(cell) for cell in itertools.product(*axes.values())]
 
 
-def arms(overrides: Sequence[Override], listed: Sequence[Sequence[str]] | None) -> list[list[str]]:
+def arms(
+    overrides: Sequence[Override], listed_arms: Sequence[Sequence[str]] | None
+) -> list[list[str]]:
     """Return the overrides of each arm: every listed arm combined with every cell of the grid.
 
     Raises:
         ConfigError: a listed arm sets the learning rate or the seed.
     """
     grid = cells(overrides)
-    if listed is None:
+    if listed_arms is None:
         return grid
-    for text in [str(text) for one in listed for text in one]:
-        if text.startswith((*OF_RATES, f"{SEED}=")):
+    for override in [str(override) for arm in listed_arms for override in arm]:
+        if override.startswith((*RATE_PREFIXES, f"{SEED}=")):
             raise ConfigError(
-                f"hydra.sweeper.arms: {text}: rates and seeds are chosen by hydra/sweeper=tuned; "
-                "see hydra.sweeper.rates and hydra.sweeper.seeds."
+                f"hydra.sweeper.arms: {override}: rates and seeds are chosen by "
+                "hydra/sweeper=tuned; see hydra.sweeper.rates and hydra.sweeper.seeds."
             )
-    return [[*cell, *map(str, one)] for one in listed for cell in grid]
+    return [[*cell, *map(str, arm)] for arm in listed_arms for cell in grid]

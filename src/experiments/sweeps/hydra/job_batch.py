@@ -53,9 +53,11 @@ class Jobs:
         from experiments import runs
 
         composed = self.compose(overrides)
-        bare = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
-        OmegaConf.copy_cache(from_config=composed, to_config=bare)
-        run = config.load(bare)
+        without_hydra = OmegaConf.masked_copy(
+            composed, [str(key) for key in composed if key != "hydra"]
+        )
+        OmegaConf.copy_cache(from_config=composed, to_config=without_hydra)
+        run = config.load(without_hydra)
         runs.check(run)
         runs.refuse_wrong_targets(run)
         return composed, run
@@ -81,8 +83,8 @@ class Jobs:
             try:
                 checked.append(self.check(overrides))
             except ExperimentError as error:
-                shown = " ".join(map(choices.unquoted, overrides))
-                problems.append(f"job {number} ({shown}): {error}")
+                text = " ".join(map(choices.unquoted, overrides))
+                problems.append(f"job {number} ({text}): {error}")
         refuse(problems, f"{len(problems)} of {len(batch)} jobs are illegal, none was started")
         return checked
 
@@ -97,18 +99,18 @@ class Jobs:
         run_id = config.run_id(run)
         with open_dict(composed):
             composed.hydra.job.num = composed.hydra.job.id = number
-        wanted = str(composed.hydra.sweep.subdir)
-        folder = self._folders.give(run_id, wanted)
-        given = list(overrides)
-        if folder != wanted:
-            given.append(f"hydra.sweep.subdir='{folder}'")
+        subdir = str(composed.hydra.sweep.subdir)
+        folder = self._folders.assign(run_id, subdir)
+        all_overrides = list(overrides)
+        if folder != subdir:
+            all_overrides.append(f"hydra.sweep.subdir='{folder}'")
             with open_dict(composed):
                 composed.hydra.sweep.subdir = folder
-                composed.hydra.overrides.hydra.append(given[-1])
-        snapshot.write(self._sweep_dir, given, composed)
-        arm = {key: value for key, value in config.canonical(run).items() if key != "seed"}
-        shared = json.dumps(arm, sort_keys=True, default=str)
-        return SweepJob(number, tuple(given), run_id, shared, composed, run)
+                composed.hydra.overrides.hydra.append(all_overrides[-1])
+        snapshot.write(self._sweep_dir, all_overrides, composed)
+        arm_config = {key: value for key, value in config.canonical(run).items() if key != "seed"}
+        arm = json.dumps(arm_config, sort_keys=True, default=str)
+        return SweepJob(number, tuple(all_overrides), run_id, arm, composed, run)
 
 
 def refuse(problems: Sequence[str], head: str) -> None:
@@ -152,8 +154,8 @@ def launch(
         yield from _launch_foreign(launcher, sorted(jobs, key=lambda j: j.number), at_once)
         return
     size = max(1, at_once or len(jobs))
-    for at in range(0, len(jobs), size):
-        group = jobs[at : at + size]
+    for start in range(0, len(jobs), size):
+        group = jobs[start : start + size]
         yield list(zip(group, launcher.launch_jobs(group), strict=True))
 
 
@@ -169,10 +171,10 @@ def _launch_foreign(
         else:
             groups.append([job])
     for group in groups:
-        returned = launcher.launch(
+        results = launcher.launch(
             [list(job.overrides) for job in group], initial_job_idx=group[0].number
         )
-        yield list(zip(group, returned, strict=True))
+        yield list(zip(group, results, strict=True))
 
 
 def ended(result: JobReturn) -> tuple[Ended, Any]:

@@ -37,8 +37,8 @@ Result = tuple[job_batch.Ended, Any, int]
 class SearchTrial:
     """A trial with its jobs, one per seed, or with the error because of which it cannot run."""
 
-    asked: Asked
-    ready: list[SweepJob] = dataclasses.field(default_factory=list)
+    study_trial: Asked
+    jobs: list[SweepJob] = dataclasses.field(default_factory=list)
     error: ExperimentError | None = None
 
 
@@ -46,12 +46,12 @@ class Search:
     """One execution of a search; a later one with the same study resumes it."""
 
     def __init__(
-        self, given: Mapping[str, Any], loader: ConfigLoader, master: DictConfig, sweep_dir: Path
+        self, sweeper: Mapping[str, Any], loader: ConfigLoader, master: DictConfig, sweep_dir: Path
     ) -> None:
-        self._given = given
+        self._sweeper = sweeper
         self._sweep_dir = sweep_dir
         self._jobs = job_batch.Jobs(loader, master, sweep_dir)
-        self._seeds = int(given["seeds_per_trial"])
+        self._seeds = int(sweeper["seeds_per_trial"])
         self._illegal_in_a_row = 0
         self.size = Size(SweepKind.search, 0)
         """Number of trials and runs in the complete search, set by `open`."""
@@ -68,14 +68,14 @@ class Search:
         Raises:
             ConfigError: a key or a value is wrong, or the study belongs to another search.
         """
-        search_validation.refuse(self._given)
+        search_validation.refuse(self._sweeper)
         self._space, self._fixed = grammar.split(overrides)
         if not self._space:
             raise ConfigError(
                 "hydra/sweeper=optuna has nothing to search: give hydra.sweeper.params, for "
                 "example 'lora.r: choice(4, 16)'."
             )
-        self.size = size.of(self._given, overrides)
+        self.size = size.of(self._sweeper, overrides)
         composed = self._jobs.compose(self._fixed)
         settings = self._settings(composed)
         self._refuse_mixtures(settings)
@@ -91,17 +91,17 @@ class Search:
             yield
 
     def _settings(self, composed: DictConfig) -> Settings:
-        given = self._given
-        pruner, storage = given["pruner"], given["storage"]
+        sweeper = self._sweeper
+        pruner, storage = sweeper["pruner"], sweeper["storage"]
         self._seed = int(OmegaConf.select(composed, "seed") or 0)
         return Settings(
             sweep_dir=self._sweep_dir,
-            name=given["study_name"] or self._sweep_dir.resolve().name,
+            name=sweeper["study_name"] or self._sweep_dir.resolve().name,
             space=self._space,
-            objectives=search_validation.objectives(given, composed),
+            objectives=search_validation.objectives(sweeper, composed),
             n_trials=self.size.parts,
             storage=storage,
-            sampler=specs.sampler(given["sampler"] or {}),
+            sampler=specs.sampler(sweeper["sampler"] or {}),
             pruner=specs.pruner(pruner),
             seed=self._seed,
             fixed=job_batch.flat(composed),
@@ -110,8 +110,8 @@ class Search:
 
     def _refuse_mixtures(self, settings: Settings) -> None:
         """Refuse combinations that Optuna does not support or that make a mean meaningless."""
-        several = len(settings.objectives) > 1
-        if settings.pruner and several:
+        is_multi_objective = len(settings.objectives) > 1
+        if settings.pruner and is_multi_objective:
             raise ConfigError(
                 f"hydra/sweeper/pruner={settings.pruner.name} with {len(settings.objectives)} "
                 "objectives: Optuna prunes by one; name one, or leave the pruner out."
@@ -121,7 +121,7 @@ class Search:
                 f"hydra/sweeper/pruner={settings.pruner.name} with hydra.sweeper.seeds_per_trial="
                 f"{self._seeds}: a seed that is stopped leaves no mean; leave one of them out."
             )
-        if several and settings.sampler.name == "cmaes":
+        if is_multi_objective and settings.sampler.name == "cmaes":
             raise ConfigError(
                 "hydra/sweeper/sampler=cmaes finds one objective: choose tpe, nsgaii, gp, qmc or "
                 "random for several."
@@ -141,11 +141,11 @@ class Search:
         Raises:
             ConfigError: no cell is valid, or a value of a large space is invalid.
         """
-        cells, every = spaces.sample(space)
+        cells, exhaustive = spaces.sample(space)
         problems = [p for cell in cells if (p := self._problem(cell))]
-        left_out = refuse_or_leave_out(problems, len(cells), every=every)
-        for text in left_out:
-            log(f"left out: {text}")
+        left_out = refuse_or_leave_out(problems, len(cells), exhaustive=exhaustive)
+        for problem in left_out:
+            log(f"left out: {problem}")
         return len(left_out)
 
     def _problem(self, parameters: spaces.Parameters) -> str | None:
@@ -167,56 +167,66 @@ class Search:
         Raises:
             ConfigError: the storage has failed, or more than 100 trials in a row were invalid.
         """
-        found: list[SearchTrial] = []
+        trials: list[SearchTrial] = []
         if self._illegal_in_a_row > _ILLEGAL_IN_A_ROW:
             raise ConfigError(
                 f"{self._illegal_in_a_row} trials in a row were illegal: see the messages above "
                 "and narrow hydra.sweeper.params."
             )
-        while len(found) < int(self._given["n_jobs"]):
-            asked = self._study.ask(wait=not found)
-            if asked is None:
+        while len(trials) < int(self._sweeper["n_jobs"]):
+            study_trial = self._study.ask(wait=not trials)
+            if study_trial is None:
                 break
-            found.append(self._prepare(asked))
-        return found
+            trials.append(self._prepare(study_trial))
+        return trials
 
-    def _prepare(self, asked: Asked) -> SearchTrial:
-        words = "resumes" if asked.taken_up else "is"
-        log(f"trial {asked.number} {words}: {' '.join(self._texts(asked.parameters))}")
-        trial = SearchTrial(asked)
-        for nth in range(self._seeds):
-            overrides = self._overrides(asked.parameters)
+    def _prepare(self, study_trial: Asked) -> SearchTrial:
+        verb = "resumes" if study_trial.resumed else "is"
+        log(f"trial {study_trial.number} {verb}: {' '.join(self._texts(study_trial.parameters))}")
+        trial = SearchTrial(study_trial)
+        for index in range(self._seeds):
+            overrides = self._overrides(study_trial.parameters)
             if self._seeds > 1:
-                overrides = [text for text in overrides if not text.startswith("seed=")]
-                overrides.append(f"seed={self._seed + nth}")
-                overrides.append(f"hydra.sweep.subdir={asked.number}_seed{self._seed + nth}")
-            overrides.append(f"hydra.sweeper.trial={asked.number}")
+                overrides = [override for override in overrides if not override.startswith("seed=")]
+                overrides.append(f"seed={self._seed + index}")
+                overrides.append(
+                    f"hydra.sweep.subdir={study_trial.number}_seed{self._seed + index}"
+                )
+            overrides.append(f"hydra.sweeper.trial={study_trial.number}")
             try:
-                trial.ready.append(self._jobs.prepare(asked.number * self._seeds + nth, overrides))
+                trial.jobs.append(
+                    self._jobs.prepare(study_trial.number * self._seeds + index, overrides)
+                )
             except ConfigError as error:
                 trial.error = error
         return trial
 
     def run(self, launcher: Any, trials: Sequence[SearchTrial]) -> Iterator[Result]:
         """Launch the jobs of some trials, report to the study, and yield each job's result."""
-        came: dict[int, list[Result]] = {trial.asked.number: [] for trial in trials}
-        legal = [job for trial in trials if trial.error is None for job in trial.ready]
-        for results in job_batch.launch(launcher, sorted(legal, key=lambda job: job.number)):
-            for job, returned in results:
-                came[job.number // self._seeds].append((*job_batch.ended(returned), job.number))
+        results_by_trial: dict[int, list[Result]] = {
+            trial.study_trial.number: [] for trial in trials
+        }
+        jobs = [job for trial in trials if trial.error is None for job in trial.jobs]
+        for results in job_batch.launch(launcher, sorted(jobs, key=lambda job: job.number)):
+            for job, job_return in results:
+                results_by_trial[job.number // self._seeds].append(
+                    (*job_batch.ended(job_return), job.number)
+                )
         for trial in trials:
             if trial.error is not None:
-                log(f"trial {trial.asked.number} is illegal: {trial.error}")
-                came[trial.asked.number] = [("illegal", trial.error, trial.asked.number)]
-            self._tell(trial.asked.number, came[trial.asked.number])
-            yield from came[trial.asked.number]
+                log(f"trial {trial.study_trial.number} is illegal: {trial.error}")
+                results_by_trial[trial.study_trial.number] = [
+                    ("illegal", trial.error, trial.study_trial.number)
+                ]
+            self._report(trial.study_trial.number, results_by_trial[trial.study_trial.number])
+            yield from results_by_trial[trial.study_trial.number]
 
-    def _tell(self, number: int, results: Sequence[Result]) -> None:
+    def _report(self, number: int, results: Sequence[Result]) -> None:
         states = [state for state, _, _ in results]
         self._illegal_in_a_row = self._illegal_in_a_row + 1 if "illegal" in states else 0
-        for bad in ("illegal", "oom", "failed"):
-            if bad in states:
-                self._study.fail(number, bad, str(results[states.index(bad)][1]))
+        for status in ("illegal", "oom", "failed"):
+            if status in states:
+                self._study.fail(number, status, str(results[states.index(status)][1]))
                 return
         if "unfinished" in states:  # the trial stays running, and the next start resumes it
             return
@@ -231,10 +241,10 @@ class Search:
             statistics.mean_interval([float(value) for value in values])
             for values in zip(*columns, strict=True)
         ]
-        facts: dict[str, Any] = {}
+        attributes: dict[str, Any] = {}
         if self._seeds > 1:
-            facts = {"seeds": self._seeds, "interval": [[m.low, m.high] for m in means]}
-        self._study.tell(number, [mean.estimate for mean in means], facts)
+            attributes = {"seeds": self._seeds, "interval": [[m.low, m.high] for m in means]}
+        self._study.tell(number, [mean.estimate for mean in means], attributes)
 
     def write_results(self) -> None:
         """Write the results of the search to the sweep's folder and print them.
@@ -242,19 +252,19 @@ class Search:
         Raises:
             RecordError: the folder cannot be written.
         """
-        found = self._study.results()
+        summary = self._study.results()
         finished = [r for r in records.read_all(self._sweep_dir) if r.status == "finished"]
-        apart = [arms.apart(finished, name) for name in found["objectives"]]
-        if reason := next(filter(None, apart), None):
-            found = {k: v for k, v in found.items() if not k.startswith(("best_", "solutions"))}
+        reasons = [arms.apart(finished, name) for name in summary["objectives"]]
+        if reason := next(filter(None, reasons), None):
+            summary = {k: v for k, v in summary.items() if not k.startswith(("best_", "solutions"))}
             log(f"no trial is the best one: {reason.text}")
-        text = yaml.safe_dump(found, sort_keys=False, allow_unicode=True)
+        text = yaml.safe_dump(summary, sort_keys=False, allow_unicode=True)
         plan.write_shared(self._sweep_dir, RESULTS, text)
-        counts = ", ".join(f"{n} {name}" for name, n in found["trials"].items()) or "none"
-        log(f"trials of {found['study_name']}: {counts}")
-        if "best_trial" in found:
-            texts = " ".join(self._texts(found["best_params"]))
-            log(f"best trial {found['best_trial']}: {found['best_value']:.6g} with {texts}")
+        counts = ", ".join(f"{n} {name}" for name, n in summary["trials"].items()) or "none"
+        log(f"trials of {summary['study_name']}: {counts}")
+        if "best_trial" in summary:
+            overrides = " ".join(self._texts(summary["best_params"]))
+            log(f"best trial {summary['best_trial']}: {summary['best_value']:.6g} with {overrides}")
 
 
 def _as_list(value: Any) -> list[float]:
@@ -263,7 +273,7 @@ def _as_list(value: Any) -> list[float]:
     return [float(v) for v in value] if isinstance(value, list | tuple) else [float(value)]
 
 
-def refuse_or_leave_out(problems: Sequence[str], count: int, *, every: bool) -> Sequence[str]:
+def refuse_or_leave_out(problems: Sequence[str], count: int, *, exhaustive: bool) -> Sequence[str]:
     """Return the problems of cells that are left out of a search; refuse all others.
 
     Invalid combinations of values are allowed as long as some cells can be run.
@@ -271,12 +281,12 @@ def refuse_or_leave_out(problems: Sequence[str], count: int, *, every: bool) -> 
     Args:
         problems: one sentence per invalid cell.
         count: the number of cells that were checked.
-        every: whether these are all cells of the space.
+        exhaustive: whether these are all cells of the space.
 
     Raises:
         ConfigError: no cell is valid, or a value of a larger space is invalid.
     """
-    if not every:
+    if not exhaustive:
         job_batch.refuse(problems, "the search has illegal values, none was started")
     elif len(problems) == count:
         job_batch.refuse(problems, "no cell of the search is legal, none was started")
@@ -284,9 +294,9 @@ def refuse_or_leave_out(problems: Sequence[str], count: int, *, every: bool) -> 
 
 
 def _explain_pruning(settings: Settings) -> None:
-    [first, *_] = settings.objectives
-    if settings.pruner is not None and first != objectives.DEFAULT:
+    [objective, *_] = settings.objectives
+    if settings.pruner is not None and objective != objectives.DEFAULT:
         log(
-            f"pruning compares {objectives.DEFAULT} at each evaluation, because {first} is "
+            f"pruning compares {objectives.DEFAULT} at each evaluation, because {objective} is "
             "measured at the end only"
         )

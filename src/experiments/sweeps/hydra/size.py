@@ -39,8 +39,8 @@ class Size:
             return dataclasses.replace(self, parts=self.parts - count)
         if self.cells is None:
             return self
-        left = self.cells - count
-        return dataclasses.replace(self, parts=min(self.parts, left), cells=left)
+        remaining = self.cells - count
+        return dataclasses.replace(self, parts=min(self.parts, remaining), cells=remaining)
 
 
 def of(sweeper: Mapping[str, Any], overrides: Sequence[Override]) -> Size:
@@ -53,18 +53,18 @@ def of(sweeper: Mapping[str, Any], overrides: Sequence[Override]) -> Size:
     Raises:
         ConfigError: an override has no list of values, or a key of the sweeper is wrong.
     """
-    found = sweeper["kind"]
-    if found is SweepKind.grid:
-        return Size(found, len(grid.cells(overrides)))
-    if found is SweepKind.tuned:
+    kind = sweeper["kind"]
+    if kind is SweepKind.grid:
+        return Size(kind, len(grid.cells(overrides)))
+    if kind is SweepKind.tuned:
         seeds = len(sweeper["seeds"] or rate_design.SEEDS)
-        least = rate_design.least_runs(seeds, int(sweeper["repeats"] or 0))
-        return Size(found, len(grid.arms(overrides, sweeper["arms"])), least)
+        min_runs = rate_design.least_runs(seeds, int(sweeper["repeats"] or 0))
+        return Size(kind, len(grid.arms(overrides, sweeper["arms"])), min_runs)
     space, _ = grammar.split(overrides)
     cells = spaces.size(space)
-    wanted = sweeper["n_trials"]
-    if wanted is None:
-        every = specs.sampler(sweeper["sampler"] or {}).name == "grid"
-        wanted = cells if cells and every else _N_TRIALS
-    trials = min(int(wanted), cells or int(wanted))
-    return Size(found, trials, int(sweeper["seeds_per_trial"] or 1), cells)
+    n_trials = sweeper["n_trials"]
+    if n_trials is None:
+        is_grid = specs.sampler(sweeper["sampler"] or {}).name == "grid"
+        n_trials = cells if cells and is_grid else _N_TRIALS
+    trials = min(int(n_trials), cells or int(n_trials))
+    return Size(kind, trials, int(sweeper["seeds_per_trial"] or 1), cells)

@@ -46,17 +46,21 @@ class PlannedArm:
     def job(self, cell: Cell) -> list[str]:
         """Return the overrides of one of the arm's runs."""
         folder = f"{self.number}_rate{cell.rate:g}_seed{cell.seed}"
-        own = [f"{RATE}={cell.rate:g}", f"{SEED}={cell.seed}", f"hydra.sweep.subdir={folder}"]
-        return [*self.overrides, *own]
+        cell_overrides = [
+            f"{RATE}={cell.rate:g}",
+            f"{SEED}={cell.seed}",
+            f"hydra.sweep.subdir={folder}",
+        ]
+        return [*self.overrides, *cell_overrides]
 
 
 class Tuning:
     """One execution of a sweep that tunes every arm's learning rate."""
 
     def __init__(
-        self, given: Mapping[str, Any], loader: ConfigLoader, master: DictConfig, sweep_dir: Path
+        self, sweeper: Mapping[str, Any], loader: ConfigLoader, master: DictConfig, sweep_dir: Path
     ) -> None:
-        self._given = given
+        self._sweeper = sweeper
         self._master, self._sweep_dir = master, sweep_dir
         self._jobs = job_batch.Jobs(loader, master, sweep_dir)
         self._attempted: set[tuple[int, Cell, int]] = set()
@@ -73,49 +77,51 @@ class Tuning:
         Raises:
             ConfigError: a key is not allowed in a tuned sweep, or an arm is invalid.
         """
-        validation.refuse(self._given, overrides)
+        validation.refuse(self._sweeper, overrides)
         validation.refuse_chosen_rate(self._master, overrides)
-        self.seeds = tuple(int(seed) for seed in self._given["seeds"] or rate_design.SEEDS)
-        batch = grid.arms(overrides, self._given["arms"])
+        self.seeds = tuple(int(seed) for seed in self._sweeper["seeds"] or rate_design.SEEDS)
+        batch = grid.arms(overrides, self._sweeper["arms"])
         self._arms = self._checked(batch)
         repeated = len(batch) - len(self._arms)
-        self.size = size.of(self._given, overrides).without(repeated)
-        found = records.read_all(self._sweep_dir)
-        validation.refuse_rules(self._given["rules"], len(self._arms))
-        self._number = 1 + max((r.job or 0 for r in found), default=-1)
-        first = rate_design.REACH * 2 + 1
+        self.size = size.of(self._sweeper, overrides).without(repeated)
+        existing = records.read_all(self._sweep_dir)
+        validation.refuse_rules(self._sweeper["rules"], len(self._arms))
+        self._number = 1 + max((r.job or 0 for r in existing), default=-1)
+        first_rates = rate_design.REACH * 2 + 1
         log(
-            f"{self.size.parts} arms, at least {self.size.runs} runs: for each arm {first} "
+            f"{self.size.parts} arms, at least {self.size.runs} runs: for each arm {first_rates} "
             f"learning rates with seed {self.seeds[0]}, then {len(self.seeds)} seeds at its best "
             "learning rate and the two beside it"
         )
 
     def _checked(self, batch: Sequence[Sequence[str]]) -> list[PlannedArm]:
-        found: dict[str, PlannedArm] = {}
+        arms_by_key: dict[str, PlannedArm] = {}
         problems = []
         for overrides in batch:
             try:
                 _, run = self._jobs.check(overrides)
                 validation.refuse_without_validation(run)
-                arm = self._planned(len(found), overrides, run)
-                found.setdefault(arm.key, arm)
+                arm = self._planned(len(arms_by_key), overrides, run)
+                arms_by_key.setdefault(arm.key, arm)
             except ExperimentError as error:
                 problems.append(f"arm {' '.join(overrides)}: {error}")
         job_batch.refuse(
             problems, f"{len(problems)} of {len(batch)} arms are illegal, none was started"
         )
-        return list(found.values())
+        return list(arms_by_key.values())
 
     def _planned(self, number: int, overrides: Sequence[str], run: RunConfig) -> PlannedArm:
-        ends = self._given["rates"]
+        ends = self._sweeper["rates"]
         if ends is not None:
             low, high = rate_design.grid_step(float(ends[0])), rate_design.grid_step(float(ends[1]))
         else:
             assert run.trainer.learning_rate is not None, "config.load resolves this"
             low, high = arms.first_grid(run.trainer.learning_rate)
-        design = Design(low, high, self.seeds, int(self._given["furthest"]))
-        own = tuple(text for text in overrides if not text.startswith(grid.OF_RATES))
-        return PlannedArm(number, own, arm_key(run), design)
+        design = Design(low, high, self.seeds, int(self._sweeper["furthest"]))
+        arm_overrides = tuple(
+            override for override in overrides if not override.startswith(grid.RATE_PREFIXES)
+        )
+        return PlannedArm(number, arm_overrides, arm_key(run), design)
 
     def ask(self) -> list[SweepJob]:
         """Return the next runs that the arms need; empty if every arm is done.
@@ -126,77 +132,88 @@ class Tuning:
         Raises:
             ExperimentError: a run is invalid at one of its learning rates or seeds.
         """
-        made = {arm.key: arm for arm in arms.read(self._current())}
-        ready: list[SweepJob] = []
+        arms_by_key = {arm.key: arm for arm in arms.read(self._current())}
+        jobs: list[SweepJob] = []
         for planned in self._arms:
-            arm = made.get(planned.key)
-            asked = arms.next_cells(arm, planned.design)
-            cells = list(asked.cells)
-            if not self._opened and (known := _newest(arm)) is not None:
-                cells.insert(0, Cell(known.rate, known.seed))
+            arm = arms_by_key.get(planned.key)
+            step = arms.next_cells(arm, planned.design)
+            cells = list(step.cells)
+            if not self._opened and (newest := _newest(arm)) is not None:
+                cells.insert(0, Cell(newest.rate, newest.seed))
             for cell in [
                 *cells,
-                *(self._rule_cells(made, planned) if asked.phase == "done" else ()),
+                *(self._rule_cells(arms_by_key, planned) if step.phase == "done" else ()),
             ]:
-                self._add(ready, planned, cell)
-            if asked.phase == "done" and arm is not None:
-                self._add_repeat(ready, planned, arm)
-            if asked.phase in ("done", "edge"):
+                self._add(jobs, planned, cell)
+            if step.phase == "done" and arm is not None:
+                self._add_repeat(jobs, planned, arm)
+            if step.phase in ("done", "edge"):
                 self._complete.add(planned.number)
-            self._say_phase(planned, asked)
+            self._log_phase(planned, step)
         self._opened = True
-        self._write_plan(made)
-        return ready
+        self._write_plan(arms_by_key)
+        return jobs
 
-    def _add(self, ready: list[SweepJob], planned: PlannedArm, cell: Cell, repeat: int = 0) -> None:
+    def _add(self, jobs: list[SweepJob], planned: PlannedArm, cell: Cell, repeat: int = 0) -> None:
         """Prepare a run, unless this execution of the sweep has already launched it."""
         if (planned.number, cell, repeat) in self._attempted:
             return
         self._attempted.add((planned.number, cell, repeat))
-        again = ["rerun=true"] if repeat else []
-        job = self._jobs.prepare(self._number, [*planned.job(cell), *again])
+        rerun = ["rerun=true"] if repeat else []
+        job = self._jobs.prepare(self._number, [*planned.job(cell), *rerun])
         self._arm_of.setdefault(job.run_id, planned.number)
-        ready.append(job)
+        jobs.append(job)
         self._number += 1
 
-    def _add_repeat(self, ready: list[SweepJob], planned: PlannedArm, arm: Arm) -> None:
+    def _add_repeat(self, jobs: list[SweepJob], planned: PlannedArm, arm: Arm) -> None:
         """Add the next repeat of the arm's best run, which measures the noise floor."""
         tuned = arms.tune(arm, self.seeds)
-        made = tuned.runs.get(self.seeds[0])
-        if made is None or not int(self._given["repeats"]):
+        best_run = tuned.runs.get(self.seeds[0])
+        if best_run is None or not int(self._sweeper["repeats"]):
             return
-        own = [r for r in self._current() if r.run_id == made.record.run_id]
-        count = sum(r.status == "finished" for r in own)
-        if count <= int(self._given["repeats"]):
-            self._add(ready, planned, Cell(made.rate, made.seed), repeat=count)
+        repeats = [r for r in self._current() if r.run_id == best_run.record.run_id]
+        count = sum(r.status == "finished" for r in repeats)
+        if count <= int(self._sweeper["repeats"]):
+            self._add(jobs, planned, Cell(best_run.rate, best_run.seed), repeat=count)
 
-    def _rule_cells(self, made: Mapping[str, Arm], planned: PlannedArm) -> Iterator[Cell]:
+    def _rule_cells(self, arms_by_key: Mapping[str, Arm], planned: PlannedArm) -> Iterator[Cell]:
         """Yield the cells that a tuned arm needs at the learning rates set by its rules."""
-        first = made.get(self._arms[0].key)
-        done = first is not None and arms.next_cells(first, self._arms[0].design).phase == "done"
-        for rule in self._given["rules"] or ():
+        first_arm = arms_by_key.get(self._arms[0].key)
+        first_is_tuned = (
+            first_arm is not None
+            and arms.next_cells(first_arm, self._arms[0].design).phase == "done"
+        )
+        for rule in self._sweeper["rules"] or ():
             if int(rule["arm"]) != planned.number:
                 continue
             if rule["rate"] != validation.TEN_TIMES:
-                rate: float | None = float(rule["rate"])
+                learning_rate: float | None = float(rule["rate"])
             else:
-                rate = arms.ten_times_of(arms.tune(first, self.seeds)) if done and first else None
-            if rate is not None:
-                yield from arms.rule_cells(made[planned.key], planned.design, rate)
+                learning_rate = (
+                    arms.ten_times_of(arms.tune(first_arm, self.seeds))
+                    if first_is_tuned and first_arm
+                    else None
+                )
+            if learning_rate is not None:
+                yield from arms.rule_cells(arms_by_key[planned.key], planned.design, learning_rate)
 
-    def _say_phase(self, planned: PlannedArm, asked: rate_design.Next) -> None:
-        shown = [t for t in planned.overrides if not t.startswith(("sweeps=", "tracker="))]
-        words = " ".join(shown) or "defaults"
-        if asked.phase == "edge":
+    def _log_phase(self, planned: PlannedArm, step: rate_design.Next) -> None:
+        overrides = [
+            override
+            for override in planned.overrides
+            if not override.startswith(("sweeps=", "tracker="))
+        ]
+        text = " ".join(overrides) or "defaults"
+        if step.phase == "edge":
             log(
-                f"arm {planned.number} ({words}): the best learning rate is at the edge of the "
+                f"arm {planned.number} ({text}): the best learning rate is at the edge of the "
                 f"grid, {planned.design.furthest} steps out; to go further, raise "
                 "hydra.sweeper.furthest"
             )
-        elif asked.cells:
-            rates = sorted({cell.rate for cell in asked.cells})
-            what = f"{len(asked.cells)} runs at {', '.join(f'{rate:g}' for rate in rates)}"
-            log(f"arm {planned.number} ({words}), {asked.phase}: {what}")
+        elif step.cells:
+            rates = sorted({cell.rate for cell in step.cells})
+            runs = f"{len(step.cells)} runs at {', '.join(f'{rate:g}' for rate in rates)}"
+            log(f"arm {planned.number} ({text}), {step.phase}: {runs}")
 
     def _current(self) -> list[Record]:
         """Return the arms' records with the same identity as the newest record of their arm."""
@@ -204,55 +221,55 @@ class Tuning:
         for record in records.read_all(self._sweep_dir):
             if record.config and (group := groups.get(arms.arm_key(record.config))) is not None:
                 group.append(record)
-        kept = []
+        current = []
         for group in groups.values():
-            over = [r for r in group if r.identity and r.status in ("finished", "failed")]
-            if over:
-                identity = max(over, key=lambda r: r.started_at).identity
-                kept += [r for r in over if not provenance.differences(r.identity, identity)]
-        return kept
+            ended = [r for r in group if r.identity and r.status in ("finished", "failed")]
+            if ended:
+                identity = max(ended, key=lambda r: r.started_at).identity
+                current += [r for r in ended if not provenance.differences(r.identity, identity)]
+        return current
 
-    def _write_plan(self, made: Mapping[str, Arm]) -> None:
+    def _write_plan(self, arms_by_key: Mapping[str, Arm]) -> None:
         for planned in self._arms:
-            for one in made[planned.key].made if planned.key in made else ():
-                self._arm_of.setdefault(one.record.run_id, planned.number)
-        known = Counter(self._arm_of.values())
+            for run in arms_by_key[planned.key].made if planned.key in arms_by_key else ():
+                self._arm_of.setdefault(run.record.run_id, planned.number)
+        run_counts = Counter(self._arm_of.values())
         for arm in self._arms:
             if arm.number not in self._complete:
-                known[arm.number] = max(known[arm.number], self.size.runs_each)
-        self.total = known.total()
+                run_counts[arm.number] = max(run_counts[arm.number], self.size.runs_each)
+        self.total = run_counts.total()
         plan.write(self._sweep_dir, plan.SweepPlan("tuned", self.total, list(self._arm_of)))
-        compared = ComparisonRule(str(self._given["score"]), self._given["margin"])
-        plan.write_shared(
-            self._sweep_dir, comparison_rule.FILE_NAME, comparison_rule.text(compared)
-        )
+        rule = ComparisonRule(str(self._sweeper["score"]), self._sweeper["margin"])
+        plan.write_shared(self._sweep_dir, comparison_rule.FILE_NAME, comparison_rule.text(rule))
 
     def run(
-        self, launcher: Any, ready: Sequence[SweepJob]
+        self, launcher: Any, jobs: Sequence[SweepJob]
     ) -> Iterator[tuple[job_batch.Ended, Any, int]]:
         """Launch jobs and yield how each ended; a diverged run counts as finished, not failed."""
-        for results in job_batch.launch(launcher, ready):
-            for job, returned in results:
-                state, value = job_batch.ended(returned)
+        for results in job_batch.launch(launcher, jobs):
+            for job, job_return in results:
+                state, value = job_batch.ended(job_return)
                 diverged = isinstance(value, TrainingError) and value.step is not None
                 yield ("finished" if diverged else state), value, job.number
 
     def tuned(self) -> list[arms.Tuned]:
         """Return the current state of the sweep's arms, each with its tuned learning rate."""
-        made = {arm.key: arm for arm in arms.read(self._current())}
-        own = [made[planned.key] for planned in self._arms if planned.key in made]
-        return [arms.tune(arm, self.seeds) for arm in own]
+        arms_by_key = {arm.key: arm for arm in arms.read(self._current())}
+        known_arms = [
+            arms_by_key[planned.key] for planned in self._arms if planned.key in arms_by_key
+        ]
+        return [arms.tune(arm, self.seeds) for arm in known_arms]
 
     def summary(self) -> str:
         """Return the table of the tuned arms as text."""
-        margin = self._given["margin"]
-        score = str(self._given["score"])
-        floor = arms.repeats(self._current(), score)
-        header, rows, notes = table.lines(self.tuned(), score, margin, floor)
+        margin = self._sweeper["margin"]
+        score = str(self._sweeper["score"])
+        noise_floor = arms.repeats(self._current(), score)
+        header, rows, notes = table.lines(self.tuned(), score, margin, noise_floor)
         width = reports.line_width()
-        below = [textwrap.fill(note, width, subsequent_indent="  ") for note in notes]
+        footnotes = [textwrap.fill(note, width, subsequent_indent="  ") for note in notes]
         grid = tables.aligned(tables.Grid(header, rows), width)
-        return "\n\n".join([grid, "\n".join(below)]) + "\n"
+        return "\n\n".join([grid, "\n".join(footnotes)]) + "\n"
 
     def write_results(self) -> None:
         """Write the tuned arms to the sweep's folder.
@@ -260,15 +277,15 @@ class Tuning:
         Raises:
             RecordError: the folder cannot be written.
         """
-        text = json.dumps([table.as_data(one) for one in self.tuned()], indent=1) + "\n"
+        text = json.dumps([table.as_data(arm) for arm in self.tuned()], indent=1) + "\n"
         plan.write_shared(self._sweep_dir, RESULTS, text)
 
 
 def _newest(arm: Arm | None) -> Made | None:
     """Return the arm's newest finished run; None if there is none."""
-    made = arm.made if arm is not None else ()
-    finished = [one for one in made if one.record.status == "finished"]
-    return max(finished, key=lambda one: one.record.started_at, default=None)
+    runs = arm.made if arm is not None else ()
+    finished = [run for run in runs if run.record.status == "finished"]
+    return max(finished, key=lambda run: run.record.started_at, default=None)
 
 
 def arm_key(run: RunConfig) -> str:

@@ -14,18 +14,18 @@ from experiments.sweeps.hydra.grid import RATE, RATE_GROUP, SEED
 TEN_TIMES = "ten_times"
 
 
-def refuse(given: Mapping[str, Any], overrides: Sequence[Override]) -> None:
+def refuse(sweeper: Mapping[str, Any], overrides: Sequence[Override]) -> None:
     """Check the sweeper's keys and the overrides of a tuned sweep.
 
     Raises:
         ConfigError: a key or an override is invalid; the first one is named.
     """
-    _refuse_keys(given)
-    _refuse_overrides(overrides, given)
+    _refuse_keys(sweeper)
+    _refuse_overrides(overrides, sweeper)
 
 
-def _refuse_keys(given: Mapping[str, Any]) -> None:
-    seeds, rates = given["seeds"], given["rates"]
+def _refuse_keys(sweeper: Mapping[str, Any]) -> None:
+    seeds, rates = sweeper["seeds"], sweeper["rates"]
     if seeds is not None and (not seeds or len(set(seeds)) < len(seeds)):
         raise ConfigError(f"hydra.sweeper.seeds={list(seeds)}: give different seeds, 5 or more.")
     if rates is not None and not (len(rates) == 2 and 0 < rates[0] < rates[1]):
@@ -34,16 +34,16 @@ def _refuse_keys(given: Mapping[str, Any]) -> None:
             "[1e-3,3e-2], or leave it out for seven rates around each arm's own."
         )
     for key in ("furthest", "repeats"):
-        if int(given[key]) < 0:
-            raise ConfigError(f"hydra.sweeper.{key}={given[key]}: must be at least 0.")
-    if given["margin"] is not None and not given["margin"] > 0:
+        if int(sweeper[key]) < 0:
+            raise ConfigError(f"hydra.sweeper.{key}={sweeper[key]}: must be at least 0.")
+    if sweeper["margin"] is not None and not sweeper["margin"] > 0:
         raise ConfigError(
-            f"hydra.sweeper.margin={given['margin']}: must be above 0, in the unit of "
-            f"{given['score']}; null = a twentieth of what the first arm gains over its base."
+            f"hydra.sweeper.margin={sweeper['margin']}: must be above 0, in the unit of "
+            f"{sweeper['score']}; null = a twentieth of what the first arm gains over its base."
         )
-    if metrics.direction(str(given["score"])) is None:
+    if metrics.direction(str(sweeper["score"])) is None:
         raise ConfigError(
-            f"hydra.sweeper.score={given['score']}: no metric declares its direction; name a "
+            f"hydra.sweeper.score={sweeper['score']}: no metric declares its direction; name a "
             "score of the test split such as loss/nll or calls/exact."
         )
 
@@ -55,10 +55,12 @@ def refuse_rules(rules: Sequence[Mapping[str, Any]] | None, arm_count: int) -> N
         ConfigError: a rule is invalid; the first one is named.
     """
     for rule in rules or ():
-        arm, rate = rule.get("arm"), rule.get("rate")
-        known = isinstance(arm, int) and 0 <= arm < arm_count and set(rule) == {"arm", "rate"}
-        number = isinstance(rate, int | float) and rate > 0
-        if not known or not (number or rate == TEN_TIMES):
+        arm, learning_rate = rule.get("arm"), rule.get("rate")
+        is_valid_arm = (
+            isinstance(arm, int) and 0 <= arm < arm_count and set(rule) == {"arm", "rate"}
+        )
+        is_valid_rate = isinstance(learning_rate, int | float) and learning_rate > 0
+        if not is_valid_arm or not (is_valid_rate or learning_rate == TEN_TIMES):
             raise ConfigError(
                 f"hydra.sweeper.rules: {dict(rule)}: give arm (0 to {arm_count - 1}, in the order "
                 f"of the arms) and rate, a number above 0 or {TEN_TIMES}, which is ten times the "
@@ -66,7 +68,7 @@ def refuse_rules(rules: Sequence[Mapping[str, Any]] | None, arm_count: int) -> N
             )
 
 
-def _refuse_overrides(overrides: Sequence[Override], given: Mapping[str, Any]) -> None:
+def _refuse_overrides(overrides: Sequence[Override], sweeper: Mapping[str, Any]) -> None:
     for override in overrides:
         key, text = override.get_key_element(), choices.unquoted(str(override.input_line))
         if override.is_sweep_override() and not override.is_discrete_sweep():
@@ -80,7 +82,7 @@ def _refuse_overrides(overrides: Sequence[Override], given: Mapping[str, Any]) -
                 "hydra.sweeper.seeds."
             )
         if key in (RATE, RATE_GROUP) and (
-            override.is_sweep_override() or given["rates"] is not None
+            override.is_sweep_override() or sweeper["rates"] is not None
         ):
             raise ConfigError(
                 f"{text}: hydra/sweeper=tuned chooses the rates; give one rate as the middle of "
@@ -95,7 +97,9 @@ def refuse_chosen_rate(master: DictConfig, overrides: Sequence[Override]) -> Non
         ConfigError: one does, which the learning rates of the arms could not replace.
     """
     chosen = OmegaConf.select(master, RATE_GROUP)
-    if chosen is not None and all(one.get_key_element() != RATE_GROUP for one in overrides):
+    if chosen is not None and all(
+        override.get_key_element() != RATE_GROUP for override in overrides
+    ):
         raise ConfigError(
             f"the sweep's file chooses {RATE_GROUP} ({RATE}={chosen}): hydra/sweeper=tuned chooses "
             f"the rates; set {RATE} in its place, the middle of the first grid."

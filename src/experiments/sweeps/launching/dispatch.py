@@ -74,12 +74,12 @@ class _Schedule:
         self.running: list[tuple[SweepJob, Handle]] = []
         self.results: dict[int, JobReturn] = {}
         self._locks: dict[int, Path] = {}
-        self._looked = 0.0
+        self._last_lock_check = 0.0
 
     def step(self) -> bool:
         """Start jobs and collect finished ones; return whether there were any."""
         if budget.is_spent():
-            self._leave_the_rest()
+            self._skip_waiting()
         started = self._start()
         ended = [(job, handle.result()) for job, handle in self.running]
         self.running = [
@@ -87,39 +87,39 @@ class _Schedule:
         ]
         for job, result in ended:
             if result is not None:
-                self._take(job, result)
+                self._store_result(job, result)
         return started or any(result is not None for _, result in ended)
 
-    def _leave_the_rest(self) -> None:
+    def _skip_waiting(self) -> None:
         for job in self.waiting:
             error = OutOfBudget(budget.sentence(f"job {job.number} ({job.label}) was not begun"))
             self.results[job.number] = sweep_jobs.failed(job, error)
         self.waiting = []
 
     def _start(self) -> bool:
-        free = [job for job in self.waiting if job.number not in self._locks]
-        if not free and self.waiting:
-            free = self._freed()
-        chosen = free[: self.executor.free_slots()]
-        if not chosen:
+        startable = [job for job in self.waiting if job.number not in self._locks]
+        if not startable and self.waiting:
+            startable = self._unlocked()
+        batch = startable[: self.executor.free_slots()]
+        if not batch:
             return False
-        for job in chosen:
+        for job in batch:
             if job.number not in self._locks:
                 log.info("\t#%d : %s", job.number, job.label)
-        numbers = {job.number for job in chosen}
+        numbers = {job.number for job in batch}
         self.waiting = [job for job in self.waiting if job.number not in numbers]
-        self.running += zip(chosen, self.executor.start(chosen), strict=True)
+        self.running += zip(batch, self.executor.start(batch), strict=True)
         return True
 
-    def _freed(self) -> list[SweepJob]:
+    def _unlocked(self) -> list[SweepJob]:
         """Return the deferred jobs whose lock has been released."""
         now = time.monotonic()
-        if now - self._looked < SECONDS_BETWEEN_LOCKS:
+        if now - self._last_lock_check < SECONDS_BETWEEN_LOCKS:
             return []
-        self._looked = now
+        self._last_lock_check = now
         return [job for job in self.waiting if not _is_held(self._locks[job.number])]
 
-    def _take(self, job: SweepJob, result: JobReturn) -> None:
+    def _store_result(self, job: SweepJob, result: JobReturn) -> None:
         error = sweep_jobs.value_of(result) if result.status == JobStatus.FAILED else None
         if isinstance(error, OutOfBudget):
             budget.spend()

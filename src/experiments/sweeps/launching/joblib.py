@@ -113,18 +113,18 @@ class JoblibExecutor:
         """Return the number of free workers."""
         return sum(worker.free for worker in self._workers)
 
-    def start(self, chosen: Sequence[SweepJob]) -> Sequence[_Running]:
+    def start(self, jobs: Sequence[SweepJob]) -> Sequence[_Running]:
         """Start each job in a free worker."""
         free = (worker for worker in self._workers if worker.free)
-        packed = [sweep_job.pack(self._program, job, self._threads) for job in chosen]
+        packed = [sweep_job.pack(self._program, job, self._threads) for job in jobs]
         return [worker.start(p) for worker, p in zip(free, packed, strict=False)]
 
     def stop(self) -> None:
         """Interrupt the runs, wait up to 30 s for their records, and end the processes."""
         for worker in self._workers:
             worker.interrupt()
-        last = time.monotonic() + SECONDS_TO_STOP
-        while not all(worker.free for worker in self._workers) and time.monotonic() < last:
+        deadline = time.monotonic() + SECONDS_TO_STOP
+        while not all(worker.free for worker in self._workers) and time.monotonic() < deadline:
             time.sleep(0.05)
         self.close()
 

@@ -15,15 +15,15 @@ def check(settings: Any) -> None:
     Raises:
         ConfigError: naming each key that is not, and its allowed values.
     """
-    found = [f"hydra.launcher.{problem}" for problem in settings.problems()]
-    if found:
-        raise ConfigError("; ".join(found) + ".")
+    problems = [f"hydra.launcher.{problem}" for problem in settings.problems()]
+    if problems:
+        raise ConfigError("; ".join(problems) + ".")
 
 
-def _at_least(least: float, **given: float | None) -> Iterator[str]:
-    for key, value in given.items():
-        if value is not None and value < least:
-            yield f"{key}={value}: must be at least {least:g}, or null"
+def _at_least(minimum: float, **values: float | None) -> Iterator[str]:
+    for key, value in values.items():
+        if value is not None and value < minimum:
+            yield f"{key}={value}: must be at least {minimum:g}, or null"
 
 
 @dataclass

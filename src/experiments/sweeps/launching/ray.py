@@ -69,12 +69,12 @@ class RayExecutor:
         """Return a number larger than any sweep, because the cluster queues the jobs itself."""
         return 1 << 30
 
-    def start(self, chosen: Sequence[SweepJob]) -> Sequence[_RayTask]:
+    def start(self, jobs: Sequence[SweepJob]) -> Sequence[_RayTask]:
         """Submit the jobs."""
         import ray
 
         tasks = []
-        for job in chosen:
+        for job in jobs:
             packed = sweep_job.pack(self._program, job, self._threads)
             tasks.append(_RayTask(job, self._run.remote(ray.cloudpickle.dumps(packed))))
         self._tasks += tasks

@@ -28,7 +28,7 @@ _SECONDS_FOR_THE_FILE = 10.0
 _SECONDS_TO_STOP = 30.0
 _ALIVE = {"PENDING", "RUNNING", "CONFIGURING", "COMPLETING", "REQUEUED", "SUSPENDED"}
 _ERROR = re.compile(r"[\w.]*(Error|Exception|Interrupt)\b")  # the last line of a traceback
-_OUR_OWN = ("cluster", "max_num_timeout", "additional_parameters")
+_LAUNCHER_ONLY = ("cluster", "max_num_timeout", "additional_parameters")
 
 
 @dataclass(frozen=True)
@@ -55,25 +55,25 @@ class _SlurmTask:
         self._job = job
         self.task = task
         self._local = local
-        self._next_look = time.monotonic() + _SECONDS_BETWEEN_QUEUES
-        self._gone_at: float | None = None
+        self._next_query = time.monotonic() + _SECONDS_BETWEEN_QUEUES
+        self._left_queue_at: float | None = None
 
     @property
-    def over(self) -> bool:
+    def has_result(self) -> bool:
         return bool(self.task.paths.result_pickle.is_file())
 
     def result(self) -> JobReturn | None:
-        if self.over:
+        if self.has_result:
             return self._read()
         now = time.monotonic()
-        if now < self._next_look:
+        if now < self._next_query:
             return None
-        self._next_look = now + _SECONDS_BETWEEN_QUEUES
-        if not self.has_left():
-            self._gone_at = None
-        elif self._gone_at is None:
-            self._gone_at = now
-        elif now - self._gone_at >= _SECONDS_FOR_THE_FILE:
+        self._next_query = now + _SECONDS_BETWEEN_QUEUES
+        if not self.left_queue():
+            self._left_queue_at = None
+        elif self._left_queue_at is None:
+            self._left_queue_at = now
+        elif now - self._left_queue_at >= _SECONDS_FOR_THE_FILE:
             return sweep_job.died(self._job, f"ended (see {self.task.paths.stderr})")
         return None
 
@@ -90,21 +90,21 @@ class _SlurmTask:
         assert isinstance(value, JobReturn)
         return value
 
-    def has_left(self) -> bool:
+    def left_queue(self) -> bool:
         """Return whether the task is neither queued nor running."""
         if self._local:  # a local task can check its process directly
             return bool(self.task.done())
-        asked = [
+        command = [
             "squeue",
             "--noheader",
             "--states=all",
             "--format=%T",
             f"--jobs={self.task.job_id}",
         ]
-        found = subprocess.run(asked, capture_output=True, text=True, check=False)
-        if found.returncode != 0:
-            return "Invalid job id" in found.stderr
-        return not _ALIVE & set(found.stdout.split())
+        completed = subprocess.run(command, capture_output=True, text=True, check=False)
+        if completed.returncode != 0:
+            return "Invalid job id" in completed.stderr
+        return not _ALIVE & set(completed.stdout.split())
 
 
 class SubmititExecutor:
@@ -121,34 +121,32 @@ class SubmititExecutor:
         """Return a number larger than any sweep, because Slurm queues the jobs itself."""
         return 1 << 30
 
-    def start(self, chosen: Sequence[SweepJob]) -> Sequence[_SlurmTask]:
+    def start(self, jobs: Sequence[SweepJob]) -> Sequence[_SlurmTask]:
         """Submit the jobs as one job array."""
         threads = self._settings.cpus_per_task
-        packed = [Requeued(sweep_job.pack(self._program, job, threads)) for job in chosen]
+        packed = [Requeued(sweep_job.pack(self._program, job, threads)) for job in jobs]
         with self._executor.batch():
-            submitted = [self._executor.submit(one) for one in packed]
+            submitted = [self._executor.submit(packed_job) for packed_job in packed]
         local = self._settings.cluster == "local"
-        tasks = [
-            _SlurmTask(j, task, local=local) for j, task in zip(chosen, submitted, strict=True)
-        ]
+        tasks = [_SlurmTask(j, task, local=local) for j, task in zip(jobs, submitted, strict=True)]
         self._tasks += tasks
         return tasks
 
     def stop(self) -> None:
         """Cancel the tasks and wait up to 30 s until they have written their records."""
         for task in self._tasks:
-            if not task.over:
+            if not task.has_result:
                 task.task.cancel()
-        last = time.monotonic() + _SECONDS_TO_STOP
-        while any(not t.over and not t.has_left() for t in self._tasks) and (
-            time.monotonic() < last
+        deadline = time.monotonic() + _SECONDS_TO_STOP
+        while any(not t.has_result and not t.left_queue() for t in self._tasks) and (
+            time.monotonic() < deadline
         ):
             time.sleep(0.5)
 
 
-def _reason(text: str) -> str:
+def _reason(message: str) -> str:
     """Return the error of a task from submitit's message, which has more lines after its trace."""
-    lines = text.strip().splitlines()
+    lines = message.strip().splitlines()
     return next((line for line in reversed(lines) if _ERROR.match(line)), lines[-1])
 
 
@@ -183,11 +181,13 @@ def _executor(folder: Path, settings: Submitit) -> Any:
         cluster=settings.cluster,
         **({} if local else {"slurm_max_num_timeout": settings.max_num_timeout}),
     )
-    given = {f.name: getattr(settings, f.name) for f in fields(Submitit) if f.name not in _OUR_OWN}
+    options = {
+        f.name: getattr(settings, f.name) for f in fields(Submitit) if f.name not in _LAUNCHER_ONLY
+    }
     shared = ("timeout_min", "cpus_per_task", "gpus_per_node", "mem_gb")
     parameters = {
         (key if key in shared else f"slurm_{key}"): value
-        for key, value in given.items()
+        for key, value in options.items()
         if value not in (None, [])
     }
     if settings.additional_parameters:

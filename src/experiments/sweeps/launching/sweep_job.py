@@ -136,21 +136,21 @@ def failed(job: SweepJob, error: Exception) -> JobReturn:
     return result
 
 
-def died(job: SweepJob, how: str) -> JobReturn:
+def died(job: SweepJob, reason: str) -> JobReturn:
     """Return the result of a job whose process died before the job ended, or could not read it."""
     name = f"job {job.number} ({job.label})"
-    if any(sign in how for sign in _UNREADABLE):
+    if any(marker in reason for marker in _UNREADABLE):
         return failed(
             job,
             RecordError(
                 f"{name} was packed by another version of the code, which this one cannot read: it "
-                f"{how}; rerun the same command, which does not repeat finished runs."
+                f"{reason}; rerun the same command, which does not repeat finished runs."
             ),
         )
     return failed(
         job,
         TrainingError(
-            f"the process of {name} {how} before it ended: rerun the same command to resume it "
+            f"the process of {name} {reason} before it ended: rerun the same command to resume it "
             "from its last checkpoint."
         ),
     )
@@ -189,16 +189,16 @@ class PackedJob:
         setup_globals()
         if changed := snapshot.changed_code(self.program.folder):
             return failed(self.job, _code_changed(self.job, changed))
-        with redirect_stdout(Labelled(sys.stdout, f"[{self.job.number}] ")) as said:
+        with redirect_stdout(Labelled(sys.stdout, f"[{self.job.number}] ")) as labelled_stdout:
             result = run_here(self.program, self.job)
-            said.write("" if said.whole else "\n")
+            labelled_stdout.write("" if labelled_stdout.line_complete else "\n")
         return _portable(self.job, result)
 
 
 def pack(program: Program, job: SweepJob, threads: int | None) -> PackedJob:
     """Pack a job for another process."""
-    surroundings = Singleton.get_state(), tuple(sys.argv), str(Path.cwd())
-    return PackedJob(program, job, threads, *surroundings, ends_at=budget.ends_at())
+    process_state = Singleton.get_state(), tuple(sys.argv), str(Path.cwd())
+    return PackedJob(program, job, threads, *process_state, ends_at=budget.ends_at())
 
 
 class Labelled(io.TextIOBase):
@@ -210,7 +210,7 @@ class Labelled(io.TextIOBase):
         self._rest = ""
 
     @property
-    def whole(self) -> bool:
+    def line_complete(self) -> bool:
         """Whether the last line is complete."""
         return not self._rest
 
@@ -229,8 +229,8 @@ def _portable(job: SweepJob, result: JobReturn) -> JobReturn:
         pickle.loads(pickle.dumps(value_of(result)))
     except (pickle.PicklingError, TypeError, AttributeError, ValueError, ImportError) as error:
         value = value_of(result)
-        what = f"{type(value).__name__}: {value}" if isinstance(value, Exception) else str(error)
-        return failed(job, TrainingError(f"job {job.number} ({job.label}): {what}"))
+        message = f"{type(value).__name__}: {value}" if isinstance(value, Exception) else str(error)
+        return failed(job, TrainingError(f"job {job.number} ({job.label}): {message}"))
     return result
 
 

@@ -45,7 +45,7 @@ class Study:
         self._failed_here = 0
         self._in_flight: dict[int, int] = {}
         self._stop = threading.Event()
-        self._beating: threading.Thread | None = None
+        self._heartbeat_thread: threading.Thread | None = None
         self._storage: Any = None
 
     def __enter__(self) -> "Study":
@@ -63,21 +63,21 @@ class Study:
                 self._open()
                 self._enqueue_failed()
         except BaseException:
-            self._leave()
+            self._close()
             raise
         if not self._local:
-            self._beating = threading.Thread(target=self._beat, daemon=True)
-            self._beating.start()
+            self._heartbeat_thread = threading.Thread(target=self._send_heartbeats, daemon=True)
+            self._heartbeat_thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         """Close the study; the next start resumes the trials that are still running."""
-        self._leave()
+        self._close()
 
-    def _leave(self) -> None:
+    def _close(self) -> None:
         self._stop.set()
-        if self._beating is not None:
-            self._beating.join()
+        if self._heartbeat_thread is not None:
+            self._heartbeat_thread.join()
         if self._storage is not None:
             storage.disconnect(self._storage)
         self._worker.end()
@@ -88,23 +88,23 @@ class Study:
         from experiments.sweeps.study import sampling
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        given = self.settings
+        settings = self.settings
         self._storage = storage.connect(self.url)
         with storage.reachable(self.url):
             self._study = optuna.create_study(
-                study_name=given.name,
+                study_name=settings.name,
                 storage=self._storage,
-                directions=list(given.objectives.values()) if self._is_new() else None,
+                directions=list(settings.objectives.values()) if self._is_new() else None,
                 load_if_exists=True,
             )
-            refuse_another_search(given, self._study, storage.shown(self.url))
-            seed = given.seed if given.sampler.seed is None else given.sampler.seed
+            refuse_another_search(settings, self._study, storage.shown(self.url))
+            seed = settings.seed if settings.sampler.seed is None else settings.sampler.seed
             # The number of trials is added to the seed, because a resumed study would otherwise
             # draw its first trials again.
             self._study.sampler = sampling.sampler(
-                given.sampler, given.space, seed + len(self._trials()), self._trials
+                settings.sampler, settings.space, seed + len(self._trials()), self._trials
             )
-            self._distributions = sampling.distributions(given.space)
+            self._distributions = sampling.distributions(settings.space)
 
     def _is_new(self) -> bool:
         import optuna
@@ -119,23 +119,27 @@ class Study:
         from optuna.trial import TrialState
 
         trials = self._trials()
-        others = {spaces.key(t.params) for t in trials if t.state != TrialState.FAIL}
-        others |= {
+        tried_keys = {spaces.key(t.params) for t in trials if t.state != TrialState.FAIL}
+        tried_keys |= {
             spaces.key(t.system_attrs.get("fixed_params"))
             for t in trials
             if t.state == TrialState.WAITING
         }
         for trial in trials if failed is None else failed:
             key = spaces.key(trial.params)
-            if trial.state != TrialState.FAIL or key in others or not self._is_whole(trial):
+            if (
+                trial.state != TrialState.FAIL
+                or key in tried_keys
+                or not self._matches_space(trial)
+            ):
                 continue
             status = trial.user_attrs.get("status")
             if status in _NEVER_RUN or (status == "oom" and not self.settings.retry_oom):
                 continue
-            others.add(key)
+            tried_keys.add(key)
             self._study.enqueue_trial(trial.params, user_attrs={"retry_of": trial.number})
 
-    def _is_whole(self, trial: Any) -> bool:
+    def _matches_space(self, trial: Any) -> bool:
         """Return whether a trial has all its parameters, and they belong to this space."""
         return bool(trial.distributions == self._distributions)
 
@@ -148,34 +152,34 @@ class Study:
         Raises:
             ConfigError: the storage has failed.
         """
-        told = False
+        logged = False
         while True:
             with self._mutex, storage.reachable(self.url), _quiet():
-                asked = self._take_up() or self._ask_new()
-                others = self._running_elsewhere()
-            if asked is not None or not others or not wait or self._in_flight:
-                return asked
+                study_trial = self._resume_abandoned() or self._ask_new()
+                running_elsewhere = self._running_elsewhere()
+            if study_trial is not None or not running_elsewhere or not wait or self._in_flight:
+                return study_trial
             if budget.is_spent():
                 return None
-            if not told:
-                log(f"waiting for {len(others)} trials of other workers")
-                told = True
+            if not logged:
+                log(f"waiting for {len(running_elsewhere)} trials of other workers")
+                logged = True
             time.sleep(_SECONDS_BETWEEN_LOOKS)
 
-    def _take_up(self) -> Asked | None:
+    def _resume_abandoned(self) -> Asked | None:
         """Return a trial whose worker died; mark trials with missing parameters as failed."""
         import optuna
 
         if not self._local:
-            self._give_up_dead_elsewhere()
+            self._fail_stale_trials()
         for trial in self._running_elsewhere(alive=False):
-            if self._is_whole(trial):
+            if self._matches_space(trial):
                 self._claim(trial)
-                return Asked(trial.number, self._ordered(trial.params), taken_up=True)
+                return Asked(trial.number, self._ordered(trial.params), resumed=True)
             self._study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
         return None
 
-    def _give_up_dead_elsewhere(self) -> None:
+    def _fail_stale_trials(self) -> None:
         """Fail and enqueue again the trials of remote workers whose heartbeats have stopped."""
         import optuna
         from optuna.trial import TrialState
@@ -193,25 +197,25 @@ class Study:
         states = Counter(trial.state for trial in trials)
         counted = states[TrialState.COMPLETE] + states[TrialState.PRUNED]
         counted += states[TrialState.RUNNING] + self._failed_here
-        taken = {spaces.key(t.params) for t in trials}
-        exhausted = len(taken) >= (spaces.size(self.settings.space) or math.inf)
+        tried_keys = {spaces.key(t.params) for t in trials}
+        exhausted = len(tried_keys) >= (spaces.size(self.settings.space) or math.inf)
         if counted >= self.settings.n_trials or (exhausted and not states[TrialState.WAITING]):
             return None
         trial = self._study.ask(fixed_distributions=self._distributions)
-        found = Asked(trial.number, self._ordered(trial.params))
+        study_trial = Asked(trial.number, self._ordered(trial.params))
         self._claim(trial)
-        if self._repeats(found):  # a worker without a shared folder drew it at the same time
-            self.fail(found.number, "repeated", "another worker drew the same parameters")
+        if self._repeats(study_trial):  # a worker without a shared folder drew it at the same time
+            self.fail(study_trial.number, "repeated", "another worker drew the same parameters")
             return self._ask_new()
-        return found
+        return study_trial
 
-    def _repeats(self, asked: Asked) -> bool:
+    def _repeats(self, study_trial: Asked) -> bool:
         from optuna.trial import TrialState
 
         return not self._local and any(
-            other.number != asked.number
+            other.number != study_trial.number
             and other.state != TrialState.FAIL
-            and spaces.key(other.params) == spaces.key(asked.parameters)
+            and spaces.key(other.params) == spaces.key(study_trial.parameters)
             for other in self._trials()
         )
 
@@ -233,10 +237,10 @@ class Study:
             for trial in self._trials()
             if trial.state == TrialState.RUNNING
             and trial.number not in self._in_flight
-            and self._worker.lives(trial) == alive
+            and self._worker.is_alive(trial) == alive
         ]
 
-    def _beat(self) -> None:
+    def _send_heartbeats(self) -> None:
         while not self._stop.wait(storage.HEARTBEAT_SECONDS):
             for trial_id in list(self._in_flight.values()):
                 # A single lost heartbeat does no harm: the grace period covers four of them.
@@ -245,26 +249,26 @@ class Study:
         self._storage.remove_session()  # each thread has its own session
 
     def tell(
-        self, number: int, values: Sequence[float], facts: Mapping[str, Any] | None = None
+        self, number: int, values: Sequence[float], attributes: Mapping[str, Any] | None = None
     ) -> None:
         """Store the objectives of a finished trial.
 
         Args:
             number: the trial.
             values: one finite value per objective; otherwise the trial is stored as failed.
-            facts: attributes to store with the trial.
+            attributes: attributes to store with the trial.
         """
         if len(values) != len(self.settings.objectives) or not all(map(math.isfinite, values)):
-            wanted = ", ".join(self.settings.objectives)
-            self.fail(number, "failed", f"its values {list(values)} are no finite {wanted}")
+            objectives = ", ".join(self.settings.objectives)
+            self.fail(number, "failed", f"its values {list(values)} are no finite {objectives}")
             return
-        self._settle(number, facts or {}, values=list(values))
+        self._store_outcome(number, attributes or {}, values=list(values))
 
     def prune(self, number: int) -> None:
         """Store that a trial was stopped early; its value is the last loss that it reported."""
         from optuna.trial import TrialState
 
-        self._settle(number, {"status": "pruned"}, state=TrialState.PRUNED)
+        self._store_outcome(number, {"status": "pruned"}, state=TrialState.PRUNED)
 
     def fail(self, number: int, status: str, message: str) -> None:
         """Store that a trial failed, and why.
@@ -278,29 +282,33 @@ class Study:
         from optuna.trial import TrialState
 
         self._failed_here += status not in _NEVER_RUN
-        self._settle(number, {"status": status, "error": message}, state=TrialState.FAIL)
+        self._store_outcome(number, {"status": status, "error": message}, state=TrialState.FAIL)
 
-    def _settle(self, number: int, facts: Mapping[str, Any], **outcome: Any) -> None:
+    def _store_outcome(self, number: int, attributes: Mapping[str, Any], **outcome: Any) -> None:
         trial_id = self._in_flight.pop(number)
         with self._mutex, storage.reachable(self.url), _quiet():
             if self._storage.get_trial(trial_id).state.is_finished():
                 log(f"trial {number} was given up by another worker; its record is kept")
                 return
-            for key, value in facts.items():
+            for key, value in attributes.items():
                 self._storage.set_trial_user_attr(trial_id, key, value)
             self._study.tell(number, **outcome)
 
     def counts(self) -> dict[str, int]:
         """Return the number of `finished`, `pruned`, `failed`, `running` and `illegal` trials."""
-        return results.counts([t for t in self._trials() if self._is_whole(t)])
+        return results.counts([t for t in self._trials() if self._matches_space(t)])
 
     def results(self) -> dict[str, Any]:
         """Return the study's results: the best trial, or the Pareto front of the objectives."""
-        given = self.settings
-        kept = storage.shown(self.url) if given.storage else storage.FILE_NAME
-        found: dict[str, Any] = {"name": "optuna", "study_name": given.name, "storage": kept}
-        found |= {"objectives": dict(given.objectives), "trials": self.counts()}
-        return found | results.best(self._study, list(given.space))
+        settings = self.settings
+        storage_name = storage.shown(self.url) if settings.storage else storage.FILE_NAME
+        summary: dict[str, Any] = {
+            "name": "optuna",
+            "study_name": settings.name,
+            "storage": storage_name,
+        }
+        summary |= {"objectives": dict(settings.objectives), "trials": self.counts()}
+        return summary | results.best(self._study, list(settings.space))
 
 
 @contextlib.contextmanager

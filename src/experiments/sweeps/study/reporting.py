@@ -58,32 +58,38 @@ class Trial:
             self._open = None
 
     def _report(
-        self, url: str, spec: specs.Pruner, seen: tuple[int, float, Sequence[float]]
+        self, url: str, spec: specs.Pruner, evaluation: tuple[int, float, Sequence[float]]
     ) -> bool:
         import optuna
 
         from experiments.sweeps.study import sampling
 
-        step, value, rows = seen
+        step, value, rows = evaluation
         if self._open is None:
-            kept = storage.connect(url)
+            optuna_storage = storage.connect(url)
             study = optuna.load_study(
                 study_name=self.name,
-                storage=kept,
+                storage=optuna_storage,
                 sampler=optuna.samplers.RandomSampler(),
                 pruner=sampling.pruner(spec, step),
             )
-            self._open = (study, kept, storage.trial_id(kept, self.name, self.number))
-        study, kept, trial_id = self._open
+            self._open = (
+                study,
+                optuna_storage,
+                storage.trial_id(optuna_storage, self.name, self.number),
+            )
+        study, optuna_storage, trial_id = self._open
         # Pruners compare values in the study's direction, but a lower loss is always better, so
         # the sign is flipped in a study that maximises.
         sign = -1.0 if study.direction == optuna.study.StudyDirection.MAXIMIZE else 1.0
         if not isinstance(spec, specs.Wilcoxon):
-            kept.set_trial_intermediate_value(trial_id, step, sign * value)
-            return bool(study.pruner.prune(study, kept.get_trial(trial_id)))
-        now = {step * WILCOXON_ROWS + i: sign * x for i, x in enumerate(rows[:WILCOXON_ROWS])}
-        for at, loss in now.items():
-            kept.set_trial_intermediate_value(trial_id, at, loss)
-        trial = kept.get_trial(trial_id)
-        trial.intermediate_values = now  # compare only the rows of this evaluation
+            optuna_storage.set_trial_intermediate_value(trial_id, step, sign * value)
+            return bool(study.pruner.prune(study, optuna_storage.get_trial(trial_id)))
+        row_losses = {
+            step * WILCOXON_ROWS + i: sign * x for i, x in enumerate(rows[:WILCOXON_ROWS])
+        }
+        for index, loss in row_losses.items():
+            optuna_storage.set_trial_intermediate_value(trial_id, index, loss)
+        trial = optuna_storage.get_trial(trial_id)
+        trial.intermediate_values = row_losses  # compare only the rows of this evaluation
         return bool(study.pruner.prune(study, trial))

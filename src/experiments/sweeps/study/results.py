@@ -9,20 +9,20 @@ _NAMES = {"COMPLETE": "finished", "PRUNED": "pruned", "FAIL": "failed", "RUNNING
 def counts(trials: Sequence[Any]) -> dict[str, int]:
     """Return the number of trials in each state; a trial that was retried counts once."""
     retried = {t.user_attrs.get("retry_of") for t in trials}
-    found = [
+    states = [
         "illegal" if t.user_attrs.get("status") == "illegal" else _NAMES[t.state.name]
         for t in trials
         if t.state.name in _NAMES
         and t.number not in retried
         and t.user_attrs.get("status") != "repeated"
     ]
-    return {name: found.count(name) for name in (*_NAMES.values(), "illegal") if name in found}
+    return {name: states.count(name) for name in (*_NAMES.values(), "illegal") if name in states}
 
 
 def best(study: Any, names: Sequence[str]) -> dict[str, Any]:
     """Return the best trial, or the Pareto front of several objectives; empty if none finished."""
-    done = [t for t in study.get_trials(deepcopy=False) if t.state.name == "COMPLETE"]
-    if not done:
+    finished = [t for t in study.get_trials(deepcopy=False) if t.state.name == "COMPLETE"]
+    if not finished:
         return {}
     if len(study.directions) > 1:
         front = sorted(study.best_trials, key=lambda t: t.number)
@@ -33,13 +33,15 @@ def best(study: Any, names: Sequence[str]) -> dict[str, Any]:
             ]
         }
     trial = study.best_trial
-    found = {
+    summary = {
         "best_trial": trial.number,
         "best_params": _ordered(trial, names),
         "best_value": trial.value,
     }
-    facts = {key: trial.user_attrs[key] for key in ("interval", "seeds") if key in trial.user_attrs}
-    return found | {f"best_{key}": value for key, value in facts.items()}
+    attributes = {
+        key: trial.user_attrs[key] for key in ("interval", "seeds") if key in trial.user_attrs
+    }
+    return summary | {f"best_{key}": value for key, value in attributes.items()}
 
 
 def _ordered(trial: Any, names: Sequence[str]) -> dict[str, Any]:

@@ -87,9 +87,9 @@ def sampler(
             f"pip install -e '.[{spec.needs}]', or choose another sampler."
         )
     if isinstance(spec, specs.GridSampler) and spaces.size(space) is None:
-        endless = [name for name, axis in space.items() if spaces.values(axis) is None]
+        infinite = [name for name, axis in space.items() if spaces.values(axis) is None]
         raise ConfigError(
-            f"hydra/sweeper/sampler=grid with {endless[0]}=interval(...): an interval has no "
+            f"hydra/sweeper/sampler=grid with {infinite[0]}=interval(...): an interval has no "
             "cells; use choice(...) or range(...), or another sampler."
         )
     with warnings.catch_warnings():
@@ -100,9 +100,9 @@ def sampler(
 def _inner(spec: specs.Sampler, seed: int) -> BaseSampler | None:
     if isinstance(spec, specs.GridSampler):
         return None  # a grid needs no sampler: it takes the next untried cell
-    given = {k: v for k, v in dataclasses.asdict(spec).items() if k not in ("name", "seed")}
-    made: BaseSampler = _SAMPLERS[type(spec)](seed=seed, **given, **_QUIET.get(type(spec), {}))
-    return made
+    options = {k: v for k, v in dataclasses.asdict(spec).items() if k not in ("name", "seed")}
+    inner: BaseSampler = _SAMPLERS[type(spec)](seed=seed, **options, **_QUIET.get(type(spec), {}))
+    return inner
 
 
 class Unrepeated(BaseSampler):
@@ -134,34 +134,34 @@ class Unrepeated(BaseSampler):
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """Return parameters that no other trial has, unless all cells of the space are taken."""
-        taken = {spaces.key(t.params) for t in self._trials() if t.number != trial.number}
+        tried_keys = {spaces.key(t.params) for t in self._trials() if t.number != trial.number}
         if self._inner is not None:
             relative = self._inner.infer_relative_search_space(study, trial)
             for _ in range(_ATTEMPTS):
-                drawn = self._draw(study, trial, relative)
-                if spaces.key(drawn) not in taken:
-                    return drawn
-        return self._untried(taken, trial.number)
+                parameters = self._draw(study, trial, relative)
+                if spaces.key(parameters) not in tried_keys:
+                    return parameters
+        return self._untried(tried_keys, trial.number)
 
     def _draw(
         self, study: optuna.Study, trial: FrozenTrial, relative: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         assert self._inner is not None
-        drawn = self._inner.sample_relative(study, trial, relative)
+        parameters = self._inner.sample_relative(study, trial, relative)
         for name, distribution in self._distributions.items():
-            if name not in drawn:
-                drawn[name] = self._inner.sample_independent(study, trial, name, distribution)
-        return {name: drawn[name] for name in self._distributions}
+            if name not in parameters:
+                parameters[name] = self._inner.sample_independent(study, trial, name, distribution)
+        return {name: parameters[name] for name in self._distributions}
 
-    def _untried(self, taken: set[str], number: int) -> dict[str, Any]:
+    def _untried(self, tried_keys: set[str], number: int) -> dict[str, Any]:
         """Return an untried cell (the first one for a grid, else any), or a random point."""
-        chance = random.Random(f"untried {self._seed} {number}")
+        rng = random.Random(f"untried {self._seed} {number}")
         cells = spaces.cells(self._space)
         if cells is not None:
-            free = [cell for cell in cells if spaces.key(cell) not in taken]
+            free = [cell for cell in cells if spaces.key(cell) not in tried_keys]
             if free:
-                return dict(free[0] if self._inner is None else chance.choice(free))
-        return {name: _at_random(axis, chance) for name, axis in self._space.items()}
+                return dict(free[0] if self._inner is None else rng.choice(free))
+        return {name: _at_random(axis, rng) for name, axis in self._space.items()}
 
     def sample_independent(
         self,
@@ -190,14 +190,14 @@ class Unrepeated(BaseSampler):
             self._inner.after_trial(study, trial, state, values)
 
 
-def _at_random(axis: spaces.Axis, chance: random.Random) -> spaces.Value:
-    found = spaces.values(axis)
-    if found is not None:
-        return chance.choice(found)
+def _at_random(axis: spaces.Axis, rng: random.Random) -> spaces.Value:
+    axis_values = spaces.values(axis)
+    if axis_values is not None:
+        return rng.choice(axis_values)
     assert isinstance(axis, Reals)
     if axis.log:
-        return float(min(axis.high, axis.low * (axis.high / axis.low) ** chance.random()))
-    return chance.uniform(axis.low, axis.high)
+        return float(min(axis.high, axis.low * (axis.high / axis.low) ** rng.random()))
+    return rng.uniform(axis.low, axis.high)
 
 
 def pruner(spec: specs.Pruner, first_step: int) -> optuna.pruners.BasePruner:
@@ -207,12 +207,12 @@ def pruner(spec: specs.Pruner, first_step: int) -> optuna.pruners.BasePruner:
         spec: the kind of pruner and its settings.
         first_step: optimiser step of a run's first evaluation, the default first rung of ASHA.
     """
-    given = {k: v for k, v in dataclasses.asdict(spec).items() if k != "name"}
+    options = {k: v for k, v in dataclasses.asdict(spec).items() if k != "name"}
     if isinstance(spec, specs.Asha):
-        given["min_resource"] = spec.min_resource or first_step
+        options["min_resource"] = spec.min_resource or first_step
     elif isinstance(spec, specs.Hyperband):
-        given["max_resource"] = spec.max_resource or "auto"
+        options["max_resource"] = spec.max_resource or "auto"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        made: optuna.pruners.BasePruner = _PRUNERS[type(spec)](**given)
-    return made
+        optuna_pruner: optuna.pruners.BasePruner = _PRUNERS[type(spec)](**options)
+    return optuna_pruner

@@ -70,10 +70,10 @@ def size(space: Space) -> int | None:
     """Return the number of combinations; None if there are infinitely many."""
     total = 1
     for axis in space.values():
-        found = values(axis)
-        if found is None:
+        axis_values = values(axis)
+        if axis_values is None:
             return None
-        total *= len(found)
+        total *= len(axis_values)
     return total
 
 

@@ -171,8 +171,8 @@ def sampler(tree: Mapping[str, Any]) -> Sampler:
     Raises:
         ConfigError: there is no such sampler, or it has no such key.
     """
-    found: Sampler = _from_tree("sampler", SAMPLERS, tree)
-    return found
+    spec: Sampler = _from_tree("sampler", SAMPLERS, tree)
+    return spec
 
 
 def pruner(tree: Mapping[str, Any] | None) -> Pruner | None:
@@ -183,10 +183,10 @@ def pruner(tree: Mapping[str, Any] | None) -> Pruner | None:
     """
     if not tree:
         return None
-    found: Pruner = _from_tree("pruner", PRUNERS, tree)
-    if problems := list(_pruner_problems(found)):
+    spec: Pruner = _from_tree("pruner", PRUNERS, tree)
+    if problems := list(_pruner_problems(spec)):
         raise ConfigError("; ".join(problems) + ".")
-    return found
+    return spec
 
 
 def _from_tree(group: str, known: Mapping[str, type[Any]], tree: Mapping[str, Any]) -> Any:

@@ -68,25 +68,25 @@ def connect(url: str) -> Any:
         )
 
 
-def trials(kept: Any, study_name: str) -> Sequence[Any]:
+def trials(optuna_storage: Any, study_name: str) -> Sequence[Any]:
     """Return all trials of a study, in the order of their numbers."""
-    found: Sequence[Any] = kept.get_all_trials(
-        kept.get_study_id_from_name(study_name), deepcopy=False
+    all_trials: Sequence[Any] = optuna_storage.get_all_trials(
+        optuna_storage.get_study_id_from_name(study_name), deepcopy=False
     )
-    return found
+    return all_trials
 
 
-def trial_id(kept: Any, study_name: str, number: int) -> int:
+def trial_id(optuna_storage: Any, study_name: str, number: int) -> int:
     """Return the id by which a storage knows a trial; numbers count within a study."""
-    study_id = kept.get_study_id_from_name(study_name)
-    return int(kept.get_trial_id_from_study_id_trial_number(study_id, number))
+    study_id = optuna_storage.get_study_id_from_name(study_name)
+    return int(optuna_storage.get_trial_id_from_study_id_trial_number(study_id, number))
 
 
-def disconnect(kept: Any) -> None:
+def disconnect(optuna_storage: Any) -> None:
     """Close a database's connections; a journal file has none."""
-    if hasattr(kept, "engine"):
-        kept.remove_session()
-        kept.engine.dispose()
+    if hasattr(optuna_storage, "engine"):
+        optuna_storage.remove_session()
+        optuna_storage.engine.dispose()
 
 
 @contextlib.contextmanager
@@ -128,5 +128,9 @@ def _reason(error: BaseException) -> str:
     """Return the first line of the driver's error message, without Optuna's wrapping."""
     while isinstance(error.__cause__, Exception):
         error = error.__cause__
-    text = str(getattr(error, "orig", None) or error)
-    return shown(text.strip().splitlines()[0].rstrip(".")) if text.strip() else type(error).__name__
+    message = str(getattr(error, "orig", None) or error)
+    return (
+        shown(message.strip().splitlines()[0].rstrip("."))
+        if message.strip()
+        else type(error).__name__
+    )

@@ -37,11 +37,11 @@ class Asked:
 
     number: int
     parameters: Parameters
-    taken_up: bool = False
+    resumed: bool = False
     """Whether a worker that has died had started it."""
 
 
-def refuse_another_search(given: Settings, study: Any, where: str) -> None:
+def refuse_another_search(settings: Settings, study: Any, where: str) -> None:
     """Check that a study's space, objectives and fixed keys are those of this search.
 
     A new study stores them.
@@ -49,30 +49,32 @@ def refuse_another_search(given: Settings, study: Any, where: str) -> None:
     Raises:
         ConfigError: the study belongs to another search; the differing keys are named.
     """
-    own = {
-        "space": spaces.describe(given.space),
-        "objectives": dict(given.objectives),
-        "fixed": dict(sorted(given.fixed.items())),
+    search = {
+        "space": spaces.describe(settings.space),
+        "objectives": dict(settings.objectives),
+        "fixed": dict(sorted(settings.fixed.items())),
     }
     stored = study.user_attrs.get("search")
     if stored is None and not study.get_trials(deepcopy=False):
-        study.set_user_attr("search", own)
+        study.set_user_attr("search", search)
         return
-    if stored != own:
-        what = _differences(stored, own) if stored else "it was not created by this program"
+    if stored != search:
+        reason = _differences(stored, search) if stored else "it was not created by this program"
         raise ConfigError(
-            f"the study '{given.name}' in {where} is of another search ({what}): name another "
+            f"the study '{settings.name}' in {where} is of another search ({reason}): name another "
             "with hydra.sweeper.study_name=NAME, or another folder with hydra.sweep.dir=DIR."
         )
 
 
-def _differences(stored: Mapping[str, Any], own: Mapping[str, Any]) -> str:
+def _differences(stored: Mapping[str, Any], current: Mapping[str, Any]) -> str:
     """Describe up to three keys in which two searches differ, with both values."""
-    found = []
-    for part in own:
-        one, other = dict(stored.get(part) or {}), own[part]
-        for key in sorted({*one, *other}):
-            if one.get(key) != other.get(key):
-                found.append(f"{key}: {one.get(key, 'not set')} then, {other.get(key)} now")
-    more = f", and {len(found) - 3} more" if len(found) > 3 else ""
-    return "; ".join(found[:3]) + more
+    differences = []
+    for part in current:
+        before, after = dict(stored.get(part) or {}), current[part]
+        for key in sorted({*before, *after}):
+            if before.get(key) != after.get(key):
+                differences.append(
+                    f"{key}: {before.get(key, 'not set')} then, {after.get(key)} now"
+                )
+    more = f", and {len(differences) - 3} more" if len(differences) > 3 else ""
+    return "; ".join(differences[:3]) + more

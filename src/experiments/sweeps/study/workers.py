@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = ".workers"
-# A trial without a worker's token is just being drawn, or its process died while drawing it.
-_ASKING = timedelta(minutes=10)
+# A trial without a worker's token is being drawn; after this time its process has died.
+_DRAWING_TIME = timedelta(minutes=10)
 
 
 class Worker:
@@ -35,14 +35,14 @@ class Worker:
         self._lock.release()
         self._file(self.token).unlink(missing_ok=True)
 
-    def lives(self, trial: Any) -> bool:
+    def is_alive(self, trial: Any) -> bool:
         """Return whether a trial's worker is alive; True for workers known only by heartbeats."""
         from filelock import FileLock, Timeout
 
         token = trial.user_attrs.get("worker")
         if token is None:
             began = trial.datetime_start
-            return not self._local and began is not None and datetime.now() - began < _ASKING
+            return not self._local and began is not None and datetime.now() - began < _DRAWING_TIME
         file = self._file(token)
         if not file.exists():
             return not self._local  # a remote worker; its heartbeats are checked separately
