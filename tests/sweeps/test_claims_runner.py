@@ -29,6 +29,12 @@ def plan(outputs: Path, *claims: Claim, workers: int | None = None) -> list[Clai
     return claims_runner.plan(claims, outputs, workers)
 
 
+def test_another_folder_of_configs_is_searched_by_every_sweep(tmp_path: Path) -> None:
+    search_path = f"hydra.searchpath=['file://{tmp_path}']"
+    [step] = claims_runner.plan([claim("C1")], tmp_path / "outputs", 1, [search_path])
+    assert search_path in step.arguments and step.runs == 95
+
+
 def test_claims_that_share_a_sweep_have_it_made_once_and_untested_ones_need_none(
     tmp_path: Path,
 ) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from experiments.cli import hydra_arguments
 from experiments.config import folders
 from experiments.errors import ConfigError
 
@@ -41,6 +42,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="folder for the table; implies --write (default: OUTPUTS/reports/claims)",
     )
+    hydra_arguments.add_config_dir(parser)
     parser.set_defaults(command=_claims)
 
 
@@ -86,7 +88,8 @@ def _run(arguments: argparse.Namespace, selected: "Sequence[Claim]") -> list[str
         raise ConfigError(
             f"--workers {arguments.workers}: give 1 or more (1 uses only this process)."
         )
-    steps = claims_runner.plan(selected, arguments.outputs, arguments.workers)
+    search_path = hydra_arguments.search_path(arguments.config_dir)
+    steps = claims_runner.plan(selected, arguments.outputs, arguments.workers, search_path)
     print(claims_runner.text(steps, arguments.workers, reports.line_width()), flush=True)
     if arguments.plan:
         return []
@@ -94,5 +97,6 @@ def _run(arguments: argparse.Namespace, selected: "Sequence[Claim]") -> list[str
     options += ["--write"] if arguments.write else []
     options += ["--out", str(arguments.out)] if arguments.out else []
     options += ["--workers", str(arguments.workers)] if arguments.workers else []
+    options += ["-cd", str(arguments.config_dir)] if search_path else []
     command = ["python", "-m", "experiments", "claims", *arguments.ids, "--run", *options]
     return claims_runner.run(steps, arguments.outputs, shlex.join(command))

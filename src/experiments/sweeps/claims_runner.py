@@ -57,13 +57,16 @@ class ClaimStep:
         return max(0, self.runs - self.done)
 
 
-def plan(claims: Sequence[Claim], outputs: Path, workers: int | None) -> list[ClaimStep]:
+def plan(
+    claims: Sequence[Claim], outputs: Path, workers: int | None, overrides: Sequence[str] = ()
+) -> list[ClaimStep]:
     """Return the sweeps, then the measurements, that the claims need, each once.
 
     Args:
         claims: the claims to evaluate.
         outputs: the folder that contains the sweeps.
         workers: number of processes per sweep; None = the launcher's default.
+        overrides: overrides for every sweep.
 
     Raises:
         ConfigError: a sweep's file is missing or cannot be composed.
@@ -71,7 +74,9 @@ def plan(claims: Sequence[Claim], outputs: Path, workers: int | None) -> list[Cl
     tested = [claim for claim in claims if claim.not_tested is None]
     sweeps = dict.fromkeys(claim.sweep for claim in tested if claim.sweep)
     steps = [
-        _sweep(name, _numbers(tested, "sweep", name), outputs, workers) for name in sweeps if name
+        _sweep(name, _numbers(tested, "sweep", name), outputs, workers, overrides)
+        for name in sweeps
+        if name
     ]
     measurements = dict.fromkeys(str(m) for c in tested if (m := c.measured))
     for name in measurements:
@@ -89,9 +94,15 @@ def _numbers(claims: Sequence[Claim], key: str, name: str) -> tuple[str, ...]:
     return tuple(claim.number for claim in claims if getattr(claim, key, None) == name)
 
 
-def _sweep(name: str, numbers: tuple[str, ...], outputs: Path, workers: int | None) -> ClaimStep:
+def _sweep(
+    name: str,
+    numbers: tuple[str, ...],
+    outputs: Path,
+    workers: int | None,
+    overrides: Sequence[str],
+) -> ClaimStep:
     folder = outputs / name
-    arguments = ["-m", "experiments", "train", "-m", f"sweeps={name}"]
+    arguments = ["-m", "experiments", "train", "-m", f"sweeps={name}", *overrides]
     if outputs != Path("outputs"):
         arguments.append(f"hydra.sweep.dir={folder}")
     if workers != 1:
@@ -99,7 +110,7 @@ def _sweep(name: str, numbers: tuple[str, ...], outputs: Path, workers: int | No
         arguments += [f"hydra.launcher.n_jobs={workers}"] if workers else []
     from experiments.sweeps.hydra import dry_run
 
-    size = dry_run.count([f"sweeps={name}"], folders.conf())
+    size = dry_run.count([f"sweeps={name}", *overrides], folders.conf())
     planned = sweep_plan.read(folder) if folder.is_dir() else None
     records = archive.read_all(folder) if folder.is_dir() else []
     return ClaimStep(
