@@ -46,7 +46,7 @@ class HeldOutText:
 
     documents: list[str]
     sha256: str
-    own: bool
+    shipped: bool
     """Whether the text is shipped with the base model; only then are its control tokens parsed as
     such."""
 
@@ -59,14 +59,14 @@ def read(run: RunConfig) -> HeldOutText | None:
     """
     name = run.eval.held_out_text
     if name is not None:
-        return _read_file(Path(name).expanduser(), f"eval.held_out_text={name}", own=False)
+        return _read_file(Path(name).expanduser(), f"eval.held_out_text={name}", shipped=False)
     if run.model.embedded is None:
         return None
     file = models.BASES / run.model.embedded / EMBEDDED_NAME
-    return _read_file(file, EMBEDDED_NAME, own=True) if file.is_file() else None
+    return _read_file(file, EMBEDDED_NAME, shipped=True) if file.is_file() else None
 
 
-def _read_file(file: Path, key: str, *, own: bool) -> HeldOutText:
+def _read_file(file: Path, key: str, *, shipped: bool) -> HeldOutText:
     try:
         content = file.read_bytes()
         text = content.decode("utf-8")
@@ -82,15 +82,15 @@ def _read_file(file: Path, key: str, *, own: bool) -> HeldOutText:
     documents = [str(document) for document in texts if str(document).strip()]
     if not documents:
         raise DataError(f"{key} contains no text: give another file.")
-    return HeldOutText(documents, hashlib.sha256(content).hexdigest()[:16], own)
+    return HeldOutText(documents, hashlib.sha256(content).hexdigest()[:16], shipped)
 
 
-def windows(text: HeldOutText, base: Base) -> list[Window]:
+def windows(held_out_text: HeldOutText, base: Base) -> list[Window]:
     """Cut the text into windows of tokens, at most MAX_WINDOWS of them."""
     size = min(WINDOW_TOKENS, base.positions)
     result: list[Window] = []
-    for document in text.documents:
-        ids = _tokens(base.tokenizer, document, own=text.own)
+    for document in held_out_text.documents:
+        ids = _tokens(base.tokenizer, document, shipped=held_out_text.shipped)
         for start in range(0, len(ids) - 1, size):
             window_ids = ids[start : start + size]
             window_text = base.tokenizer.decode(window_ids[1:], skip_special_tokens=False)
@@ -101,11 +101,11 @@ def windows(text: HeldOutText, base: Base) -> list[Window]:
     return result
 
 
-def _tokens(tokenizer: Any, document: str, *, own: bool) -> list[int]:
+def _tokens(tokenizer: Any, document: str, *, shipped: bool) -> list[int]:
     """Return a document's token ids; control tokens in a user's text are encoded as plain text."""
     backend = tokenizer.backend_tokenizer
     previous = backend.encode_special_tokens
-    backend.encode_special_tokens = not own
+    backend.encode_special_tokens = not shipped
     try:
         return list(backend.encode(document, add_special_tokens=False).ids)
     finally:

@@ -24,9 +24,9 @@ class ProgressFile:
     def __init__(self, path: Path, key: str) -> None:
         """Read the existing answers if they belong to this key, and open the file for appending."""
         self.path = path
-        self.found = _read(path, key)
+        self.saved_answers = _read(path, key)
         path.parent.mkdir(parents=True, exist_ok=True)
-        mode = "a" if self.found else "w"
+        mode = "a" if self.saved_answers else "w"
         self._file = path.open(mode, encoding="ascii")
         if mode == "w":
             self._write_line({"key": key})
@@ -52,7 +52,7 @@ class ProgressFile:
             ) from error
 
 
-def found(path: Path, key: str) -> dict[int, Generated]:
+def saved_answers(path: Path, key: str) -> dict[int, Generated]:
     """Return the answers in a file and in the corresponding files of the run's other processes."""
     answers: dict[int, Generated] = {}
     for file in sorted(path.parent.glob("*" + path.suffix)):

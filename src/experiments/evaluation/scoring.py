@@ -103,20 +103,16 @@ def answer(
         if file is None:
             return "", {}
         key = progress_file.key(subject.model, subject.base, prompts, limits)
-        return key, progress_file.found(file, key)
+        return key, progress_file.saved_answers(file, key)
 
     # Read by one process, because the others already add answers while it reads.
     key, done = distributed.on_main_process(load_stored)
-    remaining = [i for i in range(len(prompts)) if i not in done]
+    pending = [i for i in range(len(prompts)) if i not in done]
     label = f"answers of the {subject.label} model, {split}"
     single_process = distributed.world_size() == 1
-    expected_answers = -(-len(remaining) // distributed.world_size())
-    is_main_process = distributed.is_main_process()
-    bar = (
-        iter(track(range(expected_answers), expected_answers, label, "answers"))
-        if is_main_process
-        else iter(())
-    )
+    expected = -(-len(pending) // distributed.world_size())
+    is_main = distributed.is_main_process()
+    bar = iter(track(range(expected), expected, label, "answers")) if is_main else iter(())
 
     answered_here = 0
 
@@ -132,20 +128,18 @@ def answer(
         next(bar, None)
         # Several processes answer a split to its end: if one stopped, the others would wait
         # forever.
-        if single_process and answered_here < len(remaining):
+        if single_process and answered_here < len(pending):
             stop_in_time()
 
-    if remaining:
+    if pending:
         distributed.on_main_process(stop_in_time)
 
-    request = shared.GenerationRequest(
-        [prompts[i] for i in remaining], limits, file, key, remaining
-    )
+    request = shared.GenerationRequest([prompts[i] for i in pending], limits, file, key, pending)
     generated, memory_notes = shared.answers(subject.model, subject.base, request, on_answer)
     next(bar, None)  # closes the progress bar
     if notes is not None:
         notes += [f"{split}: {note}" for note in memory_notes]
-    done |= zip(remaining, generated, strict=True)
+    done |= zip(pending, generated, strict=True)
     return [done[i] for i in range(len(prompts))]
 
 

@@ -253,9 +253,7 @@ class _Tiles:
             if product.dtype == statistics_dtype
             else torch.empty_like(product, dtype=statistics_dtype)
         )
-        for low, high, first_row, end_row in zip(
-            edges, edges[1:], starts, starts[1:], strict=False
-        ):
+        for low, high, first, end in zip(edges, edges[1:], starts, starts[1:], strict=False):
             shape = (count, high - low)
             product_NT = product[: count * (high - low)].view(shape)
             weight_TH = self.weight_VH[low:high].to(product.dtype)
@@ -265,7 +263,7 @@ class _Tiles:
             z_NT = product_NT if logits is product else logits[: product_NT.numel()].view(shape)
             if z_NT is not product_NT:
                 z_NT.copy_(product_NT)
-            rows = slice(first_row, end_row)
+            rows = slice(first, end)
             column = self.label_N[rows].unsqueeze(1) - low
             slope_NT = self._scale_and_cap(z_NT)
             yield _Tile(slice(low, high), weight_TH, z_NT, slope_NT, rows, column, product_NT)

@@ -64,27 +64,33 @@ def refuse_other_kinds(config: Any) -> None:
         ConfigError: names the model type.
     """
     text_config = config.get_text_config()
-    attends = getattr(text_config, "num_attention_heads", None) is not None
-    refuse_kind(text_config.model_type, attends=attends, reads_two=bool(config.is_encoder_decoder))
+    has_attention = getattr(text_config, "num_attention_heads", None) is not None
+    refuse_kind(
+        text_config.model_type,
+        has_attention=has_attention,
+        is_encoder_decoder=bool(config.is_encoder_decoder),
+    )
 
 
-def refuse_kind(model_type: str, *, attends: bool = True, reads_two: bool = False) -> None:
+def refuse_kind(
+    model_type: str, *, has_attention: bool = True, is_encoder_decoder: bool = False
+) -> None:
     """Refuse a model type whose losses or answers would be meaningless here.
 
     Args:
         model_type: the type in config.json.
-        attends: whether the config has attention heads, as far as it was read.
-        reads_two: whether the model is an encoder-decoder.
+        has_attention: whether the config has attention heads, as far as it was read.
+        is_encoder_decoder: whether the model is an encoder-decoder.
 
     Raises:
         ConfigError: names the type.
     """
-    if reads_two:
+    if is_encoder_decoder:
         raise ConfigError(
             f"model type '{model_type}' is an encoder-decoder, but only decoder-only models can be "
             "trained and evaluated: choose a causal language model in model.hub_id or model.path."
         )
-    if not attends or "mamba" in model_type or model_type in _WITHOUT_ATTENTION:
+    if not has_attention or "mamba" in model_type or model_type in _WITHOUT_ATTENTION:
         raise ConfigError(
             f"model type '{model_type}' has no attention, so it cannot be evaluated in batches: "
             "choose a model with attention layers in model.hub_id or model.path."

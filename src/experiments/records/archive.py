@@ -65,11 +65,11 @@ def named(run_records: Iterable[Record]) -> list[tuple[str, Record]]:
     return names
 
 
-def there(out: Path) -> dict[str, Path]:
+def record_files(out: Path) -> dict[str, Path]:
     """Map each record name in a report's folder on disk to the file that contains it."""
-    record_files = {file.stem: file for file in sorted((out / FOLDER).glob("*.json"))}
+    files_by_name = {file.stem: file for file in sorted((out / FOLDER).glob("*.json"))}
     packed = out / FOLDER / RECORDS
-    return record_files | (
+    return files_by_name | (
         {name: packed for name, _ in _packed(packed)} if packed.is_file() else {}
     )
 

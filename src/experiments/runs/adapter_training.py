@@ -122,7 +122,7 @@ def train(start: Start, record: Record, loaded: Loaded, model: Any, tracker: Tra
         log=tracker.log,
         saved=lambda checkpoint: hub.push_checkpoint(start.run, record, checkpoint),
     )
-    record.plan["out_of_memory"] = task.adapted
+    record.plan["out_of_memory"] = task.oom_events
     distributed.on_main_process(lambda: budget.check("the run stopped before training"))
     try:
         fit = _fit(task, record)

@@ -86,7 +86,7 @@ def run_one(run: RunConfig, job: Job) -> Outcome:
     run_id = config.run_id(run)
     with budget.ending(_deadline(run, job)), run_folders.claimed(job, run_id):
         if run.resume_from is not None and job.number is None:
-            hub.take_run(run, run_id, job.folder, beside=job.find_siblings)
+            hub.take_run(run, run_id, job.folder, as_sibling=job.find_siblings)
         record_or_start = reuse.find(run, run_id, job)
         if isinstance(record_or_start, Record):
             return Outcome(record_or_start, reused=True, objectives=job.objectives)
@@ -185,6 +185,6 @@ def _take_part_in(start: Start) -> None:
             execute(start)
     except Exception as error:
         if distributed.out_of_sync():
-            failures.write_own(start.folder, error)
+            failures.write_own_error(start.folder, error)
             raise
         # Every process raised it, and the main process has recorded and printed it.

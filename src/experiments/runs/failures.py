@@ -54,7 +54,7 @@ def _written_by_another(path: Path) -> Record | None:
     return None
 
 
-def write_own(folder: Path, error: Exception) -> None:
+def write_own_error(folder: Path, error: Exception) -> None:
     """Write this process's error to the run's record, unless another process ended the run.
 
     Raises:

@@ -84,11 +84,11 @@ def _held_out(run: RunConfig, base: "Base") -> "tuple[list[Window], dict[str, st
     """Return the windows of the held-out text, and its part of the identity."""
     from experiments.evaluation import held_out
 
-    text = held_out.read(run)
-    if text is None:
+    held_out_text = held_out.read(run)
+    if held_out_text is None:
         return [], {}
-    windows = held_out.windows(text, base)[: run.eval.loss_rows]
-    return windows, {"held_out_sha256": text.sha256}
+    windows = held_out.windows(held_out_text, base)[: run.eval.loss_rows]
+    return windows, {"held_out_sha256": held_out_text.sha256}
 
 
 def _refuse_differences(hashes: list[tuple[str, str]]) -> None:

@@ -67,7 +67,7 @@ class Verified:
     """A run, its repetition, and the comparison of their scores."""
 
     run: Record
-    again: Record
+    repetition: Record
     checks: list[Check]
     changed: list[str]
     """Names of the parts of the identity (code, data, libraries, ...) that differ."""
@@ -130,18 +130,20 @@ def choose(path: Path, row: str) -> tuple[ArmRow, Record]:
     raise ConfigError(f"--verify '{row}': {path} has no such row and no such run; {suggestion}.")
 
 
-def compare(row: ArmRow, run: Record, again: Record) -> Verified:
+def compare(row: ArmRow, run: Record, repetition: Record) -> Verified:
     """Compare the scores of a repetition with those of the record."""
-    original, repeated = Run(run), Run(again)
+    original, repeated = Run(run), Run(repetition)
     checks = []
     kinds: tuple[Kind, ...] = ("base", "tuned")
     for kind in kinds:
-        if run.scores.get(kind) and again.scores.get(kind):
+        if run.scores.get(kind) and repetition.scores.get(kind):
             for score in outcome.scores(original, repeated, (kind, kind)):
                 values = [arm_run.score("tuned", score.key) for arm_run in row.runs]
                 floor = noise_floor([v for v in values if v is not None])
                 checks.append(Check(kind, score, floor if kind == "tuned" else None))
-    return Verified(run, again, checks, provenance.differences(run.identity, again.identity))
+    return Verified(
+        run, repetition, checks, provenance.differences(run.identity, repetition.identity)
+    )
 
 
 def noise_floor(values: Sequence[float]) -> float | None:
@@ -186,8 +188,8 @@ def show(verified: Verified) -> None:
 
     if not verified.checks:
         raise RecordError(
-            f"run {verified.run.run_id} and its repetition in {verified.again.folder} share no "
-            "score."
+            f"run {verified.run.run_id} and its repetition in {verified.repetition.folder} share "
+            "no score."
         )
     console = Console(width=reports.line_width(), highlight=False, markup=False, emoji=False)
     lines = [_line(check) for check in verified.checks if check.verdict != "identical"]
@@ -210,7 +212,7 @@ def show(verified: Verified) -> None:
         raise RecordError(
             f"{len(verified.outside)} of {len(verified.checks)} scores were not reproduced "
             f"({names}): `python -m experiments explain {verified.run.path} "
-            f"{verified.again.folder}` says what else differs."
+            f"{verified.repetition.folder}` says what else differs."
         )
 
 

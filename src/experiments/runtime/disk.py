@@ -49,10 +49,10 @@ def explained(error: Exception, place: Path) -> Exception:
     if isinstance(error, ExperimentError) or not is_full(error):
         return error
     filename = getattr(error, "filename", None)
-    where = Path(str(filename)) if filename else place
+    location = Path(str(filename)) if filename else place
     return RecordError(
-        f"the disk is full: {where} could not be written ({free(where)}); free some space, then "
-        "rerun the same command to resume from the last complete checkpoint."
+        f"the disk is full: {location} could not be written ({free(location)}); free some space, "
+        "then rerun the same command to resume from the last complete checkpoint."
     )
 
 

@@ -24,9 +24,9 @@ def trained_values(model: Any) -> list[tuple[Any, Any]]:
     return [(p, p.data) for p in model.parameters() if p.requires_grad]
 
 
-def settle(trainer: Any, exact: Sequence[tuple[Any, Any]]) -> None:
+def restore_values(trainer: Any, exact_values: Sequence[tuple[Any, Any]]) -> None:
     """Restore the exact values in a new trainer, and add a callback that records skipped steps."""
-    for parameter, values in exact:
+    for parameter, values in exact_values:
         if parameter.dtype != values.dtype:
             parameter.data = values
     trainer.add_callback(_counter(trainer.accelerator))

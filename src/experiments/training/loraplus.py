@@ -10,7 +10,7 @@ from typing import Any
 _B_NAMES = ("lora_B", "lora_embedding_B")
 
 
-def raise_rate_of_b(optimizer: Any, model: Any, ratio: float) -> None:
+def scale_learning_rate_of_b(optimizer: Any, model: Any, ratio: float) -> None:
     """Split the parameter groups of a new optimiser by matrix, and scale the learning rate of B.
 
     Weight decay and all other settings stay unchanged. The groups of A come first, because the

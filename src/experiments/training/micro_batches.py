@@ -139,7 +139,7 @@ def _pieces_of_packed(batch: Batch, rows: int) -> Iterator[Batch]:
         yield {name: tensor[:, start:end] for name, tensor in batch.items()}
 
 
-def shrunk(history: list[Batch]) -> list[Batch]:
+def oom_entries(history: list[Batch]) -> list[Batch]:
     """Return the entries of a trainer's log that record out-of-memory errors."""
     return [entry for entry in history if KEY in entry]
 

@@ -102,12 +102,10 @@ def probe(model: Any, two: Sequence[list[int]], computing: Computing) -> tuple[f
 
     with torch.no_grad(), computing():
         packed_LV = logits_of_second(first, second)
-        changed_LV, alone_LV = logits_of_second(replacement, second), logits_of_second(second)
+        other_LV, alone_LV = logits_of_second(replacement, second), logits_of_second(second)
     model.train(was_training)
     norm = alone_LV.norm()
-    return float((packed_LV - changed_LV).norm() / norm), float(
-        (packed_LV - alone_LV).norm() / norm
-    )
+    return float((packed_LV - other_LV).norm() / norm), float((packed_LV - alone_LV).norm() / norm)
 
 
 def _two_rows(rows: Sequence[Encoded]) -> list[list[int]]:

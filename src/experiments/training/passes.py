@@ -21,7 +21,7 @@ def passes_class(task: Task, rows: int) -> Any:
 
     class Passes(SFTTrainer):  # type: ignore[misc]
         measure: Any = None
-        passes = MicroBatches(rows, _advice(task.run), task.adapted)
+        passes = MicroBatches(rows, _advice(task.run), task.oom_events)
 
         def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
             batches, num_items = super().get_batch_samples(*args, **kwargs)
@@ -36,9 +36,9 @@ def passes_class(task: Task, rows: int) -> Any:
                 # is a mean of means cannot be split.
                 loss = run_pass(inputs)
             else:
-                logged = len(task.adapted)
+                logged = len(task.oom_events)
                 loss = self.passes.next(run_pass, model.zero_grad, step)
-                self.state.log_history += task.adapted[logged:]
+                self.state.log_history += task.oom_events[logged:]
             values = self.accelerator.gather(loss.reshape(1))  # so that all or none stop
             if not torch.isfinite(values).all():
                 _refuse_loss(float(values[~torch.isfinite(values)][0]), step)

@@ -14,7 +14,7 @@ from experiments.training import untouched
 from experiments.training.checkpoints import load_weights, newest_checkpoint, state_of
 from experiments.training.curves import curve
 from experiments.training.half_precision import leave_autocast, skipped_steps
-from experiments.training.micro_batches import KEY, shrunk
+from experiments.training.micro_batches import KEY, oom_entries
 from experiments.training.sft_trainer import build
 from experiments.training.steps import StepPlan, plan
 from experiments.training.task import Fit, Task
@@ -39,7 +39,7 @@ def fit(task: Task) -> Fit:
     newest = distributed.broadcast(newest_checkpoint(task.folder))
     began = time.monotonic()
     if newest is not None and state_of(newest)["global_step"] >= steps.steps:
-        task.adapted.extend(shrunk(state_of(newest)["log_history"]))
+        task.oom_events.extend(oom_entries(state_of(newest)["log_history"]))
         log(f"training is already complete in {newest.name}; evaluating from there")
         return _from_finished(task, newest)
     trainer = build(task, steps, _rows_per_pass(task, steps, newest))
@@ -67,8 +67,8 @@ def _rows_per_pass(task: Task, steps: StepPlan, newest: Path | None) -> int:
     """Return the micro-batch size, as reduced by out-of-memory errors before an interruption."""
     if newest is None:
         return steps.micro_batch_size
-    oom_events = shrunk(state_of(newest)["log_history"])
-    task.adapted.extend(oom_events)
+    oom_events = oom_entries(state_of(newest)["log_history"])
+    task.oom_events.extend(oom_events)
     rows = min([steps.micro_batch_size, *(entry[KEY] for entry in oom_events)])
     if rows < steps.micro_batch_size:
         log(f"  {rows} rows per pass, as before the interruption (out of memory)")

@@ -36,7 +36,7 @@ def build(task: Task, steps: StepPlan, rows: int) -> Any:
         )
     clock_callback.trainer = trainer
     trainer.remove_callback(PrinterCallback)
-    half_precision.settle(trainer, exact_values)
+    half_precision.restore_values(trainer, exact_values)
     choose_loss(trainer)
     if task.run.trainer.packing:
         packing.refuse_leaks(
@@ -68,7 +68,9 @@ def _trainer_class(task: Task, rows: int) -> Any:
             is_new, ratio = self.optimizer is None, task.run.lora.loraplus_lr_ratio
             optimizer = super().create_optimizer(model)
             if is_new and ratio is not None:
-                loraplus.raise_rate_of_b(optimizer, self.model if model is None else model, ratio)
+                loraplus.scale_learning_rate_of_b(
+                    optimizer, self.model if model is None else model, ratio
+                )
             return optimizer
 
         def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:

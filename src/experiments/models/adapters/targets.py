@@ -117,7 +117,7 @@ def idle_layers(model: Any) -> set[str]:
     linear, called = _linear_layers(model), _called_layers(model)
     kinds = {name: _kind(model, name) for name in linear}
     used = {kinds[name] for name in linear if name in called}
-    return {n for n in linear if kinds[n] not in used or _is_behind_a_scan(model, n)}
+    return {n for n in linear if kinds[n] not in used or _follows_scan(model, n)}
 
 
 def _kind(model: Any, name: str) -> tuple[type, str]:
@@ -126,7 +126,7 @@ def _kind(model: Any, name: str) -> tuple[type, str]:
     return type(model.get_submodule(parent)), leaf
 
 
-def _is_behind_a_scan(model: Any, name: str) -> bool:
+def _follows_scan(model: Any, name: str) -> bool:
     parent, _, leaf = name.rpartition(".")
     parent_module = model.get_submodule(parent)
     return leaf == "out_proj" and hasattr(parent_module, "A_log") and hasattr(parent_module, "D")

@@ -54,7 +54,7 @@ def files(folder: Path) -> Iterator[tuple[str, Path]]:
             yield relative.as_posix(), path
 
 
-def arrived(record_file: Path) -> Iterator[tuple[str, Path]]:
+def files_in_source(record_file: Path) -> Iterator[tuple[str, Path]]:
     """Yield the files of a run in a source, including a downloaded single-run repository."""
     folder = record_file.parent
     yield from files(folder)

@@ -107,7 +107,7 @@ def _send(record: Record, repo: str, prefixes: Sequence[str], message: str) -> s
                 if path.startswith(tuple(owned_prefixes)) and path not in uploaded_paths
             ]
         except Exception as error:  # error types of the hub's library differ by version
-            raise RecordError(f"{repository.why(repo, error)}.") from error
+            raise RecordError(f"{repository.explanation(repo, error)}.") from error
         return repository.commit(repo, puts, obsolete, message)
 
 

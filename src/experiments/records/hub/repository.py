@@ -60,8 +60,8 @@ def _check(repo: str, private: bool) -> None:
         is_public = not api.model_info(repo, timeout=_SECONDS).private
     except Exception as error:  # includes errors of its HTTP library, which differs by version
         raise ConfigError(
-            f"hub.push=true: {why(repo, error)}; or leave hub.push out and upload later with "
-            f"`python -m experiments push RUN --repo {repo}`."
+            f"hub.push=true: {explanation(repo, error)}; or leave hub.push out and upload later "
+            f"with `python -m experiments push RUN --repo {repo}`."
         ) from error
     if private and is_public:
         log(f"  note: {repo} already existed and is public; hub.private does not change that")
@@ -167,10 +167,10 @@ def _refuse_token(put: Put) -> None:
 
 
 def _raise(repo: str, error: Exception) -> NoReturn:
-    raise RecordError(f"{why(repo, error)}.") from error
+    raise RecordError(f"{explanation(repo, error)}.") from error
 
 
-def why(repo: str, error: Exception) -> str:
+def explanation(repo: str, error: Exception) -> str:
     """Return what the user can do about an error of the hub."""
     from huggingface_hub import errors
 

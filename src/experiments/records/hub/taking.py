@@ -33,28 +33,29 @@ class Source:
     records: list[Record]
 
 
-def take_run(run: RunConfig, run_id: str, folder: Path, *, beside: bool) -> None:
+def take_run(run: RunConfig, run_id: str, folder: Path, *, as_sibling: bool) -> None:
     """Copy one run.
 
     Args:
         run: the run to execute; its `resume_from` names the source.
         run_id: the run's id.
         folder: the folder of this job.
-        beside: copy into a sibling of that folder, where it is found; else into the folder itself.
+        as_sibling: copy into a sibling of that folder, where it is found; else into the folder
+            itself.
 
     Raises:
         RecordError: the source contains no record, or none of this run.
     """
     assert run.resume_from is not None
-    if beside and (existing := next(records.siblings(folder.parent, run_id), None)) is not None:
+    if as_sibling and (existing := next(records.siblings(folder.parent, run_id), None)) is not None:
         log(f"run {run_id} is already in {existing.folder}: nothing was copied")
         return
     source = find(run.resume_from, prefer=folder.parent.name)
     run_records = _best_records(source.records, {run_id})
     if not run_records:
         raise RecordError(_config_mismatch(source, {run_id: config.canonical(run)}))
-    target = folder.parent if beside else folder
-    if beside:
+    target = folder.parent if as_sibling else folder
+    if as_sibling:
         _copy_runs(run_records, target)
     elif not (folder / records.FILE_NAME).is_file():
         _copy_run(run_records[0], folder, home=folder)
@@ -207,7 +208,7 @@ def _copy_run(record: Record, folder: Path, home: Path) -> None:
         log(f"not copied: {record.folder / CHECKPOINTS / name} ({problem})")
     files = [
         (relative, path)
-        for relative, path in layout.arrived(record.path)
+        for relative, path in layout.files_in_source(record.path)
         if not any(relative.startswith(f"{CHECKPOINTS}/{name}/") for name in broken)
     ]
     # The record comes last, because a folder without it is not a run.

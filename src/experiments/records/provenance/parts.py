@@ -83,7 +83,9 @@ def _read(source: Path) -> dict[str, Any]:
     return {
         "training_code": part(_TRAINING),
         "evaluation_code": part(_EVALUATION),
-        "scoring_code": {name: part(one.format(name) for one in _SCORING) for name in metrics},
+        "scoring_code": {
+            name: part(template.format(name) for template in _SCORING) for name in metrics
+        },
     }
 
 

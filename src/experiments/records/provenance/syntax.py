@@ -194,14 +194,8 @@ class Normaliser:
 
     def _signature(self, args: ast.arguments) -> None:
         for kind in ("posonlyargs", "args", "vararg", "kwonlyargs", "kwarg"):
-            parameter_or_list = getattr(args, kind)
-            parameters = (
-                parameter_or_list
-                if isinstance(parameter_or_list, list)
-                else [parameter_or_list]
-                if parameter_or_list
-                else []
-            )
+            group = getattr(args, kind)
+            parameters = group if isinstance(group, list) else [group] if group else []
             self._put(f"{kind} {[parameter.arg for parameter in parameters]}")
             for parameter in parameters:
                 self._annotation(parameter.annotation)
