@@ -187,7 +187,7 @@ def test_answers_of_other_weights_are_not_taken_over(
     found = []
     for key in (here, here, there):
         file = progress_file.ProgressFile(tmp_path / "a.jsonl", key)
-        found.append(len(file.found))
+        found.append(len(file.saved_answers))
         file.add(0, Generated("x", 1, "end_token"))
         file.close()
     assert found == [0, 1, 0]

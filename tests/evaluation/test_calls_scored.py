@@ -100,7 +100,7 @@ def test_control_tokens_of_a_call_are_in_the_text_of_an_answer(name: str) -> Non
     assert set(ids) & set(own.convert_tokens_to_ids(marks))
     precision: Any = SimpleNamespace(device="cpu")
     base: Any = SimpleNamespace(tokenizer=own, end_ids=[end], precision=precision)
-    writer = batched_generation._Writer(None, base, [], Limits(8), lambda place, answer: None)
+    writer = batched_generation._Generator(None, base, [], Limits(8), lambda place, answer: None)
     said = writer._answer([*ids, end], "end_token").text
     assert written.call_form is not None
     assert parse(said, written.call_form, TOOLS).calls == [CALL["function"]]

@@ -156,7 +156,7 @@ def test_a_run_of_another_config_is_refused_with_the_keys_that_differ(
     )
     run = load(*QUICK, "seed=0", "lora.r=4", f"resume_from={mounted}")
     with pytest.raises(RecordError, match=r"the closest, 0, has lora.r=16 \(here 4\): give the"):
-        hub.take_run(run, config.run_id(run), tmp_path / "mine" / "x", beside=True)
+        hub.take_run(run, config.run_id(run), tmp_path / "mine" / "x", as_sibling=True)
 
 
 @pytest.mark.parametrize(

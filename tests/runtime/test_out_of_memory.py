@@ -78,7 +78,7 @@ Made = tuple[training.Fit, dict[str, torch.Tensor]]
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Made:
     made, task, rows = fit(tmp_path_factory.mktemp("undisturbed"))
     assert rows == [2] * 12
-    assert task.adapted == []
+    assert task.oom_events == []
     return made, weights(task)
 
 
@@ -110,7 +110,7 @@ def test_a_step_that_did_not_fit_is_made_again_in_halves(
     made, task, rows = fit(tmp_path, **{phase: lambda number, _: number == at})
     same(made, task, undisturbed)
     step = (at + 1) // 2
-    assert task.adapted == [{"step": step, "micro_batch_size": 1, "before": 2}]
+    assert task.oom_events == [{"step": step, "micro_batch_size": 1, "before": 2}]
     assert rows == [2] * at + [1] * 4 * (7 - step)
     said = capsys.readouterr().out
     assert f"out of memory at step {step} with 2 rows per pass" in said
@@ -126,8 +126,8 @@ def test_memory_may_run_out_twice(tmp_path: Path, undisturbed: Made) -> None:
         backward=lambda number, rows: number > 5 and rows == 2,
     )
     same(made, task, undisturbed)
-    assert [entry["micro_batch_size"] for entry in task.adapted] == [2, 1]
-    assert [entry["before"] for entry in task.adapted] == [4, 2]
+    assert [entry["micro_batch_size"] for entry in task.oom_events] == [2, 1]
+    assert [entry["before"] for entry in task.oom_events] == [4, 2]
     assert rows[:4] == [4, 4, 2, 2] and rows[-1] == 1
 
 
@@ -136,7 +136,7 @@ def test_full_fine_tuning_and_a_trained_head_go_on_too(tmp_path: Path) -> None:
     lines = ("lora=none", "trainer.learning_rate=1e-4")
     wanted, before, _ = fit(tmp_path / "one", *lines)
     made, task, _ = fit(tmp_path / "other", *lines, backward=lambda number, _: number == 4)
-    assert len(task.adapted) == 1
+    assert len(task.oom_events) == 1
     same(made, task, (wanted, weights(before)))
 
 
@@ -176,7 +176,7 @@ def test_a_resumed_run_keeps_the_smaller_passes(
     made, task, rows = fit(tmp_path)
     assert "1 rows per pass, as before the interruption" in capsys.readouterr().out
     assert rows == [1] * 8
-    assert task.adapted == [{"step": 2, "micro_batch_size": 1, "before": 2}]
+    assert task.oom_events == [{"step": 2, "micro_batch_size": 1, "before": 2}]
     same(made, task, undisturbed)
 
 
@@ -186,7 +186,7 @@ def test_another_loss_of_trl_is_used_where_it_is_asked_for(
     tmp_path: Path, undisturbed: Made, extra: str
 ) -> None:
     made, task, _ = fit(tmp_path, f"+trainer.extra.{extra}", backward=lambda number, _: number == 4)
-    assert len(task.adapted) == 1
+    assert len(task.oom_events) == 1
     assert made.curve[0]["loss"] != pytest.approx(undisturbed[0].curve[0]["loss"], rel=1e-2)
 
 
@@ -259,7 +259,7 @@ def test_packed_rows_that_did_not_fit_are_made_again_in_halves(
 ) -> None:
     made, task, _ = fit(tmp_path, "trainer.packing=true", backward=lambda number, _: number == 6)
     same(made, task, undisturbed)
-    assert task.adapted == [{"step": 3, "micro_batch_size": 1, "before": 2}]
+    assert task.oom_events == [{"step": 3, "micro_batch_size": 1, "before": 2}]
 
 
 @pytest.mark.parametrize(("rows", "halved"), [(8, 4), (6, 3), (3, 1), (10, 5), (9, 3)])
@@ -274,4 +274,4 @@ def test_the_smaller_number_of_rows_is_one_that_can_be_set(rows: int, halved: in
         return len(batch["labels"])
 
     assert passes.next(make, lambda: None, 1) == rows
-    assert passes.told == [{"step": 1, "micro_batch_size": halved, "before": rows}]
+    assert passes.oom_events == [{"step": 1, "micro_batch_size": halved, "before": rows}]

@@ -66,7 +66,7 @@ def test_the_adapters_of_linear_layers_get_the_rates_and_weight_decay_of_pefts_o
     model = get_peft_model(base, LoraConfig(r=2, target_modules="all-linear"))
     trained = [p for p in model.parameters() if p.requires_grad]
     own = torch.optim.AdamW(trained, lr=1e-3, weight_decay=0.1)
-    loraplus.raise_rate_of_b(own, model, 4.0)
+    loraplus.scale_learning_rate_of_b(own, model, 4.0)
     pefts = create_loraplus_optimizer(
         model, torch.optim.AdamW, lr=1e-3, loraplus_lr_ratio=4.0, loraplus_weight_decay=0.1
     )

@@ -88,7 +88,7 @@ def generate(
     model.eval()
     try:
         with torch.inference_mode():
-            return _Writer(model, base, prompts, limits, done).run()
+            return _Generator(model, base, prompts, limits, done).run()
     finally:
         model.train(was_training)
 
@@ -102,7 +102,7 @@ class _Chunk:
 
 
 @dataclass
-class _Writer:
+class _Generator:
     model: Any
     base: Base
     prompts: Sequence[list[int]]
@@ -110,15 +110,15 @@ class _Writer:
     done: Done
     notes: list[str] = field(default_factory=list)
     pool: Pool | None = None
-    written: dict[int, list[int]] = field(default_factory=dict)
+    new_ids: dict[int, list[int]] = field(default_factory=dict)
     """Maps the index of an unfinished prompt to its new tokens."""
-    beginnings: dict[tuple[int, ...], Any] = field(default_factory=dict)
+    prefix_caches: dict[tuple[int, ...], Any] = field(default_factory=dict)
     """Maps a shared prefix to its KV cache, which has one row."""
 
     def run(self) -> list[str]:
         from transformers import DynamicCache
 
-        self.ends = set(self.base.end_ids)
+        self.end_ids = set(self.base.end_ids)
         on_cpu = self.base.precision.device == "cpu"
         self.pool_rows = self.limits.pool_rows or (POOL_ROWS_CPU if on_cpu else POOL_ROWS_GPU)
         self.cache_bytes = _free_bytes(on_cpu) * CACHE_SHARE
@@ -132,20 +132,20 @@ class _Writer:
             except (RuntimeError, MemoryError) as error:
                 if self.pool_rows == 1 or not is_out_of_memory(error):
                     raise
-                self._with_half_the_rows()
+                self._restart_with_half_the_rows()
         return self.notes
 
     def _queue(self, indices: Sequence[int]) -> None:
         """Split prompts into chunks with the same prefix and similar length, short ones first."""
         rows = min(CHUNK_ROWS, self.pool_rows)
         self.waiting: deque[_Chunk] = deque()
-        groups = _by_beginning(self.prompts, indices) if self.plain else [((), list(indices))]
+        groups = _group_by_prefix(self.prompts, indices) if self.plain else [((), list(indices))]
         for shared, members in groups:
             ordered = sorted(members, key=lambda i: len(self.prompts[i]))
             while ordered:
                 longest = len(self.prompts[ordered[:rows][-1]])
-                held = (longest + self.limits.new_tokens) * self.token_bytes
-                fitting = min(CHUNK_TOKENS // longest, int(self.cache_bytes // held))
+                row_bytes = (longest + self.limits.new_tokens) * self.token_bytes
+                fitting = min(CHUNK_TOKENS // longest, int(self.cache_bytes // row_bytes))
                 size = max(1, min(rows, fitting))
                 self.waiting.append(_Chunk(ordered[:size], shared))
                 del ordered[:size]
@@ -156,45 +156,51 @@ class _Writer:
             chunk = self.waiting[0]
             if self.pool and not self._fits(chunk, len(self.pool.indices)):
                 return
-            read = self._read(chunk)
+            prefilled = self._prefill(chunk)
             self.waiting.popleft()
-            self.written |= {i: [] for i in chunk.indices}
+            self.new_ids |= {i: [] for i in chunk.indices}
             if self.pool:
-                append(self.pool, read)
+                append(self.pool, prefilled)
             else:
-                self.pool = read
+                self.pool = prefilled
 
     def _would_fit(self, rows: int) -> bool:
         """Return whether the next chunk fits if `rows` rows stay in the pool."""
         return bool(self.waiting) and self._fits(self.waiting[0], rows)
 
-    def _fits(self, chunk: _Chunk, beside: int) -> bool:
+    def _fits(self, chunk: _Chunk, rows_in_pool: int) -> bool:
         assert self.pool is not None, "asked only beside a pool"
         if not self.plain:
             return False
-        rows = beside + len(chunk.indices)
+        rows = rows_in_pool + len(chunk.indices)
         longest = max(len(self.prompts[i]) for i in chunk.indices)
         width = max(longest, self.pool.mask_BL.shape[1]) + self.limits.new_tokens
         return rows <= self.pool_rows and rows * width * self.token_bytes <= self.cache_bytes
 
-    def _read(self, chunk: _Chunk) -> Pool:
+    def _prefill(self, chunk: _Chunk) -> Pool:
         """Prefill the prompts of a chunk and return them as a pool."""
         import torch
 
-        device, skip = self.model.device, len(chunk.shared)
-        rests = [self.prompts[i][skip:] for i in chunk.indices]
-        width = max(map(len, rests))
+        device, prefix_length = self.model.device, len(chunk.shared)
+        suffixes = [self.prompts[i][prefix_length:] for i in chunk.indices]
+        width = max(map(len, suffixes))
         pad = self.base.tokenizer.pad_token_id or 0
-        ids_BL = torch.tensor([[pad] * (width - len(r)) + r for r in rests], device=device)
-        mask_BL = torch.tensor(
-            [[1] * skip + [0] * (width - len(r)) + [1] * len(r) for r in rests], device=device
+        ids_BL = torch.tensor(
+            [[pad] * (width - len(suffix)) + suffix for suffix in suffixes], device=device
         )
-        position_BL = (mask_BL.cumsum(1) - 1).clamp(min=0)[:, skip:]
-        cache = self._beginning(chunk.shared, len(rests))
+        mask_BL = torch.tensor(
+            [
+                [1] * prefix_length + [0] * (width - len(suffix)) + [1] * len(suffix)
+                for suffix in suffixes
+            ],
+            device=device,
+        )
+        position_BL = (mask_BL.cumsum(1) - 1).clamp(min=0)[:, prefix_length:]
+        cache = self._prefix_cache(chunk.shared, len(suffixes))
         logits_BV = self._forward(ids_BL, mask_BL, position_BL, cache)
         return Pool(list(chunk.indices), cache, mask_BL, position_BL[:, -1:], logits_BV)
 
-    def _beginning(self, shared: tuple[int, ...], rows: int) -> Any:
+    def _prefix_cache(self, shared: tuple[int, ...], rows: int) -> Any:
         """Return a KV cache that contains the shared prefix for each of `rows` rows."""
         import copy
 
@@ -203,13 +209,13 @@ class _Writer:
 
         if not shared:
             return DynamicCache(config=self.model.config)
-        if shared not in self.beginnings:
+        if shared not in self.prefix_caches:
             cache = DynamicCache(config=self.model.config)
             ids_1P = torch.tensor([list(shared)], device=self.model.device)
             position_1P = torch.arange(len(shared), device=self.model.device)[None]
             self._forward(ids_1P, torch.ones_like(ids_1P), position_1P, cache)
-            self.beginnings = {shared: cache}  # chunks with the same prefix are adjacent
-        cache = copy.deepcopy(self.beginnings[shared])
+            self.prefix_caches = {shared: cache}  # chunks with the same prefix are adjacent
+        cache = copy.deepcopy(self.prefix_caches[shared])
         cache.batch_repeat_interleave(rows)
         return cache
 
@@ -231,42 +237,42 @@ class _Writer:
         pool = self.pool
         assert pool is not None, "there are rows, or run would have ended"
         next_B = pool.logits_BV.argmax(-1)
-        stay = []
-        for place, (i, token) in enumerate(zip(pool.indices, next_B.tolist(), strict=True)):
-            if i not in self.written:
+        unfinished = []
+        for row, (i, token) in enumerate(zip(pool.indices, next_B.tolist(), strict=True)):
+            if i not in self.new_ids:
                 continue  # finished, but not dropped yet
-            self.written[i].append(token)
+            self.new_ids[i].append(token)
             reason = self._stop_reason(i, token)
             if reason is None:
-                stay.append(place)
+                unfinished.append(row)
             else:
-                self.done(i, self._answer(self.written.pop(i), reason))
-        if not stay:
+                self.done(i, self._answer(self.new_ids.pop(i), reason))
+        if not unfinished:
             self.pool = None
             return
-        if len(stay) <= KEPT_SHARE * len(pool.indices) or self._would_fit(len(stay)):
-            next_B = next_B[keep(pool, stay)]
+        if len(unfinished) <= KEPT_SHARE * len(pool.indices) or self._would_fit(len(unfinished)):
+            next_B = next_B[keep(pool, unfinished)]
         ones_B1 = torch.ones_like(pool.position_B1)
         pool.mask_BL = torch.cat([pool.mask_BL, ones_B1], dim=1)
         pool.position_B1 = pool.position_B1 + 1
         pool.logits_BV = self._forward(next_B[:, None], pool.mask_BL, pool.position_B1, pool.cache)
 
     def _stop_reason(self, index: int, token: int) -> str | None:
-        new = len(self.written[index])
-        if token in self.ends:
+        new = len(self.new_ids[index])
+        if token in self.end_ids:
             return "end_token"
         if new >= self.limits.new_tokens:
             return "max_new_tokens"
         return "positions" if len(self.prompts[index]) + new >= self.base.positions else None
 
     def _answer(self, ids: list[int], reason: str) -> Generated:
-        said = ids[:-1] if reason == "end_token" else ids
+        answer_ids = ids[:-1] if reason == "end_token" else ids
         text = self.base.tokenizer.decode(
-            said, skip_special_tokens=False, clean_up_tokenization_spaces=False
+            answer_ids, skip_special_tokens=False, clean_up_tokenization_spaces=False
         )
         return Generated(text, len(ids), reason)
 
-    def _with_half_the_rows(self) -> None:
+    def _restart_with_half_the_rows(self) -> None:
         """Restart the unfinished rows in smaller batches; the answers do not depend on it."""
         import torch
 
@@ -277,38 +283,40 @@ class _Writer:
         )
         self.notes.append(note)
         log(note)
-        left = [*self.written, *(i for chunk in self.waiting for i in chunk.indices)]
-        self.pool, self.written, self.beginnings = None, {}, {}
+        remaining = [*self.new_ids, *(i for chunk in self.waiting for i in chunk.indices)]
+        self.pool, self.new_ids, self.prefix_caches = None, {}, {}
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        self._queue(sorted(set(left)))
+        self._queue(sorted(set(remaining)))
 
 
-def _by_beginning(
+def _group_by_prefix(
     prompts: Sequence[list[int]], indices: Sequence[int]
 ) -> Iterator[tuple[tuple[int, ...], list[int]]]:
     """Yield (shared prefix, indices of the prompts); the prefix is () if none is shared."""
     groups: dict[tuple[int, ...], list[int]] = {}
     for i in indices:
         groups.setdefault(tuple(prompts[i][:SHARED_TOKENS]), []).append(i)
-    alone: list[int] = []
+    ungrouped: list[int] = []
     for members in groups.values():
         # At least one token of each prompt must remain to be prefilled, or there would be no
         # logits.
-        common = _common_beginning([prompts[i][:-1] for i in members])
-        if len(members) >= SHARED_ROWS and len(common) >= SHARED_TOKENS:
-            yield tuple(common), members
+        prefix = _common_prefix([prompts[i][:-1] for i in members])
+        if len(members) >= SHARED_ROWS and len(prefix) >= SHARED_TOKENS:
+            yield tuple(prefix), members
         else:
-            alone += members
-    if alone:
-        yield (), alone
+            ungrouped += members
+    if ungrouped:
+        yield (), ungrouped
 
 
-def _common_beginning(lists: Sequence[list[int]]) -> list[int]:
+def _common_prefix(lists: Sequence[list[int]]) -> list[int]:
     """Return the common prefix of all lists, which is that of the smallest and the largest one."""
     first, last = min(lists), max(lists)
-    same = next((n for n, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), None)
-    return first[: min(len(first), len(last)) if same is None else same]
+    first_difference = next(
+        (n for n, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), None
+    )
+    return first[: min(len(first), len(last)) if first_difference is None else first_difference]
 
 
 def _cache_bytes_per_token(model: Any) -> int:

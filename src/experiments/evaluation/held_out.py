@@ -46,7 +46,7 @@ class HeldOutText:
 
     documents: list[str]
     sha256: str
-    own: bool
+    shipped: bool
     """Whether the text is shipped with the base model; only then are its control tokens parsed as
     such."""
 
@@ -59,19 +59,19 @@ def read(run: RunConfig) -> HeldOutText | None:
     """
     name = run.eval.held_out_text
     if name is not None:
-        return _read_file(Path(name).expanduser(), f"eval.held_out_text={name}", own=False)
+        return _read_file(Path(name).expanduser(), f"eval.held_out_text={name}", shipped=False)
     if run.model.embedded is None:
         return None
     file = models.BASES / run.model.embedded / EMBEDDED_NAME
-    return _read_file(file, EMBEDDED_NAME, own=True) if file.is_file() else None
+    return _read_file(file, EMBEDDED_NAME, shipped=True) if file.is_file() else None
 
 
-def _read_file(file: Path, key: str, *, own: bool) -> HeldOutText:
+def _read_file(file: Path, key: str, *, shipped: bool) -> HeldOutText:
     try:
         content = file.read_bytes()
         text = content.decode("utf-8")
         lines = text.splitlines()
-        parsed = [json.loads(line)["text"] for line in lines] if file.suffix == ".jsonl" else [text]
+        texts = [json.loads(line)["text"] for line in lines] if file.suffix == ".jsonl" else [text]
     except OSError as error:
         raise DataError(f"{key} cannot be read ({error.strerror}): give a text file.") from error
     except (ValueError, KeyError, TypeError) as error:
@@ -79,39 +79,39 @@ def _read_file(file: Path, key: str, *, own: bool) -> HeldOutText:
             f"{key} is neither UTF-8 text nor JSON lines with a `text` column ({error}): give "
             "another file."
         ) from error
-    documents = [str(document) for document in parsed if str(document).strip()]
+    documents = [str(document) for document in texts if str(document).strip()]
     if not documents:
         raise DataError(f"{key} contains no text: give another file.")
-    return HeldOutText(documents, hashlib.sha256(content).hexdigest()[:16], own)
+    return HeldOutText(documents, hashlib.sha256(content).hexdigest()[:16], shipped)
 
 
-def windows(text: HeldOutText, base: Base) -> list[Window]:
+def windows(held_out_text: HeldOutText, base: Base) -> list[Window]:
     """Cut the text into windows of tokens, at most MAX_WINDOWS of them."""
     size = min(WINDOW_TOKENS, base.positions)
-    cut: list[Window] = []
-    for document in text.documents:
-        ids = _tokens(base.tokenizer, document, own=text.own)
-        for at in range(0, len(ids) - 1, size):
-            piece = ids[at : at + size]
-            spelled = base.tokenizer.decode(piece[1:], skip_special_tokens=False)
-            if len(piece) > 1:
-                cut.append(Window(piece, len(spelled.encode("utf-8", "replace"))))
-            if len(cut) == MAX_WINDOWS:
-                return cut
-    return cut
+    result: list[Window] = []
+    for document in held_out_text.documents:
+        ids = _tokens(base.tokenizer, document, shipped=held_out_text.shipped)
+        for start in range(0, len(ids) - 1, size):
+            window_ids = ids[start : start + size]
+            window_text = base.tokenizer.decode(window_ids[1:], skip_special_tokens=False)
+            if len(window_ids) > 1:
+                result.append(Window(window_ids, len(window_text.encode("utf-8", "replace"))))
+            if len(result) == MAX_WINDOWS:
+                return result
+    return result
 
 
-def _tokens(tokenizer: Any, document: str, *, own: bool) -> list[int]:
+def _tokens(tokenizer: Any, document: str, *, shipped: bool) -> list[int]:
     """Return a document's token ids; control tokens in a user's text are encoded as plain text."""
     backend = tokenizer.backend_tokenizer
-    before = backend.encode_special_tokens
-    backend.encode_special_tokens = not own
+    previous = backend.encode_special_tokens
+    backend.encode_special_tokens = not shipped
     try:
         return list(backend.encode(document, add_special_tokens=False).ids)
     finally:
-        backend.encode_special_tokens = before
+        backend.encode_special_tokens = previous
 
 
-def losses(model: Any, cut: list[Window]) -> list[float]:
+def losses(model: Any, text_windows: list[Window]) -> list[float]:
     """Return the summed NLL of each window, in nats."""
-    return [math.fsum(one) for one in shared.token_losses(model, cut)]
+    return [math.fsum(window_losses) for window_losses in shared.token_losses(model, text_windows)]

@@ -54,35 +54,45 @@ def score(
         if "unheld" in row:
             item["scores"] = unanswered.failed(row, modules)
         else:
-            item.update(_scored(item, row, modules, form))
+            item.update(_score_item(item, row, modules, form))
             defects.update(item["defects"])
         prefix = "" if item["split"] == "test" else f"{item['split']}/"
         for key, value in item["scores"].items():
             values[f"{prefix}{key}"].append(value)
             if item["category"]:
                 values[f"{prefix}{key}/{item['category']}"].append(value)
-    means = {key: sum(own) / len(own) for key, own in values.items()}
-    return SplitScores(means, {key: len(own) for key, own in values.items()}, dict(defects))
+    means = {key: sum(key_values) / len(key_values) for key, key_values in values.items()}
+    return SplitScores(
+        means, {key: len(key_values) for key, key_values in values.items()}, dict(defects)
+    )
 
 
-def _scored(
-    kept: Mapping[str, Any], row: dict[str, Any], modules: Mapping[str, ModuleType], form: CallForm
+def _score_item(
+    saved_item: Mapping[str, Any],
+    row: dict[str, Any],
+    modules: Mapping[str, ModuleType],
+    form: CallForm,
 ) -> dict[str, Any]:
-    parsed = parser.parse(kept["text"], form, parser.offered(row))
-    item = Item(row, parsed, kept["stopped"], kept["new_tokens"], kept["text"], form)
-    own = {
+    parsed = parser.parse(saved_item["text"], form, parser.offered(row))
+    item = Item(
+        row, parsed, saved_item["stopped"], saved_item["new_tokens"], saved_item["text"], form
+    )
+    scores = {
         f"{name}/{key}": value
         for name, module in modules.items()
         for key, value in module.score(item).items()
     }
-    found = [*dict.fromkeys([*parsed.defects, *item.tolerant.defects]), *_broken_schemas(item)]
-    said = {"error_type": metrics.load("bfcl_ast").error_type(item)} if "bfcl" in row else {}
-    return said | {"defects": found, "scores": own}
+    defects = [*dict.fromkeys([*parsed.defects, *item.tolerant.defects]), *_broken_schemas(item)]
+    error_type = {"error_type": metrics.load("bfcl_ast").error_type(item)} if "bfcl" in row else {}
+    return error_type | {"defects": defects, "scores": scores}
 
 
 def _broken_schemas(item: Item) -> Iterator[str]:
     """Yield a defect if a schema of the row is invalid, so that no answer can be valid."""
-    own = [item.row["schema"]] if "schema" in item.row else []
+    answer_schemas = [item.row["schema"]] if "schema" in item.row else []
     functions = [tool.get("function", tool) for tool in item.row.get("tools") or []]
-    if any(schemas.problem(s) for s in [*own, *(f.get("parameters") or {} for f in functions)]):
+    if any(
+        schemas.problem(s)
+        for s in [*answer_schemas, *(f.get("parameters") or {} for f in functions)]
+    ):
         yield "broken schema"

@@ -76,6 +76,6 @@ def direction(score: str) -> str | None:
     parts = score.split("/")
     for metric, key in itertools.pairwise(parts):
         if metric in names():
-            found: str | None = load(metric).DIRECTION.get(key)
-            return found
+            declared: str | None = load(metric).DIRECTION.get(key)
+            return declared
     return None

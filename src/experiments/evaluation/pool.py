@@ -29,32 +29,37 @@ def is_plain(cache: Any) -> bool:
     return all(type(layer) is DynamicLayer for layer in cache.layers)
 
 
-def append(pool: Pool, read: Pool) -> None:
+def append(pool: Pool, added: Pool) -> None:
     """Append the rows of one pool to another; both caches must be plain."""
     import torch
     from torch.nn.functional import pad
 
-    widths = pool.mask_BL.shape[1], read.mask_BL.shape[1]
-    more = [max(widths) - width for width in widths]
+    widths = pool.mask_BL.shape[1], added.mask_BL.shape[1]
+    padding = [max(widths) - width for width in widths]
 
-    def joined(one_BHLD: Any, other_BHLD: Any) -> Any:
-        return torch.cat([pad(one_BHLD, (0, 0, more[0], 0)), pad(other_BHLD, (0, 0, more[1], 0))])
+    def join(first_BHLD: Any, second_BHLD: Any) -> Any:
+        return torch.cat(
+            [pad(first_BHLD, (0, 0, padding[0], 0)), pad(second_BHLD, (0, 0, padding[1], 0))]
+        )
 
-    for one, other in zip(pool.cache.layers, read.cache.layers, strict=True):
-        one.keys = joined(one.keys, other.keys)
-        one.values = joined(one.values, other.values)
-    pool.mask_BL = torch.cat([pad(pool.mask_BL, (more[0], 0)), pad(read.mask_BL, (more[1], 0))])
-    pool.position_B1 = torch.cat([pool.position_B1, read.position_B1])
-    pool.logits_BV = torch.cat([pool.logits_BV, read.logits_BV])
-    pool.indices += read.indices
+    for layer, added_layer in zip(pool.cache.layers, added.cache.layers, strict=True):
+        layer.keys = join(layer.keys, added_layer.keys)
+        layer.values = join(layer.values, added_layer.values)
+    pool.mask_BL = torch.cat(
+        [pad(pool.mask_BL, (padding[0], 0)), pad(added.mask_BL, (padding[1], 0))]
+    )
+    pool.position_B1 = torch.cat([pool.position_B1, added.position_B1])
+    pool.logits_BV = torch.cat([pool.logits_BV, added.logits_BV])
+    pool.indices += added.indices
 
 
-def keep(pool: Pool, places: list[int]) -> Any:
+def keep(pool: Pool, row_indices: list[int]) -> Any:
     """Drop all other rows of the pool; return the places as a tensor."""
     import torch
 
-    kept = torch.tensor(places, device=pool.mask_BL.device)
-    pool.cache.reorder_cache(kept)  # unlike batch_select_indices, other kinds of state support it
-    pool.mask_BL, pool.position_B1 = pool.mask_BL[kept], pool.position_B1[kept]
-    pool.indices = [pool.indices[place] for place in places]
-    return kept
+    index_B = torch.tensor(row_indices, device=pool.mask_BL.device)
+    # Unlike batch_select_indices, other kinds of state support it.
+    pool.cache.reorder_cache(index_B)
+    pool.mask_BL, pool.position_B1 = pool.mask_BL[index_B], pool.position_B1[index_B]
+    pool.indices = [pool.indices[row] for row in row_indices]
+    return index_B

@@ -24,24 +24,24 @@ class ProgressFile:
     def __init__(self, path: Path, key: str) -> None:
         """Read the existing answers if they belong to this key, and open the file for appending."""
         self.path = path
-        self.found = _read(path, key)
+        self.saved_answers = _read(path, key)
         path.parent.mkdir(parents=True, exist_ok=True)
-        mode = "a" if self.found else "w"
+        mode = "a" if self.saved_answers else "w"
         self._file = path.open(mode, encoding="ascii")
         if mode == "w":
-            self._line({"key": key})
+            self._write_line({"key": key})
         else:
             self._file.write("\n")  # ends a line that was cut off
 
     def add(self, index: int, answer: Generated) -> None:
         """Write an answer to disk at once, so that it survives the end of the process."""
-        self._line({"index": index, **vars(answer)})
+        self._write_line({"index": index, **vars(answer)})
 
     def close(self) -> None:
         """Close the file; it is kept until the run is finished."""
         self._file.close()
 
-    def _line(self, value: dict[str, Any]) -> None:
+    def _write_line(self, value: dict[str, Any]) -> None:
         try:
             self._file.write(json.dumps(value) + "\n")
             self._file.flush()
@@ -52,7 +52,7 @@ class ProgressFile:
             ) from error
 
 
-def found(path: Path, key: str) -> dict[int, Generated]:
+def saved_answers(path: Path, key: str) -> dict[int, Generated]:
     """Return the answers in a file and in the corresponding files of the run's other processes."""
     answers: dict[int, Generated] = {}
     for file in sorted(path.parent.glob("*" + path.suffix)):
@@ -88,16 +88,16 @@ def _read(path: Path, key: str) -> dict[int, Generated]:
         lines = path.read_text(encoding="ascii").splitlines()
     except (OSError, ValueError):
         return {}
-    found: dict[int, Generated] = {}
-    belongs = False
+    answers: dict[int, Generated] = {}
+    key_matches = False
     for line in lines:
         try:
             value = json.loads(line)
             if "key" in value:
-                belongs = value["key"] == key
-            elif belongs:
+                key_matches = value["key"] == key
+            elif key_matches:
                 index = value.pop("index")
-                found[index] = Generated(**value)
+                answers[index] = Generated(**value)
         except (ValueError, TypeError, KeyError):
             continue  # cut off when the process was killed
-    return found if belongs else {}
+    return answers if key_matches else {}

@@ -25,31 +25,35 @@ def parts(encoded: Encoded, losses: Sequence[float], tokenizer: Any, end_ids: se
         end_ids: tokens that end a turn.
     """
     classes: list[str] = []
-    spelled = 0
-    for first, behind in encoded.trained:
-        ids = encoded.ids[first:behind].tolist()
-        text, offsets = _spelled([i for i in ids if i not in end_ids], tokenizer)
-        spelled += len(text.encode("utf-8", "replace"))
-        found = iter(token_classes.of_tokens(text, offsets, is_json="schema" in encoded.row))
-        classes += ["end_of_turn" if i in end_ids else next(found) for i in ids]
+    text_bytes = 0
+    for start, end in encoded.trained:
+        ids = encoded.ids[start:end].tolist()
+        text, offsets = _decode_with_offsets([i for i in ids if i not in end_ids], tokenizer)
+        text_bytes += len(text.encode("utf-8", "replace"))
+        class_of_token = iter(
+            token_classes.of_tokens(text, offsets, is_json="schema" in encoded.row)
+        )
+        classes += ["end_of_turn" if i in end_ids else next(class_of_token) for i in ids]
     classes = classes[len(classes) - len(losses) :]  # a row's first token has no loss
     nll = math.fsum(losses)
-    made: Parts = {"loss/nll": (nll, len(losses))}
-    if spelled:
-        made["loss/bits_per_byte"] = (nll / math.log(2), spelled)
+    result: Parts = {"loss/nll": (nll, len(losses))}
+    if text_bytes:
+        result["loss/bits_per_byte"] = (nll / math.log(2), text_bytes)
     for name in token_classes.CLASSES:
-        own = [value for value, one in zip(losses, classes, strict=True) if one == name]
-        if own:
-            made[f"loss/nll_{name}"] = (math.fsum(own), len(own))
-    return made
+        class_losses = [
+            value for value, token_class in zip(losses, classes, strict=True) if token_class == name
+        ]
+        if class_losses:
+            result[f"loss/nll_{name}"] = (math.fsum(class_losses), len(class_losses))
+    return result
 
 
-def _spelled(ids: list[int], tokenizer: Any) -> tuple[str, list[tuple[int, int]]]:
+def _decode_with_offsets(ids: list[int], tokenizer: Any) -> tuple[str, list[tuple[int, int]]]:
     """Return the text of tokens and the character span of each."""
     text: str = tokenizer.decode(ids, skip_special_tokens=False)
-    again = tokenizer.backend_tokenizer.encode(text, add_special_tokens=False)
-    if again.ids == ids:
-        return text, list(again.offsets)
+    encoding = tokenizer.backend_tokenizer.encode(text, add_special_tokens=False)
+    if encoding.ids == ids:
+        return text, list(encoding.offsets)
     # Fallback for text that was tokenised in parts (a control token split in it): slower, but
     # always correct.
     ends = [len(tokenizer.decode(ids[: n + 1], skip_special_tokens=False)) for n in range(len(ids))]

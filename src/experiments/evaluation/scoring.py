@@ -67,19 +67,19 @@ class HeldOut:
     """Summed NLL of each window under the base model without an adapter, in nats."""
 
 
-def score(subject: Subject, data: TrainData, text: HeldOut | None = None) -> Scores:
+def score(subject: Subject, data: TrainData, held_out_text: HeldOut | None = None) -> Scores:
     """Evaluate one model on every available split, and on the held-out text."""
     scores = Scores(facts={"max_new_tokens": {}, "stop_reasons": {}, "defects": {}, "notes": []})
     scores.facts["asked"] = data.mode.facts()
     if data.validation:
-        made = _losses(subject, data.validation)
-        _add_losses(scores, "validation/", data.validation, made)
+        losses = _losses(subject, data.validation)
+        _add_losses(scores, "validation/", data.validation, losses)
     for split, rows in data.evaluated_splits(subject.spec):
         scores.facts["max_new_tokens"][split] = data.answer_budget(subject.spec, split)
         unheld = data.evaluated.unanswered(split, subject.spec.limit)
         _score_split(scores, subject, rows, split, unheld, data)
-    if text is not None:
-        _score_text(scores, subject, text)
+    if held_out_text is not None:
+        _score_text(scores, subject, held_out_text)
     return scores
 
 
@@ -99,47 +99,47 @@ def answer(
     if subject.folder is not None:
         file = subject.folder / progress_file.FOLDER / f"{subject.label}_{split}.jsonl"
 
-    def stored() -> tuple[str, dict[int, Generated]]:
+    def load_stored() -> tuple[str, dict[int, Generated]]:
         if file is None:
             return "", {}
         key = progress_file.key(subject.model, subject.base, prompts, limits)
-        return key, progress_file.found(file, key)
+        return key, progress_file.saved_answers(file, key)
 
     # Read by one process, because the others already add answers while it reads.
-    key, done = distributed.on_main_process(stored)
-    left = [i for i in range(len(prompts)) if i not in done]
+    key, done = distributed.on_main_process(load_stored)
+    pending = [i for i in range(len(prompts)) if i not in done]
     label = f"answers of the {subject.label} model, {split}"
-    alone = distributed.world_size() == 1
-    own = -(-len(left) // distributed.world_size())
-    shows = distributed.is_main_process()
-    bar = iter(track(range(own), own, label, "answers")) if shows else iter(())
+    single_process = distributed.world_size() == 1
+    expected = -(-len(pending) // distributed.world_size())
+    is_main = distributed.is_main_process()
+    bar = iter(track(range(expected), expected, label, "answers")) if is_main else iter(())
 
-    given_here = 0
+    answered_here = 0
 
     def stop_in_time() -> None:
         budget.check(
-            f"evaluation stopped after {len(done) + given_here} of {len(prompts)} answers of the "
-            f"{subject.label} model on {split}, which are saved"
+            f"evaluation stopped after {len(done) + answered_here} of {len(prompts)} answers of "
+            f"the {subject.label} model on {split}, which are saved"
         )
 
-    def shown() -> None:
-        nonlocal given_here
-        given_here += 1
+    def on_answer() -> None:
+        nonlocal answered_here
+        answered_here += 1
         next(bar, None)
         # Several processes answer a split to its end: if one stopped, the others would wait
         # forever.
-        if alone and given_here < len(left):
+        if single_process and answered_here < len(pending):
             stop_in_time()
 
-    if left:
+    if pending:
         distributed.on_main_process(stop_in_time)
 
-    request = shared.GenerationRequest([prompts[i] for i in left], limits, file, key, left)
-    given, adapted = shared.answers(subject.model, subject.base, request, shown)
+    request = shared.GenerationRequest([prompts[i] for i in pending], limits, file, key, pending)
+    generated, memory_notes = shared.answers(subject.model, subject.base, request, on_answer)
     next(bar, None)  # closes the progress bar
     if notes is not None:
-        notes += [f"{split}: {note}" for note in adapted]
-    done |= zip(left, given, strict=True)
+        notes += [f"{split}: {note}" for note in memory_notes]
+    done |= zip(pending, generated, strict=True)
     return [done[i] for i in range(len(prompts))]
 
 
@@ -154,46 +154,56 @@ def _score_split(
     prefix = "" if split == "test" else f"{split}/"
     losses = _losses(subject, rows)
     _add_losses(scores, prefix, rows, losses)
-    own = data.mode.asked == "on" or subject.label == "base"
-    prompts = [e.asked_ids(own=own) for e in rows]
-    budget, notes = scores.facts["max_new_tokens"][split], scores.facts["notes"]
-    given = answer(subject, prompts, split, budget, notes)
-    about = {"model": subject.label, "split": split}
+    own_prompt = data.mode.asked == "on" or subject.label == "base"
+    prompts = [e.asked_ids(own=own_prompt) for e in rows]
+    max_new_tokens, notes = scores.facts["max_new_tokens"][split], scores.facts["notes"]
+    answers = answer(subject, prompts, split, max_new_tokens, notes)
+    common_fields = {"model": subject.label, "split": split}
     items = [
         # Thinking that was opened in the prompt may end in the answer.
-        about | _kept(encoded, one, parts, data.mode.opened + one.text)
-        for encoded, one, parts in zip(rows, given, losses, strict=True)
+        common_fields | _stored_item(encoded, generated, parts, data.mode.opened + generated.text)
+        for encoded, generated, parts in zip(rows, answers, losses, strict=True)
     ]
-    items += unanswered.items(unheld, about)
-    asked = [*(encoded.row for encoded in rows), *unheld]
-    made = distributed.on_main_process(
-        lambda: item_scores.score(items, asked, subject.spec.metrics, data.call_form)
+    items += unanswered.items(unheld, common_fields)
+    scored_rows = [*(encoded.row for encoded in rows), *unheld]
+    split_scores = distributed.on_main_process(
+        lambda: item_scores.score(items, scored_rows, subject.spec.metrics, data.call_form)
     )
-    scores.means |= made.means
-    scores.counts |= made.counts
+    scores.means |= split_scores.means
+    scores.counts |= split_scores.counts
     scores.items += items
-    scores.rows += [{"split": split, "row": row} for row in asked]
-    scores.facts["stop_reasons"][split] = dict(Counter(one.stop_reason for one in given))
-    scores.facts["defects"][split] = made.defects
+    scores.rows += [{"split": split, "row": row} for row in scored_rows]
+    scores.facts["stop_reasons"][split] = dict(
+        Counter(generated.stop_reason for generated in answers)
+    )
+    scores.facts["defects"][split] = split_scores.defects
     if unheld:
         scores.facts.setdefault("unanswered", {})[split] = len(unheld)
 
 
-def _kept(encoded: Encoded, one: Generated, parts: row_losses.Parts, text: str) -> dict[str, Any]:
+def _stored_item(
+    encoded: Encoded, generated: Generated, parts: row_losses.Parts, text: str
+) -> dict[str, Any]:
     """Return the stored part of an answer, from which every metric can be computed."""
-    said = {"id": encoded.row["id"], "category": encoded.row.get("category"), "text": text}
-    ended = {"stop_reason": one.stop_reason, "stopped": one.stopped, "new_tokens": one.new_tokens}
-    return said | ended | {"defects": [], "parts": parts}
+    row_fields = {"id": encoded.row["id"], "category": encoded.row.get("category"), "text": text}
+    end_fields = {
+        "stop_reason": generated.stop_reason,
+        "stopped": generated.stopped,
+        "new_tokens": generated.new_tokens,
+    }
+    return row_fields | end_fields | {"defects": [], "parts": parts}
 
 
 def _losses(subject: Subject, rows: Sequence[Encoded]) -> list[row_losses.Parts]:
     """Return the loss parts of each row, which are empty for a row without trained tokens."""
     trained = [e for e in rows if e.trained_tokens]
-    found = iter(shared.token_losses(subject.model, trained))
+    row_losses_of_trained = iter(shared.token_losses(subject.model, trained))
     base = subject.base
     ends = set(base.end_ids)
     return [
-        row_losses.parts(e, next(found), base.tokenizer, ends) if e.trained_tokens else {}
+        row_losses.parts(e, next(row_losses_of_trained), base.tokenizer, ends)
+        if e.trained_tokens
+        else {}
         for e in rows
     ]
 
@@ -213,30 +223,30 @@ def _add_losses(
 
 
 def _add_means(scores: Scores, groups: dict[str, list[tuple[float, float]]]) -> None:
-    for key, members in groups.items():
-        weight = sum(weight for _, weight in members)
-        scores.means[key] = sum(total for total, _ in members) / max(1, weight)
+    for key, parts in groups.items():
+        weight = sum(weight for _, weight in parts)
+        scores.means[key] = sum(total for total, _ in parts) / max(1, weight)
         scores.counts[key] = int(weight)
 
 
-def _score_text(scores: Scores, subject: Subject, text: HeldOut) -> None:
+def _score_text(scores: Scores, subject: Subject, held_out_text: HeldOut) -> None:
     """Add the loss on the held-out text, and for a tuned model its increase over the base."""
     import math
 
     tuned = subject.label != "base"
-    nll = held_out.losses(subject.model, text.windows) if tuned else text.base_nll
+    nll = held_out.losses(subject.model, held_out_text.windows) if tuned else held_out_text.base_nll
     groups: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    for number, (window, own, before) in enumerate(
-        zip(text.windows, nll, text.base_nll, strict=True)
+    for number, (window, window_nll, base_nll) in enumerate(
+        zip(held_out_text.windows, nll, held_out_text.base_nll, strict=True)
     ):
         tokens = len(window.input_ids) - 1
-        parts: row_losses.Parts = {"forgetting/nll": (own, tokens)}
+        parts: row_losses.Parts = {"forgetting/nll": (window_nll, tokens)}
         if window.text_bytes:
-            parts["forgetting/bits_per_byte"] = (own / math.log(2), window.text_bytes)
+            parts["forgetting/bits_per_byte"] = (window_nll / math.log(2), window.text_bytes)
         if tuned:
-            parts["forgetting/increase"] = (own - before, tokens)
+            parts["forgetting/increase"] = (window_nll - base_nll, tokens)
         for key, part in parts.items():
             groups[key].append(part)
-        about = {"model": subject.label, "split": "held_out_text", "id": f"window-{number}"}
-        scores.items.append(about | {"category": None, "parts": parts, "scores": {}})
+        common_fields = {"model": subject.label, "split": "held_out_text", "id": f"window-{number}"}
+        scores.items.append(common_fields | {"category": None, "parts": parts, "scores": {}})
     _add_means(scores, groups)

@@ -36,12 +36,12 @@ def token_losses(model: Any, rows: Sequence[TokenRow]) -> list[list[float]]:
     """Return for each row the NLL of each trained token, in nats, as `loss.token_losses` does."""
     return distributed.split_between_processes(
         [len(row.input_ids) for row in rows],
-        lambda mine: loss.token_losses(model, [rows[i] for i in mine]),
+        lambda indices: loss.token_losses(model, [rows[i] for i in indices]),
     )
 
 
 def answers(
-    model: Any, base: Base, request: GenerationRequest, shown: Callable[[], None] = lambda: None
+    model: Any, base: Base, request: GenerationRequest, on_answer: Callable[[], None] = lambda: None
 ) -> tuple[list[Generated], list[str]]:
     """Return the answers to all prompts, and the notes of all processes on out-of-memory events.
 
@@ -49,33 +49,35 @@ def answers(
         model: the base model, with or without an adapter.
         base: its tokenizer, end tokens, longest sequence and device.
         request: the prompts.
-        shown: called for each answer of this process as it ends.
+        on_answer: called for each answer of this process as it ends.
     """
     notes: list[str] = []
     file = None
     if request.file is not None:
         file = ProgressFile(own_file(request.file, distributed.current().rank), request.key)
 
-    def work(mine: list[int]) -> list[Generated]:
-        made: dict[int, Generated] = {}
+    def work(indices: list[int]) -> list[Generated]:
+        results: dict[int, Generated] = {}
 
-        def keep(place: int, given: Generated) -> None:
-            made[place] = given
+        def keep(position: int, answer: Generated) -> None:
+            results[position] = answer
             if file is not None:
-                file.add(request.numbers[mine[place]], given)
-            shown()
+                file.add(request.numbers[indices[position]], answer)
+            on_answer()
 
-        prompts = [request.prompts[i] for i in mine]
+        prompts = [request.prompts[i] for i in indices]
         notes.extend(generate(model, base, prompts, request.limits, keep))
-        return [made[place] for place in range(len(mine))]
+        return [results[position] for position in range(len(indices))]
 
     lengths = [len(prompt) for prompt in request.prompts]
     try:
-        found = distributed.split_between_processes(lengths, work)
+        all_answers = distributed.split_between_processes(lengths, work)
     finally:
         if file is not None:
             file.close()
-    return found, [note for theirs in distributed.all_gather(notes) for note in theirs]
+    return all_answers, [
+        note for process_notes in distributed.all_gather(notes) for note in process_notes
+    ]
 
 
 def own_file(file: Path, rank: int) -> Path:

@@ -12,17 +12,23 @@ from experiments.evaluation.metrics import Item
 from experiments.toolcalls import parser
 
 
-def items(rows: Iterable[dict[str, Any]], about: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def items(
+    rows: Iterable[dict[str, Any]], common_fields: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
     """Yield an item without a text for each row.
 
     Args:
         rows: rows with `unheld`, the reason, which takes the place of an answer's stop reason.
-        about: fields that all items share, such as the model and the split.
+        common_fields: fields that all items share, such as the model and the split.
     """
     for row in rows:
-        said = {"id": row["id"], "category": row.get("category"), "stop_reason": row["unheld"]}
-        empty = {"text": "", "stopped": False, "new_tokens": 0, "defects": [], "parts": {}}
-        yield about | said | empty
+        row_fields = {
+            "id": row["id"],
+            "category": row.get("category"),
+            "stop_reason": row["unheld"],
+        }
+        empty_answer = {"text": "", "stopped": False, "new_tokens": 0, "defects": [], "parts": {}}
+        yield common_fields | row_fields | empty_answer
 
 
 def failed(row: dict[str, Any], modules: Mapping[str, ModuleType]) -> dict[str, float]:

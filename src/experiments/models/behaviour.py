@@ -10,12 +10,12 @@ from typing import Any
 from experiments.errors import ConfigError
 from experiments.runtime.out_of_memory import is_out_of_memory
 
-_TEXT = "The weather in Oslo is fine today."
+_PROBE_TEXT = "The weather in Oslo is fine today."
 # Largest mean difference between logits that should be equal, in standard deviations of the logits.
 # In half precision a near tie may route a token to other experts; unrelated logits differ by 1.1.
-_AGREES, _AGREES_HALF = 0.01, 0.5
+_TOLERANCE, _TOLERANCE_HALF = 0.01, 0.5
 # Largest difference that later tokens may cause in a single fp32 logit, from rounding only.
-_CAUSAL = 1e-3
+_CAUSAL_TOLERANCE = 1e-3
 _PADDING = 3
 
 
@@ -27,7 +27,7 @@ def refuse_unscorable(model: Any, tokenizer: Any) -> None:
     """
     import torch
 
-    ids = list(tokenizer(_TEXT, add_special_tokens=False).input_ids)
+    ids = list(tokenizer(_PROBE_TEXT, add_special_tokens=False).input_ids)
     if len(set(ids)) < 2:
         return  # the tokenizer does not know these letters
     try:
@@ -48,19 +48,19 @@ def _problem(model: Any, ids: list[int], pad: int) -> str | None:
     """Return what the model cannot do, as the rest of a sentence. L tokens, V vocabulary."""
     import torch
 
-    whole_LV, half = _logits(model, ids), len(ids) // 2
-    exact = whole_LV.dtype in (torch.float32, torch.float64)
-    scale = float(whole_LV.float().std())
+    logits_LV, half = _logits(model, ids), len(ids) // 2
+    full_precision = logits_LV.dtype in (torch.float32, torch.float64)
+    scale = float(logits_LV.float().std())
     changed_LV = _logits(model, ids[:half] + ids[:1] * (len(ids) - half))
-    apart_LV = _apart(whole_LV[:half], changed_LV[:half])
-    looks_ahead = apart_LV.max() > scale * _CAUSAL
-    if not exact:  # an expert rounds differently for another number of tokens
-        looks_ahead = apart_LV.mean() > scale * _AGREES_HALF
+    difference_LV = _absolute_difference(logits_LV[:half], changed_LV[:half])
+    looks_ahead = difference_LV.max() > scale * _CAUSAL_TOLERANCE
+    if not full_precision:  # an expert rounds differently for another number of tokens
+        looks_ahead = difference_LV.mean() > scale * _TOLERANCE_HALF
     if looks_ahead:
         return "predicts tokens from later ones, so its losses would be meaningless"
-    limit = scale * (_AGREES if exact else _AGREES_HALF)
-    for place, found_V in zip((-2, -1), _answered(model, ids, pad), strict=True):
-        if _apart(whole_LV[place], found_V).mean() > limit:
+    limit = scale * (_TOLERANCE if full_precision else _TOLERANCE_HALF)
+    for index, batched_V in zip((-2, -1), _batched_logits(model, ids, pad), strict=True):
+        if _absolute_difference(logits_LV[index], batched_V).mean() > limit:
             return "answers differently in a batch than alone, so its scores would be meaningless"
     return None
 
@@ -69,11 +69,11 @@ def _logits(model: Any, ids: list[int]) -> Any:
     import torch
 
     ids_1L = torch.tensor([ids], device=model.device)
-    read = model(input_ids=ids_1L, attention_mask=torch.ones_like(ids_1L), use_cache=False)
-    return read.logits[0]
+    outputs = model(input_ids=ids_1L, attention_mask=torch.ones_like(ids_1L), use_cache=False)
+    return outputs.logits[0]
 
 
-def _answered(model: Any, ids: list[int], pad: int) -> tuple[Any, Any]:
+def _batched_logits(model: Any, ids: list[int], pad: int) -> tuple[Any, Any]:
     """Return the logits of the last two tokens, computed as in batched generation.
 
     The row is padded, shares its batch with another row that finishes first and is removed, and
@@ -102,5 +102,5 @@ def _answered(model: Any, ids: list[int], pad: int) -> tuple[Any, Any]:
     return first, last
 
 
-def _apart(one: Any, other: Any) -> Any:
-    return (one.float() - other.float()).abs()
+def _absolute_difference(first: Any, second: Any) -> Any:
+    return (first.float() - second.float()).abs()

@@ -23,8 +23,8 @@ _DIVISORS = ("logits_scaling",)
 _PROBE_TOKENS = 16
 # Largest mean difference from the NLL of those logits, in nats: only rounding in fp32; in half
 # precision, logits near 20 are rounded to steps of 0.1.
-_AGREES = {torch.float32: 1e-3, torch.float64: 1e-3}
-_AGREES_HALF = 3e-2
+_TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-3}
+_TOLERANCE_HALF = 3e-2
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class ModelLoss:
         """
         next_BL = functional.pad(label_BL[:, 1:], (0, 1), value=IGNORED)
         if self.reason is None:
-            nll_N, outputs = _measured(model, inputs, next_BL, keep_logits=False)
+            nll_N, outputs = _loss_in_head(model, inputs, next_BL, keep_logits=False)
             if nll_N is not None:
                 return nll_N, outputs
         outputs = model(**inputs)
@@ -65,14 +65,16 @@ def of(model: Any) -> ModelLoss:
     model.eval()
     ids_BL = (torch.arange(_PROBE_TOKENS, device=head.weight.device) + 1)[None] % len(head.weight)
     with torch.no_grad():
-        found = _probe(model, ids_BL)
+        probe = _probe(model, ids_BL)
     model.train(was_training)
-    if found is None:
+    if probe is None:
         return ModelLoss("the forward pass does not call the output layer once for all positions")
-    nll_N, logits_BLV = found
-    own_N = functional.cross_entropy(logits_BLV[0, :-1].float(), ids_BL[0, 1:], reduction="none")
-    difference = float((nll_N - own_N).abs().mean())
-    if difference > _AGREES.get(head.weight.dtype, _AGREES_HALF):
+    nll_N, logits_BLV = probe
+    model_nll_N = functional.cross_entropy(
+        logits_BLV[0, :-1].float(), ids_BL[0, 1:], reduction="none"
+    )
+    difference = float((nll_N - model_nll_N).abs().mean())
+    if difference > _TOLERANCE.get(head.weight.dtype, _TOLERANCE_HALF):
         return ModelLoss(
             f"the model changes its logits in an unsupported way (the loss differs by "
             f"{difference:.2g} nats/token)"
@@ -84,12 +86,12 @@ def _probe(model: Any, ids_BL: Tensor) -> tuple[Tensor, Tensor] | None:
     """Return the NLL of a few tokens and their logits, both from one forward pass."""
     next_BL = functional.pad(ids_BL[:, 1:], (0, 1), value=IGNORED)
     inputs = {"input_ids": ids_BL, "attention_mask": torch.ones_like(ids_BL), "use_cache": False}
-    nll_N, outputs = _measured(model, inputs, next_BL, keep_logits=True)
-    whole = outputs.logits.shape[:2] == ids_BL.shape
-    return (nll_N, outputs.logits) if nll_N is not None and whole else None
+    nll_N, outputs = _loss_in_head(model, inputs, next_BL, keep_logits=True)
+    all_positions = outputs.logits.shape[:2] == ids_BL.shape
+    return (nll_N, outputs.logits) if nll_N is not None and all_positions else None
 
 
-def _measured(
+def _loss_in_head(
     model: Any, inputs: dict[str, Any], next_BL: Tensor, *, keep_logits: bool
 ) -> tuple[Tensor | None, Any]:
     """Run the model and compute the loss in its head.
@@ -98,38 +100,38 @@ def _measured(
     """
     linear = _linear_head(model)
     assert linear is not None, "`of` has found it"
-    found: list[Tensor] = []
+    losses: list[Tensor] = []
 
-    def measure(_: Any, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        if not given or given[0].shape[:-1] != next_BL.shape:
-            return given
-        hidden_XH = given[0].flatten(0, 1)
-        head = _described(model, linear)
-        found.append(token_nll(hidden_XH, head, next_BL.flatten().to(hidden_XH.device)))
-        return given if keep_logits else (given[0][:, -1:], *given[1:])
+    def measure(_: Any, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        if not arguments or arguments[0].shape[:-1] != next_BL.shape:
+            return arguments
+        hidden_XH = arguments[0].flatten(0, 1)
+        head = _configured_head(model, linear)
+        losses.append(token_nll(hidden_XH, head, next_BL.flatten().to(hidden_XH.device)))
+        return arguments if keep_logits else (arguments[0][:, -1:], *arguments[1:])
 
     handle = linear.register_forward_pre_hook(measure)
     try:
         outputs = model(**inputs)
     finally:
         handle.remove()
-    return found[0] if len(found) == 1 else None, outputs
+    return losses[0] if len(losses) == 1 else None, outputs
 
 
-def _described(model: Any, linear: torch.nn.Linear) -> Head:
+def _configured_head(model: Any, linear: torch.nn.Linear) -> Head:
     """Return the head with the operations on its logits that the model's config describes."""
-    config = _causal(model).config.get_text_config()
+    config = _unwrapped(model).config.get_text_config()
 
-    def first(names: tuple[str, ...]) -> float | None:
-        found = (getattr(config, name, None) for name in names)
-        return next((float(value) for value in found if value is not None), None)
+    def first_value(names: tuple[str, ...]) -> float | None:
+        values = (getattr(config, name, None) for name in names)
+        return next((float(value) for value in values if value is not None), None)
 
-    factor, divisor = first(_FACTORS), first(_DIVISORS)
+    factor, divisor = first_value(_FACTORS), first_value(_DIVISORS)
     scale = factor if factor is not None else 1 / divisor if divisor else 1.0
-    return Head(linear.weight, linear.bias, scale, first(_CAPS))
+    return Head(linear.weight, linear.bias, scale, first_value(_CAPS))
 
 
-def _causal(model: Any) -> Any:
+def _unwrapped(model: Any) -> Any:
     """Return the language model without its wrappers."""
     model = getattr(model, "module", model)  # wrapped for several processes
     return model.get_base_model() if hasattr(model, "get_base_model") else model
@@ -141,7 +143,7 @@ def _linear_head(model: Any) -> torch.nn.Linear | None:
     With PEFT's `modules_to_save`, the trained copy is the head. A head with an adapter is not a
     plain layer, and a quantised head stores its weight in another form.
     """
-    head = _causal(model).get_output_embeddings()
+    head = _unwrapped(model).get_output_embeddings()
     copies = getattr(head, "modules_to_save", None)
     if copies is not None:
         active = [] if head.disable_adapters else [a for a in head.active_adapters if a in copies]
@@ -152,5 +154,5 @@ def _linear_head(model: Any) -> torch.nn.Linear | None:
 
 
 def _head_name(model: Any) -> str:
-    kind = type(_causal(model).get_output_embeddings())
+    kind = type(_unwrapped(model).get_output_embeddings())
     return f"{kind.__module__.partition('.')[0]}'s {kind.__name__}"

@@ -32,8 +32,8 @@ def linear_names(folder: Path) -> set[str]:
     """Return the modules whose weights are matrices, without embeddings, LM head and experts."""
     names = set()
     for file in folder.glob("*.safetensors"):
-        for tensor, shape in _shapes(file).items():
-            name, _, kind = tensor.rpartition(".")
+        for tensor_name, shape in _shapes(file).items():
+            name, _, kind = tensor_name.rpartition(".")
             if kind != "weight" or len(shape) != 2 or ".experts." in name:
                 continue
             if name.rpartition(".")[2] not in _EMBEDDINGS:
@@ -46,8 +46,8 @@ def _shapes(file: Path) -> dict[str, list[int]]:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(file, framework="numpy") as stored:
-            names = stored.keys()
-            return {name: stored.get_slice(name).get_shape() for name in names}
+        with safe_open(file, framework="numpy") as tensors:
+            names = tensors.keys()
+            return {name: tensors.get_slice(name).get_shape() for name in names}
     except (SafetensorError, OSError):
         return {}  # loading the model reports the error

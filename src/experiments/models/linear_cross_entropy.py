@@ -126,15 +126,15 @@ def token_nll(
     """
     position_N = (label_X != IGNORED).nonzero().squeeze(1)
     label_N, order_N = label_X[position_N].sort()
-    kind = hidden_XH.device.type
-    autocast = torch.is_autocast_enabled(kind)
+    device_type = hidden_XH.device.type
+    autocast = torch.is_autocast_enabled(device_type)
     tokens = _Tokens(
         position_N=position_N[order_N],
         label_N=label_N,
         order_N=order_N,
         scale=head.scale,
         softcap=head.softcap,
-        dtype=torch.get_autocast_dtype(kind) if autocast else hidden_XH.dtype,
+        dtype=torch.get_autocast_dtype(device_type) if autocast else hidden_XH.dtype,
         tile_logits=tile_logits,
         gradient=torch.is_grad_enabled() and hidden_XH.requires_grad,
     )
@@ -151,16 +151,18 @@ class _TokenNll(torch.autograd.Function):
         ctx: Any, hidden_XH: Tensor, weight_VH: Tensor, bias_V: Tensor | None, tokens: _Tokens
     ) -> Tensor:
         """Return the NLL of each token, shape (N,)."""
-        count, exact = len(tokens.label_N), _exact(hidden_XH.dtype)
-        nll_N1, logsumexp_N1, missing_N1 = hidden_XH.new_empty((3, count, 1), dtype=exact)
+        count, statistics_dtype = len(tokens.label_N), _statistics_dtype(hidden_XH.dtype)
+        nll_N1, logsumexp_N1, missing_N1 = hidden_XH.new_empty(
+            (3, count, 1), dtype=statistics_dtype
+        )
         gradient_NH = None
         if tokens.gradient:
-            gradient_NH = hidden_XH.new_zeros((count, hidden_XH.shape[1]), dtype=exact)
+            gradient_NH = hidden_XH.new_zeros((count, hidden_XH.shape[1]), dtype=statistics_dtype)
         sums = _Sums(nll_N1, logsumexp_N1, missing_N1, gradient_NH)
         with torch.autocast(hidden_XH.device.type, enabled=False):
             for block in _blocks(tokens):
                 tiles = _Tiles(
-                    _selected(hidden_XH, tokens, block), weight_VH, bias_V, tokens, block
+                    _hidden_of_block(hidden_XH, tokens, block), weight_VH, bias_V, tokens, block
                 )
                 _sum(tiles, sums.of(block))
         ctx.tokens = tokens
@@ -176,36 +178,40 @@ class _TokenNll(torch.autograd.Function):
         hidden_XH, weight_VH, bias_V, logsumexp_N1, missing_N1, gradient_NH = ctx.saved_tensors
         tokens: _Tokens = ctx.tokens
         factor_N1 = grad_N[tokens.order_N].unsqueeze(1)
-        for_hidden = for_weight = for_bias = None
+        hidden_gradient = weight_gradient = bias_gradient = None
         if ctx.needs_input_grad[0]:
-            for_hidden = torch.zeros_like(hidden_XH)
+            hidden_gradient = torch.zeros_like(hidden_XH)
             scaled_NH = (gradient_NH * factor_N1).to(hidden_XH.dtype)
-            for_hidden.index_copy_(0, tokens.position_N, scaled_NH)
+            hidden_gradient.index_copy_(0, tokens.position_N, scaled_NH)
         if ctx.needs_input_grad[1] or ctx.needs_input_grad[2]:
-            for_weight = torch.zeros_like(weight_VH, dtype=_exact(hidden_XH.dtype))
-            for_bias = None if bias_V is None else for_weight.new_zeros(len(bias_V))
+            weight_gradient = torch.zeros_like(weight_VH, dtype=_statistics_dtype(hidden_XH.dtype))
+            bias_gradient = None if bias_V is None else weight_gradient.new_zeros(len(bias_V))
             sums = _Sums(factor_N1, logsumexp_N1, missing_N1, None)
             with torch.autocast(hidden_XH.device.type, enabled=False):
                 for block in _blocks(tokens):
-                    hidden_NH = _selected(hidden_XH, tokens, block)
+                    hidden_NH = _hidden_of_block(hidden_XH, tokens, block)
                     tiles = _Tiles(hidden_NH, weight_VH, bias_V, tokens, block)
-                    _add_head_gradient(tiles, sums.of(block), for_weight, for_bias)
-            for_weight = for_weight.to(weight_VH.dtype)
-            for_bias = None if bias_V is None or for_bias is None else for_bias.to(bias_V.dtype)
-        return for_hidden, for_weight, for_bias, None
+                    _add_head_gradient(tiles, sums.of(block), weight_gradient, bias_gradient)
+            weight_gradient = weight_gradient.to(weight_VH.dtype)
+            bias_gradient = (
+                None if bias_V is None or bias_gradient is None else bias_gradient.to(bias_V.dtype)
+            )
+        return hidden_gradient, weight_gradient, bias_gradient, None
 
 
-def _exact(dtype: torch.dtype) -> torch.dtype:
+def _statistics_dtype(dtype: torch.dtype) -> torch.dtype:
     """Return the dtype of the softmax's statistics: at least fp32."""
     return torch.promote_types(dtype, torch.float32)
 
 
 def _blocks(tokens: _Tokens) -> list[slice]:
     count = len(tokens.label_N)
-    return [slice(at, min(at + _BLOCK_TOKENS, count)) for at in range(0, count, _BLOCK_TOKENS)]
+    return [
+        slice(start, min(start + _BLOCK_TOKENS, count)) for start in range(0, count, _BLOCK_TOKENS)
+    ]
 
 
-def _selected(hidden_XH: Tensor, tokens: _Tokens, block: slice) -> Tensor:
+def _hidden_of_block(hidden_XH: Tensor, tokens: _Tokens, block: slice) -> Tensor:
     return hidden_XH[tokens.position_N[block]].to(tokens.dtype)
 
 
@@ -231,8 +237,8 @@ class _Tiles:
             DataError: a label is outside the vocabulary.
         """
         count, vocabulary = len(self.hidden_NH), len(self.weight_VH)
-        pieces = -(-vocabulary * count // self.tokens.tile_logits)
-        width = -(-vocabulary // pieces)
+        tile_count = -(-vocabulary * count // self.tokens.tile_logits)
+        width = -(-vocabulary // tile_count)
         edges = [*range(0, vocabulary, width), vocabulary]
         starts = torch.searchsorted(self.label_N, self.label_N.new_tensor(edges)).tolist()
         if starts[0] > 0 or starts[-1] < count:
@@ -241,9 +247,13 @@ class _Tiles:
                 "belongs to another model, or the model's embeddings were not resized."
             )
         product = self.hidden_NH.new_empty(count * width)
-        exact = _exact(product.dtype)
-        logits = product if product.dtype == exact else torch.empty_like(product, dtype=exact)
-        for low, high, first, behind in zip(edges, edges[1:], starts, starts[1:], strict=False):
+        statistics_dtype = _statistics_dtype(product.dtype)
+        logits = (
+            product
+            if product.dtype == statistics_dtype
+            else torch.empty_like(product, dtype=statistics_dtype)
+        )
+        for low, high, first, end in zip(edges, edges[1:], starts, starts[1:], strict=False):
             shape = (count, high - low)
             product_NT = product[: count * (high - low)].view(shape)
             weight_TH = self.weight_VH[low:high].to(product.dtype)
@@ -253,12 +263,12 @@ class _Tiles:
             z_NT = product_NT if logits is product else logits[: product_NT.numel()].view(shape)
             if z_NT is not product_NT:
                 z_NT.copy_(product_NT)
-            rows = slice(first, behind)
+            rows = slice(first, end)
             column = self.label_N[rows].unsqueeze(1) - low
-            slope_NT = self._bend(z_NT)
+            slope_NT = self._scale_and_cap(z_NT)
             yield _Tile(slice(low, high), weight_TH, z_NT, slope_NT, rows, column, product_NT)
 
-    def _bend(self, z_NT: Tensor) -> Tensor | None:
+    def _scale_and_cap(self, z_NT: Tensor) -> Tensor | None:
         """Scale and cap logits in place, and return the slope of the cap."""
         if self.tokens.scale != 1:
             z_NT.mul_(self.tokens.scale)
@@ -273,40 +283,41 @@ class _Tiles:
 
 def _sum(tiles: _Tiles, sums: _Sums) -> None:
     """Fill `sums` in one pass over the vocabulary; its gradient must be zero on entry."""
-    own_N1, own_slope_N1 = torch.zeros_like(sums.nll_N1), torch.ones_like(sums.nll_N1)
-    rest_N1 = torch.zeros_like(own_N1)  # sum of exp(z - top) over all tokens except the label
-    top_N1 = torch.full_like(own_N1, torch.finfo(own_N1.dtype).min)
+    label_z_N1, label_slope_N1 = torch.zeros_like(sums.nll_N1), torch.ones_like(sums.nll_N1)
+    rest_N1 = torch.zeros_like(label_z_N1)  # sum of exp(z - top) over all tokens except the label
+    top_N1 = torch.full_like(label_z_N1, torch.finfo(label_z_N1.dtype).min)
     gradient_NH = sums.gradient_NH
     for tile in tiles:
         z_NT, rows = tile.z_NT, tile.rows
-        own_N1[rows] = z_NT[rows].gather(1, tile.column)
+        label_z_N1[rows] = z_NT[rows].gather(1, tile.column)
         if tile.slope_NT is not None:
-            own_slope_N1[rows] = tile.slope_NT[rows].gather(1, tile.column)
+            label_slope_N1[rows] = tile.slope_NT[rows].gather(1, tile.column)
         z_NT[rows].scatter_(1, tile.column, -torch.inf)
-        higher_N1 = torch.maximum(top_N1, z_NT.amax(1, keepdim=True))
-        shrink_N1 = (top_N1 - higher_N1).exp_()
-        top_N1 = higher_N1
+        new_top_N1 = torch.maximum(top_N1, z_NT.amax(1, keepdim=True))
+        rescale_N1 = (top_N1 - new_top_N1).exp_()
+        top_N1 = new_top_N1
         z_NT.sub_(top_N1).exp_()
-        rest_N1.mul_(shrink_N1).add_(z_NT.sum(1, keepdim=True))
+        rest_N1.mul_(rescale_N1).add_(z_NT.sum(1, keepdim=True))
         if gradient_NH is not None:
             z_NT = z_NT if tile.slope_NT is None else z_NT.mul_(tile.slope_NT)
-            _add_product(gradient_NH.mul_(shrink_N1), _as_factor(tile), tile.weight_TH)
-    higher_N1 = torch.maximum(top_N1, own_N1)
-    shrink_N1 = (top_N1 - higher_N1).exp_()
-    rest_N1.mul_(shrink_N1)
-    total_N1 = rest_N1 + (own_N1 - higher_N1).exp_()
-    sums.logsumexp_N1.copy_(higher_N1 + total_N1.log())
-    sums.nll_N1.copy_((higher_N1 - own_N1) + total_N1.log())  # exact if the label is the argmax
+            _add_product(gradient_NH.mul_(rescale_N1), _as_factor(tile), tile.weight_TH)
+    new_top_N1 = torch.maximum(top_N1, label_z_N1)
+    rescale_N1 = (top_N1 - new_top_N1).exp_()
+    rest_N1.mul_(rescale_N1)
+    total_N1 = rest_N1 + (label_z_N1 - new_top_N1).exp_()
+    sums.logsumexp_N1.copy_(new_top_N1 + total_N1.log())
+    # Exact if the label is the argmax.
+    sums.nll_N1.copy_((new_top_N1 - label_z_N1) + total_N1.log())
     sums.missing_N1.copy_(rest_N1 / total_N1)
     if gradient_NH is not None:
-        own_NH = tiles.weight_VH[tiles.label_N].to(gradient_NH.dtype)
-        gradient_NH.mul_(shrink_N1 / total_N1)
-        gradient_NH.addcmul_(own_NH, sums.missing_N1 * own_slope_N1, value=-1)
+        label_weight_NH = tiles.weight_VH[tiles.label_N].to(gradient_NH.dtype)
+        gradient_NH.mul_(rescale_N1 / total_N1)
+        gradient_NH.addcmul_(label_weight_NH, sums.missing_N1 * label_slope_N1, value=-1)
         gradient_NH.mul_(tiles.tokens.scale)
 
 
 def _add_head_gradient(
-    tiles: _Tiles, sums: _Sums, for_weight_VH: Tensor, for_bias_V: Tensor | None
+    tiles: _Tiles, sums: _Sums, weight_gradient_VH: Tensor, bias_gradient_V: Tensor | None
 ) -> None:
     """Add a block's part of the head's gradient; `sums.nll_N1` contains dLoss/dNLL."""
     factor_N1 = sums.nll_N1 * tiles.tokens.scale
@@ -317,15 +328,15 @@ def _add_head_gradient(
         z_NT.mul_(factor_N1)
         if tile.slope_NT is not None:
             z_NT.mul_(tile.slope_NT)
-        if for_bias_V is not None:
-            for_bias_V[tile.columns] += z_NT.sum(0)
-        _add_product(for_weight_VH[tile.columns], _as_factor(tile).t(), tiles.hidden_NH)
+        if bias_gradient_V is not None:
+            bias_gradient_V[tile.columns] += z_NT.sum(0)
+        _add_product(weight_gradient_VH[tile.columns], _as_factor(tile).t(), tiles.hidden_NH)
 
 
 def _as_factor(tile: _Tile) -> Tensor:
     """Return `z_NT` in the dtype of the matrix products."""
-    same = tile.product_NT is tile.z_NT
-    return tile.z_NT if same else tile.product_NT.copy_(tile.z_NT)
+    in_product_dtype = tile.product_NT is tile.z_NT
+    return tile.z_NT if in_product_dtype else tile.product_NT.copy_(tile.z_NT)
 
 
 def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:

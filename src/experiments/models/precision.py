@@ -66,21 +66,21 @@ def choose_precision(run: RunConfig) -> Precision:
             the requested precision.
     """
     _refuse_missing_libraries(run)
-    found, device_name = _find_device(run.hardware)
-    name, reason = _name(run, found, device_name)
+    hardware, device_name = _find_device(run.hardware)
+    name, reason = _choose_name(run, hardware, device_name)
     attention = run.trainer.attention or "sdpa"
-    if attention == "flash_attention_2" and (found.device == "cpu" or name == "fp32"):
+    if attention == "flash_attention_2" and (hardware.device == "cpu" or name == "fp32"):
         raise ConfigError(
             f"trainer.attention=flash_attention_2 in {name} on {device_name}: its kernels need a "
             "GPU and bf16 or fp16; use sdpa."
         )
-    checkpointing, why = run.trainer.gradient_checkpointing, "trainer.gradient_checkpointing"
+    checkpointing, origin = run.trainer.gradient_checkpointing, "trainer.gradient_checkpointing"
     if checkpointing is None:
-        checkpointing, why = found.choice("gradient_checkpointing")
+        checkpointing, origin = hardware.choice("gradient_checkpointing")
     origins = run.resolved_from
     reasons = {
         "attention": origins["trainer.attention"],
-        "gradient_checkpointing": origins.get(why, why),
+        "gradient_checkpointing": origins.get(origin, origin),
     }
     if run.model.quantization is not None:
         reasons["quantization"] = (
@@ -89,19 +89,19 @@ def choose_precision(run: RunConfig) -> Precision:
         )
     return Precision(
         name=name,
-        device=found.device,
+        device=hardware.device,
         device_name=device_name,
         reason=reason,
         attention=attention,
         gradient_checkpointing=bool(checkpointing),
         quantization=run.model.quantization,
-        compute_capability=found.compute_capability,
-        memory_gib=found.memory_gib,
+        compute_capability=hardware.compute_capability,
+        memory_gib=hardware.memory_gib,
         reasons=reasons,
     )
 
 
-def with_kernels_of(precision: Precision, run: RunConfig, described: Any) -> Precision:
+def with_kernels_of(precision: Precision, run: RunConfig, model_config: Any) -> Precision:
     """Return the precision with attention kernels that the model supports.
 
     `eager` replaces a default that the model does not support; an attention that the user requested
@@ -110,30 +110,32 @@ def with_kernels_of(precision: Precision, run: RunConfig, described: Any) -> Pre
     Args:
         precision: as chosen from the machine and the run's config.
         run: the run.
-        described: the model's transformers config, or None if it cannot be read.
+        model_config: the model's transformers config, or None if it cannot be read.
 
     Raises:
         ConfigError: the model does not support `trainer.attention`.
     """
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
 
-    model_class = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(described), None)
-    wanted = precision.attention
-    if model_class is None or transformers_private.supports_attention(model_class, wanted):
+    model_class = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(model_config), None)
+    attention = precision.attention
+    if model_class is None or transformers_private.supports_attention(model_class, attention):
         return precision
     if not run.resolved_from["trainer.attention"].startswith("hardware="):
         raise ConfigError(
-            f"trainer.attention={wanted}: transformers has no such kernels for models of type "
-            f"'{described.model_type}'; use trainer.attention=eager, or remove the setting."
+            f"trainer.attention={attention}: transformers has no such kernels for models of type "
+            f"'{model_config.model_type}'; use trainer.attention=eager, or remove the setting."
         )
-    why = f"transformers has no {wanted} kernels for models of type '{described.model_type}'"
-    reasons = precision.reasons | {"attention": why}
+    reason = (
+        f"transformers has no {attention} kernels for models of type '{model_config.model_type}'"
+    )
+    reasons = precision.reasons | {"attention": reason}
     return dataclasses.replace(precision, attention="eager", reasons=reasons)
 
 
 def _refuse_missing_libraries(run: RunConfig) -> None:
     """Report a missing library that the config needs before importing anything heavy."""
-    wanted = [
+    requirements = [
         (run.model.quantization is not None, "bitsandbytes", "model.quantization=nf4",
          "model.quantization=null"),
         (run.trainer.optimizer == "adamw_8bit", "bitsandbytes", "trainer.optimizer=adamw_8bit",
@@ -141,32 +143,32 @@ def _refuse_missing_libraries(run: RunConfig) -> None:
         (run.trainer.attention == "flash_attention_2", "flash_attn",
          "trainer.attention=flash_attention_2", "trainer.attention=sdpa"),
     ]  # fmt: skip
-    for needed, library, key, instead in wanted:
+    for needed, library, key, alternative in requirements:
         if needed and importlib.util.find_spec(library) is None:
             raise ConfigError(
                 f"{key} needs the library {library}, which is not installed: install it, or use "
-                f"{instead}."
+                f"{alternative}."
             )
 
 
-def _name(run: RunConfig, found: HardwareConfig, device_name: str) -> tuple[str, str]:
-    wanted = str(run.trainer.precision)
-    if found.device == "cpu":
-        if wanted == "fp16":
+def _choose_name(run: RunConfig, hardware: HardwareConfig, device_name: str) -> tuple[str, str]:
+    requested = str(run.trainer.precision)
+    if hardware.device == "cpu":
+        if requested == "fp16":
             raise ConfigError(
                 "trainer.precision=fp16 on a CPU: fp16 needs a GPU's gradient scaler; use fp32 or "
                 "bf16."
             )
-    elif wanted == "bf16" and (found.compute_capability or 0) < NATIVE_BF16:
+    elif requested == "bf16" and (hardware.compute_capability or 0) < NATIVE_BF16:
         raise ConfigError(
             f"trainer.precision=bf16 on {device_name}: bfloat16 needs compute capability "
-            f"{NATIVE_BF16} or newer, and this GPU has {found.compute_capability} (older GPUs "
+            f"{NATIVE_BF16} or newer, and this GPU has {hardware.compute_capability} (older GPUs "
             "emulate it slowly); use fp16."
         )
-    if wanted != "auto":
-        return wanted, run.resolved_from["trainer.precision"]
-    name, reason = found.choice("precision")
-    return str(name), reason if found.device == "cpu" else f"{device_name}: {reason}"
+    if requested != "auto":
+        return requested, run.resolved_from["trainer.precision"]
+    name, reason = hardware.choice("precision")
+    return str(name), reason if hardware.device == "cpu" else f"{device_name}: {reason}"
 
 
 def _find_device(hardware: HardwareConfig) -> tuple[HardwareConfig, str]:
@@ -177,36 +179,38 @@ def _find_device(hardware: HardwareConfig) -> tuple[HardwareConfig, str]:
     """
     import torch
 
-    here = torch.cuda.is_available()
-    if hardware.device == "cpu" or not (here or hardware.describes_a_gpu):
+    has_cuda = torch.cuda.is_available()
+    if hardware.device == "cpu" or not (has_cuda or hardware.describes_a_gpu):
         return HardwareConfig("cpu", "cpu"), "cpu"
-    if not here:
-        raise ConfigError(_absent(hardware, "has no CUDA device"))
+    if not has_cuda:
+        raise ConfigError(_device_mismatch(hardware, "has no CUDA device"))
     name = torch.cuda.get_device_name()
     major, minor = torch.cuda.get_device_capability()
     memory = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory / _GIB
-    found = HardwareConfig(
+    present = HardwareConfig(
         "auto", "cuda", compute_capability=major + minor / 10, memory_gib=round(memory, 1)
     )
-    same = hardware.compute_capability in (None, found.compute_capability)
-    wanted = hardware.memory_gib
-    if not same or (wanted is not None and abs(memory / wanted - 1) > _MEMORY_TOLERANCE):
+    same_capability = hardware.compute_capability in (None, present.compute_capability)
+    described_gib = hardware.memory_gib
+    if not same_capability or (
+        described_gib is not None and abs(memory / described_gib - 1) > _MEMORY_TOLERANCE
+    ):
         raise ConfigError(
-            _absent(hardware, f"has {name} ({major}.{minor}, {found.memory_gib} GiB)")
+            _device_mismatch(hardware, f"has {name} ({major}.{minor}, {present.memory_gib} GiB)")
         )
-    return found, name
+    return present, name
 
 
-def _absent(hardware: HardwareConfig, instead: str) -> str:
+def _device_mismatch(hardware: HardwareConfig, actual: str) -> str:
     facts = [
         f"compute capability {hardware.compute_capability}" if hardware.compute_capability else "",
         f"{hardware.memory_gib} GiB" if hardware.memory_gib else "",
     ]
-    described = " and ".join(filter(None, facts))
-    if not described:
-        return f"hardware.device=cuda, but this machine {instead}: use hardware=cpu or auto."
+    description = " and ".join(filter(None, facts))
+    if not description:
+        return f"hardware.device=cuda, but this machine {actual}: use hardware=cpu or auto."
     return (
-        f"hardware={hardware.label} describes a GPU of {described}, but this machine {instead}: "
+        f"hardware={hardware.label} describes a GPU of {description}, but this machine {actual}: "
         "train with hardware=auto, which uses the device of this machine, or plan for the other "
         f"with `python -m experiments plan hardware={hardware.label}`."
     )

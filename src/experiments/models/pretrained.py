@@ -24,7 +24,7 @@ _PACKAGE = Path(__file__).parent.parent
 BASES = _PACKAGE / "models" / "bases"
 PLAIN_TEMPLATE = _PACKAGE / "data" / "plain.jinja"
 _CONNECT_SECONDS = 3
-_ASKED = {"role": "user", "content": "ASKED"}
+_USER_TURN = {"role": "user", "content": "ASKED"}
 
 
 @dataclass
@@ -106,11 +106,11 @@ def load_vocabulary(spec: ModelConfig) -> Vocabulary:
     silence_libraries()
     tokenizer, notes = _load_tokenizer(spec, folder)
     config = folder / "config.json"
-    described = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+    config_fields = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
     generation = folder / "generation_config.json"
     eos = GenerationConfig.from_pretrained(folder).eos_token_id if generation.is_file() else None
-    text = described.get("text_config") or described
-    positions = next((text[name] for name in shape.POSITIONS if text.get(name)), None)
+    text_config = config_fields.get("text_config") or config_fields
+    positions = next((text_config[name] for name in shape.POSITIONS if text_config.get(name)), None)
     return Vocabulary(tokenizer, _end_ids(eos, tokenizer), positions, notes)
 
 
@@ -135,9 +135,9 @@ def find(spec: ModelConfig) -> tuple[Path, str | None]:
     if spec.embedded is not None:
         folder = BASES / spec.embedded
         if not (folder / "config.json").is_file():
-            shipped = sorted(path.name for path in BASES.iterdir() if path.is_dir())
+            embedded_names = sorted(path.name for path in BASES.iterdir() if path.is_dir())
             raise ConfigError(
-                f"model.embedded={spec.embedded}: {did_you_mean(spec.embedded, shipped)}."
+                f"model.embedded={spec.embedded}: {did_you_mean(spec.embedded, embedded_names)}."
             )
         return folder, None
     if spec.path is not None:
@@ -165,12 +165,12 @@ def _hub_folder(hub_id: str, revision: str) -> tuple[Path, str]:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    files = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model"]
-    where = f"model.hub_id={hub_id} (revision {revision})"
+    patterns = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model"]
+    source = f"model.hub_id={hub_id} (revision {revision})"
     try:
         folder = Path(
             snapshot_download(
-                hub_id, revision=revision, allow_patterns=files, local_files_only=True
+                hub_id, revision=revision, allow_patterns=patterns, local_files_only=True
             )
         )
         if any(folder.glob("*.safetensors")) and (folder / "config.json").is_file():
@@ -179,15 +179,15 @@ def _hub_folder(hub_id: str, revision: str) -> tuple[Path, str]:
         pass
     if not _hub_is_reachable():
         raise ConfigError(
-            f"{where} is not in the local cache and the hub cannot be reached: connect once to "
+            f"{source} is not in the local cache and the hub cannot be reached: connect once to "
             "download it, or copy its folder here and use model=local model.path=DIR, or use the "
             "embedded base with model=tiny."
         )
     try:
-        folder = Path(snapshot_download(hub_id, revision=revision, allow_patterns=files))
+        folder = Path(snapshot_download(hub_id, revision=revision, allow_patterns=patterns))
     except HfHubHTTPError as error:
         raise ConfigError(
-            f"{where} cannot be downloaded: {str(error).splitlines()[0]} Check the name and the "
+            f"{source} cannot be downloaded: {str(error).splitlines()[0]} Check the name and the "
             "revision; for a gated model, accept its terms on the hub and run `hf auth login`."
         ) from error
     return folder, folder.name
@@ -241,28 +241,28 @@ def _load_tokenizer(spec: ModelConfig, folder: Path) -> tuple[Any, list[str]]:
 def _end_ids(configured: Any, tokenizer: Any) -> list[int]:
     """Return every token that ends an answer, the tokenizer's EOS token first."""
     others = configured if isinstance(configured, list) else [configured]
-    known = [tokenizer.eos_token_id, *others]
+    ids = [tokenizer.eos_token_id, *others]
     for token in ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>"):
         if token in tokenizer.get_vocab():
-            known.append(tokenizer.convert_tokens_to_ids(token))
-    known += _written_ends(tokenizer)
-    return list(dict.fromkeys(int(i) for i in known if i is not None))
+            ids.append(tokenizer.convert_tokens_to_ids(token))
+    ids += _template_end_ids(tokenizer)
+    return list(dict.fromkeys(int(i) for i in ids if i is not None))
 
 
-def _written_ends(tokenizer: Any) -> list[int | None]:
+def _template_end_ids(tokenizer: Any) -> list[int | None]:
     """Return the special tokens that the chat template writes after an answer and after a call."""
     function = {"name": "CALLED", "arguments": {"KEY": "VALUE"}}
     call = {"role": "assistant", "content": "", "tool_calls": [{"function": function}]}
-    talks = ({"role": "assistant", "content": "ANSWER"}, "ANSWER"), (call, "VALUE")
-    return [_written_end(tokenizer, turn, last) for turn, last in talks]
+    conversations = ({"role": "assistant", "content": "ANSWER"}, "ANSWER"), (call, "VALUE")
+    return [_template_end_id(tokenizer, turn, last_text) for turn, last_text in conversations]
 
 
-def _written_end(tokenizer: Any, turn: dict[str, Any], last: str) -> int | None:
+def _template_end_id(tokenizer: Any, turn: dict[str, Any], last_text: str) -> int | None:
     try:
-        text = str(tokenizer.apply_chat_template([_ASKED, turn], tokenize=False))
+        text = str(tokenizer.apply_chat_template([_USER_TURN, turn], tokenize=False))
     except Exception:  # templates are programs; the first rendered row reports the reason
         return None
-    _, written, behind = text.rpartition(last)
-    found = {str(t): i for i, t in tokenizer.added_tokens_decoder.items() if t.special}
-    ends = [token for token in found if written and behind.rstrip().endswith(token)]
-    return found[max(ends, key=len)] if ends else None
+    _, separator, suffix = text.rpartition(last_text)
+    special_ids = {str(t): i for i, t in tokenizer.added_tokens_decoder.items() if t.special}
+    candidates = [token for token in special_ids if separator and suffix.rstrip().endswith(token)]
+    return special_ids[max(candidates, key=len)] if candidates else None

@@ -14,14 +14,14 @@ _WITHOUT_ATTENTION = ("rwkv", "xlstm")
 
 def positions(config: Any, notes: list[str]) -> int:
     """Return the longest sequence in tokens, from the text part of a multimodal config."""
-    text = config.get_text_config()
+    text_config = config.get_text_config()
     for name in POSITIONS:
-        value = getattr(text, name, None)
+        value = getattr(text_config, name, None)
         if isinstance(value, int) and value > 0:
             return value
     notes.append(
-        f"config.json gives no maximum sequence length ({text.model_type}): using {_NO_LIMIT} "
-        "tokens; longer rows are dropped"
+        f"config.json gives no maximum sequence length ({text_config.model_type}): using "
+        f"{_NO_LIMIT} tokens; longer rows are dropped"
     )
     return _NO_LIMIT
 
@@ -37,18 +37,18 @@ def refuse_ids_beyond_embedding(model: Any, tokenizer: Any) -> None:
     rows = model.get_input_embeddings().weight.shape[0]
     template = tokenizer.chat_template
     template = template if isinstance(template, str) else ""
-    own = {tokenizer.pad_token, tokenizer.eos_token, tokenizer.bos_token}
+    special_tokens = {tokenizer.pad_token, tokenizer.eos_token, tokenizer.bos_token}
     vocabulary = tokenizer.get_vocab()
-    beyond = sorted(
+    out_of_range = sorted(
         (index, token)
         for token, index in vocabulary.items()
-        if index >= rows and (token in own or token in template)
+        if index >= rows and (token in special_tokens or token in template)
     )
-    if beyond:
-        named = ", ".join(f"'{token}' (id {index})" for index, token in beyond[:3])
+    if out_of_range:
+        examples = ", ".join(f"'{token}' (id {index})" for index, token in out_of_range[:3])
         raise ConfigError(
-            f"{model.name_or_path}: the tokenizer produces {named}, but the model's embedding has "
-            f"only {rows} rows (ids 0 to {rows - 1}): use tokens within that range in "
+            f"{model.name_or_path}: the tokenizer produces {examples}, but the model's embedding "
+            f"has only {rows} rows (ids 0 to {rows - 1}): use tokens within that range in "
             "tokenizer_config.json, such as the end-of-text token for padding, or resize the "
             "model's embedding and save it again."
         )
@@ -63,28 +63,34 @@ def refuse_other_kinds(config: Any) -> None:
     Raises:
         ConfigError: names the model type.
     """
-    text = config.get_text_config()
-    attends = getattr(text, "num_attention_heads", None) is not None
-    refuse_kind(text.model_type, attends=attends, reads_two=bool(config.is_encoder_decoder))
+    text_config = config.get_text_config()
+    has_attention = getattr(text_config, "num_attention_heads", None) is not None
+    refuse_kind(
+        text_config.model_type,
+        has_attention=has_attention,
+        is_encoder_decoder=bool(config.is_encoder_decoder),
+    )
 
 
-def refuse_kind(model_type: str, *, attends: bool = True, reads_two: bool = False) -> None:
+def refuse_kind(
+    model_type: str, *, has_attention: bool = True, is_encoder_decoder: bool = False
+) -> None:
     """Refuse a model type whose losses or answers would be meaningless here.
 
     Args:
         model_type: the type in config.json.
-        attends: whether the config has attention heads, as far as it was read.
-        reads_two: whether the model is an encoder-decoder.
+        has_attention: whether the config has attention heads, as far as it was read.
+        is_encoder_decoder: whether the model is an encoder-decoder.
 
     Raises:
         ConfigError: names the type.
     """
-    if reads_two:
+    if is_encoder_decoder:
         raise ConfigError(
             f"model type '{model_type}' is an encoder-decoder, but only decoder-only models can be "
             "trained and evaluated: choose a causal language model in model.hub_id or model.path."
         )
-    if not attends or "mamba" in model_type or model_type in _WITHOUT_ATTENTION:
+    if not has_attention or "mamba" in model_type or model_type in _WITHOUT_ATTENTION:
         raise ConfigError(
             f"model type '{model_type}' has no attention, so it cannot be evaluated in batches: "
             "choose a model with attention layers in model.hub_id or model.path."

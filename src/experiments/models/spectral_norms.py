@@ -30,10 +30,10 @@ def _largest_singular_value(matrix: Any) -> float | None:
     """Return the spectral norm, from the Gram matrix of the short side (r x r) in fp64."""
     import torch
 
-    whole = matrix.detach().cpu().double()
-    short = whole if whole.shape[0] <= whole.shape[1] else whole.T
-    gram = short @ short.T
+    matrix_fp64 = matrix.detach().cpu().double()
+    wide_matrix = matrix_fp64 if matrix_fp64.shape[0] <= matrix_fp64.shape[1] else matrix_fp64.T
+    gram = wide_matrix @ wide_matrix.T
     if not torch.isfinite(gram).all():
         return None
-    square = float(torch.linalg.eigvalsh(gram)[-1].clamp(min=0))
-    return float(f"{square**0.5:.6g}")
+    squared_norm = float(torch.linalg.eigvalsh(gram)[-1].clamp(min=0))
+    return float(f"{squared_norm**0.5:.6g}")

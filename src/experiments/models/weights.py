@@ -31,10 +31,10 @@ def read(run: RunConfig, folder: Path, precision: Precision) -> tuple[Any, Preci
             "them can run code: convert the weights to safetensors."
         )
     _refuse_quantized_files(folder)
-    described = _described(run, folder)
-    if described is not None:
-        shape.refuse_other_kinds(described)
-    precision = with_kernels_of(precision, run, described)
+    model_config = _read_config(run, folder)
+    if model_config is not None:
+        shape.refuse_other_kinds(model_config)
+    precision = with_kernels_of(precision, run, model_config)
     dtype = _dtype(run, precision)
     options = {} if precision.quantization is None else _four_bits(dtype, precision.device)
     try:
@@ -56,7 +56,7 @@ def read(run: RunConfig, folder: Path, precision: Precision) -> tuple[Any, Preci
     return model, precision
 
 
-def _described(run: RunConfig, folder: Path) -> Any:
+def _read_config(run: RunConfig, folder: Path) -> Any:
     """Return the model's config, or None if loading the model will report the error."""
     from transformers import AutoConfig
 
@@ -118,12 +118,12 @@ def _dtype(run: RunConfig, precision: Precision) -> Any:
 def _refuse_quantized_files(folder: Path) -> None:
     """Refuse weights that are stored quantized: quantization must be chosen by the run's config."""
     try:
-        described = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config_fields = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except ValueError:
         return  # loading the model reports the error
-    stored = described.get("quantization_config")
-    if stored is not None:
-        method = stored.get("quant_method", "unknown method")
+    quantization = config_fields.get("quantization_config")
+    if quantization is not None:
+        method = quantization.get("quant_method", "unknown method")
         raise ConfigError(
             f"{folder} contains weights that are already quantised ({method}): use the model's "
             "unquantised weights and set model.quantization=nf4 for 4 bits."
@@ -136,14 +136,14 @@ def _four_bits(dtype: Any, device: str) -> dict[str, Any]:
     from transformers import BitsAndBytesConfig
 
     # The trainer compares this with its own device, which has an index.
-    place: Any = torch.cuda.current_device() if device == "cuda" else device
+    placement: Any = torch.cuda.current_device() if device == "cuda" else device
     quantization = BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype,
     )
-    return {"quantization_config": quantization, "device_map": {"": place}}
+    return {"quantization_config": quantization, "device_map": {"": placement}}
 
 
 def _keep_gradients_on_a_cpu(model: Any) -> None:

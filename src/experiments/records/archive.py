@@ -29,55 +29,62 @@ RECORDS, ITEMS = "records.jsonl.gz", "items.jsonl.xz"
 _RUN = "run_id"
 
 
-def files(named: Sequence[tuple[str, Record]], with_items: set[str]) -> Iterator[tuple[str, bytes]]:
+def files(
+    named_records: Sequence[tuple[str, Record]], with_items: set[str]
+) -> Iterator[tuple[str, bytes]]:
     """Yield the files that contain some records, with the same bytes each time.
 
     Args:
-        named: pairs of a unique name and a record, as the function `named` returns them.
+        named_records: pairs of a unique name and a record, as `named` returns them.
         with_items: names of the records whose items are kept too.
     """
-    kept = [(name, record) for name, record in named if name in with_items]
-    if len(named) > MANY:
-        lines = "".join(_json(record, indent=None) for _, record in named)
+    with_saved_items = [(name, record) for name, record in named_records if name in with_items]
+    if len(named_records) > MANY:
+        lines = "".join(_json(record, indent=None) for _, record in named_records)
         yield f"{FOLDER}/{RECORDS}", gzip.compress(lines.encode(), mtime=0)
-        if found := "".join(_item_lines(record for _, record in kept)):
-            yield f"{FOLDER}/{ITEMS}", lzma.compress(found.encode("utf-8", "replace"), preset=9)
+        if item_lines := "".join(_item_lines(record for _, record in with_saved_items)):
+            yield (
+                f"{FOLDER}/{ITEMS}",
+                lzma.compress(item_lines.encode("utf-8", "replace"), preset=9),
+            )
         return
-    for name, record in named:
+    for name, record in named_records:
         yield f"{FOLDER}/{name}.json", _json(record, indent=1).encode()
-    for name, record in kept:
+    for name, record in with_saved_items:
         if content := _items_file(record):
             yield f"{FOLDER}/{name}.{records.ITEMS_NAME}", content
 
 
-def named(found: Iterable[Record]) -> list[tuple[str, Record]]:
+def named(run_records: Iterable[Record]) -> list[tuple[str, Record]]:
     """Return each record with its name: the run's id, or `ID.2` for a second record of that run."""
-    seen: dict[str, int] = {}
+    counts: dict[str, int] = {}
     names = []
-    for record in found:
-        number = seen[record.run_id] = seen.get(record.run_id, 0) + 1
+    for record in run_records:
+        number = counts[record.run_id] = counts.get(record.run_id, 0) + 1
         names.append((record.run_id if number == 1 else f"{record.run_id}.{number}", record))
     return names
 
 
-def there(out: Path) -> dict[str, Path]:
+def record_files(out: Path) -> dict[str, Path]:
     """Map each record name in a report's folder on disk to the file that contains it."""
-    found = {file.stem: file for file in sorted((out / FOLDER).glob("*.json"))}
+    files_by_name = {file.stem: file for file in sorted((out / FOLDER).glob("*.json"))}
     packed = out / FOLDER / RECORDS
-    return found | ({name: packed for name, _ in _packed(packed)} if packed.is_file() else {})
+    return files_by_name | (
+        {name: packed for name, _ in _packed(packed)} if packed.is_file() else {}
+    )
 
 
-def remove_other_form(out: Path, own: Iterable[str], written: set[str]) -> None:
+def remove_other_form(out: Path, record_names: Iterable[str], report_files: set[str]) -> None:
     """Remove records that are now stored in the other form, or that the report replaces.
 
     Args:
         out: a report's folder.
-        own: names of the records.
-        written: the files of the report.
+        record_names: names of the records.
+        report_files: the files of the report.
     """
-    names = [f"{name}.{ending}" for name in own for ending in ("json", records.ITEMS_NAME)]
+    names = [f"{name}.{ending}" for name in record_names for ending in ("json", records.ITEMS_NAME)]
     for name in (RECORDS, ITEMS, *names):
-        if f"{FOLDER}/{name}" not in written:
+        if f"{FOLDER}/{name}" not in report_files:
             (out / FOLDER / name).unlink(missing_ok=True)
 
 
@@ -89,9 +96,11 @@ def read_all(path: Path) -> list[Record]:
     Raises:
         RecordError: the compressed file is incomplete, or was written by a newer version.
     """
-    packed = [record for _, record in _wanted(path)]
-    found = packed if packed and not path.exists() else [*records.read_all(path), *packed]
-    return sorted(found, key=lambda r: (r.job is None, r.job or 0, r.started_at, str(r.folder)))
+    packed = [record for _, record in _packed_records(path)]
+    run_records = packed if packed and not path.exists() else [*records.read_all(path), *packed]
+    return sorted(
+        run_records, key=lambda r: (r.job is None, r.job or 0, r.started_at, str(r.folder))
+    )
 
 
 def read_one(path: Path, argument: str) -> Record:
@@ -104,16 +113,16 @@ def read_one(path: Path, argument: str) -> Record:
     Raises:
         RecordError: there is no record or more than one, or it cannot be read.
     """
-    found, broken = read_all(path), unreadable(path)
-    if broken:
-        raise RecordError(f"{argument} {path}: {broken[0]}")
-    if len(found) != 1:
-        what = f"{len(found)} records" if found else "no record"
+    run_records, problems = read_all(path), unreadable(path)
+    if problems:
+        raise RecordError(f"{argument} {path}: {problems[0]}")
+    if len(run_records) != 1:
+        count_text = f"{len(run_records)} records" if run_records else "no record"
         raise RecordError(
-            f"{argument} {path} has {what}: name the folder of one run, or one record of a "
+            f"{argument} {path} has {count_text}: name the folder of one run, or one record of a "
             "report, outputs/reports/NAME/runs/ID.json."
         )
-    return found[0]
+    return run_records[0]
 
 
 def unreadable(path: Path) -> list[str]:
@@ -123,7 +132,7 @@ def unreadable(path: Path) -> list[str]:
 
 def holds(path: Path) -> bool:
     """Return whether a file or folder exists, or is a record in a report's compressed file."""
-    return path.exists() or bool(_wanted(path))
+    return path.exists() or bool(_packed_records(path))
 
 
 def items(record: Record) -> list[dict[str, Any]]:
@@ -135,17 +144,17 @@ def items(record: Record) -> list[dict[str, Any]]:
     file = record.folder / ITEMS
     if record.folder.name != FOLDER or not file.is_file():
         return records.items(record)
-    at = file.stat()
-    return _packed_items(file, at.st_mtime_ns, at.st_size).get(record.run_id, [])
+    stat = file.stat()
+    return _packed_items(file, stat.st_mtime_ns, stat.st_size).get(record.run_id, [])
 
 
-def _wanted(path: Path) -> list[tuple[str, Record]]:
+def _packed_records(path: Path) -> list[tuple[str, Record]]:
     if path.name == RECORDS and path.is_file():
         return _packed(path)
     if (packed := path / FOLDER / RECORDS).is_file():
         return _packed(packed)
     if path.suffix == ".json" and not path.exists() and (path.parent / RECORDS).is_file():
-        return [one for one in _packed(path.parent / RECORDS) if one[0] == path.stem]
+        return [entry for entry in _packed(path.parent / RECORDS) if entry[0] == path.stem]
     return []
 
 
@@ -170,12 +179,12 @@ def _record(tree: dict[str, Any], file: Path) -> Record:
     return run_record.from_tree(tree, file.parent)
 
 
-def _stored() -> list[str]:
+def _stored_fields() -> list[str]:
     return [f.name for f in dataclasses.fields(Record) if f.metadata.get("stored", True)]
 
 
 def _json(record: Record, indent: int | None) -> str:
-    tree = {name: getattr(record, name) for name in _stored()}
+    tree = {name: getattr(record, name) for name in _stored_fields()}
     return json.dumps(tree, indent=indent, ensure_ascii=False) + "\n"
 
 
@@ -184,14 +193,14 @@ def _items_file(record: Record) -> bytes | None:
     for name in (records.ITEMS_NAME, f"{record.run_id}.{records.ITEMS_NAME}"):
         if (file := record.folder / name).is_file():
             return file.read_bytes()
-    if not (found := items(record)):
+    if not (record_items := items(record)):
         return None
-    lines = "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in found)
+    lines = "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in record_items)
     return gzip.compress(lines.encode("utf-8", "replace"), mtime=0)
 
 
-def _item_lines(kept: Iterable[Record]) -> Iterator[str]:
-    for record in kept:
+def _item_lines(run_records: Iterable[Record]) -> Iterator[str]:
+    for record in run_records:
         for item in items(record):
             yield json.dumps({_RUN: record.run_id, **item}, ensure_ascii=False) + "\n"
 
@@ -199,15 +208,15 @@ def _item_lines(kept: Iterable[Record]) -> Iterator[str]:
 @functools.lru_cache(maxsize=2)
 def _packed_items(file: Path, _changed: int, _size: int) -> dict[str, list[dict[str, Any]]]:
     """Map each run's id to its items; the file is read once for all runs of a report."""
-    found: dict[str, list[dict[str, Any]]] = {}
+    items_by_run: dict[str, list[dict[str, Any]]] = {}
     try:
         with lzma.open(file, "rt", encoding="utf-8") as lines:
             for line in lines:
                 item = json.loads(line)
-                found.setdefault(item.pop(_RUN), []).append(item)
+                items_by_run.setdefault(item.pop(_RUN), []).append(item)
     except (OSError, EOFError, ValueError, KeyError, lzma.LZMAError) as error:
         raise RecordError(
             f"{file} is incomplete or damaged ({error}): fetch it again, or rewrite the report "
             "from its runs."
         ) from error
-    return found
+    return items_by_run

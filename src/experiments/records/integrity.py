@@ -16,9 +16,9 @@ _STATE = "trainer_state.json"
 def checkpoint_problem(folder: Path) -> str | None:
     """Return the problem with a checkpoint, or None if training can resume from it."""
     names = {path.name for path in folder.iterdir()}
-    for wanted in (_STATE, "optimizer.pt", "scheduler.pt"):
-        if wanted not in names:
-            return f"no {wanted}"
+    for required in (_STATE, "optimizer.pt", "scheduler.pt"):
+        if required not in names:
+            return f"no {required}"
     if not any(name.endswith(".safetensors") for name in names):
         return "no *.safetensors"
     for path in sorted(folder.iterdir()):
@@ -35,10 +35,10 @@ def database_problem(path: Path) -> str | None:
     """Return the problem with a SQLite file, or None if it is intact."""
     try:
         with closing(sqlite3.connect(path)) as database:
-            [(said,)] = database.execute("pragma quick_check(1)").fetchall()
+            [(report,)] = database.execute("pragma quick_check(1)").fetchall()
     except (sqlite3.DatabaseError, ValueError) as error:
         return str(error)
-    return None if said == "ok" else str(said)
+    return None if report == "ok" else str(report)
 
 
 def _is_json(path: Path) -> bool:

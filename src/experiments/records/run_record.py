@@ -181,8 +181,8 @@ def read_all(path: Path) -> list[Record]:
 
     A broken record does not hide the others; `unreadable` lists it.
     """
-    found = [record for _, record in _read_each(path) if isinstance(record, Record)]
-    return sorted(found, key=lambda r: (r.job is None, r.job or 0, r.started_at, str(r.folder)))
+    complete = [record for _, record in _read_each(path) if isinstance(record, Record)]
+    return sorted(complete, key=lambda r: (r.job is None, r.job or 0, r.started_at, str(r.folder)))
 
 
 def unreadable(path: Path) -> list[str]:
@@ -244,12 +244,12 @@ def _lines(file: Path) -> list[dict[str, Any]]:
 
 def siblings(parent: Path, run_id: str) -> Iterator[Record]:
     """Yield the readable records of one run_id in the folders of `parent`, newest first."""
-    found = []
+    matching = []
     for file in parent.glob(f"*/{FILE_NAME}"):
         try:
             record = read(file)
         except RecordError:
             continue  # reports list it; here it is skipped
         if record.run_id == run_id:
-            found.append(record)
-    yield from sorted(found, key=lambda r: r.started_at, reverse=True)
+            matching.append(record)
+    yield from sorted(matching, key=lambda r: r.started_at, reverse=True)

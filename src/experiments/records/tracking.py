@@ -26,7 +26,7 @@ from experiments.runtime.progress import log
 
 REPORT_GROUP = "report"
 # Parts of the config by which runs are grouped and compared.
-_SHOWN = ("model", "data", "lora", "trainer", "hardware", "seed")
+_TRACKED_KEYS = ("model", "data", "lora", "trainer", "hardware", "seed")
 _INT64_MAX = 2**63 - 1  # trackio drops a batch, config included, over a larger number
 
 
@@ -36,20 +36,20 @@ def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     >>> flat({"lora": {"r": 16, "target_modules": ["v", "q"]}})
     {'lora/r': 16, 'lora/target_modules': 'q,v'}
     """
-    out: dict[str, Any] = {}
+    flattened: dict[str, Any] = {}
     for key, value in tree.items():
         name = f"{prefix}{key}".lstrip("_")
         if isinstance(value, dict):
-            out |= flat(value, f"{name}/")
+            flattened |= flat(value, f"{name}/")
         elif isinstance(value, list | tuple | set):
-            out[name] = ",".join(sorted(map(str, value)))
+            flattened[name] = ",".join(sorted(map(str, value)))
         elif isinstance(value, bool | str | float) or value is None:
-            out[name] = value
+            flattened[name] = value
         elif isinstance(value, int):
-            out[name] = max(-_INT64_MAX, min(_INT64_MAX, value))
+            flattened[name] = max(-_INT64_MAX, min(_INT64_MAX, value))
         else:
-            out[name] = str(value)
-    return out
+            flattened[name] = str(value)
+    return flattened
 
 
 def short_name(run: RunConfig, run_id: str) -> str:
@@ -76,15 +76,17 @@ def arm(overrides: Sequence[str], sweep_dir: Path) -> str | None:
         return None
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    started = OmegaConf.load(file)
-    params = OmegaConf.select(started, "hydra.sweeper.params") or {}
-    given = [f"{key}={value}" for key, value in params.items()]
-    given += OmegaConf.select(started, "hydra.overrides.task") or []
-    parsed = OverridesParser.create().parse_overrides(given)
-    shared = {text.key_or_group for text in parsed if not text.is_sweep_override()}
-    hidden = {"seed", "sweeps", *EXECUTION_KEYS} | shared
-    own = [text for text in overrides if text.lstrip("+").partition("=")[0] not in hidden]
-    return " ".join(own) or "defaults"
+    multirun = OmegaConf.load(file)
+    params = OmegaConf.select(multirun, "hydra.sweeper.params") or {}
+    sweep_overrides = [f"{key}={value}" for key, value in params.items()]
+    sweep_overrides += OmegaConf.select(multirun, "hydra.overrides.task") or []
+    parsed = OverridesParser.create().parse_overrides(sweep_overrides)
+    shared_keys = {override.key_or_group for override in parsed if not override.is_sweep_override()}
+    excluded = {"seed", "sweeps", *EXECUTION_KEYS} | shared_keys
+    arm_overrides = [
+        override for override in overrides if override.lstrip("+").partition("=")[0] not in excluded
+    ]
+    return " ".join(arm_overrides) or "defaults"
 
 
 def open_trackio() -> Any:
@@ -128,13 +130,13 @@ def tracked(project: str) -> list[Tracked]:
         return []
     try:
         configs = trackio_private.run_configs(project)
-        found = list(trackio.Api().runs(project))
+        runs = list(trackio.Api().runs(project))
     except sqlite3.Error as error:
         raise RecordError(
             f"{file} cannot be read ({error}): if it is damaged, move it away; the records of the "
             "runs contain all that it shows."
         ) from error
-    return [Tracked(run.id, run.name, configs.get(run.id) or {}) for run in found]
+    return [Tracked(run.id, run.name, configs.get(run.id) or {}) for run in runs]
 
 
 @dataclass(frozen=True)
@@ -188,18 +190,20 @@ class Tracker:
         overrides: Sequence[str] = (),
         fresh: bool = True,
     ) -> None:
-        self._open: Any = None
+        self._trackio_run: Any = None
         if run.tracker.kind == "none":
             return
         trackio, project = open_trackio(), run.tracker.project
         group = run.tracker.group or sweep_dir.name
-        own = {"arm": arm(overrides, sweep_dir), "run_id": run_id, "name": run.name}
-        with _quiet(), _named(project):
-            self._open = trackio.init(
+        run_fields = {"arm": arm(overrides, sweep_dir), "run_id": run_id, "name": run.name}
+        with _quiet(), _reserved_name_explained(project):
+            self._trackio_run = trackio.init(
                 project=project,
-                name=_name(project, short_name(run, run_id), group, fresh=fresh),
+                name=_attempt_name(project, short_name(run, run_id), group, fresh=fresh),
                 group=group,
-                config=flat({k: v for k, v in canonical(run).items() if k in _SHOWN} | own),
+                config=flat(
+                    {k: v for k, v in canonical(run).items() if k in _TRACKED_KEYS} | run_fields
+                ),
                 resume="allow",
                 auto_log_cpu=False,
                 embed=False,
@@ -208,24 +212,26 @@ class Tracker:
 
     def log(self, scalars: dict[str, float], step: int) -> None:
         """Log a point of the curves as `train/NAME`; `validation_nll` becomes `validation/nll`."""
-        if self._open is None:
+        if self._trackio_run is None:
             return
         names = {"validation_nll": "validation/nll"}
-        self._open.log({names.get(k, f"train/{k}"): v for k, v in scalars.items()}, step=step)
+        self._trackio_run.log(
+            {names.get(k, f"train/{k}"): v for k, v in scalars.items()}, step=step
+        )
 
     def finish(self, final: dict[str, float], step: int) -> None:
         """Send the final scores, each one number per run, and close the run."""
-        if self._open is None:
+        if self._trackio_run is None:
             return
         if final:
-            self._open.log({f"final/{k}": float(v) for k, v in final.items()}, step=step)
+            self._trackio_run.log({f"final/{k}": float(v) for k, v in final.items()}, step=step)
         with _quiet():
             open_trackio().finish()
-        self._open = None
+        self._trackio_run = None
 
 
 @contextlib.contextmanager
-def _named(project: str) -> Iterator[None]:
+def _reserved_name_explained(project: str) -> Iterator[None]:
     """Raise an error with one sentence if trackio reserves the project's name."""
     try:
         yield
@@ -233,19 +239,19 @@ def _named(project: str) -> Iterator[None]:
         raise ConfigError(f"tracker.project={project}: {error}") from error
 
 
-def _name(project: str, name: str, group: str, *, fresh: bool) -> str:
+def _attempt_name(project: str, name: str, group: str, *, fresh: bool) -> str:
     """Return the name under which trackio opens this attempt's run, distinct from other runs.
 
     trackio continues runs by name only: a run of two sweeps would leave the group of the first one,
     and a repeated run would draw its curve over that of the finished one.
     """
     try:
-        owner = {run.name: run.group for run in tracked(project)}
+        groups = {run.name: run.group for run in tracked(project)}
     except RecordError:  # no reason to stop a run
         return name
-    stem = name if owner.get(name, group) == group else f"{name},{group}"
+    stem = name if groups.get(name, group) == group else f"{name},{group}"
     attempts = [stem]
-    while attempts[-1] in owner:
+    while attempts[-1] in groups:
         attempts.append(f"{stem},{len(attempts) + 1}")
     return attempts[-1] if fresh or len(attempts) == 1 else attempts[-2]
 
@@ -285,13 +291,13 @@ def send_report(place: TrackioGroup, sweep: str, page: Page) -> None:
     trackio, name, project = open_trackio(), report_name(sweep), place.project
     folder = Path(os.environ["TRACKIO_DIR"])
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / f".report_{sweep}.lock"), _quiet(), _named(project):
+    with FileLock(folder / f".report_{sweep}.lock"), _quiet(), _reserved_name_explained(project):
         _remove(project, name)
         run = trackio.init(
             project=project,
             name=name,
             group=REPORT_GROUP,
-            config=_shared([r.config for r in tracked(project) if r.group == place.group]),
+            config=_shared_config([r.config for r in tracked(project) if r.group == place.group]),
             auto_log_cpu=False,
             auto_log_gpu=False,
             embed=False,
@@ -300,22 +306,22 @@ def send_report(place: TrackioGroup, sweep: str, page: Page) -> None:
         trackio.finish()
 
 
-def _shared(configs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _shared_config(configs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     first, *others = configs or [{}]
-    own = {key: value for key, value in first.items() if not key.startswith("_")}
-    return {k: v for k, v in own.items() if all(o.get(k, ...) == v for o in others)}
+    visible = {key: value for key, value in first.items() if not key.startswith("_")}
+    return {k: v for k, v in visible.items() if all(other.get(k, ...) == v for other in others)}
 
 
 def _content(page: Page) -> dict[str, Any]:
     from PIL import Image
 
     trackio = open_trackio()
-    found = {"report/page": trackio.Html(page.html), "report/text": trackio.Markdown(page.text)}
+    media = {"report/page": trackio.Html(page.html), "report/text": trackio.Markdown(page.text)}
     for name, (header, rows) in page.tables.items():
-        found[f"report/{name}"] = trackio.Table(columns=list(header), data=[list(r) for r in rows])
+        media[f"report/{name}"] = trackio.Table(columns=list(header), data=[list(r) for r in rows])
     for name, png in page.images.items():
-        found[f"report/{name}"] = trackio.Image(Image.open(io.BytesIO(png)))
-    return found
+        media[f"report/{name}"] = trackio.Image(Image.open(io.BytesIO(png)))
+    return media
 
 
 def _remove(project: str, name: str) -> None:

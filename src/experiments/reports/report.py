@@ -90,7 +90,7 @@ def write(
         content |= comparison_rule.files(comparison_rule.read(path))
     own = {name for name, _ in report_folder.named(report)}
     report_folder.refuse_strangers(out, own)
-    strangers = set(archive.there(out)) - own
+    strangers = set(archive.record_files(out)) - own
     content["runs.csv"] = report_folder.runs_csv(report).encode()
     content["table.csv"] = report_folder.table_csv(report).encode()
     drawn = {name: drawing.svg(figure) for name, figure in figures.draw(report)}

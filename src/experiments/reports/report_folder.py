@@ -55,7 +55,7 @@ def refuse_strangers(out: Path, own: set[str]) -> None:
             f"{out} is a folder of runs: write the report to another folder, for example "
             f"outputs/reports/{out.resolve().name}."
         )
-    strangers = [name for name in archive.there(out) if name not in own]
+    strangers = [name for name in archive.record_files(out) if name not in own]
     if strangers and not provenance.is_committed(out):
         raise RecordError(
             f"{out / 'runs'} has {counted(len(strangers), 'record')} outside this report (first: "

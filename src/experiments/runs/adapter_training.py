@@ -84,10 +84,10 @@ def plan_steps(start: Start, record: Record, loaded: Loaded) -> None:
 
 
 def _refuse_pruner_without_rows(start: Start, loaded: Loaded) -> None:
-    rule = start.job.stop_rule
-    if rule is not None and rule.pruner_name and not loaded.data.validation:
+    stop_rule = start.job.stop_rule
+    if stop_rule is not None and stop_rule.pruner_name and not loaded.data.validation:
         raise ConfigError(
-            f"hydra/sweeper/pruner={rule.pruner_name} compares validation losses, "
+            f"hydra/sweeper/pruner={stop_rule.pruner_name} compares validation losses, "
             "and there are no validation rows: set data.validation_rows or "
             "data.validation_share above 0, or leave the pruner out."
         )
@@ -103,28 +103,32 @@ def train(start: Start, record: Record, loaded: Loaded, model: Any, tracker: Tra
     """
     from experiments.models import spectral_norms
 
-    rule = start.job.stop_rule
+    stop_rule = start.job.stop_rule
     stopped: list[tuple[int, float]] = []
 
     def should_stop(step: int, value: float, rows: Sequence[float]) -> bool:
-        if rule is None or not rule.report(step, value, rows) or step >= record.plan["steps"]:
+        if (
+            stop_rule is None
+            or not stop_rule.report(step, value, rows)
+            or step >= record.plan["steps"]
+        ):
             return False  # a run is not stopped at its last step, it finishes
         stopped.append((step, value))
         return True
 
     task = training.Task(
         *(start.run, model, loaded.base, loaded.data, start.folder),
-        report=lambda *seen: distributed.on_main_process(lambda: should_stop(*seen)),
+        report=lambda *arguments: distributed.on_main_process(lambda: should_stop(*arguments)),
         log=tracker.log,
         saved=lambda checkpoint: hub.push_checkpoint(start.run, record, checkpoint),
     )
-    record.plan["out_of_memory"] = task.adapted
+    record.plan["out_of_memory"] = task.oom_events
     distributed.on_main_process(lambda: budget.check("the run stopped before training"))
     try:
         fit = _fit(task, record)
     finally:
-        if rule is not None:
-            rule.close()
+        if stop_rule is not None:
+            stop_rule.close()
     record.curve = fit.curve
     record.plan["selected_step"] = fit.selected_step
     record.plan["skipped_steps"] = fit.skipped_steps

@@ -15,16 +15,16 @@ def check(run: RunConfig) -> None:
         ConfigError: a file or folder is missing, or a key of `lora.extra` or `trainer.extra`, a
             metric or an objective is unknown.
     """
-    if refused := distributed.unsupported():
-        raise ConfigError(f"{refused}.")
+    if problem := distributed.unsupported():
+        raise ConfigError(f"{problem}.")
     inputs.check(run)
     batch, micro = run.trainer.batch_size, run.trainer.micro_batch_size
     assert batch and micro, "config.load resolves these"
     training.fitting(batch, micro, distributed.world_size())
     for name in run.eval.metrics:
         metrics.load(name)
-    objective, given = run.eval.objective, run.eval.direction
-    if objective is not None and given is None and metrics.direction(objective) is None:
+    objective, direction = run.eval.objective, run.eval.direction
+    if objective is not None and direction is None and metrics.direction(objective) is None:
         raise ConfigError(
             f"eval.objective={objective}: no metric declares its direction; set "
             "eval.direction=minimize or maximize."

@@ -83,7 +83,7 @@ def finish(
     peak_memory.note_peak(record.memory)
     record.timing["load_seconds"] = loaded.seconds
     records.write_rows(record, scored[-1].rows)
-    records.write_items(record, [item for one in scored for item in one.items])
+    records.write_items(record, [item for model_scores in scored for item in model_scores.items])
     _close("finished", None, start, record, at_close)
     hub.push_finished(start.run, record)
     _apply_retention(start)
@@ -91,9 +91,11 @@ def finish(
 
 def finish_tracking(tracker: Tracker, record: Record) -> None:
     """Send the final scores of a finished run to the tracker, and close it."""
-    final = record.scores.get("tuned", {}) if record.status == "finished" else {}
-    main = {k: v for k, v in final.items() if k.count("/") == 1 or k.endswith("/exact")}
-    tracker.finish(main, int(record.plan.get("steps", 0)))
+    tuned_scores = record.scores.get("tuned", {}) if record.status == "finished" else {}
+    main_scores = {
+        k: v for k, v in tuned_scores.items() if k.count("/") == 1 or k.endswith("/exact")
+    }
+    tracker.finish(main_scores, int(record.plan.get("steps", 0)))
 
 
 def _close(

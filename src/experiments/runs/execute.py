@@ -86,11 +86,11 @@ def run_one(run: RunConfig, job: Job) -> Outcome:
     run_id = config.run_id(run)
     with budget.ending(_deadline(run, job)), run_folders.claimed(job, run_id):
         if run.resume_from is not None and job.number is None:
-            hub.take_run(run, run_id, job.folder, beside=job.find_siblings)
-        found = reuse.find(run, run_id, job)
-        if isinstance(found, Record):
-            return Outcome(found, reused=True, objectives=job.objectives)
-        start = replace(found, ends_at=budget.ends_at())
+            hub.take_run(run, run_id, job.folder, as_sibling=job.find_siblings)
+        record_or_start = reuse.find(run, run_id, job)
+        if isinstance(record_or_start, Record):
+            return Outcome(record_or_start, reused=True, objectives=job.objectives)
+        start = replace(record_or_start, ends_at=budget.ends_at())
         with run_folders.locked(start.folder), run_folders.interruptible():
             distributed.broadcast(start.for_other_processes())
             record = execute(start)
@@ -117,10 +117,10 @@ def execute(start: Start) -> Record:
         loaded = model_and_rows.load_in_all_processes(start.run, start.loaded, keep=keep)
         summary.print_loaded(loaded.base, loaded.data)
         distributed.on_main_process(lambda: recording.add_loaded(record, start, loaded))
-        text = model_scores.held_out_losses(loaded)
+        held_out = model_scores.held_out_losses(loaded)
         scored = []
         if start.run.eval.base:
-            base = model_scores.score_base(start, loaded, text)
+            base = model_scores.score_base(start, loaded, held_out)
             scored.append(base)
             recording.add_scores(record, "base", base)
             distributed.on_main_process(
@@ -128,7 +128,7 @@ def execute(start: Start) -> Record:
             )
         model = _tuned_model(start, record, loaded, at_close)
         if model is not None:
-            scored.append(model_scores.score(start, loaded, text, "tuned", model))
+            scored.append(model_scores.score(start, loaded, held_out, "tuned", model))
             recording.add_scores(record, "tuned", scored[-1])
         if start.run.trainer.max_steps != 0:
             distributed.on_main_process(
@@ -163,10 +163,10 @@ def take_part() -> None:
     """
     warnings.simplefilter("ignore")  # the main process prints all warnings
     logging.disable(logging.WARNING)
-    with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
+    with Path(os.devnull).open("w") as devnull, contextlib.redirect_stdout(devnull):
         distributed.start()
-        for received in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(received, signal.SIG_IGN)
+        for signal_number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(signal_number, signal.SIG_IGN)
         while (start := _next_start()) is not None:
             _take_part_in(start)
         distributed.end()
@@ -185,6 +185,6 @@ def _take_part_in(start: Start) -> None:
             execute(start)
     except Exception as error:
         if distributed.out_of_sync():
-            failures.write_own(start.folder, error)
+            failures.write_own_error(start.folder, error)
             raise
         # Every process raised it, and the main process has recorded and printed it.

@@ -29,11 +29,13 @@ def cause(record: Record, status: str, error: Exception | None) -> tuple[str, Ex
         return status, error
     if distributed.out_of_sync():
         time.sleep(_SECONDS_TO_EXIT)
-    written = _written_by_another(record.path)
-    if written is not None:
-        said = written.error or {}
-        which = f"process {said['process']} of this run failed"
-        return written.status, TrainingError(f"{which}: {said['type']}: {said['message']}")
+    other_record = _written_by_another(record.path)
+    if other_record is not None:
+        error_entry = other_record.error or {}
+        subject = f"process {error_entry['process']} of this run failed"
+        return other_record.status, TrainingError(
+            f"{subject}: {error_entry['type']}: {error_entry['message']}"
+        )
     if distributed.ended():
         return "failed", TrainingError(
             "another process of this run ended without an error message (killed, or out of "
@@ -52,7 +54,7 @@ def _written_by_another(path: Path) -> Record | None:
     return None
 
 
-def write_own(folder: Path, error: Exception) -> None:
+def write_own_error(folder: Path, error: Exception) -> None:
     """Write this process's error to the run's record, unless another process ended the run.
 
     Raises:

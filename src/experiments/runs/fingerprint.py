@@ -28,8 +28,8 @@ _SECONDS_UNTIL_UNCHANGED = 2.0
 
 def code(run: RunConfig) -> dict[str, Any]:
     """Return the hashes of the code that this run uses."""
-    asked = [*run.eval.metrics, *item_scores.ALWAYS]
-    return provenance.of_metrics(provenance.code_identity(), asked)
+    metric_names = [*run.eval.metrics, *item_scores.ALWAYS]
+    return provenance.of_metrics(provenance.code_identity(), metric_names)
 
 
 def inputs(run: RunConfig) -> str:
@@ -39,22 +39,24 @@ def inputs(run: RunConfig) -> str:
         ConfigError: the model is missing.
         DataError: a data file is missing.
     """
-    located = [*sources.locate(run.data).items(), *sources.locate_tests(run.data).items()]
-    asked = [
-        f for one in run.eval.benchmarks for f in benchmark_rows.located_files(one, run.eval.path)
+    located_sources = [*sources.locate(run.data).items(), *sources.locate_tests(run.data).items()]
+    benchmark_files = [
+        f
+        for benchmark in run.eval.benchmarks
+        for f in benchmark_rows.located_files(benchmark, run.eval.path)
     ]
-    text = held_out.read(run)
-    read = {
+    held_out_text = held_out.read(run)
+    parts = {
         "model": _model(run),
         "adapter": adapters.fingerprint(run.model.adapter),
-        "rows": [(name, one.files, one.commit) for name, one in located],
-        "benchmarks": [_sha256(file) for file in asked],
-        "held_out": text and text.sha256,
+        "rows": [(name, source.files, source.commit) for name, source in located_sources],
+        "benchmarks": [_sha256(file) for file in benchmark_files],
+        "held_out": held_out_text and held_out_text.sha256,
         "machine": _machine(run),
         "code": {k: v for k, v in code(run).items() if k != "scoring_code"},
         "libraries": provenance.libraries(),
     }
-    return hashlib.sha256(json.dumps(read, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _model(run: RunConfig) -> list[str]:
@@ -69,19 +71,22 @@ def _model(run: RunConfig) -> list[str]:
 def _weights(folder: Path, quantization: str | None) -> str:
     """Return `weights.identity`, stored under the sizes and times of the files that it reads."""
     files = [f for f in sorted(folder.iterdir()) if f.suffix in _IN_WEIGHTS_IDENTITY]
-    found = [(str(file.resolve()), file.stat()) for file in files if file.is_file()]
-    stats = [[path, s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino] for path, s in found]
-    described = [stats, quantization, provenance.code_identity()["training_code"]]
-    key = hashlib.sha256(json.dumps(described).encode()).hexdigest()
-    stored = _cache_folder() / "weights" / key
+    file_stats = [(str(file.resolve()), file.stat()) for file in files if file.is_file()]
+    stats = [
+        [path, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
+        for path, stat in file_stats
+    ]
+    key_parts = [stats, quantization, provenance.code_identity()["training_code"]]
+    key = hashlib.sha256(json.dumps(key_parts).encode()).hexdigest()
+    cache_file = _cache_folder() / "weights" / key
     with contextlib.suppress(OSError, ValueError):
-        return stored.read_text(encoding="ascii")
+        return cache_file.read_text(encoding="ascii")
     identity = weights.identity(folder, quantization)
-    newest = max((max(s.st_mtime, s.st_ctime) for _, s in found), default=0.0)
+    newest = max((max(stat.st_mtime, stat.st_ctime) for _, stat in file_stats), default=0.0)
     # A file that changed just now may change again with the same times.
     if time.time() - newest > _SECONDS_UNTIL_UNCHANGED:
         with contextlib.suppress(RecordError):  # it is computed again next time
-            disk.write_whole(stored, identity.encode("ascii"))
+            disk.write_whole(cache_file, identity.encode("ascii"))
     return identity
 
 

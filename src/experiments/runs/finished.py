@@ -59,20 +59,20 @@ def _on_this_device(run: RunConfig) -> tuple[RunConfig, Any]:
     try:
         return run, models.choose_precision(run)
     except ConfigError as error:
-        anywhere = dataclasses.replace(
+        fallback = dataclasses.replace(
             run,
             hardware=config.HardwareConfig(),
             trainer=dataclasses.replace(run.trainer, precision="auto", attention="sdpa"),
         )
-        precision = models.choose_precision(anywhere)
+        precision = models.choose_precision(fallback)
         log(f"  loaded in {precision.name} on {precision.device_name}, because: {error}")
-        return anywhere, precision
+        return fallback, precision
 
 
 def _from_record(record: Record) -> RunConfig:
     from omegaconf import OmegaConf
 
-    made_as = json.loads(json.dumps(record.config))
+    config_fields = json.loads(json.dumps(record.config))
     # Load with the attention kernels that the run used; the model may not support the config's.
-    made_as["trainer"]["attention"] = record.identity.get("attention", "sdpa")
-    return config.load(OmegaConf.create(made_as))
+    config_fields["trainer"]["attention"] = record.identity.get("attention", "sdpa")
+    return config.load(OmegaConf.create(config_fields))

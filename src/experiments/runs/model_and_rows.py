@@ -61,8 +61,8 @@ def load(run: RunConfig, *, keep: bool) -> Loaded:
     }
     if run.trainer.max_steps != 0 and run.model.adapter is None:
         adapters.check_targets(run.lora, base.model)
-    windows, text = _held_out(run, base)
-    return Loaded(base, data, windows, identity | text, time.monotonic() - began)
+    windows, held_out_identity = _held_out(run, base)
+    return Loaded(base, data, windows, identity | held_out_identity, time.monotonic() - began)
 
 
 def load_in_all_processes(run: RunConfig, loaded: Loaded | None, *, keep: bool) -> Loaded:
@@ -72,29 +72,29 @@ def load_in_all_processes(run: RunConfig, loaded: Loaded | None, *, keep: bool) 
         ConfigError: the processes found different models or rows.
         ExperimentError: an error of `load`.
     """
-    found = distributed.on_all_processes(lambda: loaded or load(run, keep=keep))
-    seen = distributed.all_gather(
-        (found.identity["base_sha256"], found.identity["data_fingerprint"])
+    result = distributed.on_all_processes(lambda: loaded or load(run, keep=keep))
+    hashes = distributed.all_gather(
+        (result.identity["base_sha256"], result.identity["data_fingerprint"])
     )
-    distributed.on_all_processes(lambda: _refuse_differences(seen))
-    return found
+    distributed.on_all_processes(lambda: _refuse_differences(hashes))
+    return result
 
 
 def _held_out(run: RunConfig, base: "Base") -> "tuple[list[Window], dict[str, str]]":
     """Return the windows of the held-out text, and its part of the identity."""
     from experiments.evaluation import held_out
 
-    text = held_out.read(run)
-    if text is None:
+    held_out_text = held_out.read(run)
+    if held_out_text is None:
         return [], {}
-    windows = held_out.windows(text, base)[: run.eval.loss_rows]
-    return windows, {"held_out_sha256": text.sha256}
+    windows = held_out.windows(held_out_text, base)[: run.eval.loss_rows]
+    return windows, {"held_out_sha256": held_out_text.sha256}
 
 
-def _refuse_differences(seen: list[tuple[str, str]]) -> None:
-    if any(other != seen[0] for other in seen):
+def _refuse_differences(hashes: list[tuple[str, str]]) -> None:
+    if any(other != hashes[0] for other in hashes):
         raise ConfigError(
-            f"the processes of this run have different models or rows ({seen}): give every "
+            f"the processes of this run have different models or rows ({hashes}): give every "
             "machine the same files."
         )
 
@@ -104,9 +104,9 @@ def _refuse_shared_gpus(device: str) -> None:
         return
     import torch
 
-    wanted = distributed.current().local_world_size
-    if wanted > torch.cuda.device_count():
+    local_processes = distributed.current().local_world_size
+    if local_processes > torch.cuda.device_count():
         raise ConfigError(
-            f"{wanted} processes on {torch.cuda.device_count()} GPUs: launch one process per GPU, "
-            "or set hardware=cpu."
+            f"{local_processes} processes on {torch.cuda.device_count()} GPUs: launch one process "
+            "per GPU, or set hardware=cpu."
         )

@@ -20,11 +20,11 @@ from experiments.models import Base, Precision
 from experiments.runtime.progress import log
 
 # Weights are hashed in chunks, so that a model on a GPU is never copied to host memory in full.
-_PIECE_BYTES = 1 << 26
+_CHUNK_BYTES = 1 << 26
 
 
 @dataclass
-class _Kept:
+class _Cache:
     """The cache of this process; empty until the first run of a sweep has loaded something."""
 
     base: Base | None = None
@@ -34,7 +34,7 @@ class _Kept:
     data_key: Any = None
 
 
-_kept = _Kept()
+_cache = _Cache()
 
 
 def load(run: RunConfig, precision: Precision, *, keep: bool) -> tuple[Base, TrainData]:
@@ -52,18 +52,18 @@ def load(run: RunConfig, precision: Precision, *, keep: bool) -> tuple[Base, Tra
     if not keep:
         base = models.load(run, precision)
         return base, _build(run, base)
-    _collect()
+    _free_memory()
     base = _base(run, precision)
     key = _data_key(run, base)
-    if _kept.data is None or key != _kept.data_key:
-        _kept.data = None
-        _kept.data, _kept.data_key = _build(run, base), key
-    return base, _kept.data
+    if _cache.data is None or key != _cache.data_key:
+        _cache.data = None
+        _cache.data, _cache.data_key = _build(run, base), key
+    return base, _cache.data
 
 
 def forget() -> None:
     """Empty the cache."""
-    _kept.base = _kept.data = _kept.base_key = _kept.data_key = None
+    _cache.base = _cache.data = _cache.base_key = _cache.data_key = None
 
 
 def checksum(model: Any) -> str:
@@ -75,8 +75,8 @@ def checksum(model: Any) -> str:
     for name, parameter in model.named_parameters():
         digest.update(name.encode())
         flat = parameter.detach().contiguous().reshape(-1).view(torch.uint8)
-        for piece in flat.split(_PIECE_BYTES):
-            digest.update(piece.cpu().numpy())
+        for chunk in flat.split(_CHUNK_BYTES):
+            digest.update(chunk.cpu().numpy())
     return digest.hexdigest()
 
 
@@ -86,20 +86,20 @@ def _build(run: RunConfig, base: Base) -> TrainData:
 
 def _base(run: RunConfig, precision: Precision) -> Base:
     if run.lora.method == "none":
-        _kept.base = None  # two bases at once may not fit
+        _cache.base = None  # two bases at once may not fit
         return models.load(run, precision)
     key = _base_key(run, precision)
-    if _kept.base is not None and key == _kept.base_key:
-        if checksum(_kept.base.model) == _kept.checksum:
-            return _own_copy(_kept.base)
+    if _cache.base is not None and key == _cache.base_key:
+        if checksum(_cache.base.model) == _cache.checksum:
+            return _copy_modules(_cache.base)
         log("  the previous run changed the base model's weights: they are loaded again")
-    _kept.base = None
-    _kept.base, _kept.base_key = models.load(run, precision), key
-    _kept.checksum = checksum(_kept.base.model)
-    return _own_copy(_kept.base)
+    _cache.base = None
+    _cache.base, _cache.base_key = models.load(run, precision), key
+    _cache.checksum = checksum(_cache.base.model)
+    return _copy_modules(_cache.base)
 
 
-def _own_copy(base: Base) -> Base:
+def _copy_modules(base: Base) -> Base:
     """Return a base with copied modules, config and tokenizer around the same weights."""
     shared = {id(parameter): parameter for parameter in base.model.parameters()}
     for parameter in shared.values():  # same state as after `models.load`; packed bytes are frozen
@@ -115,38 +115,47 @@ def _own_copy(base: Base) -> Base:
 def _base_key(run: RunConfig, precision: Precision) -> Any:
     """Return the cache key of a base model: its description, its files, its precision."""
     spec = dataclasses.asdict(run.model)
-    described = {k: v for k, v in spec.items() if k not in ("label", "recipe", "adapter")}
+    model_fields = {k: v for k, v in spec.items() if k not in ("label", "recipe", "adapter")}
     folder, _ = models.find(run.model)
     files = sorted(path for path in folder.iterdir() if path.is_file())
     if run.model.chat_template and (template := chat_templates.located(run.model.chat_template)):
         files.append(template)
-    wanted = precision.computes_in, run.resolved_from["trainer.attention"]
-    return described, [_stamp(path) for path in files], wanted
+    precision_key = precision.computes_in, run.resolved_from["trainer.attention"]
+    return model_fields, [_file_state(path) for path in files], precision_key
 
 
-def _stamp(path: Path) -> tuple[str, int, int]:
+def _file_state(path: Path) -> tuple[str, int, int]:
     if not path.exists():  # loading reports the missing file
         return str(path), 0, 0
-    found = path.stat()
-    return str(path), found.st_size, found.st_mtime_ns
+    stat = path.stat()
+    return str(path), stat.st_size, stat.st_mtime_ns
 
 
 def _data_key(run: RunConfig, base: Base) -> Any:
     """Return the cache key of the rows: their description, files, tokenizer and maximum length."""
     located = [*sources.locate(run.data).items(), *sources.locate_tests(run.data).items()]
-    asked = run.eval
-    files = [f for name in asked.benchmarks for f in benchmark_rows.located_files(name, asked.path)]
+    evaluation = run.eval
+    files = [
+        f
+        for name in evaluation.benchmarks
+        for f in benchmark_rows.located_files(name, evaluation.path)
+    ]
     return (
         dataclasses.asdict(run.data),
-        [(name, str(one.place), one.files, one.commit) for name, one in located],
+        [(name, str(source.place), source.files, source.commit) for name, source in located],
         (base.sha256, base.tokenizer.chat_template, base.end_ids, base.positions),
         run.trainer.max_length,
-        (asked.benchmarks, asked.path, asked.max_new_tokens, [_stamp(file) for file in files]),
-        (asked.splits, asked.thinking, asked.loss_rows),
+        (
+            evaluation.benchmarks,
+            evaluation.path,
+            evaluation.max_new_tokens,
+            [_file_state(file) for file in files],
+        ),
+        (evaluation.splits, evaluation.thinking, evaluation.loss_rows),
     )
 
 
-def _collect() -> None:
+def _free_memory() -> None:
     """Free the previous run's memory: trainers are reference cycles that need the collector."""
     import torch
 

@@ -42,52 +42,54 @@ def held_out_losses(loaded: Loaded) -> "HeldOut | None":
     return scoring.HeldOut(loaded.windows, nll)
 
 
-def score_base(start: Start, loaded: Loaded, text: "HeldOut | None") -> Scored:
+def score_base(start: Start, loaded: Loaded, held_out: "HeldOut | None") -> Scored:
     """Score the untuned base model, or copy its scores from a finished sibling run."""
-    copied = distributed.on_main_process(lambda: _copied(start, loaded))
-    return copied or score(start, loaded, text, "base", loaded.base.model)
+    copied = distributed.on_main_process(lambda: _copied_base_scores(start, loaded))
+    return copied or score(start, loaded, held_out, "base", loaded.base.model)
 
 
-def score(start: Start, loaded: Loaded, text: "HeldOut | None", label: str, model: Any) -> Scored:
+def score(
+    start: Start, loaded: Loaded, held_out: "HeldOut | None", label: str, model: Any
+) -> Scored:
     """Score a model (`label` is `base` or `tuned`) on every configured evaluation."""
     from experiments.evaluation import scoring
 
     began = time.monotonic()
     subject = scoring.Subject(model, loaded.base, label, start.run.eval, start.folder)
-    scores = scoring.score(subject, loaded.data, text)
+    scores = scoring.score(subject, loaded.data, held_out)
     facts = scores.facts | {"thinking": start.run.data.thinking}
     seconds = time.monotonic() - began
     return Scored(scores.means, scores.counts, facts, scores.items, scores.rows, seconds)
 
 
-def _copied(start: Start, loaded: Loaded) -> Scored | None:
+def _copied_base_scores(start: Start, loaded: Loaded) -> Scored | None:
     """Return the base scores of a finished sibling run on the same rows; None without one."""
     if start.run.rerun or not start.job.find_siblings:
         return None
-    asked = config.canonical(start.run)["eval"]
+    eval_config = config.canonical(start.run)["eval"]
     for file in start.job.folder.parent.glob(f"*/{records.FILE_NAME}"):
         with contextlib.suppress(RecordError):
-            other = records.read(file)
-            if _scored_the_same_base(other, loaded, asked):
-                return _copy(other)
+            sibling = records.read(file)
+            if _scored_the_same_base(sibling, loaded, eval_config):
+                return _copy(sibling)
     return None
 
 
-def _scored_the_same_base(other: Record, loaded: Loaded, asked: dict[str, Any]) -> bool:
-    if other.status != "finished" or "base" not in other.scores:
+def _scored_the_same_base(sibling: Record, loaded: Loaded, eval_config: dict[str, Any]) -> bool:
+    if sibling.status != "finished" or "base" not in sibling.scores:
         return False
-    changed = set(provenance.differences(other.identity, loaded.identity))
+    changed = set(provenance.differences(sibling.identity, loaded.identity))
     changed -= {"adapter_sha256", "training_code"}
-    return not changed and other.config["eval"] == asked and bool(records.items(other))
+    return not changed and sibling.config["eval"] == eval_config and bool(records.items(sibling))
 
 
-def _copy(other: Record) -> Scored:
-    log(f"  base scores are those of {other.folder} (same base, data, code and evaluation)")
+def _copy(sibling: Record) -> Scored:
+    log(f"  base scores are those of {sibling.folder} (same base, data, code and evaluation)")
     return Scored(
-        other.scores["base"],
-        other.counts["base"],
-        other.evaluation.get("base", {}),
-        [item for item in records.items(other) if item["model"] == "base"],
-        records.rows(other),
-        copied_from=f"{other.run_id} in {other.folder.name}",
+        sibling.scores["base"],
+        sibling.counts["base"],
+        sibling.evaluation.get("base", {}),
+        [item for item in records.items(sibling) if item["model"] == "base"],
+        records.rows(sibling),
+        copied_from=f"{sibling.run_id} in {sibling.folder.name}",
     )

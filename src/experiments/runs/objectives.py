@@ -17,12 +17,12 @@ def refuse_unknown(spec: EvalConfig, job: Job, known: Collection[str]) -> None:
     Raises:
         ConfigError: the objective is unknown.
     """
-    for key, name in _wanted(spec, job):
+    for key, name in _requested_objectives(spec, job):
         if name not in known:
             raise ConfigError(f"{key}={name}: no such score; {did_you_mean(name, known)}.")
 
 
-def _wanted(spec: EvalConfig, job: Job) -> Iterator[tuple[str, str]]:
+def _requested_objectives(spec: EvalConfig, job: Job) -> Iterator[tuple[str, str]]:
     if spec.objective is not None:
         yield "eval.objective", spec.objective
     for name in job.objectives:
@@ -42,5 +42,5 @@ def value(spec: EvalConfig, scores: Mapping[str, float]) -> dict[str, Any]:
         if spec.objective is None:
             return {}
         raise ConfigError(f"eval.objective={name}: it is not among {', '.join(scores)}.")
-    way = spec.direction or metrics.direction(name)
-    return {"name": name, "direction": way, "value": scores[name]}
+    direction = spec.direction or metrics.direction(name)
+    return {"name": name, "direction": direction, "value": scores[name]}

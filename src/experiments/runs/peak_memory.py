@@ -10,15 +10,15 @@ __all__ = ["is_out_of_memory", "note_peak", "peak"]
 
 def peak() -> dict[str, int]:
     """Return the process's peak memory, in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    found = {"peak_rss_bytes": peak if sys.platform == "darwin" else peak * 1024}
+    peak_rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peaks = {"peak_rss_bytes": peak_rss if sys.platform == "darwin" else peak_rss * 1024}
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
-        found["peak_cuda_bytes"] = int(torch.cuda.max_memory_allocated())
-    return found
+        peaks["peak_cuda_bytes"] = int(torch.cuda.max_memory_allocated())
+    return peaks
 
 
-def note_peak(found: dict[str, int]) -> None:
+def note_peak(memory: dict[str, int]) -> None:
     """Update a record's memory with the peaks so far; a larger value already there is kept."""
     for key, value in peak().items():
-        found[key] = max(value, found.get(key, 0))
+        memory[key] = max(value, memory.get(key, 0))

@@ -61,11 +61,11 @@ def _keep_or_rename_checkpoints(record: Record, loaded: Loaded) -> None:
     changed = [name for name in changed if name not in ("evaluation_code", "scoring_code")]
     if not changed or not folder.exists():
         return
-    aside = folder.with_name(f"{folder.name}_before_{datetime.now(UTC):%Y%m%dT%H%M%S}")
-    folder.rename(aside)
+    renamed = folder.with_name(f"{folder.name}_before_{datetime.now(UTC):%Y%m%dT%H%M%S}")
+    folder.rename(renamed)
     log(
-        f"  {', '.join(changed)} changed since the checkpoints: they are kept in {aside.name} and "
-        "training starts over"
+        f"  {', '.join(changed)} changed since the checkpoints: they are kept in {renamed.name} "
+        "and training starts over"
     )
 
 

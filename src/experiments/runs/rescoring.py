@@ -24,22 +24,24 @@ def rescored(run: RunConfig, earlier: Record) -> bool:
     rows, items = records.rows(earlier), records.items(earlier)
     if earlier.status != "finished" or not rows:
         return False
-    known = provenance.code_identity()["scoring_code"]
-    before = [name for name in earlier.identity.get("scoring_code", {}) if name in known]
-    names = list(dict.fromkeys([*run.eval.metrics, *before]))
+    current_code = provenance.code_identity()["scoring_code"]
+    earlier_metrics = [
+        name for name in earlier.identity.get("scoring_code", {}) if name in current_code
+    ]
+    names = list(dict.fromkeys([*run.eval.metrics, *earlier_metrics]))
     names = [name for name in names if name not in item_scores.ALWAYS]
     labels = [label for label in ("base", "tuned") if label in earlier.scores]
     for label in labels:
-        own = [item for item in items if item["model"] == label and "text" in item]
-        if len(own) != len(rows):
+        answered_items = [item for item in items if item["model"] == label and "text" in item]
+        if len(answered_items) != len(rows):
             return False
     for label in labels:
-        own = [item for item in items if item["model"] == label and "text" in item]
-        _score(earlier, label, list(zip(own, rows, strict=True)), names)
-    new = [name for name in run.eval.metrics if name not in before]
-    earlier.config["eval"]["metrics"] = [*earlier.config["eval"]["metrics"], *new]
+        answered_items = [item for item in items if item["model"] == label and "text" in item]
+        _score(earlier, label, list(zip(answered_items, rows, strict=True)), names)
+    new_metrics = [name for name in run.eval.metrics if name not in earlier_metrics]
+    earlier.config["eval"]["metrics"] = [*earlier.config["eval"]["metrics"], *new_metrics]
     earlier.identity = provenance.of_metrics(
-        earlier.identity | {"scoring_code": known}, [*names, *item_scores.ALWAYS]
+        earlier.identity | {"scoring_code": current_code}, [*names, *item_scores.ALWAYS]
     )
     scores = earlier.scores.get("tuned") or earlier.scores.get("base") or {}
     earlier.objective = objectives.value(run.eval, scores)
@@ -50,19 +52,23 @@ def rescored(run: RunConfig, earlier: Record) -> bool:
     return True
 
 
-def _score(record: Record, label: str, kept: Sequence[Any], names: Sequence[str]) -> None:
+def _score(record: Record, label: str, items_and_rows: Sequence[Any], names: Sequence[str]) -> None:
     """Replace those scores of one model that are computed from its answers."""
     form = forms.from_facts(record.data.get("call_form"))
     means, counts = dict(record.scores[label]), dict(record.counts[label])
-    replaced = {*names, *item_scores.ALWAYS}
+    replaced_metrics = {*names, *item_scores.ALWAYS}
     for key in list(means):
-        if replaced & set(key.split("/")[:2]):
+        if replaced_metrics & set(key.split("/")[:2]):
             del means[key], counts[key]
-    for split in dict.fromkeys(asked["split"] for _, asked in kept):
-        own = [(item, asked["row"]) for item, asked in kept if asked["split"] == split]
-        items, rows = [item for item, _ in own], [row for _, row in own]
-        made = item_scores.score(items, rows, names, form)
-        means |= made.means
-        counts |= made.counts
-        record.evaluation[label].setdefault("defects", {})[split] = made.defects
+    for split in dict.fromkeys(saved_row["split"] for _, saved_row in items_and_rows):
+        split_pairs = [
+            (item, saved_row["row"])
+            for item, saved_row in items_and_rows
+            if saved_row["split"] == split
+        ]
+        items, rows = [item for item, _ in split_pairs], [row for _, row in split_pairs]
+        scores = item_scores.score(items, rows, names, form)
+        means |= scores.means
+        counts |= scores.counts
+        record.evaluation[label].setdefault("defects", {})[split] = scores.defects
     record.scores[label], record.counts[label] = means, counts

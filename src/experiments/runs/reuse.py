@@ -66,20 +66,20 @@ def find(run: RunConfig, run_id: str, job: Job) -> Record | Start:
 def _reuse_or_repeat(run: RunConfig, run_id: str, job: Job, earlier: Record) -> Record | Start:
     """Return a settled record if its inputs and code are unchanged, else a start beside it."""
     began = time.monotonic()
-    found = _compare(run, job, earlier)
-    if not found.changed:
+    comparison = _compare(run, job, earlier)
+    if not comparison.changed:
         return _reused(run, job, earlier)
-    trained, again = None, "run again beside it"
-    if set(found.changed) <= set(_AFTER_TRAINING) and earlier.status == "finished":
+    trained, action = None, "run again beside it"
+    if set(comparison.changed) <= set(_AFTER_TRAINING) and earlier.status == "finished":
         if has_adapter(earlier):
-            trained, again = earlier, "its adapter is scored again beside it"
+            trained, action = earlier, "its adapter is scored again beside it"
         else:
-            again += ", since no adapter was kept that could be scored (trainer.keep=adapter)"
-    log(f"{earlier.status} before in {earlier.folder}, but {found.reason}: {again}")
+            action += ", since no adapter was kept that could be scored (trainer.keep=adapter)"
+    log(f"{earlier.status} before in {earlier.folder}, but {comparison.reason}: {action}")
     start = Start(
         run, run_id, job, run_folders.free_folder(job, run_id), trained=trained, began=began
     )
-    return dataclasses.replace(start, loaded=found.loaded)
+    return dataclasses.replace(start, loaded=comparison.loaded)
 
 
 def _reused(run: RunConfig, job: Job, earlier: Record) -> Record:
@@ -101,21 +101,23 @@ def _compare(run: RunConfig, job: Job, earlier: Record) -> _Comparison:
     else:
         loaded = model_and_rows.load(run, keep=job.number is not None)
         identity = loaded.identity
-    parts = changed(earlier, identity)
+    changed_parts = changed(earlier, identity)
     if earlier.status == "pruned":  # it was never scored, so scoring cannot differ
-        parts = [name for name in parts if name not in _AFTER_TRAINING]
-    if parts == ["scoring_code"] and rescoring.rescored(run, earlier):
-        parts = []
-    return _Comparison(parts, f"{', '.join(parts)} changed since", loaded)
+        changed_parts = [name for name in changed_parts if name not in _AFTER_TRAINING]
+    if changed_parts == ["scoring_code"] and rescoring.rescored(run, earlier):
+        changed_parts = []
+    return _Comparison(changed_parts, f"{', '.join(changed_parts)} changed since", loaded)
 
 
 def changed(earlier: Record, identity: dict[str, Any]) -> list[str]:
     """Return the names of what changed since a record, counting only the metrics configured now."""
-    before = dict(earlier.identity)
-    asked = identity["scoring_code"]
-    if isinstance(scored := before.get("scoring_code"), dict):
-        before["scoring_code"] = {k: v for k, v in scored.items() if k in asked}
-    return provenance.differences(before, identity)
+    earlier_identity = dict(earlier.identity)
+    configured = identity["scoring_code"]
+    if isinstance(earlier_scoring := earlier_identity.get("scoring_code"), dict):
+        earlier_identity["scoring_code"] = {
+            k: v for k, v in earlier_scoring.items() if k in configured
+        }
+    return provenance.differences(earlier_identity, identity)
 
 
 def is_older(earlier: Record) -> bool:

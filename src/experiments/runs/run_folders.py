@@ -64,20 +64,32 @@ def earlier(run: RunConfig, run_id: str, job: Job) -> Record | None:
         RecordError: the record in the job's folder was written by a newer version of the program,
             or it is broken and the user named the folder.
     """
-    own = _own(job)
-    found = [own] if own is not None and own.run_id == run_id else []
+    own_record = _record_in_folder(job)
+    candidates = [own_record] if own_record is not None and own_record.run_id == run_id else []
     if job.find_siblings:
-        beside = records.siblings(job.folder.parent, run_id)
-        found += [r for r in beside if r.folder.resolve() != job.folder.resolve()]
+        siblings = records.siblings(job.folder.parent, run_id)
+        candidates += [
+            record for record in siblings if record.folder.resolve() != job.folder.resolve()
+        ]
     if run.rerun:
         # Only an unfinished rerun may be resumed; finished runs are to be repeated.
-        found = [r for r in found if r.status not in records.SETTLED and r.provenance.get("rerun")]
-    settled = [r for status in records.SETTLED for r in found if r.status == status]
-    others = [r for r in found if r.status not in records.SETTLED] if run.resume else []
-    return next(iter([*settled, *others]), None)
+        candidates = [
+            record
+            for record in candidates
+            if record.status not in records.SETTLED and record.provenance.get("rerun")
+        ]
+    settled = [
+        record for status in records.SETTLED for record in candidates if record.status == status
+    ]
+    unfinished = (
+        [record for record in candidates if record.status not in records.SETTLED]
+        if run.resume
+        else []
+    )
+    return next(iter([*settled, *unfinished]), None)
 
 
-def _own(job: Job) -> Record | None:
+def _record_in_folder(job: Job) -> Record | None:
     """Return the record in the job's folder; report a broken one and leave it in place."""
     if not (job.folder / records.FILE_NAME).is_file():
         return None
@@ -136,7 +148,7 @@ def claimed(job: Job, run_id: str) -> Iterator[None]:
         yield
         return
     locks = job.folder.parent / ".locks"
-    with _held(locks / f"{run_id}.lock", f"run {run_id} in {job.folder.parent}"):
+    with _file_lock(locks / f"{run_id}.lock", f"run {run_id} in {job.folder.parent}"):
         yield
 
 
@@ -147,12 +159,12 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         InUse: another process has locked it.
     """
-    with _held(folder / ".lock", str(folder)):
+    with _file_lock(folder / ".lock", str(folder)):
         yield
 
 
 @contextlib.contextmanager
-def _held(path: Path, what: str) -> Iterator[None]:
+def _file_lock(path: Path, description: str) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     try:
@@ -160,7 +172,7 @@ def _held(path: Path, what: str) -> Iterator[None]:
         lock = FileLock(path)
         lock.acquire(timeout=0)
     except Timeout:
-        error = InUse(f"{what} is in use by another process: wait for it, or stop it first.")
+        error = InUse(f"{description} is in use by another process: wait for it, or stop it first.")
         error.lock = path.absolute()
         raise error from None
     except OSError as error:
@@ -177,17 +189,17 @@ def _held(path: Path, what: str) -> Iterator[None]:
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
     """Ignore signals while a record is written: terminal and launcher may both send Ctrl-C."""
-    asked = (signal.SIGINT, signal.SIGTERM)
+    signals = (signal.SIGINT, signal.SIGTERM)
     try:
-        before = [signal.signal(one, signal.SIG_IGN) for one in asked]
+        handlers = [signal.signal(signal_number, signal.SIG_IGN) for signal_number in signals]
     except ValueError:  # not the main thread: the launcher handles the signals
         yield
         return
     try:
         yield
     finally:
-        for one, handler in zip(asked, before, strict=True):
-            signal.signal(one, handler)
+        for signal_number, handler in zip(signals, handlers, strict=True):
+            signal.signal(signal_number, handler)
 
 
 @contextlib.contextmanager
@@ -198,11 +210,11 @@ def interruptible() -> Iterator[None]:
         raise KeyboardInterrupt
 
     try:
-        before = signal.signal(signal.SIGTERM, stop)
+        previous_handler = signal.signal(signal.SIGTERM, stop)
     except ValueError:  # not the main thread: the launcher handles the signals
         yield
         return
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, previous_handler)

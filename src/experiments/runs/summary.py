@@ -36,9 +36,9 @@ def print_header(run: RunConfig, run_id: str) -> None:
 
 def print_adapter(adapter: dict[str, Any], parameters: int) -> None:
     """Print the number of trainable parameters, their share of the base model, and the modules."""
-    trained = adapter["trainable_parameters"]
-    found = ", ".join(f"{name} x {n}" for name, n in adapter["modules"].items()) or "all"
-    log(f"  trainable = {trained:,} parameters ({trained / parameters:.2%}): {found}")
+    trainable = adapter["trainable_parameters"]
+    modules = ", ".join(f"{name} x {n}" for name, n in adapter["modules"].items()) or "all"
+    log(f"  trainable = {trainable:,} parameters ({trainable / parameters:.2%}): {modules}")
 
 
 def print_left_out(idle: Sequence[str], experts: Sequence[str]) -> None:
@@ -52,32 +52,37 @@ def print_left_out(idle: Sequence[str], experts: Sequence[str]) -> None:
 
 def rows_per_step(run: RunConfig) -> str:
     """Return the batch size as text: micro-batch x processes x gradient accumulation steps."""
-    batch, wanted = run.trainer.batch_size, run.trainer.micro_batch_size
-    assert batch and wanted, "config.load resolves these"
-    together = distributed.world_size()
-    micro = training.fitting(batch, wanted, together)
-    if together == 1:
+    batch, requested = run.trainer.batch_size, run.trainer.micro_batch_size
+    assert batch and requested, "config.load resolves these"
+    processes = distributed.world_size()
+    micro = training.fitting(batch, requested, processes)
+    if processes == 1:
         return f"{batch} = micro-batch {micro} x {batch // micro}"
-    note = "" if micro == wanted else f"  (micro-batch {wanted} made to fit {together} processes)"
+    note = (
+        ""
+        if micro == requested
+        else f"  (micro-batch {requested} made to fit {processes} processes)"
+    )
     return (
-        f"{batch} = micro-batch {micro} x {together} processes x {batch // micro // together}{note}"
+        f"{batch} = micro-batch {micro} x {processes} processes x "
+        f"{batch // micro // processes}{note}"
     )
 
 
 def of_error(error: Exception) -> dict[str, Any]:
     """Return a record's entry for an error, with the rank of the process if several ran."""
     process = distributed.current()
-    said = {"type": type(error).__name__, "message": str(error)}
-    where = {"process": process.rank} if process.world_size > 1 else {}
-    return said | {"step": getattr(error, "step", None)} | where
+    entry = {"type": type(error).__name__, "message": str(error)}
+    rank_entry = {"process": process.rank} if process.world_size > 1 else {}
+    return entry | {"step": getattr(error, "step", None)} | rank_entry
 
 
 def print_how_to_resume(folder: Path) -> None:
     """Print the command that resumes the run, and the checkpoint it resumes from."""
-    found = training.newest_checkpoint(folder)
-    over = "start training over, because there is no checkpoint yet"
-    start = f"resume from {found.name}" if found else over
-    log(f"interrupted; rerun the same command to {start}:\n  {provenance.command()}")
+    checkpoint = training.newest_checkpoint(folder)
+    restart = "start training over, because there is no checkpoint yet"
+    action = f"resume from {checkpoint.name}" if checkpoint else restart
+    log(f"interrupted; rerun the same command to {action}:\n  {provenance.command()}")
 
 
 def print_loaded(base: Base, data: TrainData) -> None:
@@ -129,10 +134,11 @@ def _print_sources(counts: dict[str, Any]) -> None:
                 log(f"    {example}")
         for line in tally.lines(name, source):
             log(f"  {line}")
-    for name, asked in counts.get("benchmarks", {}).items():
+    for name, benchmark in counts.get("benchmarks", {}).items():
         log(
-            f"  benchmark {name}: {sum(asked['rows'].values()):,} rows, too long "
-            f"{sum(asked['too_long'].values()):,}, rejected {sum(asked['rejected'].values()):,}"
+            f"  benchmark {name}: {sum(benchmark['rows'].values()):,} rows, too long "
+            f"{sum(benchmark['too_long'].values()):,}, rejected "
+            f"{sum(benchmark['rejected'].values()):,}"
         )
-        for line in tally.lines(name, asked):
+        for line in tally.lines(name, benchmark):
             log(f"  {line}")

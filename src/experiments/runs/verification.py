@@ -29,7 +29,7 @@ from experiments.reports.sentences import counted
 from experiments.reports.tables import cell_text
 
 FOLDER = Path("outputs/verify")
-_SHORTEST_ID = 6  # fewest characters of a run id that identify it, as in its short name
+_MIN_ID_LENGTH = 6  # fewest characters of a run id that identify it, as in its short name
 
 Verdict = Literal["identical", "within the noise floor", "outside the noise floor"]
 VERDICTS: tuple[Verdict, ...] = (
@@ -67,7 +67,7 @@ class Verified:
     """A run, its repetition, and the comparison of their scores."""
 
     run: Record
-    again: Record
+    repetition: Record
     checks: list[Check]
     changed: list[str]
     """Names of the parts of the identity (code, data, libraries, ...) that differ."""
@@ -93,11 +93,11 @@ def verify(path: Path, row: str, out: Path = FOLDER) -> Verified:
     """
     from experiments import runs
 
-    found, record = choose(path, row)
-    run = _again(record)
+    arm_row, record = choose(path, row)
+    run = _rerun_config(record)
     job = runs.Job(out / record.run_id, find_siblings=True, overrides=tuple(record.overrides))
-    made = runs.run_one(run, job).record
-    return compare(found, record, made)
+    repetition = runs.run_one(run, job).record
+    return compare(arm_row, record, repetition)
 
 
 def choose(path: Path, row: str) -> tuple[ArmRow, Record]:
@@ -107,39 +107,43 @@ def choose(path: Path, row: str) -> tuple[ArmRow, Record]:
         ConfigError: there is no such row.
         RecordError: there is no record.
     """
-    found = archive.read_all(path)
-    if not found:
+    records = archive.read_all(path)
+    if not records:
         raise RecordError(
             f"{path} holds no record that can be read: name the folder of a report, for example "
             "outputs/reports/NAME."
         )
-    built = arm_report.build(found, [])
-    rows = [one for one in built.rows if one.kind == "tuned"]
-    for one in rows:
-        ordered = sorted((run for run in one.runs if run.finished), key=lambda run: run.seed)
-        for run in ordered:
-            named = len(row) >= _SHORTEST_ID and run.record.run_id.startswith(row)
-            if named or one.label == row:
-                return one, run.record
-    for run in built.runs:  # in a tuned sweep, runs at other learning rates than the arm's best
-        if len(row) >= _SHORTEST_ID and run.finished and run.record.run_id.startswith(row):
-            return ArmRow(built.arm_of(run), [run], "tuned", {}), run.record
-    known = did_you_mean(row, [one.label for one in rows] or ["(no finished run)"])
-    raise ConfigError(f"--verify '{row}': {path} has no such row and no such run; {known}.")
+    report = arm_report.build(records, [])
+    rows = [arm_row for arm_row in report.rows if arm_row.kind == "tuned"]
+    for arm_row in rows:
+        finished_runs = sorted(
+            (run for run in arm_row.runs if run.finished), key=lambda run: run.seed
+        )
+        for run in finished_runs:
+            matches_id = len(row) >= _MIN_ID_LENGTH and run.record.run_id.startswith(row)
+            if matches_id or arm_row.label == row:
+                return arm_row, run.record
+    for run in report.runs:  # in a tuned sweep, runs at other learning rates than the arm's best
+        if len(row) >= _MIN_ID_LENGTH and run.finished and run.record.run_id.startswith(row):
+            return ArmRow(report.arm_of(run), [run], "tuned", {}), run.record
+    suggestion = did_you_mean(row, [arm_row.label for arm_row in rows] or ["(no finished run)"])
+    raise ConfigError(f"--verify '{row}': {path} has no such row and no such run; {suggestion}.")
 
 
-def compare(row: ArmRow, run: Record, again: Record) -> Verified:
+def compare(row: ArmRow, run: Record, repetition: Record) -> Verified:
     """Compare the scores of a repetition with those of the record."""
-    one, other = Run(run), Run(again)
+    original, repeated = Run(run), Run(repetition)
     checks = []
     kinds: tuple[Kind, ...] = ("base", "tuned")
     for kind in kinds:
-        if run.scores.get(kind) and again.scores.get(kind):
-            for score in outcome.scores(one, other, (kind, kind)):
-                values = [each.score("tuned", score.key) for each in row.runs]
+        if run.scores.get(kind) and repetition.scores.get(kind):
+            for score in outcome.scores(original, repeated, (kind, kind)):
+                values = [arm_run.score("tuned", score.key) for arm_run in row.runs]
                 floor = noise_floor([v for v in values if v is not None])
                 checks.append(Check(kind, score, floor if kind == "tuned" else None))
-    return Verified(run, again, checks, provenance.differences(run.identity, again.identity))
+    return Verified(
+        run, repetition, checks, provenance.differences(run.identity, repetition.identity)
+    )
 
 
 def noise_floor(values: Sequence[float]) -> float | None:
@@ -165,7 +169,7 @@ def noise_floor(values: Sequence[float]) -> float | None:
     return float(t.ppf(0.975, len(values) - 1)) * spread.stdev(values) * math.sqrt(2)
 
 
-def _again(record: Record) -> RunConfig:
+def _rerun_config(record: Record) -> RunConfig:
     """Return the config of a record's run, set to run again without a tracker."""
     from omegaconf import OmegaConf
 
@@ -174,7 +178,7 @@ def _again(record: Record) -> RunConfig:
     return dataclasses.replace(run, rerun=True, tracker=tracker)
 
 
-def show(found: Verified) -> None:
+def show(verified: Verified) -> None:
     """Print the comparison of the scores as a table and as sentences.
 
     Raises:
@@ -182,12 +186,13 @@ def show(found: Verified) -> None:
     """
     from rich.console import Console
 
-    if not found.checks:
+    if not verified.checks:
         raise RecordError(
-            f"run {found.run.run_id} and its repetition in {found.again.folder} share no score."
+            f"run {verified.run.run_id} and its repetition in {verified.repetition.folder} share "
+            "no score."
         )
-    to = Console(width=reports.line_width(), highlight=False, markup=False, emoji=False)
-    lines = [_line(check) for check in found.checks if check.verdict != "identical"]
+    console = Console(width=reports.line_width(), highlight=False, markup=False, emoji=False)
+    lines = [_line(check) for check in verified.checks if check.verdict != "identical"]
     if lines:
         header = [
             "model",
@@ -199,15 +204,15 @@ def show(found: Verified) -> None:
             "verdict",
             "rows",
         ]
-        to.print(showing.table(header, lines))
-    for sentence in sentences(found):
-        to.print(sentence)
-    if found.outside:
-        names = ", ".join(check.score.key for check in found.outside)
+        console.print(showing.table(header, lines))
+    for sentence in sentences(verified):
+        console.print(sentence)
+    if verified.outside:
+        names = ", ".join(check.score.key for check in verified.outside)
         raise RecordError(
-            f"{len(found.outside)} of {len(found.checks)} scores were not reproduced ({names}): "
-            f"`python -m experiments explain {found.run.path} {found.again.folder}` says what else "
-            "differs."
+            f"{len(verified.outside)} of {len(verified.checks)} scores were not reproduced "
+            f"({names}): `python -m experiments explain {verified.run.path} "
+            f"{verified.repetition.folder}` says what else differs."
         )
 
 
@@ -222,14 +227,14 @@ def _line(check: Check) -> list[str]:
     ]
 
 
-def sentences(found: Verified) -> Iterator[str]:
+def sentences(verified: Verified) -> Iterator[str]:
     """Yield sentences that summarise the comparison."""
-    if found.changed:
-        yield f"Since the record, {', '.join(found.changed)} changed."
-    counts = Counter(check.verdict for check in found.checks)
+    if verified.changed:
+        yield f"Since the record, {', '.join(verified.changed)} changed."
+    counts = Counter(check.verdict for check in verified.checks)
     parts = [f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict]]
-    yield f"{counted(len(found.checks), 'score')}: {', '.join(parts)}."
-    if counts["identical"] < len(found.checks):
+    yield f"{counted(len(verified.checks), 'score')}: {', '.join(parts)}."
+    if counts["identical"] < len(verified.checks):
         yield (
             "The noise floor is what another seed would change in the row (95 %); within it is "
             "also a difference over the same test rows whose 95 % interval holds 0."

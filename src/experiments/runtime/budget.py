@@ -34,14 +34,14 @@ def ends_at() -> float | None:
 
 
 @contextlib.contextmanager
-def ending(at: float | None) -> Iterator[None]:
+def ending(deadline: float | None) -> Iterator[None]:
     """Set a deadline for the duration of the block."""
-    before = _state.ends_at
-    _state.ends_at = at
+    previous = _state.ends_at
+    _state.ends_at = deadline
     try:
         yield
     finally:
-        _state.ends_at = before
+        _state.ends_at = previous
 
 
 def seconds_left() -> float | None:
@@ -51,8 +51,8 @@ def seconds_left() -> float | None:
 
 def is_spent(needed_seconds: float = 0.0) -> bool:
     """Return whether the time left is at most `needed_seconds`."""
-    left = seconds_left()
-    return left is not None and left <= needed_seconds
+    remaining = seconds_left()
+    return remaining is not None and remaining <= needed_seconds
 
 
 def spend() -> None:

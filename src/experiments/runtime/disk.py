@@ -13,7 +13,7 @@ from experiments.errors import ExperimentError, RecordError
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Error numbers for a full disk, an exceeded quota and an exceeded file size limit."""
 # Messages of libraries that raise without an errno: safetensors, SQLite, torch.save.
-_SAID = re.compile(
+_FULL_DISK_MESSAGE = re.compile(
     r"no space left on device|disk quota exceeded|file too large|database or disk is full"
     r"|pytorchstreamwriter failed writing|inline_container.*unexpected pos",
     re.IGNORECASE | re.DOTALL,
@@ -33,7 +33,7 @@ def is_full(error: BaseException | None) -> bool:
     while error is not None:
         if isinstance(error, OSError) and error.errno in FULL:
             return True
-        if _SAID.search(str(error)) and not isinstance(error, ExperimentError):
+        if _FULL_DISK_MESSAGE.search(str(error)) and not isinstance(error, ExperimentError):
             return True
         error = error.__cause__ or error.__context__
     return False
@@ -48,18 +48,18 @@ def explained(error: Exception, place: Path) -> Exception:
     """
     if isinstance(error, ExperimentError) or not is_full(error):
         return error
-    named = getattr(error, "filename", None)
-    where = Path(str(named)) if named else place
+    filename = getattr(error, "filename", None)
+    location = Path(str(filename)) if filename else place
     return RecordError(
-        f"the disk is full: {where} could not be written ({free(where)}); free some space, then "
-        "rerun the same command to resume from the last complete checkpoint."
+        f"the disk is full: {location} could not be written ({free(location)}); free some space, "
+        "then rerun the same command to resume from the last complete checkpoint."
     )
 
 
 def free(place: Path) -> str:
     """Return the free space for a path that may not exist yet, as text in MB."""
-    there = next((p for p in (place, *place.absolute().parents) if p.is_dir()), Path("/"))
-    return f"{shutil.disk_usage(there).free / 1e6:,.0f} MB free in {there}"
+    existing = next((p for p in (place, *place.absolute().parents) if p.is_dir()), Path("/"))
+    return f"{shutil.disk_usage(existing).free / 1e6:,.0f} MB free in {existing}"
 
 
 @contextlib.contextmanager
@@ -72,10 +72,10 @@ def one_sentence(place: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        said = explained(error, place)
-        if said is error:
+        converted = explained(error, place)
+        if converted is error:
             raise
-        raise said from error
+        raise converted from error
 
 
 @contextlib.contextmanager

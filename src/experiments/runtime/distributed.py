@@ -24,7 +24,7 @@ from experiments.runtime.progress import log
 
 T = TypeVar("T")
 
-_GIVEN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+_LAUNCHER_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 # Between two steps the main process may save to a slow disk or query a study. A process that dies
 # is noticed at once, by its closed connection.
 _STEP_TIMEOUT = timedelta(hours=2)
@@ -67,9 +67,9 @@ def current(environment: Mapping[str, str] = os.environ) -> Process:
     >>> current({})
     Process(rank=0, world_size=1, local_rank=0, local_world_size=1)
     """
-    if not all(name in environment for name in _GIVEN):
+    if not all(name in environment for name in _LAUNCHER_VARIABLES):
         return Process()
-    rank, size, local = (int(environment[name]) for name in _GIVEN[:3])
+    rank, size, local = (int(environment[name]) for name in _LAUNCHER_VARIABLES[:3])
     return Process(rank, size, local, int(environment.get("LOCAL_WORLD_SIZE", size)))
 
 
@@ -85,14 +85,14 @@ def is_main_process() -> bool:
 
 def unsupported(environment: Mapping[str, str] = os.environ) -> str | None:
     """Return a message about an unsupported launcher option; None if all are supported."""
-    for name, what in (
+    for name, option in (
         ("ACCELERATE_USE_DEEPSPEED", "--use_deepspeed"),
         ("ACCELERATE_USE_FSDP", "--use_fsdp"),
         ("ACCELERATE_USE_MEGATRON_LM", "--use_megatron_lm"),
     ):
         if environment.get(name, "false").lower() in ("true", "1", "yes"):
             return (
-                f"accelerate launch {what}: sharded models are not supported, because every "
+                f"accelerate launch {option}: sharded models are not supported, because every "
                 "process holds the whole model; launch with --multi_gpu instead"
             )
     precision = environment.get("ACCELERATE_MIXED_PRECISION", "no")
@@ -145,8 +145,8 @@ def _initialise() -> None:
         backend = "cpu:gloo,cuda:nccl"
     dist.init_process_group(backend, timeout=_STEP_TIMEOUT)
     _state.group = dist.new_group(backend="gloo", timeout=_WAIT_TIMEOUT)
-    found = all_gather((os.getpid(), os.environ.get("GROUP_RANK", "0")))
-    _state.pids = [pid for pid, host in found if host == found[0][1] and pid != os.getpid()]
+    processes = all_gather((os.getpid(), os.environ.get("GROUP_RANK", "0")))
+    _state.pids = [pid for pid, host in processes if host == processes[0][1] and pid != os.getpid()]
 
 
 def end() -> None:
@@ -163,9 +163,9 @@ def broadcast(value: T) -> T:
         return value
     import torch.distributed as dist
 
-    box = [value]
-    dist.broadcast_object_list(box, src=0, group=_state.group)
-    return box[0]
+    values = [value]
+    dist.broadcast_object_list(values, src=0, group=_state.group)
+    return values[0]
 
 
 def all_gather(value: T) -> list[T]:
@@ -174,9 +174,9 @@ def all_gather(value: T) -> list[T]:
         return [value]
     import torch.distributed as dist
 
-    found: list[Any] = [None] * world_size()
-    dist.all_gather_object(found, value, group=_state.group)
-    return found
+    values: list[Any] = [None] * world_size()
+    dist.all_gather_object(values, value, group=_state.group)
+    return values
 
 
 def split_between_processes(
@@ -194,9 +194,9 @@ def split_between_processes(
     process = current()
     if process.world_size == 1:
         return list(work(list(range(len(lengths)))))
-    mine = part(lengths, process)
+    own_indices = part(lengths, process)
     results: dict[int, T] = {}
-    for indices, values in all_gather((mine, list(work(mine)))):
+    for indices, values in all_gather((own_indices, list(work(own_indices)))):
         results.update(zip(indices, values, strict=True))
     return [results[i] for i in range(len(lengths))]
 
@@ -222,9 +222,13 @@ class _Failure:
     def of(cls, error: Exception | None) -> "_Failure | None":
         if error is None:
             return None
-        text = str(error) or ("out of memory" if isinstance(error, MemoryError) else "no message")
+        description = str(error) or (
+            "out of memory" if isinstance(error, MemoryError) else "no message"
+        )
         rank = current().rank
-        return cls(rank, f"process {rank} of this run failed: {type(error).__name__}: {text}")
+        return cls(
+            rank, f"process {rank} of this run failed: {type(error).__name__}: {description}"
+        )
 
 
 def on_main_process(work: Callable[[], T]) -> T:
@@ -257,7 +261,7 @@ def on_all_processes(work: Callable[[], T]) -> T:
     if first is None and not is_main_process():
         value, error = _attempted(work)
     failures = all_gather(first or _Failure.of(error))
-    _raise_in_all(error, next((one for one in failures if one is not None), None))
+    _raise_in_all(error, next((failure for failure in failures if failure is not None), None))
     return value  # type: ignore[return-value]
 
 

@@ -50,14 +50,14 @@ def visible_gpus(environment: Mapping[str, str] = os.environ) -> list[str]:
 
     torch is not used for this: once imported, it could ignore a later change of the variable.
     """
-    given = environment.get(GPUS)
-    if given is not None:
-        return [name.strip() for name in given.split(",") if name.strip() not in ("", "-1")]
+    visible = environment.get(GPUS)
+    if visible is not None:
+        return [name.strip() for name in visible.split(",") if name.strip() not in ("", "-1")]
     if shutil.which("nvidia-smi") is None:
         return []
-    asked = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
-    found = subprocess.run(asked, capture_output=True, text=True, check=False)
-    return found.stdout.split() if found.returncode == 0 else []
+    command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+    completed = subprocess.run(command, capture_output=True, text=True, check=False)
+    return completed.stdout.split() if completed.returncode == 0 else []
 
 
 def see_one_gpu() -> None:
@@ -96,12 +96,12 @@ def assign(gpus: Sequence[str], n_jobs: int | None, runs_per_gpu: int, cores: in
     """
     if not gpus:
         return [""] * (n_jobs or cores)
-    places = [gpu for _ in range(runs_per_gpu) for gpu in gpus]
-    if n_jobs is not None and n_jobs > len(places):
+    slots = [gpu for _ in range(runs_per_gpu) for gpu in gpus]
+    if n_jobs is not None and n_jobs > len(slots):
         needed = -(-n_jobs // len(gpus))
         raise ConfigError(
             f"hydra.launcher.n_jobs={n_jobs} on {len(gpus)} visible GPUs ({', '.join(gpus)}): the "
             f"default is one process per GPU; set hydra.launcher.runs_per_gpu={needed} or "
-            f"n_jobs={len(places)}."
+            f"n_jobs={len(slots)}."
         )
-    return places[: n_jobs or len(places)]
+    return slots[: n_jobs or len(slots)]

@@ -24,10 +24,10 @@ def check_extra(trainer: TrainerConfig) -> None:
         return
     from trl import SFTConfig
 
-    known = sorted({f.name for f in fields(SFTConfig)} - set(_owned_arguments()) - set(OWN_KEYS))
+    allowed = sorted({f.name for f in fields(SFTConfig)} - set(_owned_arguments()) - set(OWN_KEYS))
     for key in trainer.extra:
-        if key not in known:
-            raise ConfigError(f"trainer.extra.{key}: {did_you_mean(key, known)}.")
+        if key not in allowed:
+            raise ConfigError(f"trainer.extra.{key}: {did_you_mean(key, allowed)}.")
 
 
 def _owned_arguments() -> dict[str, Any]:

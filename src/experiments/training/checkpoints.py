@@ -12,13 +12,13 @@ CHECKPOINTS = "checkpoints"
 
 def newest_checkpoint(folder: Path) -> Path | None:
     """Return the last complete checkpoint in a run's folder; incomplete ones are logged."""
-    found = []
+    checkpoints = []
     for path in (folder / CHECKPOINTS).glob("checkpoint-*"):
         if problem := integrity.checkpoint_problem(path):
             log(f"  skipped: {path.name} ({problem})")
             continue
-        found.append((state_of(path)["global_step"], path))
-    return max(found)[1] if found else None
+        checkpoints.append((state_of(path)["global_step"], path))
+    return max(checkpoints)[1] if checkpoints else None
 
 
 def state_of(checkpoint: Path) -> dict[str, Any]:

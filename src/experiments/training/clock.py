@@ -30,20 +30,21 @@ def clock(task: Task) -> Any:
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             self.saved = self.stepped = time.monotonic()
-            self.longest = 0.0
-            self.ends = False
+            self.longest_step = 0.0
+            self.out_of_time = False
             _restore_partial_log(self.trainer, _checkpoint(args, state))
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             now = time.monotonic()
             # Measured between the ends of two steps, so it includes validation and checkpoints.
-            self.longest = max(self.longest, now - self.stepped)
+            self.longest_step = max(self.longest_step, now - self.stepped)
             self.stepped = now
             is_last = state.global_step >= state.max_steps
-            old = minutes is not None and now - self.saved >= 60 * minutes
-            ends = not is_last and budget.is_spent(_STEPS_LEFT * self.longest)
-            old, self.ends = distributed.broadcast((old, ends))  # their clocks may differ
-            if old or self.ends:
+            save_due = minutes is not None and now - self.saved >= 60 * minutes
+            out_of_time = not is_last and budget.is_spent(_STEPS_LEFT * self.longest_step)
+            # The clocks of the processes may differ.
+            save_due, self.out_of_time = distributed.broadcast((save_due, out_of_time))
+            if save_due or self.out_of_time:
                 control.should_save = True
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -53,7 +54,7 @@ def clock(task: Task) -> Any:
                 _keep_partial_log(self.trainer, checkpoint)
                 task.saved(checkpoint)
             distributed.all_gather(None)  # no process continues before the checkpoint is complete
-            if self.ends:
+            if self.out_of_time:
                 stop = OutOfBudget(
                     budget.sentence(
                         f"training stopped with a checkpoint at step {state.global_step} of "
@@ -73,12 +74,12 @@ def _checkpoint(args: Any, state: Any) -> Path:
 def _keep_partial_log(trainer: Any, checkpoint: Path) -> None:
     """Save the losses not yet logged, because the Trainer's next log entry is a mean over them."""
     loss_sum, logged_step = transformers_private.unlogged_loss(trainer)
-    kept = {"loss_sum": loss_sum, "logged_step": logged_step}
-    (checkpoint / _PARTIAL_LOG).write_text(json.dumps(kept) + "\n", encoding="utf-8")
+    partial_log = {"loss_sum": loss_sum, "logged_step": logged_step}
+    (checkpoint / _PARTIAL_LOG).write_text(json.dumps(partial_log) + "\n", encoding="utf-8")
 
 
 def _restore_partial_log(trainer: Any, checkpoint: Path) -> None:
     file = checkpoint / _PARTIAL_LOG
     if file.is_file():
-        kept = json.loads(file.read_text(encoding="utf-8"))
-        transformers_private.restore_unlogged_loss(trainer, **kept)
+        partial_log = json.loads(file.read_text(encoding="utf-8"))
+        transformers_private.restore_unlogged_loss(trainer, **partial_log)

@@ -24,9 +24,9 @@ def trained_values(model: Any) -> list[tuple[Any, Any]]:
     return [(p, p.data) for p in model.parameters() if p.requires_grad]
 
 
-def settle(trainer: Any, exact: Sequence[tuple[Any, Any]]) -> None:
+def restore_values(trainer: Any, exact_values: Sequence[tuple[Any, Any]]) -> None:
     """Restore the exact values in a new trainer, and add a callback that records skipped steps."""
-    for parameter, values in exact:
+    for parameter, values in exact_values:
         if parameter.dtype != values.dtype:
             parameter.data = values
     trainer.add_callback(_counter(trainer.accelerator))
@@ -44,22 +44,22 @@ def skipped_steps(history: Sequence[dict[str, Any]]) -> list[int]:
 @contextlib.contextmanager
 def outside_autocast(model: Any) -> Iterator[None]:
     """Run a model without autocast inside the block, although it is being trained with it."""
-    own = accelerate_private.original_forward(model)
-    if own is None:
+    original_forward = accelerate_private.original_forward(model)
+    if original_forward is None:
         yield
         return
-    in_autocast, model.forward = model.forward, own
+    autocast_forward, model.forward = model.forward, original_forward
     try:
         yield
     finally:
-        model.forward = in_autocast
+        model.forward = autocast_forward
 
 
 def leave_autocast(model: Any) -> None:
     """Remove autocast from a trained model, so that it is evaluated like the base model."""
-    own = accelerate_private.original_forward(model)
-    if own is not None:
-        model.forward = own
+    original_forward = accelerate_private.original_forward(model)
+    if original_forward is not None:
+        model.forward = original_forward
         accelerate_private.forget_original_forward(model)
 
 

@@ -7,22 +7,22 @@ B; it also replaces the trainer's optimizer. Here only the learning rate of B ch
 
 from typing import Any
 
-_OF_B = ("lora_B", "lora_embedding_B")
+_B_NAMES = ("lora_B", "lora_embedding_B")
 
 
-def raise_rate_of_b(optimizer: Any, model: Any, ratio: float) -> None:
+def scale_learning_rate_of_b(optimizer: Any, model: Any, ratio: float) -> None:
     """Split the parameter groups of a new optimiser by matrix, and scale the learning rate of B.
 
     Weight decay and all other settings stay unchanged. The groups of A come first, because the
     trainer logs the learning rate of the first group; a schedule scales both.
     """
-    of_b = {id(p) for name, p in model.named_parameters() if set(name.split(".")) & set(_OF_B)}
+    b_ids = {id(p) for name, p in model.named_parameters() if set(name.split(".")) & set(_B_NAMES)}
     groups = list(optimizer.param_groups)
-    split = [_part(group, of_b, inside=False) for group in groups]
+    split = [_subgroup(group, b_ids, inside=False) for group in groups]
     for group in groups:
-        split.append(_part(group, of_b, inside=True) | {"lr": group["lr"] * ratio})
+        split.append(_subgroup(group, b_ids, inside=True) | {"lr": group["lr"] * ratio})
     optimizer.param_groups[:] = [group for group in split if group["params"]]
 
 
-def _part(group: dict[str, Any], ids: set[int], *, inside: bool) -> dict[str, Any]:
+def _subgroup(group: dict[str, Any], ids: set[int], *, inside: bool) -> dict[str, Any]:
     return group | {"params": [p for p in group["params"] if (id(p) in ids) == inside]}

@@ -24,7 +24,7 @@ Pass = Callable[[Batch], Any]
 """Runs forward and backward on some rows and returns their part of the step's loss."""
 # Batches that can be split by rows, as the names of their tensors: padded and packed ones. Other
 # batches are not split.
-_BY_ROW = (
+_SPLITTABLE = (
     {"input_ids", "labels", "attention_mask"},
     {"input_ids", "labels", "position_ids"},
 )
@@ -40,23 +40,23 @@ class MicroBatches:
     """Rows per forward pass; never increases."""
     advice: str
     """What the user can do if even one row does not fit."""
-    told: list[Batch]
+    oom_events: list[Batch]
     """Gets one entry per out-of-memory error."""
     batches: list[Batch] = field(default_factory=list)
     """The batches of the step, as the trainer collated them."""
     losses: list[Any] = field(default_factory=list)
     """Loss parts of the batches whose gradients are accumulated so far."""
-    began: "RandomState | None" = None
+    random_state: "RandomState | None" = None
 
     def begin(self, batches: list[Batch]) -> None:
         """Start an optimiser step."""
-        self.batches, self.losses, self.began = batches, [], RandomState()
+        self.batches, self.losses, self.random_state = batches, [], RandomState()
 
-    def next(self, make: Pass, clear: Callable[[], None], step: int) -> Any:
+    def next(self, run_pass: Pass, clear: Callable[[], None], step: int) -> Any:
         """Accumulate the gradients of the step's next batch.
 
         Args:
-            make: runs forward and backward on some rows.
+            run_pass: runs forward and backward on some rows.
             clear: clears the gradients.
             step: number of the optimiser step, for messages.
 
@@ -67,47 +67,51 @@ class MicroBatches:
         Raises:
             TrainingError: a single row does not fit into memory.
         """
-        before, count = self.losses, len(self.losses) + 1
-        while not self._add(make, self.batches[len(self.losses) : count]):
+        earlier_losses, count = self.losses, len(self.losses) + 1
+        while not self._add(run_pass, self.batches[len(self.losses) : count]):
             self._halve(step)
             clear()
             release()
-            assert self.began is not None
-            self.began.restore()
+            assert self.random_state is not None
+            self.random_state.restore()
             self.losses = []
-        known = self.losses[: len(before)]
-        return self.losses[-1] + sum(now - then for now, then in zip(known, before, strict=True))
+        recomputed = self.losses[: len(earlier_losses)]
+        return self.losses[-1] + sum(
+            new - old for new, old in zip(recomputed, earlier_losses, strict=True)
+        )
 
-    def _add(self, make: Pass, batches: list[Batch]) -> bool:
+    def _add(self, run_pass: Pass, batches: list[Batch]) -> bool:
         """Accumulate the gradients of batches; return False if memory ran out."""
         try:
-            made = [sum(make(piece) for piece in pieces(batch, self.rows)) for batch in batches]
+            new_losses = [
+                sum(run_pass(piece) for piece in pieces(batch, self.rows)) for batch in batches
+            ]
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             return False
-        self.losses = [*self.losses, *made]
+        self.losses = [*self.losses, *new_losses]
         return True
 
     def _halve(self, step: int) -> None:
-        before = self.rows
-        if before == 1 or any(set(batch) not in _BY_ROW for batch in self.batches):
-            what = "1 row" if before == 1 else f"{before} rows"
+        old_rows = self.rows
+        if old_rows == 1 or any(set(batch) not in _SPLITTABLE for batch in self.batches):
+            rows_text = "1 row" if old_rows == 1 else f"{old_rows} rows"
             longest = max(batch["input_ids"].shape[1] for batch in self.batches)
             error = TrainingError(
-                f"out of memory at step {step} with {what} of up to {longest} tokens per pass: "
-                f"{self.advice}."
+                f"out of memory at step {step} with {rows_text} of up to {longest} tokens per "
+                f"pass: {self.advice}."
             )
             error.step = step
             raise error
         # A divisor, so that the user can set this number in the config.
-        self.rows = max(n for n in range(1, before // 2 + 1) if before % n == 0)
+        self.rows = max(n for n in range(1, old_rows // 2 + 1) if old_rows % n == 0)
         log(
-            f"  out of memory at step {step} with {before} rows per pass: retrying the step with "
+            f"  out of memory at step {step} with {old_rows} rows per pass: retrying the step with "
             f"{self.rows} (same batch size); set trainer.micro_batch_size={self.rows} to start "
             "like this"
         )
-        self.told.append({"step": step, KEY: self.rows, "before": before})
+        self.oom_events.append({"step": step, KEY: self.rows, "before": old_rows})
 
 
 def pieces(batch: Batch, rows: int) -> Iterator[Batch]:
@@ -122,20 +126,20 @@ def pieces(batch: Batch, rows: int) -> Iterator[Batch]:
     if count <= rows:
         yield batch
         return
-    for at in range(0, count, rows):
-        mask_BL = batch["attention_mask"][at : at + rows]
+    for start in range(0, count, rows):
+        mask_BL = batch["attention_mask"][start : start + rows]
         width = int(mask_BL.any(0).nonzero().max()) + 1
-        yield {name: tensor[at : at + rows, :width] for name, tensor in batch.items()}
+        yield {name: tensor[start : start + rows, :width] for name, tensor in batch.items()}
 
 
 def _pieces_of_packed(batch: Batch, rows: int) -> Iterator[Batch]:
     starts = (batch["position_ids"][0] == 0).nonzero().squeeze(1).tolist()
     edges = [*starts[::rows], batch["position_ids"].shape[1]]
-    for first, behind in itertools.pairwise(edges):
-        yield {name: tensor[:, first:behind] for name, tensor in batch.items()}
+    for start, end in itertools.pairwise(edges):
+        yield {name: tensor[:, start:end] for name, tensor in batch.items()}
 
 
-def shrunk(history: list[Batch]) -> list[Batch]:
+def oom_entries(history: list[Batch]) -> list[Batch]:
     """Return the entries of a trainer's log that record out-of-memory errors."""
     return [entry for entry in history if KEY in entry]
 

@@ -44,10 +44,10 @@ def collate(rows: Sequence[dict[str, list[int]]]) -> dict[str, Any]:
     import torch
 
     ids = [token for row in rows for token in row["input_ids"]]
-    positions = [place for row in rows for place in range(len(row["input_ids"]))]
+    positions = [position for row in rows for position in range(len(row["input_ids"]))]
     labels = [label for row in rows for label in [-100, *row["labels"][1:]]]
-    named = {"input_ids": ids, "position_ids": positions, "labels": labels}
-    return {name: torch.tensor([values]) for name, values in named.items()}
+    columns = {"input_ids": ids, "position_ids": positions, "labels": labels}
+    return {name: torch.tensor([values]) for name, values in columns.items()}
 
 
 def refuse_leaks(model: Any, rows: Sequence[Encoded], precision: str, computing: Computing) -> None:
@@ -62,7 +62,7 @@ def refuse_leaks(model: Any, rows: Sequence[Encoded], precision: str, computing:
     Raises:
         ConfigError: packed rows affect each other, or positions continue from row to row.
     """
-    leak, drift = probe(model, _two(rows), computing)
+    leak, drift = probe(model, _two_rows(rows), computing)
     if leak <= _LEAK and drift <= _ROUNDING[precision]:
         return
     base = model.get_base_model() if hasattr(model, "peft_config") else model
@@ -90,26 +90,26 @@ def probe(model: Any, two: Sequence[list[int]], computing: Computing) -> tuple[f
     import torch
 
     first, second = two
-    other = [(token + 1) % model.config.get_text_config().vocab_size for token in first]
+    replacement = [(token + 1) % model.config.get_text_config().vocab_size for token in first]
     was_training = model.training
     model.eval()
 
-    def logits_of_second(*packed: list[int]) -> Any:
-        batch = collate([{"input_ids": ids, "labels": ids} for ids in packed])
+    def logits_of_second(*packed_rows: list[int]) -> Any:
+        batch = collate([{"input_ids": ids, "labels": ids} for ids in packed_rows])
         del batch["labels"]
-        placed = {name: ids.to(model.device) for name, ids in batch.items()}
-        return model(**placed, use_cache=False).logits[0, -len(second) :].float()
+        inputs = {name: ids.to(model.device) for name, ids in batch.items()}
+        return model(**inputs, use_cache=False).logits[0, -len(second) :].float()
 
     with torch.no_grad(), computing():
         packed_LV = logits_of_second(first, second)
-        behind_LV, alone_LV = logits_of_second(other, second), logits_of_second(second)
+        other_LV, alone_LV = logits_of_second(replacement, second), logits_of_second(second)
     model.train(was_training)
-    size = alone_LV.norm()
-    return float((packed_LV - behind_LV).norm() / size), float((packed_LV - alone_LV).norm() / size)
+    norm = alone_LV.norm()
+    return float((packed_LV - other_LV).norm() / norm), float((packed_LV - alone_LV).norm() / norm)
 
 
-def _two(rows: Sequence[Encoded]) -> list[list[int]]:
+def _two_rows(rows: Sequence[Encoded]) -> list[list[int]]:
     """Return the starts of two different rows, or of the same row twice if there is only one."""
     first = rows[0].input_ids
-    other = next((row.input_ids for row in rows if row.input_ids != first), first)
-    return [ids[:_PROBE_TOKENS] for ids in (first, other)]
+    different = next((row.input_ids for row in rows if row.input_ids != first), first)
+    return [ids[:_PROBE_TOKENS] for ids in (first, different)]

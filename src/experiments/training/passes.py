@@ -21,7 +21,7 @@ def passes_class(task: Task, rows: int) -> Any:
 
     class Passes(SFTTrainer):  # type: ignore[misc]
         measure: Any = None
-        passes = MicroBatches(rows, _advice(task.run), task.adapted)
+        passes = MicroBatches(rows, _advice(task.run), task.oom_events)
 
         def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
             batches, num_items = super().get_batch_samples(*args, **kwargs)
@@ -30,19 +30,19 @@ def passes_class(task: Task, rows: int) -> Any:
 
         def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
             step = self.state.global_step + 1
-            make = functools.partial(self._one_pass, model, num_items_in_batch)
+            run_pass = functools.partial(self._one_pass, model, num_items_in_batch)
             if self.accelerator.num_processes > 1 or num_items_in_batch is None:
                 # A single process cannot restart a step while the others continue, and a loss that
                 # is a mean of means cannot be split.
-                value = make(inputs)
+                loss = run_pass(inputs)
             else:
-                known = len(task.adapted)
-                value = self.passes.next(make, model.zero_grad, step)
-                self.state.log_history += task.adapted[known:]
-            values = self.accelerator.gather(value.reshape(1))  # so that all or none stop
+                logged = len(task.oom_events)
+                loss = self.passes.next(run_pass, model.zero_grad, step)
+                self.state.log_history += task.oom_events[logged:]
+            values = self.accelerator.gather(loss.reshape(1))  # so that all or none stop
             if not torch.isfinite(values).all():
                 _refuse_loss(float(values[~torch.isfinite(values)][0]), step)
-            return value
+            return loss
 
         def _one_pass(self, model: Any, num_items: Any, inputs: Any) -> Any:
             return super().training_step(model, inputs, num_items)
@@ -88,10 +88,10 @@ def part_of_loss(trainer: Any, model: Any, inputs: Any, num_items: Any) -> Any:
     """
     import torch
 
-    given = {name: value for name, value in inputs.items() if name != "labels"}
+    model_inputs = {name: value for name, value in inputs.items() if name != "labels"}
     if trl_private.balances_experts(trainer):
-        given["output_router_logits"] = True
-    nll_N, outputs = trainer.measure(model, given | {"use_cache": False}, inputs["labels"])
+        model_inputs["output_router_logits"] = True
+    nll_N, outputs = trainer.measure(model, model_inputs | {"use_cache": False}, inputs["labels"])
     tokens = len(nll_N) if num_items is None else num_items
     # A batch without trained tokens has a loss of 0 and zero gradients.
     loss = nll_N.sum() / torch.as_tensor(tokens).clamp(min=1)
@@ -100,19 +100,19 @@ def part_of_loss(trainer: Any, model: Any, inputs: Any, num_items: Any) -> Any:
     if trl_private.balances_experts(
         trainer
     ):  # the experts' loss is a mean over rows: weight each pass
-        share = len(inputs["input_ids"]) / trainer.args.per_device_train_batch_size
-        share /= trainer.current_gradient_accumulation_steps
-        loss = loss + trl_private.balancing_weight(trainer) * outputs.aux_loss * share
+        weight = len(inputs["input_ids"]) / trainer.args.per_device_train_batch_size
+        weight /= trainer.current_gradient_accumulation_steps
+        loss = loss + trl_private.balancing_weight(trainer) * outputs.aux_loss * weight
     return loss
 
 
 def _advice(run: RunConfig) -> str:
     """Return advice on how to reduce the memory of a single row."""
-    ways = ["lower trainer.max_length"]
+    options = ["lower trainer.max_length"]
     if not run.trainer.gradient_checkpointing:
-        ways.append("set trainer.gradient_checkpointing=true")
-    ways.append("use a 4-bit base model")
-    return ", ".join(ways[:-1]) + " or " + ways[-1]
+        options.append("set trainer.gradient_checkpointing=true")
+    options.append("use a 4-bit base model")
+    return ", ".join(options[:-1]) + " or " + options[-1]
 
 
 def _refuse_loss(value: float, step: int) -> None:

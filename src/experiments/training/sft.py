@@ -14,7 +14,7 @@ from experiments.training import untouched
 from experiments.training.checkpoints import load_weights, newest_checkpoint, state_of
 from experiments.training.curves import curve
 from experiments.training.half_precision import leave_autocast, skipped_steps
-from experiments.training.micro_batches import KEY, shrunk
+from experiments.training.micro_batches import KEY, oom_entries
 from experiments.training.sft_trainer import build
 from experiments.training.steps import StepPlan, plan
 from experiments.training.task import Fit, Task
@@ -39,10 +39,10 @@ def fit(task: Task) -> Fit:
     newest = distributed.broadcast(newest_checkpoint(task.folder))
     began = time.monotonic()
     if newest is not None and state_of(newest)["global_step"] >= steps.steps:
-        task.adapted.extend(shrunk(state_of(newest)["log_history"]))
+        task.oom_events.extend(oom_entries(state_of(newest)["log_history"]))
         log(f"training is already complete in {newest.name}; evaluating from there")
         return _from_finished(task, newest)
-    trainer = build(task, steps, _rows_a_pass(task, steps, newest))
+    trainer = build(task, steps, _rows_per_pass(task, steps, newest))
     if newest is not None:
         log(f"continuing from {newest.name} of {steps.steps} steps")
     try:
@@ -51,23 +51,25 @@ def fit(task: Task) -> Fit:
     finally:
         leave_autocast(task.model)
     state = trainer.state
-    best = state.best_model_checkpoint if select == "best_validation" else None
+    best_checkpoint = state.best_model_checkpoint if select == "best_validation" else None
     return Fit(
         steps=state.global_step,
         seconds=time.monotonic() - began,
         curve=curve(state.log_history),
-        selected_step=state_of(Path(best))["global_step"] if best else state.global_step,
+        selected_step=state_of(Path(best_checkpoint))["global_step"]
+        if best_checkpoint
+        else state.global_step,
         skipped_steps=skipped_steps(state.log_history),
     )
 
 
-def _rows_a_pass(task: Task, steps: StepPlan, newest: Path | None) -> int:
+def _rows_per_pass(task: Task, steps: StepPlan, newest: Path | None) -> int:
     """Return the micro-batch size, as reduced by out-of-memory errors before an interruption."""
     if newest is None:
         return steps.micro_batch_size
-    earlier = shrunk(state_of(newest)["log_history"])
-    task.adapted.extend(earlier)
-    rows = min([steps.micro_batch_size, *(entry[KEY] for entry in earlier)])
+    oom_events = oom_entries(state_of(newest)["log_history"])
+    task.oom_events.extend(oom_events)
+    rows = min([steps.micro_batch_size, *(entry[KEY] for entry in oom_events)])
     if rows < steps.micro_batch_size:
         log(f"  {rows} rows per pass, as before the interruption (out of memory)")
     return int(rows)

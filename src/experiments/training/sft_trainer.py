@@ -21,8 +21,8 @@ def build(task: Task, steps: StepPlan, rows: int) -> Any:
     from transformers import PrinterCallback
 
     validation = task.data.validation
-    exact = half_precision.trained_values(task.model)
-    by_the_clock = clock(task)
+    exact_values = half_precision.trained_values(task.model)
+    clock_callback = clock(task)
     order = row_order([len(e.input_ids) for e in task.data.train], steps, task.run.seed)
     with untouched.config_of(task.model):
         trainer = _trainer_class(task, rows)(
@@ -32,11 +32,11 @@ def build(task: Task, steps: StepPlan, rows: int) -> Any:
             eval_dataset=_dataset(validation) if validation else None,
             data_collator=packing.collate if task.run.trainer.packing else None,
             processing_class=task.base.tokenizer,
-            callbacks=[_progress(task.log, steps.steps), by_the_clock],
+            callbacks=[_progress(task.log, steps.steps), clock_callback],
         )
-    by_the_clock.trainer = trainer
+    clock_callback.trainer = trainer
     trainer.remove_callback(PrinterCallback)
-    half_precision.settle(trainer, exact)
+    half_precision.restore_values(trainer, exact_values)
     choose_loss(trainer)
     if task.run.trainer.packing:
         packing.refuse_leaks(
@@ -46,8 +46,8 @@ def build(task: Task, steps: StepPlan, rows: int) -> Any:
             trainer.compute_loss_context_manager,
         )
     if distributed.world_size() > 1:
-        trainer.add_callback(_one_decision())  # last, so that it sees the others' decisions
-        _draw_own_dropout(task.run.seed)
+        trainer.add_callback(_follow_main_process())  # last, so that it sees the others' decisions
+        _seed_dropout_by_rank(task.run.seed)
     return trainer
 
 
@@ -59,7 +59,7 @@ def _trainer_class(task: Task, rows: int) -> Any:
     from transformers import Trainer
 
     class RunTrainer(passes_class(task, rows)):  # type: ignore[misc]
-        measured: tuple[int, float] | None = None
+        evaluated: tuple[int, float] | None = None
 
         def create_model_card(self, *args: Any, **kwargs: Any) -> None:
             """Write no TRL model card into a checkpoint; the adapter gets this project's card."""
@@ -68,23 +68,25 @@ def _trainer_class(task: Task, rows: int) -> Any:
             is_new, ratio = self.optimizer is None, task.run.lora.loraplus_lr_ratio
             optimizer = super().create_optimizer(model)
             if is_new and ratio is not None:
-                loraplus.raise_rate_of_b(optimizer, self.model if model is None else model, ratio)
+                loraplus.scale_learning_rate_of_b(
+                    optimizer, self.model if model is None else model, ratio
+                )
             return optimizer
 
         def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
             """Compute the mean over tokens; the Trainer's loss depends on the batch size."""
             step = self.state.global_step
-            if self.measured is None or self.measured[0] != step:  # evaluated again at the end
+            if self.evaluated is None or self.evaluated[0] != step:  # evaluated again at the end
                 with half_precision.outside_autocast(self.model):
                     parts = _token_nll(self.model, task.data.validation)
                 nll = loss.mean_nll(parts)
-                self.measured = (step, nll)
+                self.evaluated = (step, nll)
                 # SFTTrainer.log would add its own averages over the steps since the last entry.
                 Trainer.log(self, {"eval_loss": nll})
                 stop = task.report(step, nll, [total / max(1, n) for total, n in parts])
                 if distributed.broadcast(stop):
                     self.control.should_training_stop = True
-            return {"eval_loss": self.measured[1]}
+            return {"eval_loss": self.evaluated[1]}
 
     return RunTrainer
 
@@ -93,7 +95,7 @@ def _token_nll(model: Any, rows: Sequence[Encoded]) -> list[loss.Part]:
     """Compute the NLL of the rows, which are divided among the processes."""
     lengths = [len(row.ids) for row in rows]
     return distributed.split_between_processes(
-        lengths, lambda mine: loss.token_nll(model, [rows[i] for i in mine])
+        lengths, lambda indices: loss.token_nll(model, [rows[i] for i in indices])
     )
 
 
@@ -101,16 +103,16 @@ def _progress(track: Log, steps: int) -> Any:
     """Return a callback that prints and tracks each entry of the trainer's log."""
     from transformers import TrainerCallback
 
-    class Shown(TrainerCallback):  # type: ignore[misc]
+    class LogPoints(TrainerCallback):  # type: ignore[misc]
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
             for point in curve([{**(logs or {}), "step": state.global_step}]):
                 track({k: v for k, v in point.items() if k != "step"}, state.global_step)
                 log(line(point, steps))
 
-    return Shown()
+    return LogPoints()
 
 
-def _one_decision() -> Any:
+def _follow_main_process() -> Any:
     """Return a callback that makes every process follow the main process's decision after a step.
 
     A decision based on the clock (save now, stop now) may differ between two processes, and a
@@ -118,15 +120,15 @@ def _one_decision() -> Any:
     """
     from transformers import TrainerCallback
 
-    class OneDecision(TrainerCallback):  # type: ignore[misc]
+    class FollowMainProcess(TrainerCallback):  # type: ignore[misc]
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
             vars(control).update(distributed.broadcast(dict(vars(control))))
             return control
 
-    return OneDecision()
+    return FollowMainProcess()
 
 
-def _draw_own_dropout(seed: int) -> None:
+def _seed_dropout_by_rank(seed: int) -> None:
     """Seed dropout differently in each process: their rows differ, but the run's seed does not."""
     import torch
 

@@ -52,21 +52,21 @@ def plan(trainer: TrainerConfig, rows: int) -> StepPlan:
             f"trainer.warmup_steps={warmup_steps} is more than the {steps} steps of this run: the "
             "learning rate would never reach trainer.learning_rate; lower it."
         )
-    every = trainer.eval_steps or max(1, steps // 5)
-    save = trainer.save_steps or every
-    together = processes.world_size()
+    eval_steps = trainer.eval_steps or max(1, steps // 5)
+    save_steps = trainer.save_steps or eval_steps
+    world_size = processes.world_size()
     return StepPlan(
         steps=steps,
         batch_size=batch,
-        micro_batch_size=fitting(batch, micro, together),
+        micro_batch_size=fitting(batch, micro, world_size),
         warmup_steps=warmup_steps,
-        eval_steps=every,
-        save_steps=every if trainer.select == "best_validation" else save,
-        processes=together,
+        eval_steps=eval_steps,
+        save_steps=eval_steps if trainer.select == "best_validation" else save_steps,
+        processes=world_size,
     )
 
 
-def fitting(batch: int, micro: int, together: int) -> int:
+def fitting(batch: int, micro: int, world_size: int) -> int:
     """Return the largest micro-batch that fits, at most `micro`.
 
     It divides the rows that each process gets in a step.
@@ -74,17 +74,19 @@ def fitting(batch: int, micro: int, together: int) -> int:
     Raises:
         ConfigError: the rows of a step cannot be split equally among the processes.
 
-    >>> fitting(batch=16, micro=4, together=2), fitting(batch=12, micro=4, together=2)
+    >>> fitting(batch=16, micro=4, world_size=2), fitting(batch=12, micro=4, world_size=2)
     (4, 3)
     """
-    if batch % together:
+    if batch % world_size:
         raise ConfigError(
-            f"trainer.batch_size={batch} is not a multiple of the {together} processes of this "
-            f"run: set it to {batch + together - batch % together}, or change the number of "
+            f"trainer.batch_size={batch} is not a multiple of the {world_size} processes of this "
+            f"run: set it to {batch + world_size - batch % world_size}, or change the number of "
             "processes."
         )
-    own = batch // together
-    return max(size for size in range(1, min(own, micro) + 1) if own % size == 0)
+    rows_per_process = batch // world_size
+    return max(
+        size for size in range(1, min(rows_per_process, micro) + 1) if rows_per_process % size == 0
+    )
 
 
 def row_order(lengths: Sequence[int], steps: StepPlan, seed: int) -> list[int]:
@@ -96,17 +98,17 @@ def row_order(lengths: Sequence[int], steps: StepPlan, seed: int) -> list[int]:
     the processes in turn, have similar lengths too.
     """
     shuffler = random.Random(f"row order {seed}")
-    wanted = steps.steps * steps.batch_size
+    total_rows = steps.steps * steps.batch_size
     stream: list[int] = []
-    while len(stream) < wanted:
+    while len(stream) < total_rows:
         epoch = list(range(len(lengths)))
         shuffler.shuffle(epoch)
         stream += epoch
-    stream = stream[:wanted]
+    stream = stream[:total_rows]
     order: list[int] = []
     pool_rows = _POOL_BATCHES * steps.batch_size
-    for at in range(0, wanted, pool_rows):
-        pool = sorted(stream[at : at + pool_rows], key=lambda i: lengths[i])
+    for start in range(0, total_rows, pool_rows):
+        pool = sorted(stream[start : start + pool_rows], key=lambda i: lengths[i])
         size = steps.batch_size
         batches = [pool[b : b + size] for b in range(0, len(pool), size)]
         shuffler.shuffle(batches)

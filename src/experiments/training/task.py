@@ -32,7 +32,7 @@ class Task:
     """The run's folder, which contains its checkpoints."""
     report: Report
     log: Log
-    adapted: list[dict[str, Any]] = field(default_factory=list)
+    oom_events: list[dict[str, Any]] = field(default_factory=list)
     """Filled during training with out-of-memory events (`step`, `micro_batch_size`, `before`)."""
     saved: Saved = lambda _: None
 

@@ -14,16 +14,16 @@ from typing import Any
 def config_of(model: Any) -> Iterator[None]:
     """Restore the values of the model's configurations at the end of the block."""
     base = model.get_base_model() if hasattr(model, "peft_config") else model
-    found = [base.config, base.config.get_text_config(), base.generation_config]
-    owners = {id(one): one for one in found if one is not None}
-    kept = [(one, dict(vars(one))) for one in owners.values()]
+    configs = [base.config, base.config.get_text_config(), base.generation_config]
+    unique = {id(config): config for config in configs if config is not None}
+    saved = [(config, dict(vars(config))) for config in unique.values()]
     values = [
-        {k: copy.copy(v) if isinstance(v, (list, dict)) else v for k, v in before.items()}
-        for _, before in kept
+        {k: copy.copy(v) if isinstance(v, (list, dict)) else v for k, v in fields.items()}
+        for _, fields in saved
     ]
     try:
         yield
     finally:
-        for (one, _), before in zip(kept, values, strict=True):
-            vars(one).clear()
-            vars(one).update(before)
+        for (config, _), fields in zip(saved, values, strict=True):
+            vars(config).clear()
+            vars(config).update(fields)

@@ -38,17 +38,17 @@ def error_type(item: Item) -> str | None:
 
 def _verdict(item: Item) -> bfcl.Verdict:
     task = item.row["bfcl"]
-    upstream = item.form.name == HERMES_TAGS.name
-    output, read_as = (item.text, "tool_call") if upstream else (_calls(item), "fc")
+    is_hermes = item.form.name == HERMES_TAGS.name
+    output, mode = (item.text, "tool_call") if is_hermes else (_calls(item), "fc")
     verdict = bfcl.check(
         task["category"],
         task["function"],
         task["ground_truth"],
         output,
-        read_as,
+        mode,
         task.get("underscore_to_dot", False),
     )
-    return verdict if upstream else replace(verdict, malformed=item.answer.malformed)
+    return verdict if is_hermes else replace(verdict, malformed=item.answer.malformed)
 
 
 def _calls(item: Item) -> object:

@@ -45,18 +45,20 @@ def score(item: Item) -> dict[str, float]:
     gold = gold_calls(item.row)
     if not gold or "bfcl" in item.row:  # BFCL lists several right values for an argument
         return scores
-    calls, whole = item.answer.calls, not item.answer.malformed
+    calls, well_formed = item.answer.calls, not item.answer.malformed
     tolerant = item.tolerant
-    scores["exact"] = float(whole and same_calls(gold, calls))
+    scores["exact"] = float(well_formed and same_calls(gold, calls))
     scores["exact_tolerant"] = float(not tolerant.malformed and same_calls(gold, tolerant.calls))
     scores["name"] = float(
-        whole and sorted(c["name"] for c in gold) == sorted(c["name"] for c in calls)
+        well_formed and sorted(c["name"] for c in gold) == sorted(c["name"] for c in calls)
     )
-    scores["parsed"] = float(whole and bool(calls))
+    scores["parsed"] = float(well_formed and bool(calls))
     scores["parsed_tolerant"] = float(not tolerant.malformed and bool(tolerant.calls))
-    if item.row.get("tools") and not any(_refers(call["arguments"]) for call in gold):
-        scores["schema_valid"] = float(whole and bool(calls) and _fit_their_tools(item.row, calls))
-    precision, recall = _arguments(gold, calls if whole else [])
+    if item.row.get("tools") and not any(_has_reference(call["arguments"]) for call in gold):
+        scores["schema_valid"] = float(
+            well_formed and bool(calls) and _fit_their_tools(item.row, calls)
+        )
+    precision, recall = _arguments(gold, calls if well_formed else [])
     return scores | {"argument_precision": precision, "argument_recall": recall}
 
 
@@ -65,21 +67,21 @@ def same_calls(gold: list[Call], calls: list[Call]) -> bool:
 
     Their order matters only if gold calls refer to each other.
     """
-    gold, calls = [_plain(call) for call in gold], [_plain(call) for call in calls]
+    gold, calls = [_without_label(call) for call in gold], [_without_label(call) for call in calls]
     if len(gold) != len(calls):
         return False
-    if any(_refers(call["arguments"]) for call in gold):
+    if any(_has_reference(call["arguments"]) for call in gold):
         return all(map(same_value, gold, calls))
-    left = list(calls)
-    for wanted in gold:
-        at = next((i for i, call in enumerate(left) if same_value(wanted, call)), None)
-        if at is None:
+    unmatched = list(calls)
+    for gold_call in gold:
+        index = next((i for i, call in enumerate(unmatched) if same_value(gold_call, call)), None)
+        if index is None:
             return False
-        del left[at]
+        del unmatched[index]
     return True
 
 
-def _plain(call: Call) -> Call:
+def _without_label(call: Call) -> Call:
     """Remove the label of a call in a nested sequence: it names the call and is not part of it."""
     return {"name": call["name"], "arguments": call["arguments"]}
 
@@ -93,27 +95,32 @@ def _arguments(gold: list[Call], calls: list[Call]) -> tuple[float, float]:
     import numpy as np
     from scipy.optimize import linear_sum_assignment
 
-    given, wanted = (sum(_weight(call) for call in side) for side in (calls, gold))
-    if not given or not wanted:
+    call_weight, gold_weight = (
+        sum(_weight(call) for call in side_calls) for side_calls in (calls, gold)
+    )
+    if not call_weight or not gold_weight:
         return 0.0, 0.0
-    shared_GC = np.array([[_shared(g, c) for c in calls] for g in gold])
+    shared_GC = np.array([[_matching_arguments(g, c) for c in calls] for g in gold])
     rows, columns = linear_sum_assignment(shared_GC, maximize=True)
-    right = float(shared_GC[rows, columns].sum())
-    return right / given, right / wanted
+    matched = float(shared_GC[rows, columns].sum())
+    return matched / call_weight, matched / gold_weight
 
 
 def _weight(call: Call) -> int:
     return max(1, len(call["arguments"]))
 
 
-def _shared(gold: Call, call: Call) -> int:
+def _matching_arguments(gold: Call, call: Call) -> int:
     """Return the number of arguments of a call that equal those of a gold call."""
     if gold["name"] != call["name"]:
         return 0
-    wanted, given = gold["arguments"], call["arguments"]
-    if not wanted and not given:
+    gold_arguments, arguments = gold["arguments"], call["arguments"]
+    if not gold_arguments and not arguments:
         return 1
-    return sum(key in given and same_value(value, given[key]) for key, value in wanted.items())
+    return sum(
+        key in arguments and same_value(value, arguments[key])
+        for key, value in gold_arguments.items()
+    )
 
 
 def _fit_their_tools(row: dict[str, Any], calls: Sequence[Call]) -> bool:
@@ -127,9 +134,9 @@ def _fit_their_tools(row: dict[str, Any], calls: Sequence[Call]) -> bool:
     )
 
 
-def _refers(value: Any) -> bool:
+def _has_reference(value: Any) -> bool:
     if isinstance(value, dict):
-        return any(_refers(v) for v in value.values())
+        return any(_has_reference(v) for v in value.values())
     if isinstance(value, list):
-        return any(map(_refers, value))
+        return any(map(_has_reference, value))
     return isinstance(value, str) and bool(_REFERENCE.search(value))

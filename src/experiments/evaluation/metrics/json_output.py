@@ -20,12 +20,15 @@ def score(item: Item) -> dict[str, float]:
     if "schema" not in item.row:
         return {}
     gold = _leaves(load_json(item.row["messages"][-1]["content"]))
-    given = load_json(item.answer.content) if not item.answer.calls else None
-    valid = given is not None and schemas.is_valid(item.row["schema"], given)
-    found = _leaves(given)
-    right = sum(path in found and same_value(found[path], value) for path, value in gold.items())
-    exact = valid and right == len(gold) and found.keys() == gold.keys()
-    return {"valid": float(valid), "values": right / max(1, len(gold)), "exact": float(exact)}
+    answer = load_json(item.answer.content) if not item.answer.calls else None
+    valid = answer is not None and schemas.is_valid(item.row["schema"], answer)
+    answer_leaves = _leaves(answer)
+    matched = sum(
+        path in answer_leaves and same_value(answer_leaves[path], value)
+        for path, value in gold.items()
+    )
+    exact = valid and matched == len(gold) and answer_leaves.keys() == gold.keys()
+    return {"valid": float(valid), "values": matched / max(1, len(gold)), "exact": float(exact)}
 
 
 def _leaves(value: Any, path: tuple[str | int, ...] = ()) -> dict[tuple[str | int, ...], Any]:

@@ -66,30 +66,32 @@ def token_losses(model: Any, rows: Sequence[TokenRow]) -> list[list[float]]:
 
     from experiments.models import causal_lm_loss
 
-    left = sorted(range(len(rows)), key=lambda i: len(rows[i].input_ids))
+    remaining = sorted(range(len(rows)), key=lambda i: len(rows[i].input_ids))
     result: list[list[float]] = [[] for _ in rows]
-    measure = causal_lm_loss.of(model)
+    model_loss = causal_lm_loss.of(model)
     was_training = model.training
     model.eval()
     tokens = TOKENS_PER_BATCH
     with torch.no_grad():
-        while left:
-            batch = _first_batch(left, rows, tokens)
-            losses = _batch_losses(model, [rows[i] for i in batch], measure)
+        while remaining:
+            batch = _first_batch(remaining, rows, tokens)
+            losses = _batch_losses(model, [rows[i] for i in batch], model_loss)
             if losses is None:
                 tokens = len(batch) * len(rows[batch[-1]].input_ids) // 2
                 continue
-            for i, own in zip(batch, losses, strict=True):
-                result[i] = own
-            left = left[len(batch) :]
+            for i, row_losses in zip(batch, losses, strict=True):
+                result[i] = row_losses
+            remaining = remaining[len(batch) :]
     model.train(was_training)
     return result
 
 
-def _batch_losses(model: Any, rows: Sequence[TokenRow], measure: Any) -> list[list[float]] | None:
+def _batch_losses(
+    model: Any, rows: Sequence[TokenRow], model_loss: Any
+) -> list[list[float]] | None:
     """Return the losses of each row, or None if memory ran out for several rows."""
     try:
-        return _measured(model, rows, measure)
+        return _compute_losses(model, rows, model_loss)
     except (RuntimeError, MemoryError) as error:
         if len(rows) == 1 or not is_out_of_memory(error):
             raise
@@ -97,7 +99,7 @@ def _batch_losses(model: Any, rows: Sequence[TokenRow], measure: Any) -> list[li
     return None
 
 
-def _measured(model: Any, rows: Sequence[TokenRow], measure: Any) -> list[list[float]]:
+def _compute_losses(model: Any, rows: Sequence[TokenRow], model_loss: Any) -> list[list[float]]:
     import torch
 
     width = max(len(row.input_ids) for row in rows)
@@ -111,9 +113,9 @@ def _measured(model: Any, rows: Sequence[TokenRow], measure: Any) -> list[list[f
         mask_BL[b, :length] = 1
     device = model.device
     inputs = {"input_ids": ids_BL.to(device), "attention_mask": mask_BL.to(device)}
-    nll_N, _ = measure(model, inputs | {"use_cache": False}, labels_BL.to(device))
+    nll_N, _ = model_loss(model, inputs | {"use_cache": False}, labels_BL.to(device))
     counts = (labels_BL[:, 1:] != -100).sum(1).tolist()
-    return [own.tolist() for own in nll_N.cpu().split(counts)]
+    return [row_nll_N.tolist() for row_nll_N in nll_N.cpu().split(counts)]
 
 
 def mean_nll(parts: Sequence[tuple[float, int]]) -> float:
@@ -125,10 +127,10 @@ def mean_nll(parts: Sequence[tuple[float, int]]) -> float:
     return sum(nll for nll, _ in parts) / max(1, sum(tokens for _, tokens in parts))
 
 
-def _first_batch(left: Sequence[int], rows: Sequence[TokenRow], tokens: int) -> list[int]:
+def _first_batch(remaining: Sequence[int], rows: Sequence[TokenRow], tokens: int) -> list[int]:
     """Return as many of the shortest rows as fit into a number of tokens; at least one."""
     batch: list[int] = []
-    for i in left:  # ascending length: the newest row is the longest of its batch
+    for i in remaining:  # ascending length: the newest row is the longest of its batch
         if batch and (len(batch) + 1) * len(rows[i].input_ids) > tokens:
             break
         batch.append(i)

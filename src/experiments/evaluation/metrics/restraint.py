@@ -31,19 +31,19 @@ def score(item: Item) -> dict[str, float]:
     if "schema" in row or not (row.get("tools") or row.get("expects")):
         return {}
     called = bool(answer.calls or item.tolerant.calls)
-    broken = answer.malformed
-    if _wants_a_call(item):
+    malformed = answer.malformed
+    if _expects_call(item):
         # The metric `calls` scores `malformed` for these rows.
-        return {"undercall": float(not called and not broken)}
-    said = item.stopped and bool(answer.content)
-    right = said and not called and not broken
-    scores = {"overcall": float(called), "malformed": float(broken)}
+        return {"undercall": float(not called and not malformed)}
+    answered = item.stopped and bool(answer.content)
+    correct = answered and not called and not malformed
+    scores = {"overcall": float(called), "malformed": float(malformed)}
     if row.get("expects") == "question":
-        right = right and "?" in answer.content
-        scores["asked"] = float(right)
-    return scores | {"correct": float(right)}
+        correct = correct and "?" in answer.content
+        scores["asked"] = float(correct)
+    return scores | {"correct": float(correct)}
 
 
-def _wants_a_call(item: Item) -> bool:
+def _expects_call(item: Item) -> bool:
     """Return whether the right answer is a call; a row may specify this without a gold call."""
     return bool(gold_calls(item.row)) or item.row.get("expects") == "call"

@@ -18,8 +18,8 @@ from experiments.models.adapters.targets import check_targets
 from experiments.runtime import disk
 
 # Fields of peft.LoraConfig that are set through this project's own keys.
-_OWNED = {"r", "lora_alpha", "lora_dropout", "target_modules", "use_dora", "use_rslora"}
-_OWNED |= {"init_lora_weights", "task_type", "fan_in_fan_out"}
+_RESERVED_FIELDS = {"r", "lora_alpha", "lora_dropout", "target_modules", "use_dora", "use_rslora"}
+_RESERVED_FIELDS |= {"init_lora_weights", "task_type", "fan_in_fan_out"}
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,10 @@ def check_extra(lora: LoraConfig) -> None:
         return
     import peft
 
-    known = sorted({f.name for f in fields(peft.LoraConfig)} - _OWNED)
+    allowed = sorted({f.name for f in fields(peft.LoraConfig)} - _RESERVED_FIELDS)
     for key in lora.extra:
-        if key not in known:
-            raise ConfigError(f"lora.extra.{key}: {did_you_mean(key, known)}.")
+        if key not in allowed:
+            raise ConfigError(f"lora.extra.{key}: {did_you_mean(key, allowed)}.")
 
 
 def attach(run: RunConfig, model: Any) -> Attached:
@@ -94,14 +94,18 @@ def _train_in_fp32(model: Any) -> None:
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
     for wrapper in [m for m in model.modules() if isinstance(m, ModulesToSaveWrapper)]:
-        outside = next(wrapper.original_module.parameters()).dtype
+        base_dtype = next(wrapper.original_module.parameters()).dtype
         for module in wrapper.modules_to_save.values():
-            inside = next(module.parameters()).dtype
-            if outside != inside:
+            trained_dtype = next(module.parameters()).dtype
+            if base_dtype != trained_dtype:
                 module.register_forward_pre_hook(
-                    lambda _, given, to=inside: tuple(_cast(value, to) for value in given)
+                    lambda _, arguments, dtype=trained_dtype: tuple(
+                        _cast(value, dtype) for value in arguments
+                    )
                 )
-                module.register_forward_hook(lambda _, given, out, to=outside: _cast(out, to))
+                module.register_forward_hook(
+                    lambda _, arguments, output, dtype=base_dtype: _cast(output, dtype)
+                )
 
 
 def _cast(value: Any, dtype: Any) -> Any:
@@ -133,8 +137,8 @@ def _new_adapter(lora: LoraConfig, model: Any) -> Any:
     try:
         return peft.get_peft_model(model, config)
     except ValueError as error:
-        text = str(error).splitlines()[0]
-        raise AdapterError(f"lora: PEFT rejects this adapter for this model: {text}") from error
+        message = str(error).splitlines()[0]
+        raise AdapterError(f"lora: PEFT rejects this adapter for this model: {message}") from error
 
 
 def _has_transposed(model: Any) -> bool:
@@ -177,32 +181,34 @@ def load(path: str, model: Any, *, trainable: bool = False) -> Any:
     try:
         loaded = peft.PeftModel.from_pretrained(model, folder, is_trainable=trainable)
     except (RuntimeError, ValueError, KeyError) as error:
-        text = str(error).splitlines()[0]
-        raise AdapterError(f"model.adapter={path} does not fit this base model: {text}") from error
-    for saved in loaded.peft_config.values():
+        message = str(error).splitlines()[0]
+        raise AdapterError(
+            f"model.adapter={path} does not fit this base model: {message}"
+        ) from error
+    for peft_config in loaded.peft_config.values():
         # At every save, PEFT looks up the base on the hub by this name, unless it is a local
         # folder.
-        saved.base_model_name_or_path = model.name_or_path
+        peft_config.base_model_name_or_path = model.name_or_path
     return loaded
 
 
 def _check_same_shape(run: RunConfig, model: Any) -> None:
     saved = next(iter(model.peft_config.values()))
-    for key, mine, theirs in (
+    for key, configured, trained in (
         ("r", run.lora.r, saved.r),
         ("alpha", run.lora.lora_alpha, saved.lora_alpha),
     ):
-        if mine != theirs:
+        if configured != trained:
             raise AdapterError(
-                f"lora.{key}={mine} but model.adapter={run.model.adapter} was trained with "
-                f"{theirs}: set lora.{key}={theirs} to continue training it."
+                f"lora.{key}={configured} but model.adapter={run.model.adapter} was trained with "
+                f"{trained}: set lora.{key}={trained} to continue training it."
             )
 
 
 def adapted_modules(model: Any) -> dict[str, int]:
     """Count the modules that have an adapter, by the last part of their name."""
-    hit = (n.rpartition(".")[2] for n, m in model.named_modules() if hasattr(m, "lora_A"))
-    return dict(sorted(Counter(hit).items()))
+    names = (n.rpartition(".")[2] for n, m in model.named_modules() if hasattr(m, "lora_A"))
+    return dict(sorted(Counter(names).items()))
 
 
 def fingerprint(path: str | None) -> str | None:
@@ -224,11 +230,11 @@ def save(model: Any, tokenizer: Any, folder: Path, *, base_source: str, card: st
     with disk.whole_folder(folder) as partial:
         model.save_pretrained(partial, safe_serialization=True)
         tokenizer.save_pretrained(partial)
-        _name_base(partial / "adapter_config.json", base_source)
+        _write_base_name(partial / "adapter_config.json", base_source)
         (partial / "README.md").write_text(card, encoding="utf-8")
 
 
-def _name_base(config: Path, base_source: str) -> None:
+def _write_base_name(config: Path, base_source: str) -> None:
     """Write the base's name into an adapter's config, if there is one, and sort unordered lists."""
     if not config.is_file():
         return

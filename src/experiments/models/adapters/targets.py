@@ -16,7 +16,7 @@ _TAKEN_FOR_EXPERTS = frozenset({"gate", "w1", "w2", "w3", "gate_proj", "up_proj"
 # Last parts of the names of layers that route tokens to experts.
 _ROUTERS = frozenset({"gate", "router", "shared_expert_gate"})
 # Number of tokens in the forward pass that shows which layers are called.
-_TOKENS = 8
+_PROBE_TOKENS = 8
 
 
 def check_targets(lora: LoraConfig, model: Any) -> None:
@@ -40,21 +40,21 @@ def check_targets(lora: LoraConfig, model: Any) -> None:
     names = [*linear, *(n for n, m in model.named_modules() if m is head)]
     for target in lora.target_modules:
         leaves = sorted({name.rpartition(".")[2] for name in linear})
-        if passed := [name for name in sorted(idle) if _ends(name, target)]:
+        if uncalled := [name for name in sorted(idle) if _matches(name, target)]:
             raise AdapterError(
-                f"lora.target_modules: '{target}' matches {passed[0]}, whose weight this model "
+                f"lora.target_modules: '{target}' matches {uncalled[0]}, whose weight this model "
                 "reads without calling the layer, so an adapter on it would not be trained; "
                 f"allowed: {', '.join(leaves)}."
             )
-        if not any(_ends(name, target) for name in names):
+        if not any(_matches(name, target) for name in names):
             raise AdapterError(
                 f"lora.target_modules: '{target}' matches no linear layer of this model"
                 f"{' outside its experts' if stacked else ''}, so fewer modules would be trained "
-                f"than the config lists; {did_you_mean(target, leaves)}{_about_experts(model)}."
+                f"than the config lists; {did_you_mean(target, leaves)}{_experts_hint(model)}."
             )
 
 
-def _ends(name: str, target: str) -> bool:
+def _matches(name: str, target: str) -> bool:
     return name == target or name.endswith("." + target)
 
 
@@ -63,13 +63,13 @@ def _linear_layers(model: Any) -> list[str]:
     import torch
     from transformers.pytorch_utils import Conv1D
 
-    text, head = _text_part(model), model.get_output_embeddings()
-    inside = {id(module) for module in text.modules()}
+    decoder, head = _text_part(model), model.get_output_embeddings()
+    decoder_modules = {id(module) for module in decoder.modules()}
     return [
         name
         for name, module in model.named_modules()
         if isinstance(module, (torch.nn.Linear, Conv1D))
-        and id(module) in inside
+        and id(module) in decoder_modules
         and module is not head
     ]
 
@@ -86,7 +86,7 @@ def _adaptable(linear: list[str]) -> list[str]:
     return [n for n in linear if not set(n.split(".")) & {"experts", *_ROUTERS}]
 
 
-def _every_linear(model: Any) -> int:
+def _count_linear_layers(model: Any) -> int:
     """Count all linear layers except the LM head, including those outside the text part."""
     import torch
     from transformers.pytorch_utils import Conv1D
@@ -105,7 +105,7 @@ def all_linear(model: Any) -> list[str] | str:
     names = [name for name in _adaptable(_linear_layers(model)) if name not in idle]
     if _stacked_experts(model):
         return [name for name in names if name.rpartition(".")[2] not in _TAKEN_FOR_EXPERTS]
-    return names if len(names) < _every_linear(model) else "all-linear"
+    return names if len(names) < _count_linear_layers(model) else "all-linear"
 
 
 def idle_layers(model: Any) -> set[str]:
@@ -114,10 +114,10 @@ def idle_layers(model: Any) -> set[str]:
     The layers after a state-space model's scan are included on every device, because the GPU
     kernels read their weights directly. Any other layer is idle if no layer of its kind is called.
     """
-    linear, called = _linear_layers(model), _called(model)
+    linear, called = _linear_layers(model), _called_layers(model)
     kinds = {name: _kind(model, name) for name in linear}
     used = {kinds[name] for name in linear if name in called}
-    return {n for n in linear if kinds[n] not in used or _is_behind_a_scan(model, n)}
+    return {n for n in linear if kinds[n] not in used or _follows_scan(model, n)}
 
 
 def _kind(model: Any, name: str) -> tuple[type, str]:
@@ -126,13 +126,13 @@ def _kind(model: Any, name: str) -> tuple[type, str]:
     return type(model.get_submodule(parent)), leaf
 
 
-def _is_behind_a_scan(model: Any, name: str) -> bool:
+def _follows_scan(model: Any, name: str) -> bool:
     parent, _, leaf = name.rpartition(".")
-    holder = model.get_submodule(parent)
-    return leaf == "out_proj" and hasattr(holder, "A_log") and hasattr(holder, "D")
+    parent_module = model.get_submodule(parent)
+    return leaf == "out_proj" and hasattr(parent_module, "A_log") and hasattr(parent_module, "D")
 
 
-def _called(model: Any) -> set[str]:
+def _called_layers(model: Any) -> set[str]:
     """Return the linear layers that are called in a training pass over a few tokens."""
     import torch
 
@@ -143,7 +143,7 @@ def _called(model: Any) -> set[str]:
     ]
     was_training, device = model.training, model.device
     ids_1L = (
-        torch.arange(1, _TOKENS + 1, device=device)[None]
+        torch.arange(1, _PROBE_TOKENS + 1, device=device)[None]
         % model.get_input_embeddings().weight.shape[0]
     )
     try:
@@ -158,11 +158,11 @@ def _called(model: Any) -> set[str]:
 
 def _stacked_experts(model: Any) -> list[str]:
     """Return the name suffixes of expert weights that are stacked in one parameter."""
-    found = (n for n, p in model.named_parameters() if p.dim() == 3 and "experts" in n.split("."))
-    return sorted({".".join(name.split(".")[-3:]) for name in found})
+    names = (n for n, p in model.named_parameters() if p.dim() == 3 and "experts" in n.split("."))
+    return sorted({".".join(name.split(".")[-3:]) for name in names})
 
 
-def _about_experts(model: Any) -> str:
+def _experts_hint(model: Any) -> str:
     stacked = _stacked_experts(model)
     if not stacked:
         return ""

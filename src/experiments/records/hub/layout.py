@@ -14,8 +14,8 @@ from experiments.records import Record
 
 SINGLE = "run"
 _ADAPTER = "adapter"
-_HUBS_OWN = (".gitattributes",)
-_LEFT = (".lock", "__pycache__")
+_HUB_FILES = (".gitattributes",)
+_NOT_UPLOADED = (".lock", "__pycache__")
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ class HubLocation:
     def of(self, relative: str) -> str:
         """Return the path in the repository of a file of the run's folder.
 
-        >>> Place("search/3").of("run.json"), Place(None).of("adapter/README.md")
+        >>> HubLocation("search/3").of("run.json"), HubLocation(None).of("adapter/README.md")
         ('search/3/run.json', 'README.md')
-        >>> Place(None).of("run.json")
+        >>> HubLocation(None).of("run.json")
         'run/run.json'
         """
         if self.prefix is not None:
@@ -49,12 +49,12 @@ def files(folder: Path) -> Iterator[tuple[str, Path]]:
     """Yield the files of a run: the path relative to its folder, and the file."""
     for path in sorted(folder.rglob("*")):
         relative = path.relative_to(folder)
-        hidden = set(relative.parts) & set(_LEFT) or path.suffix == ".partial"
+        hidden = set(relative.parts) & set(_NOT_UPLOADED) or path.suffix == ".partial"
         if path.is_file() and not hidden:
             yield relative.as_posix(), path
 
 
-def arrived(record_file: Path) -> Iterator[tuple[str, Path]]:
+def files_in_source(record_file: Path) -> Iterator[tuple[str, Path]]:
     """Yield the files of a run in a source, including a downloaded single-run repository."""
     folder = record_file.parent
     yield from files(folder)
@@ -62,7 +62,7 @@ def arrived(record_file: Path) -> Iterator[tuple[str, Path]]:
     if folder.name != SINGLE or (folder / _ADAPTER).is_dir() or not _is_adapter(root):
         return
     for path in sorted(root.iterdir()):
-        if path.is_file() and path.name not in (*_HUBS_OWN, records.FILE_NAME):
+        if path.is_file() and path.name not in (*_HUB_FILES, records.FILE_NAME):
             yield str(PurePosixPath(_ADAPTER) / path.name), path
 
 

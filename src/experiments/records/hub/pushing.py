@@ -25,13 +25,13 @@ def push_finished(run: RunConfig, record: Record) -> None:
 
     If the upload fails, a message explains how to repeat it later.
     """
-    repo, before = run.hub.repo, record.provenance.get("hub") or {}
-    if not run.hub.push or (before.get("repo") == repo and before.get("pushed")):
+    repo, earlier_push = run.hub.repo, record.provenance.get("hub") or {}
+    if not run.hub.push or (earlier_push.get("repo") == repo and earlier_push.get("pushed")):
         return
     assert repo is not None, "HubConfig.problems demands it"
-    keeps = run.hub.checkpoints and run.trainer.keep in ("last", "all")
+    with_checkpoints = run.hub.checkpoints and run.trainer.keep in ("last", "all")
     try:
-        push(record, repo, checkpoints=keeps)
+        push(record, repo, checkpoints=with_checkpoints)
     except RecordError as error:
         record.provenance["hub"] = {"repo": repo, "pushed": False, "reason": str(error)}
         records.write(record)
@@ -47,17 +47,17 @@ def push(record: Record, repo: str, *, checkpoints: bool = False) -> str:
     Raises:
         RecordError: the upload failed, or the repository belongs to another single run.
     """
-    place = layout.place(record)
-    if place.prefix is None:
+    location = layout.place(record)
+    if location.prefix is None:
         repository.refuse_other_run(repo, record.run_id)
     record.provenance["hub"] = {"repo": repo, "pushed": True}
     records.write(record)  # so that the uploaded record contains it too
-    wanted = (*_RESULT, f"{CHECKPOINTS}/") if checkpoints else _RESULT
-    done = _send(record, repo, wanted, f"Run {record.run_id}")
-    record.provenance["hub"] = {"repo": repo, "pushed": True, "commit": done}
+    prefixes = (*_RESULT, f"{CHECKPOINTS}/") if checkpoints else _RESULT
+    commit = _send(record, repo, prefixes, f"Run {record.run_id}")
+    record.provenance["hub"] = {"repo": repo, "pushed": True, "commit": commit}
     records.write(record)
-    log(f"  uploaded to {repo} as {place.prefix or 'its only run'}, commit {done[:12]}")
-    return done
+    log(f"  uploaded to {repo} as {location.prefix or 'its only run'}, commit {commit[:12]}")
+    return commit
 
 
 def push_checkpoint(run: RunConfig, record: Record, checkpoint: Path) -> None:
@@ -87,36 +87,36 @@ def push_interrupted(run: RunConfig, record: Record) -> None:
         log(f"  not uploaded: {error} The run can resume from {record.folder}.")
 
 
-def _send(record: Record, repo: str, wanted: Sequence[str], message: str) -> str:
+def _send(record: Record, repo: str, prefixes: Sequence[str], message: str) -> str:
     """Upload the selected files of a run, and delete those that the run no longer has."""
-    place = layout.place(record)
+    location = layout.place(record)
     with tempfile.TemporaryDirectory() as scratch:
         puts = [
-            Put(place.of(relative), path)
+            Put(location.of(relative), path)
             for relative, path in layout.files(record.folder)
-            if relative.startswith(tuple(wanted))
+            if relative.startswith(tuple(prefixes))
         ]
         if record.job is not None:
-            puts += _study(record.folder.parent, Path(scratch))
-        own = [place.of(f"{name}/") for name in (CHECKPOINTS, "answers")]
-        there = {put.path for put in puts}
+            puts += _study_snapshot(record.folder.parent, Path(scratch))
+        owned_prefixes = [location.of(f"{name}/") for name in (CHECKPOINTS, "answers")]
+        uploaded_paths = {put.path for put in puts}
         try:
-            old = [
+            obsolete = [
                 path
                 for path in repository.list_files(repo)
-                if path.startswith(tuple(own)) and path not in there
+                if path.startswith(tuple(owned_prefixes)) and path not in uploaded_paths
             ]
         except Exception as error:  # error types of the hub's library differ by version
-            raise RecordError(f"{repository.why(repo, error)}.") from error
-        return repository.commit(repo, puts, old, message)
+            raise RecordError(f"{repository.explanation(repo, error)}.") from error
+        return repository.commit(repo, puts, obsolete, message)
 
 
-def _study(sweep_dir: Path, scratch: Path) -> Iterator[Put]:
+def _study_snapshot(sweep_dir: Path, scratch: Path) -> Iterator[Put]:
     """Yield a consistent snapshot of a search's database, which may be in use."""
     file = sweep_dir / STUDY
     if not file.is_file():
         return
     copy = scratch / STUDY
-    with closing(sqlite3.connect(file)) as one, closing(sqlite3.connect(copy)) as other:
-        one.backup(other)
+    with closing(sqlite3.connect(file)) as source, closing(sqlite3.connect(copy)) as target:
+        source.backup(target)
     yield Put(f"{sweep_dir.resolve().name}/{STUDY}", copy)

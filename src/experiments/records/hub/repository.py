@@ -33,14 +33,14 @@ class Put:
     content: Path | bytes
 
 
-def check(given: HubConfig) -> None:
+def check(hub_config: HubConfig) -> None:
     """Check before training that results can be uploaded.
 
     Raises:
         ConfigError: there is no token or no network, or the token has no write access.
     """
-    assert given.repo is not None, "HubConfig.problems demands it"
-    _check(given.repo, given.private)
+    assert hub_config.repo is not None, "HubConfig.problems demands it"
+    _check(hub_config.repo, hub_config.private)
 
 
 @functools.cache
@@ -48,7 +48,7 @@ def _check(repo: str, private: bool) -> None:
     """Check the repository on the hub, once per process."""
     from huggingface_hub import HfApi, get_token
 
-    _say_no_more_than_we_do()
+    _silence_hub_library()
     if get_token() is None:
         raise ConfigError(
             f"hub.push=true for {repo} needs a token with write access: run `hf auth login` or set "
@@ -60,8 +60,8 @@ def _check(repo: str, private: bool) -> None:
         is_public = not api.model_info(repo, timeout=_SECONDS).private
     except Exception as error:  # includes errors of its HTTP library, which differs by version
         raise ConfigError(
-            f"hub.push=true: {why(repo, error)}; or leave hub.push out and upload later with "
-            f"`python -m experiments push RUN --repo {repo}`."
+            f"hub.push=true: {explanation(repo, error)}; or leave hub.push out and upload later "
+            f"with `python -m experiments push RUN --repo {repo}`."
         ) from error
     if private and is_public:
         log(f"  note: {repo} already existed and is public; hub.private does not change that")
@@ -79,15 +79,15 @@ def refuse_other_run(repo: str, run_id: str) -> None:
     try:
         if path not in list_files(repo):
             return
-        there = records.read(Path(hf_hub_download(repo, path)))
+        existing = records.read(Path(hf_hub_download(repo, path)))
     except RecordError:
         raise
     except Exception as error:  # see _check
         _raise(repo, error)
-    if there.run_id != run_id:
+    if existing.run_id != run_id:
         raise RecordError(
-            f"{repo} already contains run {there.run_id}, but this is run {run_id}: name another "
-            "repository (hub.repo=owner/name, or push --repo owner/name)."
+            f"{repo} already contains run {existing.run_id}, but this is run {run_id}: name "
+            "another repository (hub.repo=owner/name, or push --repo owner/name)."
         )
 
 
@@ -111,7 +111,7 @@ def commit(repo: str, puts: Sequence[Put], deletes: Sequence[str], message: str)
     """
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
-    _say_no_more_than_we_do()
+    _silence_hub_library()
     for put in puts:
         _refuse_token(put)
     operations: list[Any] = [
@@ -132,7 +132,7 @@ def fetch(repo: str, revision: str | None) -> Path:
     """
     from huggingface_hub import HfApi, snapshot_download
 
-    _say_no_more_than_we_do()
+    _silence_hub_library()
     try:
         HfApi().model_info(repo, revision=revision, timeout=_SECONDS)
         return Path(snapshot_download(repo, revision=revision))
@@ -140,7 +140,7 @@ def fetch(repo: str, revision: str | None) -> Path:
         _raise(repo, error)
 
 
-def _say_no_more_than_we_do() -> None:
+def _silence_hub_library() -> None:
     """Keep the hub library's progress bars and request logs out of a run's log."""
     from huggingface_hub import utils
 
@@ -159,22 +159,22 @@ def _refuse_token(put: Put) -> None:
     if put.path.endswith(".gz"):
         content = gzip.decompress(content)
     text = content.decode("utf-8", "replace")
-    saved = get_token()
-    if holds_token(text) or (saved and saved in text):
+    token = get_token()
+    if holds_token(text) or (token and token in text):
         raise RecordError(
             f"{put.path} contains an access token, so nothing was uploaded: remove the token."
         )
 
 
 def _raise(repo: str, error: Exception) -> NoReturn:
-    raise RecordError(f"{why(repo, error)}.") from error
+    raise RecordError(f"{explanation(repo, error)}.") from error
 
 
-def why(repo: str, error: Exception) -> str:
+def explanation(repo: str, error: Exception) -> str:
     """Return what the user can do about an error of the hub."""
     from huggingface_hub import errors
 
-    known = (
+    messages = (
         (errors.RevisionNotFoundError, f"{repo} has no such revision on the hub"),
         (
             errors.OfflineModeIsEnabled,
@@ -186,14 +186,14 @@ def why(repo: str, error: Exception) -> str:
             "login`) if it is private",
         ),
     )
-    for kind, text in known:
-        if isinstance(error, kind):
-            return text
+    for error_type, message in messages:
+        if isinstance(error, error_type):
+            return message
     status = error.response.status_code if isinstance(error, errors.HfHubHTTPError) else None
     by_status = {
         None: f"the hub cannot be reached for {repo} ({type(error).__name__}): check the network",
         401: f"the hub rejected the token for {repo}: set HF_TOKEN to a valid one",
         403: f"the token has no write access to {repo}: use one that has",
     }
-    other = f"the hub failed for {repo} (HTTP status {status}): try again later"
-    return by_status.get(status, other)
+    fallback = f"the hub failed for {repo} (HTTP status {status}): try again later"
+    return by_status.get(status, fallback)

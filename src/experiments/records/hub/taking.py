@@ -20,7 +20,7 @@ from experiments.records.hub import layout, repository
 from experiments.records.hub.pushing import CHECKPOINTS, STUDY
 from experiments.runtime.progress import log
 
-_TAKING = ".taking"
+_PARTIAL_FOLDER = ".taking"
 _NAMED_KEYS = 6
 
 
@@ -33,88 +33,91 @@ class Source:
     records: list[Record]
 
 
-def take_run(run: RunConfig, run_id: str, folder: Path, *, beside: bool) -> None:
+def take_run(run: RunConfig, run_id: str, folder: Path, *, as_sibling: bool) -> None:
     """Copy one run.
 
     Args:
         run: the run to execute; its `resume_from` names the source.
         run_id: the run's id.
         folder: the folder of this job.
-        beside: copy into a sibling of that folder, where it is found; else into the folder itself.
+        as_sibling: copy into a sibling of that folder, where it is found; else into the folder
+            itself.
 
     Raises:
         RecordError: the source contains no record, or none of this run.
     """
     assert run.resume_from is not None
-    if beside and (there := next(records.siblings(folder.parent, run_id), None)) is not None:
-        log(f"run {run_id} is already in {there.folder}: nothing was copied")
+    if as_sibling and (existing := next(records.siblings(folder.parent, run_id), None)) is not None:
+        log(f"run {run_id} is already in {existing.folder}: nothing was copied")
         return
     source = find(run.resume_from, prefer=folder.parent.name)
-    found = _best(source.records, {run_id})
-    if not found:
-        raise RecordError(_of_another_config(source, {run_id: config.canonical(run)}))
-    into = folder.parent if beside else folder
-    if beside:
-        _take(found, into)
+    run_records = _best_records(source.records, {run_id})
+    if not run_records:
+        raise RecordError(_config_mismatch(source, {run_id: config.canonical(run)}))
+    target = folder.parent if as_sibling else folder
+    if as_sibling:
+        _copy_runs(run_records, target)
     elif not (folder / records.FILE_NAME).is_file():
-        _copy_whole(found[0], folder, home=folder)
+        _copy_run(run_records[0], folder, home=folder)
 
 
-def take_sweep(given: str, sweep_dir: Path, wanted: dict[str, dict[str, Any]] | None) -> None:
+def take_sweep(
+    resume_from: str, sweep_dir: Path, configs: dict[str, dict[str, Any]] | None
+) -> None:
     """Copy the runs of a sweep, and the database of a search.
 
     Args:
-        given: `resume_from`.
+        resume_from: `resume_from`.
         sweep_dir: the sweep's folder; a source folder of the same name is preferred.
-        wanted: maps run ids to canonical configs, for the runs of a grid; None for a search.
+        configs: maps run ids to canonical configs, for the runs of a grid; None for a search.
 
     Raises:
         RecordError: the source contains no record, or none of these runs.
     """
-    source = find(given, prefer=sweep_dir.resolve().name)
+    source = find(resume_from, prefer=sweep_dir.resolve().name)
     sweeps = sorted({record.folder.parent.name for record in source.records})
-    if wanted is None and len(sweeps) > 1:
+    if configs is None and len(sweeps) > 1:
         raise RecordError(
-            f"resume_from={given} contains several sweeps ({', '.join(sweeps)}), but none named "
-            f"{sweep_dir.resolve().name}: name the folder of one, or leave resume_from out."
+            f"resume_from={resume_from} contains several sweeps ({', '.join(sweeps)}), but none "
+            f"named {sweep_dir.resolve().name}: name the folder of one, or leave resume_from out."
         )
-    found = _best(source.records, wanted)
-    if wanted and not found:
-        raise RecordError(_of_another_config(source, wanted))
-    database = found[0].folder.parent / STUDY
-    if wanted is None and database.is_file() and not (sweep_dir / STUDY).exists():
-        _take_database(given, database, sweep_dir)
-    _take(found, sweep_dir)
+    run_records = _best_records(source.records, configs)
+    if configs and not run_records:
+        raise RecordError(_config_mismatch(source, configs))
+    database = run_records[0].folder.parent / STUDY
+    if configs is None and database.is_file() and not (sweep_dir / STUDY).exists():
+        _copy_database(resume_from, database, sweep_dir)
+    _copy_runs(run_records, sweep_dir)
 
 
-def _take_database(given: str, database: Path, sweep_dir: Path) -> None:
+def _copy_database(resume_from: str, database: Path, sweep_dir: Path) -> None:
     sweep_dir.mkdir(parents=True, exist_ok=True)
     copy = sweep_dir / f"{STUDY}.partial"
     shutil.copyfile(database, copy)
     if problem := integrity.database_problem(copy):
         copy.unlink()
         raise RecordError(
-            f"resume_from={given}: {database} is incomplete or damaged ({problem}): upload or "
-            "synchronise it again, or leave resume_from out."
+            f"resume_from={resume_from}: {database} is incomplete or damaged ({problem}): upload "
+            "or synchronise it again, or leave resume_from out."
         )
     copy.rename(sweep_dir / STUDY)
 
 
-def find(given: str, prefer: str) -> Source:
+def find(resume_from: str, prefer: str) -> Source:
     """Find the records in a source; of several sweeps, use the one with the preferred name.
 
     Raises:
         RecordError: there is none.
     """
-    named = config.hub_source(given)
-    if named is not None:
-        folder = repository.fetch(*named)
+    hub_source = config.hub_source(resume_from)
+    if hub_source is not None:
+        folder = repository.fetch(*hub_source)
     else:
-        folder = Path(given).expanduser()
+        folder = Path(resume_from).expanduser()
         if not folder.is_dir():
             raise RecordError(
-                f"resume_from={given}: there is no such folder (looked in {Path.cwd()}); mount the "
-                "drive or attach the dataset first, or leave resume_from out."
+                f"resume_from={resume_from}: there is no such folder (looked in {Path.cwd()}); "
+                "mount the drive or attach the dataset first, or leave resume_from out."
             )
     files = [
         *folder.glob(records.FILE_NAME),
@@ -122,70 +125,74 @@ def find(given: str, prefer: str) -> Source:
         *sorted(folder.glob(f"*/*/{records.FILE_NAME}")),
     ]
     files = [f for f in files if f.resolve().parent.parent.name == prefer] or files
-    found = []
+    run_records = []
     for file in files:
         try:
-            found.append(records.read(file))
+            run_records.append(records.read(file))
         except records.BrokenRecord as error:
             log(f"not copied: {error}")
-    if not found:
+    if not run_records:
         raise RecordError(
-            f"resume_from={given} contains no record (run.json): name the folder of a run, of a "
-            "sweep or of several sweeps, such as the outputs folder of an earlier runtime, or "
+            f"resume_from={resume_from} contains no record (run.json): name the folder of a run, "
+            "of a sweep or of several sweeps, such as the outputs folder of an earlier runtime, or "
             "leave it out."
         )
-    return Source(given, found)
+    return Source(resume_from, run_records)
 
 
-def _best(found: Sequence[Record], wanted: Collection[str] | None) -> list[Record]:
+def _best_records(run_records: Sequence[Record], run_ids: Collection[str] | None) -> list[Record]:
     """Return one record per run: a settled one if there is one, else the newest."""
     chosen: dict[str, Record] = {}
-    for record in sorted(found, key=lambda r: (r.status in records.SETTLED, r.started_at)):
-        if wanted is None or record.run_id in wanted:
+    for record in sorted(run_records, key=lambda r: (r.status in records.SETTLED, r.started_at)):
+        if run_ids is None or record.run_id in run_ids:
             chosen[record.run_id] = record
     return sorted(chosen.values(), key=lambda r: (r.job or 0, r.folder.name))
 
 
-def _of_another_config(source: Source, wanted: dict[str, dict[str, Any]]) -> str:
+def _config_mismatch(source: Source, configs: dict[str, dict[str, Any]]) -> str:
     """Return an error that names the keys in which the nearest record and run differ."""
-    pairs = ((_differences(r.config, tree), r) for r in source.records for tree in wanted.values())
-    apart, nearest = min(pairs, key=lambda pair: len(pair[0]))
-    shown = ", ".join(f"{key}={there} (here {here})" for key, there, here in apart[:_NAMED_KEYS])
-    more = f" and {len(apart) - _NAMED_KEYS} more keys" if len(apart) > _NAMED_KEYS else ""
+    pairs = ((_differences(r.config, tree), r) for r in source.records for tree in configs.values())
+    differences, nearest = min(pairs, key=lambda pair: len(pair[0]))
+    examples = ", ".join(
+        f"{key}={theirs} (here {ours})" for key, theirs, ours in differences[:_NAMED_KEYS]
+    )
+    more = (
+        f" and {len(differences) - _NAMED_KEYS} more keys" if len(differences) > _NAMED_KEYS else ""
+    )
     return (
         f"resume_from={source.name}: none of its {len(source.records)} records has this config; "
-        f"the closest, {nearest.folder.name}, has {shown}{more}: give the same overrides, or leave "
-        "resume_from out."
+        f"the closest, {nearest.folder.name}, has {examples}{more}: give the same overrides, or "
+        "leave resume_from out."
     )
 
 
-def _differences(one: dict[str, Any], other: dict[str, Any]) -> list[tuple[str, Any, Any]]:
-    a, b = dict(config.leaves(one)), dict(config.leaves(other))
+def _differences(first: dict[str, Any], second: dict[str, Any]) -> list[tuple[str, Any, Any]]:
+    a, b = dict(config.leaves(first)), dict(config.leaves(second))
     return [(k, a.get(k), b.get(k)) for k in dict.fromkeys([*a, *b]) if a.get(k) != b.get(k)]
 
 
-def _take(found: Sequence[Record], into: Path) -> None:
+def _copy_runs(run_records: Sequence[Record], target: Path) -> None:
     """Copy runs into a folder of runs, and skip those that it already contains."""
-    there = {r.run_id: r for r in (records.read_all(into) if into.is_dir() else [])}
-    for record in found:
-        if record.run_id in there:
-            log(f"run {record.run_id} is already in {there[record.run_id].folder}: not copied")
+    existing = {r.run_id: r for r in (records.read_all(target) if target.is_dir() else [])}
+    for record in run_records:
+        if record.run_id in existing:
+            log(f"run {record.run_id} is already in {existing[record.run_id].folder}: not copied")
             continue
         name = record.folder.name
         if name == layout.SINGLE and record.job is None:
             name = f"from_hub_{record.run_id}"
-        attempt, folder = 2, into / name
+        attempt, folder = 2, target / name
         while folder.exists():
-            attempt, folder = attempt + 1, into / f"{name}_{attempt}"
-        partial = into / _TAKING / folder.name
+            attempt, folder = attempt + 1, target / f"{name}_{attempt}"
+        partial = target / _PARTIAL_FOLDER / folder.name
         shutil.rmtree(partial, ignore_errors=True)
-        _copy_whole(record, partial, home=folder)
+        _copy_run(record, partial, home=folder)
         partial.rename(folder)
-        shutil.rmtree(into / _TAKING, ignore_errors=True)
+        shutil.rmtree(target / _PARTIAL_FOLDER, ignore_errors=True)
         log(f"run {record.run_id} ({record.status}) copied from {record.folder} to {folder}")
 
 
-def _copy_whole(record: Record, folder: Path, home: Path) -> None:
+def _copy_run(record: Record, folder: Path, home: Path) -> None:
     """Copy and compare a run's files, leaving out incomplete checkpoints.
 
     Args:
@@ -201,27 +208,27 @@ def _copy_whole(record: Record, folder: Path, home: Path) -> None:
         log(f"not copied: {record.folder / CHECKPOINTS / name} ({problem})")
     files = [
         (relative, path)
-        for relative, path in layout.arrived(record.path)
+        for relative, path in layout.files_in_source(record.path)
         if not any(relative.startswith(f"{CHECKPOINTS}/{name}/") for name in broken)
     ]
     # The record comes last, because a folder without it is not a run.
     files.sort(key=lambda pair: pair[0] == records.FILE_NAME)
     for relative, path in files:
-        copy = folder / relative
-        if copy.exists():  # written by Hydra for this start
+        target_file = folder / relative
+        if target_file.exists():  # written by Hydra for this start
             continue
         try:
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            partial = copy.with_name(copy.name + ".partial")
+            target_file.parent.mkdir(parents=True, exist_ok=True)
+            partial = target_file.with_name(target_file.name + ".partial")
             shutil.copyfile(path, partial)  # not the file mode, because the source may be read-only
-            same = filecmp.cmp(path, partial, shallow=False)
-            partial.rename(copy)
+            identical = filecmp.cmp(path, partial, shallow=False)
+            partial.rename(target_file)
         except OSError as error:
             raise RecordError(
                 f"{path} could not be copied to {folder} ({error.strerror}): free disk space or "
                 "mount the source again, then rerun the same command."
             ) from error
-        if not same:
+        if not identical:
             raise RecordError(
                 f"{path} changed while it was copied: stop the process that writes to it, then "
                 "rerun the same command."

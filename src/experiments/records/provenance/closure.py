@@ -74,10 +74,12 @@ class Closure:
         """
         roots = [self._root(entry) for entry in entries]
         reached = self._reached(roots)
-        labels = {key: _digest(self._own(key)) for key in reached}
+        labels = {key: _digest(self._own_syntax(key)) for key in reached}
         for _ in range(_ROUNDS):
             labels = {
-                key: _digest([labels[key], *(labels[one] for one in self._references(key))])
+                key: _digest(
+                    [labels[key], *(labels[reference] for reference in self._references(key))]
+                )
                 for key in reached
             }
         digest = [*(labels[root] for root in roots), *sorted(set(labels.values()))]
@@ -85,15 +87,15 @@ class Closure:
 
     def resolve(self, module: str, name: str) -> Target:
         """Return the target of a module's attribute."""
-        found = self._modules.get(module)
-        if found is None:
+        source_module = self._modules.get(module)
+        if source_module is None:
             return Target("text", _LIBRARY, f"{module}.{name}")
         if module in self._outside or module.startswith(tuple(f"{o}." for o in self._outside)):
             return Target("outside", module, name)
         # A package may import its own submodule: `from experiments.data import cache`.
-        if found.aliases.get(name, (module, name)) != (module, name):
-            return self.target(*found.aliases[name])
-        if name in found.statements:
+        if source_module.aliases.get(name, (module, name)) != (module, name):
+            return self.target(*source_module.aliases[name])
+        if name in source_module.statements:
             return Target("definition", module, name)
         if f"{module}.{name}" in self._modules:
             return self._module(f"{module}.{name}")
@@ -124,28 +126,28 @@ class Closure:
         return target.module, target.name
 
     def _reached(self, roots: Sequence[Key]) -> list[Key]:
-        found: dict[Key, None] = {}
+        reached: dict[Key, None] = {}
         waiting = list(roots)
         while waiting:
             key = waiting.pop()
-            if key in found:
+            if key in reached:
                 continue
-            found[key] = None
+            reached[key] = None
             normal = self._read(key)
             waiting += self._references(key)
-            waiting += [(one.module, one.name) for one in normal.annotated]
+            waiting += [(target.module, target.name) for target in normal.annotated]
             if self._modules[key[0]].effects:
                 waiting.append((key[0], ""))
-        return list(found)
+        return list(reached)
 
     def _references(self, key: Key) -> list[Key]:
-        found: list[Key] = []
-        for one in self._read(key).references:
-            if one.kind == "definition":
-                found.append((one.module, one.name))
+        keys: list[Key] = []
+        for target in self._read(key).references:
+            if target.kind == "definition":
+                keys.append((target.module, target.name))
             else:
-                found += [(one.module, name) for name in sorted(self._public(one.module))]
-        return found
+                keys += [(target.module, name) for name in sorted(self._public(target.module))]
+        return keys
 
     def _public(self, module: str) -> Iterator[str]:
         return (name for name in self._modules[module].statements if not name.startswith("__"))
@@ -157,9 +159,9 @@ class Closure:
         return self._normal[key]
 
     def _is_settings(self, module: str) -> bool:
-        return any(module == own or module.startswith(f"{own}.") for own in self._settings)
+        return any(module == prefix or module.startswith(f"{prefix}.") for prefix in self._settings)
 
-    def _own(self, key: Key) -> list[str]:
+    def _own_syntax(self, key: Key) -> list[str]:
         """Return a definition's own syntax, with the contents of the files that it names."""
         normal = self._read(key)
         files = [file for name in sorted(normal.strings) for file in self._resources.get(name, ())]
@@ -244,18 +246,18 @@ class _Module:
     ) -> Iterator[tuple[str, tuple[str, str | None]]]:
         """Yield each name that an import binds, with the module and the name that it refers to."""
         if isinstance(node, ast.Import):
-            for one in node.names:
-                whole = one.name if one.asname else one.name.partition(".")[0]
-                yield one.asname or whole, (whole, None)
+            for alias in node.names:
+                module_name = alias.name if alias.asname else alias.name.partition(".")[0]
+                yield alias.asname or module_name, (module_name, None)
             return
         module = node.module or ""
         if node.level:
             parts = self._name.split(".")
-            here = parts if self._file.name == "__init__.py" else parts[:-1]
-            base = here[: len(here) - node.level + 1]
+            package = parts if self._file.name == "__init__.py" else parts[:-1]
+            base = package[: len(package) - node.level + 1]
             module = ".".join([*base, module] if module else base)
-        for one in node.names:
-            yield one.asname or one.name, (module, one.name)
+        for alias in node.names:
+            yield alias.asname or alias.name, (module, alias.name)
 
 
 def within(relative: Path, folders: Sequence[str]) -> bool:
@@ -283,7 +285,7 @@ def _bound_by(statement: ast.stmt) -> Iterator[str]:
 def _only_imports(statement: ast.stmt) -> bool:
     """Return whether a condition contains nothing but imports."""
     parts = [*getattr(statement, "body", [statement]), *getattr(statement, "orelse", [])]
-    return all(isinstance(one, ast.Import | ast.ImportFrom | ast.Pass) for one in parts)
+    return all(isinstance(part, ast.Import | ast.ImportFrom | ast.Pass) for part in parts)
 
 
 def _digest(parts: Iterable[str]) -> str:

@@ -80,21 +80,21 @@ def is_committed(folder: Path) -> bool:
     return not _git(folder, "status", "--porcelain", "--", ".") and not _git(folder, *ignored)
 
 
-def differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+def differences(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
     """Return the keys in which two identities differ; code that computes the same does not differ.
 
     >>> differences({"precision": "fp32", "libraries": {"trl": "1"}}, {"precision": "bf16"})
     ['precision', 'libraries']
     """
-    one, other = equal_code.latest(one), equal_code.latest(other)
-    return [key for key in dict.fromkeys([*one, *other]) if one.get(key) != other.get(key)]
+    first, second = equal_code.latest(first), equal_code.latest(second)
+    return [key for key in dict.fromkeys([*first, *second]) if first.get(key) != second.get(key)]
 
 
 def command() -> str:
     """Return the command line that started this process, in a form that can be typed again."""
     # Hide the password of a database URL.
-    given = [re.sub(r"(://[^/@:\s]*):[^/@\s]*@", r"\1:***@", arg) for arg in sys.argv[1:]]
-    arguments = [choices.unquoted(arg) for arg in given]
+    redacted = [re.sub(r"(://[^/@:\s]*):[^/@\s]*@", r"\1:***@", arg) for arg in sys.argv[1:]]
+    arguments = [choices.unquoted(arg) for arg in redacted]
     program = Path(sys.argv[0]).name  # or a console script with the name of its command
     start = ["python", program] if program.endswith(".py") else [program]
     return shlex.join([*start, *arguments])
@@ -108,12 +108,12 @@ def _threads() -> int | None:
 
 def _git(root: Path, *arguments: str) -> str | None:
     try:
-        done = subprocess.run(
+        completed = subprocess.run(
             ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=False
         )
     except FileNotFoundError:
         return None
-    return done.stdout.strip() if done.returncode == 0 else None
+    return completed.stdout.strip() if completed.returncode == 0 else None
 
 
 def cpu() -> str:

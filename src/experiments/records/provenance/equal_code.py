@@ -19,14 +19,14 @@ METRICS = "scoring_code"
 
 def latest(identity: Mapping[str, Any]) -> dict[str, Any]:
     """Return an identity whose code is named as after the last change that kept its results."""
-    found = dict(identity)
+    result = dict(identity)
     for step in _steps():
         for part in PARTS:
-            if part in found and found[part] == step["before"].get(part):
-                found[part] = step["after"][part]
-        if isinstance(found.get(METRICS), Mapping):
-            found[METRICS] = _metrics(found[METRICS], step)
-    return found
+            if part in result and result[part] == step["before"].get(part):
+                result[part] = step["after"][part]
+        if isinstance(result.get(METRICS), Mapping):
+            result[METRICS] = _metrics(result[METRICS], step)
+    return result
 
 
 def _metrics(scoring: Mapping[str, str], step: Mapping[str, Any]) -> dict[str, str]:

@@ -50,20 +50,20 @@ def code_identity(source: Path = SOURCE) -> dict[str, Any]:
     It is computed once per process, because imported code does not change. The result is cached on
     disk for the same files, because reading all of them takes most of a second.
     """
-    kept = _kept(source)
+    cache_file = _cache_file(source)
     try:
-        found: dict[str, Any] = json.loads(kept.read_text(encoding="ascii"))
-        return found
+        identity: dict[str, Any] = json.loads(cache_file.read_text(encoding="ascii"))
+        return identity
     except (OSError, ValueError):
-        found = _read(source)
+        identity = _read(source)
     try:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        partial = kept.with_name(f"{kept.name}.{os.getpid()}")
-        partial.write_text(json.dumps(found), encoding="ascii")
-        partial.replace(kept)
+        cache_file.parent.mkdir(parents=True, exist_ok=True)
+        partial = cache_file.with_name(f"{cache_file.name}.{os.getpid()}")
+        partial.write_text(json.dumps(identity), encoding="ascii")
+        partial.replace(cache_file)
     except OSError:  # it is computed again next time
         pass
-    return found
+    return identity
 
 
 def of_metrics(identity: dict[str, Any], metrics: Iterable[str]) -> dict[str, Any]:
@@ -83,11 +83,13 @@ def _read(source: Path) -> dict[str, Any]:
     return {
         "training_code": part(_TRAINING),
         "evaluation_code": part(_EVALUATION),
-        "scoring_code": {name: part(one.format(name) for one in _SCORING) for name in metrics},
+        "scoring_code": {
+            name: part(template.format(name) for template in _SCORING) for name in metrics
+        },
     }
 
 
-def _kept(source: Path) -> Path:
+def _cache_file(source: Path) -> Path:
     """Return the path of the cached identity of these files, in the user's cache folder."""
     digest = hashlib.sha256(platform.python_version().encode())
     for file in sorted(source.rglob("*")):

@@ -81,8 +81,8 @@ class Normaliser:
         kind = type(node)
         if kind is list:
             self._put("[")
-            for one in node:
-                self._emit(one)
+            for element in node:
+                self._emit(element)
             self._put("]")
             return
         if not isinstance(node, ast.AST):
@@ -154,14 +154,14 @@ class Normaliser:
         """Collect the project's classes that an annotation names."""
         if node is None:
             return
-        for one in ast.walk(node):
-            if isinstance(one, ast.Constant) and isinstance(one.value, str):
+        for child in ast.walk(node):
+            if isinstance(child, ast.Constant) and isinstance(child.value, str):
                 try:
-                    self._annotation(ast.parse(one.value, mode="eval").body)
+                    self._annotation(ast.parse(child.value, mode="eval").body)
                 except SyntaxError:  # a string of `Literal`
                     continue
-            elif isinstance(one, ast.Attribute | ast.Name):
-                target, _ = self._chain(one)
+            elif isinstance(child, ast.Attribute | ast.Name):
+                target, _ = self._chain(child)
                 if target is not None and target.kind == "definition":
                     self.normal.annotated.add(target)
 
@@ -176,8 +176,8 @@ class Normaliser:
         self._emit(node.decorator_list)
         self._signature(node.args)
         self._annotation(node.returns)
-        with_own = self._locals(node.args, node.body)
-        self._scopes.append(with_own)
+        scope = self._locals(node.args, node.body)
+        self._scopes.append(scope)
         self._body(node.body)
         self._scopes.pop()
 
@@ -194,36 +194,40 @@ class Normaliser:
 
     def _signature(self, args: ast.arguments) -> None:
         for kind in ("posonlyargs", "args", "vararg", "kwonlyargs", "kwarg"):
-            given = getattr(args, kind)
-            listed = given if isinstance(given, list) else [given] if given else []
-            self._put(f"{kind} {[one.arg for one in listed]}")
-            for one in listed:
-                self._annotation(one.annotation)
+            group = getattr(args, kind)
+            parameters = group if isinstance(group, list) else [group] if group else []
+            self._put(f"{kind} {[parameter.arg for parameter in parameters]}")
+            for parameter in parameters:
+                self._annotation(parameter.annotation)
         self._emit(args.defaults)
         self._emit(args.kw_defaults)
 
     def _locals(self, args: ast.arguments, body: Sequence[ast.stmt]) -> dict[str, Target]:
         """Return the names in a function: parameters by their names, other locals by number."""
-        every = [*args.posonlyargs, *args.args, *args.kwonlyargs, args.vararg, args.kwarg]
-        own = {one.arg: Target("text", name=one.arg) for one in every if one is not None}
-        shared: set[str] = set()
+        parameters = [*args.posonlyargs, *args.args, *args.kwonlyargs, args.vararg, args.kwarg]
+        targets = {
+            parameter.arg: Target("text", name=parameter.arg)
+            for parameter in parameters
+            if parameter is not None
+        }
+        nonlocal_names: set[str] = set()
         for node in _own_nodes(body):
             if isinstance(node, ast.Import | ast.ImportFrom):
-                own |= dict(self._imported(node))
+                targets |= dict(self._imported(node))
             elif isinstance(node, ast.Global | ast.Nonlocal):
-                shared |= set(node.names)
+                nonlocal_names |= set(node.names)
             else:
                 for name in _bound(node):
-                    if name not in own:
-                        own[name] = Target("text", name=f"${len(self._scopes)}.{len(own)}")
-        return {name: target for name, target in own.items() if name not in shared}
+                    if name not in targets:
+                        targets[name] = Target("text", name=f"${len(self._scopes)}.{len(targets)}")
+        return {name: target for name, target in targets.items() if name not in nonlocal_names}
 
     def _class(self, node: ast.ClassDef, *, name: str) -> None:
         self._put(f"class {name}")
         self._emit(node.decorator_list)
         self._emit(node.bases)
         self._emit(node.keywords)
-        methods = [one for one in node.body if isinstance(one, FUNCTIONS)]
+        methods = [child for child in node.body if isinstance(child, FUNCTIONS)]
         for statement in node.body:
             if isinstance(statement, FUNCTIONS):
                 continue
@@ -231,7 +235,7 @@ class Normaliser:
                 self._annotation(getattr(statement, "annotation", None))
                 continue
             self._member_statement(statement)
-        for method in sorted(methods, key=lambda one: one.name):
+        for method in sorted(methods, key=lambda child: child.name):
             if not (self._settings and method.name == "problems"):
                 self._function(method, name=method.name)
 
@@ -261,12 +265,12 @@ class Normaliser:
 
     def _raise(self, node: ast.Raise) -> None:
         self._put("raise")
-        made = node.exc
-        if isinstance(made, ast.Call):
-            target, _ = self._chain(made.func)
+        exception = node.exc
+        if isinstance(exception, ast.Call):
+            target, _ = self._chain(exception.func)
             if target is not None and target.kind == "outside":
-                made = made.func  # without its message
-        self._emit(made)
+                exception = exception.func  # without its message
+        self._emit(exception)
 
     def _assert(self, node: ast.Assert) -> None:
         self._put("assert")
