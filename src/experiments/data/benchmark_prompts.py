@@ -114,8 +114,8 @@ def ask(
             raise DataError(problem)
         if not any(row_counts.values()):
             raise DataError(
-                f"eval.benchmarks={name}: none of its {len(benchmark.rows)} prompts leaves room for "
-                f"an answer in the model's {positions} positions; use a model with more, lower "
+                f"eval.benchmarks={name}: none of its {len(benchmark.rows)} prompts leaves room "
+                f"for an answer in the model's {positions} positions; use a model with more, lower "
                 "eval.max_new_tokens, or remove the benchmark."
             )
         prompts.facts[name] = {

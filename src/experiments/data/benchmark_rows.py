@@ -250,7 +250,8 @@ def _check_enough(benchmark: Benchmark, questions: Path, max_reject_share: float
         reasons = tally.common_reasons(benchmark.rejected, benchmark.examples)
         raise DataError(
             f"{questions}: {rejected} of {rejected + len(benchmark.rows)} rows cannot be used for "
-            f"{benchmark.name}: {reasons}; check eval.path, or allow more with data.max_reject_share."
+            f"{benchmark.name}: {reasons}; check eval.path, or allow more with "
+            "data.max_reject_share."
         )
 
 

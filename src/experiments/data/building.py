@@ -179,8 +179,9 @@ def _check_trainable(splits: dict[str, list[Encoded]], counts: dict[str, Any]) -
     if fully_masked:
         reasons = ", ".join(f"{reason} ({n:,})" for reason, n in counts["not_trained"].items())
         raise DataError(
-            f"all {fully_masked} rows that fit have no trained token: {reasons or 'no turn has text'}; check "
-            "data.columns, the flags of the turns and the chat template."
+            f"all {fully_masked} rows that fit have no trained token: "
+            f"{reasons or 'no turn has text'}; check data.columns, the flags of the turns and the "
+            "chat template."
         )
     if too_long:
         limit = counts["max_length"]

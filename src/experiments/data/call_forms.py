@@ -86,23 +86,17 @@ TOOLS = [tool(FIRST), tool(SECOND)]
 
 
 def _probe(renderer: Renders) -> Probes | None:
-    for with_system in (False, True):  # some templates write tools only into a system message
-        one_call = _rendered(renderer, [A], with_system=with_system)
+    for system in (False, True):  # some templates write tools only into a system message
+        one_call = _rendered(renderer, [A], system=system)
         if one_call is not None:
-            two_calls = _rendered(renderer, [A, B], with_system=with_system)
-            return Probes(
-                one_call, two_calls, _rendered(renderer, [B], _TEXT, with_system=with_system)
-            )
+            two_calls = _rendered(renderer, [A, B], system=system)
+            return Probes(one_call, two_calls, _rendered(renderer, [B], _TEXT, system=system))
     return None
 
 
-def _rendered(
-    renderer: Renders, calls: list[Call], text: str = "", *, with_system: bool
-) -> str | None:
+def _rendered(renderer: Renders, calls: list[Call], text: str = "", *, system: bool) -> str | None:
     """Return the turn that the template writes for calls, or None if it lacks a call's name."""
-    messages: list[dict[str, Any]] = (
-        [{"role": "system", "content": "Probe."}] if with_system else []
-    )
+    messages: list[dict[str, Any]] = [{"role": "system", "content": "Probe."}] if system else []
     tool_calls = [
         {"type": "function", "id": f"probe000{i}", "function": function}
         for i, function in enumerate(calls)

@@ -185,8 +185,9 @@ def _with_marks(
     Args:
         form: the format with its inner markers.
         probes: the turns with one call and with two.
-        first: start and end of the call in the first turn.
-        second: start and end of the second call in the second turn; None if it is in the same list.
+        span: start and end of the call in the first turn.
+        second_span: start and end of the second call in the second turn; None if it is in the same
+            list.
     """
     head, tail = probes.one[: span[0]], probes.one[span[1] :]
     if second_span is None or probes.two is None:

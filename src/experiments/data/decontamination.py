@@ -97,9 +97,9 @@ def refuse_overlap(
     )
     remainder = f"; and {len(overlaps) - 3} more" if len(overlaps) > 3 else ""
     raise DataError(
-        f"{len(overlaps)} of {len(train_rows)} training rows also occur in {evaluation}, so its score "
-        f"would be meaningless: {examples}{remainder}. Remove them from the training data, or evaluate "
-        "on another set."
+        f"{len(overlaps)} of {len(train_rows)} training rows also occur in {evaluation}, so its "
+        f"score would be meaningless: {examples}{remainder}. Remove them from the training data, "
+        "or evaluate on another set."
     )
 
 
@@ -144,8 +144,9 @@ def refuse_evaluation_sets(name: str, hub_id: str | None = None, split: str | No
             continue
         described = f"{hub_id or name}" + (f" (split {split})" if split else "")
         raise DataError(
-            f"{described} is {evaluation_set.title}: it is for evaluation only, because training on it would "
-            "make its score meaningless; use it for evaluation, or train on another set."
+            f"{described} is {evaluation_set.title}: it is for evaluation only, because training "
+            "on it would make its score meaningless; use it for evaluation, or train on another "
+            "set."
         )
 
 

@@ -210,7 +210,7 @@ def bracket(text: str, name_of: Callable[[str], str] = str) -> list[Row]:
 
 
 def closing(text: str, start: int) -> int:
-    """Return the index of the bracket that closes the one at `at`; quoted ones do not count.
+    """Return the index of the bracket that closes the one at `start`; quoted ones do not count.
 
     Raises:
         Rejected: malformed_call if it is never closed.
