@@ -139,7 +139,7 @@ def _benchmark_facts(
 ) -> dict[str, Any]:
     """Return the facts of the benchmarks; their calls must be parsed back from rendered text."""
     rows = {split: [e.row for e in rows if e.ids] for split, rows in prompts.splits.items()}
-    check = round_trip.prove(rows, renderer, spec.max_reject_share)
+    check = round_trip.check(rows, renderer, spec.max_reject_share)
     return {"benchmarks": prompts.facts, "benchmark_calls_read_back": check.facts()}
 
 

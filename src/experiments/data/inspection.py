@@ -131,7 +131,7 @@ def _system(row: Row) -> str:
 
 def describe_tokens(data: TrainData) -> list[str]:
     """Return lines on the lengths of the rendered rows and on the number of trained tokens."""
-    lines = [forms.said(data.counts["call_form"]), *round_trip.said(data.counts)]
+    lines = [forms.describe(data.counts["call_form"]), *round_trip.describe(data.counts)]
     too_long = dict(data.counts["too_long"])
     for facts in data.counts.get("benchmarks", {}).values():
         too_long |= facts["too_long"]
@@ -164,7 +164,7 @@ def describe_tokens(data: TrainData) -> list[str]:
 
 def describe_left_out(counts: dict[str, Any]) -> list[str]:
     """Return lines on rows left out, on calls that do not parse back, and warnings."""
-    lines = round_trip.said(counts)
+    lines = round_trip.describe(counts)
     if dropped_rows := counts["too_long"].get("train"):
         lines.append(f"dropped, longer than {counts['max_length']} tokens: train {dropped_rows:,}")
     for split, reasons in counts.get("unheld", {}).items():

@@ -77,7 +77,7 @@ class CallForm:
         return {"name": self.name} | {k: v for k, v in asdict(self).items() if v != empty[k]}
 
 
-def said(facts: dict[str, Any] | None) -> str:
+def describe(facts: dict[str, Any] | None) -> str:
     """Return the line about the recorded call format in a run's header."""
     if not facts:
         return "the chat template does not write calls; answers are parsed with Hermes tags"
