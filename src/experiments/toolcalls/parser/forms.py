@@ -73,8 +73,10 @@ class CallForm:
 
     def facts(self) -> dict[str, Any]:
         """Return the entries for the run record: all values that differ from the defaults."""
-        empty = asdict(CallForm(self.name))
-        return {"name": self.name} | {k: v for k, v in asdict(self).items() if v != empty[k]}
+        defaults = asdict(CallForm(self.name))
+        return {"name": self.name} | {
+            key: value for key, value in asdict(self).items() if value != defaults[key]
+        }
 
 
 def describe(facts: dict[str, Any] | None) -> str:
@@ -88,9 +90,9 @@ def from_facts(facts: dict[str, Any] | None) -> CallForm:
     """Return the format in a run record; Hermes tags for older records without one."""
     if not facts:
         return HERMES_TAGS
-    known = {field.name for field in fields(CallForm)}
-    given = {key: value for key, value in facts.items() if key in known}
-    return CallForm(**given | {"extra_keys": tuple(given.get("extra_keys", ()))})
+    field_names = {field.name for field in fields(CallForm)}
+    values = {key: value for key, value in facts.items() if key in field_names}
+    return CallForm(**values | {"extra_keys": tuple(values.get("extra_keys", ()))})
 
 
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
