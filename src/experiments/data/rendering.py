@@ -159,10 +159,8 @@ class Renderer:
             return encoded
         prompts = self._tokenizer.ids([self._own_prompt(row) for row in rows])
         return [
-            e
-            if own_prompt_ids == e.prompt_ids
-            else replace(e, own_prompt=array("i", own_prompt_ids))
-            for e, own_prompt_ids in zip(encoded, prompts, strict=True)
+            e if prompt == e.prompt_ids else replace(e, own_prompt=array("i", prompt))
+            for e, prompt in zip(encoded, prompts, strict=True)
         ]
 
     def _own_prompt(self, row: Row) -> str:
@@ -298,22 +296,16 @@ class Renderer:
         flagged = set()
         for index, message in enumerate(row["messages"]):
             if message["role"] == "assistant":
-                without_thinking, thought = split_thinking(message)
-                if not without_thinking.pop("train", True):
+                answer, thought = split_thinking(message)
+                if not answer.pop("train", True):
                     flagged.add(index)
-                content = self._guard.guarded(without_thinking.pop("content"), own=True)
-                messages.append(
-                    shaped({**self._guard.guarded(without_thinking), "content": content}, shape)
-                )
+                content = self._guard.guarded(answer.pop("content"), own=True)
+                messages.append(shaped({**self._guard.guarded(answer), "content": content}, shape))
                 if self._keep_thinking and thought is not None:
                     thoughts[index] = self._guard.guarded(thought, own=True)
             else:
-                escaped_message = self._guard.guarded(message)
-                messages.append(
-                    escaped_message
-                    if escaped_message.get("content")
-                    else {**escaped_message, "content": ""}
-                )
+                escaped = self._guard.guarded(message)
+                messages.append(escaped if escaped.get("content") else {**escaped, "content": ""})
         tools = self._guard.guarded(tools_in_form(row.get("tools") or [], self._tools_form))
         return Conversation(str(row["id"]), messages, tools, thoughts, frozenset(flagged))
 

@@ -80,9 +80,8 @@ def _rows_of_category(
         for attempt in range(_MAX_TRIES):
             row = conversation(category, world, rng)
             digest = _digest(row)
-            acceptable = (
-                digest not in seen or attempt > _MAX_TRIES // 2
-            )  # a small category may repeat
+            # A small category may repeat.
+            acceptable = digest not in seen or attempt > _MAX_TRIES // 2
             if acceptable and _split_of(digest) == split:
                 break
         else:
