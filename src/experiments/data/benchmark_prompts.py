@@ -149,12 +149,10 @@ def refuse_training_on(prompts: BenchmarkPrompts, train: Sequence[Encoded]) -> N
     """
     rows = [encoded.row for encoded in train]
     for name, facts in prompts.facts.items():
-        benchmark_rows = [
-            encoded_row.row for split in facts["rows"] for encoded_row in prompts.splits[split]
-        ]
-        published_rows = [_with_published_names(row) for row in benchmark_rows if "bfcl" in row]
+        evaluated_rows = [e.row for split in facts["rows"] for e in prompts.splits[split]]
+        published_rows = [_with_published_names(row) for row in evaluated_rows if "bfcl" in row]
         decontamination.refuse_overlap(
-            rows, [*benchmark_rows, *published_rows], evaluation=f"eval.benchmarks.{name}"
+            rows, [*evaluated_rows, *published_rows], evaluation=f"eval.benchmarks.{name}"
         )
 
 
@@ -192,8 +190,8 @@ def _in_file_order(
     rows: list[Row], encoded: list[Encoded], fitting: list[Encoded]
 ) -> list[Encoded]:
     """Return all rows in their order; those that do not fit into the context have no tokens."""
-    rendered_ids = {id(encoded_row.row) for encoded_row in encoded}
-    fitting_by_id = {id(encoded_row.row): encoded_row for encoded_row in fitting}
+    rendered_ids = {id(e.row) for e in encoded}
+    fitting_by_id = {id(e.row): e for e in fitting}
     return [
         fitting_by_id.get(id(row))
         or evaluation_rows.unheld(row, TOO_LONG if id(row) in rendered_ids else tally.REFUSED)

@@ -50,11 +50,11 @@ class Conversation:
         """Return what a template may distinguish rows by; rows of one kind are split alike."""
         kinds = [
             (
-                message["role"],
-                bool(message["content"].strip()),
-                min(len(message.get("tool_calls") or ()), 2),
+                m["role"],
+                bool(m["content"].strip()),
+                min(len(m.get("tool_calls") or ()), 2),
             )
-            for message in self.messages
+            for m in self.messages
         ]
         return bool(self.tools), kinds[0], kinds[-1], frozenset(pairwise(kinds))
 

@@ -57,8 +57,8 @@ class Evaluated:
 
     def unanswered(self, split: str, limit: int | None) -> list[Row]:
         """Return those of the first `limit` rows of a split that do not fit into the context."""
-        unheld = self.unheld.get(split, {})
-        return [row for index, row in unheld.items() if limit is None or index < limit]
+        unheld_rows = self.unheld.get(split, {})
+        return [row for index, row in unheld_rows.items() if limit is None or index < limit]
 
     def rows(self, split: str, limit: int | None) -> dict[str, Any]:
         """Return the number of evaluated rows of a split and the hash of their contents.
@@ -90,5 +90,5 @@ def separate(splits: dict[str, list[Encoded]]) -> Evaluated:
 
 
 def _stored_digest(row: Row) -> str | None:
-    digest: str | None = row.get("keys", {}).get("content")
-    return digest
+    stored: str | None = row.get("keys", {}).get("content")
+    return stored

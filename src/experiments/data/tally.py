@@ -62,21 +62,17 @@ def facts(
     """
     not_trained: Counter[str] = Counter()
     first_examples = {reason: list(reason_examples) for reason, reason_examples in examples.items()}
-    for split_tally in tallies.values():
-        not_trained.update(split_tally.not_trained)
-        for reason, reason_examples in split_tally.examples.items():
+    for tally in tallies.values():
+        not_trained.update(tally.not_trained)
+        for reason, reason_examples in tally.examples.items():
             first_examples[reason] = [*first_examples.get(reason, []), *reason_examples][
                 :_MAX_EXAMPLES
             ]
-    refused = [row for split_tally in tallies.values() for row in split_tally.refused]
+    refused = [row for tally in tallies.values() for row in tally.refused]
     return {
         "rows_rendered": len(rows),
         "not_trained": dict(not_trained),
-        REFUSED: {
-            split: len(split_tally.refused)
-            for split, split_tally in tallies.items()
-            if split_tally.refused
-        },
+        REFUSED: {split: len(tally.refused) for split, tally in tallies.items() if tally.refused},
         "categories_refused": _fully_refused_categories(rows, refused),
         "examples": first_examples,
     }

@@ -72,11 +72,7 @@ class TrainData:
         benchmark_splits = [
             split for name in spec.benchmarks for split in split_names(name).values()
         ]
-        return [
-            candidate
-            for candidate in (*spec.splits, *benchmark_splits)
-            if self.evaluated.digests.get(candidate)
-        ]
+        return [s for s in (*spec.splits, *benchmark_splits) if self.evaluated.digests.get(s)]
 
     def answer_budget(self, spec: EvalConfig, split: str) -> int:
         """Return the maximum answer length of a split in tokens; the data's splits share one."""

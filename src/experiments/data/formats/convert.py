@@ -72,12 +72,12 @@ def convert(name: str, raw: Row, row_id: str, left_out: Counter[str] | None = No
     try:
         if not flags.row_trained(raw):
             raise Rejected("not_trained", "the row is flagged as not to be trained")
-        messages, toolset = converter(raw)
-        nulls = sum([message.pop(NULLS) for message in messages if NULLS in message])
-        conversation = turns.finished(messages, toolset)
+        converted, toolset = converter(raw)
+        nulls = sum([message.pop(NULLS) for message in converted if NULLS in message])
+        conversation = turns.finished(converted, toolset)
     except RecursionError:
         raise Rejected("too_deep", "a value is nested too deeply to be read") from None
-    counts = _count_left_out(messages)
+    counts = _count_left_out(converted)
     if nulls:
         counts[NULLS] = nulls
     if left_out is not None and counts:
@@ -98,14 +98,14 @@ def convert(name: str, raw: Row, row_id: str, left_out: Counter[str] | None = No
     return row
 
 
-def _count_left_out(messages: list[Row]) -> dict[str, int]:
+def _count_left_out(converted: list[Row]) -> dict[str, int]:
     """Count the turns of a conversation that are not trained although they could be."""
     counts: dict[str, int] = {}
-    if flagged := [message for message in messages if message.get("train")]:
+    if flagged := [message for message in converted if message.get("train")]:
         counts[ASKED] = len(flagged)
         for message in flagged:
             message.pop("train")
-    for distance, message in enumerate(reversed(messages)):
+    for distance, message in enumerate(reversed(converted)):
         if message["role"] == "assistant" and message.get("train", True):
             if distance:
                 counts[CLOSING] = distance

@@ -49,9 +49,9 @@ def v2(raw: Row) -> tuple[list[Row], Toolset]:
 def v1(raw: Row) -> tuple[list[Row], Toolset]:
     """Convert the single text column (`sample`); layout not verified against the Hub."""
     names = [
-        parameter_name
-        for parameter_name, value in raw.items()
-        if isinstance(value, str) and parameter_name not in ("id", "source")
+        column
+        for column, value in raw.items()
+        if isinstance(value, str) and column not in ("id", "source")
     ]
     sample = raw["sample"] if "sample" in names else raw[names[0]] if len(names) == 1 else None
     if sample is None:
@@ -145,23 +145,23 @@ def conversation(system: str, spoken_turns: Iterable[tuple[str, str, bool | None
     Raises:
         Rejected: unknown_role, malformed_call.
     """
-    messages: list[Row] = [{"role": "system", "content": system}] if system else []
+    converted: list[Row] = [{"role": "system", "content": system}] if system else []
     for speaker, content, trained in spoken_turns:
         role = _ROLES.get(speaker)
         text = content.strip() if role == "user" else turns.ended(content, END)
         if role == "assistant":
-            messages += [turns.marked(assistant(part), trained) for part in _parts(text)]
+            converted += [turns.marked(assistant(part), trained) for part in _parts(text)]
         elif role == "tool":
-            messages.append(turns.result(text.removeprefix("FUNCTION RESPONSE:").strip()))
+            converted.append(turns.result(text.removeprefix("FUNCTION RESPONSE:").strip()))
         elif role == "call":
             call = call_syntaxes.glaive(text.removeprefix(_CALL))
             message = turns.assistant("", [call])
-            messages.append(turns.marked(message, trained))
+            converted.append(turns.marked(message, trained))
         elif role is None:
             raise Rejected("unknown_role", f"{speaker!r} is not one of {', '.join(_ROLES)}")
         else:
-            messages.append({"role": role, "content": text})
-    return messages
+            converted.append({"role": role, "content": text})
+    return converted
 
 
 def _parts(text: str) -> list[str]:

@@ -135,8 +135,8 @@ class _NameConstraints:
             constraints.append(self._if(schema, sure))
         if isinstance(schema.get("dependentSchemas"), dict):
             bound = {
-                name: self.bound(subschema_of_name, sure=sure)
-                for name, subschema_of_name in schema["dependentSchemas"].items()
+                name: self.bound(dependent, sure=sure)
+                for name, dependent in schema["dependentSchemas"].items()
             }
             constraints.append({"dependentSchemas": bound})
         if isinstance(schema.get("$ref"), str):
@@ -153,16 +153,16 @@ class _NameConstraints:
         return [{"anyOf": [self.bound(branch, sure=sure) for branch in branches]}, *pairs]
 
     def _if(self, schema: Row, sure: bool) -> Row:
-        condition, sure_condition = (
+        condition_for_then, condition_for_else = (
             self.bound(schema["if"], sure=certainty) for certainty in (sure, not sure)
         )
-        consequence, alternative = (
+        then_schema, else_schema = (
             self.bound(schema.get(keyword, True), sure=sure) for keyword in ("then", "else")
         )
         return {
             "anyOf": [
-                {"allOf": [condition, consequence]},
-                {"allOf": [{"not": sure_condition}, alternative]},
+                {"allOf": [condition_for_then, then_schema]},
+                {"allOf": [{"not": condition_for_else}, else_schema]},
             ]
         }
 

@@ -142,15 +142,11 @@ def _node(node: Any) -> Row:
 def _copy_keyword(schema: Row, key: str, value: Any) -> None:
     """Copy a schema keyword, converting the schemas in its value to JSON types."""
     if key in _MAPS_OF_SCHEMAS and isinstance(value, dict):
-        schema[key] = {
-            name: _node(subschema) for name, subschema in value.items() if subschema is not None
-        }
+        schema[key] = {k: _node(v) for k, v in value.items() if v is not None}
     elif key in _SCHEMAS and isinstance(value, dict):
         schema[key] = _node(value)
     elif key in _LISTS_OF_SCHEMAS and isinstance(value, list):
-        schema[key] = [
-            _node(subschema) if isinstance(subschema, dict) else subschema for subschema in value
-        ]
+        schema[key] = [_node(v) if isinstance(v, dict) else v for v in value]
     elif value is not None or key in _VALUE_KEYWORDS:
         schema[key] = value
 
@@ -170,11 +166,7 @@ def flat(parameters: Row, outer_required: list[Any] | None = None) -> Row:
         parameters = parameters["properties"]
     else:
         keywords = _keywords(parameters)
-        parameters = {
-            parameter_name: value
-            for parameter_name, value in parameters.items()
-            if parameter_name not in keywords
-        }
+        parameters = {k: v for k, v in parameters.items() if k not in keywords}
     properties, required_names = {}, []
     for name, parameter in parameters.items():
         if parameter is None:  # inserted by Arrow, see _node

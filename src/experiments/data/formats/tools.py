@@ -156,10 +156,7 @@ def of_list(value: Any, *, flat: bool = False, rename: Rename | None = None) -> 
         raise Rejected(reason, "in the description of a tool")
     return Toolset(
         tools,
-        {
-            name_of_tool: _signature(tool_of_name["function"]["parameters"])
-            for name_of_tool, tool_of_name in tools_by_name.items()
-        },
+        {n: _signature(t["function"]["parameters"]) for n, t in tools_by_name.items()},
     )
 
 

@@ -137,13 +137,13 @@ def _merge_key(message: Row) -> tuple[str, bool]:
 
 def _merged_turn(first: Row, others: list[Row]) -> Row:
     """Return one message for several assistant turns."""
-    merged = dict(first)
+    turn = dict(first)
     for key in ("content", "reasoning_content"):
         contents = [message[key] for message in (first, *others) if message.get(key)]
         if contents:
-            merged[key] = "\n".join(contents)
+            turn[key] = "\n".join(contents)
     calls = [call for message in (first, *others) for call in message.get("tool_calls") or []]
-    return merged | ({"tool_calls": calls} if calls else {})
+    return turn | ({"tool_calls": calls} if calls else {})
 
 
 def with_system(raw: Row, messages: list[Row]) -> list[Row]:

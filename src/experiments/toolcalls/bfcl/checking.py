@@ -149,9 +149,7 @@ def _read_description(description: object) -> tuple[str, dict[str, Any], list[An
     required = parameters.get("required")
     if not isinstance(name, str) or not isinstance(properties, dict):
         raise NotScorable("not_scorable:schema")
-    if not isinstance(required, list) or not all(
-        isinstance(name_of_required, str) for name_of_required in required
-    ):
+    if not isinstance(required, list) or not all(isinstance(item, str) for item in required):
         raise NotScorable("not_scorable:schema")
     for parameter in properties.values():
         _python_types(parameter)

@@ -129,25 +129,19 @@ def same(first: "nx.DiGraph", second: "nx.DiGraph") -> bool:
 
 def _same_parts(pair: Pair, refined: tuple[dict[int, int], dict[int, int]]) -> bool:
     kinds, other_kinds = (
-        _count_edge_kinds(graph, colours_of_graph)
-        for graph, colours_of_graph in zip(pair, refined, strict=True)
+        _count_edge_kinds(graph, colours) for graph, colours in zip(pair, refined, strict=True)
     )
     if kinds != other_kinds:
         return False
     sizes = Counter(refined[0].values())
     full = {kind for kind, count in kinds.items() if count == sizes[kind[0]] * sizes[kind[1]]}
     components, unmatched = (
-        list(_parts(graph, colours_of_graph, full))
-        for graph, colours_of_graph in zip(pair, refined, strict=True)
+        list(_parts(graph, colours, full)) for graph, colours in zip(pair, refined, strict=True)
     )
     tries = [0]
     for component in components:
         index = next(
-            (
-                position
-                for position, candidate in enumerate(unmatched)
-                if _same_part(component, candidate, tries)
-            ),
+            (i for i, other in enumerate(unmatched) if _same_part(component, other, tries)),
             None,
         )
         if index is None:
