@@ -49,11 +49,7 @@ class Conversation:
     def kind(self) -> tuple[Any, ...]:
         """Return what a template may distinguish rows by; rows of one kind are split alike."""
         kinds = [
-            (
-                m["role"],
-                bool(m["content"].strip()),
-                min(len(m.get("tool_calls") or ()), 2),
-            )
+            (m["role"], bool(m["content"].strip()), min(len(m.get("tool_calls") or ()), 2))
             for m in self.messages
         ]
         return bool(self.tools), kinds[0], kinds[-1], frozenset(pairwise(kinds))

@@ -155,8 +155,7 @@ def of_list(value: Any, *, flat: bool = False, rename: Rename | None = None) -> 
         reason = "malformed_tools" if reason == "malformed_call" else reason
         raise Rejected(reason, "in the description of a tool")
     return Toolset(
-        tools,
-        {n: _signature(t["function"]["parameters"]) for n, t in tools_by_name.items()},
+        tools, {n: _signature(t["function"]["parameters"]) for n, t in tools_by_name.items()}
     )
 
 

@@ -141,8 +141,7 @@ def _same_parts(pair: Pair, refined: tuple[dict[int, int], dict[int, int]]) -> b
     tries = [0]
     for component in components:
         index = next(
-            (i for i, other in enumerate(unmatched) if _same_part(component, other, tries)),
-            None,
+            (i for i, other in enumerate(unmatched) if _same_part(component, other, tries)), None
         )
         if index is None:
             return False
