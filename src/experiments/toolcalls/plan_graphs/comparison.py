@@ -74,7 +74,7 @@ def compare(
     >>> compare('1. a()\n2. b()\n3. c("$1")', '1. b()\n2. a()\n3. c("$2")').success
     True
     >>> compare('1. a()\n2. b("$1")', '1. a()\n2. b("$9")').error
-    'OutOfRange: step 2 refers to $9, the plan has 2 steps (prediction)'
+    'OutOfRange: step 2 refers to $9, but the plan has 2 steps (prediction)'
 
     Args:
         label: plan text, or a list of calls `{"name", "arguments"}` that refer to each other by
