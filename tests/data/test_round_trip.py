@@ -31,13 +31,13 @@ ROWS = [
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_rows_of_every_kind_come_back_from_every_form(name: str) -> None:
     rows = ROWS if TEMPLATES[name][2] else [r for r in ROWS if r["id"] != "two"]
-    proof = round_trip.prove({"train": rows, "test": rows}, tiny(TEMPLATES[name][0]), 0.0)
+    proof = round_trip.check({"train": rows, "test": rows}, tiny(TEMPLATES[name][0]), 0.0)
     assert proof.differ.total() == 0
     assert proof.tried == 2 * (len(rows) - 1)
 
 
 def test_a_row_that_the_template_refuses_is_left_to_those_who_count_it() -> None:
-    proof = round_trip.prove({"train": [ROWS[1]]}, tiny(TEMPLATES["llama_3"][0]), 0.0)
+    proof = round_trip.check({"train": [ROWS[1]]}, tiny(TEMPLATES["llama_3"][0]), 0.0)
     assert (proof.tried, proof.differ.total()) == (0, 0)
 
 
@@ -56,7 +56,7 @@ def test_a_template_that_drops_nested_values_is_refused_with_the_argument() -> N
     with pytest.raises(
         DataError, match=r"row nested: argument days of f, .*parses back as nothing"
     ):
-        round_trip.prove({"test": ROWS}, own, 0.5)
+        round_trip.check({"test": ROWS}, own, 0.5)
 
 
 def test_calls_in_no_known_form_are_refused() -> None:
@@ -64,23 +64,23 @@ def test_calls_in_no_known_form_are_refused() -> None:
     with pytest.raises(
         DataError, match="row one: the chat template writes its calls in an unknown format"
     ):
-        round_trip.prove({"test": ROWS}, tiny(odd), 0.0)
+        round_trip.check({"test": ROWS}, tiny(odd), 0.0)
 
 
 def test_single_values_that_a_form_of_text_loses_are_counted_and_many_are_refused() -> None:
     own = tiny(TEMPLATES["qwen_3_coder"][0])
     odd = calling(call("f", other="7"), id="odd")  # its type is in no schema
     rows = [*ROWS[:4] * 5, odd]
-    proof = round_trip.prove({"test": rows}, own, 0.1)
+    proof = round_trip.check({"test": rows}, own, 0.1)
     assert dict(proof.differ) == {"test": 1}
     assert "row odd: argument other of f, '7', parses back as 7" in proof.example
     counts = {"sources": {"mine": {"calls_read_back": proof.facts()}}}
-    assert round_trip.said(counts)[0].startswith("mine: calls that do not parse back")
+    assert round_trip.describe(counts)[0].startswith("mine: calls that do not parse back")
     with pytest.raises(DataError, match="this affects 1 of 5 rows"):
-        round_trip.prove({"test": [*ROWS[:4], odd]}, own, 0.1)
+        round_trip.check({"test": [*ROWS[:4], odd]}, own, 0.1)
 
 
 def test_a_few_rows_of_each_kind_are_tried_of_many() -> None:
     many = [calling(call("f", city=str(i)), id=f"r-{i}") for i in range(500)]
-    proof = round_trip.prove({"train": many}, tiny(TEMPLATES["hermes"][0]), 0.0)
+    proof = round_trip.check({"train": many}, tiny(TEMPLATES["hermes"][0]), 0.0)
     assert proof.tried == round_trip.OF_A_KIND

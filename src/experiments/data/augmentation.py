@@ -29,14 +29,14 @@ def up_to_the_last_trained_turn(row: Row) -> Row:
     A row is scored on its last turn, and a turn that is flagged as not to be trained is not a gold
     answer. A row in which every turn is flagged is returned unchanged.
     """
-    trained = [
+    trained_indices = [
         i
         for i, message in enumerate(row["messages"])
         if message["role"] == "assistant" and message.get("train", True)
     ]
-    if not trained or trained[-1] == len(row["messages"]) - 1:
+    if not trained_indices or trained_indices[-1] == len(row["messages"]) - 1:
         return row
-    return {**row, "messages": row["messages"][: trained[-1] + 1]}
+    return {**row, "messages": row["messages"][: trained_indices[-1] + 1]}
 
 
 def with_system_prompt(row: Row, mode: SystemPrompt, text: str = "") -> Row:
@@ -77,12 +77,18 @@ def with_tools_shown(row: Row, distractors: int, *, seed: int) -> Row:
         seed: seed of the draw.
     """
     tools = row.get("tools") or []
-    called = {name for message in row["messages"] for name in _called(message)}
-    gold = [i for i, tool in enumerate(tools) if tool_name(tool) in called]
-    others = [i for i in range(len(tools)) if i not in set(gold)]
-    random.Random(f"tools {seed} {row['id']}").shuffle(others)
-    kept = sorted(gold + others[: distractors if gold else distractors + 1])
-    return row if len(kept) == len(tools) else {**row, "tools": [tools[i] for i in kept]}
+    called = {name for message in row["messages"] for name in _called_names(message)}
+    gold_indices = [i for i, tool in enumerate(tools) if tool_name(tool) in called]
+    other_indices = [i for i in range(len(tools)) if i not in set(gold_indices)]
+    random.Random(f"tools {seed} {row['id']}").shuffle(other_indices)
+    kept_indices = sorted(
+        gold_indices + other_indices[: distractors if gold_indices else distractors + 1]
+    )
+    return (
+        row
+        if len(kept_indices) == len(tools)
+        else {**row, "tools": [tools[i] for i in kept_indices]}
+    )
 
 
 def tools_in_form(tools: list[Tool], form: ToolsForm) -> list[Tool]:
@@ -95,7 +101,7 @@ def tools_in_form(tools: list[Tool], form: ToolsForm) -> list[Tool]:
             Qwen; `mcp`: `{"name", "description", "inputSchema"}`, as in the Model Context Protocol;
             `as_given`: unchanged.
     """
-    return [_in_form(tool, form) for tool in tools]
+    return [_tool_in_form(tool, form) for tool in tools]
 
 
 def tool_name(tool: Tool) -> str:
@@ -103,7 +109,7 @@ def tool_name(tool: Tool) -> str:
     return str(tool.get("function", tool).get("name", ""))
 
 
-def _in_form(tool: Tool, form: ToolsForm) -> Tool:
+def _tool_in_form(tool: Tool, form: ToolsForm) -> Tool:
     if form == "as_given":
         return tool
     if form == "openai":
@@ -125,9 +131,9 @@ def _bfcl_schema(schema: Any) -> Any:
         if key == "type":
             renamed[key] = _bfcl_type(value)
         elif key in _LISTS_OF_SCHEMAS and isinstance(value, list):
-            renamed[key] = [_bfcl_schema(one) for one in value]
+            renamed[key] = [_bfcl_schema(subschema) for subschema in value]
         elif key in _SCHEMAS_BY_NAME and isinstance(value, dict):
-            renamed[key] = {name: _bfcl_schema(one) for name, one in value.items()}
+            renamed[key] = {name: _bfcl_schema(subschema) for name, subschema in value.items()}
         else:
             renamed[key] = _bfcl_schema(value) if key in _SCHEMAS else value
     return renamed
@@ -135,10 +141,10 @@ def _bfcl_schema(schema: Any) -> Any:
 
 def _bfcl_type(value: Any) -> Any:
     if isinstance(value, list):
-        return [_bfcl_type(one) for one in value]
+        return [_bfcl_type(item) for item in value]
     return _BFCL_TYPES.get(value, value) if isinstance(value, str) else value
 
 
-def _called(message: Row) -> list[str]:
+def _called_names(message: Row) -> list[str]:
     calls = message.get("tool_calls") or [] if message["role"] == "assistant" else []
     return [tool_name(call) for call in calls]

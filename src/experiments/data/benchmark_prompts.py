@@ -49,12 +49,12 @@ def answer_budget(rows: Iterable[Encoded], spec: EvalConfig, *, thinks: bool) ->
     """
     if spec.max_new_tokens is not None:
         return spec.max_new_tokens
-    longest = max((encoded.answer_tokens for encoded in rows), default=0)
-    beside = (spec.thinking_tokens or THINKING_TOKENS) if thinks else 0
-    return max(ANSWER_TOKENS, 2 * longest) + beside
+    longest_answer = max((encoded.answer_tokens for encoded in rows), default=0)
+    thinking_budget = (spec.thinking_tokens or THINKING_TOKENS) if thinks else 0
+    return max(ANSWER_TOKENS, 2 * longest_answer) + thinking_budget
 
 
-def _room(rows: Iterable[Encoded], configured: int | None) -> int:
+def _answer_room(rows: Iterable[Encoded], configured: int | None) -> int:
     """Return how many positions of the context a row must leave free for its answer.
 
     Args:
@@ -64,13 +64,13 @@ def _room(rows: Iterable[Encoded], configured: int | None) -> int:
     """
     if configured is not None:
         return configured
-    longest, known = 0, True
+    longest_answer, lengths_known = 0, True
     for encoded in rows:
-        longest = max(longest, encoded.answer_tokens)
-        known = known and bool(encoded.trained)
-    longest = longest or 8
-    budget = longest + (longest + 3) // 4
-    return budget if known else max(budget, _PROSE_TOKENS)
+        longest_answer = max(longest_answer, encoded.answer_tokens)
+        lengths_known = lengths_known and bool(encoded.trained)
+    longest_answer = longest_answer or 8
+    budget = longest_answer + (longest_answer + 3) // 4
+    return budget if lengths_known else max(budget, _PROSE_TOKENS)
 
 
 def ask(
@@ -88,31 +88,43 @@ def ask(
         DataError: a file is missing or unreadable, the chat template fails on too many rows, or no
             row of a benchmark leaves room for an answer.
     """
-    asked = BenchmarkPrompts()
-    raw = run.data.tools_form == "bfcl_raw"
+    prompts = BenchmarkPrompts()
+    raw_documents = run.data.tools_form == "bfcl_raw"
     for name in run.eval.benchmarks:
-        found = read(run, name)
-        too_long, kept, left = {}, {}, {}
-        for split, rows in found.splits.items():
-            shown = documents if raw and name.startswith("bfcl_") else renderer
-            left[split] = Tally()
-            encoded = _encoded(rows, shown, left[split], as_documents=shown is documents)
-            held = _with_room(encoded, run.eval.max_new_tokens, positions)
-            asked.splits[split] = _all(rows, encoded, held)
-            too_long[split] = len(encoded) - len(held)
-            kept[split] = len(held)
-        counted = tally.facts(left, found.rows, found.examples)
+        benchmark = read(run, name)
+        too_long, row_counts, refusals = {}, {}, {}
+        for split, rows in benchmark.splits.items():
+            benchmark_renderer = (
+                documents if raw_documents and name.startswith("bfcl_") else renderer
+            )
+            refusals[split] = Tally()
+            encoded = _encoded(
+                rows,
+                benchmark_renderer,
+                refusals[split],
+                as_documents=benchmark_renderer is documents,
+            )
+            fitting = _with_room(encoded, run.eval.max_new_tokens, positions)
+            prompts.splits[split] = _in_file_order(rows, encoded, fitting)
+            too_long[split] = len(encoded) - len(fitting)
+            row_counts[split] = len(fitting)
+        counts = tally.facts(refusals, benchmark.rows, benchmark.examples)
         where, key = f"eval.benchmarks={name}", "data.max_reject_share"
-        if stops := tally.too_many_refused(counted, run.data.max_reject_share, where, key):
-            raise DataError(stops)
-        if not any(kept.values()):
+        if problem := tally.too_many_refused(counts, run.data.max_reject_share, where, key):
+            raise DataError(problem)
+        if not any(row_counts.values()):
             raise DataError(
-                f"eval.benchmarks={name}: none of its {len(found.rows)} prompts leaves room for "
-                f"an answer in the model's {positions} positions; use a model with more, lower "
+                f"eval.benchmarks={name}: none of its {len(benchmark.rows)} prompts leaves room "
+                f"for an answer in the model's {positions} positions; use a model with more, lower "
                 "eval.max_new_tokens, or remove the benchmark."
             )
-        asked.facts[name] = {"rows": kept, "too_long": too_long, **_facts(found), **counted}
-    return asked
+        prompts.facts[name] = {
+            "rows": row_counts,
+            "too_long": too_long,
+            **_benchmark_facts(benchmark),
+            **counts,
+        }
+    return prompts
 
 
 def read(run: RunConfig, name: str) -> Benchmark:
@@ -129,59 +141,67 @@ def read(run: RunConfig, name: str) -> Benchmark:
     )
 
 
-def refuse_training_on(asked: BenchmarkPrompts, train: Sequence[Encoded]) -> None:
+def refuse_training_on(prompts: BenchmarkPrompts, train: Sequence[Encoded]) -> None:
     """Refuse training rows that also occur in a benchmark of the run.
 
     Raises:
         DataError: there is an overlap; the message names the benchmark and up to three rows.
     """
     rows = [encoded.row for encoded in train]
-    for name, facts in asked.facts.items():
-        ours = [e.row for split in facts["rows"] for e in asked.splits[split]]
-        twins = [_with_published_names(row) for row in ours if "bfcl" in row]
-        decontamination.refuse_overlap(rows, [*ours, *twins], evaluation=f"eval.benchmarks.{name}")
+    for name, facts in prompts.facts.items():
+        evaluated_rows = [e.row for split in facts["rows"] for e in prompts.splits[split]]
+        published_rows = [_with_published_names(row) for row in evaluated_rows if "bfcl" in row]
+        decontamination.refuse_overlap(
+            rows, [*evaluated_rows, *published_rows], evaluation=f"eval.benchmarks.{name}"
+        )
 
 
 def _with_published_names(row: Row) -> Row:
     """Return a BFCL row with dots in its function names, as other copies of BFCL have them."""
-    return row | {"tools": [{"function": {"name": d["name"]}} for d in row["bfcl"]["function"]]}
+    return row | {
+        "tools": [{"function": {"name": document["name"]}} for document in row["bfcl"]["function"]]
+    }
 
 
 def _encoded(
-    rows: list[Row], renderer: Renderer, left: Tally, *, as_documents: bool
+    rows: list[Row], renderer: Renderer, refusals: Tally, *, as_documents: bool
 ) -> list[Encoded]:
     """Render rows in their order, those without a gold turn as prompts."""
-    shown = [row | {"tools": bfcl_rows.raw_documents(row)} if as_documents else row for row in rows]
-    places = {id(one): place for place, one in enumerate(shown)}
-    gold = [row for row in shown if row["messages"][-1]["role"] == "assistant"]
-    without = [row for row in shown if row["messages"][-1]["role"] != "assistant"]
-    encoded = renderer.encode(gold, left) + renderer.encode_prompts(without, left)
-    encoded.sort(key=lambda one: places[id(one.row)])
-    encoded = renderer.with_own_prompts(encoded, [one.row for one in encoded])
-    return [replace(e, row=rows[places[id(e.row)]]) for e in encoded]
+    shown_rows = [
+        row | {"tools": bfcl_rows.raw_documents(row)} if as_documents else row for row in rows
+    ]
+    positions = {id(item): position for position, item in enumerate(shown_rows)}
+    gold = [row for row in shown_rows if row["messages"][-1]["role"] == "assistant"]
+    without_gold = [row for row in shown_rows if row["messages"][-1]["role"] != "assistant"]
+    encoded = renderer.encode(gold, refusals) + renderer.encode_prompts(without_gold, refusals)
+    encoded.sort(key=lambda item: positions[id(item.row)])
+    encoded = renderer.with_own_prompts(encoded, [item.row for item in encoded])
+    return [replace(e, row=rows[positions[id(e.row)]]) for e in encoded]
 
 
 def _with_room(rows: list[Encoded], configured: int | None, positions: int) -> list[Encoded]:
     """Return the rows whose prompts leave room for the longest answer of the split."""
-    whole = [e for e in rows if len(e.ids) <= positions]
-    room = _room(whole, configured)
-    return [e for e in whole if len(e.asked_ids(own=True)) + room <= positions]
+    rendered_whole = [e for e in rows if len(e.ids) <= positions]
+    answer_room = _answer_room(rendered_whole, configured)
+    return [e for e in rendered_whole if len(e.asked_ids(own=True)) + answer_room <= positions]
 
 
-def _all(rows: list[Row], encoded: list[Encoded], held: list[Encoded]) -> list[Encoded]:
+def _in_file_order(
+    rows: list[Row], encoded: list[Encoded], fitting: list[Encoded]
+) -> list[Encoded]:
     """Return all rows in their order; those that do not fit into the context have no tokens."""
-    rendered = {id(e.row) for e in encoded}
-    whole = {id(e.row): e for e in held}
+    rendered_ids = {id(e.row) for e in encoded}
+    fitting_by_id = {id(e.row): e for e in fitting}
     return [
-        whole.get(id(row))
-        or evaluation_rows.unheld(row, TOO_LONG if id(row) in rendered else tally.REFUSED)
+        fitting_by_id.get(id(row))
+        or evaluation_rows.unheld(row, TOO_LONG if id(row) in rendered_ids else tally.REFUSED)
         for row in rows
     ]
 
 
-def _facts(found: Benchmark) -> dict[str, Any]:
+def _benchmark_facts(benchmark: Benchmark) -> dict[str, Any]:
     return {
-        "rejected": dict(found.rejected),
-        "files": found.files,
-        "commit": found.commit,
+        "rejected": dict(benchmark.rejected),
+        "files": benchmark.files,
+        "commit": benchmark.commit,
     }

@@ -66,14 +66,14 @@ class Benchmark:
     @property
     def rows(self) -> list[Row]:
         """All rows."""
-        return [row for members in self.splits.values() for row in members]
+        return [row for split_rows in self.splits.values() for row in split_rows]
 
     def reject(self, where: str, rejected: Rejected) -> None:
         """Count a row that cannot be used."""
         self.rejected[rejected.reason] += 1
-        shown = self.examples.setdefault(rejected.reason, [])
-        if len(shown) < EXAMPLES_PER_REASON:
-            shown.append(f"{where}: {rejected.detail}")
+        examples = self.examples.setdefault(rejected.reason, [])
+        if len(examples) < EXAMPLES_PER_REASON:
+            examples.append(f"{where}: {rejected.detail}")
 
 
 def read(name: str, path: str | None, *, dots: bool, max_reject_share: float = 0.2) -> Benchmark:
@@ -92,24 +92,24 @@ def read(name: str, path: str | None, *, dots: bool, max_reject_share: float = 0
     if name == "toolworld":
         return _toolworld()
     layout = LAYOUTS[name]
-    root, commit = _root(layout, path)
-    questions = _one(root, layout.questions, name)
-    beside = _one(root, layout.beside, name) if layout.beside else None
-    used = [questions, *([beside] if beside else [])]
+    root, commit = _search_root(layout, path)
+    questions = _only_match(root, layout.questions, name)
+    companion = _only_match(root, layout.beside, name) if layout.beside else None
+    paths = [questions, *([companion] if companion else [])]
     base = root if root.is_dir() else root.parent
-    digests = {file.relative_to(base).as_posix(): raw_files.sha256(file) for file in used}
-    found = Benchmark(name, {name: []}, files=digests, commit=commit)
-    known: set[str] = set()
-    for where, make in _makers(name, questions, beside, dots):
+    digests = {file.relative_to(base).as_posix(): raw_files.sha256(file) for file in paths}
+    benchmark = Benchmark(name, {name: []}, files=digests, commit=commit)
+    seen_ids: set[str] = set()
+    for where, convert_row in _row_converters(name, questions, companion, dots):
         try:
-            row = _made(make, known)
+            row = _converted_row(convert_row, seen_ids)
         except Rejected as rejected:
-            found.reject(where, rejected)
+            benchmark.reject(where, rejected)
         else:
-            known.add(row["id"])
-            found.splits[name].append(row | {"source": name, "benchmark": name})
-    _check_enough(found, questions, max_reject_share)
-    return found
+            seen_ids.add(row["id"])
+            benchmark.splits[name].append(row | {"source": name, "benchmark": name})
+    _check_enough(benchmark, questions, max_reject_share)
+    return benchmark
 
 
 def located_files(name: str, path: str | None) -> list[Path]:
@@ -121,8 +121,12 @@ def located_files(name: str, path: str | None) -> list[Path]:
     if name == "toolworld" or path is None:
         return []
     layout = LAYOUTS[name]
-    root, _ = _root(layout, path)
-    return [_one(root, one, name) for one in (layout.questions, layout.beside) if one]
+    root, _ = _search_root(layout, path)
+    return [
+        _only_match(root, patterns, name)
+        for patterns in (layout.questions, layout.beside)
+        if patterns
+    ]
 
 
 def known_file(path: Path) -> str | None:
@@ -130,11 +134,11 @@ def known_file(path: Path) -> str | None:
 
     Benchmarks in the messages format and file names shared by many data sets are not recognised.
     """
-    distinct = (name for name in LAYOUTS if name.startswith(("bfcl", "nestful_", "when2call")))
-    return next((name for name in distinct if _matches(path, LAYOUTS[name].questions)), None)
+    recognisable = (name for name in LAYOUTS if name.startswith(("bfcl", "nestful_", "when2call")))
+    return next((name for name in recognisable if _matches(path, LAYOUTS[name].questions)), None)
 
 
-def _root(layout: Layout, path: str | None) -> tuple[Path, str | None]:
+def _search_root(layout: Layout, path: str | None) -> tuple[Path, str | None]:
     """Return the folder or file to search, and the commit of a copy from the Hub."""
     if path is not None:
         root = Path(path).expanduser()
@@ -145,48 +149,52 @@ def _root(layout: Layout, path: str | None) -> tuple[Path, str | None]:
         return root, None
     assert layout.hub_id is not None, "config.benchmarks demands a path for the others"
     try:
-        wanted = [f"*{one}" for one in (*layout.questions, *layout.beside)]
-        fetched = hub_dataset.fetch(layout.hub_id, "main", wanted)
+        patterns = [f"*{pattern}" for pattern in (*layout.questions, *layout.beside)]
+        fetched = hub_dataset.fetch(layout.hub_id, "main", patterns)
     except DataError as error:  # the message names the setting for training data
         raise DataError(str(error).replace("data.path", "eval.path")) from error
     return fetched.folder, fetched.commit
 
 
-def _one(root: Path, patterns: tuple[str, ...], name: str) -> Path:
+def _only_match(root: Path, patterns: tuple[str, ...], name: str) -> Path:
     """Return the one file whose path matches a pattern, in a folder or beside a file."""
     folder = root if root.is_dir() else root.parent
-    inside = [root] if _matches(root, patterns) else sorted(folder.rglob("*"))
-    found = [path for path in inside if _matches(path, patterns)]
-    if len(found) == 1:
-        return found[0]
-    if not found:
+    candidates = [root] if _matches(root, patterns) else sorted(folder.rglob("*"))
+    matching = [path for path in candidates if _matches(path, patterns)]
+    if len(matching) == 1:
+        return matching[0]
+    if not matching:
         raise DataError(
             f"eval.path={root} contains no {' or '.join(patterns)}, which eval.benchmarks={name} "
             "needs: give the folder that contains it."
         )
-    listed = ", ".join(path.relative_to(folder).as_posix() for path in found[:3])
+    listing = ", ".join(path.relative_to(folder).as_posix() for path in matching[:3])
     raise DataError(
-        f"eval.path={root} contains {len(found)} files that match eval.benchmarks={name} "
-        f"({listed}): give a folder that contains only one of them."
+        f"eval.path={root} contains {len(matching)} files that match eval.benchmarks={name} "
+        f"({listing}): give a folder that contains only one of them."
     )
 
 
 def _matches(path: Path, patterns: tuple[str, ...]) -> bool:
-    text = path.absolute().as_posix()
-    matching = [one for one in patterns if fnmatchcase(text, f"*/{one}")]
+    full_path = path.absolute().as_posix()
+    matching = [pattern for pattern in patterns if fnmatchcase(full_path, f"*/{pattern}")]
     # Questions and answers have the same file name and differ only in the folder.
-    ours = [one for one in matching if one.startswith(_ANSWERS) or path.parent.name != _ANSWERS]
-    return bool(ours) and path.is_file()
+    own_patterns = [
+        pattern
+        for pattern in matching
+        if pattern.startswith(_ANSWERS) or path.parent.name != _ANSWERS
+    ]
+    return bool(own_patterns) and path.is_file()
 
 
-def _makers(
-    name: str, questions: Path, beside: Path | None, dots: bool
+def _row_converters(
+    name: str, questions: Path, companion: Path | None, dots: bool
 ) -> Iterator[tuple[str, Callable[[], Row]]]:
     """Yield the location of each raw row and a function that converts it."""
     if name.startswith("bfcl_"):
-        converter: Converter = _bfcl_converter(name.removeprefix("bfcl_"), beside, dots)
+        converter: Converter = _bfcl_converter(name.removeprefix("bfcl_"), companion, dots)
     elif name.startswith("nestful"):
-        converter = _nestful_converter(beside)
+        converter = _nestful_converter(companion)
     elif name == "when2call_test":
         converter = when2call.question
     else:
@@ -200,66 +208,71 @@ def _converted(raw: Row, row_id: str) -> Row:
 
 
 def _bfcl_converter(category: str, answers: Path | None, dots: bool) -> Converter:
-    truths: dict[str, Any] = {}
+    ground_truths: dict[str, Any] = {}
     for where, answer in raw_files.read_rows(answers) if answers else ():
-        if str(answer.get("id")) in truths:
+        if str(answer.get("id")) in ground_truths:
             raise DataError(f"{where}: a second answer for {answer['id']}; copy the file again.")
-        truths[str(answer.get("id"))] = answer.get("ground_truth")
+        ground_truths[str(answer.get("id"))] = answer.get("ground_truth")
 
     def converted(raw: Row, row_id: str) -> Row:
-        return bfcl_rows.convert(raw, truths.get(str(raw.get("id"))), category, dots=dots)
+        return bfcl_rows.convert(raw, ground_truths.get(str(raw.get("id"))), category, dots=dots)
 
     return converted
 
 
 def _nestful_converter(specification: Path | None) -> Converter:
-    offered: list[Row] = []
+    tools: list[Row] = []
     if specification is not None:
         try:
-            offered = nestful.tools([raw for _, raw in raw_files.read_rows(specification)])
+            tools = nestful.tools([raw for _, raw in raw_files.read_rows(specification)])
         except Rejected as rejected:
             raise DataError(f"{specification}: {rejected}; copy the file again.") from rejected
 
     def converted(raw: Row, row_id: str) -> Row:
-        return nestful.convert(raw, offered, row_id)
+        return nestful.convert(raw, tools, row_id)
 
     return converted
 
 
-def _made(make: Callable[[], Row], known: set[str]) -> Row:
+def _converted_row(convert_row: Callable[[], Row], seen_ids: set[str]) -> Row:
     try:
-        row = make()
+        row = convert_row()
     except RecursionError:
         raise Rejected("too_deep", "a value is nested too deeply to be read") from None
-    if row["id"] in known:
+    if row["id"] in seen_ids:
         raise Rejected("duplicate_id", f"an earlier row has the id {row['id']}")
     return row
 
 
-def _check_enough(found: Benchmark, questions: Path, allowed: float) -> None:
-    rejected = found.rejected.total()
-    if rejected > allowed * (rejected + len(found.rows)):
-        reasons = tally.common_reasons(found.rejected, found.examples)
+def _check_enough(benchmark: Benchmark, questions: Path, max_reject_share: float) -> None:
+    rejected = benchmark.rejected.total()
+    if rejected > max_reject_share * (rejected + len(benchmark.rows)):
+        reasons = tally.common_reasons(benchmark.rejected, benchmark.examples)
         raise DataError(
-            f"{questions}: {rejected} of {rejected + len(found.rows)} rows cannot be used for "
-            f"{found.name}: {reasons}; check eval.path, or allow more with data.max_reject_share."
+            f"{questions}: {rejected} of {rejected + len(benchmark.rows)} rows cannot be used for "
+            f"{benchmark.name}: {reasons}; check eval.path, or allow more with "
+            "data.max_reject_share."
         )
 
 
 def _toolworld() -> Benchmark:
     splits = {}
     for split, name in split_names("toolworld").items():
-        made = toolworld.rows(split, TOOLWORLD_ROWS[split], seed=TOOLWORLD_SEED)
-        splits[name] = [dict(row) | {"benchmark": "toolworld"} for row in made]
+        rows = toolworld.rows(split, TOOLWORLD_ROWS[split], seed=TOOLWORLD_SEED)
+        splits[name] = [dict(row) | {"benchmark": "toolworld"} for row in rows]
     return Benchmark("toolworld", splits)
 
 
 def _bfcl(category: str) -> Layout:
     # Version 3 uses the name `simple` for `simple_python`.
     stems = ("simple", category) if category == "simple_python" else (category,)
-    named = tuple(f"BFCL_v[0-9]_{stem}.json" for stem in stems)
-    answers = tuple(f"{_ANSWERS}/{one}" for one in named) if bfcl_rows.has_answers(category) else ()
-    return Layout(named, answers, "gorilla-llm/Berkeley-Function-Calling-Leaderboard")
+    question_files = tuple(f"BFCL_v[0-9]_{stem}.json" for stem in stems)
+    answer_files = (
+        tuple(f"{_ANSWERS}/{file_name}" for file_name in question_files)
+        if bfcl_rows.has_answers(category)
+        else ()
+    )
+    return Layout(question_files, answer_files, "gorilla-llm/Berkeley-Function-Calling-Leaderboard")
 
 
 def _nestful(stem: str) -> Layout:

@@ -56,20 +56,22 @@ def build(
     new_renderer = _renderers(run, tokenizer, end_ids)
     renderer = new_renderer(tools_form=spec.tools_form)
     encoder = SourceEncoder(spec, renderer, limit, vocabulary(tokenizer, end_ids), may_be_empty)
-    found, tests = _encoded(encoder)
-    splits, drawn = _combined(found, spec)
-    counts: dict[str, Any] = _facts(found | tests) | {"max_length": limit} | drawn
-    _add_tests(splits, tests)
+    sources_by_name, test_sources = _encoded(encoder)
+    splits, mixture_facts = _combined(sources_by_name, spec)
+    counts: dict[str, Any] = (
+        _facts(sources_by_name | test_sources) | {"max_length": limit} | mixture_facts
+    )
+    _add_tests(splits, test_sources)
     splits.setdefault("train", [])
     for split in (name for name in run.eval.splits if name in splits):
-        answered = splits[split]
-        splits[split] = renderer.with_own_prompts(answered, [e.row for e in answered])
+        rows = splits[split]
+        splits[split] = renderer.with_own_prompts(rows, [e.row for e in rows])
     if run.eval.benchmarks:
         documents = new_renderer(tools_form="as_given")
-        asked = benchmark_prompts.ask(run, renderer, documents, positions)
-        benchmark_prompts.refuse_training_on(asked, splits["train"])
-        splits |= asked.splits
-        counts |= _benchmark_facts(asked, renderer, spec)
+        prompts = benchmark_prompts.ask(run, renderer, documents, positions)
+        benchmark_prompts.refuse_training_on(prompts, splits["train"])
+        splits |= prompts.splits
+        counts |= _benchmark_facts(prompts, renderer, spec)
     evaluated = evaluation_rows.separate({k: v for k, v in splits.items() if k != "train"})
     splits |= evaluated.splits
     if "validation" in splits:
@@ -88,8 +90,8 @@ def build(
 def _renderers(run: RunConfig, tokenizer: Any, end_ids: list[int]) -> Callable[..., Renderer]:
     """Return a constructor of renderers that differ only in `tools_form`."""
     thinking: Any = run.data.thinking
-    asked_for: Any = run.eval.thinking
-    mode = thinking_modes.mode(tokenizer, asked_for, keeps=thinking == "keep")
+    eval_thinking: Any = run.eval.thinking
+    mode = thinking_modes.mode(tokenizer, eval_thinking, keeps=thinking == "keep")
     return partial(Renderer, tokenizer, end_ids, thinking=thinking, mode=mode)
 
 
@@ -99,22 +101,24 @@ def _encoded(
     """Encode the sources and the test sources of a run, by name."""
     spec = encoder.spec
     shares = {"validation": spec.validation_share or 0.0, "test": spec.test_share or 0.0}
-    found = {name: encoder.encode(one, shares) for name, one in sources.locate(spec).items()}
-    tests = {
-        name: encoder.encode(one, {"validation": 0.0, "test": 1.0})
-        for name, one in sources.locate_tests(spec).items()
+    encoded = {
+        name: encoder.encode(source, shares) for name, source in sources.locate(spec).items()
     }
-    return found, tests
+    tests = {
+        name: encoder.encode(source, {"validation": 0.0, "test": 1.0})
+        for name, source in sources.locate_tests(spec).items()
+    }
+    return encoded, tests
 
 
 def _combined(
-    found: dict[str, EncodedSource], spec: DataConfig
+    sources_by_name: dict[str, EncodedSource], spec: DataConfig
 ) -> tuple[dict[str, list[Encoded]], dict[str, Any]]:
     """Return the rows of all sources by split, and the facts about the mixture, if it is one."""
     if spec.source == "mixture":
-        splits, facts = weighted_sources.combine(found, spec)
+        splits, facts = weighted_sources.combine(sources_by_name, spec)
         return splits, {"mixture": facts}
-    [source] = found.values()
+    [source] = sources_by_name.values()
     return dict(source.splits), {}
 
 
@@ -131,47 +135,53 @@ def _add_tests(splits: dict[str, list[Encoded]], tests: dict[str, EncodedSource]
 
 
 def _benchmark_facts(
-    asked: BenchmarkPrompts, renderer: Renderer, spec: DataConfig
+    prompts: BenchmarkPrompts, renderer: Renderer, spec: DataConfig
 ) -> dict[str, Any]:
     """Return the facts of the benchmarks; their calls must be parsed back from rendered text."""
-    rows = {s: [e.row for e in rows if e.ids] for s, rows in asked.splits.items()}
-    proof = round_trip.prove(rows, renderer, spec.max_reject_share)
-    return {"benchmarks": asked.facts, "benchmark_calls_read_back": proof.facts()}
+    rows = {split: [e.row for e in rows if e.ids] for split, rows in prompts.splits.items()}
+    check = round_trip.check(rows, renderer, spec.max_reject_share)
+    return {"benchmarks": prompts.facts, "benchmark_calls_read_back": check.facts()}
 
 
 def _totals(splits: dict[str, list[Encoded]]) -> dict[str, Any]:
     return {
-        "rows": {split: len(members) for split, members in splits.items()},
-        "tokens": {k: sum(len(e.ids) for e in v) for k, v in splits.items()},
-        "trained_tokens": {k: sum(e.trained_tokens for e in v) for k, v in splits.items()},
+        "rows": {split: len(rows) for split, rows in splits.items()},
+        "tokens": {
+            name: sum(len(e.ids) for e in encoded_rows) for name, encoded_rows in splits.items()
+        },
+        "trained_tokens": {
+            name: sum(e.trained_tokens for e in encoded_rows)
+            for name, encoded_rows in splits.items()
+        },
         "categories": dict(Counter(str(e.row.get("category", "")) for e in splits["train"])),
     }
 
 
-def _facts(found: dict[str, EncodedSource]) -> dict[str, Any]:
+def _facts(sources_by_name: dict[str, EncodedSource]) -> dict[str, Any]:
     """Sum the counters over all sources, and keep the facts of each source."""
     counted: dict[str, Counter[str]] = {key: Counter() for key in _COUNTED}
-    for source in found.values():
+    for source in sources_by_name.values():
         for key, counter in counted.items():
             counter.update(source.facts[key])
-    files = [source.facts["files"] for source in found.values()]
+    files = [source.facts["files"] for source in sources_by_name.values()]
     return {
         **{key: dict(counter) for key, counter in counted.items()},
-        "fully_masked": sum(source.facts["fully_masked"] for source in found.values()),
-        "files": {name: digest for one in files for name, digest in one.items()},
-        "sources": {name: source.facts for name, source in found.items()},
+        "fully_masked": sum(source.facts["fully_masked"] for source in sources_by_name.values()),
+        "files": {name: digest for digests in files for name, digest in digests.items()},
+        "sources": {name: source.facts for name, source in sources_by_name.items()},
     }
 
 
 def _check_trainable(splits: dict[str, list[Encoded]], counts: dict[str, Any]) -> None:
     if splits["train"]:
         return
-    masked, too_long = counts["fully_masked"], sum(counts["too_long"].values())
-    if masked:
-        why = ", ".join(f"{reason} ({n:,})" for reason, n in counts["not_trained"].items())
+    fully_masked, too_long = counts["fully_masked"], sum(counts["too_long"].values())
+    if fully_masked:
+        reasons = ", ".join(f"{reason} ({n:,})" for reason, n in counts["not_trained"].items())
         raise DataError(
-            f"all {masked} rows that fit have no trained token: {why or 'no turn has text'}; check "
-            "data.columns, the flags of the turns and the chat template."
+            f"all {fully_masked} rows that fit have no trained token: "
+            f"{reasons or 'no turn has text'}; check data.columns, the flags of the turns and the "
+            "chat template."
         )
     if too_long:
         limit = counts["max_length"]

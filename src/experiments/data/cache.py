@@ -36,17 +36,17 @@ def cached(
             added.
         build: builds the rows on a cache miss.
     """
-    described = json.dumps(parts | {"code": _code()}, sort_keys=True, default=str)
-    path = folder / f"{hashlib.sha256(described.encode()).hexdigest()[:24]}.safetensors"
+    description = json.dumps(parts | {"code": _code()}, sort_keys=True, default=str)
+    path = folder / f"{hashlib.sha256(description.encode()).hexdigest()[:24]}.safetensors"
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
-        found = _load(path)
-        if found is not None:
-            return found, True
-        built = build()
-        _save(built, path, described)
+        stored = _load(path)
+        if stored is not None:
+            return stored, True
+        source = build()
+        _save(source, path, description)
         log(f"  encoded the rows and cached them in {path}")
-    return built, False
+    return source, False
 
 
 def _code() -> str:
@@ -57,7 +57,7 @@ def _code() -> str:
     return digest.hexdigest()
 
 
-def _save(source: EncodedSource, path: Path, described: str) -> None:
+def _save(source: EncodedSource, path: Path, description: str) -> None:
     tensors: dict[str, np.ndarray[Any, Any]] = {}
     for split, rows in source.splits.items():
         lengths = [len(e.ids) for e in rows]
@@ -68,18 +68,18 @@ def _save(source: EncodedSource, path: Path, described: str) -> None:
             [(i, *span) for i, e in enumerate(rows) for span in e.trained], dtype=np.int32
         ).reshape(-1, 3)
         tensors[f"{split}/prompts"] = np.array([e.prompt_length for e in rows], dtype=np.int32)
-        text = json.dumps([e.row for e in rows], ensure_ascii=False).encode()
-        tensors[f"{split}/rows"] = np.frombuffer(text, dtype=np.uint8)
-    facts = {
+        rows_json = json.dumps([e.row for e in rows], ensure_ascii=False).encode()
+        tensors[f"{split}/rows"] = np.frombuffer(rows_json, dtype=np.uint8)
+    metadata = {
         "facts": json.dumps(source.facts),
         "splits": json.dumps(list(source.splits)),
-        "parts": described,
+        "parts": description,
         "sums": _sums(tensors),
     }
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
     try:
         with disk.one_sentence(path):
-            save_file(tensors, temporary, metadata=facts)
+            save_file(tensors, temporary, metadata=metadata)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -118,12 +118,12 @@ def _rows(tensors: dict[str, np.ndarray[Any, Any]], split: str) -> list[Encoded]
     ends = np.cumsum(part("lengths")).tolist()
     prompts = part("prompts").tolist()
     spans: list[list[tuple[int, int]]] = [[] for _ in rows]
-    for index, first, behind in part("spans").tolist():
-        spans[index].append((first, behind))
-    data = part("ids").tobytes()
+    for index, start, end in part("spans").tolist():
+        spans[index].append((start, end))
+    id_bytes = part("ids").tobytes()
     encoded = []
     for index, row in enumerate(rows):
-        start = ends[index - 1] if index else 0
-        ids = array("i", data[4 * start : 4 * ends[index]])
+        offset = ends[index - 1] if index else 0
+        ids = array("i", id_bytes[4 * offset : 4 * ends[index]])
         encoded.append(Encoded(row, ids, tuple(spans[index]), prompts[index]))
     return encoded

@@ -42,42 +42,42 @@ def find(
     probes = _probe(renderer)
     if probes is None:
         return None
-    own = _from_template(template, ends, probes)
-    for form in [own] if own else candidates(probes):
-        if _reads(probes.one, form, [A]) and not _names_in_marks(form):
-            return _described(form, probes)
-    shipped = _from_template(_shipped(renderer.chat_template), ends, probes)
-    return _described(shipped, probes) if shipped else None
+    template_form = _from_template(template, ends, probes)
+    for form in [template_form] if template_form else candidates(probes):
+        if _parses_to(probes.one, form, [A]) and not _marks_contain_probe_words(form):
+            return _with_details(form, probes)
+    trl_form = _from_template(_trl_response_template(renderer.chat_template), ends, probes)
+    return _with_details(trl_form, probes) if trl_form else None
 
 
-def _described(form: CallForm, probes: Probes) -> CallForm:
+def _with_details(form: CallForm, probes: Probes) -> CallForm:
     """Add what the other probes show, an example and a readable name."""
-    several = probes.two is not None and _reads(probes.two, form, [A, B])
-    beside = probes.beside is not None and _TEXT in probes.beside
-    form = replace(form, several=several, text=beside, example=probes.one.strip())
+    supports_several = probes.two is not None and _parses_to(probes.two, form, [A, B])
+    supports_text = probes.beside is not None and _TEXT in probes.beside
+    form = replace(form, several=supports_several, text=supports_text, example=probes.one.strip())
     return parser.HERMES_TAGS if _is_hermes(form) else replace(form, name=_name(form))
 
 
-def _names_in_marks(form: CallForm) -> bool:
-    marks = form.start, form.before, form.between, form.after, form.end, form.name_end
-    return any(word in mark for mark in marks for word in (FIRST, SECOND, *KEYS, *VALUES))
+def _marks_contain_probe_words(form: CallForm) -> bool:
+    markers = form.start, form.before, form.between, form.after, form.end, form.name_end
+    return any(word in marker for marker in markers for word in (FIRST, SECOND, *KEYS, *VALUES))
 
 
-def _shipped(chat_template: Any) -> dict[str, Any] | None:
+def _trl_response_template(chat_template: Any) -> dict[str, Any] | None:
     """Return the response template that TRL ships for a chat template, or None."""
     from trl.chat_template_utils import add_response_schema
 
     try:
-        found = add_response_schema(SimpleNamespace(chat_template=chat_template))
+        patched = add_response_schema(SimpleNamespace(chat_template=chat_template))
     except ValueError:  # TRL does not know the template
         return None
-    return getattr(found, "response_template", None)
+    return getattr(patched, "response_template", None)
 
 
 def tool(name: str) -> dict[str, Any]:
     """Return the schema of a tool that the probes call."""
-    text = {"type": "string", "description": "A text."}
-    parameters = {"type": "object", "properties": dict.fromkeys(KEYS, text), "required": []}
+    text_schema = {"type": "string", "description": "A text."}
+    parameters = {"type": "object", "properties": dict.fromkeys(KEYS, text_schema), "required": []}
     function = {"name": name, "description": "Takes texts.", "parameters": parameters}
     return {"type": "function", "function": function}
 
@@ -87,18 +87,21 @@ TOOLS = [tool(FIRST), tool(SECOND)]
 
 def _probe(renderer: Renders) -> Probes | None:
     for system in (False, True):  # some templates write tools only into a system message
-        one = _rendered(renderer, [A], system=system)
-        if one is not None:
-            two = _rendered(renderer, [A, B], system=system)
-            return Probes(one, two, _rendered(renderer, [B], _TEXT, system=system))
+        one_call = _rendered(renderer, [A], system=system)
+        if one_call is not None:
+            two_calls = _rendered(renderer, [A, B], system=system)
+            return Probes(one_call, two_calls, _rendered(renderer, [B], _TEXT, system=system))
     return None
 
 
 def _rendered(renderer: Renders, calls: list[Call], text: str = "", *, system: bool) -> str | None:
     """Return the turn that the template writes for calls, or None if it lacks a call's name."""
     messages: list[dict[str, Any]] = [{"role": "system", "content": "Probe."}] if system else []
-    made = [{"type": "function", "id": f"probe000{i}", "function": c} for i, c in enumerate(calls)]
-    turn = {"role": "assistant", "content": text, "tool_calls": made}
+    tool_calls = [
+        {"type": "function", "id": f"probe000{i}", "function": function}
+        for i, function in enumerate(calls)
+    ]
+    turn = {"role": "assistant", "content": text, "tool_calls": tool_calls}
     messages += [{"role": "user", "content": "Probe?"}, turn]
     try:
         written = renderer.turns(
@@ -113,15 +116,15 @@ def _from_template(template: Any, ends: Sequence[str], probes: Probes) -> CallFo
     """Return the format of a response template, or None if it does not parse the calls back."""
     if not isinstance(template, dict):
         return None
-    for ending in (*ends, ""):
-        form = CallForm("tokenizer_schema", "response_template", end=ending, template=template)
+    for end in (*ends, ""):
+        form = CallForm("tokenizer_schema", "response_template", end=end, template=template)
         answer = parser.parse(probes.one, form, TOOLS)
         if parser.same_value(answer.calls, [A]) and not answer.content:
             return form
     return None
 
 
-def _reads(text: str, form: CallForm, calls: list[Call]) -> bool:
+def _parses_to(text: str, form: CallForm, calls: list[Call]) -> bool:
     answer = parser.parse(text, form, TOOLS)
     return not answer.malformed and parser.same_value(answer.calls, calls)
 
@@ -143,17 +146,17 @@ def _is_hermes(form: CallForm) -> bool:
 
 
 def _name(form: CallForm) -> str:
-    marks = form.start + form.before
-    bodies = {
+    markers = form.start + form.before
+    names_by_body = {
         "response_template": "tokenizer_schema",
         "python": "python_list",
         "arguments": "xml_parameters",
     }
-    if form.body in bodies:
-        return bodies[form.body]
-    if "[TOOL_CALLS]" in marks:
+    if form.body in names_by_body:
+        return names_by_body[form.body]
+    if "[TOOL_CALLS]" in markers:
         return "mistral" if form.body == "json" else "mistral_args"
     if form.body == "named_json":
         return "named_json"
-    bare = f"json_{'list' if form.listed else form.arguments_key}"
-    return bare if form.bare else "tagged_json"
+    json_name = f"json_{'list' if form.listed else form.arguments_key}"
+    return json_name if form.bare else "tagged_json"

@@ -32,93 +32,98 @@ class Probes:
 
 def candidates(probes: Probes) -> Iterator[CallForm]:
     """Yield candidate formats for these turns, the most likely first."""
-    for learn in (_json, _named_json, _python, _arguments):
-        if (form := learn(probes)) is not None:
+    for infer in (_json, _name_then_json, _python, _arguments):
+        if (form := infer(probes)) is not None:
             yield form
             yield replace(form, before=form.start + form.before, start="", between="")
 
 
 def _json(probes: Probes) -> CallForm | None:
     """Infer a format in which a call is a JSON object with name and arguments."""
-    place = _value_with(probes.one, FIRST)
-    if place is None:
+    location = _value_with(probes.one, FIRST)
+    if location is None:
         return None
-    value, start, end, printed = place
+    value, start, end, is_python = location
     listed = isinstance(value, list)
-    outer = value[0] if listed else value
-    wrapper = next((k for k, v in outer.items() if isinstance(v, dict) and FIRST in v.values()), "")
-    inner = outer[wrapper] if wrapper else outer
-    name_key = next((key for key, held in inner.items() if held == FIRST), None)
-    arguments_key = next((key for key, held in inner.items() if KEYS[0] in str(held)), None)
+    call = value[0] if listed else value
+    wrapper = next((k for k, v in call.items() if isinstance(v, dict) and FIRST in v.values()), "")
+    body = call[wrapper] if wrapper else call
+    name_key = next((key for key, item in body.items() if item == FIRST), None)
+    arguments_key = next((key for key, item in body.items() if KEYS[0] in str(item)), None)
     if name_key is None or arguments_key is None:
         return None
-    known = {name_key, arguments_key, wrapper}
+    used_keys = {name_key, arguments_key, wrapper}
     form = CallForm(
         "",
         listed=listed,
         wrapper=wrapper,
         name_key=name_key,
         arguments_key=arguments_key,
-        extra_keys=tuple(sorted({*outer, *inner} - known)),
-        arguments_as_text=isinstance(inner[arguments_key], str),
-        as_python=printed,
+        extra_keys=tuple(sorted({*call, *body} - used_keys)),
+        arguments_as_text=isinstance(body[arguments_key], str),
+        as_python=is_python,
     )
     second = None if listed or probes.two is None else _value_with(probes.two, SECOND)
-    places = (second[1], second[2]) if second else None
-    return _with_marks(form, probes, (start, end), places)
+    second_span = (second[1], second[2]) if second else None
+    return _with_marks(form, probes, (start, end), second_span)
 
 
 def _value_with(text: str, name: str) -> tuple[Any, int, int, bool] | None:
     """Return the JSON value that contains a call, as (value, start, end, is Python literal)."""
-    at = text.find(name)
-    starts = [i for i in range(at + 1) if text[i] in "[{"]
+    name_index = text.find(name)
+    starts = [i for i in range(name_index + 1) if text[i] in "[{"]
     for start in starts:
-        found = read_json(text, start)
-        if found is not None and _holds(found[0], name):
-            return found[0], start, found[1], False
+        parsed = read_json(text, start)
+        if parsed is not None and _contains_call(parsed[0], name):
+            return parsed[0], start, parsed[1], False
     for start in starts:
         for end in (i + 1 for i in range(len(text) - 1, start, -1) if text[i] in "]}"):
             value = load_literal(text[start:end])
-            if _holds(value, name):
+            if _contains_call(value, name):
                 return value, start, end, True
     return None
 
 
-def _holds(value: Any, name: str) -> bool:
+def _contains_call(value: Any, name: str) -> bool:
     """Return whether a value is a call with that name, or a list that begins with one."""
-    one = value[0] if isinstance(value, list) and value else value
-    if not isinstance(one, dict):
+    call = value[0] if isinstance(value, list) and value else value
+    if not isinstance(call, dict):
         return False
-    inner = [held for held in one.values() if isinstance(held, dict)]
-    return name in one.values() or any(name in held.values() for held in inner)
+    nested = [item for item in call.values() if isinstance(item, dict)]
+    return name in call.values() or any(name in item.values() for item in nested)
 
 
-def _named_json(probes: Probes) -> CallForm | None:
+def _name_then_json(probes: Probes) -> CallForm | None:
     """Infer a format in which the name precedes a JSON object with the arguments."""
-    first = _named(probes.one, FIRST)
-    if first is None:
+    location = _find_name_then_json(probes.one, FIRST)
+    if location is None:
         return None
-    start, opened, end = first
-    mark = probes.one[start + len(FIRST) : opened]
-    second = _named(probes.two, SECOND) if probes.two else None
-    places = (second[0], second[2]) if second else None
-    return _with_marks(CallForm("", "named_json", name_end=mark), probes, (start, end), places)
+    start, brace, end = location
+    name_end = probes.one[start + len(FIRST) : brace]
+    second_location = _find_name_then_json(probes.two, SECOND) if probes.two else None
+    second_span = (second_location[0], second_location[2]) if second_location else None
+    return _with_marks(
+        CallForm("", "named_json", name_end=name_end), probes, (start, end), second_span
+    )
 
 
-def _named(text: str, name: str) -> tuple[int, int, int] | None:
+def _find_name_then_json(text: str, name: str) -> tuple[int, int, int] | None:
     start = text.find(name)
-    opened = text.find("{", start) if start >= 0 else -1
-    found = read_json(text, opened) if opened >= 0 else None
-    if found is None or not isinstance(found[0], dict) or KEYS[0] not in found[0]:
+    brace = text.find("{", start) if start >= 0 else -1
+    parsed = read_json(text, brace) if brace >= 0 else None
+    if parsed is None or not isinstance(parsed[0], dict) or KEYS[0] not in parsed[0]:
         return None
-    return start, opened, found[1]
+    return start, brace, parsed[1]
 
 
 def _python(probes: Probes) -> CallForm | None:
     """Infer a format in which calls are a list of Python calls."""
     text = probes.one
-    at = text.find(f"{FIRST}({KEYS[0]}=")
-    start, end = text.rfind("[", 0, at) if at >= 0 else -1, text.find("]", at)
+    name_index = text.find(f"{FIRST}({KEYS[0]}=")
+    start, end = (
+        text.rfind("[", 0, name_index) if name_index >= 0 else -1,
+        text.find("]", name_index),
+    )
     if start < 0 or end < 0:
         return None
     form = CallForm("", "python", listed=True)
@@ -134,7 +139,7 @@ def _arguments(probes: Probes) -> CallForm | None:
     head, to_key, to_value, to_next, to_value_again, tail = parts
     if to_value != to_value_again:
         return None
-    value_end = _whole_start(_common_start(to_next, tail))
+    value_end = _without_cut_tag_at_end(_common_prefix(to_next, tail))
     key_before = to_next[len(value_end) :]
     if not value_end.strip() or not key_before.strip() or not to_key.endswith(key_before):
         return None
@@ -147,74 +152,79 @@ def _arguments(probes: Probes) -> CallForm | None:
         value_end=value_end,
     )
     end = len(text) - len(tail) + len(value_end)
-    return _with_marks(form, probes, (len(head), end), _second_arguments(probes, value_end))
+    return _with_marks(form, probes, (len(head), end), _second_arguments_span(probes, value_end))
 
 
-def _second_arguments(probes: Probes, value_end: str) -> tuple[int, int] | None:
-    parts = _parts(probes.two, [SECOND, KEYS[0], VALUES[2]]) if probes.two else None
-    if parts is None or probes.two is None:
+def _second_arguments_span(probes: Probes, value_end: str) -> tuple[int, int] | None:
+    pieces = _parts(probes.two, [SECOND, KEYS[0], VALUES[2]]) if probes.two else None
+    if pieces is None or probes.two is None:
         return None
-    return len(parts[0]), len(probes.two) - len(parts[-1]) + len(value_end)
+    return len(pieces[0]), len(probes.two) - len(pieces[-1]) + len(value_end)
 
 
 def _parts(text: str, words: list[str]) -> list[str] | None:
     """Split a text at words that follow each other, with the last match of the first word."""
-    at = text.find(words[0])
-    second = text.find(words[1], at)
-    at = text.rfind(words[0], 0, second) if second >= 0 else at
-    parts, begin = [], 0
+    first_index = text.find(words[0])
+    second_index = text.find(words[1], first_index)
+    first_index = text.rfind(words[0], 0, second_index) if second_index >= 0 else first_index
+    pieces, piece_start = [], 0
     for word in words:
-        found = text.find(word, max(begin, at))
-        if found < 0:
+        word_index = text.find(word, max(piece_start, first_index))
+        if word_index < 0:
             return None
-        parts.append(text[begin:found])
-        begin = found + len(word)
-    return [*parts, text[begin:]]
+        pieces.append(text[piece_start:word_index])
+        piece_start = word_index + len(word)
+    return [*pieces, text[piece_start:]]
 
 
 def _with_marks(
-    form: CallForm, probes: Probes, first: tuple[int, int], second: tuple[int, int] | None
+    form: CallForm, probes: Probes, span: tuple[int, int], second_span: tuple[int, int] | None
 ) -> CallForm:
     """Add the markers around the calls.
 
     Args:
         form: the format with its inner markers.
         probes: the turns with one call and with two.
-        first: start and end of the call in the first turn.
-        second: start and end of the second call in the second turn; None if it is in the same list.
+        span: start and end of the call in the first turn.
+        second_span: start and end of the second call in the second turn; None if it is in the same
+            list.
     """
-    head, tail = probes.one[: first[0]], probes.one[first[1] :]
-    if second is None or probes.two is None:
+    head, tail = probes.one[: span[0]], probes.one[span[1] :]
+    if second_span is None or probes.two is None:
         return replace(form, before=head, after=tail)
-    gap, close = probes.two[first[1] : second[0]], probes.two[second[1] :]
-    after = _whole_start(_common_start(gap, close))
-    before = _whole_end(_common_end(head, gap[len(after) :]))
+    gap, tail_after_two = probes.two[span[1] : second_span[0]], probes.two[second_span[1] :]
+    after = _without_cut_tag_at_end(_common_prefix(gap, tail_after_two))
+    before = _without_cut_tag_at_start(_common_suffix(head, gap[len(after) :]))
     return replace(
         form,
         start=head.removesuffix(before) if before else head,
         before=before,
         between=gap[len(after) : len(gap) - len(before)],
         after=after,
-        end=close[len(after) :],
+        end=tail_after_two[len(after) :],
     )
 
 
-def _common_start(one: str, other: str) -> str:
-    same = takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
-    return one[: len(list(same))]
+def _common_prefix(text: str, other: str) -> str:
+    shared = takewhile(lambda pair: pair[0] == pair[1], zip(text, other, strict=False))
+    return text[: len(list(shared))]
 
 
-def _common_end(one: str, other: str) -> str:
-    return _common_start(one[::-1], other[::-1])[::-1]
+def _common_suffix(text: str, other: str) -> str:
+    return _common_prefix(text[::-1], other[::-1])[::-1]
 
 
-def _whole_start(text: str) -> str:
+def _without_cut_tag_at_end(text: str) -> str:
     """Cut off an incomplete tag at the end of a text: `</a><` becomes `</a>`."""
-    opened = text.rfind("<")
-    return text[:opened] if opened > text.rfind(">") else text
+    open_index = text.rfind("<")
+    return text[:open_index] if open_index > text.rfind(">") else text
 
 
-def _whole_end(text: str) -> str:
+def _without_cut_tag_at_start(text: str) -> str:
     """Cut off an incomplete tag at the start of a text: `a><b>` becomes `<b>`."""
-    opened, closed = text.find("<"), text.find(">")
-    return text[closed + 1 :] if closed >= 0 and (opened < 0 or closed < opened) else text
+    open_index, close_index = text.find("<"), text.find(">")
+    return (
+        text[close_index + 1 :]
+        if close_index >= 0 and (open_index < 0 or close_index < open_index)
+        else text
+    )

@@ -14,7 +14,7 @@ from typing import Any
 
 Message = dict[str, Any]
 Row = dict[str, Any]
-_NINE = re.compile(r"[A-Za-z0-9]{9}")
+_NINE_CHARACTERS = re.compile(r"[A-Za-z0-9]{9}")
 
 
 @dataclass(frozen=True)
@@ -60,13 +60,13 @@ def shaped(message: Message, shape: CallShape) -> Message:
     if not shape.arguments_as_text or not message.get("tool_calls"):
         return message
     calls = [
-        call | {"function": call["function"] | {"arguments": _text(call)}}
+        call | {"function": call["function"] | {"arguments": _arguments_json(call)}}
         for call in message["tool_calls"]
     ]
     return message | {"tool_calls": calls}
 
 
-def _text(call: Row) -> str:
+def _arguments_json(call: Row) -> str:
     return json.dumps(call["function"]["arguments"], ensure_ascii=False)
 
 
@@ -84,36 +84,42 @@ def with_ids(row: Row, shape: CallShape) -> Row:
 
 def _with_ids(row: Row, shape: CallShape) -> Iterator[Message]:
     digest = hashlib.sha256(json.dumps(row.get("tools") or [], sort_keys=True).encode())
-    waiting: list[tuple[str, str | None, str]] = []
+    open_calls: list[tuple[str, str | None, str]] = []
     for message in row["messages"]:
         digest.update(json.dumps(message, sort_keys=True).encode())
         calls = message.get("tool_calls") or []
         if calls:
-            ids = [_id(call, shape, digest.copy(), i) for i, call in enumerate(calls)]
-            named = zip(calls, ids, strict=True)
-            waiting = [(c["function"]["name"], c.get("id"), new) for c, new in named]
-            renamed = [call | {"id": new} for call, new in zip(calls, ids, strict=True)]
-            yield message | {"tool_calls": renamed}
+            ids = [_call_id(call, shape, digest.copy(), i) for i, call in enumerate(calls)]
+            calls_with_ids = zip(calls, ids, strict=True)
+            open_calls = [
+                (c["function"]["name"], c.get("id"), call_id) for c, call_id in calls_with_ids
+            ]
+            identified = [call | {"id": call_id} for call, call_id in zip(calls, ids, strict=True)]
+            yield message | {"tool_calls": identified}
         elif message["role"] == "tool":
-            yield message | _answered(message, waiting)
+            yield message | _result_call_id(message, open_calls)
         else:
             yield message
 
 
-def _id(call: Row, shape: CallShape, digest: Any, position: int) -> str:
-    own = call.get("id")
-    if isinstance(own, str) and own and (shape.any_id or _NINE.fullmatch(own)):
-        return own
+def _call_id(call: Row, shape: CallShape, digest: Any, position: int) -> str:
+    given_id = call.get("id")
+    if (
+        isinstance(given_id, str)
+        and given_id
+        and (shape.any_id or _NINE_CHARACTERS.fullmatch(given_id))
+    ):
+        return given_id
     digest.update(f"call {position}".encode())
     return str(digest.hexdigest()[:9])
 
 
-def _answered(message: Message, waiting: list[tuple[str, str | None, str]]) -> Message:
+def _result_call_id(message: Message, open_calls: list[tuple[str, str | None, str]]) -> Message:
     """Return the id of the call that a result answers, and remove the call from the open ones."""
-    own, name = message.get("tool_call_id"), message.get("name")
-    by_id = [call for call in waiting if own is not None and call[1] == own]
-    by_name = [call for call in waiting if call[0] == name]
-    for call in (by_id or by_name)[:1]:
-        waiting.remove(call)
+    call_id, name = message.get("tool_call_id"), message.get("name")
+    matching_id = [call for call in open_calls if call_id is not None and call[1] == call_id]
+    matching_name = [call for call in open_calls if call[0] == name]
+    for call in (matching_id or matching_name)[:1]:
+        open_calls.remove(call)
         return {"tool_call_id": call[2]}
     return {}

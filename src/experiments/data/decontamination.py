@@ -89,15 +89,17 @@ def refuse_overlap(
     Raises:
         DataError: there is an overlap; the message reports the number of rows and up to three ids.
     """
-    found = overlap(train_rows, evaluation_rows)
-    if not found:
+    overlaps = overlap(train_rows, evaluation_rows)
+    if not overlaps:
         return
-    examples = "; ".join(f"{one.train_id} is {one.evaluation_id} ({one.kind})" for one in found[:3])
-    more = f"; and {len(found) - 3} more" if len(found) > 3 else ""
+    examples = "; ".join(
+        f"{match.train_id} is {match.evaluation_id} ({match.kind})" for match in overlaps[:3]
+    )
+    remainder = f"; and {len(overlaps) - 3} more" if len(overlaps) > 3 else ""
     raise DataError(
-        f"{len(found)} of {len(train_rows)} training rows also occur in {evaluation}, so its score "
-        f"would be meaningless: {examples}{more}. Remove them from the training data, or evaluate "
-        "on another set."
+        f"{len(overlaps)} of {len(train_rows)} training rows also occur in {evaluation}, so its "
+        f"score would be meaningless: {examples}{remainder}. Remove them from the training data, "
+        "or evaluate on another set."
     )
 
 
@@ -109,8 +111,8 @@ def without_overlap(
     Used for random splits of one source, which may contain the same question twice.
     """
     matches = _matches(train_rows, evaluation_rows)
-    kept = [row for row, match in zip(train_rows, matches, strict=True) if match is None]
-    return kept, len(train_rows) - len(kept)
+    kept_rows = [row for row, match in zip(train_rows, matches, strict=True) if match is None]
+    return kept_rows, len(train_rows) - len(kept_rows)
 
 
 def refuse_evaluation_sets(name: str, hub_id: str | None = None, split: str | None = None) -> None:
@@ -125,43 +127,50 @@ def refuse_evaluation_sets(name: str, hub_id: str | None = None, split: str | No
     Raises:
         DataError: the set, or this split of it, is in EVALUATION_ONLY.
     """
-    names = [_plain(name), _plain((hub_id or "").rpartition("/")[2])]
-    for known in EVALUATION_ONLY:
-        ids = {one.lower() for one in known.hub_ids}
-        named = [one for one in names if re.fullmatch(known.names, one)]
-        if not named and (hub_id or "").lower() not in ids:
+    names = [_normalised_name(name), _normalised_name((hub_id or "").rpartition("/")[2])]
+    for evaluation_set in EVALUATION_ONLY:
+        ids = {candidate.lower() for candidate in evaluation_set.hub_ids}
+        matching = [
+            candidate for candidate in names if re.fullmatch(evaluation_set.names, candidate)
+        ]
+        if not matching and (hub_id or "").lower() not in ids:
             continue
-        parts = [_plain(split or "")] + [re.sub(r"^.*?(?=_test)_", "", one) for one in named]
-        if known.splits and not any(part.startswith(known.splits) for part in parts):
+        split_names = [_normalised_name(split or "")] + [
+            re.sub(r"^.*?(?=_test)_", "", candidate) for candidate in matching
+        ]
+        if evaluation_set.splits and not any(
+            split_name.startswith(evaluation_set.splits) for split_name in split_names
+        ):
             continue
-        what = f"{hub_id or name}" + (f" (split {split})" if split else "")
+        described = f"{hub_id or name}" + (f" (split {split})" if split else "")
         raise DataError(
-            f"{what} is {known.title}: it is for evaluation only, because training on it would "
-            "make its score meaningless; use it for evaluation, or train on another set."
+            f"{described} is {evaluation_set.title}: it is for evaluation only, because training "
+            "on it would make its score meaningless; use it for evaluation, or train on another "
+            "set."
         )
 
 
 def _matches(train_rows: Iterable[Row], evaluation_rows: Iterable[Row]) -> Iterator[Overlap | None]:
     """Yield the overlap of each training row, or None."""
-    prompts: dict[str, str] = {}
-    near: dict[str, str] = {}
+    prompt_ids: dict[str, str] = {}
+    dialogue_ids: dict[str, str] = {}
     for row in evaluation_rows:
-        prompts.setdefault(identity.prompt(row), str(row.get("id")))
+        prompt_ids.setdefault(identity.prompt(row), str(row.get("id")))
         key = identity.dialogue_key(row)
         if key:
-            near.setdefault(key, str(row.get("id")))
+            dialogue_ids.setdefault(key, str(row.get("id")))
     for row in train_rows:
-        same = prompts.get(identity.prompt(row))
-        close = near.get(identity.dialogue_key(row) or "")
-        if same is not None:
-            yield Overlap(str(row.get("id")), same, "same prompt")
-        elif close is not None:
-            yield Overlap(str(row.get("id")), close, "near-duplicate")
+        same_id = prompt_ids.get(identity.prompt(row))
+        near_id = dialogue_ids.get(identity.dialogue_key(row) or "")
+        if same_id is not None:
+            yield Overlap(str(row.get("id")), same_id, "same prompt")
+        elif near_id is not None:
+            yield Overlap(str(row.get("id")), near_id, "near-duplicate")
         else:
             yield None
 
 
-def _plain(name: str) -> str:
+def _normalised_name(name: str) -> str:
     """Return a name in lower case, without extension, with `_` between its words."""
     stem = re.sub(r"\.(jsonl?|parquet)(\.gz)?$", "", name.lower())
     return re.sub(r"[^a-z0-9]+", "_", stem).strip("_")

@@ -37,26 +37,26 @@ def encode(source: SourceRows, spec: DataConfig, renderer: Renderer, limit: int)
     splits: dict[str, list[Encoded]] = {}
     too_long: Counter[str] = Counter()
     tallies = {}
-    masked = 0
+    fully_masked = 0
     for split, rows in source.splits.items():
         tallies[split] = Tally()
-        shown = [shaped(row, spec) for row in rows]
-        encoded = _rendered(shown, renderer, tallies[split], limit)
-        found = [(e, row, lack) for (e, lack), row in zip(encoded, rows, strict=True)]
-        too_long[split] = sum(lack == TOO_LONG for _, _, lack in found)
-        masked += sum(lack == MASKED for _, _, lack in found)
+        shaped_rows = [shaped(row, spec) for row in rows]
+        encoded = _rendered(shaped_rows, renderer, tallies[split], limit)
+        results = [(e, row, reason) for (e, reason), row in zip(encoded, rows, strict=True)]
+        too_long[split] = sum(reason == TOO_LONG for _, _, reason in results)
+        fully_masked += sum(reason == MASKED for _, _, reason in results)
         if split == "train":
-            splits[split] = [_slim(e) for e, _, lack in found if lack is None]
+            splits[split] = [_training_row(e) for e, _, reason in results if reason is None]
         else:
             splits[split] = [
-                _asked(e, row, lack)
-                for e, row, lack in found
-                if lack is None or evaluation_rows.has_answer(row)
+                _evaluation_row(e, row, reason)
+                for e, row, reason in results
+                if reason is None or evaluation_rows.has_answer(row)
             ]
     facts = {
         "rejected": dict(source.rejected),
         "too_long": {split: n for split, n in too_long.items() if n},
-        "fully_masked": masked,
+        "fully_masked": fully_masked,
         "held_back_twins": source.held_back_twins,
         "unused_columns": dict(source.unused_columns),
         "completions_like_calls": source.completions_like_calls,
@@ -78,32 +78,34 @@ def shaped(row: Row, spec: DataConfig) -> Row:
 
 
 def _rendered(
-    rows: list[Row], renderer: Renderer, left: Tally, limit: int
+    rows: list[Row], renderer: Renderer, refusals: Tally, limit: int
 ) -> list[tuple[Encoded, str | None]]:
     """Return each row and why it cannot be used, or None; refused rows have no tokens."""
-    encoded = {id(e.row): e for e in renderer.encode(rows, left)}
-    empty = ((Encoded(row, array("i"), (), 0), REFUSED) for row in rows)
+    encoded = {id(e.row): e for e in renderer.encode(rows, refusals)}
+    refused_rows = ((Encoded(row, array("i"), (), 0), REFUSED) for row in rows)
     return [
-        (encoded[id(row)], _lack(encoded[id(row)], limit)) if id(row) in encoded else refused
-        for row, refused in zip(rows, empty, strict=True)
+        (encoded[id(row)], _unusable_reason(encoded[id(row)], limit))
+        if id(row) in encoded
+        else refused_row
+        for row, refused_row in zip(rows, refused_rows, strict=True)
     ]
 
 
-def _lack(encoded: Encoded, limit: int) -> str | None:
+def _unusable_reason(encoded: Encoded, limit: int) -> str | None:
     """Return why a row cannot be trained on or evaluated, or None if it can."""
     if len(encoded.ids) > limit:
         return TOO_LONG
     return None if encoded.trained_tokens else MASKED
 
 
-def _slim(encoded: Encoded) -> Encoded:
+def _training_row(encoded: Encoded) -> Encoded:
     """Return a training row reduced to its tokens and the keys that identify it."""
-    kept = {k: encoded.row.get(k, "") for k in ("id", "source", "category")}
-    return replace(encoded, row={**kept, "keys": identity.keys(encoded.row)})
+    identifying = {k: encoded.row.get(k, "") for k in ("id", "source", "category")}
+    return replace(encoded, row={**identifying, "keys": identity.keys(encoded.row)})
 
 
-def _asked(encoded: Encoded, canonical: Row, lack: str | None) -> Encoded:
+def _evaluation_row(encoded: Encoded, canonical: Row, reason: str | None) -> Encoded:
     """Return an evaluation row with its keys, without tokens if it does not fit."""
     keys = {**identity.keys(encoded.row), "content": evaluation_rows.digest(canonical)}
     row = {**encoded.row, "keys": keys}
-    return replace(encoded, row=row) if lack is None else evaluation_rows.unheld(row, lack)
+    return replace(encoded, row=row) if reason is None else evaluation_rows.unheld(row, reason)

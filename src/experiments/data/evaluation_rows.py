@@ -15,22 +15,22 @@ from experiments.data.rendering import Encoded
 
 Row = dict[str, Any]
 # Names of a row and of its data set, and keys added here; none of them is shown to a model.
-_NO_CONTENT = ("id", "source", "keys", "unheld")
+_KEYS_WITHOUT_CONTENT = ("id", "source", "keys", "unheld")
 _SHOWN_DIGITS = 16
 
 
 def digest(row: Row) -> str:
     """Return the sha256 of a canonical row without its id and source, as 64 hex digits."""
-    return identity.content({k: v for k, v in row.items() if k not in _NO_CONTENT})
+    return identity.content({k: v for k, v in row.items() if k not in _KEYS_WITHOUT_CONTENT})
 
 
 def has_answer(row: Row) -> bool:
     """Return whether a canonical row has an assistant turn that could be answered or trained."""
     return any(
-        m["role"] == "assistant"
-        and m.get("train", True)
-        and (str(m.get("content") or "").strip() or m.get("tool_calls"))
-        for m in row["messages"]
+        message["role"] == "assistant"
+        and message.get("train", True)
+        and (str(message.get("content") or "").strip() or message.get("tool_calls"))
+        for message in row["messages"]
     )
 
 
@@ -52,13 +52,13 @@ class Evaluated:
 
     def asked(self, split: str, limit: int | None) -> list[Encoded]:
         """Return those of the first `limit` rows of a split that fit into the context."""
-        members = self.splits.get(split, [])
-        return members if limit is None else members[: limit - len(self.unanswered(split, limit))]
+        rows = self.splits.get(split, [])
+        return rows if limit is None else rows[: limit - len(self.unanswered(split, limit))]
 
     def unanswered(self, split: str, limit: int | None) -> list[Row]:
         """Return those of the first `limit` rows of a split that do not fit into the context."""
-        places = self.unheld.get(split, {})
-        return [row for at, row in places.items() if limit is None or at < limit]
+        unheld_rows = self.unheld.get(split, {})
+        return [row for index, row in unheld_rows.items() if limit is None or index < limit]
 
     def rows(self, split: str, limit: int | None) -> dict[str, Any]:
         """Return the number of evaluated rows of a split and the hash of their contents.
@@ -79,16 +79,16 @@ class Evaluated:
 
 def separate(splits: dict[str, list[Encoded]]) -> Evaluated:
     """Separate evaluation rows with tokens from those without."""
-    found = Evaluated()
+    evaluated = Evaluated()
     for split, rows in splits.items():
-        found.splits[split] = [e for e in rows if "unheld" not in e.row]
-        without = {at: e.row for at, e in enumerate(rows) if "unheld" in e.row}
+        evaluated.splits[split] = [e for e in rows if "unheld" not in e.row]
+        without = {index: e.row for index, e in enumerate(rows) if "unheld" in e.row}
         if without:
-            found.unheld[split] = without
-        found.digests[split] = [_known(e.row) or digest(e.row) for e in rows]
-    return found
+            evaluated.unheld[split] = without
+        evaluated.digests[split] = [_stored_digest(e.row) or digest(e.row) for e in rows]
+    return evaluated
 
 
-def _known(row: Row) -> str | None:
-    found: str | None = row.get("keys", {}).get("content")
-    return found
+def _stored_digest(row: Row) -> str | None:
+    stored: str | None = row.get("keys", {}).get("content")
+    return stored

@@ -44,22 +44,24 @@ def fetch(
         DataError: the dataset is gated or unknown, the revision does not exist, the token is
             rejected, there is neither a network connection nor a cached copy, or no file matches.
     """
-    token = _clean(token)
-    refused = _refusal(hub_id, revision, token)
-    folder = _snapshot(hub_id, revision, patterns, token, refused)
+    token = _checked_token(token)
+    access_error = _access_error(hub_id, revision, token)
+    folder = _snapshot(hub_id, revision, patterns, token, access_error)
     present = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
-    matching = [p for p in present if not patterns or any(fnmatchcase(p, one) for one in patterns)]
-    if not matching:
-        if refused:
-            _raise(hub_id, revision, refused)
+    matching_files = [
+        p for p in present if not patterns or any(fnmatchcase(p, pattern) for pattern in patterns)
+    ]
+    if not matching_files:
+        if access_error:
+            _raise(hub_id, revision, access_error)
         raise DataError(
             f"dataset {hub_id} contains no file matching {', '.join(patterns) or '*'} at commit "
             f"{folder.name}: see {_page(hub_id)}/tree/{folder.name}, or set data.path=FOLDER."
         )
-    return Fetched(folder, folder.name, matching)
+    return Fetched(folder, folder.name, matching_files)
 
 
-def _clean(token: str | None) -> str | None:
+def _checked_token(token: str | None) -> str | None:
     """Strip a token; refuse one that is invalid in an HTTP header, without printing it."""
     if token is None:
         return None
@@ -69,7 +71,7 @@ def _clean(token: str | None) -> str | None:
     return stripped or None
 
 
-def _refusal(hub_id: str, revision: str, token: str | None) -> Exception | None:
+def _access_error(hub_id: str, revision: str, token: str | None) -> Exception | None:
     """Query the Hub for the revision once; return the error that leaves only the cache, or None.
 
     The library's download retries failed requests for up to a minute, this query does not.
@@ -91,7 +93,7 @@ def _snapshot(
     revision: str,
     patterns: Sequence[str],
     token: str | None,
-    refused: Exception | None,
+    access_error: Exception | None,
 ) -> Path:
     from huggingface_hub import snapshot_download
 
@@ -103,50 +105,54 @@ def _snapshot(
             allow_patterns=list(patterns) or None,
             token=token,
             etag_timeout=_SECONDS,
-            local_files_only=refused is not None,
+            local_files_only=access_error is not None,
         )
     except Exception as error:  # see _refusal
-        _raise(hub_id, revision, refused or error)
+        _raise(hub_id, revision, access_error or error)
     return Path(folder)
 
 
 def _raise(hub_id: str, revision: str, error: Exception) -> NoReturn:
-    raise DataError(_sentence(hub_id, revision, error)) from error
+    raise DataError(_error_message(hub_id, revision, error)) from error
 
 
-def _sentence(hub_id: str, revision: str, error: Exception) -> str:
+def _error_message(hub_id: str, revision: str, error: Exception) -> str:
     """Return an error message with a remedy; the Hub's own text may quote headers."""
     from huggingface_hub import errors
 
     page = _page(hub_id)
     status = error.response.status_code if isinstance(error, errors.HfHubHTTPError) else None
     if isinstance(error, errors.HFValidationError):
-        why = "is not a valid hub id: it must have the form owner/name"
+        problem = "is not a valid hub id: it must have the form owner/name"
     elif isinstance(error, errors.GatedRepoError):
-        why = (
+        problem = (
             f"is gated: accept its terms at {page}, then set HF_TOKEN to a token of that account "
             "(or run hf auth login)"
         )
     elif isinstance(error, errors.RevisionNotFoundError):
-        why = f"has no revision '{revision}': choose one from {page}/commits/main"
+        problem = f"has no revision '{revision}': choose one from {page}/commits/main"
     elif isinstance(error, errors.RepositoryNotFoundError):
-        why = f"was not found: check the name at {page}, and set HF_TOKEN if it is private or gated"
+        problem = (
+            f"was not found: check the name at {page}, and set HF_TOKEN if it is private or gated"
+        )
     elif status == 401:
-        why = "cannot be read, because the hub rejects the token: set HF_TOKEN to a new one"
+        problem = "cannot be read, because the hub rejects the token: set HF_TOKEN to a new one"
     elif status == 403:
-        why = f"cannot be read with this token: accept its terms at {page}, or use another HF_TOKEN"
+        problem = (
+            f"cannot be read with this token: accept its terms at {page}, or use another HF_TOKEN"
+        )
     elif isinstance(error, errors.OfflineModeIsEnabled):
-        why = (
+        problem = (
             f"is not in the cache at revision '{revision}', and HF_HUB_OFFLINE disables downloads: "
             "unset HF_HUB_OFFLINE once"
         )
     else:
         kind = f"status {status}" if status else type(error).__name__
-        why = (
+        problem = (
             f"is not in the cache at revision '{revision}', and the hub is not available ({kind}): "
             "connect to the network once"
         )
-    return f"dataset {hub_id} {why}; or set data.path=FOLDER to a folder with its files."
+    return f"dataset {hub_id} {problem}; or set data.path=FOLDER to a folder with its files."
 
 
 def _page(hub_id: str) -> str:

@@ -42,7 +42,7 @@ def near_key(row: Row) -> str | None:
     >>> near_key(one) == near_key(two)
     True
     """
-    return _carried(row, "near") if "keys" in row else _key(_user_texts(row)[-1:], row)
+    return _stored_key(row, "near") if "keys" in row else _key(_user_texts(row)[-1:], row)
 
 
 def dialogue_key(row: Row) -> str | None:
@@ -51,7 +51,7 @@ def dialogue_key(row: Row) -> str | None:
     "No, thanks." ends thousands of different dialogues over the same tools, so the last text is not
     enough to call a training row a leaked test row.
     """
-    return _carried(row, "dialogue") if "keys" in row else _key(_user_texts(row), row)
+    return _stored_key(row, "dialogue") if "keys" in row else _key(_user_texts(row), row)
 
 
 def ranked(rows: Sequence[Row], *salt: object) -> list[int]:
@@ -60,16 +60,16 @@ def ranked(rows: Sequence[Row], *salt: object) -> list[int]:
     Rows are sorted by a hash of their id and source, and by their content where ids are equal, so
     the order depends on the rows and not on their positions.
     """
-    heads = [_rank((*salt, row.get("source"), row.get("id"))) for row in rows]
+    ranks = [_rank((*salt, row.get("source"), row.get("id"))) for row in rows]
     groups: dict[bytes, list[int]] = {}
-    for index, head in enumerate(heads):
-        groups.setdefault(head, []).append(index)
+    for index, rank in enumerate(ranks):
+        groups.setdefault(rank, []).append(index)
     order: list[int] = []
-    for head in sorted(groups):
-        tied = groups[head]
-        if len(tied) > 1:
-            tied = sorted(tied, key=lambda i: _rank((*salt, content(rows[i]))))
-        order += tied
+    for rank in sorted(groups):
+        indices = groups[rank]
+        if len(indices) > 1:
+            indices = sorted(indices, key=lambda i: _rank((*salt, content(rows[i]))))
+        order += indices
     return order
 
 
@@ -81,13 +81,13 @@ def tool_names(row: Row) -> list[str]:
 
 def fingerprint(digests: Iterable[str]) -> str:
     """Return the sha256 over content digests in the order received, as 64 hex digits."""
-    whole = hashlib.sha256()
+    combined = hashlib.sha256()
     for digest in digests:
-        whole.update(digest.encode())
-    return whole.hexdigest()
+        combined.update(digest.encode())
+    return combined.hexdigest()
 
 
-def _carried(row: Row, name: str) -> str | None:
+def _stored_key(row: Row, name: str) -> str | None:
     key: str | None = row["keys"][name]
     return key
 
@@ -96,12 +96,14 @@ def _before_the_answer(row: Row) -> list[Row]:
     messages: list[Row] = row["messages"]
     if messages and messages[-1]["role"] == "user":  # not answered yet
         return messages
-    answers = [i for i, message in enumerate(messages) if message["role"] == "assistant"]
-    return messages[: answers[-1]] if answers else messages
+    answer_indices = [i for i, message in enumerate(messages) if message["role"] == "assistant"]
+    return messages[: answer_indices[-1]] if answer_indices else messages
 
 
 def _user_texts(row: Row) -> list[str]:
-    texts = [m.get("content") or "" for m in row["messages"] if m["role"] == "user"]
+    texts = [
+        message.get("content") or "" for message in row["messages"] if message["role"] == "user"
+    ]
     return [" ".join(unicodedata.normalize("NFKC", text).casefold().split()) for text in texts]
 
 

@@ -45,10 +45,10 @@ def _pieces(encoded: Encoded, tokenizer: Any) -> Iterable[tuple[str, bool]]:
     """Yield the text of each run of trained or untrained tokens."""
     trained = [label != -100 for label in encoded.labels]
     start = 0
-    for at in range(1, len(trained) + 1):
-        if at == len(trained) or trained[at] != trained[start]:
-            yield tokenizer.decode(encoded.input_ids[start:at]), trained[start]
-            start = at
+    for end in range(1, len(trained) + 1):
+        if end == len(trained) or trained[end] != trained[start]:
+            yield tokenizer.decode(encoded.input_ids[start:end]), trained[start]
+            start = end
 
 
 def show_messages(rows: Sequence[Row], count: int) -> None:
@@ -58,10 +58,10 @@ def show_messages(rows: Sequence[Row], count: int) -> None:
         log(json.dumps({k: row[k] for k in ("messages", "tools")}, indent=2, ensure_ascii=False))
 
 
-def describe(found: dict[str, SourceRows]) -> list[str]:
+def describe(sources_by_name: dict[str, SourceRows]) -> list[str]:
     """Return lines on the rows kept and rejected per source, with examples."""
     lines = []
-    for name, source in found.items():
+    for name, source in sources_by_name.items():
         rows = source.rows
         rejected = source.rejected.total()
         lines.append(f"{name}: {len(rows):,} rows kept, {rejected:,} rejected")
@@ -77,26 +77,26 @@ def describe(found: dict[str, SourceRows]) -> list[str]:
     return lines
 
 
-def describe_unused(found: dict[str, SourceRows]) -> list[str]:
+def describe_unused(sources_by_name: dict[str, SourceRows]) -> list[str]:
     """Return lines on the data that the formats ignore, for use without a chat template."""
     return [
         line
-        for name, source in found.items()
+        for name, source in sources_by_name.items()
         for line in tally.lines(name, vars(source))
         if source.not_trained or source.unused_columns
     ]
 
 
-def describe_benchmark(found: Benchmark) -> list[str]:
+def describe_benchmark(benchmark: Benchmark) -> list[str]:
     """Return lines on the rows kept and rejected of a benchmark of the run, with examples."""
-    rows, rejected = found.rows, found.rejected.total()
-    lines = [f"benchmark {found.name}: {len(rows):,} rows, {rejected:,} rejected"]
-    if found.commit:
-        lines.append(f"  commit {found.commit}")
-    lines += [f"  file {name}, sha256 {digest[:16]}" for name, digest in found.files.items()]
-    for reason, number in found.rejected.most_common():
+    rows, rejected = benchmark.rows, benchmark.rejected.total()
+    lines = [f"benchmark {benchmark.name}: {len(rows):,} rows, {rejected:,} rejected"]
+    if benchmark.commit:
+        lines.append(f"  commit {benchmark.commit}")
+    lines += [f"  file {name}, sha256 {digest[:16]}" for name, digest in benchmark.files.items()]
+    for reason, number in benchmark.rejected.most_common():
         lines.append(f"  rejected, {reason}: {number:,}")
-        lines += [f"    {example}" for example in found.examples[reason]]
+        lines += [f"    {example}" for example in benchmark.examples[reason]]
     if rows:
         lines.append("  " + ", ".join(f"{k} {v}" for k, v in counts(rows).items()))
     return lines
@@ -106,16 +106,20 @@ def counts(rows: Sequence[Row]) -> dict[str, str]:
     """Return turn and call counts and the shares of rows with parallel calls and with no call."""
     turns = sum(len(row["messages"]) for row in rows)
     calls = [
-        [len(m.get("tool_calls") or []) for m in row["messages"] if m["role"] == "assistant"]
+        [
+            len(message.get("tool_calls") or [])
+            for message in row["messages"]
+            if message["role"] == "assistant"
+        ]
         for row in rows
     ]
     parallel = sum(max(row, default=0) > 1 for row in calls)
-    silent = sum(not any(row) for row in calls)
+    without_calls = sum(not any(row) for row in calls)
     return {
         "turns": f"{turns:,}",
         "calls": f"{sum(map(sum, calls)):,}",
         "parallel-call rows": f"{parallel / len(rows):.1%}",
-        "no-call rows": f"{silent / len(rows):.1%}",
+        "no-call rows": f"{without_calls / len(rows):.1%}",
         "system prompts": f"{len({_system(row) for row in rows}):,}",
     }
 
@@ -127,7 +131,7 @@ def _system(row: Row) -> str:
 
 def describe_tokens(data: TrainData) -> list[str]:
     """Return lines on the lengths of the rendered rows and on the number of trained tokens."""
-    lines = [forms.said(data.counts["call_form"]), *round_trip.said(data.counts)]
+    lines = [forms.describe(data.counts["call_form"]), *round_trip.describe(data.counts)]
     too_long = dict(data.counts["too_long"])
     for facts in data.counts.get("benchmarks", {}).values():
         too_long |= facts["too_long"]
@@ -147,26 +151,28 @@ def describe_tokens(data: TrainData) -> list[str]:
     limit = data.counts["max_length"]
     if limit < sys.maxsize:
         lines.append(f"limit {limit:,} tokens: longer rows are dropped, never truncated")
-    mixed = data.counts.get("mixture", {"shares": {}, "duplicates": {}})
-    for name, share in mixed["shares"].items():
+    mixture = data.counts.get("mixture", {"shares": {}, "duplicates": {}})
+    for name, share in mixture["shares"].items():
         lines.append(
-            f"mixture: {name} {share['share_drawn']:.1%} of the {mixed['weight_by']}, "
+            f"mixture: {name} {share['share_drawn']:.1%} of the {mixture['weight_by']}, "
             f"{share['rows_drawn']:,} rows, {share['epochs']:.2f} epochs"
         )
-    for pair, number in mixed["duplicates"].items():
+    for pair, number in mixture["duplicates"].items():
         lines.append(f"near-duplicates {pair}: {number:,}")
     return lines
 
 
 def describe_left_out(counts: dict[str, Any]) -> list[str]:
     """Return lines on rows left out, on calls that do not parse back, and warnings."""
-    lines = round_trip.said(counts)
-    if dropped := counts["too_long"].get("train"):
-        lines.append(f"dropped, longer than {counts['max_length']} tokens: train {dropped:,}")
+    lines = round_trip.describe(counts)
+    if dropped_rows := counts["too_long"].get("train"):
+        lines.append(f"dropped, longer than {counts['max_length']} tokens: train {dropped_rows:,}")
     for split, reasons in counts.get("unheld", {}).items():
-        why = ", ".join(f"{n:,} {reason}" for reason, n in reasons.items())
-        means = "have no loss" if split == "validation" else "count as unanswered"
-        lines.append(f"{split} rows that do not fit into the context and {means}: {why}")
+        reason_counts = ", ".join(f"{n:,} {reason}" for reason, n in reasons.items())
+        consequence = "have no loss" if split == "validation" else "count as unanswered"
+        lines.append(
+            f"{split} rows that do not fit into the context and {consequence}: {reason_counts}"
+        )
     return lines + [f"warning: {text}" for text in counts.get("warnings", ())]
 
 
@@ -179,6 +185,6 @@ def write_rows(rows: Iterable[Row], path: Path) -> int:
     return len(lines)
 
 
-def all_rows(found: dict[str, sources.SourceRows]) -> list[Row]:
+def all_rows(sources_by_name: dict[str, sources.SourceRows]) -> list[Row]:
     """Return the rows of all sources in order."""
-    return [row for source in found.values() for row in source.rows]
+    return [row for source in sources_by_name.values() for row in source.rows]

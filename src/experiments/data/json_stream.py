@@ -20,7 +20,7 @@ here can be trained on. A larger row is a damaged line or a file stored in one f
 it would take minutes before it fails."""
 _CHUNK_BYTES = 1 << 20
 _SPACE = re.compile(r"[ \t\n\r]*")
-_HALF_PAIR = re.compile(r"\\ud[89a-f]", re.IGNORECASE)
+_SURROGATE_ESCAPE = re.compile(r"\\ud[89a-f]", re.IGNORECASE)
 
 
 def _no_constant(name: str) -> NoReturn:
@@ -54,9 +54,9 @@ def decode(line: bytes, where: str) -> dict[str, Any]:
         raise DataError(_not_utf8(where, error)) from error
     except (ValueError, RecursionError) as error:
         raise DataError(
-            f"{where}: not JSON ({_reason(error)}); each line must be one JSON object."
+            f"{where}: not JSON ({_parse_error_text(error)}); each line must be one JSON object."
         ) from error
-    return _checked(value, text, where)
+    return _checked_object(value, text, where)
 
 
 def array_items(stream: BufferedIOBase, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -66,21 +66,21 @@ def array_items(stream: BufferedIOBase, name: str) -> Iterator[tuple[str, dict[s
         DataError: the array is not closed, something follows it, or an element is invalid as in
             `decode`.
     """
-    text = _Text(stream, name)
-    text.expect("[")
-    if text.peek() == "]":
-        text.finish()
+    window = _CharacterWindow(stream, name)
+    window.expect("[")
+    if window.peek() == "]":
+        window.finish()
         return
     while True:
-        yield text.where, text.member()
-        text.row += 1
-        if text.peek() == "]":
-            text.finish()
+        yield window.where, window.member()
+        window.row += 1
+        if window.peek() == "]":
+            window.finish()
             return
-        text.expect(",")
+        window.expect(",")
 
 
-class _Text:
+class _CharacterWindow:
     """A window on a stream's characters that starts at the first unconsumed one."""
 
     def __init__(self, stream: BufferedIOBase, name: str) -> None:
@@ -88,8 +88,8 @@ class _Text:
         self._name = name
         self._characters = codecs.getincrementaldecoder("utf-8-sig")()
         self._window = ""
-        self._at = 0
-        self._ended = False
+        self._position = 0
+        self._at_end = False
         self.row = 1
 
     @property
@@ -99,23 +99,23 @@ class _Text:
     def peek(self) -> str:
         """Return the next character that is not white space, or "" at the end."""
         while True:
-            space = _SPACE.match(self._window, self._at)
-            assert space is not None, "the pattern matches the empty text"
-            self._at = space.end()
-            if self._at < len(self._window):
-                return self._window[self._at]
-            if not self._more():
+            whitespace = _SPACE.match(self._window, self._position)
+            assert whitespace is not None, "the pattern matches the empty text"
+            self._position = whitespace.end()
+            if self._position < len(self._window):
+                return self._window[self._position]
+            if not self._read_more():
                 return ""
 
     def expect(self, character: str) -> None:
-        found = self.peek()
-        if found != character:
-            seen = f"'{found}'" if found else "the end of the file"
+        actual = self.peek()
+        if actual != character:
+            description = f"'{actual}'" if actual else "the end of the file"
             raise DataError(
-                f"{self.where}: not JSON ({seen} instead of '{character}'); the file is truncated "
-                "or not an array of objects."
+                f"{self.where}: not JSON ({description} instead of '{character}'); the file is "
+                "truncated or not an array of objects."
             )
-        self._at += 1
+        self._position += 1
 
     def finish(self) -> None:
         self.expect("]")
@@ -129,40 +129,43 @@ class _Text:
         self.peek()
         while True:
             try:
-                value, end = DECODER.raw_decode(self._window, self._at)
+                value, end = DECODER.raw_decode(self._window, self._position)
             except (ValueError, RecursionError) as error:
                 # An element that does not end inside the window looks like a broken one: read on
                 # until it must be broken.
-                if len(self._window) - self._at <= MAX_ROW_BYTES and self._more():
+                if len(self._window) - self._position <= MAX_ROW_BYTES and self._read_more():
                     continue
-                raise DataError(self._why(error)) from error
-            text = self._window[self._at : end]
-            self._at = end
+                raise DataError(self._element_error(error)) from error
+            text = self._window[self._position : end]
+            self._position = end
             if len(text) > MAX_ROW_BYTES // 4 and len(text.encode()) > MAX_ROW_BYTES:
                 raise DataError(too_large(self.where))
-            return _checked(value, text, self.where)
+            return _checked_object(value, text, self.where)
 
-    def _why(self, error: Exception) -> str:
-        position = error.pos - self._at if isinstance(error, json.JSONDecodeError) else 0
+    def _element_error(self, error: Exception) -> str:
+        position = error.pos - self._position if isinstance(error, json.JSONDecodeError) else 0
         unclosed = str(error).startswith("Unterminated string")
-        if not self._ended and (unclosed or position > MAX_ROW_BYTES):
+        if not self._at_end and (unclosed or position > MAX_ROW_BYTES):
             return too_large(self.where)
-        return f"{self.where}: not JSON ({_reason(error)}); the array must contain JSON objects."
+        return (
+            f"{self.where}: not JSON ({_parse_error_text(error)}); the array must contain JSON "
+            "objects."
+        )
 
-    def _more(self) -> bool:
+    def _read_more(self) -> bool:
         """Read another chunk into the window; return False at the end of the stream."""
-        if self._ended:
+        if self._at_end:
             return False
         chunk = self._stream.read(_CHUNK_BYTES)
-        self._ended = not chunk
+        self._at_end = not chunk
         _check_nul(chunk, f"{self.where} or shortly after")
         try:
-            fresh = self._characters.decode(chunk, final=self._ended)
+            decoded = self._characters.decode(chunk, final=self._at_end)
         except UnicodeDecodeError as error:
             raise DataError(_not_utf8(f"{self.where} or shortly after", error)) from error
-        self._window = self._window[self._at :] + fresh
-        self._at = 0
-        return not self._ended
+        self._window = self._window[self._position :] + decoded
+        self._position = 0
+        return not self._at_end
 
 
 def _check_nul(data: bytes, where: str) -> None:
@@ -174,14 +177,14 @@ def _check_nul(data: bytes, where: str) -> None:
 
 
 def _not_utf8(where: str, error: UnicodeDecodeError) -> str:
-    found = error.object[error.start]
-    return f"{where}: not UTF-8 (byte 0x{found:02x}); save the file as UTF-8."
+    byte = error.object[error.start]
+    return f"{where}: not UTF-8 (byte 0x{byte:02x}); save the file as UTF-8."
 
 
-def _checked(value: Any, text: str, where: str) -> dict[str, Any]:
+def _checked_object(value: Any, text: str, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise DataError(f"{where}: a JSON {type(value).__name__} instead of an object.")
-    if _HALF_PAIR.search(text):
+    if _SURROGATE_ESCAPE.search(text):
         try:
             json.dumps(value, ensure_ascii=False).encode()
         except UnicodeEncodeError as error:
@@ -192,5 +195,5 @@ def _checked(value: Any, text: str, where: str) -> dict[str, Any]:
     return value
 
 
-def _reason(error: Exception) -> str:
+def _parse_error_text(error: Exception) -> str:
     return "nested too deeply" if isinstance(error, RecursionError) else str(error)

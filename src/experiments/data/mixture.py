@@ -98,20 +98,21 @@ def draw(
     """
     if weight_by not in get_args(Unit):
         raise DataError(f"weight_by={weight_by}: {did_you_mean(weight_by, get_args(Unit))}")
-    asked = _shares(sources, weights)
-    kept, duplicates = without_duplicates({name: sources[name] for name in asked})
-    sizes = {name: _sizes(name, rows, weight_by, lengths) for name, rows in kept.items()}
-    goals = _goals(asked, {name: sum(members) for name, members in sizes.items()}, total)
+    shares_wanted = _shares(sources, weights)
+    deduplicated, duplicates = without_duplicates({name: sources[name] for name in shares_wanted})
+    sizes = {name: _sizes(name, rows, weight_by, lengths) for name, rows in deduplicated.items()}
+    goals = _goals(shares_wanted, {name: sum(members) for name, members in sizes.items()}, total)
     if weight_by == "rows":
-        goals = _whole(goals)
+        goals = _rounded_goals(goals)
     picks = {
-        name: _pick(rows, sizes[name], goals[name], (seed, name)) for name, rows in kept.items()
+        name: _pick_rows(rows, sizes[name], goals[name], (seed, name))
+        for name, rows in deduplicated.items()
     }
     _refuse_empty(picks, total, weight_by)
-    shares = _drawn_shares(asked, kept, sizes, picks)
-    ordered = _ordered(kept, picks, seed)
-    fingerprint = identity.fingerprint(_digests(ordered))
-    return Mixture(ordered, weight_by, seed, shares, duplicates, fingerprint)
+    shares = _drawn_shares(shares_wanted, deduplicated, sizes, picks)
+    ordered_rows = _ordered(deduplicated, picks, seed)
+    fingerprint = identity.fingerprint(_digests(ordered_rows))
+    return Mixture(ordered_rows, weight_by, seed, shares, duplicates, fingerprint)
 
 
 def without_duplicates(
@@ -121,19 +122,19 @@ def without_duplicates(
 
     Duplicates within one source are kept: a data set may repeat a question on purpose.
     """
-    owner: dict[str, str] = {}
-    kept: dict[str, list[Row]] = {}
+    owners: dict[str, str] = {}
+    kept_rows: dict[str, list[Row]] = {}
     counts: Counter[str] = Counter()
     for name, rows in sources.items():
-        kept[name] = []
+        kept_rows[name] = []
         for row in rows:
             key = identity.near_key(row)
-            first = owner.setdefault(key, name) if key else name
-            if first == name:
-                kept[name].append(row)
+            owner = owners.setdefault(key, name) if key else name
+            if owner == name:
+                kept_rows[name].append(row)
             else:
-                counts[f"removed from {name}, kept in {first}"] += 1
-    return kept, dict(counts)
+                counts[f"removed from {name}, kept in {owner}"] += 1
+    return kept_rows, dict(counts)
 
 
 def without_held_back(
@@ -148,19 +149,19 @@ def without_held_back(
     for name, rows in held_back.items():
         for key in {identity.near_key(row) for row in rows} - {None}:
             owners.setdefault(str(key), []).append(name)
-    kept: dict[str, list[Row]] = {}
+    kept_rows: dict[str, list[Row]] = {}
     counts: Counter[str] = Counter()
     for name, rows in train.items():
-        kept[name] = []
+        kept_rows[name] = []
         for row in rows:
             others = [
                 owner for owner in owners.get(identity.near_key(row) or "", ()) if owner != name
             ]
             if not others:
-                kept[name].append(row)
+                kept_rows[name].append(row)
             else:
                 counts[f"removed from {name}, held out in {others[0]}"] += 1
-    return kept, dict(counts)
+    return kept_rows, dict(counts)
 
 
 def subset(
@@ -203,12 +204,12 @@ def _shares(sources: Mapping[str, Sequence[Row]], weights: Mapping[str, float]) 
     if missing:
         raise DataError(f"no weight for {', '.join(missing)}: set one for each source, 0 for none.")
     # fsum is exact, so the order of the weights cannot change the last digit.
-    whole = math.fsum(weights.values())
-    if not whole:
+    weight_sum = math.fsum(weights.values())
+    if not weight_sum:
         raise DataError(
             "the weights of the mixture sum to 0: give at least one source a weight above 0."
         )
-    return {name: weights[name] / whole for name in sources if weights[name]}
+    return {name: weights[name] / weight_sum for name in sources if weights[name]}
 
 
 def _sizes(name: str, rows: Sequence[Row], unit: Unit, lengths: Lengths | None) -> list[int]:
@@ -230,45 +231,46 @@ def _sizes(name: str, rows: Sequence[Row], unit: Unit, lengths: Lengths | None) 
 
 
 def _goals(
-    asked: dict[str, float], available: dict[str, int], total: int | None
+    shares_wanted: dict[str, float], available: dict[str, int], total: int | None
 ) -> dict[str, float]:
     """Return the number of units that each source contributes."""
     if total is not None:
         if total < 1:
             raise DataError(f"the size of the mixture is {total}: it must be at least 1.")
-        return {name: total * share for name, share in asked.items()}
-    limiting = min(asked, key=lambda name: available[name] / asked[name])
-    scale = available[limiting] / asked[limiting]
-    goals = {name: min(scale * share, available[name]) for name, share in asked.items()}
+        return {name: total * share for name, share in shares_wanted.items()}
+    limiting = min(shares_wanted, key=lambda name: available[name] / shares_wanted[name])
+    scale = available[limiting] / shares_wanted[limiting]
+    goals = {name: min(scale * share, available[name]) for name, share in shares_wanted.items()}
     return goals | {limiting: available[limiting]}  # avoids the rounding of / and *
 
 
-def _whole(goals: dict[str, float]) -> dict[str, float]:
+def _rounded_goals(goals: dict[str, float]) -> dict[str, float]:
     """Round to integers with the same sum; the largest remainders are rounded up."""
     floors = {name: math.floor(goal) for name, goal in goals.items()}
-    spare = round(math.fsum(goals.values())) - sum(floors.values())
+    units_left = round(math.fsum(goals.values())) - sum(floors.values())
     by_remainder = sorted(goals, key=lambda name: (floors[name] - goals[name], name))
-    return {name: floors[name] + (name in by_remainder[:spare]) for name in goals}
+    return {name: floors[name] + (name in by_remainder[:units_left]) for name in goals}
 
 
-def _pick(
+def _pick_rows(
     rows: Sequence[Row], sizes: Sequence[int], goal: float, salt: tuple[object, ...]
 ) -> list[Pick]:
     """Return (index, pass) of random rows whose sizes sum to the goal as closely as possible."""
     passes = int(goal // sum(sizes))
-    picked = [(i, turn) for turn in range(passes) for i in range(len(rows))]
-    left = goal - passes * sum(sizes)
-    for i in identity.ranked(rows, *salt, passes):
-        if left < sizes[i] / 2 or left <= 0:  # adding this row would move the sum further away
+    picks = [(index, pass_index) for pass_index in range(passes) for index in range(len(rows))]
+    units_left = goal - passes * sum(sizes)
+    for index in identity.ranked(rows, *salt, passes):
+        # Stop where adding this row would move the sum further away.
+        if units_left < sizes[index] / 2 or units_left <= 0:
             break
-        picked.append((i, passes))
-        left -= sizes[i]
-    return picked
+        picks.append((index, passes))
+        units_left -= sizes[index]
+    return picks
 
 
 def _refuse_empty(picks: Mapping[str, Sequence[Pick]], total: int | None, unit: Unit) -> None:
-    for name, picked in picks.items():
-        if not picked:
+    for name, source_picks in picks.items():
+        if not source_picks:
             raise DataError(
                 f"source {name}: its share of {total} {unit} is less than one row; raise "
                 "data.total or the source's weight."
@@ -276,40 +278,46 @@ def _refuse_empty(picks: Mapping[str, Sequence[Pick]], total: int | None, unit: 
 
 
 def _drawn_shares(
-    asked: Mapping[str, float],
-    kept: Mapping[str, Sequence[Row]],
+    shares_wanted: Mapping[str, float],
+    deduplicated: Mapping[str, Sequence[Row]],
     sizes: Mapping[str, Sequence[int]],
     picks: Mapping[str, Sequence[Pick]],
 ) -> dict[str, Share]:
-    units = {name: sum(sizes[name][i] for i, _ in picked) for name, picked in picks.items()}
+    units = {
+        name: sum(sizes[name][i] for i, _ in source_picks) for name, source_picks in picks.items()
+    }
     return {
         name: Share(
             rows_available=len(rows),
             rows_drawn=len(picks[name]),
             epochs=len(picks[name]) / len(rows),
             units_drawn=units[name],
-            share_asked=asked[name],
+            share_asked=shares_wanted[name],
             share_drawn=units[name] / sum(units.values()),
         )
-        for name, rows in kept.items()
+        for name, rows in deduplicated.items()
     }
 
 
 def _ordered(
-    kept: Mapping[str, Sequence[Row]], picks: Mapping[str, list[Pick]], seed: int
+    deduplicated: Mapping[str, Sequence[Row]], picks: Mapping[str, list[Pick]], seed: int
 ) -> list[Row]:
     """Return the picked rows in an order that depends on their ids, not on the source order."""
     drawn: list[Row] = [
-        {"source": name, "id": [kept[name][i].get("id"), turn], "row": kept[name][i]}
-        for name, picked in picks.items()
-        for i, turn in picked
+        {
+            "source": name,
+            "id": [deduplicated[name][index].get("id"), pass_index],
+            "row": deduplicated[name][index],
+        }
+        for name, source_picks in picks.items()
+        for index, pass_index in source_picks
     ]
-    return [drawn[i]["row"] for i in identity.ranked(drawn, seed, "order")]
+    return [drawn[index]["row"] for index in identity.ranked(drawn, seed, "order")]
 
 
 def _digests(rows: Sequence[Row]) -> Iterator[str]:
-    known: dict[int, str] = {}  # keyed by identity, so that a row drawn twice is hashed once
+    digests: dict[int, str] = {}  # keyed by identity, so that a row drawn twice is hashed once
     for row in rows:
-        if id(row) not in known:
-            known[id(row)] = identity.content(row)
-        yield known[id(row)]
+        if id(row) not in digests:
+            digests[id(row)] = identity.content(row)
+        yield digests[id(row)]

@@ -22,38 +22,47 @@ CALLS = "calls"
 ARGUMENTS = "the arguments of calls"
 PARALLEL = "all but one of a turn's calls"
 TEXTS = "the assistant's text"
-_CONTEXT = {"system": "the system message", "user": "user messages", "tool": "the results of tools"}
-_NAME, _OTHER, _PARAMETER = "tool0z", "tool1z", "parameter0z"
+_CONTEXT_NAMES = {
+    "system": "the system message",
+    "user": "user messages",
+    "tool": "the results of tools",
+}
+_CALLED_TOOL, _UNCALLED_TOOL, _PARAMETER = "tool0z", "tool1z", "parameter0z"
 RenderMessages = Callable[[list[Message], list[Any]], str]
 
 
 def twin(conversation: Conversation, form: ToolsForm, shape: CallShape) -> Conversation:
     """Return the conversation with markers as texts; turns, calls and ids are unchanged."""
-    messages = [_marked(m, i, shape) for i, m in enumerate(conversation.messages)]
+    messages = [
+        _with_markers(message, index, shape) for index, message in enumerate(conversation.messages)
+    ]
     tools = _tools(form) if conversation.tools else []
     return Conversation(conversation.id, messages, tools)
 
 
-def lost(marked: Conversation, whole: str, spans: list[Span]) -> frozenset[str]:
+def lost(probe: Conversation, rendered: str, spans: list[Span]) -> frozenset[str]:
     """Return what the template dropped from a twin: constants of this module and of `tally`.
 
     Args:
-        marked: the twin.
-        whole: its rendered text.
+        probe: the twin.
+        rendered: its rendered text.
         spans: spans of the assistant turns.
     """
-    said = {
-        i: whole[span.start : span.text_end] for i, span in zip(marked.turns, spans, strict=True)
+    turn_texts = {
+        index: rendered[span.start : span.text_end]
+        for index, span in zip(probe.turns, spans, strict=True)
     }
-    edges = [0, *(edge for span in spans for edge in (span.start, span.text_end)), len(whole)]
-    context = "\n".join(whole[a:b] for a, b in zip(edges[::2], edges[1::2], strict=True))
-    missing = set(_lost_tools(context)) if marked.tools else set()
-    for i, message in enumerate(marked.messages):
+    edges = [0, *(edge for span in spans for edge in (span.start, span.text_end)), len(rendered)]
+    context = "\n".join(rendered[a:b] for a, b in zip(edges[::2], edges[1::2], strict=True))
+    dropped = set(_lost_tools(context)) if probe.tools else set()
+    for index, message in enumerate(probe.messages):
         if message["role"] == "assistant":
-            missing |= set(_lost_of_turn(message, said[i]))
+            dropped |= set(_lost_of_turn(message, turn_texts[index]))
         elif message["content"] and message["content"] not in context:
-            missing.add(_CONTEXT.get(message["role"], f"messages with the role {message['role']}"))
-    return frozenset(missing)
+            dropped.add(
+                _CONTEXT_NAMES.get(message["role"], f"messages with the role {message['role']}")
+            )
+    return frozenset(dropped)
 
 
 def call_shape(render: RenderMessages, form: ToolsForm) -> CallShape:
@@ -64,36 +73,43 @@ def call_shape(render: RenderMessages, form: ToolsForm) -> CallShape:
         form: format of the tools.
     """
     shapes = [CallShape(arguments_as_text=as_text) for as_text in (False, True)]
-    written = (s for s in shapes if _writes_calls(_attempt(render, form, s, _ids("abcdefgh"))))
-    shape = next(written, shapes[0])
-    reads, any_id = _reads_ids(render, form, shape)
-    return CallShape(shape.arguments_as_text, reads, any_id)
+    shapes_that_write_calls = (
+        candidate
+        for candidate in shapes
+        if _writes_calls(_render_call(render, form, candidate, _ids("abcdefgh")))
+    )
+    shape = next(shapes_that_write_calls, shapes[0])
+    reads_ids, any_id = _reads_ids(render, form, shape)
+    return CallShape(shape.arguments_as_text, reads_ids, any_id)
 
 
 def _reads_ids(render: RenderMessages, form: ToolsForm, shape: CallShape) -> tuple[bool, bool]:
     """Return whether a template prints or requires call ids, and whether it accepts long ones."""
-    with_ids = _attempt(render, form, shape, _ids("abcdefgh"))
-    reads = with_ids is not None and with_ids != _attempt(render, form, shape, None)
-    return reads, not reads or _attempt(
+    with_ids = _render_call(render, form, shape, _ids("abcdefgh"))
+    reads_ids = with_ids is not None and with_ids != _render_call(render, form, shape, None)
+    return reads_ids, not reads_ids or _render_call(
         render, form, shape, _ids("call_abcdefghijklmn")
     ) is not None
 
 
-def _ids(beginning: str) -> Iterator[str]:
-    return (f"{beginning}{number}" for number in itertools.count())
+def _ids(prefix: str) -> Iterator[str]:
+    return (f"{prefix}{number}" for number in itertools.count())
 
 
-def _attempt(
+def _render_call(
     render: RenderMessages, form: ToolsForm, shape: CallShape, ids: Iterator[str] | None
 ) -> str | None:
     """Render a question, a call and its result, else without the result; None if both fail."""
     call: Message = {"role": "assistant", "content": "", "tool_calls": [{"function": {}}]}
-    result: Message = {"role": "tool", "name": _NAME, "content": "RESULT2Z"}
+    result: Message = {"role": "tool", "name": _CALLED_TOOL, "content": "RESULT2Z"}
     if ids is not None:
-        called = next(ids)
-        call["tool_calls"][0]["id"] = result["tool_call_id"] = called
-    asked: list[Message] = [{"role": "user", "content": "USER0Z"}, _marked(call, 1, shape)]
-    for messages in ([*asked, result], asked):
+        call_id = next(ids)
+        call["tool_calls"][0]["id"] = result["tool_call_id"] = call_id
+    question_and_call: list[Message] = [
+        {"role": "user", "content": "USER0Z"},
+        _with_markers(call, 1, shape),
+    ]
+    for messages in ([*question_and_call, result], question_and_call):
         try:
             return render(messages, _tools(form))
         except Exception:  # a template is a program; rendering the next row reports the reason
@@ -102,16 +118,18 @@ def _attempt(
 
 
 def _writes_calls(text: str | None) -> bool:
-    return text is not None and all(mark in text for mark in (_NAME, "key1z0z", "VALUE1Z0Z"))
+    return text is not None and all(
+        marker in text for marker in (_CALLED_TOOL, "key1z0z", "VALUE1Z0Z")
+    )
 
 
-def _marked(message: Message, index: int, shape: CallShape) -> Message:
+def _with_markers(message: Message, index: int, shape: CallShape) -> Message:
     """Return a message with markers that contain its index."""
     marked = dict(message)
     if message["content"].strip():
         marked["content"] = f"{message['role'].upper()}{index}Z"
     if message["role"] == "tool":
-        marked["name"] = _NAME
+        marked["name"] = _CALLED_TOOL
     if message.get("tool_calls"):
         marked["tool_calls"] = [
             call | {"type": "function", "function": _call(index, number)}
@@ -121,7 +139,7 @@ def _marked(message: Message, index: int, shape: CallShape) -> Message:
 
 
 def _call(index: int, number: int) -> dict[str, Any]:
-    return {"name": _NAME, "arguments": {f"key{index}z{number}z": f"VALUE{index}Z{number}Z"}}
+    return {"name": _CALLED_TOOL, "arguments": {f"key{index}z{number}z": f"VALUE{index}Z{number}Z"}}
 
 
 def _tools(form: ToolsForm) -> list[Any]:
@@ -136,36 +154,36 @@ def _tools(form: ToolsForm) -> list[Any]:
             "type": "function",
             "function": {"name": name, "description": "does a thing", "parameters": schema},
         }
-        for name in (_NAME, _OTHER)
+        for name in (_CALLED_TOOL, _UNCALLED_TOOL)
     ]
     # Documents passed through unchanged have BFCL's format.
     return tools_in_form(tools, "bfcl_raw" if form == "as_given" else form)
 
 
 def _lost_tools(context: str) -> Iterator[str]:
-    if _OTHER not in context:
+    if _UNCALLED_TOOL not in context:
         yield TOOLS
     elif _PARAMETER not in context:
         yield PARAMETERS
 
 
-def _lost_of_turn(message: Message, said: str) -> Iterator[str]:
+def _lost_of_turn(message: Message, turn_text: str) -> Iterator[str]:
     calls = message.get("tool_calls") or []
-    if message["content"] and message["content"] not in said:
+    if message["content"] and message["content"] not in turn_text:
         yield TEXT_BESIDE_CALLS if calls else TEXTS
     if not calls:
         return
-    if _NAME not in said:
+    if _CALLED_TOOL not in turn_text:
         yield CALLS
         return
-    whole = [all(mark in said for mark in _marks(call)) for call in calls]
-    if not whole[0]:
+    complete = [all(marker in turn_text for marker in _argument_markers(call)) for call in calls]
+    if not complete[0]:
         yield ARGUMENTS
-    elif not all(whole) or said.count(_NAME) < len(calls):
+    elif not all(complete) or turn_text.count(_CALLED_TOOL) < len(calls):
         yield PARALLEL
 
 
-def _marks(call: dict[str, Any]) -> tuple[str, str]:
+def _argument_markers(call: dict[str, Any]) -> tuple[str, str]:
     arguments = call["function"]["arguments"]
     if isinstance(arguments, str):
         arguments = json.loads(arguments)

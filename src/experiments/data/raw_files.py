@@ -30,7 +30,7 @@ SPLIT_WORDS = {
 """Words in file and folder names that indicate a split, as in `datasets`
 (https://huggingface.co/docs/hub/datasets-file-names-and-splits)."""
 # Metadata files written by `datasets` and found in older Hub repositories; they contain no rows.
-_DESCRIPTIONS = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"}
+_METADATA_FILES = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"}
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _BATCH_ROWS = 256
 
@@ -56,16 +56,16 @@ def read_rows(
     """
     for file in data_files(path, patterns, split):
         name = str(path) if path.is_file() else str(path / file.relative_to(path))
-        empty = True
+        is_empty = True
         try:
             for where, row in _rows(file, name):
-                empty = False
+                is_empty = False
                 yield where, row
         except (OSError, EOFError, zlib.error) as error:
             raise DataError(f"{name}: cannot be read ({error}); copy or download it again.") from (
                 error
             )
-        if empty:
+        if is_empty:
             raise DataError(f"{name} contains no rows: give a file with one JSON object per line.")
 
 
@@ -89,23 +89,23 @@ def data_files(path: Path, patterns: Sequence[str] = (), split: str | None = Non
         return [path]
     if not path.is_dir():
         raise DataError(f"{path}: there is no such file or folder (looked in {Path.cwd()}).")
-    inside = {p.relative_to(path).as_posix(): p for p in sorted(path.rglob("*")) if p.is_file()}
-    known = [name for name in inside if _is_data(name)]
+    paths = {p.relative_to(path).as_posix(): p for p in sorted(path.rglob("*")) if p.is_file()}
+    candidates = [name for name in paths if _is_data(name)]
     if patterns:
-        known = [name for name in inside if any(fnmatch.fnmatchcase(name, p) for p in patterns)]
-        for name in known:
-            _check_suffix(inside[name])
+        candidates = [name for name in paths if any(fnmatch.fnmatchcase(name, p) for p in patterns)]
+        for name in candidates:
+            _check_suffix(paths[name])
     by_split: dict[str, list[str]] = {}
-    for name in known:
+    for name in candidates:
         by_split.setdefault(split_of(name), []).append(name)
-    chosen = by_split.get(split, []) if split else known
+    chosen = by_split.get(split, []) if split else candidates
     if not chosen:
-        wanted = f"a data file matching {', '.join(patterns)}" if patterns else "a data file"
-        wanted += f" of split {split}" if split else ""
-        raise DataError(f"{path} contains no {wanted.removeprefix('a ')}; {_listing(inside)}.")
+        description = f"a data file matching {', '.join(patterns)}" if patterns else "a data file"
+        description += f" of split {split}" if split else ""
+        raise DataError(f"{path} contains no {description.removeprefix('a ')}; {_listing(paths)}.")
     if not patterns:
         _refuse_mixing(path, chosen, by_split if not split else {split: chosen})
-    return [inside[name] for name in chosen]
+    return [paths[name] for name in chosen]
 
 
 def split_of(name: str) -> str:
@@ -128,7 +128,7 @@ def sha256(path: Path) -> str:
 
 
 @functools.cache
-def _sha256(path: Path, _size: int, _changed: int) -> str:
+def _sha256(path: Path, _size: int, _modified: int) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -136,7 +136,7 @@ def _sha256(path: Path, _size: int, _changed: int) -> str:
 def _is_data(name: str) -> bool:
     parts = name.split("/")
     hidden = any(part.startswith(".") for part in parts)
-    return name.lower().endswith(SUFFIXES) and not hidden and parts[-1] not in _DESCRIPTIONS
+    return name.lower().endswith(SUFFIXES) and not hidden and parts[-1] not in _METADATA_FILES
 
 
 def _check_suffix(path: Path) -> None:
@@ -147,9 +147,9 @@ def _check_suffix(path: Path) -> None:
 
 
 def _listing(names: Sequence[str] | dict[str, Path]) -> str:
-    shown = [name for name in names if not name.startswith(".")]
-    more = f" and {len(shown) - 8} more" if len(shown) > 8 else ""
-    return f"it contains {', '.join(shown[:8])}{more}" if shown else "it is empty"
+    visible = [name for name in names if not name.startswith(".")]
+    remainder = f" and {len(visible) - 8} more" if len(visible) > 8 else ""
+    return f"it contains {', '.join(visible[:8])}{remainder}" if visible else "it is empty"
 
 
 def _refuse_mixing(path: Path, chosen: list[str], by_split: dict[str, list[str]]) -> None:
@@ -168,29 +168,29 @@ def _refuse_mixing(path: Path, chosen: list[str], by_split: dict[str, list[str]]
 
 def _rows(path: Path, name: str) -> Iterator[tuple[str, Raw]]:
     with path.open("rb") as stream:
-        head = stream.read(len(_LFS_POINTER))
-    if not head:
+        first_bytes = stream.read(len(_LFS_POINTER))
+    if not first_bytes:
         raise DataError(f"{name} is empty: give a file with one JSON object per line.")
-    if head == _LFS_POINTER:
+    if first_bytes == _LFS_POINTER:
         raise DataError(
             f"{name} is a Git LFS pointer, not the data: run git lfs pull in its repository."
         )
-    ending = path.name.lower()
-    if ending.endswith(".parquet"):
+    lower_name = path.name.lower()
+    if lower_name.endswith(".parquet"):
         yield from _parquet(path, name)
         return
-    with gzip.open(path, "rb") if ending.endswith(".gz") else path.open("rb") as stream:
+    with gzip.open(path, "rb") if lower_name.endswith(".gz") else path.open("rb") as stream:
         # Many Hub datasets store JSON lines under the name .json; only the content tells.
-        if ending.removesuffix(".gz").endswith(".json") and _starts_an_array(stream):
+        if lower_name.removesuffix(".gz").endswith(".json") and _starts_an_array(stream):
             yield from array_items(stream, name)
         else:
             yield from _lines(stream, name)
 
 
 def _starts_an_array(stream: BufferedIOBase) -> bool:
-    head = stream.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()
+    first_bytes = stream.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()
     stream.seek(0)
-    return head.startswith(b"[")
+    return first_bytes.startswith(b"[")
 
 
 def _lines(stream: BufferedIOBase, name: str) -> Iterator[tuple[str, Raw]]:
@@ -215,7 +215,7 @@ def _parquet(path: Path, name: str) -> Iterator[tuple[str, Raw]]:
                 _check_batch(batch, name, number)
                 for row in batch.to_pylist(maps_as_pydicts="strict"):
                     number += 1
-                    yield f"{name}, row {number}", {k: _unfilled(v) for k, v in row.items()}
+                    yield f"{name}, row {number}", {k: _without_nulls(v) for k, v in row.items()}
     except (pa.ArrowException, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(
@@ -223,19 +223,19 @@ def _parquet(path: Path, name: str) -> Iterator[tuple[str, Raw]]:
         ) from error
 
 
-def _check_batch(batch: Any, name: str, before: int) -> None:
+def _check_batch(batch: Any, name: str, rows_before: int) -> None:
     """Refuse a row above the size limit; a batch within the limit cannot contain one."""
     if batch.nbytes <= MAX_ROW_BYTES:
         return
-    for at in range(batch.num_rows):
-        size = batch.slice(at, 1).nbytes
+    for index in range(batch.num_rows):
+        size = batch.slice(index, 1).nbytes
         if size > MAX_ROW_BYTES:
-            raise DataError(too_large(f"{name}, row {before + at + 1}"))
+            raise DataError(too_large(f"{name}, row {rows_before + index + 1}"))
 
 
-def _unfilled(value: Any) -> Any:
+def _without_nulls(value: Any) -> Any:
     if isinstance(value, dict):
-        return {k: _unfilled(v) for k, v in value.items() if v is not None}
+        return {k: _without_nulls(v) for k, v in value.items() if v is not None}
     if isinstance(value, list):
-        return [_unfilled(v) for v in value]
+        return [_without_nulls(v) for v in value]
     return value

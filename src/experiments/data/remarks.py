@@ -7,19 +7,19 @@ from experiments.config import DataConfig
 from experiments.data.evaluation_rows import Evaluated
 
 # Below this share, most of a source that the user named is unused.
-_LEAST_USED = 0.5
+_MIN_SHARE_USED = 0.5
 # Rows repeated up to about four times train nearly as well as new ones; beyond that, the benefit
 # decreases (Muennighoff et al., Scaling Data-Constrained Language Models, arXiv 2305.16264).
-_MOST_EPOCHS = 4.0
+_MAX_EPOCHS = 4.0
 # With 20 rows, the 95 % Wilson interval of a share is up to 0.4 wide.
-_FEWEST_ROWS = 20
-_HELD_BACK = ("validation", "test")
+_MIN_ROWS = 20
+_HELD_BACK_SPLITS = ("validation", "test")
 
 
 def on_rows(spec: DataConfig, counts: Mapping[str, Any], evaluated: Evaluated) -> list[str]:
     """Return the warnings about the rows of a run."""
-    mixed = on_mixture(spec, counts["mixture"]["shares"]) if "mixture" in counts else ()
-    return [*mixed, *on_splits(spec, {k: len(v) for k, v in evaluated.digests.items()})]
+    mixture_warnings = on_mixture(spec, counts["mixture"]["shares"]) if "mixture" in counts else ()
+    return [*mixture_warnings, *on_splits(spec, {k: len(v) for k, v in evaluated.digests.items()})]
 
 
 def on_mixture(spec: DataConfig, shares: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
@@ -29,34 +29,37 @@ def on_mixture(spec: DataConfig, shares: Mapping[str, Mapping[str, Any]]) -> Ite
         spec: config of the mixture.
         shares: `mixture.Share` of each source, in the format of a run record.
     """
-    used_up = max(shares, key=lambda name: shares[name]["epochs"])
+    first_exhausted = max(shares, key=lambda name: shares[name]["epochs"])
     for name, share in shares.items():
-        drawn, available = share["rows_drawn"], share["rows_available"]
-        if share["epochs"] < _LEAST_USED:
+        rows_drawn, rows_available = share["rows_drawn"], share["rows_available"]
+        if share["epochs"] < _MIN_SHARE_USED:
             yield (
-                f"the mixture trains on {drawn:,} of the {available:,} rows of {name} "
-                f"({share['epochs']:.0%}): {_why(spec, shares, name, used_up)}"
+                f"the mixture trains on {rows_drawn:,} of the {rows_available:,} rows of {name} "
+                f"({share['epochs']:.0%}): {_reason_unused(spec, shares, name, first_exhausted)}"
             )
-        elif share["epochs"] > _MOST_EPOCHS:
+        elif share["epochs"] > _MAX_EPOCHS:
             yield (
-                f"the mixture repeats the {available:,} rows of {name} {share['epochs']:.1f} times "
-                f"(data.total={spec.total}); more than {_MOST_EPOCHS:.0f} repetitions help little: "
-                f"lower data.total or data.sources.{name}.weight"
+                f"the mixture repeats the {rows_available:,} rows of {name} {share['epochs']:.1f} "
+                f"times (data.total={spec.total}); more than {_MAX_EPOCHS:.0f} repetitions help "
+                f"little: lower data.total or data.sources.{name}.weight"
             )
 
 
-def _why(spec: DataConfig, shares: Mapping[str, Mapping[str, Any]], name: str, used_up: str) -> str:
+def _reason_unused(
+    spec: DataConfig, shares: Mapping[str, Mapping[str, Any]], name: str, first_exhausted: str
+) -> str:
     if spec.total is not None:
         return f"data.total={spec.total} leaves no room for more; raise it, or the source's weight"
-    weight, other = spec.sources[name].weight, spec.sources[used_up].weight
-    more = ""
+    weight, exhausted_weight = spec.sources[name].weight, spec.sources[first_exhausted].weight
+    total_hint = ""
     if spec.weight_by == "rows":
-        whole = round(shares[name]["rows_available"] / shares[name]["share_asked"])
-        more = f" (data.total={whole} uses each row of {name} once)"
+        total = round(shares[name]["rows_available"] / shares[name]["share_asked"])
+        total_hint = f" (data.total={total} uses each row of {name} once)"
     return (
-        f"the {shares[used_up]['rows_available']:,} rows of {used_up} "
-        f"(data.sources.{used_up}.weight={other:g}) run out first and no row is repeated; set "
-        f"data.total to repeat them{more}, or change data.sources.{name}.weight={weight:g}"
+        f"the {shares[first_exhausted]['rows_available']:,} rows of {first_exhausted} "
+        f"(data.sources.{first_exhausted}.weight={exhausted_weight:g}) run out first and no row is "
+        f"repeated; set data.total to repeat them{total_hint}, or change "
+        f"data.sources.{name}.weight={weight:g}"
     )
 
 
@@ -67,12 +70,12 @@ def on_splits(spec: DataConfig, rows: Mapping[str, int]) -> Iterator[str]:
         spec: config of the data.
         rows: number of rows by split, including rows that do not fit into the model's context.
     """
-    for split in _HELD_BACK:
+    for split in _HELD_BACK_SPLITS:
         count = rows.get(split, 0)
-        wanted = bool(getattr(spec, f"{split}_share")) or count > 0
-        if wanted and count < _FEWEST_ROWS:
+        requested = bool(getattr(spec, f"{split}_share")) or count > 0
+        if requested and count < _MIN_ROWS:
             yield (
-                f"the {split} split has {count} rows; scores of fewer than {_FEWEST_ROWS} are not "
+                f"the {split} split has {count} rows; scores of fewer than {_MIN_ROWS} are not "
                 f"reliable: raise {_key(spec, split)}"
             )
 
@@ -81,5 +84,5 @@ def _key(spec: DataConfig, split: str) -> str:
     if spec.source == "toolworld":
         return f"data.{split}_rows={getattr(spec, f'{split}_rows')}"
     share = getattr(spec, f"{split}_share")
-    named = f"data.{split}_share={'null' if share is None else format(share, 'g')}"
-    return named + (" or use more rows" if share else "")
+    setting = f"data.{split}_share={'null' if share is None else format(share, 'g')}"
+    return setting + (" or use more rows" if share else "")

@@ -73,13 +73,13 @@ class Renderer:
         self._template = ChatTemplate(tokenizer, mode.variables)
         self.chat_template = tokenizer.chat_template
         self._response_template = getattr(tokenizer, "response_template", None)
-        self._ends: list[str] = tokenizer.convert_ids_to_tokens(end_ids)
-        self._guard = Guard(tokenizer, ends=self._ends, header=self._template.header)
+        self._end_tokens: list[str] = tokenizer.convert_ids_to_tokens(end_ids)
+        self._guard = Guard(tokenizer, ends=self._end_tokens, header=self._template.header)
         self._tokenizer = PieceTokenizer(tokenizer, self._guard)
-        self._finder = TurnFinder(self._render, self._template.header, self._ends)
-        self._keep = thinking == "keep"
-        self._tools_form, self._escapes = tools_form, tools_form == "as_given"
-        self._left_out: dict[tuple[Any, ...], frozenset[str]] = {}
+        self._finder = TurnFinder(self._render, self._template.header, self._end_tokens)
+        self._keep_thinking = thinking == "keep"
+        self._tools_form, self._ascii_tools = tools_form, tools_form == "as_given"
+        self._dropped_by_kind: dict[tuple[Any, ...], frozenset[str]] = {}
 
     @cached_property
     def call_shape(self) -> CallShape:
@@ -110,10 +110,12 @@ class Renderer:
     @cached_property
     def call_form(self) -> CallForm | None:
         """Format in which the template writes calls; None if it writes none that can be parsed."""
-        return call_forms.find(self, self._response_template, self._ends)
+        return call_forms.find(self, self._response_template, self._end_tokens)
 
     def _without_end(self, turn: str) -> str:
-        return next((turn.removesuffix(end) for end in self._ends if turn.endswith(end)), turn)
+        return next(
+            (turn.removesuffix(end) for end in self._end_tokens if turn.endswith(end)), turn
+        )
 
     def prompt(self, row: Row) -> list[int]:
         """Return the token ids of a conversation that ends before an assistant turn.
@@ -123,24 +125,27 @@ class Renderer:
         """
         return self.encode_prompts([row])[0].prompt_ids
 
-    def encode_prompts(self, rows: Sequence[Row], left: Tally | None = None) -> list[Encoded]:
+    def encode_prompts(self, rows: Sequence[Row], refusals: Tally | None = None) -> list[Encoded]:
         """Tokenise conversations that end before an assistant turn; nothing is trained.
 
         Args:
             rows: the conversations.
-            left: as in `encode`.
+            refusals: as in `encode`.
 
         Raises:
             DataError: as in `encode`.
         """
         # The dummy answer is discarded; it only makes the prompt take the same path as in training.
-        dot = {"role": "assistant", "content": "."}
-        given = {id(row): row for row in rows}
-        answered = {key: {**row, "messages": [*row["messages"], dot]} for key, row in given.items()}
-        owners = {id(row): given[key] for key, row in answered.items()}
+        dummy_answer = {"role": "assistant", "content": "."}
+        rows_by_id = {id(row): row for row in rows}
+        answered_by_id = {
+            key: {**row, "messages": [*row["messages"], dummy_answer]}
+            for key, row in rows_by_id.items()
+        }
+        row_by_answered_id = {id(row): rows_by_id[key] for key, row in answered_by_id.items()}
         return [
-            Encoded(owners[id(e.row)], e.ids[: e.prompt_length], (), e.prompt_length)
-            for e in self.encode([answered[id(row)] for row in rows], left)
+            Encoded(row_by_answered_id[id(e.row)], e.ids[: e.prompt_length], (), e.prompt_length)
+            for e in self.encode([answered_by_id[id(row)] for row in rows], refusals)
         ]
 
     def with_own_prompts(self, encoded: list[Encoded], rows: Sequence[Row]) -> list[Encoded]:
@@ -154,21 +159,23 @@ class Renderer:
             return encoded
         prompts = self._tokenizer.ids([self._own_prompt(row) for row in rows])
         return [
-            e if own == e.prompt_ids else replace(e, own_prompt=array("i", own))
-            for e, own in zip(encoded, prompts, strict=True)
+            e if prompt == e.prompt_ids else replace(e, own_prompt=array("i", prompt))
+            for e, prompt in zip(encoded, prompts, strict=True)
         ]
 
     def _own_prompt(self, row: Row) -> str:
-        safe = self._safe(row)
-        answered = safe.messages[-1]["role"] == "assistant"
-        return self._render(safe, len(safe.messages) - answered, prompt=True)
+        conversation = self._escaped(row)
+        ends_with_answer = conversation.messages[-1]["role"] == "assistant"
+        return self._render(
+            conversation, len(conversation.messages) - ends_with_answer, prompt=True
+        )
 
-    def encode(self, rows: Sequence[Row], left: Tally | None = None) -> list[Encoded]:
+    def encode(self, rows: Sequence[Row], refusals: Tally | None = None) -> list[Encoded]:
         """Tokenise rows whose last message is the assistant's.
 
         Args:
             rows: the rows.
-            left: counts what is left out; rows refused by the template are counted there and
+            refusals: counts what is left out; rows refused by the template are counted there and
                 missing from the result. If None, the first such row raises.
 
         Raises:
@@ -178,145 +185,159 @@ class Renderer:
                 end-of-turn token.
         """
         encoded: list[Encoded] = []
-        waiting: list[tuple[_Batch, Future[list[list[int]]]]] = []
+        pending: list[tuple[_Batch, Future[list[list[int]]]]] = []
         # The tokenizer releases the GIL, so the next rows are rendered meanwhile.
         with ThreadPoolExecutor(1) as worker:
-            for at in range(0, len(rows), _BATCH_ROWS):
-                batch = list(self._batch(rows[at : at + _BATCH_ROWS], left))
+            for start in range(0, len(rows), _BATCH_ROWS):
+                batch = list(self._batch(rows[start : start + _BATCH_ROWS], refusals))
                 texts = [text for _, pieces in batch for text, _ in pieces]
-                waiting.append((batch, worker.submit(self._tokenizer.ids, texts)))
-                if len(waiting) > 1:
-                    encoded += _joined_rows(*waiting.pop(0))
-            for last in waiting:
-                encoded += _joined_rows(*last)
+                pending.append((batch, worker.submit(self._tokenizer.ids, texts)))
+                if len(pending) > 1:
+                    encoded += _joined_rows(*pending.pop(0))
+            for remaining in pending:
+                encoded += _joined_rows(*remaining)
         return encoded
 
-    def _batch(self, rows: Sequence[Row], left: Tally | None) -> Iterator[tuple[Row, _Pieces]]:
+    def _batch(self, rows: Sequence[Row], refusals: Tally | None) -> Iterator[tuple[Row, _Pieces]]:
         """Yield the rows that the template accepts, each with its pieces."""
         for row in rows:
             try:
-                yield row, self._pieces(row, left or Tally())
-            except RowRefused as refused:
-                if left is None:
+                yield row, self._pieces(row, refusals or Tally())
+            except RowRefused as error:
+                if refusals is None:
                     raise
-                left.refuse(row, refused)
+                refusals.refuse(row, error)
 
-    def _pieces(self, row: Row, left: Tally) -> _Pieces:
+    def _pieces(self, row: Row, refusals: Tally) -> _Pieces:
         """Render a row and split it; the text is still escaped."""
-        safe = self._safe(row)
-        whole = self._render(safe)
-        spans = self._finder.spans(safe, whole)
-        left_out = self._checked(safe)
+        conversation = self._escaped(row)
+        rendered = self._render(conversation)
+        spans = self._finder.spans(conversation, rendered)
+        dropped = self._dropped_parts(conversation)
         pieces = []
-        at = 0
-        for i, span in zip(safe.turns, spans, strict=True):
-            before, said = answer_after(self.mode.block, whole, span)
-            reason = self._untrained(safe, i, said[: len(said) - (span.end - span.text_end)])
+        position = 0
+        for index, span in zip(conversation.turns, spans, strict=True):
+            before, turn_text = answer_after(self.mode.block, rendered, span)
+            reason = self._untrained_reason(
+                conversation, index, turn_text[: len(turn_text) - (span.end - span.text_end)]
+            )
             if reason is not None:
-                left.leave(reason, safe.id)
-            elif left_out and _is_beside_calls(safe.messages[i]):
-                left.leave(tally.TEXT_BESIDE_CALLS, safe.id)
-            if i in safe.thoughts:
-                before, said = "", self._thinking(safe.thoughts[i], safe.id) + said
-            pieces += [(whole[at : span.start] + before, False), (said, reason is None)]
-            at = span.end
+                refusals.leave(reason, conversation.id)
+            elif dropped and _has_text_beside_calls(conversation.messages[index]):
+                refusals.leave(tally.TEXT_BESIDE_CALLS, conversation.id)
+            if index in conversation.thoughts:
+                before, turn_text = (
+                    "",
+                    self._thinking_block(conversation.thoughts[index], conversation.id) + turn_text,
+                )
+            pieces += [
+                (rendered[position : span.start] + before, False),
+                (turn_text, reason is None),
+            ]
+            position = span.end
         return pieces
 
-    def _untrained(self, safe: Conversation, index: int, said: str) -> str | None:
+    def _untrained_reason(
+        self, conversation: Conversation, index: int, turn_text: str
+    ) -> str | None:
         """Return why a turn is not trained, or None if it is."""
-        message = safe.messages[index]
-        if index in safe.flagged:
+        message = conversation.messages[index]
+        if index in conversation.flagged:
             return tally.FLAGGED
-        if index in safe.thoughts:
+        if index in conversation.thoughts:
             return None
         # An empty turn would only teach the model to stop at once.
         if not message["content"].strip() and not message.get("tool_calls"):
             return tally.EMPTY
-        return None if said.strip() else tally.UNWRITTEN
+        return None if turn_text.strip() else tally.UNWRITTEN
 
-    def _checked(self, safe: Conversation) -> frozenset[str]:
+    def _dropped_parts(self, conversation: Conversation) -> frozenset[str]:
         """Return what the template drops from the text of turns in conversations of this kind.
 
         Raises:
             DataError: it drops something that the answers depend on.
         """
-        kind = safe.kind()
-        if kind not in self._left_out:
-            self._left_out[kind] = self._lost(safe)
-        found = self._left_out[kind]
-        if lossy := found - {tally.TEXT_BESIDE_CALLS}:
-            raise DataError(self._lossy(safe, lossy))
-        return found
+        kind = conversation.kind()
+        if kind not in self._dropped_by_kind:
+            self._dropped_by_kind[kind] = self._find_dropped(conversation)
+        dropped = self._dropped_by_kind[kind]
+        if dropped_from_text := dropped - {tally.TEXT_BESIDE_CALLS}:
+            raise DataError(self._dropped_message(conversation, dropped_from_text))
+        return dropped
 
-    def _lost(self, safe: Conversation) -> frozenset[str]:
-        marked = probing.twin(safe, self._tools_form, self.call_shape)
-        whole = self._render(marked)
-        return probing.lost(marked, whole, self._finder.spans(marked, whole))
+    def _find_dropped(self, conversation: Conversation) -> frozenset[str]:
+        probe = probing.twin(conversation, self._tools_form, self.call_shape)
+        rendered = self._render(probe)
+        return probing.lost(probe, rendered, self._finder.spans(probe, rendered))
 
-    def _lossy(self, safe: Conversation, left_out: frozenset[str]) -> str:
+    def _dropped_message(self, conversation: Conversation, dropped: frozenset[str]) -> str:
         """Return the error message for a template that drops parts of a row."""
-        where, system = "", [{"role": "system", "content": "SYSTEM"}]
+        condition, system = "", [{"role": "system", "content": "SYSTEM"}]
         remedy = f"{tally.remedy()} that includes them"
-        if safe.messages[0]["role"] != "system":
-            longer = replace(safe, messages=system + safe.messages)
+        if conversation.messages[0]["role"] != "system":
+            with_system = replace(conversation, messages=system + conversation.messages)
             with suppress(RowRefused):
-                if not self._lost(longer) & left_out:
-                    where = " without a system message"
-                    unified = "data.system_prompt=unify data.unified_system_prompt=TEXT"
-                    remedy = f"set {unified}, or {remedy}"
+                if not self._find_dropped(with_system) & dropped:
+                    condition = " without a system message"
+                    setting = "data.system_prompt=unify data.unified_system_prompt=TEXT"
+                    remedy = f"set {setting}, or {remedy}"
         return (
-            f"row {safe.id}: the chat template omits {' and '.join(sorted(left_out))}{where}, so "
-            f"the model would not be trained on the complete row; {remedy}, or use rows without "
-            "them."
+            f"row {conversation.id}: the chat template omits "
+            f"{' and '.join(sorted(dropped))}{condition}, so the model would not be trained on the "
+            f"complete row; {remedy}, or use rows without them."
         )
 
-    def _safe(self, row: Row) -> Conversation:
+    def _escaped(self, row: Row) -> Conversation:
         shape = self.call_shape
         if shape.reads_ids:
             row = with_ids(row, shape)
         messages = []
         thoughts = {}
         flagged = set()
-        for i, message in enumerate(row["messages"]):
+        for index, message in enumerate(row["messages"]):
             if message["role"] == "assistant":
-                bare, thought = split_thinking(message)
-                if not bare.pop("train", True):
-                    flagged.add(i)
-                content = self._guard.guarded(bare.pop("content"), own=True)
-                messages.append(shaped({**self._guard.guarded(bare), "content": content}, shape))
-                if self._keep and thought is not None:
-                    thoughts[i] = self._guard.guarded(thought, own=True)
+                answer, thought = split_thinking(message)
+                if not answer.pop("train", True):
+                    flagged.add(index)
+                content = self._guard.guarded(answer.pop("content"), own=True)
+                messages.append(shaped({**self._guard.guarded(answer), "content": content}, shape))
+                if self._keep_thinking and thought is not None:
+                    thoughts[index] = self._guard.guarded(thought, own=True)
             else:
-                safe = self._guard.guarded(message)
-                messages.append(safe if safe.get("content") else {**safe, "content": ""})
+                escaped = self._guard.guarded(message)
+                messages.append(escaped if escaped.get("content") else {**escaped, "content": ""})
         tools = self._guard.guarded(tools_in_form(row.get("tools") or [], self._tools_form))
         return Conversation(str(row["id"]), messages, tools, thoughts, frozenset(flagged))
 
-    def _thinking(self, thought: str, row_id: str) -> str:
-        around = self._template.thinking
-        if around is None:
+    def _thinking_block(self, thought: str, row_id: str) -> str:
+        surrounding = self._template.thinking
+        if surrounding is None:
             raise DataError(
                 f"row {row_id}: it has thinking and data.thinking=keep, but the chat template does "
                 "not support thinking; use data.thinking=drop or another model.chat_template."
             )
-        return around[0] + thought + around[1]
+        return surrounding[0] + thought + surrounding[1]
 
-    def _render(self, safe: Conversation, upto: int | None = None, *, prompt: bool = False) -> str:
+    def _render(
+        self, conversation: Conversation, message_count: int | None = None, *, prompt: bool = False
+    ) -> str:
         try:
-            text = self._template.render(safe.messages[:upto], safe.tools, prompt=prompt)
+            text = self._template.render(
+                conversation.messages[:message_count], conversation.tools, prompt=prompt
+            )
         except Exception as error:  # a template is a program: it may raise anything
             raise RowRefused(
-                f"row {safe.id}: the chat template raises an error: {error}"
+                f"row {conversation.id}: the chat template raises an error: {error}"
             ) from error
-        return self._guard.with_ascii(text, safe.tools) if self._escapes else text
+        return self._guard.with_ascii(text, conversation.tools) if self._ascii_tools else text
 
 
-def _is_beside_calls(message: Row) -> bool:
+def _has_text_beside_calls(message: Row) -> bool:
     return bool(message.get("tool_calls") and message["content"].strip())
 
 
-def _joined_rows(batch: _Batch, tokens: "Future[list[list[int]]]") -> Iterator[Encoded]:
-    ids = iter(tokens.result())
+def _joined_rows(batch: _Batch, tokenised: "Future[list[list[int]]]") -> Iterator[Encoded]:
+    ids = iter(tokenised.result())
     return (
         joined(row, [next(ids) for _ in pieces], [trained for _, trained in pieces])
         for row, pieces in batch

@@ -36,21 +36,24 @@ class SourceEncoder:
 
         def build() -> EncodedSource:
             rows = sources.read(located, **shares)
-            shaped, share = partial(encoding.shaped, spec=self.spec), located.spec.max_reject_share
-            proof = round_trip.prove(rows.splits, self.renderer, share, shaped)
+            shape_row, share = (
+                partial(encoding.shaped, spec=self.spec),
+                located.spec.max_reject_share,
+            )
+            check = round_trip.check(rows.splits, self.renderer, share, shape_row)
             encoded = encoding.encode(rows, self.spec, self.renderer, self.limit)
-            encoded.facts["calls_read_back"] = proof.facts()
+            encoded.facts["calls_read_back"] = check.facts()
             return encoded
 
         # Generated rows are not cached: generating them is as fast as reading them.
-        kept = self.spec.cache is not None and located.place is not None
-        source = self._cached(located, shares, build) if kept else build()
+        use_cache = self.spec.cache is not None and located.place is not None
+        source = self._cached(located, shares, build) if use_cache else build()
         where, key = str(located.place or located.name), f"{located.key}.max_reject_share"
         share = located.spec.max_reject_share
-        if stops := tally.too_many_refused(source.facts, share, where, key):
+        if problem := tally.too_many_refused(source.facts, share, where, key):
             if not self.inspecting:
-                raise DataError(stops)
-            source.facts["too_many_refused"] = stops
+                raise DataError(problem)
+            source.facts["too_many_refused"] = problem
         return source
 
     def _cached(
@@ -59,7 +62,7 @@ class SourceEncoder:
         source = asdict(located.spec)
         for key in ("label", "path", "weight"):
             source.pop(key)
-        shown = (
+        shown_keys = (
             *("thinking", "system_prompt", "unified_system_prompt", "tools_form"),
             *("tools_shown", "distractors", "seed"),
         )
@@ -69,7 +72,7 @@ class SourceEncoder:
             "name": located.name,
             "trained": located.trained,
             "shares": shares,
-            "shown": {key: getattr(self.spec, key) for key in shown},
+            "shown": {key: getattr(self.spec, key) for key in shown_keys},
             "limit": self.limit,
             "vocabulary": self.vocabulary,
             "mode": self.renderer.mode.facts(),

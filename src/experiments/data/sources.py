@@ -58,7 +58,7 @@ class SourceRows:
     @property
     def rows(self) -> list[Row]:
         """All kept rows."""
-        return [row for members in self.splits.values() for row in members]
+        return [row for split_rows in self.splits.values() for row in split_rows]
 
 
 @dataclass(frozen=True)
@@ -97,20 +97,24 @@ def locate(spec: DataConfig) -> dict[str, Located]:
         DataError: a file or dataset is missing, unreachable or reserved for evaluation.
     """
     if spec.source != "mixture":
-        named: dict[str, tuple[str, SourceConfig]] = {spec.label: ("data", spec)}
+        keyed_sources: dict[str, tuple[str, SourceConfig]] = {spec.label: ("data", spec)}
     else:
-        named = {
-            n: (f"data.sources.{n}", one)
-            for n, one in spec.sources.items()
-            if one.weight or _holds_back(one, spec)
+        keyed_sources = {
+            source_name: (f"data.sources.{source_name}", source)
+            for source_name, source in spec.sources.items()
+            if source.weight or _holds_back(source, spec)
         }
-    for name, (_, one) in named.items():
-        known_as = Path(one.path).name if one.path else name
-        decontamination.refuse_evaluation_sets(known_as, one.hub_id, one.subset or one.files)
-    mixes = spec.source == "mixture"
+    for name, (_, source) in keyed_sources.items():
+        source_file_name = Path(source.path).name if source.path else name
+        decontamination.refuse_evaluation_sets(
+            source_file_name, source.hub_id, source.subset or source.files
+        )
+    is_mixture = spec.source == "mixture"
     return {
-        name: replace(_locate(one, key, name), trained=not mixes or bool(one.weight))
-        for name, (key, one) in named.items()
+        name: replace(
+            _locate_source(source, key, name), trained=not is_mixture or bool(source.weight)
+        )
+        for name, (key, source) in keyed_sources.items()
     }
 
 
@@ -126,11 +130,11 @@ def locate_tests(spec: DataConfig) -> dict[str, Located]:
     Raises:
         DataError: a file or dataset is missing, unreachable or belongs to a benchmark.
     """
-    for name, one in spec.test_sources.items():
-        _refuse_benchmarks(f"data.test_sources.{name}", one)
+    for name, source in spec.test_sources.items():
+        _refuse_benchmarks(f"data.test_sources.{name}", source)
     return {
-        name: _locate(one, f"data.test_sources.{name}", name)
-        for name, one in spec.test_sources.items()
+        name: _locate_source(source, f"data.test_sources.{name}", name)
+        for name, source in spec.test_sources.items()
     }
 
 
@@ -160,14 +164,16 @@ def read(located: Located, *, validation: float, test: float) -> SourceRows:
     """
     spec = located.spec
     if spec.source == "toolworld":
-        found = _generate(spec)
+        source_rows = _generate(spec)
     else:
-        found = _read_files(located)
+        source_rows = _read_files(located)
         held_back = (validation, test)
-        found.splits, found.held_back_twins = _split(found.splits["all"], spec, held_back)
+        source_rows.splits, source_rows.held_back_twins = _split(
+            source_rows.splits["all"], spec, held_back
+        )
     if not located.trained:
-        found.splits.pop("train", None)
-    return found
+        source_rows.splits.pop("train", None)
+    return source_rows
 
 
 def read_all(spec: DataConfig) -> dict[str, SourceRows]:
@@ -177,7 +183,7 @@ def read_all(spec: DataConfig) -> dict[str, SourceRows]:
         DataError: as in `locate` and `read`.
     """
     shares = {"validation": spec.validation_share or 0.0, "test": spec.test_share or 0.0}
-    return {name: read(one, **shares) for name, one in locate(spec).items()}
+    return {name: read(located, **shares) for name, located in locate(spec).items()}
 
 
 def _generate(spec: SourceConfig) -> SourceRows:
@@ -191,8 +197,8 @@ def _generate(spec: SourceConfig) -> SourceRows:
         count = getattr(spec, f"{split}_rows") or 0
         weights = spec.weights if split == "train" else dict.fromkeys(spec.weights, 1.0)
         if count:
-            made = toolworld.rows(split, count, seed=spec.seed, weights=weights)
-            splits[split] = [dict(row) for row in made]
+            generated = toolworld.rows(split, count, seed=spec.seed, weights=weights)
+            splits[split] = [dict(row) for row in generated]
     return SourceRows(splits)
 
 
@@ -200,30 +206,30 @@ def _read_files(located: Located) -> SourceRows:
     """Convert all rows of a file, a folder or a Hub dataset into the split `all`."""
     assert located.place is not None, "locate sets it"
     spec = located.spec
-    found = SourceRows({"all": []}, files=located.files, commit=located.commit)
+    source_rows = SourceRows({"all": []}, files=located.files, commit=located.commit)
     for position, raw in raw_files.read_rows(located.place, located.patterns):
         where = position.rpartition("/")[2]  # no local path may end up in ids or records
-        named = _renamed(raw, spec.columns)
-        layout = spec.format or _detected(named)
-        if unused := columns.unused(layout, named):
-            found.unused_columns.update(unused)
+        standard_row = _renamed(raw, spec.columns)
+        layout = spec.format or _detect_format(standard_row)
+        if unused := columns.unused(layout, standard_row):
+            source_rows.unused_columns.update(unused)
         try:
-            row = convert(layout, named, where.replace(", ", ":"), found.not_trained)
+            row = convert(layout, standard_row, where.replace(", ", ":"), source_rows.not_trained)
         except Rejected as rejected:
-            _note_rejection(found, where, raw, rejected)
+            _note_rejection(source_rows, where, raw, rejected)
         else:
             row["source"] = raw.get("source") or located.name
-            found.splits["all"].append(row)
+            source_rows.splits["all"].append(row)
             if layout == "prompt_completion":
-                found.completions_like_calls += columns.like_call(row)
-    _check_enough(found, str(located.place), located.key, spec.max_reject_share)
-    return found
+                source_rows.completions_like_calls += columns.like_call(row)
+    _check_enough(source_rows, str(located.place), located.key, spec.max_reject_share)
+    return source_rows
 
 
-def _locate(spec: SourceConfig, key: str, name: str) -> Located:
-    wanted = Located(spec, key, name)
+def _locate_source(spec: SourceConfig, key: str, name: str) -> Located:
+    located = Located(spec, key, name)
     if spec.source == "toolworld":
-        return wanted
+        return located
     commit = None
     if spec.path is not None:
         place = Path(spec.path).expanduser()
@@ -233,29 +239,31 @@ def _locate(spec: SourceConfig, key: str, name: str) -> Located:
             )
     else:
         assert spec.hub_id is not None, "SourceConfig.source_problems demands one"
-        fetched = hub_dataset.fetch(spec.hub_id, spec.revision or "main", wanted.patterns)
+        fetched = hub_dataset.fetch(spec.hub_id, spec.revision or "main", located.patterns)
         place, commit = fetched.folder, fetched.commit
-    read = raw_files.data_files(place, wanted.patterns)
+    data_paths = raw_files.data_files(place, located.patterns)
     root = place if place.is_dir() else place.parent
-    digests = {path.relative_to(root).as_posix(): raw_files.sha256(path) for path in read}
-    return replace(wanted, place=place, files=digests, commit=commit)
+    digests = {path.relative_to(root).as_posix(): raw_files.sha256(path) for path in data_paths}
+    return replace(located, place=place, files=digests, commit=commit)
 
 
-def _renamed(raw: Row, own_names: ColumnsConfig) -> Row:
+def _renamed(raw: Row, column_settings: ColumnsConfig) -> Row:
     """Return the row with the user's column names replaced by the standard ones."""
     names = {"prompt", "completion", "messages", "tools", "id"}
-    own = {name: getattr(own_names, name) for name in names if getattr(own_names, name)}
-    if not own:
+    column_names = {
+        name: getattr(column_settings, name) for name in names if getattr(column_settings, name)
+    }
+    if not column_names:
         return raw
-    taken = {*own, *own.values()}
-    if own.get("prompt") == "instruction":  # Alpaca's column, which belongs to `input`
-        del own["prompt"]
-        taken -= {"instruction"}
-    renamed = {k: v for k, v in raw.items() if k not in taken}
-    return renamed | {name: raw[column] for name, column in own.items() if column in raw}
+    renamed_columns = {*column_names, *column_names.values()}
+    if column_names.get("prompt") == "instruction":  # Alpaca's column, which belongs to `input`
+        del column_names["prompt"]
+        renamed_columns -= {"instruction"}
+    renamed = {k: v for k, v in raw.items() if k not in renamed_columns}
+    return renamed | {name: raw[column] for name, column in column_names.items() if column in raw}
 
 
-def _detected(raw: Row) -> str:
+def _detect_format(raw: Row) -> str:
     """Return the format of a user's row, detected from its columns."""
     if "messages" in raw:
         return "messages"
@@ -264,23 +272,23 @@ def _detected(raw: Row) -> str:
     return "prompt_completion" if {"prompt", "completion", "instruction"} & set(raw) else "messages"
 
 
-def _note_rejection(found: SourceRows, where: str, raw: Row, rejected: Rejected) -> None:
+def _note_rejection(source_rows: SourceRows, where: str, raw: Row, rejected: Rejected) -> None:
     if rejected.reason == "not_trained":
-        found.not_trained[f"rows left out: {rejected.detail}"] += 1
+        source_rows.not_trained[f"rows left out: {rejected.detail}"] += 1
         return
-    found.rejected[rejected.reason] += 1
-    shown = found.examples.setdefault(rejected.reason, [])
-    if len(shown) < EXAMPLES_PER_REASON:
-        shown.append(f"{where}: {rejected.detail}")
-    about = {"where": where, "reason": rejected.reason, "detail": rejected.detail}
-    found.rejects.append(about | {"row": raw})
+    source_rows.rejected[rejected.reason] += 1
+    examples = source_rows.examples.setdefault(rejected.reason, [])
+    if len(examples) < EXAMPLES_PER_REASON:
+        examples.append(f"{where}: {rejected.detail}")
+    rejection = {"where": where, "reason": rejected.reason, "detail": rejected.detail}
+    source_rows.rejects.append(rejection | {"row": raw})
 
 
-def _check_enough(found: SourceRows, place: str, key: str, allowed: float) -> None:
-    rejected = found.rejected.total()
-    total = len(found.splits["all"]) + rejected
-    if rejected > allowed * total:
-        reasons = tally.common_reasons(found.rejected, found.examples)
+def _check_enough(source_rows: SourceRows, place: str, key: str, max_reject_share: float) -> None:
+    rejected = source_rows.rejected.total()
+    total = len(source_rows.splits["all"]) + rejected
+    if rejected > max_reject_share * total:
+        reasons = tally.common_reasons(source_rows.rejected, source_rows.examples)
         raise DataError(
             f"{place}: {rejected} of {total} rows cannot be read: {reasons}; check {key}.format "
             f"and {key}.columns, or allow more with {key}.max_reject_share."
@@ -305,12 +313,12 @@ def _split(
         "validation": drawn[test : test + validation],
         "train": drawn[test + validation :],
     }
-    held = [row for split in ("test", "validation") for row in splits[split]]
-    fresh, twins = decontamination.without_overlap(splits["train"], held)
+    held_rows = [row for split in ("test", "validation") for row in splits[split]]
+    without_twins, twin_count = decontamination.without_overlap(splits["train"], held_rows)
     splits["train"] = mixture.subset(
-        fresh, fraction=spec.fraction, limit=spec.limit, seed=spec.seed
+        without_twins, fraction=spec.fraction, limit=spec.limit, seed=spec.seed
     )
-    return {split: members for split, members in splits.items() if members}, twins
+    return {split: split_rows for split, split_rows in splits.items() if split_rows}, twin_count
 
 
 def _shuffled(rows: list[Row], spec: SourceConfig) -> list[Row]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Any
 
 THINK = ("<think>", "</think>")
-_BEYOND_ASCII = re.compile(r"[^\x00-\x7f]")
+_NON_ASCII = re.compile(r"[^\x00-\x7f]")
 _PRIVATE_USE = range(0xE0F0, 0xF8FF)
 
 
@@ -28,17 +28,22 @@ class Guard:
             header: text that the template writes before an assistant turn, "" if unknown; rows may
                 contain it as text, but it must not be mistaken for the start of a turn.
         """
-        added = list(tokenizer.added_tokens_decoder.values())
+        added_tokens = list(tokenizer.added_tokens_decoder.values())
         # Runs of blanks, which some vocabularies add, have no special meaning.
-        control = {str(token) for token in added if str(token).strip()} | set(ends)
-        special = {str(token) for token in added if token.special and str(token).strip()}
-        self._mark = _unused_character([*control, header])
-        self._cut, self._join = self._mark + "1", self._mark + "2"
-        own = special | set(ends) | (control & set(THINK))
-        self._control, self._own = _any_of(control), _any_of(own)
-        joined = {header.strip(), *THINK} - control - {""}
-        self._joined = sorted(joined, key=len, reverse=True)
-        self._first = sorted({text[0] for text in [*control, *joined]} | {self._mark})
+        control = {str(token) for token in added_tokens if str(token).strip()} | set(ends)
+        special = {str(token) for token in added_tokens if token.special and str(token).strip()}
+        self._escape_mark = _unused_character([*control, header])
+        self._token_break, self._phrase_break = self._escape_mark + "1", self._escape_mark + "2"
+        assistant_control = special | set(ends) | (control & set(THINK))
+        self._control_pattern, self._assistant_pattern = (
+            _pattern_of(control),
+            _pattern_of(assistant_control),
+        )
+        phrases = {header.strip(), *THINK} - control - {""}
+        self._phrases = sorted(phrases, key=len, reverse=True)
+        self._first_characters = sorted(
+            {text[0] for text in [*control, *phrases]} | {self._escape_mark}
+        )
 
     def guarded(self, value: Any, *, own: bool = False) -> Any:
         """Return any JSON value with its text escaped, or the value itself if nothing needs it.
@@ -48,13 +53,13 @@ class Guard:
             own: whether this is the assistant's own content; markup in it that is not a special
                 token, such as `<tool_call>`, is written by the model and stays a token.
         """
-        return self._marked(value, own) if self._suspicious(value) else value
+        return self._escaped_value(value, own) if self._may_need_escaping(value) else value
 
     def parts(self, rendered: str) -> list[str]:
         """Split rendered text where special tokens were broken; parts are tokenised separately."""
-        if self._mark not in rendered:
+        if self._escape_mark not in rendered:
             return [rendered]
-        return [self._unmarked(part) for part in rendered.split(self._cut)]
+        return [self._unescaped(part) for part in rendered.split(self._token_break)]
 
     def with_ascii(self, rendered: str, values: list[Any]) -> str:
         """Return rendered text with JSON values printed as `json.dumps` prints them.
@@ -66,59 +71,67 @@ class Guard:
             values: escaped values; the first occurrence of each is replaced, if there is one.
         """
         for value in values:
-            printed = json.dumps(value, ensure_ascii=False)
-            if not printed.isascii():
-                rendered = rendered.replace(printed, _BEYOND_ASCII.sub(self._escaped, printed), 1)
+            unescaped = json.dumps(value, ensure_ascii=False)
+            if not unescaped.isascii():
+                rendered = rendered.replace(
+                    unescaped, _NON_ASCII.sub(self._json_escaped, unescaped), 1
+                )
         return rendered
 
-    def _escaped(self, match: re.Match[str]) -> str:
+    def _json_escaped(self, match: re.Match[str]) -> str:
         character = match.group()
-        return character if character == self._mark else json.dumps(character)[1:-1]
+        return character if character == self._escape_mark else json.dumps(character)[1:-1]
 
-    def _unmarked(self, part: str) -> str:
-        return part.replace(self._join, "").replace(self._mark + "0", self._mark)
+    def _unescaped(self, part: str) -> str:
+        return part.replace(self._phrase_break, "").replace(
+            self._escape_mark + "0", self._escape_mark
+        )
 
-    def _suspicious(self, value: Any) -> bool:
+    def _may_need_escaping(self, value: Any) -> bool:
         """Return whether any text has the first character of something to escape; few rows do."""
         # Loops, since any() doubles the time per row here.
         if isinstance(value, str):
-            for character in self._first:
+            for character in self._first_characters:
                 if character in value:
                     return True
         elif isinstance(value, dict):
-            for key, held in value.items():
-                if self._suspicious(key) or self._suspicious(held):
+            for key, item in value.items():
+                if self._may_need_escaping(key) or self._may_need_escaping(item):
                     return True
         elif isinstance(value, list):
-            for held in value:
-                if self._suspicious(held):
+            for item in value:
+                if self._may_need_escaping(item):
                     return True
         return False
 
-    def _marked(self, value: Any, own: bool) -> Any:
+    def _escaped_value(self, value: Any, own: bool) -> Any:
         if isinstance(value, str):
-            text = value.replace(self._mark, self._mark + "0")
-            text = (self._own if own else self._control).sub(self._broken, text)
-            for phrase in self._joined:
-                text = text.replace(phrase, phrase[0] + self._join + phrase[1:])
+            text = value.replace(self._escape_mark, self._escape_mark + "0")
+            text = (self._assistant_pattern if own else self._control_pattern).sub(
+                self._broken_token, text
+            )
+            for phrase in self._phrases:
+                text = text.replace(phrase, phrase[0] + self._phrase_break + phrase[1:])
             return text
         if isinstance(value, list):
-            return [self._marked(held, own) for held in value]
+            return [self._escaped_value(item, own) for item in value]
         if isinstance(value, dict):
-            return {self._marked(k, own): self._marked(v, own) for k, v in value.items()}
+            return {
+                self._escaped_value(k, own): self._escaped_value(v, own) for k, v in value.items()
+            }
         return value
 
-    def _broken(self, match: re.Match[str]) -> str:
+    def _broken_token(self, match: re.Match[str]) -> str:
         token = match.group()
-        return token[0] + self._cut + token[1:]
+        return token[0] + self._token_break + token[1:]
 
 
-def _any_of(words: Iterable[str]) -> re.Pattern[str]:
+def _pattern_of(words: Iterable[str]) -> re.Pattern[str]:
     """Return a pattern of literal words, longest first; a pattern that never matches if empty."""
     ordered = sorted(words, key=len, reverse=True)
     return re.compile("|".join(map(re.escape, ordered)) or "(?!)")
 
 
 def _unused_character(texts: list[str]) -> str:
-    known = "".join(texts)
-    return next(chr(code) for code in _PRIVATE_USE if chr(code) not in known)
+    used = "".join(texts)
+    return next(chr(code) for code in _PRIVATE_USE if chr(code) not in used)

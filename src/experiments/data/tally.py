@@ -14,7 +14,7 @@ UNWRITTEN = "the chat template omits the turn"
 TEXT_BESIDE_CALLS = "text next to calls, which the chat template omits"
 REFUSED = "template_refused"
 """Key of refused rows in facts and examples."""
-_EXAMPLES = 3
+_MAX_EXAMPLES = 3
 
 
 class RowRefused(DataError):
@@ -35,17 +35,17 @@ class Tally:
     def leave(self, reason: str, row_id: str, turns: int = 1) -> None:
         """Count turns of a row that are not trained."""
         self.not_trained[reason] += turns
-        self._note(reason, f"row {row_id}")
+        self._note_example(reason, f"row {row_id}")
 
     def refuse(self, row: dict[str, Any], error: RowRefused) -> None:
         """Count a dropped row."""
         self.refused.append(row)
-        self._note(REFUSED, str(error))
+        self._note_example(REFUSED, str(error))
 
-    def _note(self, reason: str, example: str) -> None:
-        shown = self.examples.setdefault(reason, [])
-        if len(shown) < _EXAMPLES and example not in shown:
-            shown.append(example)
+    def _note_example(self, reason: str, example: str) -> None:
+        examples = self.examples.setdefault(reason, [])
+        if len(examples) < _MAX_EXAMPLES and example not in examples:
+            examples.append(example)
 
 
 def facts(
@@ -61,18 +61,20 @@ def facts(
         examples: examples of rows rejected earlier, by reason.
     """
     not_trained: Counter[str] = Counter()
-    shown = {reason: list(found) for reason, found in examples.items()}
-    for one in tallies.values():
-        not_trained.update(one.not_trained)
-        for reason, found in one.examples.items():
-            shown[reason] = [*shown.get(reason, []), *found][:_EXAMPLES]
-    refused = [row for one in tallies.values() for row in one.refused]
+    first_examples = {reason: list(reason_examples) for reason, reason_examples in examples.items()}
+    for tally in tallies.values():
+        not_trained.update(tally.not_trained)
+        for reason, reason_examples in tally.examples.items():
+            first_examples[reason] = [*first_examples.get(reason, []), *reason_examples][
+                :_MAX_EXAMPLES
+            ]
+    refused = [row for tally in tallies.values() for row in tally.refused]
     return {
         "rows_rendered": len(rows),
         "not_trained": dict(not_trained),
-        REFUSED: {split: len(one.refused) for split, one in tallies.items() if one.refused},
-        "categories_refused": _gone(rows, refused),
-        "examples": shown,
+        REFUSED: {split: len(tally.refused) for split, tally in tallies.items() if tally.refused},
+        "categories_refused": _fully_refused_categories(rows, refused),
+        "examples": first_examples,
     }
 
 
@@ -84,62 +86,68 @@ def common_reasons(rejected: Counter[str], examples: Mapping[str, list[str]]) ->
     )
 
 
-def _gone(rows: Sequence[dict[str, Any]], refused: Sequence[dict[str, Any]]) -> list[str]:
+def _fully_refused_categories(
+    rows: Sequence[dict[str, Any]], refused: Sequence[dict[str, Any]]
+) -> list[str]:
     """Return the categories in which every row was refused."""
-    given = Counter(str(row.get("category") or "") for row in rows)
-    dropped = Counter(str(row.get("category") or "") for row in refused)
-    return sorted(name for name, n in dropped.items() if name and given[name] == n)
+    row_counts = Counter(str(row.get("category") or "") for row in rows)
+    refused_counts = Counter(str(row.get("category") or "") for row in refused)
+    return sorted(name for name, n in refused_counts.items() if name and row_counts[name] == n)
 
 
-def too_many_refused(found: dict[str, Any], share: float, where: str, key: str) -> str | None:
+def too_many_refused(
+    source_facts: dict[str, Any], share: float, where: str, key: str
+) -> str | None:
     """Return an error message if the template refuses too many rows, otherwise None.
 
     Args:
-        found: the result of `facts`.
+        source_facts: the result of `facts`.
         share: accepted share of refused rows, 0 to 1.
         where: location of the rows.
         key: config key of that share.
     """
-    refused, total = sum(found[REFUSED].values()), found["rows_rendered"]
+    refused, total = sum(source_facts[REFUSED].values()), source_facts["rows_rendered"]
     if refused <= share * total:
         return None
     return (
         f"{where}: the chat template refuses {refused} of {total} rows, more than {key}={share:g} "
-        f"allows, such as {found['examples'][REFUSED][0].rstrip('.')}; {remedy()}, remove such "
-        f"rows, or raise {key}."
+        f"allows, such as {source_facts['examples'][REFUSED][0].rstrip('.')}; {remedy()}, remove "
+        f"such rows, or raise {key}."
     )
 
 
-def lines(name: str, found: Mapping[str, Any]) -> list[str]:
+def lines(name: str, source_facts: Mapping[str, Any]) -> list[str]:
     """Return lines on what is not trained and why, with the first row for each reason.
 
     Args:
         name: name of the source.
-        found: facts of the source.
+        source_facts: facts of the source.
     """
-    shown = found.get("examples", {})
-    said = []
-    for reason, number in found.get("not_trained", {}).items():
-        said.append(f"{name}: not trained, {reason}: {number:,}{_such_as(shown.get(reason))}")
-    if refused := found.get(REFUSED):
-        by_split = ", ".join(f"{split} {n:,}" for split, n in refused.items())
-        dropped = f"{name}: dropped, refused by the chat template: {by_split}"
-        said.append(f"{dropped}{_such_as(shown.get(REFUSED))}; to keep them, {remedy()}")
-    if gone := found.get("categories_refused"):
-        said.append(f"{name}: the template refuses every row of {', '.join(gone)}")
-    if masked := found.get("fully_masked"):
-        said.append(f"{name}: dropped, no trained token: {masked:,}")
-    if unused := found.get("unused_columns"):
-        columns = ", ".join(f"{column} ({n:,} rows)" for column, n in unused.items())
-        said.append(f"{name}: unused columns: {columns}")
-    if texts := found.get("completions_like_calls"):
-        said.append(
-            f"{name}: {texts:,} completions look like calls but are trained and scored as text; "
-            "to train calls, use messages with tool_calls"
+    examples = source_facts.get("examples", {})
+    descriptions = []
+    for reason, number in source_facts.get("not_trained", {}).items():
+        descriptions.append(
+            f"{name}: not trained, {reason}: {number:,}{_such_as(examples.get(reason))}"
         )
-    if stops := found.get("too_many_refused"):
-        said.append(f"a run would stop here: {stops}")
-    return said or [f"{name}: all assistant turns are trained"]
+    if refused := source_facts.get(REFUSED):
+        by_split = ", ".join(f"{split} {n:,}" for split, n in refused.items())
+        prefix = f"{name}: dropped, refused by the chat template: {by_split}"
+        descriptions.append(f"{prefix}{_such_as(examples.get(REFUSED))}; to keep them, {remedy()}")
+    if categories := source_facts.get("categories_refused"):
+        descriptions.append(f"{name}: the template refuses every row of {', '.join(categories)}")
+    if fully_masked := source_facts.get("fully_masked"):
+        descriptions.append(f"{name}: dropped, no trained token: {fully_masked:,}")
+    if unused := source_facts.get("unused_columns"):
+        columns = ", ".join(f"{column} ({n:,} rows)" for column, n in unused.items())
+        descriptions.append(f"{name}: unused columns: {columns}")
+    if call_like := source_facts.get("completions_like_calls"):
+        descriptions.append(
+            f"{name}: {call_like:,} completions look like calls but are trained and scored as "
+            "text; to train calls, use messages with tool_calls"
+        )
+    if problem := source_facts.get("too_many_refused"):
+        descriptions.append(f"a run would stop here: {problem}")
+    return descriptions or [f"{name}: all assistant turns are trained"]
 
 
 def _such_as(examples: Sequence[str] | None) -> str:

@@ -15,16 +15,24 @@ _EMPTY_THINK = re.compile(r"\s*<think>\s*</think>\n*")
 _LEADING_THINK = re.compile(r"\s*<think>(.*?)</think>\n*", re.DOTALL)
 # Message keys for thinking, the same as in transformers' templates.
 _THINKING_KEYS = ("reasoning_content", "thinking", "reasoning")
-_ASKED: list[Message] = [{"role": "user", "content": "ASKED"}]
-_DAY = {"%d": "26", "%b": "Jul", "%B": "July", "%m": "07", "%Y": "2024", "%y": "24", "%A": "Friday"}
+_QUESTION: list[Message] = [{"role": "user", "content": "ASKED"}]
+_FIXED_DATE = {
+    "%d": "26",
+    "%b": "Jul",
+    "%B": "July",
+    "%m": "07",
+    "%Y": "2024",
+    "%y": "24",
+    "%A": "Friday",
+}
 # A shorter header, or one that is a plain word, does not identify a turn.
-_SHORTEST_HEADER = 4
+_MIN_HEADER_LENGTH = 4
 # Templates that print the current day get the date that Llama's templates fall back to: otherwise
 # rows would have other tokens every day, and the day in generation would differ from training.
-_DATE = "".join(
+_DATE_MACRO = "".join(
     [
         "{% macro strftime_now(format) -%}{{ format",
-        *(f" | replace('{code}', '{text}')" for code, text in _DAY.items()),
+        *(f" | replace('{code}', '{text}')" for code, text in _FIXED_DATE.items()),
         " }}{%- endmacro %}{{ '' }}",
     ]
 )
@@ -49,16 +57,20 @@ class ChatTemplate:
             tools=tools or None,
             add_generation_prompt=prompt,
             tokenize=False,
-            chat_template=self._dated,
+            chat_template=self._dated_template,
             **self._variables,
         )
         return str(rendered)
 
     @cached_property
-    def _dated(self) -> str | None:
+    def _dated_template(self) -> str | None:
         """The template with a fixed date; None if it is used unchanged."""
-        own = self._tokenizer.chat_template
-        return _DATE + own if isinstance(own, str) and "strftime_now" in own else None
+        template = self._tokenizer.chat_template
+        return (
+            _DATE_MACRO + template
+            if isinstance(template, str) and "strftime_now" in template
+            else None
+        )
 
     @cached_property
     def header(self) -> str:
@@ -68,13 +80,15 @@ class ChatTemplate:
         one, belongs to the turn and not to the header.
         """
         try:
-            asked = self.render(_ASKED, [])
-            waiting = self.render(_ASKED, [], prompt=True)
+            question = self.render(_QUESTION, [])
+            prompt = self.render(_QUESTION, [], prompt=True)
         except Exception:  # rendering the next row reports the reason
             return ""
-        header = without_open_thinking(waiting[len(asked) :]) if waiting.startswith(asked) else ""
-        marks = header.strip()
-        return header if len(marks) >= _SHORTEST_HEADER and not marks.isalpha() else ""
+        header = (
+            without_open_thinking(prompt[len(question) :]) if prompt.startswith(question) else ""
+        )
+        stripped = header.strip()
+        return header if len(stripped) >= _MIN_HEADER_LENGTH and not stripped.isalpha() else ""
 
     @cached_property
     def thinking(self) -> tuple[str, str] | None:
@@ -87,21 +101,21 @@ class ChatTemplate:
             {"content": "<think>\nTHOUGHT\n</think>\n\nANSWER"},
         ):
             try:
-                text = self.render([*_ASKED, {"role": "assistant", **answer}], [])
+                text = self.render([*_QUESTION, {"role": "assistant", **answer}], [])
             except Exception:
                 continue
-            before, thought, rest = self._answered(text).partition("THOUGHT")
-            after, answered, _ = rest.partition("ANSWER")
-            if thought and answered and "<think>" in before and "</think>" in after:
+            before, thought, text_after = self._answer_text(text).partition("THOUGHT")
+            after, answer_marker, _ = text_after.partition("ANSWER")
+            if thought and answer_marker and "<think>" in before and "</think>" in after:
                 return before, after
         return None
 
-    def _answered(self, text: str) -> str:
+    def _answer_text(self, text: str) -> str:
         """Return the answer to `_ASKED` in a rendered text; "" if no prompt precedes it."""
         if self.header:
             return text.partition(self.header)[2]
-        waiting = without_open_thinking(self.render(_ASKED, [], prompt=True))
-        return text.removeprefix(waiting) if text.startswith(waiting) else ""
+        prompt = without_open_thinking(self.render(_QUESTION, [], prompt=True))
+        return text.removeprefix(prompt) if text.startswith(prompt) else ""
 
 
 def without_open_thinking(prompt: str) -> str:
@@ -111,8 +125,8 @@ def without_open_thinking(prompt: str) -> str:
 
 def after_empty_thinking(text: str, start: int) -> int:
     """Return the index after an empty thinking block at `start`, or `start` if there is none."""
-    found = _EMPTY_THINK.match(text, start)
-    return found.end() if found else start
+    match = _EMPTY_THINK.match(text, start)
+    return match.end() if match else start
 
 
 def split_thinking(message: Message) -> tuple[Message, str | None]:
@@ -125,9 +139,11 @@ def split_thinking(message: Message) -> tuple[Message, str | None]:
     """
     thought = next((message[key] for key in _THINKING_KEYS if message.get(key)), None)
     content = message.get("content") or ""
-    bare = {k: v for k, v in message.items() if k not in _THINKING_KEYS} | {"content": content}
-    found = _LEADING_THINK.match(content) if "<think>" in content else None
-    if found:
-        bare["content"] = content[found.end() :]
-        thought = found.group(1) if thought is None else thought
-    return bare, None if thought is None else str(thought).strip("\n")
+    without_thinking = {k: v for k, v in message.items() if k not in _THINKING_KEYS} | {
+        "content": content
+    }
+    match = _LEADING_THINK.match(content) if "<think>" in content else None
+    if match:
+        without_thinking["content"] = content[match.end() :]
+        thought = match.group(1) if thought is None else thought
+    return without_thinking, None if thought is None else str(thought).strip("\n")

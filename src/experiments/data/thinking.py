@@ -18,14 +18,14 @@ from experiments.runtime import transformers_private
 
 Asked = Literal["off", "on", "as_data"]
 
-_NAMES = re.compile(r"think|reason", re.IGNORECASE)
+_SWITCH_NAMES = re.compile(r"think|reason", re.IGNORECASE)
 # Inverted names, for which true turns thinking off.
-_NEGATED = re.compile(r"^(no|disable|skip|without|hide)_|_(off|disabled)$", re.IGNORECASE)
+_NEGATED_NAMES = re.compile(r"^(no|disable|skip|without|hide)_|_(off|disabled)$", re.IGNORECASE)
 _EFFORTS = ("high", "medium", "low")
-_CLOSED = re.compile(r"<think>\s*</think>\s*")
-_OPENED = re.compile(r"<think>\s*")
+_EMPTY_BLOCK = re.compile(r"<think>\s*</think>\s*")
+_BLOCK_START = re.compile(r"<think>\s*")
 _QUESTION = [{"role": "user", "content": "ASKED"}]
-_ANSWERED = [*_QUESTION, {"role": "assistant", "content": "ANSWER"}]
+_QUESTION_AND_ANSWER = [*_QUESTION, {"role": "assistant", "content": "ANSWER"}]
 
 
 @dataclass(frozen=True)
@@ -67,30 +67,32 @@ class Mode:
 
     def facts(self) -> dict[str, Any]:
         """Return the entries for the run record."""
-        given = [f"{name}={_shown(value)}" for name, value in self.variables.items()]
+        settings = [f"{name}={_value_text(value)}" for name, value in self.variables.items()]
         return {
             "thinking": self.asked,
             "switch": self.switch.name if self.switch else None,
-            "given": given[0] if given else None,
+            "given": settings[0] if settings else None,
             "prompt_ends_with": self.block or self.opened or None,
         }
 
     def __str__(self) -> str:
         """Return a one-line description."""
-        given = self.facts()["given"]
-        return self.asked + (f"  ({given})" if given else f"  ({self.note})" if self.note else "")
+        setting = self.facts()["given"]
+        return self.asked + (
+            f"  ({setting})" if setting else f"  ({self.note})" if self.note else ""
+        )
 
 
 AS_DATA = Mode()
 
 
-def mode(tokenizer: Any, wanted: Asked | None, *, keeps: bool = False) -> Mode:
+def mode(tokenizer: Any, requested: Asked | None, *, keeps: bool = False) -> Mode:
     """Return the thinking mode for generation with a tokenizer's template.
 
     Args:
         tokenizer: the tokenizer with its chat template.
-        wanted: `eval.thinking`; None means off if the template has a switch and the rows' thinking
-            is not trained, otherwise the same as in the rows.
+        requested: `eval.thinking`; None means off if the template has a switch and the rows'
+            thinking is not trained, otherwise the same as in the rows.
         keeps: whether the rows' thinking is trained (`data.thinking=keep`).
 
     Raises:
@@ -98,47 +100,47 @@ def mode(tokenizer: Any, wanted: Asked | None, *, keeps: bool = False) -> Mode:
             answers; or it should be off but the template writes the answers in its rows after
             another prompt.
     """
-    switch = _switch(tokenizer)
-    if wanted == "on":
-        return _on(tokenizer, switch)
-    if wanted == "as_data" or (wanted is None and keeps):
-        note = "the rows' thinking is kept" if wanted is None else ""
+    switch = _find_switch(tokenizer)
+    if requested == "on":
+        return _on_mode(tokenizer, switch)
+    if requested == "as_data" or (requested is None and keeps):
+        note = "the rows' thinking is kept" if requested is None else ""
         return Mode("as_data", switch, note=note)
-    found = _off(tokenizer, switch, wanted)
-    if found is not None:
-        return found
+    off_mode = _off_mode(tokenizer, switch, requested)
+    if off_mode is not None:
+        return off_mode
     note = "the template has no switch for thinking"
     if switch is not None:
         note = f"with {switch.name} off, the template's prompt does not match how it writes answers"
-    elif _tail(tokenizer, {}).rstrip().endswith("<think>"):
+    elif _prompt_tail(tokenizer, {}).rstrip().endswith("<think>"):
         note = (
             "the template has no switch for thinking and always starts it; it is left out here, "
             "and eval.thinking=on keeps it, as the model's authors do"
         )
-    return Mode(wanted or "as_data", None, note=note)
+    return Mode(requested or "as_data", None, note=note)
 
 
-def _off(tokenizer: Any, switch: Switch | None, wanted: Asked | None) -> Mode | None:
+def _off_mode(tokenizer: Any, switch: Switch | None, requested: Asked | None) -> Mode | None:
     if switch is None:
         return None
-    tail = _tail(tokenizer, switch.variables("off"))
-    found = Mode("off", switch, block=tail)
-    if _answers_after(tokenizer, found):
-        return found
-    if wanted == "off":
+    tail = _prompt_tail(tokenizer, switch.variables("off"))
+    off_mode = Mode("off", switch, block=tail)
+    if _prompt_precedes_answers(tokenizer, off_mode):
+        return off_mode
+    if requested == "off":
         raise ConfigError(
-            f"eval.thinking=off: with {found.facts()['given']}, the chat template's prompt does "
+            f"eval.thinking=off: with {off_mode.facts()['given']}, the chat template's prompt does "
             "not match how it writes the rows' answers; use eval.thinking=as_data or another "
             "model.chat_template."
         )
     return None
 
 
-def _on(tokenizer: Any, switch: Switch | None) -> Mode:
-    found = Mode("on", switch)
-    tail = _tail(tokenizer, found.variables)
-    opened = bool(_OPENED.fullmatch(tail))
-    template = _text(tokenizer)
+def _on_mode(tokenizer: Any, switch: Switch | None) -> Mode:
+    on_mode = Mode("on", switch)
+    tail = _prompt_tail(tokenizer, on_mode.variables)
+    opened = bool(_BLOCK_START.fullmatch(tail))
+    template = _template_text(tokenizer)
     if switch is None and not opened:
         raise ConfigError(
             "eval.thinking=on: the chat template of this model has no switch for thinking and does "
@@ -153,9 +155,9 @@ def _on(tokenizer: Any, switch: Switch | None) -> Mode:
     return Mode("on", switch, opened=tail if opened else "")
 
 
-def _switch(tokenizer: Any) -> Switch | None:
+def _find_switch(tokenizer: Any) -> Switch | None:
     """Return the first variable whose two values produce different prompts."""
-    for switch in _candidates(_text(tokenizer)):
+    for switch in _candidates(_template_text(tokenizer)):
         prompts = [_prompt(tokenizer, switch.variables(asked)) for asked in ("off", "on")]
         if None not in prompts and prompts[0] != prompts[1]:
             return switch
@@ -163,18 +165,21 @@ def _switch(tokenizer: Any) -> Switch | None:
 
 
 def _candidates(template: str) -> Iterator[Switch]:
-    names, texts = _read(template)
-    for name in sorted(filter(_NAMES.search, names), key=lambda n: ("enable" not in n, n)):
+    names, texts = _names_and_texts(template)
+    for name in sorted(
+        filter(_SWITCH_NAMES.search, names),
+        key=lambda candidate: ("enable" not in candidate, candidate),
+    ):
         if "effort" not in name:
-            turned = bool(_NEGATED.search(name))
-            yield Switch(name, turned, not turned)
+            negated = bool(_NEGATED_NAMES.search(name))
+            yield Switch(name, negated, not negated)
         elif "none" in texts:  # otherwise the word would only be printed
             efforts = [effort for effort in _EFFORTS if effort in texts]
             yield from (Switch(name, "none", effort) for effort in efforts[:1])
 
 
 @cache
-def _read(template: str) -> tuple[frozenset[str], frozenset[str]]:
+def _names_and_texts(template: str) -> tuple[frozenset[str], frozenset[str]]:
     """Return the undeclared variables of a template, and the string constants in its code."""
     from jinja2 import TemplateError, meta, nodes
 
@@ -190,13 +195,13 @@ def _read(template: str) -> tuple[frozenset[str], frozenset[str]]:
 def _texts(value: Any) -> Iterator[str]:
     """Yield the strings in a constant, which may be a list of them."""
     if isinstance(value, (list, tuple)):
-        for one in value:
-            yield from _texts(one)
+        for item in value:
+            yield from _texts(item)
     elif isinstance(value, str):
         yield value
 
 
-def _text(tokenizer: Any) -> str:
+def _template_text(tokenizer: Any) -> str:
     """Return the template used to render conversations; some tokenizers have several."""
     try:
         return str(tokenizer.get_chat_template())
@@ -211,24 +216,24 @@ def _prompt(tokenizer: Any, variables: dict[str, Any]) -> str | None:
         return None
 
 
-def _tail(tokenizer: Any, variables: dict[str, Any]) -> str:
+def _prompt_tail(tokenizer: Any, variables: dict[str, Any]) -> str:
     """Return the empty or open thinking block at the end of the template's prompt."""
     prompt = _prompt(tokenizer, variables) or ""
     template = ChatTemplate(tokenizer, variables)
     return prompt.rpartition(template.header)[2] if template.header else ""
 
 
-def _answers_after(tokenizer: Any, asked: Mode) -> bool:
+def _prompt_precedes_answers(tokenizer: Any, thinking_mode: Mode) -> bool:
     """Return whether the template writes answers after its prompt, ignoring an empty block."""
-    if asked.block and not _CLOSED.fullmatch(asked.block):
+    if thinking_mode.block and not _EMPTY_BLOCK.fullmatch(thinking_mode.block):
         return False
-    prompt = _prompt(tokenizer, asked.variables)
+    prompt = _prompt(tokenizer, thinking_mode.variables)
     try:
-        whole = ChatTemplate(tokenizer, asked.variables).render(_ANSWERED, [])
+        rendered = ChatTemplate(tokenizer, thinking_mode.variables).render(_QUESTION_AND_ANSWER, [])
     except Exception:
         return False
-    return prompt is not None and whole.startswith(prompt.removesuffix(asked.block))
+    return prompt is not None and rendered.startswith(prompt.removesuffix(thinking_mode.block))
 
 
-def _shown(value: Any) -> str:
+def _value_text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -15,11 +15,13 @@ class PieceTokenizer:
     def ids(self, texts: list[str]) -> list[list[int]]:
         """Tokenise texts in one call; the parts around a broken special token are separate."""
         parts = [self._guard.parts(text) for text in texts]
-        flat = [part for text_parts in parts for part in text_parts]
-        found = iter(self._encoded(flat) if flat else [])
+        all_parts = [part for pieces in parts for part in pieces]
+        encoded = iter(self._encoded(all_parts) if all_parts else [])
         return [
-            next(found) if len(of_text) == 1 else [i for _ in of_text for i in next(found)]
-            for of_text in parts
+            next(encoded)
+            if len(text_parts) == 1
+            else [i for _ in text_parts for i in next(encoded)]
+            for text_parts in parts
         ]
 
     def _encoded(self, texts: list[str]) -> list[list[int]]:
@@ -30,4 +32,6 @@ class PieceTokenizer:
         # Like the tokenizer's own call, but without computing offsets, which are not needed here.
         backend.no_padding()
         backend.no_truncation()
-        return [e.ids for e in backend.encode_batch_fast(texts, add_special_tokens=False)]
+        return [
+            encoding.ids for encoding in backend.encode_batch_fast(texts, add_special_tokens=False)
+        ]

@@ -62,9 +62,9 @@ def _shares(count: int, weights: Mapping[str, float]) -> dict[str, int]:
     total = sum(weights.values())
     if count < 0 or total <= 0 or min(weights.values()) < 0:
         raise ValueError(f"need count >= 0 and weights >= 0 with a sum > 0: {count}, {weights}")
-    exact = {name: count * weights.get(name, 0.0) / total for name in CATEGORIES}
-    shares = {name: int(value) for name, value in exact.items()}
-    by_remainder = sorted(CATEGORIES, key=lambda name: shares[name] - exact[name])
+    exact_shares = {name: count * weights.get(name, 0.0) / total for name in CATEGORIES}
+    shares = {name: int(value) for name, value in exact_shares.items()}
+    by_remainder = sorted(CATEGORIES, key=lambda name: shares[name] - exact_shares[name])
     for name in by_remainder[: count - sum(shares.values())]:
         shares[name] += 1
     return shares
@@ -80,8 +80,9 @@ def _rows_of_category(
         for attempt in range(_MAX_TRIES):
             row = conversation(category, world, rng)
             digest = _digest(row)
-            fresh = digest not in seen or attempt > _MAX_TRIES // 2  # a small category may repeat
-            if fresh and _split_of(digest) == split:
+            # A small category may repeat.
+            acceptable = digest not in seen or attempt > _MAX_TRIES // 2
+            if acceptable and _split_of(digest) == split:
                 break
         else:
             raise ValueError(f"the toolworld has no {category!r} conversation for {split!r}")

@@ -82,7 +82,7 @@ def _calls(*requests: Request) -> Message:
     return {"role": "assistant", "content": "", "tool_calls": calls}
 
 
-def _says(text: str) -> Message:
+def _assistant(text: str) -> Message:
     return {"role": "assistant", "content": text}
 
 
@@ -111,33 +111,33 @@ def _parallel(world: World, rng: random.Random) -> ToolworldRow:
     while len(requests) < 2 or (len(requests) < 3 and rng.random() < 0.25):
         requests.append(ask(rng.choice(tools), world.pool, rng))
     rng.shuffle(requests)
-    joint = rng.choice((". Also: ", "; and ", ". And: "))
-    text = joint.join(request.text for request in requests)
+    connector = rng.choice((". Also: ", "; and ", ". And: "))
+    text = connector.join(request.text for request in requests)
     return _row([_user(_sentence(text, rng)), _calls(*requests)], tools)
 
 
 def _plan(world: World, rng: random.Random) -> ToolworldRow:
     first = rng.choice(world.tools)
     second = rng.choice([tool for tool in world.tools if tool is not first and text_slots(tool)])
-    start = ask(first, world.pool, rng)
-    spoken = rng.choice(("the result", "what you get", "that result"))
-    joint = rng.choice((". Then: ", ", then: ", ". After that: "))
+    first_request = ask(first, world.pool, rng)
+    wording = rng.choice(("the result", "what you get", "that result"))
+    connector = rng.choice((". Then: ", ", then: ", ". After that: "))
     tools = rng.sample((first, second), 2)
     if rng.random() < 0.5:
-        requests = [start, _ask_with(second, (spoken, "$1"), world, rng)]
+        requests = [first_request, _ask_with(second, (wording, "$1"), world, rng)]
         if rng.random() < 0.3:
             requests.append(_ask_with(second, ("the second result", "$2"), world, rng))
-        text = _sentence(joint.join(request.text for request in requests), rng)
+        text = _sentence(connector.join(request.text for request in requests), rng)
         system = {"role": "system", "content": PLAN_SYSTEM}
         return _row([system, _user(text), _calls(*requests)], tools)
     slot = rng.choice(text_slots(second))
     _, value = draw_value(second.parameters[slot].removesuffix("?"), world.pool, rng)
-    after = ask(second, world.pool, rng, given={slot: (spoken, value)})
+    follow_up = ask(second, world.pool, rng, given={slot: (wording, value)})
     messages = [
-        _user(_sentence(start.text + joint + after.text, rng)),
-        _calls(start),
+        _user(_sentence(first_request.text + connector + follow_up.text, rng)),
+        _calls(first_request),
         {"role": "tool", "name": first.name, "content": json.dumps({"result": value})},
-        _calls(after),
+        _calls(follow_up),
     ]
     return _row(messages, tools)
 
@@ -158,7 +158,7 @@ def _missing_argument(world: World, rng: random.Random) -> ToolworldRow:
         request = ask(tool, world.pool, rng, omit=name)
     tools = rng.sample(tools, len(tools))
     question = f"Which {name.replace('_', ' ')} do you mean?"
-    row = _row([_user(_sentence(request.text, rng)), _says(question)], tools)
+    row = _row([_user(_sentence(request.text, rng)), _assistant(question)], tools)
     row["expects"] = "question"
     return row
 
@@ -171,7 +171,7 @@ def _irrelevant(world: World, rng: random.Random) -> ToolworldRow:
     else:
         other = rng.choice([tool for tool in world.tools if tool not in tools])
         text, answer = ask(other, world.pool, rng).text, NO_TOOL
-    row = _row([_user(_sentence(text, rng)), _says(answer)], tools)
+    row = _row([_user(_sentence(text, rng)), _assistant(answer)], tools)
     row["expects"] = "answer"
     return row
 
@@ -179,7 +179,7 @@ def _irrelevant(world: World, rng: random.Random) -> ToolworldRow:
 def _safety(world: World, rng: random.Random) -> ToolworldRow:
     tools = _some_tools(world, rng, 1, 2) if rng.random() < 0.7 else []
     text = fill(rng.choice(world.harms), world.pool, rng)
-    row = _row([_user(_sentence(text, rng)), _says(REFUSAL)], tools)
+    row = _row([_user(_sentence(text, rng)), _assistant(REFUSAL)], tools)
     row["expects"] = "refusal"
     return row
 
@@ -192,12 +192,12 @@ def _json_output(world: World, rng: random.Random) -> ToolworldRow:
         "properties": {name: value_schema(kind) for name, kind in record.fields.items()},
         "required": list(record.fields),
     }
-    order = JSON_SYSTEM + json.dumps(schema)
+    instruction = JSON_SYSTEM + json.dumps(schema)
     if rng.random() < 0.5:
-        messages = [{"role": "system", "content": order}, _user(text)]
+        messages = [{"role": "system", "content": instruction}, _user(text)]
     else:
-        messages = [_user(f"{text}\n{order}")]
-    row = _row([*messages, _says(json.dumps(value))], [])
+        messages = [_user(f"{text}\n{instruction}")]
+    row = _row([*messages, _assistant(json.dumps(value))], [])
     row["schema"] = schema
     return row
 
@@ -205,15 +205,15 @@ def _json_output(world: World, rng: random.Random) -> ToolworldRow:
 def _mcp(world: World, rng: random.Random) -> ToolworldRow:
     tools = _some_tools(world, rng, 2, 3)
     request = ask(rng.choice(tools), world.pool, rng)
-    listed = [function_schema(tool) for tool in tools]
-    for entry in listed:
-        entry["inputSchema"] = entry.pop("parameters")
+    schemas = [function_schema(tool) for tool in tools]
+    for schema in schemas:
+        schema["inputSchema"] = schema.pop("parameters")
     call = {"name": request.tool.name, "arguments": request.arguments}
     messages = [
         {"role": "system", "content": MCP_SYSTEM},
         _user(_sentence(request.text, rng)),
         {"role": "assistant", "content": "", "tool_calls": [_call("tools/list", {})]},
-        {"role": "tool", "name": "tools/list", "content": json.dumps({"tools": listed})},
+        {"role": "tool", "name": "tools/list", "content": json.dumps({"tools": schemas})},
         {"role": "assistant", "content": "", "tool_calls": [_call("tools/call", call)]},
     ]
     return _row(messages, [])

@@ -75,8 +75,8 @@ def _draw_date(pool: ValuePool, rng: random.Random) -> str:
 
 
 def _draw_time(pool: ValuePool, rng: random.Random) -> str:
-    quarter = _number(7 * 4, 23 * 4, pool, rng)
-    return f"{quarter // 4:02d}:{quarter % 4 * 15:02d}"
+    quarter_hours = _number(7 * 4, 23 * 4, pool, rng)
+    return f"{quarter_hours // 4:02d}:{quarter_hours % 4 * 15:02d}"
 
 
 _DRAW: dict[str, Callable[[ValuePool, random.Random], Any]] = {
@@ -110,19 +110,19 @@ def ask(
     """
     text, arguments = rng.choice(tool.requests), {}
     for name, kind in tool.parameters.items():
-        known = given is not None and name in given
-        if name == omit or (kind.endswith("?") and not known and rng.random() < 0.5):
+        is_given = given is not None and name in given
+        if name == omit or (kind.endswith("?") and not is_given and rng.random() < 0.5):
             continue
         clauses = tool.clauses[name].split("/")
         if kind.removesuffix("?") == "bool":
             arguments[name] = rng.random() < 0.5
             text += clauses[0 if arguments[name] else 1]
             continue
-        spoken, value = (
-            given[name] if known and given else draw_value(kind.removesuffix("?"), pool, rng)
+        wording, value = (
+            given[name] if is_given and given else draw_value(kind.removesuffix("?"), pool, rng)
         )
         arguments[name] = value
-        text += rng.choice(clauses).format(spoken)
+        text += rng.choice(clauses).format(wording)
     return Request(tool, text, arguments)
 
 
@@ -135,8 +135,8 @@ def text_slots(tool: Tool) -> list[str]:
 def fill(text: str, pool: ValuePool, rng: random.Random) -> str:
     """Draw a value for each slot of a text: `{person}`, `{city}`, `{item}` and `{number}`."""
     kinds = {"person": "person", "city": "city", "item": "item", "number": "int"}
-    drawn = {slot: draw_value(kind, pool, rng)[1] for slot, kind in kinds.items()}
-    return text.format(**drawn)
+    values = {slot: draw_value(kind, pool, rng)[1] for slot, kind in kinds.items()}
+    return text.format(**values)
 
 
 def state(record: JsonRecord, pool: ValuePool, rng: random.Random) -> tuple[str, dict[str, Any]]:
@@ -147,9 +147,11 @@ def state(record: JsonRecord, pool: ValuePool, rng: random.Random) -> tuple[str,
             value[name] = rng.random() < 0.5
             start = sentence.index("{" + name + ":")
             end = sentence.index("}", start)
-            yes, no = sentence[start + len(name) + 2 : end].split("/")
-            sentence = sentence[:start] + (yes if value[name] else no) + sentence[end + 1 :]
+            true_text, false_text = sentence[start + len(name) + 2 : end].split("/")
+            sentence = (
+                sentence[:start] + (true_text if value[name] else false_text) + sentence[end + 1 :]
+            )
         else:
-            spoken, value[name] = draw_value(kind, pool, rng)
-            sentence = sentence.replace("{" + name + "}", spoken)
+            wording, value[name] = draw_value(kind, pool, rng)
+            sentence = sentence.replace("{" + name + "}", wording)
     return sentence, value

@@ -61,21 +61,23 @@ class TrainData:
         The hash covers the canonical rows before rendering: records with equal hashes were scored
         on the same rows, whatever the model, its chat template and its maximum length.
         """
-        known = self.evaluated
-        found = {split: known.rows(split, spec.limit) for split in self._asked_splits(spec)}
-        chooses = (
-            {"validation": known.rows("validation", spec.loss_rows)} if self.validation else {}
+        evaluated = self.evaluated
+        generated = {split: evaluated.rows(split, spec.limit) for split in self._asked_splits(spec)}
+        selection = (
+            {"validation": evaluated.rows("validation", spec.loss_rows)} if self.validation else {}
         )
-        return chooses | found
+        return selection | generated
 
     def _asked_splits(self, spec: EvalConfig) -> list[str]:
-        asked = [split for name in spec.benchmarks for split in split_names(name).values()]
-        return [s for s in (*spec.splits, *asked) if self.evaluated.digests.get(s)]
+        benchmark_splits = [
+            split for name in spec.benchmarks for split in split_names(name).values()
+        ]
+        return [s for s in (*spec.splits, *benchmark_splits) if self.evaluated.digests.get(s)]
 
     def answer_budget(self, spec: EvalConfig, split: str) -> int:
         """Return the maximum answer length of a split in tokens; the data's splits share one."""
         splits = spec.splits if split in spec.splits else [split]
-        rows = (encoded for one in splits for encoded in self.splits.get(one, []))
+        rows = (encoded for name in splits for encoded in self.splits.get(name, []))
         return benchmark_prompts.answer_budget(rows, spec, thinks=self.mode.asked == "on")
 
     @property
@@ -87,11 +89,11 @@ class TrainData:
 def fingerprint(splits: dict[str, list[Encoded]], evaluated: Evaluated) -> str:
     """Hash every token and label, and the rows that do not fit into the model's context."""
     digest = hashlib.sha256()
-    for split, places in sorted(evaluated.unheld.items()):
-        contents = [(at, evaluated.digests[split][at]) for at in places]
+    for split, unheld in sorted(evaluated.unheld.items()):
+        contents = [(index, evaluated.digests[split][index]) for index in unheld]
         digest.update(json.dumps([split, contents]).encode())
-    for split, members in sorted(splits.items()):
-        for encoded in members:
+    for split, rows in sorted(splits.items()):
+        for encoded in rows:
             digest.update(split.encode() + b"\0" + encoded.ids.tobytes())
             digest.update(json.dumps(encoded.trained).encode())
             if "benchmark" in encoded.row:  # the scoring targets are not all in the tokens

@@ -10,7 +10,7 @@ from experiments.data.rendering import Encoded
 
 
 def combine(
-    found: dict[str, EncodedSource], spec: DataConfig
+    sources_by_name: dict[str, EncodedSource], spec: DataConfig
 ) -> tuple[dict[str, list[Encoded]], dict[str, Any]]:
     """Collect the held-back rows of all sources and draw the training rows by weight.
 
@@ -18,36 +18,41 @@ def combine(
     held-back and for training rows. A training row with a near-duplicate among the held-back rows
     of another source is removed.
     """
-    by_row = {
+    encoded_by_row_id = {
         id(e.row): (split, e)
-        for source in found.values()
+        for source in sources_by_name.values()
         for split, rows in source.splits.items()
         for e in rows
     }
-    held = {
+    held_back = {
         name: [e.row for split, rows in source.splits.items() if split != "train" for e in rows]
-        for name, source in found.items()
+        for name, source in sources_by_name.items()
     }
-    held, duplicates = mixture.without_duplicates(held)
+    held_back, duplicates = mixture.without_duplicates(held_back)
     splits: dict[str, list[Encoded]] = {}
-    for split, encoded in (by_row[id(row)] for rows in held.values() for row in rows):
+    for split, encoded in (
+        encoded_by_row_id[id(row)] for rows in held_back.values() for row in rows
+    ):
         splits.setdefault(split, []).append(encoded)
     train = {
-        name: [e.row for e in source.splits.get("train", [])] for name, source in found.items()
+        name: [e.row for e in source.splits.get("train", [])]
+        for name, source in sources_by_name.items()
     }
-    train, leaks = mixture.without_held_back(train, held)
+    train, leak_counts = mixture.without_held_back(train, held_back)
     unit: Any = spec.weight_by
-    drawn = mixture.draw(
+    mixed = mixture.draw(
         train,
-        {name: spec.sources[name].weight or 0.0 for name in found},
+        {name: spec.sources[name].weight or 0.0 for name in sources_by_name},
         seed=spec.seed,
         total=spec.total,
         weight_by=unit,
-        lengths=lambda rows: [_length(by_row[id(row)][1], spec.weight_by) for row in rows],
+        lengths=lambda rows: [
+            _length(encoded_by_row_id[id(row)][1], spec.weight_by) for row in rows
+        ],
     )
-    splits["train"] = [by_row[id(row)][1] for row in drawn.rows]
-    counted = Counter(drawn.duplicates) + Counter(duplicates) + Counter(leaks)
-    return splits, drawn.record() | {"duplicates": dict(counted)}
+    splits["train"] = [encoded_by_row_id[id(row)][1] for row in mixed.rows]
+    duplicate_counts = Counter(mixed.duplicates) + Counter(duplicates) + Counter(leak_counts)
+    return splits, mixed.record() | {"duplicates": dict(duplicate_counts)}
 
 
 def _length(encoded: Encoded, unit: str) -> int:

@@ -54,7 +54,7 @@ def of_run(record: Record, kind: str) -> str | None:
     if not facts:
         return None
     way = _way(facts["asked"]) if "asked" in facts else "as_data (mode not recorded)"
-    return f"thinking in answers: {way}; {forms.said(_form(record))}"
+    return f"thinking in answers: {way}; {forms.describe(_form(record))}"
 
 
 def _form(record: Record) -> dict[str, Any] | None:

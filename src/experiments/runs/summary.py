@@ -114,7 +114,7 @@ def _print_base(base: Base) -> None:
 
 
 def _print_rows(counts: dict[str, Any]) -> None:
-    log(f"  {forms.said(counts['call_form'])}")
+    log(f"  {forms.describe(counts['call_form'])}")
     rows = ", ".join(f"{split} {n:,}" for split, n in counts["rows"].items())
     log(
         f"  rows = {rows}; trained tokens {counts['trained_tokens'].get('train', 0):,} of "

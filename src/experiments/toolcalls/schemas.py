@@ -15,7 +15,7 @@ import referencing.exceptions
 
 # In draft 2020-12, 1.0 is an integer and True is not, so bool needs no special case.
 _Validator = jsonschema.Draft202012Validator
-_FAULTS = (
+_VALIDATION_ERRORS = (
     jsonschema.SchemaError,
     referencing.exceptions.Unresolvable,
     re.error,
@@ -36,7 +36,7 @@ def is_valid(schema: Any, value: Any) -> bool:
         return False
     try:
         return bool(_validator(text).is_valid(value))
-    except _FAULTS:
+    except _VALIDATION_ERRORS:
         return False
 
 
@@ -66,7 +66,7 @@ def _problem(text: str) -> str | None:
         _validator(text).is_valid({})  # an unresolvable reference only fails when it is used
     except jsonschema.SchemaError as error:
         return str(error.message)
-    except _FAULTS as error:
+    except _VALIDATION_ERRORS as error:
         return f"{type(error).__name__}: {error}"
     return None
 

@@ -41,21 +41,21 @@ def of_characters(text: str, *, is_json: bool = False) -> list[str]:
         is_json: whether any object in it is the answer, as in rows with a schema.
     """
     classes = ["prose"] * len(text)
-    at = 0
-    while match := _TAG.search(text, at):
-        start, at = match.span()
+    position = 0
+    while match := _TAG.search(text, position):
+        start, position = match.span()
         if match[0] != "{":
-            classes[start:at] = ["json_syntax"] * (at - start)
+            classes[start:position] = ["json_syntax"] * (position - start)
             continue
         try:
             value, end = _DECODER.raw_decode(text, start)
         except (ValueError, RecursionError):
             continue
-        call = "name" in value and bool({"arguments", "parameters"} & set(value))
-        if call or is_json:
-            classes[start:end] = _Object(text[start:end], call=call).classes()
-            at = end
-    _close_gaps(text, classes)
+        is_call = "name" in value and bool({"arguments", "parameters"} & set(value))
+        if is_call or is_json:
+            classes[start:end] = _ObjectClassifier(text[start:end], call=is_call).classes()
+            position = end
+    _classify_gaps(text, classes)
     return classes
 
 
@@ -69,16 +69,16 @@ def of_tokens(text: str, offsets: Sequence[tuple[int, int]], *, is_json: bool = 
         is_json: as in `of_characters`.
     """
     classes = of_characters(text, is_json=is_json)
-    found = []
+    token_classes = []
     for start, end in offsets:
-        own = classes[start:end] or classes[max(0, start - 1) : start] or ["prose"]
-        counts = Counter(own)
-        found.append(max(counts, key=lambda name: (counts[name], name != "json_syntax")))
-    return found
+        character_classes = classes[start:end] or classes[max(0, start - 1) : start] or ["prose"]
+        counts = Counter(character_classes)
+        token_classes.append(max(counts, key=lambda name: (counts[name], name != "json_syntax")))
+    return token_classes
 
 
 @dataclass
-class _Object:
+class _ObjectClassifier:
     """Classifies the characters of one JSON object, which is known to be valid."""
 
     text: str
@@ -88,7 +88,7 @@ class _Object:
     top_key: str = ""
 
     def classes(self) -> list[str]:
-        found = ["json_syntax"] * len(self.text)
+        character_classes = ["json_syntax"] * len(self.text)
         for match in _TOKEN.finditer(self.text):
             token, (start, end) = match[0], match.span()
             if token in "{[":
@@ -96,15 +96,15 @@ class _Object:
             elif token in "}]":
                 self.open.pop()
             elif token not in ",:":
-                name = self._name(token, is_key=self._is_key(match))
-                inner = (start + 1, end - 1) if token.startswith('"') else (start, end)
-                found[slice(*inner)] = [name] * (inner[1] - inner[0])
-        return found
+                name = self._token_class(token, is_key=self._precedes_colon(match))
+                bounds = (start + 1, end - 1) if token.startswith('"') else (start, end)
+                character_classes[slice(*bounds)] = [name] * (bounds[1] - bounds[0])
+        return character_classes
 
-    def _is_key(self, match: re.Match[str]) -> bool:
+    def _precedes_colon(self, match: re.Match[str]) -> bool:
         return self.open[-1] == "{" and _COLON.match(self.text, match.end()) is not None
 
-    def _name(self, token: str, *, is_key: bool) -> str:
+    def _token_class(self, token: str, *, is_key: bool) -> str:
         if not self.call:
             return "argument_name" if is_key else "argument_value"
         if len(self.open) == 1:
@@ -117,7 +117,7 @@ class _Object:
         return "argument_name" if is_key else "argument_value"
 
 
-def _close_gaps(text: str, classes: list[str]) -> None:
+def _classify_gaps(text: str, classes: list[str]) -> None:
     """Classify white space between a tag and its call, or at the end of a tag, as syntax."""
     for match in re.finditer(r"\s+", text):
         start, end = match.span()

@@ -80,10 +80,10 @@ def _documents(question: Row) -> list[Row]:
     if not isinstance(documents, list):
         raise Rejected("malformed_tools", f"not a list: {excerpt(documents)}")
     for document in documents:
-        described = isinstance(document, dict) and document.get("parameters")
-        if not isinstance(described, dict) or not isinstance(document.get("name"), str):
+        parameters = isinstance(document, dict) and document.get("parameters")
+        if not isinstance(parameters, dict) or not isinstance(document.get("name"), str):
             raise Rejected("malformed_tools", f"not a named function: {excerpt(document)}")
-        if not isinstance(described.get("properties", {}), dict):
+        if not isinstance(parameters.get("properties", {}), dict):
             raise Rejected("malformed_tools", f"properties is not an object: {excerpt(document)}")
         if not isinstance(document.get("description", ""), str):
             raise Rejected("malformed_tools", f"description is not a string: {excerpt(document)}")
@@ -99,7 +99,7 @@ def _messages(question: Row) -> list[Row]:
         raise Rejected("unknown_layout", "question is not a list of one conversation")
     if not isinstance(conversations[0], list) or not conversations[0]:
         raise Rejected("malformed_turns", f"not a list of messages: {excerpt(conversations[0])}")
-    made = []
+    messages = []
     for message in conversations[0]:
         role = message.get("role") if isinstance(message, dict) else None
         if role not in _ROLES:
@@ -107,10 +107,10 @@ def _messages(question: Row) -> list[Row]:
         content = turns.text(message.get("content"), f"content of the {role}")
         if reason := literals.text_fault(content):
             raise Rejected(reason, f"in a turn with the role {role}")
-        made.append({"role": role, "content": content})
-    if made[-1]["role"] != "user":
-        raise Rejected("malformed_turns", f"the last message has the role {made[-1]['role']}")
-    return made
+        messages.append({"role": role, "content": content})
+    if messages[-1]["role"] != "user":
+        raise Rejected("malformed_turns", f"the last message has the role {messages[-1]['role']}")
+    return messages
 
 
 def _name(name: str, dots: bool) -> str:
@@ -121,12 +121,12 @@ def _tool(document: Row, names: dict[str, str]) -> Row:
     parameters = json_schema(document["parameters"])
     parameters["type"] = "object"
     parameters.setdefault("properties", {})
-    described = {
+    function = {
         "name": names[document["name"]],
         "description": document.get("description", "") + SUFFIX,
         "parameters": parameters,
     }
-    return {"type": "function", "function": described}
+    return {"type": "function", "function": function}
 
 
 def json_schema(node: Any) -> Any:
@@ -137,15 +137,15 @@ def json_schema(node: Any) -> Any:
     """
     if not isinstance(node, dict):
         return node
-    made: Row = {}
+    converted: Row = {}
     for key, value in node.items():
         if key == "type" and isinstance(value, str):
-            made[key] = _TYPES.get(value, "string")
+            converted[key] = _TYPES.get(value, "string")
         elif key == "properties" and isinstance(value, dict):
-            made[key] = {name: json_schema(one) for name, one in value.items()}
+            converted[key] = {name: json_schema(subschema) for name, subschema in value.items()}
         else:
-            made[key] = json_schema(value) if key == "items" else value
-    return made
+            converted[key] = json_schema(value) if key == "items" else value
+    return converted
 
 
 def _calls(truth: Any) -> list[Row]:
@@ -165,16 +165,16 @@ def _call(call: Row, documents: list[Row], names: dict[str, str]) -> Row:
     [(name, allowed)] = call.items()
     if name not in names:
         raise Rejected("unknown_function", f"the gold call's function {name!r} is not offered")
-    [parameters] = [one["parameters"] for one in documents if one["name"] == name]
+    [parameters] = [document["parameters"] for document in documents if document["name"] == name]
     required = parameters.get("required") or []
     properties = parameters.get("properties", {})
     arguments = {}
     for parameter, values in allowed.items():
-        given = [value for value in values if value != ""]
+        allowed_values = [value for value in values if value != ""]
         # A required parameter whose only allowed value is "" has the empty text as its value.
-        given = given or (values[:1] if parameter in required else [])
-        if given:
-            arguments[parameter] = _value(given[0], properties.get(parameter, {}))
+        allowed_values = allowed_values or (values[:1] if parameter in required else [])
+        if allowed_values:
+            arguments[parameter] = _value(allowed_values[0], properties.get(parameter, {}))
     return {"type": "function", "function": {"name": names[name], "arguments": arguments}}
 
 
@@ -184,15 +184,15 @@ def _value(value: Any, schema: Any) -> Any:
     if kind == "dict" and isinstance(value, dict):
         return _object(value)
     if kind in ("array", "tuple") and isinstance(value, list):
-        return [_object(one) if isinstance(one, dict) else one for one in value]
+        return [_object(item) if isinstance(item, dict) else item for item in value]
     return value
 
 
 def _object(allowed: Row) -> Row:
-    made = {}
+    arguments = {}
     for key, values in allowed.items():
         if not isinstance(values, list):
-            made[key] = values
-        elif given := [value for value in values if value != ""]:
-            made[key] = given[0]
-    return made
+            arguments[key] = values
+        elif nonempty := [value for value in values if value != ""]:
+            arguments[key] = nonempty[0]
+    return arguments

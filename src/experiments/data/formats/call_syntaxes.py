@@ -25,7 +25,7 @@ _BRACKET_NAME = re.compile(r"""\s*+([^\[\](){}"'=,\n]+)\(""")
 _NEXT = re.compile(r"\s*+(,?)")
 # Maximum number of tags inside the strings of one call: each requires parsing the text before it
 # again.
-_MOST_QUOTED_TAGS = 8
+_MAX_QUOTED_TAGS = 8
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
 
 
@@ -60,17 +60,17 @@ def parsed(value: Any) -> Any:
         raise Rejected("malformed_call", f"{error}: {excerpt(value)}") from None
 
 
-def with_id(call: Row, given: Any) -> Row:
+def with_id(call: Row, call_id: Any) -> Row:
     """Return the call with its id; a null or empty id counts as none.
 
     Raises:
         Rejected: malformed_call.
     """
-    if given is None or given == "":
+    if call_id is None or call_id == "":
         return call
-    if not isinstance(given, str | int):
-        raise Rejected("malformed_call", f"the id of a call is {excerpt(given)}")
-    return {"id": str(given), **call}
+    if not isinstance(call_id, str | int):
+        raise Rejected("malformed_call", f"the id of a call is {excerpt(call_id)}")
+    return {"id": str(call_id), **call}
 
 
 def _call(name: str, arguments: Any) -> Row:
@@ -83,10 +83,10 @@ def _call(name: str, arguments: Any) -> Row:
 
 def of_list(value: Any) -> list[Row]:
     """Normalise a call, or a list of calls, each an object or text."""
-    found: list[Row] = []
+    calls: list[Row] = []
     for item in value if isinstance(value, list) else [value]:
-        found += literal(item) if isinstance(item, str) else [of_value(item)]
-    return found
+        calls += literal(item) if isinstance(item, str) else [of_value(item)]
+    return calls
 
 
 def literal(text: str) -> list[Row]:
@@ -110,28 +110,28 @@ def tagged(text: str, tag: str) -> tuple[str, list[Row]]:
     """
     opening, closing_tag = f"<{tag}>", f"</{tag}>"
     before, opened, rest = text.partition(opening)
-    found: list[Row] = []
+    calls: list[Row] = []
     while opened:
-        read, rest = _until(rest, closing_tag)
-        found += read
+        parsed_calls, rest = _calls_until(rest, closing_tag)
+        calls += parsed_calls
         after, opened, rest = rest.partition(opening)
         if after.strip():
             raise Rejected("text_after_call", f"after {closing_tag}: {excerpt(after.strip())}")
-    return before.strip(), found
+    return before.strip(), calls
 
 
-def _until(text: str, closing_tag: str) -> tuple[list[Row], str]:
+def _calls_until(text: str, closing_tag: str) -> tuple[list[Row], str]:
     """Parse the calls up to a closing tag; a tag inside one of their strings does not count."""
-    at, first = -1, None
-    for _ in range(_MOST_QUOTED_TAGS):
-        at = text.find(closing_tag, at + 1)
-        if at < 0:
+    tag_index, first_error = -1, None
+    for _ in range(_MAX_QUOTED_TAGS):
+        tag_index = text.find(closing_tag, tag_index + 1)
+        if tag_index < 0:
             break
         try:
-            return literal(text[:at]), text[at + len(closing_tag) :]
+            return literal(text[:tag_index]), text[tag_index + len(closing_tag) :]
         except Rejected as error:
-            first = first or error
-    raise first or Rejected("malformed_call", f"{closing_tag} is missing: {excerpt(text)}")
+            first_error = first_error or error
+    raise first_error or Rejected("malformed_call", f"{closing_tag} is missing: {excerpt(text)}")
 
 
 def glaive(text: str) -> Row:
@@ -143,8 +143,8 @@ def glaive(text: str) -> Row:
     """
     match = _GLAIVE.fullmatch(text)
     if match is None:
-        [call, *more] = literal(text)
-        if more:
+        [call, *further_calls] = literal(text)
+        if further_calls:
             raise Rejected("malformed_call", f"several calls in one tag: {excerpt(text)}")
         return call
     return _call(match[1], _glaive_arguments(match[2]))
@@ -152,24 +152,24 @@ def glaive(text: str) -> Row:
 
 def glaive_all(payloads: list[str], tag: str) -> list[Row]:
     """Parse calls from a text split at each tag; a tag inside a string of a call is text."""
-    found: list[Row] = []
+    calls: list[Row] = []
     while payloads:
-        for many in range(1, min(len(payloads), _MOST_QUOTED_TAGS) + 1):
+        for count in range(1, min(len(payloads), _MAX_QUOTED_TAGS) + 1):
             try:
-                found.append(glaive(tag.join(payloads[:many])))
+                calls.append(glaive(tag.join(payloads[:count])))
             except Rejected:
                 continue
-            payloads = payloads[many:]
+            payloads = payloads[count:]
             break
         else:
-            found.append(glaive(payloads[0]))  # raises the error of the shortest text
-    return found
+            calls.append(glaive(payloads[0]))  # raises the error of the shortest text
+    return calls
 
 
 def _glaive_arguments(text: str) -> Any:
-    for attempt in (text, text.replace("\\'", "'")):
+    for variant in (text, text.replace("\\'", "'")):
         try:
-            return json.loads(attempt, strict=False)
+            return json.loads(variant, strict=False)
         except ValueError:
             pass
     try:
@@ -187,57 +187,57 @@ def bracket(text: str, name_of: Callable[[str], str] = str) -> list[Row]:
         text: the text from the opening to the closing bracket.
         name_of: function applied to each name.
     """
-    inside = text.strip()
-    if not (inside.startswith("[") and inside.endswith("]")):
+    stripped = text.strip()
+    if not (stripped.startswith("[") and stripped.endswith("]")):
         raise Rejected("malformed_call", f"not in brackets: {excerpt(text)}")
-    found = []
-    at, end = 1, len(inside) - 1
+    calls = []
+    position, end = 1, len(stripped) - 1
     while True:
-        name = _BRACKET_NAME.match(inside, at, end)
+        name = _BRACKET_NAME.match(stripped, position, end)
         if name is None:
-            raise Rejected("malformed_call", f"not a call: {excerpt(inside[at:])}")
-        close = closing(inside, name.end() - 1)
-        arguments = _keywords(inside[name.end() : close])
-        found.append(_call(name_of(name[1].strip()), arguments))
-        after = _NEXT.match(inside, close + 1, end)
-        assert after is not None, "the pattern matches the empty text"
-        at = after.end()
-        if not after[1]:
+            raise Rejected("malformed_call", f"not a call: {excerpt(stripped[position:])}")
+        close_index = closing(stripped, name.end() - 1)
+        arguments = _keywords(stripped[name.end() : close_index])
+        calls.append(_call(name_of(name[1].strip()), arguments))
+        separator = _NEXT.match(stripped, close_index + 1, end)
+        assert separator is not None, "the pattern matches the empty text"
+        position = separator.end()
+        if not separator[1]:
             break
-    if at < end:
-        raise Rejected("malformed_call", f"no comma between calls: {excerpt(inside[at:])}")
-    return found
+    if position < end:
+        raise Rejected("malformed_call", f"no comma between calls: {excerpt(stripped[position:])}")
+    return calls
 
 
-def closing(text: str, at: int) -> int:
-    """Return the index of the bracket that closes the one at `at`; quoted ones do not count.
+def closing(text: str, start: int) -> int:
+    """Return the index of the bracket that closes the one at `start`; quoted ones do not count.
 
     Raises:
         Rejected: malformed_call if it is never closed.
     """
-    waiting: list[str] = []
-    for index, letter in _unquoted(text, at):
-        if letter in _CLOSING:
-            waiting.append(_CLOSING[letter])
-        elif letter in ")]}":
-            if waiting.pop() != letter:
+    expected_closings: list[str] = []
+    for index, character in _unquoted(text, start):
+        if character in _CLOSING:
+            expected_closings.append(_CLOSING[character])
+        elif character in ")]}":
+            if expected_closings.pop() != character:
                 break
-            if not waiting:
+            if not expected_closings:
                 return index
-    raise Rejected("malformed_call", f"unclosed bracket: {excerpt(text[at:])}")
+    raise Rejected("malformed_call", f"unclosed bracket: {excerpt(text[start:])}")
 
 
-def _unquoted(text: str, at: int = 0) -> Iterator[tuple[int, str]]:
+def _unquoted(text: str, position: int = 0) -> Iterator[tuple[int, str]]:
     """Yield the brackets, commas and equal signs outside of strings."""
-    while token := _TOKEN.search(text, at):
-        letter, at = token[0], token.end()
-        if letter in _QUOTED:
-            quoted = _QUOTED[letter].match(text, token.start())
-            if quoted is None:
+    while token := _TOKEN.search(text, position):
+        character, position = token[0], token.end()
+        if character in _QUOTED:
+            string = _QUOTED[character].match(text, token.start())
+            if string is None:
                 raise Rejected("malformed_call", f"unclosed string: {excerpt(text)}")
-            at = quoted.end()
+            position = string.end()
         else:
-            yield token.start(), letter
+            yield token.start(), character
 
 
 def _keywords(text: str) -> Row:
@@ -245,24 +245,24 @@ def _keywords(text: str) -> Row:
     arguments: Row = {}
     if not text.strip():
         return arguments
-    depth, start, equals = 0, 0, -1
-    for index, letter in [*_unquoted(text), (len(text), ",")]:
-        depth += (letter in _CLOSING) - (letter in ")]}")
-        if depth == 0 and letter == "=" and equals < start:
-            equals = index
-        elif depth == 0 and letter == "," and text[start:index].strip():
-            name = text[start:equals].strip() if equals >= start else ""
+    depth, start, equals_index = 0, 0, -1
+    for index, character in [*_unquoted(text), (len(text), ",")]:
+        depth += (character in _CLOSING) - (character in ")]}")
+        if depth == 0 and character == "=" and equals_index < start:
+            equals_index = index
+        elif depth == 0 and character == "," and text[start:index].strip():
+            name = text[start:equals_index].strip() if equals_index >= start else ""
             if not name or name in arguments:
                 raise Rejected("malformed_call", f"not name=value: {excerpt(text[start:index])}")
-            arguments[name] = _value(text[equals + 1 : index])
+            arguments[name] = _value(text[equals_index + 1 : index])
             start = index + 1
     return arguments
 
 
 def _value(text: str) -> Any:
-    for reading in (literals.python, json.loads):
+    for parse in (literals.python, json.loads):
         try:
-            return reading(text)
+            return parse(text)
         except ValueError:
             pass
     raise Rejected("malformed_call", f"neither a literal nor JSON: {excerpt(text)}")

@@ -7,13 +7,13 @@ from experiments.data.formats import message_keys
 from experiments.data.formats.rejection import Row
 
 # Columns that each format reads. Columns about the origin of a row contain no training text.
-_ABOUT = {
+_METADATA_COLUMNS = {
     *("id", "source", "category", "schema", "expects", "uuid", "idx", "index", "split", "dataset"),
     *("weight", "train", "trainable", "do_train", "parallel_tool_calls", "tool_choice"),
     *("function_call", "bfcl"),
 }
 _MESSAGES = {"messages", "tools", "functions", "system"}
-_READ = {
+_COLUMNS_READ = {
     "glaive_v2": {"system", "chat"},
     "glaive_v2_formatted": {*_MESSAGES, "conversations", "chat", "function_description"},
     "glaive_v2_sharegpt": {"conversations", "tools", "function_description"},
@@ -43,12 +43,18 @@ def unused(layout: str, raw: Row) -> list[str]:
     if layout == "glaive_v1":  # its single text column may have any name
         return []
     if layout == "prompt_completion" and raw.get("prompt") is not None:
-        over = ("instruction", "input", *(("output",) if raw.get("completion") is not None else ()))
+        overridden = (
+            "instruction",
+            "input",
+            *(("output",) if raw.get("completion") is not None else ()),
+        )
     else:
-        over = ()
-    names = [*(name for name in over if name in raw), *_others(layout, tuple(raw))]
-    whole = [name for name in names if raw[name] not in (None, "", [], {})]
-    return whole + [name for name in message_keys.unused(layout, raw) if _column(name) not in whole]
+        overridden = ()
+    names = [*(name for name in overridden if name in raw), *_others(layout, tuple(raw))]
+    with_value = [name for name in names if raw[name] not in (None, "", [], {})]
+    return with_value + [
+        name for name in message_keys.unused(layout, raw) if _column(name) not in with_value
+    ]
 
 
 def _column(name: str) -> str:
@@ -57,8 +63,8 @@ def _column(name: str) -> str:
 
 @lru_cache(maxsize=1024)
 def _others(layout: str, names: tuple[str, ...]) -> tuple[str, ...]:
-    read = _READ[layout] | _ABOUT
-    return tuple(name for name in names if name not in read)
+    columns_read = _COLUMNS_READ[layout] | _METADATA_COLUMNS
+    return tuple(name for name in names if name not in columns_read)
 
 
 def like_call(row: Row) -> bool:

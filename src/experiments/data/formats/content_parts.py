@@ -31,44 +31,48 @@ def read(content: list[Any], role: str) -> Parts:
     Raises:
         Rejected: not_text, unknown_part, malformed_call, text_after_call, tool_result_without_call.
     """
-    found = Parts()
+    parts = Parts()
     for part in content:
-        _add(found, part, role)
-    return found
+        _add_part(parts, part, role)
+    return parts
 
 
-def _add(found: Parts, part: Any, role: str) -> None:
-    given = {"type": "text", "text": part} if isinstance(part, str) else part
-    kind = given.get("type") if isinstance(given, dict) else None
+def _add_part(parts: Parts, part: Any, role: str) -> None:
+    part_object = {"type": "text", "text": part} if isinstance(part, str) else part
+    kind = part_object.get("type") if isinstance(part_object, dict) else None
     if kind in _TEXTS:
-        said = _text(given.get("text"))
-        if found.calls and said.strip():
-            raise Rejected("text_after_call", f"after a tool_use: {excerpt(said)}")
-        found.text += said
+        text = _checked_text(part_object.get("text"))
+        if parts.calls and text.strip():
+            raise Rejected("text_after_call", f"after a tool_use: {excerpt(text)}")
+        parts.text += text
     elif kind == "thinking" and role == "assistant":
-        thought = given.get("thinking")
-        found.thought += read(thought, role).text if isinstance(thought, list) else _text(thought)
+        thought = part_object.get("thinking")
+        parts.thought += (
+            read(thought, role).text if isinstance(thought, list) else _checked_text(thought)
+        )
     elif kind == "tool_use" and role == "assistant":
-        call = call_syntaxes.of_value({"name": given.get("name"), "arguments": given.get("input")})
-        found.calls = [*found.calls, call_syntaxes.with_id(call, given.get("id"))]
+        call = call_syntaxes.of_value(
+            {"name": part_object.get("name"), "arguments": part_object.get("input")}
+        )
+        parts.calls = [*parts.calls, call_syntaxes.with_id(call, part_object.get("id"))]
     elif kind == "tool_result" and role in ("user", "tool"):
-        if found.text.strip():
-            raise Rejected("tool_result_without_call", f"text before it: {excerpt(found.text)}")
-        found.results = [*found.results, _result(given)]
+        if parts.text.strip():
+            raise Rejected("tool_result_without_call", f"text before it: {excerpt(parts.text)}")
+        parts.results = [*parts.results, _result_message(part_object)]
     else:
         raise Rejected("unknown_part", f"{kind!r} in the content of the {role}: {excerpt(part)}")
 
 
-def _result(given: Row) -> Row:
-    content = given.get("content")
-    said = read(content, "tool").text if isinstance(content, list) else _text(content or "")
-    message: Row = {"role": "tool", "name": "", "content": said}
-    if given.get("tool_use_id"):
-        message["tool_call_id"] = str(given["tool_use_id"])
+def _result_message(part: Row) -> Row:
+    content = part.get("content")
+    text = read(content, "tool").text if isinstance(content, list) else _checked_text(content or "")
+    message: Row = {"role": "tool", "name": "", "content": text}
+    if part.get("tool_use_id"):
+        message["tool_call_id"] = str(part["tool_use_id"])
     return message
 
 
-def _text(value: Any) -> str:
+def _checked_text(value: Any) -> str:
     if not isinstance(value, str):
         raise Rejected("not_text", f"a content part is {excerpt(value)}")
     return value

@@ -72,16 +72,16 @@ def convert(name: str, raw: Row, row_id: str, left_out: Counter[str] | None = No
     try:
         if not flags.row_trained(raw):
             raise Rejected("not_trained", "the row is flagged as not to be trained")
-        made, toolset = converter(raw)
-        nulls = sum([message.pop(NULLS) for message in made if NULLS in message])
-        conversation = turns.finished(made, toolset)
+        converted, toolset = converter(raw)
+        nulls = sum([message.pop(NULLS) for message in converted if NULLS in message])
+        conversation = turns.finished(converted, toolset)
     except RecursionError:
         raise Rejected("too_deep", "a value is nested too deeply to be read") from None
-    counted = _left_out(made)
+    counts = _count_left_out(converted)
     if nulls:
-        counted[NULLS] = nulls
-    if left_out is not None and counted:
-        left_out.update(counted)
+        counts[NULLS] = nulls
+    if left_out is not None and counts:
+        left_out.update(counts)
     own_id, source = raw.get("id"), raw.get("source")
     row: Row = {
         "id": str(own_id) if isinstance(own_id, str | int) and own_id != "" else row_id,
@@ -98,16 +98,16 @@ def convert(name: str, raw: Row, row_id: str, left_out: Counter[str] | None = No
     return row
 
 
-def _left_out(made: list[Row]) -> dict[str, int]:
+def _count_left_out(converted: list[Row]) -> dict[str, int]:
     """Count the turns of a conversation that are not trained although they could be."""
-    found: dict[str, int] = {}
-    if asked := [message for message in made if message.get("train")]:
-        found[ASKED] = len(asked)
-        for message in asked:
+    counts: dict[str, int] = {}
+    if flagged := [message for message in converted if message.get("train")]:
+        counts[ASKED] = len(flagged)
+        for message in flagged:
             message.pop("train")
-    for place, message in enumerate(reversed(made)):
+    for distance, message in enumerate(reversed(converted)):
         if message["role"] == "assistant" and message.get("train", True):
-            if place:
-                found[CLOSING] = place
+            if distance:
+                counts[CLOSING] = distance
             break
-    return found
+    return counts

@@ -12,7 +12,7 @@ from experiments.data.formats import names
 from experiments.data.formats.rejection import Row
 
 _ANY_OF = ("anyOf", "oneOf")
-_SAYS_TYPES = ("type", "enum", "const", "$ref", "allOf", *_ANY_OF)
+_TYPE_KEYWORDS = ("type", "enum", "const", "$ref", "allOf", *_ANY_OF)
 
 
 def is_filled(arguments: Row, schema: Row) -> bool:
@@ -60,19 +60,23 @@ def _is_label(key: str, schema: Row) -> bool:
         return _allows_null(schema["properties"][key])
     patterns = schema.get("patternProperties")
     if isinstance(patterns, dict):
-        matching = [one for pattern, one in patterns.items() if names.matches(pattern, key)]
-        if matching:
-            return all(map(_allows_null, matching))
-    more = schema.get("additionalProperties")
-    if more is None:
-        return any(schema.get(word) for word in ("patternProperties", "allOf", "$ref", *_ANY_OF))
-    return _allows_null(more)
+        matching_schemas = [
+            subschema for pattern, subschema in patterns.items() if names.matches(pattern, key)
+        ]
+        if matching_schemas:
+            return all(map(_allows_null, matching_schemas))
+    additional = schema.get("additionalProperties")
+    if additional is None:
+        return any(
+            schema.get(keyword) for keyword in ("patternProperties", "allOf", "$ref", *_ANY_OF)
+        )
+    return _allows_null(additional)
 
 
 def _allows_null(schema: Any) -> bool:
     if not isinstance(schema, dict):
         return bool(schema)
-    untyped = not any(word in schema for word in _SAYS_TYPES)
+    untyped = not any(keyword in schema for keyword in _TYPE_KEYWORDS)
     if untyped or schema.get("nullable") or schema.get("default", False) is None:
         return True
     if "type" in schema:
@@ -80,5 +84,5 @@ def _allows_null(schema: Any) -> bool:
         return "null" in kinds
     if "enum" in schema or "const" in schema:
         return None in [*(schema.get("enum") or []), schema.get("const", False)]
-    branches = [one for word in _ANY_OF for one in schema.get(word) or []]
+    branches = [branch for keyword in _ANY_OF for branch in schema.get(keyword) or []]
     return not branches or any(map(_allows_null, branches))

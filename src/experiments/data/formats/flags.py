@@ -10,20 +10,20 @@ from typing import Any
 
 from experiments.data.formats.rejection import Rejected, Row, excerpt
 
-_TRAINED = (
+_TRAINED_FLAGS = (
     *("weight", "train", "training", "trainable", "do_train"),
     *("loss", "use_loss", "loss_weight", "loss_scale"),
 )
-_LEFT_OUT = "masked"
-_UNREAD = (
+_MASKED_FLAG = "masked"
+_AMBIGUOUS_FLAGS = (
     *("mask", "train_detail", "training_detail", "weights", "labels", "completion_mask"),
     *("loss_mask", "loss_masks", "assistant_mask", "assistant_masks"),
 )
-NAMES = frozenset((*_TRAINED, _LEFT_OUT, *_UNREAD))
+NAMES = frozenset((*_TRAINED_FLAGS, _MASKED_FLAG, *_AMBIGUOUS_FLAGS))
 # A row's `labels`, `loss` or `training` may be anything; the following are read if they are 0 or 1.
-_OF_A_ROW = ("train", "trainable", "do_train")
-_UNREAD_OF_A_ROW = frozenset(_UNREAD) - {"labels", "weights"}
-_ROW_NAMES = _UNREAD_OF_A_ROW | {"weight", *_OF_A_ROW}
+_ROW_FLAGS = ("train", "trainable", "do_train")
+_AMBIGUOUS_ROW_FLAGS = frozenset(_AMBIGUOUS_FLAGS) - {"labels", "weights"}
+_ROW_NAMES = _AMBIGUOUS_ROW_FLAGS | {"weight", *_ROW_FLAGS}
 
 
 def trained(turn: Row) -> bool | None:
@@ -34,14 +34,16 @@ def trained(turn: Row) -> bool | None:
     """
     if NAMES.isdisjoint(turn):
         return None
-    said: dict[str, bool] = {}
-    for name in (*_TRAINED, _LEFT_OUT):
+    flag_values: dict[str, bool] = {}
+    for name in (*_TRAINED_FLAGS, _MASKED_FLAG):
         if turn.get(name) is not None:
-            said[name] = _read(name, turn[name]) is not (name == _LEFT_OUT)
-    _refuse(turn, _UNREAD)
-    if len(set(said.values())) > 1:
-        raise Rejected("malformed_flag", f"{' and '.join(said)} contradict each other in one turn")
-    return next(iter(said.values()), None)
+            flag_values[name] = _flag_value(name, turn[name]) is not (name == _MASKED_FLAG)
+    _refuse_ambiguous(turn, _AMBIGUOUS_FLAGS)
+    if len(set(flag_values.values())) > 1:
+        raise Rejected(
+            "malformed_flag", f"{' and '.join(flag_values)} contradict each other in one turn"
+        )
+    return next(iter(flag_values.values()), None)
 
 
 def row_trained(raw: Row) -> bool:
@@ -52,11 +54,11 @@ def row_trained(raw: Row) -> bool:
     """
     if _ROW_NAMES.isdisjoint(raw):
         return True
-    _refuse(raw, _UNREAD_OF_A_ROW)
+    _refuse_ambiguous(raw, _AMBIGUOUS_ROW_FLAGS)
     weight = raw.get("weight")
-    if weight is not None and not isinstance(weight, str) and not _read("weight", weight):
+    if weight is not None and not isinstance(weight, str) and not _flag_value("weight", weight):
         return False
-    return not any(is_flag(raw.get(name)) and not raw[name] for name in _OF_A_ROW)
+    return not any(is_flag(raw.get(name)) and not raw[name] for name in _ROW_FLAGS)
 
 
 def is_flag(value: Any) -> bool:
@@ -64,7 +66,7 @@ def is_flag(value: Any) -> bool:
     return isinstance(value, bool | int | float) and value in (0, 1)
 
 
-def _read(name: str, value: Any) -> bool:
+def _flag_value(name: str, value: Any) -> bool:
     if not is_flag(value):
         raise Rejected(
             "malformed_flag", f"{name} is {excerpt(value)}; write 1 (trained) or 0 (not trained)"
@@ -72,9 +74,9 @@ def _read(name: str, value: Any) -> bool:
     return bool(value)
 
 
-def _refuse(given: Row, names: Any) -> None:
+def _refuse_ambiguous(source: Row, names: Any) -> None:
     for name in names:
-        if given.get(name) is not None:
+        if source.get(name) is not None:
             raise Rejected(
                 "malformed_flag",
                 f"{name!r} is ambiguous: write weight, 1 (trained) or 0, in each turn",

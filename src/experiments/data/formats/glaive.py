@@ -25,9 +25,9 @@ from experiments.data.formats.tools import Toolset
 END = "<|endoftext|>"
 _CALL = "<functioncall>"
 _SPEAKER = re.compile("(USER|ASSISTANT|FUNCTION RESPONSE|FUNCTION CALL):")
-_REPEATED = re.compile(r"^[ \t\r]*ASSISTANT:", re.MULTILINE)
+_REPEATED_SPEAKER = re.compile(r"^[ \t\r]*ASSISTANT:", re.MULTILINE)
 # After the end of a sentence, the marker may start a turn or be quoted.
-_UNCLEAR = re.compile(r"[.!?][\"')]?[ \t]+(?:ASSISTANT|USER|FUNCTION RESPONSE):(?=\s)")
+_AMBIGUOUS_MARKER = re.compile(r"[.!?][\"')]?[ \t]+(?:ASSISTANT|USER|FUNCTION RESPONSE):(?=\s)")
 _LEAD_IN = re.compile(r"access to (?:the following|external) functions|<functioncall>")
 _ROLES = {
     **dict.fromkeys(("USER", "user", "human"), "user"),
@@ -43,25 +43,29 @@ def v2(raw: Row) -> tuple[list[Row], Toolset]:
     """Convert `system` and `chat`."""
     system, toolset = lead_in(turns.text(turns.column(raw, "system"), "column system"))
     chat = turns.text(turns.column(raw, "chat"), "column chat")
-    return conversation(system, _cut(chat)), toolset
+    return conversation(system, _split_turns(chat)), toolset
 
 
 def v1(raw: Row) -> tuple[list[Row], Toolset]:
     """Convert the single text column (`sample`); layout not verified against the Hub."""
-    names = [k for k, v in raw.items() if isinstance(v, str) and k not in ("id", "source")]
-    whole = raw["sample"] if "sample" in names else raw[names[0]] if len(names) == 1 else None
-    if whole is None:
+    names = [
+        column
+        for column, value in raw.items()
+        if isinstance(value, str) and column not in ("id", "source")
+    ]
+    sample = raw["sample"] if "sample" in names else raw[names[0]] if len(names) == 1 else None
+    if sample is None:
         raise Rejected("missing_column", f"expected one text column, found {', '.join(raw)}")
-    first = next(iter(_turns(whole)), None)
-    if first is None:
-        raise Rejected("unknown_layout", f"no turns in {excerpt(whole)}")
-    system, toolset = lead_in(whole[: first.start()])
-    return conversation(system, _cut(whole[first.start() :])), toolset
+    first_turn = next(iter(_turns(sample)), None)
+    if first_turn is None:
+        raise Rejected("unknown_layout", f"no turns in {excerpt(sample)}")
+    system, toolset = lead_in(sample[: first_turn.start()])
+    return conversation(system, _split_turns(sample[first_turn.start() :])), toolset
 
 
 def sharegpt(raw: Row) -> tuple[list[Row], Toolset]:
     """Convert `conversations` whose values have v2's text; layout not verified against the Hub."""
-    return _spoken(raw, "conversations")
+    return _from_turns(raw, "conversations")
 
 
 def formatted(raw: Row) -> tuple[list[Row], Toolset]:
@@ -71,12 +75,12 @@ def formatted(raw: Row) -> tuple[list[Row], Toolset]:
     heegyu's copy; or v2's columns.
     """
     if raw.get("messages") is not None:
-        called = isinstance(raw["messages"], list) and any(
-            isinstance(m, dict) and m.get("tool_calls") for m in raw["messages"]
+        has_calls = isinstance(raw["messages"], list) and any(
+            isinstance(message, dict) and message.get("tool_calls") for message in raw["messages"]
         )
-        return messages.convert(raw) if called else _spoken(raw, "messages")
+        return messages.convert(raw) if has_calls else _from_turns(raw, "messages")
     if raw.get("conversations") is not None:
-        return _spoken(raw, "conversations")
+        return _from_turns(raw, "conversations")
     if raw.get("chat") is not None:
         return v2(raw)
     raise Rejected(
@@ -84,15 +88,15 @@ def formatted(raw: Row) -> tuple[list[Row], Toolset]:
     )
 
 
-def _spoken(raw: Row, name: str) -> tuple[list[Row], Toolset]:
-    said = list(turns.spoken(raw, name))
+def _from_turns(raw: Row, name: str) -> tuple[list[Row], Toolset]:
+    spoken_turns = list(turns.spoken(raw, name))
     system, toolset = "", tools.NONE
-    if said and said[0][0] == "system":
-        system, toolset = lead_in(said.pop(0)[1])
-    beside = raw.get("tools") or raw.get("function_description")
-    if beside:
-        toolset = tools.read(beside)
-    return conversation(system, said), toolset
+    if spoken_turns and spoken_turns[0][0] == "system":
+        system, toolset = lead_in(spoken_turns.pop(0)[1])
+    tools_column = raw.get("tools") or raw.get("function_description")
+    if tools_column:
+        toolset = tools.read(tools_column)
+    return conversation(system, spoken_turns), toolset
 
 
 @tools.remembered
@@ -106,55 +110,58 @@ def lead_in(text: str) -> tuple[str, Toolset]:
     if not _LEAD_IN.search(text):
         return text, tools.NONE
     try:
-        found = literals.objects(text)
+        tool_objects = literals.objects(text)
     except ValueError as error:
         raise Rejected("malformed_tools", f"{error}: {excerpt(text)}") from None
-    return "", tools.of_list(found)
+    return "", tools.of_list(tool_objects)
 
 
-def _cut(chat: str) -> Iterable[tuple[str, str, bool | None]]:
-    found = _turns(chat)
-    before = chat[: found[0].start()] if found else chat
-    if before.strip():
-        raise Rejected("unknown_layout", f"text before the first turn: {excerpt(before)}")
-    ends = [*(turn.start() for turn in found[1:]), len(chat)]
-    return [(turn[1], chat[turn.end() : end], None) for turn, end in zip(found, ends, strict=True)]
+def _split_turns(chat: str) -> Iterable[tuple[str, str, bool | None]]:
+    turn_matches = _turns(chat)
+    text_before = chat[: turn_matches[0].start()] if turn_matches else chat
+    if text_before.strip():
+        raise Rejected("unknown_layout", f"text before the first turn: {excerpt(text_before)}")
+    ends = [*(turn.start() for turn in turn_matches[1:]), len(chat)]
+    return [
+        (turn[1], chat[turn.end() : end], None)
+        for turn, end in zip(turn_matches, ends, strict=True)
+    ]
 
 
 def _turns(text: str) -> list[re.Match[str]]:
     """Return the speaker names that begin a line or follow an end-of-turn marker."""
-    return [found for found in _SPEAKER.finditer(text) if _begins_turn(text, found.start())]
+    return [match for match in _SPEAKER.finditer(text) if _begins_turn(text, match.start())]
 
 
-def _begins_turn(text: str, at: int) -> bool:
-    while at and text[at - 1] in " \t\r":
-        at -= 1
-    return at == 0 or text[at - 1] == "\n" or text.endswith(END, 0, at)
+def _begins_turn(text: str, index: int) -> bool:
+    while index and text[index - 1] in " \t\r":
+        index -= 1
+    return index == 0 or text[index - 1] == "\n" or text.endswith(END, 0, index)
 
 
-def conversation(system: str, said: Iterable[tuple[str, str, bool | None]]) -> list[Row]:
+def conversation(system: str, spoken_turns: Iterable[tuple[str, str, bool | None]]) -> list[Row]:
     """Return the messages for (speaker, text, trained) turns in Glaive's syntax.
 
     Raises:
         Rejected: unknown_role, malformed_call.
     """
-    made: list[Row] = [{"role": "system", "content": system}] if system else []
-    for speaker, content, trained in said:
+    converted: list[Row] = [{"role": "system", "content": system}] if system else []
+    for speaker, content, trained in spoken_turns:
         role = _ROLES.get(speaker)
         text = content.strip() if role == "user" else turns.ended(content, END)
         if role == "assistant":
-            made += [turns.marked(assistant(part), trained) for part in _parts(text)]
+            converted += [turns.marked(assistant(part), trained) for part in _parts(text)]
         elif role == "tool":
-            made.append(turns.result(text.removeprefix("FUNCTION RESPONSE:").strip()))
+            converted.append(turns.result(text.removeprefix("FUNCTION RESPONSE:").strip()))
         elif role == "call":
             call = call_syntaxes.glaive(text.removeprefix(_CALL))
             message = turns.assistant("", [call])
-            made.append(turns.marked(message, trained))
+            converted.append(turns.marked(message, trained))
         elif role is None:
             raise Rejected("unknown_role", f"{speaker!r} is not one of {', '.join(_ROLES)}")
         else:
-            made.append({"role": role, "content": text})
-    return made
+            converted.append({"role": role, "content": text})
+    return converted
 
 
 def _parts(text: str) -> list[str]:
@@ -165,9 +172,9 @@ def _parts(text: str) -> list[str]:
     """
     if not _SPEAKER.search(text):
         return [text]
-    if unclear := _UNCLEAR.search(text):
-        raise Rejected("leftover_marker", f"mid-line: {excerpt(unclear[0])}")
-    return [part for part in _REPEATED.split(text) if part.strip()] or [""]
+    if ambiguous := _AMBIGUOUS_MARKER.search(text):
+        raise Rejected("leftover_marker", f"mid-line: {excerpt(ambiguous[0])}")
+    return [part for part in _REPEATED_SPEAKER.split(text) if part.strip()] or [""]
 
 
 def assistant(text: str) -> Row:

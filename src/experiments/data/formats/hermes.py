@@ -31,23 +31,23 @@ _END = "<|endoftext|>"
 def convert(raw: Row) -> tuple[list[Row], Toolset]:
     """Convert `conversations` and, if not empty, `tools`."""
     toolset = tools.read(raw.get("tools"))
-    made: list[Row] = []
-    for speaker, said, trained in turns.spoken(raw, "conversations"):
+    messages: list[Row] = []
+    for speaker, content, trained in turns.spoken(raw, "conversations"):
         role = _ROLES.get(speaker)
-        text = turns.ended(said, _END) if role == "assistant" else said
+        text = turns.ended(content, _END) if role == "assistant" else content
         if role is None:
             raise Rejected("unknown_role", f"{speaker!r} is not one of {', '.join(_ROLES)}")
         if role == "system":
-            stays, offered = system(text)
-            toolset = toolset if toolset.tools else offered
-            made += [{"role": role, "content": text.strip()}] if stays else []
+            remains, system_tools = system(text)
+            toolset = toolset if toolset.tools else system_tools
+            messages += [{"role": role, "content": text.strip()}] if remains else []
         elif role == "assistant":
-            made.append(turns.marked(assistant(text), trained))
+            messages.append(turns.marked(assistant(text), trained))
         elif role == "tool":
-            made += results(text)
+            messages += results(text)
         else:
-            made.append({"role": role, "content": text.strip()})
-    return made, toolset
+            messages.append({"role": role, "content": text.strip()})
+    return messages, toolset
 
 
 @tools.remembered
@@ -60,18 +60,18 @@ def system(text: str) -> tuple[bool, Toolset]:
     opening = _TOOLS.search(text)
     if opening is None:
         return "<schema>" in text or "<tool_call>" not in text, tools.NONE
-    listed, closed, _ = text[opening.end() :].partition("</tools>")
+    tools_text, closed, _ = text[opening.end() :].partition("</tools>")
     if not closed:
         raise Rejected("malformed_tools", "<tools> is not closed")
-    return False, tools.read(listed)
+    return False, tools.read(tools_text)
 
 
 def assistant(text: str) -> Row:
     """Return an assistant message: thinking, the text before the first call, and the calls."""
     message = turns.assistant(text.strip())
     if "<tool_call>" in message["content"]:
-        content, found = call_syntaxes.tagged(message["content"], "tool_call")
-        message |= {"content": content, "tool_calls": found}
+        content, calls = call_syntaxes.tagged(message["content"], "tool_call")
+        message |= {"content": content, "tool_calls": calls}
     return message
 
 
@@ -84,25 +84,25 @@ def results(text: str) -> list[Row]:
     before, *parts = text.split("<tool_response>")
     if not parts:
         return [turns.result(before.strip())]
-    made, outside = [], before
+    messages, outside = [], before
     for part in parts:
-        content, closed, after = part.partition("</tool_response>")
+        content, closed, text_after = part.partition("</tool_response>")
         if not closed:
             raise Rejected("malformed_result", f"<tool_response> is not closed: {excerpt(part)}")
-        outside += after
-        made.append(turns.result(content.strip()))
+        outside += text_after
+        messages.append(turns.result(content.strip()))
     if outside.strip():
         raise Rejected("malformed_result", f"text outside <tool_response>: {excerpt(outside)}")
-    return made
+    return messages
 
 
 def schema(messages: list[Row]) -> Any:
     """Return the JSON schema in a JSON-mode system message, or None."""
     if not messages or messages[0]["role"] != "system":
         return None
-    _, _, opened = messages[0]["content"].partition("<schema>")
+    _, _, text_after = messages[0]["content"].partition("<schema>")
     try:
-        value = literals.parse(opened.partition("</schema>")[0].strip())
+        value = literals.parse(text_after.partition("</schema>")[0].strip())
     except ValueError:
         return None
     return value if isinstance(value, dict) else None

@@ -17,7 +17,7 @@ from typing import Any
 _TRAILING_COMMA = re.compile(r'("(?:[^"\\]|\\.)*+"?)|,(?=\s*+[}\]])', re.DOTALL)
 
 # Python's parser needs about 500 bytes per character of a list of digits.
-_LONGEST_PYTHON = 500_000
+_MAX_PYTHON_LENGTH = 500_000
 
 
 def parse(text: str) -> Any:
@@ -38,7 +38,7 @@ def python(text: str) -> Any:
     Raises:
         ValueError: the text is not such a literal, or is longer than half a million characters.
     """
-    if len(text) > _LONGEST_PYTHON:
+    if len(text) > _MAX_PYTHON_LENGTH:
         raise ValueError(f"a Python literal of {len(text)} characters is too long to parse")
     try:
         with warnings.catch_warnings():
@@ -75,18 +75,18 @@ def objects(text: str) -> list[Any]:
     try:
         return _objects(text)
     except ValueError:
-        return _objects(_TRAILING_COMMA.sub(lambda found: found[1] or "", text))
+        return _objects(_TRAILING_COMMA.sub(lambda match: match[1] or "", text))
 
 
 def _objects(text: str) -> list[Any]:
     decoder = json.JSONDecoder()
-    found = []
-    at = text.find("{")
-    while at >= 0:
-        value, end = decoder.raw_decode(text, at)
-        found.append(value)
-        at = text.find("{", end)
-    return found
+    values = []
+    start = text.find("{")
+    while start >= 0:
+        value, end = decoder.raw_decode(text, start)
+        values.append(value)
+        start = text.find("{", end)
+    return values
 
 
 def fault(value: Any) -> str | None:

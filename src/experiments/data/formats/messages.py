@@ -50,19 +50,19 @@ def listed(raw: Row) -> list[Row]:
     return value
 
 
-def conversation(given: list[Row], toolset: Toolset = tools.NONE) -> list[Row]:
+def conversation(raw_messages: list[Row], toolset: Toolset = tools.NONE) -> list[Row]:
     """Return messages with canonical fields only, and normalised calls.
 
     Args:
-        given: the messages.
+        raw_messages: the messages.
         toolset: tools that tell which nulls in the arguments were inserted by Arrow.
 
     Raises:
         Rejected: unknown_role, unknown_part, not_text, malformed_call, malformed_flag,
             text_after_call, tool_result_without_call.
     """
-    made: list[Row] = []
-    for turn in given:
+    messages: list[Row] = []
+    for turn in raw_messages:
         role = turn.get("role")
         if role not in ROLES:
             role = _OTHER_ROLES.get(role) if isinstance(role, str) else None
@@ -70,18 +70,18 @@ def conversation(given: list[Row], toolset: Toolset = tools.NONE) -> list[Row]:
             raise Rejected("unknown_role", f"{turn.get('role')!r} is not one of {', '.join(ROLES)}")
         content, trained = turn.get("content"), flags.trained(turn)
         if role in _SPEAKERS and type(content) is str:
-            made.append(turns.asked({"role": role, "content": content}, trained))
+            messages.append(turns.asked({"role": role, "content": content}, trained))
             continue
-        read = content_parts.Parts(content) if type(content) is str else _content(content, role)
+        parts = content_parts.Parts(content) if type(content) is str else _content(content, role)
         if role == "assistant":
-            made.append(turns.marked(_assistant(turn, read, toolset), trained))
+            messages.append(turns.marked(_assistant(turn, parts, toolset), trained))
         elif role == "tool":
-            made.append(_result(turn, read))
+            messages.append(_result(turn, parts))
         else:
-            made += read.results
-            if read.text or not read.results:
-                made.append(turns.asked({"role": role, "content": read.text}, trained))
-    return made
+            messages += parts.results
+            if parts.text or not parts.results:
+                messages.append(turns.asked({"role": role, "content": parts.text}, trained))
+    return messages
 
 
 def _content(content: Any, role: str) -> content_parts.Parts:
@@ -92,19 +92,19 @@ def _content(content: Any, role: str) -> content_parts.Parts:
     return content_parts.Parts(turns.text(content, f"content of the {role}"))
 
 
-def _assistant(turn: Row, read: content_parts.Parts, toolset: Toolset) -> Row:
+def _assistant(turn: Row, parts: content_parts.Parts, toolset: Toolset) -> Row:
     """Return an assistant message built from its content and its other keys."""
-    called = _called(turn, toolset)
-    if called and read.calls:
+    calls = _calls_of_turn(turn, toolset)
+    if calls and parts.calls:
         raise Rejected(
             "malformed_call", "calls both in content and in tool_calls; keep one of them"
         )
-    message = turns.assistant(read.text, called or list(read.calls))
-    if filled := [call for call in called if NULLS in call]:
-        message[NULLS] = sum(call.pop(NULLS) for call in filled)
-    if not read.thought and message_keys.THOUGHTS.isdisjoint(turn):
+    message = turns.assistant(parts.text, calls or list(parts.calls))
+    if calls_with_nulls := [call for call in calls if NULLS in call]:
+        message[NULLS] = sum(call.pop(NULLS) for call in calls_with_nulls)
+    if not parts.thought and message_keys.THOUGHTS.isdisjoint(turn):
         return message
-    thoughts = {"content": read.thought} if read.thought.strip() else {}
+    thoughts = {"content": parts.thought} if parts.thought.strip() else {}
     for name in message_keys.THOUGHTS.intersection(turn):
         if turn.get(name) is not None and turns.text(turn[name], name).strip():
             thoughts[name] = turn[name]
@@ -115,47 +115,57 @@ def _assistant(turn: Row, read: content_parts.Parts, toolset: Toolset) -> Row:
     return message
 
 
-def _called(turn: Row, toolset: Toolset) -> list[Row]:
+def _calls_of_turn(turn: Row, toolset: Toolset) -> list[Row]:
     """Return the calls in `tool_calls` or in OpenAI's older `function_call`."""
-    given, older = turn.get("tool_calls") or [], turn.get("function_call")
-    if not isinstance(given, list) or (given and older):
+    tool_calls, function_call = turn.get("tool_calls") or [], turn.get("function_call")
+    if not isinstance(tool_calls, list) or (tool_calls and function_call):
         raise Rejected("malformed_call", "calls must be a list in tool_calls")
-    if older:
-        return [_as_object(call_syntaxes.of_value(call_syntaxes.parsed(older)), older, toolset)]
-    found = [_as_object(call_syntaxes.of_value(call), call, toolset) for call in given]
-    if not [call for call in given if "id" in call]:
-        return found
+    if function_call:
+        return [
+            _without_added_nulls(
+                call_syntaxes.of_value(call_syntaxes.parsed(function_call)), function_call, toolset
+            )
+        ]
+    calls = [
+        _without_added_nulls(call_syntaxes.of_value(call), call, toolset) for call in tool_calls
+    ]
+    if not [call for call in tool_calls if "id" in call]:
+        return calls
     return [
-        call_syntaxes.with_id(call, one.get("id")) for call, one in zip(found, given, strict=True)
+        call_syntaxes.with_id(call, raw_call.get("id"))
+        for call, raw_call in zip(calls, tool_calls, strict=True)
     ]
 
 
-def _as_object(call: Row, given: Any, toolset: Toolset) -> Row:
+def _without_added_nulls(call: Row, raw_call: Any, toolset: Toolset) -> Row:
     """Return a call without Arrow's nulls if its arguments are an object rather than text."""
     arguments = call["function"]["arguments"]
-    if None not in arguments.values() or isinstance(given, str):
+    if None not in arguments.values() or isinstance(raw_call, str):
         return call
-    if isinstance((given.get("function") or given).get("arguments"), str):
+    if isinstance((raw_call.get("function") or raw_call).get("arguments"), str):
         return call
     for tool in toolset.tools:
         if tool["function"]["name"] == call["function"]["name"]:
             schema = tool["function"]["parameters"]
             if not filling.is_filled(arguments, schema):
                 return call
-            kept = filling.removed(arguments, schema)
-            nulls = filling.nulls(arguments) - filling.nulls(kept)
-            return call | {"function": call["function"] | {"arguments": kept}, NULLS: nulls}
+            without_nulls = filling.removed(arguments, schema)
+            null_count = filling.nulls(arguments) - filling.nulls(without_nulls)
+            return call | {
+                "function": call["function"] | {"arguments": without_nulls},
+                NULLS: null_count,
+            }
     return call
 
 
-def _result(turn: Row, read: content_parts.Parts) -> Row:
+def _result(turn: Row, parts: content_parts.Parts) -> Row:
     """Return a tool message with its id and name, if it has them."""
-    if read.results:
+    if parts.results:
         raise Rejected("unknown_part", "a tool_result in the content of a tool message")
     name = turn.get("name")
-    message = turns.result(read.text, "" if name is None else turns.text(name, "name of a tool"))
-    own: Any = turn.get("tool_call_id")
-    return message if own is None or own == "" else message | {"tool_call_id": str(own)}
+    message = turns.result(parts.text, "" if name is None else turns.text(name, "name of a tool"))
+    call_id: Any = turn.get("tool_call_id")
+    return message if call_id is None or call_id == "" else message | {"tool_call_id": str(call_id)}
 
 
 def prompt_completion(raw: Row) -> tuple[list[Row], Toolset]:
@@ -165,30 +175,30 @@ def prompt_completion(raw: Row) -> tuple[list[Row], Toolset]:
     `history` (a list of pairs), `system` and `tools` are optional.
     """
     toolset = tools.offered(raw)
-    asked = turns.column(raw, "prompt", "instruction")
-    answered = turns.column(raw, "completion", "output")
-    if isinstance(asked, list) and isinstance(answered, list):
-        return turns.with_system(raw, _listed_pair(asked, answered)), toolset
-    asked = turns.text(asked, "column prompt")
-    beside = None if raw.get("prompt") is not None else raw.get("input")
-    if beside is not None and turns.text(beside, "column input").strip():
-        asked = f"{asked}\n{beside}"
-    said = turns.assistant(turns.text(answered, "column completion"))
-    return turns.with_system(raw, [*_history(raw), _user(asked), said]), toolset
+    prompt = turns.column(raw, "prompt", "instruction")
+    completion = turns.column(raw, "completion", "output")
+    if isinstance(prompt, list) and isinstance(completion, list):
+        return turns.with_system(raw, _listed_pair(prompt, completion)), toolset
+    prompt = turns.text(prompt, "column prompt")
+    input_text = None if raw.get("prompt") is not None else raw.get("input")
+    if input_text is not None and turns.text(input_text, "column input").strip():
+        prompt = f"{prompt}\n{input_text}"
+    answer = turns.assistant(turns.text(completion, "column completion"))
+    return turns.with_system(raw, [*_history(raw), _user(prompt), answer]), toolset
 
 
 def _user(text: str) -> Row:
     return {"role": "user", "content": text}
 
 
-def _listed_pair(asked: list[Any], answered: list[Any]) -> list[Row]:
-    if not all(isinstance(turn, dict) for turn in (*asked, *answered)):
-        raise Rejected("malformed_turns", f"not a list of objects: {excerpt(asked)}")
-    before = conversation(asked)
-    for message in before:
+def _listed_pair(prompt: list[Any], completion: list[Any]) -> list[Row]:
+    if not all(isinstance(turn, dict) for turn in (*prompt, *completion)):
+        raise Rejected("malformed_turns", f"not a list of objects: {excerpt(prompt)}")
+    prompt_messages = conversation(prompt)
+    for message in prompt_messages:
         if message["role"] == "assistant":
             message["train"] = False
-    return [*before, *conversation(answered)]
+    return [*prompt_messages, *conversation(completion)]
 
 
 def _history(raw: Row) -> list[Row]:
@@ -200,8 +210,8 @@ def _history(raw: Row) -> list[Row]:
         isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs
     ):
         raise Rejected("malformed_turns", f"history is not a list of pairs: {excerpt(pairs)}")
-    made: list[Row] = []
-    for asked, answered in pairs:
-        made.append(_user(turns.text(asked, "history")))
-        made.append(turns.assistant(turns.text(answered, "history")))
-    return made
+    messages: list[Row] = []
+    for user_text, assistant_text in pairs:
+        messages.append(_user(turns.text(user_text, "history")))
+        messages.append(turns.assistant(turns.text(assistant_text, "history")))
+    return messages

@@ -22,28 +22,30 @@ KEYWORDS = frozenset(
     )
 )
 """Keywords that constrain names, besides `properties`, `required` and `additionalProperties`."""
-_OF_NAMES = ("type", "required", "minProperties", "maxProperties", "dependentRequired")
-_OF_WHOLE_VALUES = ("const", "enum", "$dynamicRef")
-_WORDS_ABOUT = frozenset(("title", "description", "default", "examples", "$comment", "deprecated"))
+_NAME_KEYWORDS = ("type", "required", "minProperties", "maxProperties", "dependentRequired")
+_VALUE_KEYWORDS = ("const", "enum", "$dynamicRef")
+_ANNOTATION_KEYWORDS = frozenset(
+    ("title", "description", "default", "examples", "$comment", "deprecated")
+)
 # A repeated group may take exponential time, as in `(a+)+`.
-_SLOW = re.compile(r"\)[*+{]")
-_MOST_PARTS = 2000
-_MOST_COMPARED = 16
+_SLOW_PATTERN = re.compile(r"\)[*+{]")
+_MAX_PARTS = 2000
+_MAX_BRANCHES = 16
 
 
 def referred(reference: str, root: Row) -> Any:
     """Return the target of a reference such as `#/$defs/Place`; None if it is not in the schema."""
-    found: Any = root if reference.startswith("#/") else None
-    for step in reference[2:].split("/"):
-        key = step.replace("~1", "/").replace("~0", "~")
-        found = found.get(key) if isinstance(found, dict) else None
-    return found
+    target: Any = root if reference.startswith("#/") else None
+    for segment in reference[2:].split("/"):
+        key = segment.replace("~1", "/").replace("~0", "~")
+        target = target.get(key) if isinstance(target, dict) else None
+    return target
 
 
 def matches(pattern: str, name: str) -> bool:
     """Return whether a name matches a pattern; False if the pattern is unsafe or invalid."""
     try:
-        return not _SLOW.search(pattern) and re.search(pattern, name) is not None
+        return not _SLOW_PATTERN.search(pattern) and re.search(pattern, name) is not None
     except re.error:
         return False
 
@@ -58,7 +60,7 @@ class Names:
     def _validator(self) -> Any:
         import jsonschema
 
-        schema = _Reading(self._parameters).bound(self._parameters, sure=False)
+        schema = _NameConstraints(self._parameters).bound(self._parameters, sure=False)
         try:
             jsonschema.Draft202012Validator.check_schema(schema)
         except (jsonschema.SchemaError, RecursionError):
@@ -69,20 +71,22 @@ class Names:
         """Return the rejection reason and the problem; None if some values make the names valid."""
         from jsonschema.exceptions import best_match
 
-        given = dict.fromkeys(names, 0)
+        placeholder_arguments = dict.fromkeys(names, 0)
         try:
-            error = best_match(self._validator.iter_errors(given))
+            error = best_match(self._validator.iter_errors(placeholder_arguments))
         except re.error:  # a pattern of the schema
             return None
         if error is None:
             return None
         missing = error.validator in ("required", "dependentRequired", "minProperties")
         reason = "missing_required_argument" if missing else "unknown_argument"
-        about = f"{error.validator} in its schema: " if error.validator not in _OF_NAMES else ""
-        return reason, f"{about}{error.message[:200]}"
+        prefix = (
+            f"{error.validator} in its schema: " if error.validator not in _NAME_KEYWORDS else ""
+        )
+        return reason, f"{prefix}{error.message[:200]}"
 
 
-class _Reading:
+class _NameConstraints:
     """One traversal of a schema, with a limited number of parts."""
 
     def __init__(self, root: Row):
@@ -95,71 +99,87 @@ class _Reading:
         self._parts += 1
         if isinstance(schema, bool):
             return schema
-        if not isinstance(schema, dict) or self._parts > _MOST_PARTS or not _is_quick(schema):
+        if not isinstance(schema, dict) or self._parts > _MAX_PARTS or not _is_quick(schema):
             return not sure
-        if sure and any(key in schema for key in _OF_WHOLE_VALUES):
+        if sure and any(key in schema for key in _VALUE_KEYWORDS):
             return False
-        out = {key: schema[key] for key in _OF_NAMES if schema.get(key) is not None}
+        constraints = {key: schema[key] for key in _NAME_KEYWORDS if schema.get(key) is not None}
         for key in ("properties", "patternProperties"):
             if isinstance(schema.get(key), dict):
-                out[key] = {name: _value(one, sure) for name, one in schema[key].items()}
+                constraints[key] = {
+                    name: _value(subschema, sure) for name, subschema in schema[key].items()
+                }
         for key in ("additionalProperties", "unevaluatedProperties"):
             if schema.get(key) is not None:
-                out[key] = _value(schema[key], sure)
+                constraints[key] = _value(schema[key], sure)
         if schema.get("propertyNames") is not None:
-            out["propertyNames"] = schema["propertyNames"]
-        if parts := self._applied(schema, sure):
-            out["allOf"] = parts
-        return out
+            constraints["propertyNames"] = schema["propertyNames"]
+        if subconstraints := self._applied_constraints(schema, sure):
+            constraints["allOf"] = subconstraints
+        return constraints
 
-    def _applied(self, schema: Row, sure: bool) -> list[Any]:
+    def _applied_constraints(self, schema: Row, sure: bool) -> list[Any]:
         """Return the constraints of the subschemas that apply to the same object."""
-        found: list[Any] = []
+        constraints: list[Any] = []
         if isinstance(schema.get("allOf"), list):
-            found += [self.bound(one, sure=sure) for one in schema["allOf"]]
+            constraints += [self.bound(subschema, sure=sure) for subschema in schema["allOf"]]
         if isinstance(schema.get("anyOf"), list):
-            found.append({"anyOf": [self.bound(one, sure=sure) for one in schema["anyOf"]]})
+            constraints.append(
+                {"anyOf": [self.bound(subschema, sure=sure) for subschema in schema["anyOf"]]}
+            )
         if isinstance(schema.get("oneOf"), list):
-            found += self._one_of(schema["oneOf"], sure)
+            constraints += self._one_of(schema["oneOf"], sure)
         if schema.get("not") is not None:
-            found.append({"not": self.bound(schema["not"], sure=not sure)})
+            constraints.append({"not": self.bound(schema["not"], sure=not sure)})
         if schema.get("if") is not None:
-            found.append(self._if(schema, sure))
+            constraints.append(self._if(schema, sure))
         if isinstance(schema.get("dependentSchemas"), dict):
-            bound = {n: self.bound(v, sure=sure) for n, v in schema["dependentSchemas"].items()}
-            found.append({"dependentSchemas": bound})
+            bound = {
+                name: self.bound(dependent, sure=sure)
+                for name, dependent in schema["dependentSchemas"].items()
+            }
+            constraints.append({"dependentSchemas": bound})
         if isinstance(schema.get("$ref"), str):
-            found.append(self._referred(schema["$ref"], sure))
-        return found
+            constraints.append(self._bound_reference(schema["$ref"], sure))
+        return constraints
 
     def _one_of(self, branches: list[Any], sure: bool) -> list[Any]:
         """Return constraints for at least one of the branches and no two of them."""
-        others = [self.bound(one, sure=not sure) for one in branches]
-        if len(branches) > _MOST_COMPARED:
+        negated = [self.bound(branch, sure=not sure) for branch in branches]
+        if len(branches) > _MAX_BRANCHES:
             pairs: list[Any] = [{"not": {}}] if sure else []
         else:
-            pairs = [{"not": {"allOf": list(two)}} for two in itertools.combinations(others, 2)]
-        return [{"anyOf": [self.bound(one, sure=sure) for one in branches]}, *pairs]
+            pairs = [{"not": {"allOf": list(pair)}} for pair in itertools.combinations(negated, 2)]
+        return [{"anyOf": [self.bound(branch, sure=sure) for branch in branches]}, *pairs]
 
     def _if(self, schema: Row, sure: bool) -> Row:
-        holds, fails = (self.bound(schema["if"], sure=one) for one in (sure, not sure))
-        then, other = (self.bound(schema.get(k, True), sure=sure) for k in ("then", "else"))
-        return {"anyOf": [{"allOf": [holds, then]}, {"allOf": [{"not": fails}, other]}]}
+        condition_for_then, condition_for_else = (
+            self.bound(schema["if"], sure=certainty) for certainty in (sure, not sure)
+        )
+        then_schema, else_schema = (
+            self.bound(schema.get(keyword, True), sure=sure) for keyword in ("then", "else")
+        )
+        return {
+            "anyOf": [
+                {"allOf": [condition_for_then, then_schema]},
+                {"allOf": [{"not": condition_for_else}, else_schema]},
+            ]
+        }
 
-    def _referred(self, reference: str, sure: bool) -> Any:
+    def _bound_reference(self, reference: str, sure: bool) -> Any:
         if reference in self._path:  # a circular reference adds no constraint
             return True
         self._path.append(reference)
-        found = self.bound(referred(reference, self._root), sure=sure)
+        constraints = self.bound(referred(reference, self._root), sure=sure)
         self._path.pop()
-        return found
+        return constraints
 
 
 def _value(schema: Any, sure: bool) -> bool:
     """Return whether an argument may have some value, or if `sure` any value."""
     if isinstance(schema, bool):
         return schema
-    if not isinstance(schema, dict) or _WORDS_ABOUT.issuperset(schema):
+    if not isinstance(schema, dict) or _ANNOTATION_KEYWORDS.issuperset(schema):
         return True
     return schema != {"not": {}} and not sure
 
@@ -167,6 +187,8 @@ def _value(schema: Any, sure: bool) -> bool:
 def _is_quick(schema: Row) -> bool:
     """Return whether the patterns of a schema can be matched safely on any name."""
     patterns = schema.get("patternProperties")
-    texts = [*patterns] if isinstance(patterns, dict) else []
-    of_names = str(schema.get("propertyNames", ""))
-    return "$ref" not in of_names and not any(map(_SLOW.search, (*texts, of_names)))
+    pattern_texts = [*patterns] if isinstance(patterns, dict) else []
+    property_names = str(schema.get("propertyNames", ""))
+    return "$ref" not in property_names and not any(
+        map(_SLOW_PATTERN.search, (*pattern_texts, property_names))
+    )

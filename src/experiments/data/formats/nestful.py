@@ -34,12 +34,12 @@ def tools(specifications: list[Row]) -> list[Row]:
     Raises:
         Rejected: malformed_tools.
     """
-    made: dict[str, Row] = {}
-    for one in specifications:
-        if not isinstance(one, dict) or not isinstance(one.get("name"), str):
-            raise Rejected("malformed_tools", f"a tool without a name: {excerpt(one)}")
-        made.setdefault(one["name"], _tool(one))
-    return list(made.values())
+    tools_by_name: dict[str, Row] = {}
+    for specification in specifications:
+        if not isinstance(specification, dict) or not isinstance(specification.get("name"), str):
+            raise Rejected("malformed_tools", f"a tool without a name: {excerpt(specification)}")
+        tools_by_name.setdefault(specification["name"], _tool(specification))
+    return list(tools_by_name.values())
 
 
 def convert(sample: Row, offered: list[Row], row_id: str) -> Row:
@@ -54,23 +54,23 @@ def convert(sample: Row, offered: list[Row], row_id: str) -> Row:
         Rejected: the sample does not follow the layout, calls a tool that is not offered, or labels
             its calls in another way than by their order.
     """
-    own = _parsed(sample.get("tools"), "malformed_tools")
-    offered = tools(own) if isinstance(own, list) else offered
+    sample_tools = _parsed(sample.get("tools"), "malformed_tools")
+    offered = tools(sample_tools) if isinstance(sample_tools, list) else offered
     output = _parsed(turns.column(sample, "output"), "malformed_call")
-    if not isinstance(output, list) or not all(isinstance(one, dict) for one in output):
+    if not isinstance(output, list) or not all(isinstance(entry, dict) for entry in output):
         raise Rejected("malformed_call", f"output is not a list of calls: {excerpt(output)}")
-    results = [one for one in output if one.get("name") == RESULT]
-    calls = [_call(one) for one in output if one.get("name") != RESULT]
+    results = [entry for entry in output if entry.get("name") == RESULT]
+    calls = [_call(entry) for entry in output if entry.get("name") != RESULT]
     known = {tool["function"]["name"] for tool in offered}
     for call in calls:
         if call["function"]["name"] not in known:
             raise Rejected("unknown_function", f"{call['function']['name']!r} is not offered")
-    asked = turns.text(turns.column(sample, "input"), "input")
+    question = turns.text(turns.column(sample, "input"), "input")
     return {
         "id": str(sample.get("sample_id") or row_id),
         "messages": [
             {"role": "system", "content": _instruction(_prefix(calls))},
-            {"role": "user", "content": asked},
+            {"role": "user", "content": question},
             {"role": "assistant", "content": "", "tool_calls": calls},
         ],
         "tools": offered,
@@ -88,10 +88,10 @@ def _parsed(value: Any, reason: str) -> Any:
         raise Rejected(reason, f"{error}: {excerpt(value)}") from None
 
 
-def _call(one: Row) -> Row:
-    name, arguments, label = one.get("name"), one.get("arguments"), one.get("label")
+def _call(entry: Row) -> Row:
+    name, arguments, label = entry.get("name"), entry.get("arguments"), entry.get("label")
     if not isinstance(name, str) or not isinstance(arguments, dict):
-        raise Rejected("malformed_call", f"name or arguments missing: {excerpt(one)}")
+        raise Rejected("malformed_call", f"name or arguments missing: {excerpt(entry)}")
     if not isinstance(label, str) or not _LABEL.fullmatch(label):
         raise Rejected("malformed_call", f"the label of {name!r} is {excerpt(label)}")
     function = {"name": name, "arguments": arguments, "label": label.removeprefix("$")}
@@ -103,8 +103,8 @@ def _prefix(calls: list[Row]) -> str:
     if not calls:
         raise Rejected("no_gold_answer", "output contains no tool call")
     labels = [call["function"]["label"] for call in calls]
-    found = _LABEL.fullmatch(labels[0])
-    prefix = found[1] if found else ""
+    match = _LABEL.fullmatch(labels[0])
+    prefix = match[1] if match else ""
     if labels != [f"{prefix}{number}" for number in range(1, len(labels) + 1)]:
         raise Rejected("malformed_call", f"labels are not in the order of the calls: {labels}")
     return prefix
@@ -119,39 +119,47 @@ def _instruction(prefix: str) -> str:
     )
 
 
-def _tool(one: Row) -> Row:
-    described: Any = next((one[key] for key in _PARAMETERS if one.get(key)), {})
-    if not isinstance(described, dict):
-        raise Rejected("malformed_tools", f"the parameters of {one['name']!r} are not an object")
-    properties = {name: _property(given) for name, given in described.items()}
-    needed = [name for name, given in described.items() if _required(given)]
-    returned = ", ".join(one.get("output_parameters") or {})
-    text = str(one.get("description") or "")
+def _tool(specification: Row) -> Row:
+    parameters: Any = next(
+        (specification[key] for key in _PARAMETERS if specification.get(key)), {}
+    )
+    if not isinstance(parameters, dict):
+        raise Rejected(
+            "malformed_tools", f"the parameters of {specification['name']!r} are not an object"
+        )
+    properties = {name: _property(parameter) for name, parameter in parameters.items()}
+    required = [name for name, parameter in parameters.items() if _required(parameter)]
+    result_fields = ", ".join(specification.get("output_parameters") or {})
+    text = str(specification.get("description") or "")
     function = {
-        "name": one["name"],
-        "description": f"{text} Fields of the result: {returned}." if returned else text,
-        "parameters": {"type": "object", "properties": properties, "required": needed},
+        "name": specification["name"],
+        "description": f"{text} Fields of the result: {result_fields}." if result_fields else text,
+        "parameters": {"type": "object", "properties": properties, "required": required},
     }
     return {"type": "function", "function": function}
 
 
-def _required(given: Any) -> bool:
-    if not isinstance(given, dict):
+def _required(parameter: Any) -> bool:
+    if not isinstance(parameter, dict):
         return True
-    if "required" in given:
-        return given["required"] is True
-    return not given.get("optional") and not {"default", "default_value"} & set(given)
+    if "required" in parameter:
+        return parameter["required"] is True
+    return not parameter.get("optional") and not {"default", "default_value"} & set(parameter)
 
 
-def _property(given: Any) -> Row:
-    described = given if isinstance(given, dict) else {"type": str(given)}
-    kind = str(described.get("type") or "string").replace(" or ", " | ")
+def _property(parameter: Any) -> Row:
+    specification = parameter if isinstance(parameter, dict) else {"type": str(parameter)}
+    kind = str(specification.get("type") or "string").replace(" or ", " | ")
     if " | " in kind:
-        typed: Row = {
+        schema: Row = {
             "anyOf": [parameter_schemas.python_type(part)[0] for part in kind.split(" | ")]
         }
     else:
-        typed = parameter_schemas.python_type(kind)[0]
-    choices = next((described[key] for key in _CHOICES if described.get(key)), None)
-    kept = {key: described[key] for key in ("description", "items", "format") if described.get(key)}
-    return typed | kept | ({"enum": choices} if isinstance(choices, list) else {})
+        schema = parameter_schemas.python_type(kind)[0]
+    choices = next((specification[key] for key in _CHOICES if specification.get(key)), None)
+    copied = {
+        key: specification[key]
+        for key in ("description", "items", "format")
+        if specification.get(key)
+    }
+    return schema | copied | ({"enum": choices} if isinstance(choices, list) else {})

@@ -13,7 +13,7 @@ from typing import Any
 from experiments.data.formats.rejection import Row
 
 JSON_TYPES = {"string", "integer", "number", "boolean", "object", "array", "null"}
-_NAMES = {
+_JSON_TYPE_NAMES = {
     **dict.fromkeys(("str", "string", "text", "date", "datetime", "time", "url", "enum"), "string"),
     **dict.fromkeys(("int", "integer"), "integer"),
     **dict.fromkeys(("float", "number", "double"), "number"),
@@ -22,15 +22,15 @@ _NAMES = {
     **dict.fromkeys(("list", "array", "set", "tuple", "sequence", "iterable"), "array"),
     **dict.fromkeys(("none", "null"), "null"),
 }
-_OF_ITEMS = {"list", "set", "sequence", "iterable"}
-_BRANCHES = {"anyOf", "oneOf", "allOf"}
+_ARRAY_TYPES = {"list", "set", "sequence", "iterable"}
+_BRANCH_KEYWORDS = {"anyOf", "oneOf", "allOf"}
 # Keywords whose value is a schema or a map of schemas: together with `"type": "object"` they are
 # keywords. The first group, which no parameter is named after, are keywords anywhere.
-_OF_OBJECTS = {
+_OBJECT_KEYWORDS = {
     *("additionalProperties", "patternProperties", "unevaluatedProperties", "propertyNames"),
     *("dependentRequired", "dependentSchemas"),
 }
-_OF_SCHEMAS = _OF_OBJECTS | {"if", "then", "else", "not", "definitions", "dependencies"}
+_SCHEMA_KEYWORDS = _OBJECT_KEYWORDS | {"if", "then", "else", "not", "definitions", "dependencies"}
 _MAPS_OF_SCHEMAS = {
     *("properties", "patternProperties", "dependentSchemas", "$defs", "definitions"),
 }
@@ -38,68 +38,86 @@ _SCHEMAS = {
     *("items", "additionalProperties", "unevaluatedProperties", "propertyNames", "contains"),
     *("if", "then", "else", "not", "unevaluatedItems"),
 }
-_LISTS_OF_SCHEMAS = {*_BRANCHES, "prefixItems"}
-_OF_VALUES = {"default", "const"}
-_OF_TEXT = {"title", "description", "$comment"}
-_OF_NUMBERS = {"minProperties", "maxProperties"}
+_LISTS_OF_SCHEMAS = {*_BRANCH_KEYWORDS, "prefixItems"}
+_VALUE_KEYWORDS = {"default", "const"}
+_TEXT_KEYWORDS = {"title", "description", "$comment"}
+_NUMBER_KEYWORDS = {"minProperties", "maxProperties"}
 _GENERIC = re.compile(r"(?:typing\.)?(\w+)\s*\[(.*)\]", re.DOTALL)
 _OPTIONAL = re.compile(r",\s*(?:optional|default\b.*)$", re.IGNORECASE | re.DOTALL)
 
 
-def plain(parameters: Row, beside: list[Any] | None = None) -> Row:
+def plain(parameters: Row, required: list[Any] | None = None) -> Row:
     """Convert a near JSON schema to a valid one; everything except types is kept verbatim.
 
     Args:
         parameters: the schema, or a map of properties.
-        beside: a list of required parameters stored outside of the schema.
+        required: a list of required parameters stored outside of the schema.
     """
     if isinstance(parameters.get("properties"), dict):
-        out = _node({"type": "object"} | parameters)
+        schema = _node({"type": "object"} | parameters)
     else:
         keywords = _keywords(parameters)
-        inside = {k: v for k, v in parameters.items() if k not in keywords and v is not None}
-        out = {"type": "object", "properties": {k: _node(v) for k, v in inside.items()}}
+        properties = {
+            parameter_name: value
+            for parameter_name, value in parameters.items()
+            if parameter_name not in keywords and value is not None
+        }
+        schema = {
+            "type": "object",
+            "properties": {
+                parameter_name: _node(value) for parameter_name, value in properties.items()
+            },
+        }
         for key in keywords:
             if key not in ("type", "properties"):
-                _keep(out, key, parameters[key])
-    if beside is not None and "required" not in out:
-        out["required"] = beside
-    return out
+                _copy_keyword(schema, key, parameters[key])
+    if required is not None and "required" not in schema:
+        schema["required"] = required
+    return schema
 
 
 def _keywords(parameters: Row) -> list[str]:
     """Return which keys are JSON schema keywords in a map without `properties`."""
-    sure = [key for key, value in parameters.items() if _is_keyword(key, value)]
+    certain = [key for key, value in parameters.items() if _is_keyword(key, value)]
     kind = parameters.get("type")
     kinds = kind if isinstance(kind, list) else [kind]
-    typed = any(isinstance(k, str) and _NAMES.get(k.strip().lower()) == "object" for k in kinds)
-    if not typed and not sure:
+    is_object = any(
+        isinstance(type_name, str) and _JSON_TYPE_NAMES.get(type_name.strip().lower()) == "object"
+        for type_name in kinds
+    )
+    if not is_object and not certain:
         return []
     return [
         key
         for key, value in parameters.items()
-        if key in sure
-        or (isinstance(value, bool | dict) and key in _OF_SCHEMAS)
-        or (typed and not isinstance(value, dict))
-        or (typed and key in _OF_VALUES and "type" not in value)
+        if key in certain
+        or (isinstance(value, bool | dict) and key in _SCHEMA_KEYWORDS)
+        or (is_object and not isinstance(value, dict))
+        or (is_object and key in _VALUE_KEYWORDS and "type" not in value)
     ]
 
 
 def _is_keyword(key: str, value: Any) -> bool:
     """Return whether this can only be a keyword, whatever the other keys are."""
     return (
-        (key in _BRANCHES | {"required", "enum"} and isinstance(value, list))
-        or (key in _OF_OBJECTS and (isinstance(value, bool | dict)))
-        or (key in _OF_NUMBERS and isinstance(value, int))
-        or (key in _OF_TEXT and isinstance(value, str) and not _is_type(value))
+        (key in _BRANCH_KEYWORDS | {"required", "enum"} and isinstance(value, list))
+        or (key in _OBJECT_KEYWORDS and (isinstance(value, bool | dict)))
+        or (key in _NUMBER_KEYWORDS and isinstance(value, int))
+        or (key in _TEXT_KEYWORDS and isinstance(value, str) and not _is_type(value))
         or key.startswith("$")
     )
 
 
 def _is_type(text: str) -> bool:
     """Return whether a text is a type, as in `{"title": "str", "year": "int, optional"}`."""
-    word = re.match(r"(?:typing\.)?(\w*)", text.strip().lower())
-    return word is not None and word[1] in {*_NAMES, *_OF_ITEMS, "optional", "union", "any"}
+    match = re.match(r"(?:typing\.)?(\w*)", text.strip().lower())
+    return match is not None and match[1] in {
+        *_JSON_TYPE_NAMES,
+        *_ARRAY_TYPES,
+        "optional",
+        "union",
+        "any",
+    }
 
 
 def _node(node: Any) -> Row:
@@ -112,36 +130,36 @@ def _node(node: Any) -> Row:
         return {} if node else {"not": {}}
     if not isinstance(node, dict):
         return python_type(str(node))[0]
-    out: Row = {}
+    schema: Row = {}
     for key, value in node.items():
         if key == "type" and isinstance(value, str):
-            out |= {"type": value} if value in JSON_TYPES else python_type(value)[0]
+            schema |= {"type": value} if value in JSON_TYPES else python_type(value)[0]
         else:
-            _keep(out, key, value)
-    return out
+            _copy_keyword(schema, key, value)
+    return schema
 
 
-def _keep(out: Row, key: str, value: Any) -> None:
+def _copy_keyword(schema: Row, key: str, value: Any) -> None:
     """Copy a schema keyword, converting the schemas in its value to JSON types."""
     if key in _MAPS_OF_SCHEMAS and isinstance(value, dict):
-        out[key] = {k: _node(v) for k, v in value.items() if v is not None}
+        schema[key] = {k: _node(v) for k, v in value.items() if v is not None}
     elif key in _SCHEMAS and isinstance(value, dict):
-        out[key] = _node(value)
+        schema[key] = _node(value)
     elif key in _LISTS_OF_SCHEMAS and isinstance(value, list):
-        out[key] = [_node(v) if isinstance(v, dict) else v for v in value]
-    elif value is not None or key in _OF_VALUES:
-        out[key] = value
+        schema[key] = [_node(v) if isinstance(v, dict) else v for v in value]
+    elif value is not None or key in _VALUE_KEYWORDS:
+        schema[key] = value
 
 
-def flat(parameters: Row, beside: list[Any] | None = None) -> Row:
+def flat(parameters: Row, outer_required: list[Any] | None = None) -> Row:
     """Convert `name -> {type, description, default}`, bare or wrapped in `properties`.
 
     Args:
         parameters: the map, or the wrapper.
-        beside: a list of required parameters stored outside of both; a list in the wrapper takes
-            precedence.
+        outer_required: a list of required parameters stored outside of both; a list in the wrapper
+            takes precedence.
     """
-    required = beside
+    required = outer_required
     if isinstance(parameters.get("properties"), dict):
         if isinstance(parameters.get("required"), list):
             required = parameters["required"]
@@ -149,28 +167,28 @@ def flat(parameters: Row, beside: list[Any] | None = None) -> Row:
     else:
         keywords = _keywords(parameters)
         parameters = {k: v for k, v in parameters.items() if k not in keywords}
-    properties, needed = {}, []
-    for name, given in parameters.items():
-        if given is None:  # inserted by Arrow, see _node
+    properties, required_names = {}, []
+    for name, parameter in parameters.items():
+        if parameter is None:  # inserted by Arrow, see _node
             continue
-        described = given if isinstance(given, dict) else {"type": str(given)}
-        properties[name], optional = _flat_parameter(described)
-        if not optional and "default" not in described:
-            needed.append(name)
+        specification = parameter if isinstance(parameter, dict) else {"type": str(parameter)}
+        properties[name], optional = _flat_parameter(specification)
+        if not optional and "default" not in specification:
+            required_names.append(name)
     if required is not None:
-        needed = [name for name in required if name in properties]
-    return {"type": "object", "properties": properties, "required": needed}
+        required_names = [name for name in required if name in properties]
+    return {"type": "object", "properties": properties, "required": required_names}
 
 
-def _flat_parameter(given: Row) -> tuple[Row, bool]:
-    kind, optional = given.get("type"), False
-    typed: Row = {"type": kind}
+def _flat_parameter(parameter: Row) -> tuple[Row, bool]:
+    kind, optional = parameter.get("type"), False
+    schema: Row = {"type": kind}
     if kind is None or isinstance(kind, str):
-        typed, optional = python_type(kind or "")
-    rest = {k: v for k, v in given.items() if k not in ("type", "default")}
-    default = given.get("default")
-    kept = {} if default is None or default == "" else {"default": default}
-    return typed | _node(rest) | kept, optional
+        schema, optional = python_type(kind or "")
+    rest = {key: value for key, value in parameter.items() if key not in ("type", "default")}
+    default = parameter.get("default")
+    kept_default = {} if default is None or default == "" else {"default": default}
+    return schema | _node(rest) | kept_default, optional
 
 
 def python_type(text: str) -> tuple[Row, bool]:
@@ -191,26 +209,26 @@ def python_type(text: str) -> tuple[Row, bool]:
 @lru_cache(maxsize=4096)
 def _type(text: str) -> tuple[Row, bool]:
     text = text.strip()
-    base = _OPTIONAL.sub("", _OPTIONAL.sub("", text)).strip()
-    optional = base != text
-    if generic := _GENERIC.fullmatch(base):
-        outer, inner = generic[1].lower(), generic[2]
-        if outer == "optional":
-            return _type(inner)[0], True
-        if outer == "union":
-            return _union(inner, optional)
-        if outer in _OF_ITEMS:
-            return {"type": "array", "items": _type(inner)[0]}, optional
-        base = outer
-    word = base.lower().removeprefix("typing.")
-    if word == "any":
+    without_optional = _OPTIONAL.sub("", _OPTIONAL.sub("", text)).strip()
+    optional = without_optional != text
+    if generic := _GENERIC.fullmatch(without_optional):
+        outer_type, inner_type = generic[1].lower(), generic[2]
+        if outer_type == "optional":
+            return _type(inner_type)[0], True
+        if outer_type == "union":
+            return _union(inner_type, optional)
+        if outer_type in _ARRAY_TYPES:
+            return {"type": "array", "items": _type(inner_type)[0]}, optional
+        without_optional = outer_type
+    type_name = without_optional.lower().removeprefix("typing.")
+    if type_name == "any":
         return {}, optional
-    return {"type": _NAMES.get(word, "string")}, optional
+    return {"type": _JSON_TYPE_NAMES.get(type_name, "string")}, optional
 
 
-def _union(inner: str, optional: bool) -> tuple[Row, bool]:
+def _union(member_types: str, optional: bool) -> tuple[Row, bool]:
     branches = []
-    for part in _parts(inner):
+    for part in _parts(member_types):
         if part.strip().lower() in ("none", "nonetype", "null"):
             optional = True
         else:
@@ -223,9 +241,9 @@ def _union(inner: str, optional: bool) -> tuple[Row, bool]:
 def _parts(text: str) -> list[str]:
     """Split a text at the commas outside of brackets."""
     parts, depth, start = [], 0, 0
-    for at, letter in enumerate(text):
-        depth += (letter in "[(") - (letter in "])")
-        if letter == "," and not depth:
-            parts.append(text[start:at])
-            start = at + 1
+    for index, character in enumerate(text):
+        depth += (character in "[(") - (character in "])")
+        if character == "," and not depth:
+            parts.append(text[start:index])
+            start = index + 1
     return [*parts, text[start:]]

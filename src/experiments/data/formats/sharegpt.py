@@ -18,27 +18,27 @@ _RESULTS = ("observation", "tool")
 def convert(raw: Row) -> tuple[list[Row], Toolset]:
     """Convert `conversations`, `tools` and `system`."""
     toolset = tools.offered(raw)
-    made: list[Row] = []
-    for speaker, said, trained in turns.spoken(raw, "conversations"):
+    messages: list[Row] = []
+    for speaker, content, trained in turns.spoken(raw, "conversations"):
         if speaker == "gpt":
-            made.append(turns.marked(turns.assistant(said), trained))
+            messages.append(turns.marked(turns.assistant(content), trained))
         elif speaker == "function_call":
-            made.append(turns.marked(_calling(said), trained))
+            messages.append(turns.marked(_call_message(content), trained))
         elif speaker in _RESULTS:
-            made.append(turns.result(said))
+            messages.append(turns.result(content))
         elif speaker in _ROLES:
-            made.append(turns.asked({"role": _ROLES[speaker], "content": said}, trained))
+            messages.append(turns.asked({"role": _ROLES[speaker], "content": content}, trained))
         else:
             raise Rejected(
                 "unknown_role",
                 f"{speaker!r} is not one of human, gpt, system, function_call, observation, tool",
             )
-    return turns.with_system(raw, made), toolset
+    return turns.with_system(raw, messages), toolset
 
 
-def _calling(said: str) -> Row:
+def _call_message(content: str) -> Row:
     """Return the message of a call, which may be preceded by thinking."""
-    message = turns.assistant(said)
+    message = turns.assistant(content)
     message["tool_calls"] = call_syntaxes.literal(message["content"])
     message["content"] = ""
     return message

@@ -21,12 +21,12 @@ _EMPTY_LIST = re.compile(r"can invoke:\s*+\[\s*+\]")
 _RESULT = re.compile(
     r'\{\s*"name"\s*:\s*"(?:[^"\\]|\\.)*+"\s*,\s*"results?"\s*:\s*(.*\S)\s*\}', re.DOTALL
 )
-_OPENING = re.compile(r"""\[([^\[\](){}"'=,\n]+)\(""")
+_CALL_OPENING = re.compile(r"""\[([^\[\](){}"'=,\n]+)\(""")
 # Text before a call that is mentioned in a sentence: no line break, no end of a sentence.
 _IN_SENTENCE = re.compile(r"[^\s.!?:;\])][ \t]*\Z")
 _BETWEEN = re.compile(r"[\s,]*+")
 _ROLES = {"user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant"}
-_UNFIT = re.compile(r"[^a-zA-Z0-9_-]+")
+_INVALID_CHARACTERS = re.compile(r"[^a-zA-Z0-9_-]+")
 
 
 def slug(name: str) -> str:
@@ -35,7 +35,7 @@ def slug(name: str) -> str:
     >>> slug("/madlibs-diceware"), slug("Market Trends API")
     ('madlibs-diceware', 'Market_Trends_API')
     """
-    return _UNFIT.sub("_", name).strip("_")[:64] or "_"
+    return _INVALID_CHARACTERS.sub("_", name).strip("_")[:64] or "_"
 
 
 def convert(raw: Row) -> tuple[list[Row], Toolset]:
@@ -45,7 +45,7 @@ def convert(raw: Row) -> tuple[list[Row], Toolset]:
 
 
 def conversation(
-    text: str, said: Iterable[tuple[str, str, bool | None]]
+    text: str, spoken_turns: Iterable[tuple[str, str, bool | None]]
 ) -> tuple[list[Row], Toolset]:
     """Convert a system text and (speaker, text, trained) turns.
 
@@ -53,18 +53,18 @@ def conversation(
         Rejected: unknown_role, and the reasons raised when reading tools and calls and by the
             audit.
     """
-    stays, toolset, names = system(text)
-    made: list[Row] = [{"role": "system", "content": text.strip()}] if stays else []
-    for speaker, content, trained in said:
+    remains, toolset, names = system(text)
+    messages: list[Row] = [{"role": "system", "content": text.strip()}] if remains else []
+    for speaker, content, trained in spoken_turns:
         if speaker == "tool":
-            made += results(content)
+            messages += results(content)
         elif speaker not in _ROLES:
             raise Rejected("unknown_role", f"{speaker!r} is not one of user, assistant, tool")
         elif _ROLES[speaker] == "user":
-            made.append({"role": "user", "content": content.strip()})
+            messages.append({"role": "user", "content": content.strip()})
         else:
-            made.append(turns.marked(assistant(content, names), trained))
-    return made, toolset
+            messages.append(turns.marked(assistant(content, names), trained))
+    return messages, toolset
 
 
 @tools.remembered
@@ -78,12 +78,12 @@ def system(text: str) -> tuple[bool, Toolset, frozenset[str]]:
     if opening is None:
         return bool(text.strip()) and not _EMPTY_LIST.search(text), tools.NONE, frozenset()
     try:
-        listed, _ = json.JSONDecoder().raw_decode(text, opening.start())
+        tool_list, _ = json.JSONDecoder().raw_decode(text, opening.start())
     except ValueError as error:
         raise Rejected("malformed_tools", f"{error}: {excerpt(text[opening.start() :])}") from None
-    toolset = tools.of_list(listed, rename=slug)
-    written = {str((item.get("function") or item)["name"]) for item in listed}
-    return False, toolset, frozenset(written)
+    toolset = tools.of_list(tool_list, rename=slug)
+    original_names = {str((item.get("function") or item)["name"]) for item in tool_list}
+    return False, toolset, frozenset(original_names)
 
 
 def assistant(text: str, names: frozenset[str]) -> Row:
@@ -100,22 +100,26 @@ def assistant(text: str, names: frozenset[str]) -> Row:
     """
     message = turns.assistant(text.strip())
     content = message["content"]
-    offered = [o.start() for o in _OPENING.finditer(content) if o[1].strip() in names]
-    start = next((at for at in offered if not _IN_SENTENCE.search(content, 0, at)), None)
-    if start is None and offered:
-        return _quoted(message, offered[0])
+    starts = [
+        match.start() for match in _CALL_OPENING.finditer(content) if match[1].strip() in names
+    ]
+    start = next(
+        (candidate for candidate in starts if not _IN_SENTENCE.search(content, 0, candidate)), None
+    )
+    if start is None and starts:
+        return _check_quoted_calls(message, starts[0])
     if start is None:
         if any(content.startswith(f"{name}(") for name in names):
             raise Rejected("malformed_call", f"a call without brackets: {excerpt(content)}")
-        return _unoffered(message)
+        return _unoffered_calls(message)
     end = call_syntaxes.closing(content, start) + 1
-    found = call_syntaxes.bracket(content[start:end], slug)
+    calls = call_syntaxes.bracket(content[start:end], slug)
     if content[end:].strip():
         raise Rejected("text_after_call", f"after the calls: {excerpt(content[end:].strip())}")
-    return message | {"content": content[:start].strip(), "tool_calls": found}
+    return message | {"content": content[:start].strip(), "tool_calls": calls}
 
 
-def _quoted(message: Row, start: int) -> Row:
+def _check_quoted_calls(message: Row, start: int) -> Row:
     """Return a turn that mentions calls inside a sentence as plain text.
 
     Raises:
@@ -127,7 +131,7 @@ def _quoted(message: Row, start: int) -> Row:
     return message
 
 
-def _unoffered(message: Row) -> Row:
+def _unoffered_calls(message: Row) -> Row:
     """Parse a turn that consists only of calls, even of tools that are not offered."""
     content = message["content"]
     if content.startswith("[") and content.endswith(")]"):
@@ -144,19 +148,19 @@ def results(text: str) -> list[Row]:
     A turn that is not such an array becomes one message unchanged.
     """
     text = text.strip()
-    decoder, parts, at = json.JSONDecoder(), [], 1
+    decoder, parts, position = json.JSONDecoder(), [], 1
     while text.startswith("[") and text.endswith("]"):
-        between = _BETWEEN.match(text, at)
-        assert between is not None, "the pattern matches the empty text"
-        at = between.end()
+        separator = _BETWEEN.match(text, position)
+        assert separator is not None, "the pattern matches the empty text"
+        position = separator.end()
         try:
-            value, end = decoder.raw_decode(text, at)
+            value, end = decoder.raw_decode(text, position)
         except ValueError:
             break
-        part = _RESULT.fullmatch(text, at, end)
-        if part is None or not isinstance(value, dict):
+        match = _RESULT.fullmatch(text, position, end)
+        if match is None or not isinstance(value, dict):
             break
-        parts.append(turns.result(part[1]))
-        at = end
-    whole = bool(parts) and at == len(text) - 1
-    return parts if whole else [turns.result(text)]
+        parts.append(turns.result(match[1]))
+        position = end
+    complete = bool(parts) and position == len(text) - 1
+    return parts if complete else [turns.result(text)]

@@ -14,7 +14,7 @@ from experiments.data.formats import literals, names, parameter_schemas
 from experiments.data.formats.rejection import Rejected, Row, excerpt
 
 # Longer texts are parsed again each time, to limit the memory of the cache.
-_REMEMBERED_LENGTH = 20_000
+_MAX_CACHED_LENGTH = 20_000
 # Keys of the schema in published formats: OpenAI, MCP, Anthropic, LangChain, Gemini.
 _SCHEMAS = (
     *("parameters", "inputSchema", "input_schema", "args_schema"),
@@ -22,16 +22,16 @@ _SCHEMAS = (
 )
 _NAMES_OF_SCHEMAS = frozenset(_SCHEMAS)
 _LOOKS_LIKE_SCHEMA = re.compile("param|schema|^arg|^input|propert", re.IGNORECASE)
-_OF_RESULTS = re.compile("output|result|response|return", re.IGNORECASE)
+_LOOKS_LIKE_RESULT = re.compile("output|result|response|return", re.IGNORECASE)
 # Keywords that may allow arguments outside of `properties`; an empty schema allows any.
-_OPEN = frozenset(
+_OPEN_KEYWORDS = frozenset(
     (
         *("additionalProperties", "patternProperties", "unevaluatedProperties"),
         *("$ref", "$dynamicRef", "anyOf", "oneOf", "allOf", "if", "not", "dependentSchemas"),
         *("minProperties", "propertyNames", "enum", "const"),
     )
 )
-_OPEN_IF_CLOSED = frozenset(("patternProperties",))
+_OPEN_KEYWORDS_IF_CLOSED = frozenset(("patternProperties",))
 Read = TypeVar("Read")
 Rename = Callable[[str], str]
 
@@ -59,12 +59,12 @@ class Toolset:
 NONE = Toolset()
 
 
-def remembered(reading: Callable[[str], Read]) -> Callable[[str], Read]:
+def remembered(parse: Callable[[str], Read]) -> Callable[[str], Read]:
     """Cache a function of a text, since many rows share the text that describes their tools."""
-    cached = lru_cache(maxsize=1024)(reading)
+    cached = lru_cache(maxsize=1024)(parse)
 
     def look_up(text: str) -> Read:
-        return cached(text) if len(text) <= _REMEMBERED_LENGTH else reading(text)
+        return cached(text) if len(text) <= _MAX_CACHED_LENGTH else parse(text)
 
     return look_up
 
@@ -90,12 +90,12 @@ def offered(raw: Row) -> Toolset:
     Raises:
         Rejected: as in `read`; malformed_tools if both columns have different tools.
     """
-    toolset, older = read(raw.get("tools")), raw.get("functions")
-    if older is None or not (named := read(older)).tools:
+    toolset, functions = read(raw.get("tools")), raw.get("functions")
+    if functions is None or not (function_tools := read(functions)).tools:
         return toolset
-    if toolset.tools and toolset.tools != named.tools:
+    if toolset.tools and toolset.tools != function_tools.tools:
         raise Rejected("malformed_tools", "the columns tools and functions differ; keep one")
-    return named
+    return function_tools
 
 
 @remembered
@@ -117,12 +117,12 @@ def _parsed(text: str) -> Any:
     except ValueError:
         pass
     try:
-        found = literals.objects(text)
+        objects = literals.objects(text)
     except ValueError as error:
         raise Rejected("malformed_tools", f"{error}: {excerpt(text)}") from None
-    if not found:
+    if not objects:
         raise Rejected("malformed_tools", f"no tools in {excerpt(text)}")
-    return found
+    return objects
 
 
 def of_list(value: Any, *, flat: bool = False, rename: Rename | None = None) -> Toolset:
@@ -142,43 +142,51 @@ def of_list(value: Any, *, flat: bool = False, rename: Rename | None = None) -> 
         value = [value]
     if not isinstance(value, list):
         raise Rejected("malformed_tools", f"not a list: {excerpt(value)}")
-    kept: dict[str, Row] = {}
-    for item in _declared(value):
+    tools_by_name: dict[str, Row] = {}
+    for item in _flattened_declarations(value):
         tool = _tool(item, flat, rename)
         name = tool["function"]["name"]
-        if name not in kept:
-            kept[name] = tool
-        elif json.dumps(kept[name]) != json.dumps(tool):
+        if name not in tools_by_name:
+            tools_by_name[name] = tool
+        elif json.dumps(tools_by_name[name]) != json.dumps(tool):
             raise Rejected("duplicate_tool_name", f"two different tools are named {name!r}")
-    tools = tuple(kept.values())
+    tools = tuple(tools_by_name.values())
     if reason := literals.fault(list(tools)):
         reason = "malformed_tools" if reason == "malformed_call" else reason
         raise Rejected(reason, "in the description of a tool")
-    return Toolset(tools, {n: _signature(t["function"]["parameters"]) for n, t in kept.items()})
+    return Toolset(
+        tools, {n: _signature(t["function"]["parameters"]) for n, t in tools_by_name.items()}
+    )
 
 
-def _declared(items: list[Any]) -> Iterator[Any]:
+def _flattened_declarations(items: list[Any]) -> Iterator[Any]:
     """Yield the tools of a list, including those in Gemini's `functionDeclarations`."""
     for item in items:
-        inside = None
+        declarations = None
         if isinstance(item, dict) and "name" not in item:
-            inside = item.get("functionDeclarations") or item.get("function_declarations")
-        if isinstance(inside, list):
-            yield from inside
+            declarations = item.get("functionDeclarations") or item.get("function_declarations")
+        if isinstance(declarations, list):
+            yield from declarations
         else:
             yield item
 
 
 def _signature(parameters: Row) -> Signature:
-    listed = parameters.get("required")
-    needed = [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
+    required_value = parameters.get("required")
+    required = (
+        [name for name in required_value if isinstance(name, str)]
+        if isinstance(required_value, list)
+        else []
+    )
     properties = parameters["properties"]
     closed = parameters.get("additionalProperties") in (False, {"not": {}})
-    allowing = _OPEN_IF_CLOSED if closed else _OPEN
-    is_open = any(parameters.get(key) not in (None, False, []) for key in allowing)
-    known = None if is_open else frozenset(properties if closed else [*properties, *needed])
-    says_more = not names.KEYWORDS.isdisjoint(parameters) or {"not": {}} in properties.values()
-    return Signature(tuple(needed), known, names.Names(parameters) if says_more else None)
+    open_keywords = _OPEN_KEYWORDS_IF_CLOSED if closed else _OPEN_KEYWORDS
+    is_open = any(parameters.get(key) not in (None, False, []) for key in open_keywords)
+    known = None if is_open else frozenset(properties if closed else [*properties, *required])
+    constrains_names = (
+        not names.KEYWORDS.isdisjoint(parameters) or {"not": {}} in properties.values()
+    )
+    return Signature(tuple(required), known, names.Names(parameters) if constrains_names else None)
 
 
 def _tool(item: Any, flat: bool, rename: Rename | None) -> Row:
@@ -196,14 +204,14 @@ def _tool(item: Any, flat: bool, rename: Rename | None) -> Row:
             "malformed_tools", f"name missing or description not a text: {excerpt(item)}"
         )
     parameters = _parameters(function, name)
-    beside = function.get("required")
-    schema = parameter_schemas.flat if flat else parameter_schemas.plain
-    described = {
+    required = function.get("required")
+    convert = parameter_schemas.flat if flat else parameter_schemas.plain
+    normalised = {
         "name": rename(name) if rename else name,
         "description": description or "",
-        "parameters": schema(parameters, beside if isinstance(beside, list) else None),
+        "parameters": convert(parameters, required if isinstance(required, list) else None),
     }
-    return {"type": "function", "function": described}
+    return {"type": "function", "function": normalised}
 
 
 def _unwrapped(item: Row) -> Any:
@@ -213,30 +221,30 @@ def _unwrapped(item: Row) -> Any:
 
 def _parameters(function: Row, name: str) -> Row:
     """Return the schema of a tool's arguments from any of the published formats' keys."""
-    named = _NAMES_OF_SCHEMAS.intersection(function)
-    given = {key: function[key] for key in named if function[key] not in (None, "")}
-    if len(given) > 1 and len({json.dumps(value) for value in given.values()}) > 1:
-        raise Rejected("malformed_tools", f"{name!r} has different {' and '.join(sorted(given))}")
-    for key, value in given.items():
-        found = value
-        if isinstance(found, str):
-            found = _text_of(found, key, name)
-        if key == "inputSchema" and isinstance(found, dict) and set(found) == {"json"}:
-            found = found["json"]  # Bedrock's wrapper
-        if not isinstance(found, dict):
+    schema_keys = _NAMES_OF_SCHEMAS.intersection(function)
+    schemas = {key: function[key] for key in schema_keys if function[key] not in (None, "")}
+    if len(schemas) > 1 and len({json.dumps(value) for value in schemas.values()}) > 1:
+        raise Rejected("malformed_tools", f"{name!r} has different {' and '.join(sorted(schemas))}")
+    for key, value in schemas.items():
+        schema = value
+        if isinstance(schema, str):
+            schema = _parse_schema_text(schema, key, name)
+        if key == "inputSchema" and isinstance(schema, dict) and set(schema) == {"json"}:
+            schema = schema["json"]  # Bedrock's wrapper
+        if not isinstance(schema, dict):
             raise Rejected("malformed_tools", f"the {key} of {name!r} are not an object")
-        if isinstance(found.get("properties"), list | str):
+        if isinstance(schema.get("properties"), list | str):
             raise Rejected("malformed_tools", f"the properties of {name!r} are not an object")
-        return found
+        return schema
     for key, value in function.items():
-        of_arguments = _LOOKS_LIKE_SCHEMA.search(key) and not _OF_RESULTS.search(key)
-        if of_arguments and value and isinstance(value, dict | list):
-            known = ", ".join(_SCHEMAS)
-            raise Rejected("malformed_tools", f"{key!r} of {name!r} is not one of {known}")
+        looks_like_schema = _LOOKS_LIKE_SCHEMA.search(key) and not _LOOKS_LIKE_RESULT.search(key)
+        if looks_like_schema and value and isinstance(value, dict | list):
+            known_keys = ", ".join(_SCHEMAS)
+            raise Rejected("malformed_tools", f"{key!r} of {name!r} is not one of {known_keys}")
     return {}
 
 
-def _text_of(text: str, key: str, name: str) -> Any:
+def _parse_schema_text(text: str, key: str, name: str) -> Any:
     try:
         return literals.parse(text)
     except ValueError:

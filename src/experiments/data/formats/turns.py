@@ -19,7 +19,7 @@ _MARKERS = re.compile(
     # End-of-turn markers; inside a sentence they are quoted.
     r"|(?:\A\s*+|[.!?][\"')]?[ \t]*+)<\|endoftext\|>|<\|endoftext\|>(?=[ \t\r]*+(?:\n|\Z))"
 )
-_WORDS = "FUNCTION RESPONSE:"
+_RESPONSE_MARKER = "FUNCTION RESPONSE:"
 
 
 def text(value: Any, what: str) -> str:
@@ -33,12 +33,12 @@ def text(value: Any, what: str) -> str:
     return value
 
 
-def ended(said: str, mark: str) -> str:
+def ended(content: str, end_marker: str) -> str:
     """Return the text of a turn without its end markers."""
-    said = said.strip()
-    while said.endswith(mark):
-        said = said.removesuffix(mark).rstrip()
-    return said
+    content = content.strip()
+    while content.endswith(end_marker):
+        content = content.removesuffix(end_marker).rstrip()
+    return content
 
 
 def column(raw: Row, *names: str) -> Any:
@@ -50,9 +50,12 @@ def column(raw: Row, *names: str) -> Any:
     for name in names:
         if raw.get(name) is not None:
             return raw[name]
-    wanted = "' or '".join(names)
-    has = excerpt(", ".join(map(str, raw)), limit=120)
-    raise Rejected("missing_column", f"no column '{wanted}', or it is empty; the row has {has}")
+    column_names = "' or '".join(names)
+    columns_present = excerpt(", ".join(map(str, raw)), limit=120)
+    raise Rejected(
+        "missing_column",
+        f"no column '{column_names}', or it is empty; the row has {columns_present}",
+    )
 
 
 def spoken(raw: Row, *names: str) -> Iterable[tuple[str, str, bool | None]]:
@@ -73,18 +76,20 @@ def spoken(raw: Row, *names: str) -> Iterable[tuple[str, str, bool | None]]:
     for turn in turns:
         if not isinstance(turn, dict):
             raise Rejected("malformed_turns", f"not an object: {excerpt(turn)}")
-        by = turn.get("role") if turn.get("from") is None else turn["from"]
-        said = turn.get("content") if turn.get("value") is None else turn["value"]
-        yield str(by), text(said, f"a turn by {by!r}"), flags.trained(turn)
+        speaker = turn.get("role") if turn.get("from") is None else turn["from"]
+        content = turn.get("content") if turn.get("value") is None else turn["value"]
+        yield str(speaker), text(content, f"a turn by {speaker!r}"), flags.trained(turn)
 
 
 def assistant(content: str, tool_calls: list[Row] | None = None) -> Row:
     """Return an assistant message; a leading `<think>...</think>` becomes its reasoning."""
     message: Row = {"role": "assistant", "content": content}
     if content.lstrip().startswith("<think>"):
-        thought, closed, said = content.lstrip().removeprefix("<think>").partition("</think>")
-        if closed:
-            message["content"] = said.strip()
+        thought, closing_tag, answer = (
+            content.lstrip().removeprefix("<think>").partition("</think>")
+        )
+        if closing_tag:
+            message["content"] = answer.strip()
             if thought.strip():
                 message["reasoning_content"] = thought.strip()
     if tool_calls:
@@ -112,33 +117,33 @@ def merged(messages: Iterable[Row]) -> list[Row]:
 
     A trained turn is never joined with one that is not trained.
     """
-    given, before = list(messages), None
-    for message in given:
-        if message["role"] == before == "assistant":
+    message_list, previous_role = list(messages), None
+    for message in message_list:
+        if message["role"] == previous_role == "assistant":
             break
-        before = message["role"]
+        previous_role = message["role"]
     else:
-        return given
+        return message_list
     joined: list[Row] = []
-    for (role, _), group in itertools.groupby(given, key=_kind):
+    for (role, _), group in itertools.groupby(message_list, key=_merge_key):
         first, *more = group
-        joined += [_one(first, more)] if more and role == "assistant" else [first, *more]
+        joined += [_merged_turn(first, more)] if more and role == "assistant" else [first, *more]
     return joined
 
 
-def _kind(message: Row) -> tuple[str, bool]:
+def _merge_key(message: Row) -> tuple[str, bool]:
     return message["role"], message.get("train", True)
 
 
-def _one(first: Row, more: list[Row]) -> Row:
+def _merged_turn(first: Row, others: list[Row]) -> Row:
     """Return one message for several assistant turns."""
-    whole = dict(first)
+    turn = dict(first)
     for key in ("content", "reasoning_content"):
-        texts = [message[key] for message in (first, *more) if message.get(key)]
-        if texts:
-            whole[key] = "\n".join(texts)
-    called = [call for message in (first, *more) for call in message.get("tool_calls") or []]
-    return whole | ({"tool_calls": called} if called else {})
+        contents = [message[key] for message in (first, *others) if message.get(key)]
+        if contents:
+            turn[key] = "\n".join(contents)
+    calls = [call for message in (first, *others) for call in message.get("tool_calls") or []]
+    return turn | ({"tool_calls": calls} if calls else {})
 
 
 def with_system(raw: Row, messages: list[Row]) -> list[Row]:
@@ -147,14 +152,14 @@ def with_system(raw: Row, messages: list[Row]) -> list[Row]:
     Raises:
         Rejected: not_text; malformed_turns if the messages begin with a different system text.
     """
-    said = raw.get("system")
-    if said is None or not text(said, "column system").strip():
+    system = raw.get("system")
+    if system is None or not text(system, "column system").strip():
         return messages
     if messages and messages[0]["role"] == "system":
-        if messages[0]["content"].strip() == said.strip():
+        if messages[0]["content"].strip() == system.strip():
             return messages
         raise Rejected("malformed_turns", "another system prompt in the column system; keep one")
-    return [{"role": "system", "content": said}, *messages]
+    return [{"role": "system", "content": system}, *messages]
 
 
 def finished(messages: Iterable[Row], toolset: Toolset) -> list[Row]:
@@ -163,32 +168,36 @@ def finished(messages: Iterable[Row], toolset: Toolset) -> list[Row]:
     Raises:
         Rejected: the row breaks a rule of the audit, or none of its turns is trained.
     """
-    whole = merged(messages)
-    audit(whole, toolset)
-    if [message for message in whole if "tool_call_id" in message]:
-        whole = _in_order(whole)
-    answered = False
-    while whole and not (whole[-1]["role"] == "assistant" and whole[-1].get("train", True)):
-        answered |= whole.pop()["role"] == "assistant"
-    if answered and not whole:
+    conversation = merged(messages)
+    audit(conversation, toolset)
+    if [message for message in conversation if "tool_call_id" in message]:
+        conversation = _in_call_order(conversation)
+    dropped_answer = False
+    while conversation and not (
+        conversation[-1]["role"] == "assistant" and conversation[-1].get("train", True)
+    ):
+        dropped_answer |= conversation.pop()["role"] == "assistant"
+    if dropped_answer and not conversation:
         raise Rejected("not_trained", "every answer is flagged as not to be trained")
-    if not whole:
+    if not conversation:
         raise Rejected("no_assistant_turn", "no assistant turn")
-    return whole
+    return conversation
 
 
-def _in_order(messages: list[Row]) -> list[Row]:
+def _in_call_order(messages: list[Row]) -> list[Row]:
     """Sort tool results with call ids into the order of the calls."""
     ordered: list[Row] = []
-    places: dict[str, int] = {}
+    positions: dict[str, int] = {}
     for role, group in itertools.groupby(messages, key=lambda message: message["role"]):
-        run = list(group)
+        group_messages = list(group)
         if role == "assistant":
-            calls = run[-1].get("tool_calls") or []
-            places = {call["id"]: n for n, call in enumerate(calls) if "id" in call}
-        elif role == "tool" and all(result.get("tool_call_id") in places for result in run):
-            run.sort(key=lambda result: places[result["tool_call_id"]])
-        ordered += run
+            calls = group_messages[-1].get("tool_calls") or []
+            positions = {call["id"]: index for index, call in enumerate(calls) if "id" in call}
+        elif role == "tool" and all(
+            result.get("tool_call_id") in positions for result in group_messages
+        ):
+            group_messages.sort(key=lambda result: positions[result["tool_call_id"]])
+        ordered += group_messages
     return ordered
 
 
@@ -200,63 +209,63 @@ def audit(messages: list[Row], toolset: Toolset) -> None:
             reasons of calls, and those of texts that cannot be tokenised.
     """
     user_spoke = False
-    waiting: list[Row] = []
+    open_calls: list[Row] = []
     for message in messages:
         role, content = message["role"], message["content"]
         if reason := literals.text_fault(content):
             raise Rejected(reason, f"in a turn with the role {role}")
         if role == "tool":
-            message["name"] = _answered(message, waiting)
+            message["name"] = _answered(message, open_calls)
             continue
-        waiting = []
+        open_calls = []
         if role == "user":
             user_spoke = True
             if not content.strip():
                 raise Rejected("empty_turn", "a user turn without text")
         elif role == "assistant":
-            called = message.get("tool_calls") or []
-            _check_said(message)
-            if called and not user_spoke:
-                raise Rejected("call_before_user", excerpt(called[0]["function"]["name"]))
-            for call in called:
+            calls = message.get("tool_calls") or []
+            _check_content(message)
+            if calls and not user_spoke:
+                raise Rejected("call_before_user", excerpt(calls[0]["function"]["name"]))
+            for call in calls:
                 _check_call(call["function"], toolset.signatures)
-            waiting = list(called)
-            if len(called) > 1:
-                _check_ids(called)
+            open_calls = list(calls)
+            if len(calls) > 1:
+                _check_ids(calls)
 
 
-def _check_ids(called: list[Row]) -> None:
-    ids = [call["id"] for call in called if "id" in call]
+def _check_ids(calls: list[Row]) -> None:
+    ids = [call["id"] for call in calls if "id" in call]
     if len(set(ids)) < len(ids):
         raise Rejected("malformed_call", f"two calls in a turn have the same id: {excerpt(ids)}")
 
 
-def _answered(message: Row, waiting: list[Row]) -> str:
+def _answered(message: Row, unanswered: list[Row]) -> str:
     """Return the name of the call that a tool result answers, and remove it from the open calls.
 
     The call is found by the result's id, otherwise by its name, otherwise by its position.
     """
-    own, name = message.get("tool_call_id"), message.get("name")
-    for call in waiting:
-        called: str = call["function"]["name"]
-        if (own is None or call.get("id") == own) and (not name or name == called):
-            waiting.remove(call)
-            return called
-    open_calls = [(call["function"]["name"], call.get("id")) for call in waiting]
+    call_id, name = message.get("tool_call_id"), message.get("name")
+    for call in unanswered:
+        call_name: str = call["function"]["name"]
+        if (call_id is None or call.get("id") == call_id) and (not name or name == call_name):
+            unanswered.remove(call)
+            return call_name
+    open_calls = [(call["function"]["name"], call.get("id")) for call in unanswered]
     raise Rejected(
         "tool_result_without_call",
-        f"open calls: {open_calls[:4]}; the result's name: {name!r}, its id: {own!r}",
+        f"open calls: {open_calls[:4]}; the result's name: {name!r}, its id: {call_id!r}",
     )
 
 
-def _check_said(message: Row) -> None:
+def _check_content(message: Row) -> None:
     content = message["content"]
     if not content.strip() and not message.get("tool_calls"):
         raise Rejected("empty_turn", "an assistant turn without text and calls")
     marker = _MARKERS.search(content) if "<" in content else None
-    if marker or _WORDS in content:
-        at = marker.start() if marker else content.find(_WORDS)
-        raise Rejected("leftover_marker", excerpt(content[at:]))
+    if marker or _RESPONSE_MARKER in content:
+        start = marker.start() if marker else content.find(_RESPONSE_MARKER)
+        raise Rejected("leftover_marker", excerpt(content[start:]))
     if reason := literals.text_fault(message.get("reasoning_content", "")):
         raise Rejected(reason, "in an assistant's thinking")
 
@@ -270,9 +279,9 @@ def _check_call(function: Row, signatures: dict[str, Signature]) -> None:
         if required not in arguments:
             raise Rejected("missing_required_argument", f"{name} is called without {required!r}")
     if signature.known is not None and not signature.known.issuperset(arguments):
-        extra = sorted(set(arguments) - signature.known)
-        raise Rejected("unknown_argument", f"{name} has no argument {extra[0]!r}")
-    if signature.of_names is not None and (found := signature.of_names.fault([*arguments])):
-        raise Rejected(found[0], f"{name}: {found[1]}")
+        unknown = sorted(set(arguments) - signature.known)
+        raise Rejected("unknown_argument", f"{name} has no argument {unknown[0]!r}")
+    if signature.of_names is not None and (problem := signature.of_names.fault([*arguments])):
+        raise Rejected(problem[0], f"{name}: {problem[1]}")
     if reason := literals.fault(arguments):
         raise Rejected(reason, f"in the arguments of {name}")

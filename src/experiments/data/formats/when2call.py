@@ -18,18 +18,18 @@ _CHOICES = ("tool_call", *_EXPECTED)
 def convert(raw: Row) -> tuple[list[Row], Toolset]:
     """Convert `tools`, `messages` and, if present, `chosen_response`."""
     toolset = tools.read(turns.column(raw, "tools"), flat=True)
-    given = messages.listed(raw)
+    turn_list = messages.listed(raw)
     chosen = raw.get("chosen_response")
     if chosen is not None:
         if not isinstance(chosen, dict):
             raise Rejected("malformed_turns", f"chosen_response is {excerpt(chosen)}")
-        given = [*given, chosen]
-    made = messages.conversation(given)
-    for message in made:
+        turn_list = [*turn_list, chosen]
+    conversation = messages.conversation(turn_list)
+    for message in conversation:
         if message["role"] == "assistant" and "<TOOLCALL>" in message["content"]:
-            content, found = call_syntaxes.tagged(message["content"], "TOOLCALL")
-            message |= {"content": content, "tool_calls": found}
-    return made, toolset
+            content, calls = call_syntaxes.tagged(message["content"], "TOOLCALL")
+            message |= {"content": content, "tool_calls": calls}
+    return conversation, toolset
 
 
 def question(raw: Row, row_id: str) -> Row:
@@ -44,19 +44,19 @@ def question(raw: Row, row_id: str) -> Row:
         Rejected: the row does not follow the layout.
     """
     toolset = tools.read(turns.column(raw, "tools"))
-    right, texts = turns.column(raw, "correct_answer"), turns.column(raw, "answers")
-    if right not in _CHOICES or not isinstance(texts, dict):
-        raise Rejected("unknown_layout", f"correct_answer is {excerpt(right)}")
-    said = turns.text(texts.get(right), f"the answer {right}")
-    answer = turns.assistant(said)
-    if right == "tool_call":
-        content, found = call_syntaxes.tagged(said, "TOOLCALL")
-        answer = turns.assistant("", found or call_syntaxes.literal(content))
-    asked = turns.text(turns.column(raw, "question"), "question")
+    correct, answers = turns.column(raw, "correct_answer"), turns.column(raw, "answers")
+    if correct not in _CHOICES or not isinstance(answers, dict):
+        raise Rejected("unknown_layout", f"correct_answer is {excerpt(correct)}")
+    answer_text = turns.text(answers.get(correct), f"the answer {correct}")
+    answer = turns.assistant(answer_text)
+    if correct == "tool_call":
+        content, calls = call_syntaxes.tagged(answer_text, "TOOLCALL")
+        answer = turns.assistant("", calls or call_syntaxes.literal(content))
+    question_text = turns.text(turns.column(raw, "question"), "question")
     row: Row = {
         "id": str(raw.get("uuid") or row_id),
-        "category": right,
-        "messages": turns.finished([{"role": "user", "content": asked}, answer], toolset),
+        "category": correct,
+        "messages": turns.finished([{"role": "user", "content": question_text}, answer], toolset),
         "tools": list(toolset.tools),
     }
-    return row | ({"expects": _EXPECTED[right]} if right in _EXPECTED else {})
+    return row | ({"expects": _EXPECTED[correct]} if correct in _EXPECTED else {})

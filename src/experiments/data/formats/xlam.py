@@ -20,10 +20,10 @@ def convert(raw: Row) -> tuple[list[Row], Toolset]:
     answers = turns.column(raw, "answers")
     if answers == [] or (isinstance(answers, str) and answers.strip() in ("[]", "")):
         raise Rejected("empty_turn", "no answers")
-    found = (
+    calls = (
         call_syntaxes.literal(answers)
         if isinstance(answers, str)
         else call_syntaxes.of_list(answers)
     )
-    said = [{"role": "user", "content": query}, turns.assistant("", found)]
-    return said, toolset
+    conversation = [{"role": "user", "content": query}, turns.assistant("", calls)]
+    return conversation, toolset

@@ -23,10 +23,10 @@ def check_value(value: Any, allowed: list[Any], kind: type, nested: type | None)
     Raises:
         NotScorable: gold or value has a format on which upstream stops with an error.
     """
-    error_type, variable = _check_type(value, allowed, kind, nested)
+    error_type, is_variable = _check_type(value, allowed, kind, nested)
     if error_type:
         return invalid(error_type, f"a value of type {type(value).__name__}")
-    if not variable:
+    if not is_variable:
         if kind is dict:
             return _check_dict(value, allowed)
         if kind is list and nested is dict:
@@ -60,7 +60,7 @@ def _check_type(
     """Return the error type, if any, and whether gold has a variable in place of such a value."""
     gold = _gold_type(allowed)
     if type(value) is kind:
-        if nested is None or _items_fit(value, allowed, nested):
+        if nested is None or _items_have_allowed_type(value, allowed, nested):
             return None, gold is not None and gold is not kind
         # Without any gold type, upstream reports that the outer type is wrong.
         return ("type_error:nested" if gold is kind else "type_error:simple"), False
@@ -69,7 +69,7 @@ def _check_type(
     return "type_error:simple", False
 
 
-def _items_fit(value: Any, allowed: list[Any], nested: type) -> bool:
+def _items_have_allowed_type(value: Any, allowed: list[Any], nested: type) -> bool:
     """Return whether all items have the schema's type or that of one of the allowed lists.
 
     An allowed value that is not a list, such as "", puts no constraint on the items.
@@ -84,8 +84,8 @@ def _items_fit(value: Any, allowed: list[Any], nested: type) -> bool:
 
 
 def _check_text(value: str, allowed: list[Any]) -> Verdict:
-    wanted = normalise(value)
-    if any(type(option) is str and normalise(option) == wanted for option in allowed):
+    normalised = normalise(value)
+    if any(type(option) is str and normalise(option) == normalised for option in allowed):
         return VALID
     return invalid("value_error:string", "not an allowed string")
 
@@ -126,24 +126,26 @@ def _check_one_dict(value: Any, option: Any) -> Verdict:
     verdict = VALID
     for key, item in value.items():
         if key not in option:
-            verdict = invalid("value_error:dict_key", f"{_shown(key)} is not expected")
+            verdict = invalid("value_error:dict_key", f"{_describe_key(key)} is not expected")
             break
-        if normalise(item) not in [normalise(one) for one in _sequence(option[key])]:
-            verdict = invalid("value_error:dict_value", f"wrong value of {_shown(key)}")
+        if normalise(item) not in [
+            normalise(allowed_value) for allowed_value in _sequence(option[key])
+        ]:
+            verdict = invalid("value_error:dict_value", f"wrong value of {_describe_key(key)}")
             break
     for key, values in option.items():
         # Missing keys are always checked, so their error replaces the one above.
-        if key not in value and "" not in _container(values):
-            return invalid("value_error:dict_key", f"{_shown(key)} is missing")
+        if key not in value and "" not in _checked_container(values):
+            return invalid("value_error:dict_key", f"{_describe_key(key)} is missing")
     return verdict
 
 
-def _shown(key: Any) -> str:
+def _describe_key(key: Any) -> str:
     """Describe a key briefly: a number may have more digits than Python prints."""
     return f"the key {key[:60]!r}" if isinstance(key, str) else f"a {type(key).__name__} as a key"
 
 
-def _container(values: Any) -> list[Any] | str | dict[Any, Any]:
+def _checked_container(values: Any) -> list[Any] | str | dict[Any, Any]:
     if isinstance(values, list | str | dict):
         return values
     raise NotScorable("not_scorable:gold")
@@ -153,7 +155,7 @@ def _check_dicts(value: list[Any], allowed: list[Any]) -> Verdict:
     """Check pairwise, in order, against each allowed list; the error is that of the last one."""
     verdict = invalid("list_dict_checker:unclear", "no allowed value is a list")
     for option in allowed:
-        if len(value) != len(_container(option)):
+        if len(value) != len(_checked_container(option)):
             verdict = invalid("value_error:list_dict_count", f"{len(value)} dicts")
             continue
         verdict = VALID

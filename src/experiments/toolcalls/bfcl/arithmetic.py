@@ -49,17 +49,17 @@ def evaluate(node: ast.expr | None) -> Any:
         ArithmeticError: division by zero, or a float out of range.
         RecursionError: the expression is nested too deeply.
     """
-    read = _FORMS.get(type(node))
-    if read is None:
+    evaluator = _EVALUATORS.get(type(node))
+    if evaluator is None:
         raise ValueError(f"unsupported {type(node).__name__} in an arithmetic expression")
-    return read(node)
+    return evaluator(node)
 
 
 def _dict(node: ast.Dict) -> dict[Any, Any]:
     return {evaluate(k): evaluate(v) for k, v in zip(node.keys, node.values, strict=True)}
 
 
-_FORMS: dict[type, Callable[[Any], Any]] = {
+_EVALUATORS: dict[type, Callable[[Any], Any]] = {
     ast.Constant: lambda node: node.value,
     ast.UnaryOp: lambda node: _UNARY[type(node.op)](evaluate(node.operand)),
     ast.BinOp: lambda node: _combine(node.op, evaluate(node.left), evaluate(node.right)),
@@ -84,15 +84,17 @@ def _refuse_too_large(op: ast.operator, left: Any, right: Any) -> None:
         ValueError: the result would exceed the limits.
     """
     if isinstance(left, int) and isinstance(right, int):
-        size = {
+        bits = {
             ast.Pow: left.bit_length() * max(0, right),
             ast.LShift: left.bit_length() + max(0, right),
             ast.Mult: left.bit_length() + right.bit_length(),
         }.get(type(op), 0)
-        if size > MAX_BITS:
-            raise ValueError(f"the result would have {size} bits")
+        if bits > MAX_BITS:
+            raise ValueError(f"the result would have {bits} bits")
         return
-    lengths = [len(x) for x in (left, right) if isinstance(x, str | bytes | list | tuple)]
-    times = next((x for x in (left, right) if isinstance(x, int)), 0)
-    if sum(lengths) > MAX_SUM or sum(lengths) * times > MAX_REPEATED:
+    lengths = [
+        len(operand) for operand in (left, right) if isinstance(operand, str | bytes | list | tuple)
+    ]
+    repetitions = next((operand for operand in (left, right) if isinstance(operand, int)), 0)
+    if sum(lengths) > MAX_SUM or sum(lengths) * repetitions > MAX_REPEATED:
         raise ValueError("the resulting string or list would be too long")

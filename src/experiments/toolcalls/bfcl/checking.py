@@ -47,12 +47,12 @@ def check_calls(
     if "multiple" in category:
         if len(calls) != len(ground_truth):
             return invalid("multiple_function_checker:wrong_count", f"{len(calls)} calls")
-        doc = _find(functions, next(iter(ground_truth[0])))
+        description = _find_function(functions, next(iter(ground_truth[0])))
     else:
         if len(calls) != 1:
             return invalid("simple_function_checker:wrong_count", f"{len(calls)} calls")
-        doc = functions[0] if isinstance(functions, list) and functions else None
-    return _check_call(doc, ground_truth[0], calls[0], underscore_to_dot)
+        description = functions[0] if isinstance(functions, list) and functions else None
+    return _check_call(description, ground_truth[0], calls[0], underscore_to_dot)
 
 
 def gold_problem(ground_truth: object) -> str | None:
@@ -81,10 +81,10 @@ def _check_parallel(
         return invalid("parallel_function_checker_no_order:wrong_count", f"{len(calls)} calls")
     unused = list(calls)
     for gold in ground_truth:
-        doc = _find(functions, next(iter(gold)))
-        for at, call in enumerate(unused):
-            if _check_call(doc, gold, call, underscore_to_dot).valid:
-                del unused[at]
+        description = _find_function(functions, next(iter(gold)))
+        for index, call in enumerate(unused):
+            if _check_call(description, gold, call, underscore_to_dot).valid:
+                del unused[index]
                 break
         else:
             error_type = "parallel_function_checker_no_order:cannot_find_match"
@@ -92,36 +92,36 @@ def _check_parallel(
     return VALID
 
 
-def _find(functions: object, name: str) -> object:
-    for doc in functions if isinstance(functions, list) else []:
-        if isinstance(doc, dict) and doc.get("name") == name:
-            return doc
+def _find_function(functions: object, name: str) -> object:
+    for description in functions if isinstance(functions, list) else []:
+        if isinstance(description, dict) and description.get("name") == name:
+            return description
     raise NotScorable("not_scorable:gold")  # gold calls a function that is not offered
 
 
-def _check_call(doc: object, gold: Call, call: Call, underscore_to_dot: bool) -> Verdict:
-    name, properties, required = _read_doc(doc)
+def _check_call(description: object, gold: Call, call: Call, underscore_to_dot: bool) -> Verdict:
+    name, properties, required = _read_description(description)
     (allowed_values,) = gold.values()
     expected = name.replace(".", "_") if underscore_to_dot else name
     if expected not in call:
         return invalid("simple_function_checker:wrong_func_name", f"{expected!r} is not called")
-    given = call[expected]
+    arguments = call[expected]
     for parameter in required:
-        if parameter not in given:
+        if parameter not in arguments:
             return invalid("simple_function_checker:missing_required", f"{parameter!r} is missing")
-    for parameter, value in given.items():
+    for parameter, value in arguments.items():
         if parameter not in properties or parameter not in allowed_values:
             return invalid(
                 "simple_function_checker:unexpected_param",
                 f"{str(parameter)[:60]!r} is not expected",
             )
-        kind, nested = _types(properties[parameter])
-        plain = _convert(value, properties[parameter]["type"])
-        verdict = check_value(plain, allowed_values[parameter], kind, nested)
+        kind, nested = _python_types(properties[parameter])
+        converted = _convert(value, properties[parameter]["type"])
+        verdict = check_value(converted, allowed_values[parameter], kind, nested)
         if not verdict.valid:
             return invalid(str(verdict.error_type), f"{parameter!r}: {verdict.error}")
     for parameter, allowed in allowed_values.items():
-        if parameter not in given and "" not in allowed:
+        if parameter not in arguments and "" not in allowed:
             return invalid(
                 "simple_function_checker:missing_optional", f"{parameter!r} must not be omitted"
             )
@@ -140,32 +140,32 @@ def _convert(value: Any, kind: str) -> Any:
     return value
 
 
-def _read_doc(doc: object) -> tuple[str, dict[str, Any], list[Any]]:
+def _read_description(description: object) -> tuple[str, dict[str, Any], list[Any]]:
     """Return name, properties and required parameters; all types must be known."""
-    parameters = doc.get("parameters") if isinstance(doc, dict) else None
-    if not isinstance(doc, dict) or not isinstance(parameters, dict):
+    parameters = description.get("parameters") if isinstance(description, dict) else None
+    if not isinstance(description, dict) or not isinstance(parameters, dict):
         raise NotScorable("not_scorable:schema")
-    name, properties = doc.get("name"), parameters.get("properties")
+    name, properties = description.get("name"), parameters.get("properties")
     required = parameters.get("required")
     if not isinstance(name, str) or not isinstance(properties, dict):
         raise NotScorable("not_scorable:schema")
-    if not isinstance(required, list) or not all(isinstance(word, str) for word in required):
+    if not isinstance(required, list) or not all(isinstance(item, str) for item in required):
         raise NotScorable("not_scorable:schema")
-    for description in properties.values():
-        _types(description)
+    for parameter in properties.values():
+        _python_types(parameter)
     return name, properties, required
 
 
-def _types(description: object) -> tuple[type, type | None]:
+def _python_types(description: object) -> tuple[type, type | None]:
     """Return the Python type of a parameter and, for a list, that of its items."""
-    kind = _known_type(description)
+    kind = _python_type(description)
     if not isinstance(description, dict) or description["type"] not in ("array", "tuple"):
         return kind, None
-    return kind, _known_type(description.get("items"))
+    return kind, _python_type(description.get("items"))
 
 
-def _known_type(description: object) -> type:
-    word = description.get("type") if isinstance(description, dict) else None
-    if not isinstance(word, str) or word not in TYPES:
+def _python_type(description: object) -> type:
+    type_name = description.get("type") if isinstance(description, dict) else None
+    if not isinstance(type_name, str) or type_name not in TYPES:
         raise NotScorable("not_scorable:schema")
-    return TYPES[word]
+    return TYPES[type_name]

@@ -30,8 +30,8 @@ Call = dict[Any, Any]
 text."""
 
 # All exceptions that parsing text as JSON or Python, and bounded evaluation, can raise.
-_UNREADABLE = (ValueError, TypeError, SyntaxError, ArithmeticError, RecursionError, MemoryError)
-_CALL_BEGINS = re.compile(r"\s*(\[|[A-Za-z_][\w.]*\()")
+_PARSE_ERRORS = (ValueError, TypeError, SyntaxError, ArithmeticError, RecursionError, MemoryError)
+_CALL_START = re.compile(r"\s*(\[|[A-Za-z_][\w.]*\()")
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def _read_fc(output: object) -> Decoded:
         name, arguments = next(iter(entry.items()))
         try:
             calls.append({name: json.loads(arguments)})
-        except _UNREADABLE:
+        except _PARSE_ERRORS:
             return _failed(malformed=True)
     if not all(type(arguments) is dict for call in calls for arguments in call.values()):
         return Decoded(None, WRONG_SHAPE, True)
@@ -109,7 +109,7 @@ def _read_tags(output: object) -> Decoded:
     for block in blocks:
         try:
             values.append(json.loads(block))
-        except _UNREADABLE:
+        except _PARSE_ERRORS:
             malformed = True  # upstream skips the block silently
     calls: list[Call] = []
     for value in values:
@@ -131,16 +131,16 @@ def _scan(text: str) -> tuple[list[str], list[str]]:
     """
     blocks: list[str] = []
     prose: list[str] = []
-    at = 0
-    while (start := text.find(OPEN + "\n", at)) >= 0:
-        inside = start + len(OPEN) + 1
-        end = text.find("\n" + CLOSE, inside)
+    position = 0
+    while (start := text.find(OPEN + "\n", position)) >= 0:
+        block_start = start + len(OPEN) + 1
+        end = text.find("\n" + CLOSE, block_start)
         if end < 0:
             break
-        prose.append(text[at:start])
-        blocks.append(text[inside:end])
-        at = end + 1 + len(CLOSE)
-    prose.append(text[at:])
+        prose.append(text[position:start])
+        blocks.append(text[block_start:end])
+        position = end + 1 + len(CLOSE)
+    prose.append(text[position:])
     return blocks, prose
 
 
@@ -148,7 +148,7 @@ def _read_python(output: object) -> Decoded:
     if not isinstance(output, str):
         return _failed(malformed=True)
     text = output.strip("`\n ")
-    looks_like_a_call = _CALL_BEGINS.match(text) is not None
+    looks_like_a_call = _CALL_START.match(text) is not None
     text = text if text.startswith("[") else "[" + text
     text = text if text.endswith("]") else text + "]"
     try:
@@ -156,7 +156,7 @@ def _read_python(output: object) -> Decoded:
             warnings.simplefilter("ignore")  # no warnings about "\d" in an answer
             body = ast.parse(text, mode="eval").body
         return Decoded([_call(element) for element in _elements(body)])
-    except _UNREADABLE:
+    except _PARSE_ERRORS:
         return _failed(malformed=looks_like_a_call)
 
 
@@ -179,7 +179,9 @@ def _call(node: ast.expr) -> Call:
         name = name.value
     if isinstance(name, ast.Name):
         parts.append(name.id)
-    return {".".join(reversed(parts)): {word.arg: _value(word.value) for word in node.keywords}}
+    return {
+        ".".join(reversed(parts)): {keyword.arg: _value(keyword.value) for keyword in node.keywords}
+    }
 
 
 def _value(node: ast.expr | None) -> Any:
@@ -189,13 +191,13 @@ def _value(node: ast.expr | None) -> Any:
         ValueError: an expression that upstream does not decode either, such as an attribute or a
             lambda.
     """
-    read = _FORMS.get(type(node))
-    if read is None:
+    decode_node = _NODE_DECODERS.get(type(node))
+    if decode_node is None:
         raise ValueError(f"unsupported value {type(node).__name__}")
-    return read(node)
+    return decode_node(node)
 
 
-def _negated(node: ast.UnaryOp) -> Any:
+def _negated_literal(node: ast.UnaryOp) -> Any:
     """Negate a literal: like upstream, for every unary operator, including `+1`."""
     if isinstance(node.operand, ast.Constant):
         return -cast(Any, node.operand.value)
@@ -206,9 +208,9 @@ def _dict(node: ast.Dict) -> dict[Any, Any]:
     return {_value(k): _value(v) for k, v in zip(node.keys, node.values, strict=True)}
 
 
-_FORMS: dict[type, Callable[[Any], Any]] = {
+_NODE_DECODERS: dict[type, Callable[[Any], Any]] = {
     ast.Constant: lambda node: "..." if node.value is ... else node.value,
-    ast.UnaryOp: _negated,
+    ast.UnaryOp: _negated_literal,
     ast.BinOp: evaluate,
     ast.Name: lambda node: node.id,
     ast.List: lambda node: [_value(element) for element in node.elts],

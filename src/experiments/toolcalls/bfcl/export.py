@@ -42,15 +42,15 @@ def write(folder: Path, model_name: str, rows: Iterable[Answered]) -> list[Path]
         ConfigError: a category that is not scored here.
         DataError: a file cannot be written.
     """
-    by_category: dict[str, list[Answered]] = {}
+    rows_by_category: dict[str, list[Answered]] = {}
     for row in rows:
-        by_category.setdefault(row.category, []).append(row)
+        rows_by_category.setdefault(row.category, []).append(row)
     model = model_name.replace("/", "_")
     paths = []
-    for category, members in by_category.items():
+    for category, category_rows in rows_by_category.items():
         check_category(category)
         part = "live" if category.startswith("live_") else "non_live"
-        for kind, lines in (("result", _results(members)), ("score", _scores(members))):
+        for kind, lines in (("result", _results(category_rows)), ("score", _scores(category_rows))):
             path = folder / kind / model / part / f"BFCL_v4_{category}_{kind}.json"
             write_lines(path, lines)
             paths.append(path)
@@ -75,17 +75,17 @@ def write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
 def _results(rows: Sequence[Answered]) -> list[dict[str, Any]]:
     lines = []
     for row in rows:
-        thinking, end, said = row.text.rpartition(THINKING_END)
-        line = {"id": row.id, "result": said.lstrip("\n") if end else said}
-        if end:
+        thinking, end_tag, answer = row.text.rpartition(THINKING_END)
+        line = {"id": row.id, "result": answer.lstrip("\n") if end_tag else answer}
+        if end_tag:
             line["reasoning_content"] = thinking.rpartition("<think>")[2].strip("\n")
         lines.append(line)
     return lines
 
 
 def _scores(rows: Sequence[Answered]) -> list[dict[str, Any]]:
-    right = sum(row.valid for row in rows)
-    total = {"accuracy": right / len(rows), "correct_count": right, "total_count": len(rows)}
+    correct = sum(row.valid for row in rows)
+    total = {"accuracy": correct / len(rows), "correct_count": correct, "total_count": len(rows)}
     failing = [
         {"id": row.id, "valid": False, "error": [row.error], "error_type": row.error_type}
         for row in rows

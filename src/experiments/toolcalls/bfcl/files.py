@@ -22,7 +22,7 @@ UNREADABLE, NO_RESULT = "prediction:unreadable", "prediction:no_result"
 # An incomplete JSON line usually still contains its id.
 _ID = re.compile(r'\s*\{\s*"id"\s*:\s*("(?:[^"\\]|\\.)*")')
 _OFFICIAL_ID = re.compile(r"([a-z_]+)_[\d-]+")
-_NAMED = 5  # maximum number of broken lines and extra ids that are listed
+_MAX_LISTED = 5  # maximum number of broken lines and extra ids that are listed
 
 
 @dataclass(frozen=True)
@@ -62,27 +62,32 @@ def read_tasks(
     """
     check_category(category)
     if needs_gold(category) != (answers is not None):
-        need = "needs --answers FILE" if answers is None else "has no gold answers: omit --answers"
-        raise ConfigError(f"category '{category}' {need}.")
+        requirement = (
+            "needs --answers FILE" if answers is None else "has no gold answers: omit --answers"
+        )
+        raise ConfigError(f"category '{category}' {requirement}.")
     rows = _by_id(questions, "--questions")
     for id_, row in rows.items():
         _check_question(questions, category, id_, row)
     if answers is None:
         return [BfclTask(id_, row["function"], None) for id_, row in rows.items()], []
-    gold = _by_id(answers, "--answers")
-    without = [id_ for id_ in rows if id_ not in gold]
-    if without:
+    answers_by_id = _by_id(answers, "--answers")
+    unanswered = [id_ for id_ in rows if id_ not in answers_by_id]
+    if unanswered:
         raise DataError(
-            f"--answers {answers}: no answer to {len(without)} of {len(rows)} questions (first: "
-            f"{without[0]!r}); give the answers of the same category."
+            f"--answers {answers}: no answer to {len(unanswered)} of {len(rows)} questions (first: "
+            f"{unanswered[0]!r}); give the answers of the same category."
         )
     for id_ in rows:
-        problem = gold_problem(gold[id_].get("ground_truth"))
+        problem = gold_problem(answers_by_id[id_].get("ground_truth"))
         if problem:
             raise DataError(f"--answers {answers}, id {id_!r}: {problem}; give BFCL's own file.")
-    tasks = [BfclTask(id_, row["function"], gold[id_]["ground_truth"]) for id_, row in rows.items()]
-    unused = [f"{id_[:80]!r}" for id_ in gold if id_ not in rows]
-    return tasks, _remark(answers, "answers match no question and are ignored", unused)
+    tasks = [
+        BfclTask(id_, row["function"], answers_by_id[id_]["ground_truth"])
+        for id_, row in rows.items()
+    ]
+    unmatched = [f"{id_[:80]!r}" for id_ in answers_by_id if id_ not in rows]
+    return tasks, _remark(answers, "answers match no question and are ignored", unmatched)
 
 
 def _check_question(path: Path, category: str, id_: str, row: dict[str, Any]) -> None:
@@ -90,11 +95,11 @@ def _check_question(path: Path, category: str, id_: str, row: dict[str, Any]) ->
         raise DataError(
             f"--questions {path}, id {id_!r}: 'function' is not a list; give BFCL's own file."
         )
-    named = _OFFICIAL_ID.fullmatch(id_)
-    if named and named[1] != category and named[1] in (*categories(), *REFUSED):
+    official_id = _OFFICIAL_ID.fullmatch(id_)
+    if official_id and official_id[1] != category and official_id[1] in (*categories(), *REFUSED):
         raise DataError(
-            f"--questions {path}, id {id_!r}: it belongs to category '{named[1]}', but --category "
-            f"is '{category}'; give the questions of one category."
+            f"--questions {path}, id {id_!r}: it belongs to category '{official_id[1]}', but "
+            f"--category is '{category}'; give the questions of one category."
         )
 
 
@@ -106,7 +111,7 @@ def _by_id(path: Path, option: str) -> dict[str, dict[str, Any]]:
     """
     rows: dict[str, dict[str, Any]] = {}
     for number, line in _lines(path, option):
-        row, problem = _read(line)
+        row, problem = _parse_line(line)
         if row is None:
             raise DataError(f"{option} {path}, line {number}: {problem}; give BFCL's own file.")
         if row["id"] in rows:
@@ -130,7 +135,7 @@ def _lines(path: Path, option: str) -> Iterator[tuple[int, bytes]]:
             yield number, line
 
 
-def _read(line: bytes) -> tuple[dict[str, Any] | None, str]:
+def _parse_line(line: bytes) -> tuple[dict[str, Any] | None, str]:
     """Parse a line as an object with an id, or return None and the problem."""
     try:
         row = json.loads(line.decode("utf-8"))
@@ -153,13 +158,13 @@ def read_predictions(path: Path, ids: Sequence[str]) -> Predictions:
     """
     results: dict[str, Any] = {}
     counts: dict[str, int] = {}
-    broken: list[str] = []
-    unreadable: set[str] = set()
+    broken_lines: list[str] = []
+    unreadable_ids: set[str] = set()
     for number, line in _lines(path, "--predictions"):
-        row, problem = _read(line)
+        row, problem = _parse_line(line)
         if row is None:
-            broken.append(f"line {number} ({problem})")
-            unreadable.update(_id_of_broken(line))
+            broken_lines.append(f"line {number} ({problem})")
+            unreadable_ids.update(_ids_of_broken_line(line))
             continue
         counts[row["id"]] = counts.get(row["id"], 0) + 1
         if "result" in row:
@@ -169,29 +174,29 @@ def read_predictions(path: Path, ids: Sequence[str]) -> Predictions:
         if counts.get(id_, 0) > 1:
             verdicts[id_] = invalid(DUPLICATE)
         elif id_ not in counts:
-            verdicts[id_] = invalid(UNREADABLE if id_ in unreadable else MISSING)
+            verdicts[id_] = invalid(UNREADABLE if id_ in unreadable_ids else MISSING)
         elif id_ not in results:
             verdicts[id_] = invalid(NO_RESULT)
-    known = set(ids)
-    extra = [f"{id_[:80]!r}" for id_ in counts if id_ not in known]
+    known_ids = set(ids)
+    unmatched = [f"{id_[:80]!r}" for id_ in counts if id_ not in known_ids]
     remarks = [
-        *_remark(path, "lines are not predictions", broken),
-        *_remark(path, "ids match no question and are not counted", extra),
+        *_remark(path, "lines are not predictions", broken_lines),
+        *_remark(path, "ids match no question and are not counted", unmatched),
     ]
     return Predictions(results, verdicts, remarks)
 
 
-def _remark(path: Path, what: str, found: list[str]) -> list[str]:
-    more = " and more" if len(found) > _NAMED else ""
-    named = ", ".join(found[:_NAMED]) + more
-    return [f"{path}: {len(found)} {what}: {named}"] if found else []
+def _remark(path: Path, description: str, items: list[str]) -> list[str]:
+    suffix = " and more" if len(items) > _MAX_LISTED else ""
+    listing = ", ".join(items[:_MAX_LISTED]) + suffix
+    return [f"{path}: {len(items)} {description}: {listing}"] if items else []
 
 
-def _id_of_broken(line: bytes) -> list[str]:
-    found = _ID.match(line.decode("utf-8", "replace"))
-    if found is None:
+def _ids_of_broken_line(line: bytes) -> list[str]:
+    match = _ID.match(line.decode("utf-8", "replace"))
+    if match is None:
         return []
     try:
-        return [str(json.loads(found[1]))]
+        return [str(json.loads(match[1]))]
     except ValueError:
         return []

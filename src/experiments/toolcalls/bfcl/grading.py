@@ -100,8 +100,8 @@ def check(
 
 def _check_relevance(category: str, *, called: bool) -> Verdict:
     if category in IRRELEVANCE:
-        error_type, right = "irrelevance_error:decoder_success", not called
+        error_type, correct = "irrelevance_error:decoder_success", not called
     else:
-        error_type, right = "relevance_error:decoder_failed", called
+        error_type, correct = "relevance_error:decoder_failed", called
     error = "a call where none is expected" if called else "no call where one is expected"
-    return Verdict(True) if right else invalid(error_type, error)
+    return Verdict(True) if correct else invalid(error_type, error)

@@ -17,8 +17,8 @@ MAX_DEPTH = 64
 MAX_LITERAL = 100_000
 # Double-quoted text; an unclosed one extends to the end (otherwise each quote would scan the rest
 # again).
-_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[\[\]{}()]', re.DOTALL)
-_BLANK = re.compile(r"\s*")
+_BRACKET_OR_STRING = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[\[\]{}()]', re.DOTALL)
+_WHITESPACE = re.compile(r"\s*")
 
 
 def load_json(text: str) -> Any:
@@ -31,13 +31,16 @@ def load_json(text: str) -> Any:
         return None
     try:
         return json.loads(
-            text, parse_constant=_refuse, parse_float=_finite, object_pairs_hook=_object
+            text,
+            parse_constant=_refuse_constant,
+            parse_float=_parse_finite,
+            object_pairs_hook=_unique_object,
         )
     except (ValueError, RecursionError):
         return None
 
 
-def read_json(text: str, at: int) -> tuple[Any, int] | None:
+def read_json(text: str, start: int) -> tuple[Any, int] | None:
     """Parse a strict JSON object or list inside a text; return (value, end index) or None.
 
     >>> read_json('f {"a": 1} and more', 2)
@@ -45,22 +48,22 @@ def read_json(text: str, at: int) -> tuple[Any, int] | None:
 
     Args:
         text: any text.
-        at: index of the value, or of white space before it.
+        start: index of the value, or of white space before it.
     """
-    at = after_blanks(text, at)
-    if text[at : at + 1] not in ("{", "["):
+    start = after_blanks(text, start)
+    if text[start : start + 1] not in ("{", "["):
         return None
     try:
-        value, end = _DECODER.raw_decode(text, at)
+        value, end = _DECODER.raw_decode(text, start)
     except (ValueError, RecursionError):
         return None
-    return None if _deeper(value, MAX_DEPTH) else (value, end)
+    return None if _is_deeper(value, MAX_DEPTH) else (value, end)
 
 
-def after_blanks(text: str, at: int) -> int:
-    """Return the index of the first character from `at` on that is not white space."""
-    found = _BLANK.match(text, at)
-    return found.end() if found else at
+def after_blanks(text: str, start: int) -> int:
+    """Return the index of the first character from `start` on that is not white space."""
+    match = _WHITESPACE.match(text, start)
+    return match.end() if match else start
 
 
 def load_literal(text: str) -> Any:
@@ -116,52 +119,56 @@ class _JsonNames(ast.NodeTransformer):
 def too_deep(text: str) -> bool:
     """Return whether brackets outside of double-quoted text are nested deeper than MAX_DEPTH."""
     depth = 0
-    for match in _BRACKET.finditer(text):
-        one = match[0]
-        depth += 1 if one in "[{(" else -1 if one in "]})" else 0
+    for match in _BRACKET_OR_STRING.finditer(text):
+        symbol = match[0]
+        depth += 1 if symbol in "[{(" else -1 if symbol in "]})" else 0
         if depth > MAX_DEPTH:
             return True
     return False
 
 
-def _deeper(value: Any, levels: int) -> bool:
+def _is_deeper(value: Any, levels: int) -> bool:
     if not isinstance(value, dict | list):
         return False
-    inner = value.values() if isinstance(value, dict) else value
-    return levels == 0 or any(_deeper(one, levels - 1) for one in inner)
+    items = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(_is_deeper(item, levels - 1) for item in items)
 
 
-def _refuse(constant: str) -> None:
+def _refuse_constant(constant: str) -> None:
     raise ValueError(f"{constant} is not JSON")
 
 
-def _finite(text: str) -> float:
+def _parse_finite(text: str) -> float:
     value = float(text)
     if math.isinf(value):
         raise ValueError(f"{text} is not a number that all JSON parsers accept")
     return value
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) != len(pairs):
+def _unique_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    parsed = dict(pairs)
+    if len(parsed) != len(pairs):
         raise ValueError("an object has a duplicate key")
-    return made
+    return parsed
 
 
-_DECODER = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite, object_pairs_hook=_object)
+_DECODER = json.JSONDecoder(
+    parse_constant=_refuse_constant, parse_float=_parse_finite, object_pairs_hook=_unique_object
+)
 
 
-def same_value(one: Any, other: Any) -> bool:
+def same_value(first: Any, second: Any) -> bool:
     """Compare two JSON values: 1 equals 1.0, but true is not 1 and "1" is not 1.
 
     >>> same_value({"a": [1, True]}, {"a": [1.0, True]}), same_value(True, 1)
     (True, False)
     """
-    if isinstance(one, bool) or isinstance(other, bool):
-        return one is other
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(same_value(one[k], other[k]) for k in one)
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(same_value, one, other))
-    return bool(one == other)
+    if isinstance(first, bool) or isinstance(second, bool):
+        return first is second
+    if isinstance(first, dict) and isinstance(second, dict):
+        return first.keys() == second.keys() and all(
+            same_value(first[key], second[key]) for key in first
+        )
+    if isinstance(first, list) and isinstance(second, list):
+        return len(first) == len(second) and all(map(same_value, first, second))
+    return bool(first == second)

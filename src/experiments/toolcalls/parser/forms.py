@@ -73,11 +73,13 @@ class CallForm:
 
     def facts(self) -> dict[str, Any]:
         """Return the entries for the run record: all values that differ from the defaults."""
-        empty = asdict(CallForm(self.name))
-        return {"name": self.name} | {k: v for k, v in asdict(self).items() if v != empty[k]}
+        defaults = asdict(CallForm(self.name))
+        return {"name": self.name} | {
+            key: value for key, value in asdict(self).items() if value != defaults[key]
+        }
 
 
-def said(facts: dict[str, Any] | None) -> str:
+def describe(facts: dict[str, Any] | None) -> str:
     """Return the line about the recorded call format in a run's header."""
     if not facts:
         return "the chat template does not write calls; answers are parsed with Hermes tags"
@@ -88,9 +90,9 @@ def from_facts(facts: dict[str, Any] | None) -> CallForm:
     """Return the format in a run record; Hermes tags for older records without one."""
     if not facts:
         return HERMES_TAGS
-    known = {field.name for field in fields(CallForm)}
-    given = {key: value for key, value in facts.items() if key in known}
-    return CallForm(**given | {"extra_keys": tuple(given.get("extra_keys", ()))})
+    field_names = {field.name for field in fields(CallForm)}
+    values = {key: value for key, value in facts.items() if key in field_names}
+    return CallForm(**values | {"extra_keys": tuple(values.get("extra_keys", ()))})
 
 
 OPEN, CLOSE = "<tool_call>", "</tool_call>"

@@ -82,5 +82,5 @@ def tool_names(row: dict[str, Any]) -> list[str]:
 def offered(row: dict[str, Any]) -> list[dict[str, Any]] | None:
     """Return a row's tools for `parse`; None if they may only be described in its text."""
     tools = list(row.get("tools") or [])
-    wants_calls = bool(row.get("expects")) or bool(gold_calls(row))
-    return tools or (None if wants_calls else [])
+    expects_calls = bool(row.get("expects")) or bool(gold_calls(row))
+    return tools or (None if expects_calls else [])

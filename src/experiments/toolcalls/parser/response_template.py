@@ -12,22 +12,27 @@ from experiments.toolcalls.parser.bodies import Call, Tools
 from experiments.toolcalls.parser.forms import MARKS, CallForm
 from experiments.toolcalls.parser.turn import Answer
 
-_BEHIND = "\n\ue000"
+_SENTINEL = "\n\ue000"
 
 
-def read(said: str, form: CallForm, tools: Tools) -> Answer:
+def read(answer: str, form: CallForm, tools: Tools) -> Answer:
     """Parse a turn; never raises."""
-    text = said + form.end
-    if len(text) > MAX_LITERAL or too_deep(said):
+    text = answer + form.end
+    if len(text) > MAX_LITERAL or too_deep(answer):
         return Answer(malformed=True, defects=("not a call",))
-    found, behind = _parsed(text, form, tools), _parsed(text + _BEHIND, form, tools)
-    if found is None or behind is None:
+    parsed, parsed_with_sentinel = (
+        _parsed(text, form, tools),
+        _parsed(text + _SENTINEL, form, tools),
+    )
+    if parsed is None or parsed_with_sentinel is None:
         return Answer(malformed=True, defects=("not a call",))
-    calls, content = found
-    if calls != behind[0]:
+    calls, content = parsed
+    if calls != parsed_with_sentinel[0]:
         return Answer(malformed=True, defects=("unclosed tag",))
-    stray = any(mark in content for mark in MARKS)
-    return Answer(calls, content, stray, ("tag of another form",) if stray else ())
+    has_other_marker = any(marker in content for marker in MARKS)
+    return Answer(
+        calls, content, has_other_marker, ("tag of another form",) if has_other_marker else ()
+    )
 
 
 def _parsed(text: str, form: CallForm, tools: Tools) -> tuple[list[Call], str] | None:
@@ -38,12 +43,12 @@ def _parsed(text: str, form: CallForm, tools: Tools) -> tuple[list[Call], str] |
         message = parse_response(text, form.template, prefix="", tools=list(tools or []) or None)
     except Exception:  # the template is a program by the model's authors and may raise anything
         return None
-    calls = [_call(one) for one in message.get("tool_calls") or []]
-    whole = [call for call in calls if call is not None]
+    calls = [_call(item) for item in message.get("tool_calls") or []]
+    valid_calls = [call for call in calls if call is not None]
     content = message.get("content")
-    if len(whole) < len(calls):
+    if len(valid_calls) < len(calls):
         return None
-    return whole, content.strip() if isinstance(content, str) else ""
+    return valid_calls, content.strip() if isinstance(content, str) else ""
 
 
 def _call(value: Any) -> Call | None:

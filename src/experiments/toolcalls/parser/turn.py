@@ -11,7 +11,7 @@ from experiments.toolcalls.parser.forms import MARKS, CallForm
 
 THINK, END_THINK = "<think>", "</think>"
 # Maximum number of positions tried as the start of unmarked calls.
-_MOST_PLACES = 32
+_MAX_STARTS = 32
 _JSON_CALL = re.compile(
     r"""\[?\s*\{\s*["']?(?:name|function|tool_name|type|id|arguments|parameters)["']?\s*:"""
 )
@@ -35,29 +35,29 @@ class Answer:
 
 def read(text: str, form: CallForm, tools: Tools) -> Answer:
     """Parse a turn in a format; never raises."""
-    said, defects = after_thinking(text)
+    answer_text, defects = after_thinking(text)
     if defects:
         return Answer(malformed=True, defects=tuple(defects))
     if form.body == "response_template":
         from experiments.toolcalls.parser import response_template
 
-        return response_template.read(said, form, tools)
-    turn = _Turn(said, form, tools)
+        return response_template.read(answer_text, form, tools)
+    turn = _Turn(answer_text, form, tools)
     turn.read_bare() if form.bare else turn.read_marked()
     return turn.answer()
 
 
 def after_thinking(text: str) -> tuple[str, list[str]]:
     """Remove the thinking, up to its last end tag; unclosed thinking leaves an empty text."""
-    said = text.rpartition(END_THINK)[2]
-    if THINK in said:
+    answer_text = text.rpartition(END_THINK)[2]
+    if THINK in answer_text:
         return "", ["unclosed thinking"]
-    return said, []
+    return answer_text, []
 
 
 @dataclass
 class _Turn:
-    said: str
+    answer_text: str
     form: CallForm
     tools: Tools
     calls: list[Call] = field(default_factory=list)
@@ -67,128 +67,138 @@ class _Turn:
 
     def answer(self) -> Answer:
         content = "".join(self.prose).strip()
-        closing = (self.form.after.strip(), self.form.end.strip())
-        if any(mark and mark in content for mark in closing):
+        closing_markers = (self.form.after.strip(), self.form.end.strip())
+        if any(marker and marker in content for marker in closing_markers):
             self.defects.append("stray tag")
-        elif not self.defects and any(mark in content for mark in MARKS):
+        elif not self.defects and any(marker in content for marker in MARKS):
             self.defects.append("tag of another form")
         if self.blocks > 1 and not self.form.several:
             self.defects.append("several calls")
         if self.calls and content and not self.form.text:
             self.defects.append("text beside a call")
-        found = tuple(dict.fromkeys(self.defects))
-        return Answer(self.calls, content, bool(found), found)
+        defects = tuple(dict.fromkeys(self.defects))
+        return Answer(self.calls, content, bool(defects), defects)
 
     def read_marked(self) -> None:
         """Parse calls between markers, at any position in the text."""
         form = self.form
         opening = form.start.strip() or form.before.strip()
-        at = 0
-        while (found := self.said.find(opening, at)) >= 0:
-            self.prose.append(self.said[at:found])
-            at = self._section(found + len(opening)) if form.start.strip() else self._call(found)
-        rest = self.said[at:]
-        if at and rest.strip() and not (form.after + form.end).strip():
+        position = 0
+        while (marker_index := self.answer_text.find(opening, position)) >= 0:
+            self.prose.append(self.answer_text[position:marker_index])
+            position = (
+                self._read_section(marker_index + len(opening))
+                if form.start.strip()
+                else self._call(marker_index)
+            )
+        text_after = self.answer_text[position:]
+        if position and text_after.strip() and not (form.after + form.end).strip():
             self.defects.append("text after a call")  # only its body ends a call
-        self.prose.append(rest)
+        self.prose.append(text_after)
 
-    def _call(self, at: int) -> int:
+    def _call(self, start: int) -> int:
         """Parse one call with its markers; return the index after it."""
         form = self.form
-        end = self._marked_call(at)
+        end = self._marked_call(start)
         if end is not None:
             return end
-        return self._recover(at + len(form.before.strip()), form.after.strip())
+        return self._skip_broken_call(start + len(form.before.strip()), form.after.strip())
 
-    def _marked_call(self, at: int) -> int | None:
+    def _marked_call(self, start: int) -> int | None:
         form = self.form
         before, after = form.before.strip(), form.after.strip()
-        at = after_blanks(self.said, at)
-        if not self.said.startswith(before, at):
+        start = after_blanks(self.answer_text, start)
+        if not self.answer_text.startswith(before, start):
             return None
-        found = bodies.read(self.said, at + len(before), form, self.tools)
-        if found is None:
+        parsed = bodies.read(self.answer_text, start + len(before), form, self.tools)
+        if parsed is None:
             return None
-        calls, end = found
-        closed = after_blanks(self.said, end)
-        if not self.said.startswith(after, closed):
+        calls, end = parsed
+        after_index = after_blanks(self.answer_text, end)
+        if not self.answer_text.startswith(after, after_index):
             return None
         self.calls += calls
         self.blocks += 1
-        return closed + len(after) if after else end
+        return after_index + len(after) if after else end
 
-    def _section(self, at: int) -> int:
+    def _read_section(self, position: int) -> int:
         """Parse all calls between `start` and `end`; return the index after them."""
         form = self.form
-        between, close = form.between.strip(), form.end.strip()
-        while (end := self._marked_call(at)) is not None:
-            at = end
-            next_at = after_blanks(self.said, at)
-            if close and self.said.startswith(close, next_at):
-                return next_at + len(close)
+        between, closing_marker = form.between.strip(), form.end.strip()
+        while (end := self._marked_call(position)) is not None:
+            position = end
+            next_position = after_blanks(self.answer_text, position)
+            if closing_marker and self.answer_text.startswith(closing_marker, next_position):
+                return next_position + len(closing_marker)
             if between:
-                if not self.said.startswith(between, next_at):
+                if not self.answer_text.startswith(between, next_position):
                     break
-                at = next_at + len(between)
+                position = next_position + len(between)
             elif not form.before.strip():
                 break
-        if end is not None and not close:
-            return at
-        return self._recover(at, close)
+        if end is not None and not closing_marker:
+            return position
+        return self._skip_broken_call(position, closing_marker)
 
-    def _recover(self, at: int, close: str) -> int:
+    def _skip_broken_call(self, start: int, closing_marker: str) -> int:
         """Record a broken call; return the index after its closing marker, or the text's end."""
-        end = self.said.find(close, at) if close else -1
+        end = self.answer_text.find(closing_marker, start) if closing_marker else -1
         self.defects.append("not a call" if end >= 0 else "unclosed tag")
-        return end + len(close) if end >= 0 else len(self.said)
+        return end + len(closing_marker) if end >= 0 else len(self.answer_text)
 
     def read_bare(self) -> None:
         """Parse an answer that consists of calls only, or of text followed by calls."""
-        said = self.said.strip()
+        answer_text = self.answer_text.strip()
         if self.tools is not None and not self.tools:
-            self.prose.append(said)  # without tools, an object is an answer
+            self.prose.append(answer_text)  # without tools, an object is an answer
             return
-        if self._calls_up_to_end(said, 0):
+        if self._calls_up_to_end(answer_text, 0):
             return
-        opener = _PYTHON_CALL if self.form.body == "python" else _JSON_CALL
-        places = [m.start() for m in opener.finditer(said)][:_MOST_PLACES] if self.form.text else []
-        for at in places:
-            if self._calls_up_to_end(said, at):
-                self.prose.append(said[:at])
+        pattern = _PYTHON_CALL if self.form.body == "python" else _JSON_CALL
+        starts = (
+            [match.start() for match in pattern.finditer(answer_text)][:_MAX_STARTS]
+            if self.form.text
+            else []
+        )
+        for start in starts:
+            if self._calls_up_to_end(answer_text, start):
+                self.prose.append(answer_text[:start])
                 return
-        if places or self._looks_like_calls(said):
+        if starts or self._looks_like_calls(answer_text):
             self.defects.append("not a call")
         else:
-            self.prose.append(said)
+            self.prose.append(answer_text)
 
-    def _calls_up_to_end(self, said: str, at: int) -> bool:
+    def _calls_up_to_end(self, answer_text: str, position: int) -> bool:
         """Parse calls that extend to the end of the answer; keep none of them if they do not."""
         form, calls, blocks = self.form, [], 0
         between, after = form.between.strip(), (form.after + form.end).strip()
-        while found := bodies.read(said, at, form, self.tools):
-            calls += found[0]
+        while parsed := bodies.read(answer_text, position, form, self.tools):
+            calls += parsed[0]
             blocks += 1
-            at = after_blanks(said, found[1])
-            if after and said.startswith(after, at):
-                at = after_blanks(said, at + len(after))
-            if at == len(said):
+            position = after_blanks(answer_text, parsed[1])
+            if after and answer_text.startswith(after, position):
+                position = after_blanks(answer_text, position + len(after))
+            if position == len(answer_text):
                 self.calls, self.blocks = calls, blocks
                 return True
-            if not said.startswith(between, at):
+            if not answer_text.startswith(between, position):
                 return False
-            at += len(between)
+            position += len(between)
         return False
 
-    def _looks_like_calls(self, said: str) -> bool:
+    def _looks_like_calls(self, answer_text: str) -> bool:
         if self.form.body == "python":
-            return bool(_PYTHON_CALL.match(said))
-        if not _JSON_CALL.match(said):
+            return bool(_PYTHON_CALL.match(answer_text))
+        if not _JSON_CALL.match(answer_text):
             return False
-        value = load_json(said)
+        value = load_json(answer_text)
         value = value[0] if isinstance(value, list) and value else value
         # A complete object without arguments is a JSON answer, such as {"name": "Ada"}.
-        return not isinstance(value, dict) or bool(_CALL_KEYS & value.keys()) or _wraps(value)
+        return (
+            not isinstance(value, dict) or bool(_CALL_KEYS & value.keys()) or _wraps_function(value)
+        )
 
 
-def _wraps(value: dict[str, Any]) -> bool:
+def _wraps_function(value: dict[str, Any]) -> bool:
     return isinstance(value.get("function"), dict)

@@ -74,7 +74,7 @@ def compare(
     >>> compare('1. a()\n2. b()\n3. c("$1")', '1. b()\n2. a()\n3. c("$2")').success
     True
     >>> compare('1. a()\n2. b("$1")', '1. a()\n2. b("$9")').error
-    'OutOfRange: step 2 refers to $9, the plan has 2 steps (prediction)'
+    'OutOfRange: step 2 refers to $9, but the plan has 2 steps (prediction)'
 
     Args:
         label: plan text, or a list of calls `{"name", "arguments"}` that refer to each other by
@@ -88,8 +88,8 @@ def compare(
     plans: list[Plan] = []
     try:
         plans.extend(_read_both(label, pred, quirks=quirks, labelled=labelled))
-        one, other = _graphs(plans, quirks=quirks)
-        return PlanVerdict(graphs.same(one, other), None, tool_recall(*plans))
+        label_graph, pred_graph = _graphs(plans, quirks=quirks)
+        return PlanVerdict(graphs.same(label_graph, pred_graph), None, tool_recall(*plans))
     except PlanError as error:
         recall = tool_recall(*plans) if len(plans) == 2 else 0.0
         return PlanVerdict(False, str(error), recall)
@@ -130,47 +130,49 @@ def edit_distance(
     import networkx as nx
 
     plans = _read_both(label, pred, quirks=quirks, labelled=has_labels(label))
-    one, other = _graphs(plans, quirks=quirks)
-    if graphs.same(one, other):
+    label_graph, pred_graph = _graphs(plans, quirks=quirks)
+    if graphs.same(label_graph, pred_graph):
         return 0.0
 
     def same_colour(a: dict[str, Any], b: dict[str, Any]) -> bool:
         return bool(a["colour"] == b["colour"])
 
-    found = nx.graph_edit_distance(one, other, node_match=same_colour, timeout=seconds)
-    return None if found is None else float(found)
+    distance = nx.graph_edit_distance(
+        label_graph, pred_graph, node_match=same_colour, timeout=seconds
+    )
+    return None if distance is None else float(distance)
 
 
 def tool_recall(label: Plan, pred: Plan) -> float:
     """Return the share of the label's tools that the prediction uses; 1 if there are none."""
-    wanted = {step.tool for step in label.steps}
-    used = {step.tool for step in pred.steps}
-    return len(wanted & used) / len(wanted) if wanted else 1.0
+    label_tools = {step.tool for step in label.steps}
+    pred_tools = {step.tool for step in pred.steps}
+    return len(label_tools & pred_tools) / len(label_tools) if label_tools else 1.0
 
 
 def _read_both(label: Source, pred: Source, *, quirks: bool, labelled: bool) -> list[Plan]:
-    with _blamed("label", quirks=quirks):
-        wanted = read(label, quirks=quirks, labelled=labelled)
-    with _blamed("prediction", quirks=quirks):
-        outside = wanted.outside
-        return [wanted, read(pred, quirks=quirks, labelled=labelled, outside=outside)]
+    with _naming_plan("label", quirks=quirks):
+        label_plan = read(label, quirks=quirks, labelled=labelled)
+    with _naming_plan("prediction", quirks=quirks):
+        outside = label_plan.outside
+        return [label_plan, read(pred, quirks=quirks, labelled=labelled, outside=outside)]
 
 
 def _graphs(plans: list[Plan], *, quirks: bool) -> list["nx.DiGraph"]:
     colours: graphs.Colours = {}
-    found = []
-    for plan, which in zip(plans, ("label", "prediction"), strict=True):
-        with _blamed(which, quirks=quirks):
-            found.append(graphs.build(plan, colours, quirks=quirks))
-    return found
+    dependency_graphs = []
+    for plan, name in zip(plans, ("label", "prediction"), strict=True):
+        with _naming_plan(name, quirks=quirks):
+            dependency_graphs.append(graphs.build(plan, colours, quirks=quirks))
+    return dependency_graphs
 
 
 @contextmanager
-def _blamed(which: str, *, quirks: bool) -> Iterator[None]:
+def _naming_plan(plan_name: str, *, quirks: bool) -> Iterator[None]:
     """Add to an error which of the plans it concerns; upstream's errors are left unchanged."""
     try:
         yield
     except PlanError as error:
         if quirks:
             raise
-        raise PlanError(f"{error} ({which})") from error
+        raise PlanError(f"{error} ({plan_name})") from error

@@ -43,37 +43,37 @@ def build(plan: Plan, colours: Colours, *, quirks: bool = False) -> "nx.DiGraph"
 
     graph = nx.DiGraph()
     graph.add_nodes_from(range(1, len(plan.steps) + 1))
-    known: dict[int, int] = {}
+    colour_by_node: dict[int, int] = {}
     path: list[int] = []
 
     def colour(node: int) -> int:
         """Return the colour of a step, adding its dependencies; at most 65 calls deep."""
-        if node in known:
-            return known[node]
+        if node in colour_by_node:
+            return colour_by_node[node]
         path.append(node)
         step = plan.steps[node - 1]  # node 0 is the last step
-        below = []
+        dependencies = []
         for reference in step.needs:
             if reference in plan.outside:
-                below.append((f"${reference}", -1))  # a separate leaf, not a step
+                dependencies.append((f"${reference}", -1))  # a separate leaf, not a step
                 continue
-            needed = _needed(plan, reference, node, quirks=quirks)
+            needed = _needed_step(plan, reference, node, quirks=quirks)
             graph.add_edge(needed, node)
             if needed in path:
-                raise PlanError(_circle(needed, node, quirks=quirks))
-            below.append((plan.steps[needed - 1].tool, colour(needed)))
+                raise PlanError(_circle_message(needed, node, quirks=quirks))
+            dependencies.append((plan.steps[needed - 1].tool, colour(needed)))
         # Sorting only by name can make equal trees differ, which is upstream's quirk.
-        below.sort(key=(lambda pair: pair[:1]) if quirks else None)
+        dependencies.sort(key=(lambda pair: pair[:1]) if quirks else None)
         path.pop()
-        known[node] = colours.setdefault((step.tool, tuple(below)), len(colours))
-        return known[node]
+        colour_by_node[node] = colours.setdefault((step.tool, tuple(dependencies)), len(colours))
+        return colour_by_node[node]
 
     for node in range(1, len(plan.steps) + 1):
         graph.nodes[node].update(tool=plan.steps[node - 1].tool, colour=colour(node))
     return graph
 
 
-def _needed(plan: Plan, reference: str, node: int, *, quirks: bool) -> int:
+def _needed_step(plan: Plan, reference: str, node: int, *, quirks: bool) -> int:
     """Return the position that a reference points to."""
     steps = len(plan.steps)
     if plan.labels is not None:
@@ -97,7 +97,7 @@ def _needed(plan: Plan, reference: str, node: int, *, quirks: bool) -> int:
     return number
 
 
-def _circle(needed: int, node: int, *, quirks: bool) -> str:
+def _circle_message(needed: int, node: int, *, quirks: bool) -> str:
     if needed == node:
         return f"ValueError: {_CIRCULAR}" if quirks else f"SelfReference: step {node} uses itself"
     if quirks:
@@ -105,7 +105,7 @@ def _circle(needed: int, node: int, *, quirks: bool) -> str:
     return f"CircularReference: step {node} uses step {needed}, which uses step {node}"
 
 
-def same(one: "nx.DiGraph", other: "nx.DiGraph") -> bool:
+def same(first: "nx.DiGraph", second: "nx.DiGraph") -> bool:
     """Return whether some renumbering of the steps turns one graph into the other.
 
     Equal colours on both sides are necessary. Colours are first refined by the steps that use a
@@ -117,99 +117,118 @@ def same(one: "nx.DiGraph", other: "nx.DiGraph") -> bool:
     Raises:
         PlanError: the search takes more than `MAX_TRIES` tries.
     """
-    if (0 in one or 0 in other) and len(one) and len(other):
+    if (0 in first or 0 in second) and len(first) and len(second):
         raise PlanError("KeyError: 'tool_name'")  # upstream fails on the node without attributes
-    if len(one) != len(other) or one.number_of_edges() != other.number_of_edges():
+    if len(first) != len(second) or first.number_of_edges() != second.number_of_edges():
         return False
-    if _identical(one, other):
+    if _identical(first, second):
         return True
-    refined = _refine(one, other)
-    return refined is not None and _same_parts((one, other), refined)
+    refined = _refine(first, second)
+    return refined is not None and _same_parts((first, second), refined)
 
 
 def _same_parts(pair: Pair, refined: tuple[dict[int, int], dict[int, int]]) -> bool:
-    kinds, other_kinds = (_edge_kinds(graph, of) for graph, of in zip(pair, refined, strict=True))
+    kinds, other_kinds = (
+        _count_edge_kinds(graph, colours) for graph, colours in zip(pair, refined, strict=True)
+    )
     if kinds != other_kinds:
         return False
     sizes = Counter(refined[0].values())
-    full = {kind for kind, n in kinds.items() if n == sizes[kind[0]] * sizes[kind[1]]}
-    parts, left = (list(_parts(graph, of, full)) for graph, of in zip(pair, refined, strict=True))
+    full = {kind for kind, count in kinds.items() if count == sizes[kind[0]] * sizes[kind[1]]}
+    components, unmatched = (
+        list(_parts(graph, colours, full)) for graph, colours in zip(pair, refined, strict=True)
+    )
     tries = [0]
-    for part in parts:
-        at = next((i for i, p in enumerate(left) if _same_part(part, p, tries)), None)
-        if at is None:
+    for component in components:
+        index = next(
+            (i for i, other in enumerate(unmatched) if _same_part(component, other, tries)), None
+        )
+        if index is None:
             return False
-        del left[at]
+        del unmatched[index]
     return True
 
 
-def _identical(one: "nx.DiGraph", other: "nx.DiGraph") -> bool:
+def _identical(first: "nx.DiGraph", second: "nx.DiGraph") -> bool:
     """Return whether the steps already have the same order, so that no search is needed."""
-    return dict(one.nodes(data="colour")) == dict(other.nodes(data="colour")) and all(
-        other.has_edge(*edge) for edge in one.edges
+    return dict(first.nodes(data="colour")) == dict(second.nodes(data="colour")) and all(
+        second.has_edge(*edge) for edge in first.edges
     )
 
 
-def _refine(one: "nx.DiGraph", other: "nx.DiGraph") -> tuple[dict[int, int], dict[int, int]] | None:
+def _refine(
+    first: "nx.DiGraph", second: "nx.DiGraph"
+) -> tuple[dict[int, int], dict[int, int]] | None:
     """Return finer colours for both graphs, or None if they cannot be matched."""
-    a, b = (dict(graph.nodes(data="colour")) for graph in (one, other))
-    classes = 0
+    first_colours, second_colours = (dict(graph.nodes(data="colour")) for graph in (first, second))
+    class_count = 0
     for _ in range(MAX_ROUNDS):
-        counts = Counter(a.values())
-        if counts != Counter(b.values()):
+        counts = Counter(first_colours.values())
+        if counts != Counter(second_colours.values()):
             return None
-        if len(counts) == classes:
+        if len(counts) == class_count:
             break
-        classes = len(counts)
+        class_count = len(counts)
         names: dict[Any, int] = {}
-        a, b = _round(one, a, names), _round(other, b, names)
-    return (a, b) if Counter(a.values()) == Counter(b.values()) else None
+        first_colours, second_colours = (
+            _refine_once(first, first_colours, names),
+            _refine_once(second, second_colours, names),
+        )
+    return (
+        (first_colours, second_colours)
+        if Counter(first_colours.values()) == Counter(second_colours.values())
+        else None
+    )
 
 
-def _round(graph: "nx.DiGraph", of: dict[int, int], names: dict[Any, int]) -> dict[int, int]:
+def _refine_once(
+    graph: "nx.DiGraph", colours: dict[int, int], names: dict[Any, int]
+) -> dict[int, int]:
     def around(node: int) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
-        before = sorted(of[other] for other in graph.pred[node])
-        after = sorted(of[other] for other in graph.succ[node])
-        return of[node], tuple(before), tuple(after)
+        before = sorted(colours[neighbour] for neighbour in graph.pred[node])
+        after = sorted(colours[neighbour] for neighbour in graph.succ[node])
+        return colours[node], tuple(before), tuple(after)
 
     return {node: names.setdefault(around(node), len(names)) for node in graph}
 
 
-def _edge_kinds(graph: "nx.DiGraph", of: dict[int, int]) -> Counter[tuple[int, int]]:
-    return Counter((of[start], of[end]) for start, end in graph.edges)
+def _count_edge_kinds(graph: "nx.DiGraph", colours: dict[int, int]) -> Counter[tuple[int, int]]:
+    return Counter((colours[start], colours[end]) for start, end in graph.edges)
 
 
 def _parts(
-    graph: "nx.DiGraph", of: dict[int, int], full: set[tuple[int, int]]
+    graph: "nx.DiGraph", colours: dict[int, int], full: set[tuple[int, int]]
 ) -> Iterator["nx.DiGraph"]:
     """Yield the connected components of a graph without the edges of the kinds in `full`."""
     import networkx as nx
 
-    bare = nx.DiGraph()
-    bare.add_nodes_from((node, {"colour": colour}) for node, colour in of.items())
-    bare.add_edges_from((a, b) for a, b in graph.edges if (of[a], of[b]) not in full)
-    for nodes in nx.weakly_connected_components(bare):
-        yield bare.subgraph(nodes).copy()
+    reduced = nx.DiGraph()
+    reduced.add_nodes_from((node, {"colour": colour}) for node, colour in colours.items())
+    reduced.add_edges_from(
+        (start, end) for start, end in graph.edges if (colours[start], colours[end]) not in full
+    )
+    for nodes in nx.weakly_connected_components(reduced):
+        yield reduced.subgraph(nodes).copy()
 
 
-def _same_part(one: "nx.DiGraph", other: "nx.DiGraph", tries: list[int]) -> bool:
+def _same_part(first: "nx.DiGraph", second: "nx.DiGraph", tries: list[int]) -> bool:
     from networkx.algorithms.isomorphism import DiGraphMatcher
 
-    a, b = (dict(graph.nodes(data="colour")) for graph in (one, other))
-    if Counter(a.values()) != Counter(b.values()):
+    first_colours, second_colours = (dict(graph.nodes(data="colour")) for graph in (first, second))
+    if Counter(first_colours.values()) != Counter(second_colours.values()):
         return False
-    if len(a) == 1:
+    if len(first_colours) == 1:
         return True
-    matcher = DiGraphMatcher(one, other)
-    legal = matcher.syntactic_feasibility
+    matcher = DiGraphMatcher(first, second)
+    is_feasible = matcher.syntactic_feasibility
 
-    def feasible(node: int, other_node: int) -> bool:
-        if a[node] != b[other_node]:
+    def feasible(node: int, second_node: int) -> bool:
+        if first_colours[node] != second_colours[second_node]:
             return False
         tries[0] += 1
         if tries[0] > MAX_TRIES:
             raise PlanError(f"TooComplex: the plans could not be compared in {MAX_TRIES} tries")
-        return bool(legal(node, other_node))
+        return bool(is_feasible(node, second_node))
 
     matcher.syntactic_feasibility = feasible
     return bool(matcher.is_isomorphic())

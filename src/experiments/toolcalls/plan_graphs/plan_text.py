@@ -30,10 +30,10 @@ TOOLS = frozenset(
 """TinyAgent's 16 tools and `join` (`src/utils/data_utils.py`, same commit)."""
 
 # Possessive quantifiers and the lookbehind keep each search linear in the length of the line.
-_HEAD = re.compile(r"(?<!\d)(\d++)\. (\w++)\(")
-_FIRST = re.compile(r"\$(\d++)")
+_STEP_HEAD = re.compile(r"(?<!\d)(\d++)\. (\w++)\(")
+_FIRST_REFERENCE = re.compile(r"\$(\d++)")
 _REFERENCE = re.compile(r"\$(?:(\d++)|\{(\d++)\})")
-_LABELLED = re.compile(r"\$(?=(\w++)(?:[.\[][^$]*+)?\$)")
+_LABEL_REFERENCE = re.compile(r"\$(?=(\w++)(?:[.\[][^$]*+)?\$)")
 _LABEL_SHAPE = re.compile(r"var_?\d+")
 _THOUGHT = "Thought: "
 
@@ -107,31 +107,37 @@ def has_labels(source: Source) -> bool:
 
 
 def _read_text(text: str, *, quirks: bool) -> Plan:
-    found: dict[int, tuple[str, str]] = {}
-    for number, tool, arguments in _calls_of(text):
-        found[_whole(number)] = tool, arguments  # a repeated number keeps its first position
+    calls_by_number: dict[int, tuple[str, str]] = {}
+    for number, tool, arguments in _calls_in_text(text):
+        # A repeated number keeps its first position.
+        calls_by_number[_step_number(number)] = tool, arguments
         if tool == "join":
             break
-    pairs = list(found.values())
+    pairs = list(calls_by_number.values())
     if quirks:
-        stop = next((i for i, (tool, _) in enumerate(pairs) if tool not in TOOLS), len(pairs))
-        pairs = pairs[:stop]
+        first_unknown = next(
+            (index for index, (tool, _) in enumerate(pairs) if tool not in TOOLS), len(pairs)
+        )
+        pairs = pairs[:first_unknown]
     elif not pairs and text.strip():
         raise PlanError('NoSteps: no line has the form of a step, such as 1. tool("value")')
     _refuse_too_large(len(pairs))
-    seen = _seen_upstream if quirks else _seen
-    steps = (Step(tool, tuple(seen(_arguments(inside)))) for tool, inside in pairs)
+    find_references = _references_upstream if quirks else _references
+    steps = (
+        Step(tool, tuple(find_references(_arguments(argument_text))))
+        for tool, argument_text in pairs
+    )
     return Plan(tuple(steps))
 
 
-def _whole(number: str) -> int:
+def _step_number(number: str) -> int:
     try:
         return int(number)
     except ValueError as error:  # exceeds Python's limit on digits
         raise PlanError(f"ValueError: {error}") from error
 
 
-def _calls_of(text: str) -> Iterator[tuple[str, str, str]]:
+def _calls_in_text(text: str) -> Iterator[tuple[str, str, str]]:
     """Yield number, tool and the text between the parentheses of each step.
 
     A line contains at most one step, since its arguments extend to its last parenthesis. A line
@@ -139,24 +145,24 @@ def _calls_of(text: str) -> Iterator[tuple[str, str, str]]:
     contains.
     """
     lines = text.split("\n")
-    for at, line in enumerate(lines):
-        head = _head(line)
+    for index, line in enumerate(lines):
+        head = _match_head(line)
         if head is None:
             continue
         thought = line.find(_THOUGHT)
-        if 0 <= thought < head.start() and _step_follows(lines, at):
+        if 0 <= thought < head.start() and _step_follows(lines, index):
             continue
         yield head[1], head[2], line[head.end() : line.rindex(")")]
 
 
-def _head(line: str) -> re.Match[str] | None:
-    head = _HEAD.search(line)
+def _match_head(line: str) -> re.Match[str] | None:
+    head = _STEP_HEAD.search(line)
     return head if head and line.rfind(")") >= head.end() else None
 
 
-def _step_follows(lines: list[str], at: int) -> bool:
-    following = next((line.lstrip() for line in lines[at + 1 :] if line.strip()), "")
-    head = _head(following)
+def _step_follows(lines: list[str], index: int) -> bool:
+    next_line = next((line.lstrip() for line in lines[index + 1 :] if line.strip()), "")
+    head = _match_head(next_line)
     return head is not None and head.start() == 0
 
 
@@ -174,31 +180,31 @@ def _arguments(text: str) -> Iterable[Any]:
     return value if isinstance(value, list | tuple) else (value,)
 
 
-def _seen_upstream(arguments: Iterable[Any]) -> Iterator[str]:
+def _references_upstream(arguments: Iterable[Any]) -> Iterator[str]:
     for argument in arguments:
         for text in argument if isinstance(argument, list) else (argument,):
-            if isinstance(text, str) and (match := _FIRST.search(text)):
+            if isinstance(text, str) and (match := _FIRST_REFERENCE.search(text)):
                 yield match[1]
 
 
-def _seen(arguments: Any) -> Iterator[str]:
+def _references(arguments: Any) -> Iterator[str]:
     for text in _texts(arguments):
-        yield from dict.fromkeys(m[1] or m[2] for m in _REFERENCE.finditer(text))
+        yield from dict.fromkeys(match[1] or match[2] for match in _REFERENCE.finditer(text))
 
 
 def _texts(value: Any) -> Iterator[str]:
     """Yield the strings at any depth of a value, in order."""
-    left = [value]
-    while left:
-        value = left.pop()
+    pending = [value]
+    while pending:
+        value = pending.pop()
         if isinstance(value, str):
             yield value
         elif isinstance(value, dict):
-            left.extend(reversed(value.values()))
+            pending.extend(reversed(value.values()))
         elif isinstance(value, list | tuple):
-            left.extend(reversed(value))
+            pending.extend(reversed(value))
         elif isinstance(value, set | frozenset):
-            left.extend(sorted(value, key=repr, reverse=True))
+            pending.extend(sorted(value, key=repr, reverse=True))
 
 
 def _read_calls(calls: Any, *, labelled: bool, outside: frozenset[str] | None) -> Plan:
@@ -206,11 +212,13 @@ def _read_calls(calls: Any, *, labelled: bool, outside: frozenset[str] | None) -
         raise PlanError(f"NotAPlan: a {type(calls).__name__} is neither plan text nor calls")
     _refuse_too_large(len(calls))
     functions = [_function(call) for call in calls]
-    pairs = [_name_and_arguments(call, at) for at, call in enumerate(functions, 1)]
+    pairs = [_name_and_arguments(call, index) for index, call in enumerate(functions, 1)]
     if not labelled:
-        return Plan(tuple(Step(name, tuple(_seen(given))) for name, given in pairs))
+        return Plan(tuple(Step(name, tuple(_references(arguments))) for name, arguments in pairs))
     labels = _labels(functions)
-    steps = tuple(Step(name, tuple(_seen_labels(given, labels))) for name, given in pairs)
+    steps = tuple(
+        Step(name, tuple(_label_references(arguments, labels))) for name, arguments in pairs
+    )
     if outside is None:
         outside = frozenset(label for step in steps for label in step.needs) - labels.keys()
     return Plan(steps, labels, outside)
@@ -222,17 +230,17 @@ def _function(call: Any) -> Any:
     return inner if isinstance(inner, dict) else call
 
 
-def _name_and_arguments(call: Any, at: int) -> tuple[str, dict[str, Any]]:
+def _name_and_arguments(call: Any, position: int) -> tuple[str, dict[str, Any]]:
     name = call.get("name") if isinstance(call, dict) else None
-    given = call.get("arguments") if isinstance(call, dict) else None
-    if isinstance(given, str):
+    arguments = call.get("arguments") if isinstance(call, dict) else None
+    if isinstance(arguments, str):
         try:
-            given = json.loads(given)
+            arguments = json.loads(arguments)
         except (ValueError, RecursionError):
-            given = None
-    if not isinstance(name, str) or not isinstance(given, dict):
-        raise PlanError(f"NotACall: call {at} has no name or no arguments")
-    return name, given
+            arguments = None
+    if not isinstance(name, str) or not isinstance(arguments, dict):
+        raise PlanError(f"NotACall: call {position} has no name or no arguments")
+    return name, arguments
 
 
 def _labels(functions: list[Any]) -> dict[str, int]:
@@ -242,28 +250,28 @@ def _labels(functions: list[Any]) -> dict[str, int]:
     second call use `var` and its position.
     """
     labels: dict[str, int] = {}
-    bare = not any("label" in call for call in functions)
-    for at, call in enumerate(functions, 1):
+    no_labels = not any("label" in call for call in functions)
+    for position, call in enumerate(functions, 1):
         if not isinstance(call.get("label", ""), str):
-            raise PlanError(f"NotACall: the label of call {at} is not a string")
-        label = _plain(call["label"]) if "label" in call else None
+            raise PlanError(f"NotACall: the label of call {position} is not a string")
+        label = _normalised_label(call["label"]) if "label" in call else None
         if label is not None and label not in labels:
-            labels[label] = at
-        elif label is not None or bare:
-            labels.setdefault(f"var{at}", at)
+            labels[label] = position
+        elif label is not None or no_labels:
+            labels.setdefault(f"var{position}", position)
     return labels
 
 
-def _plain(label: str) -> str:
+def _normalised_label(label: str) -> str:
     """Return `var1` for `$var_1`, since both spellings occur."""
-    bare = label.strip("$")
-    return bare.replace("_", "") if _LABEL_SHAPE.fullmatch(bare) else bare
+    stripped = label.strip("$")
+    return stripped.replace("_", "") if _LABEL_SHAPE.fullmatch(stripped) else stripped
 
 
-def _seen_labels(arguments: Any, labels: dict[str, int]) -> Iterator[str]:
+def _label_references(arguments: Any, labels: dict[str, int]) -> Iterator[str]:
     for text in _texts(arguments):
-        found = dict.fromkeys(match[1] for match in _LABELLED.finditer(text))
-        for label in dict.fromkeys(map(_plain, found)):
+        candidates = dict.fromkeys(match[1] for match in _LABEL_REFERENCE.finditer(text))
+        for label in dict.fromkeys(map(_normalised_label, candidates)):
             # "$5.00 or 6$" matches too, but is an amount of money.
             if label in labels or _LABEL_SHAPE.fullmatch(label):
                 yield label
