@@ -77,7 +77,7 @@ def test_mistakes_are_one_sentence(tmp_path: Path, cli: Cli) -> None:
     with pytest.raises(DataError, match="is empty: give one JSON object"):
         plan_graph_scores.score_pairs(tmp_path / "empty", tmp_path / "out")
     (tmp_path / "pairs").write_text(json.dumps(PAIR), encoding="utf-8")
-    with pytest.raises(RecordError, match=r"free some space or name another place with --out\."):
+    with pytest.raises(RecordError, match=r"free some space or choose another --out\."):
         plan_graph_scores.score_pairs(tmp_path / "pairs", tmp_path / "pairs" / "out")
     done = cli("score", "--benchmark", "plan_graph", "--out", "out", module=True)
     assert done.returncode == 1

@@ -205,7 +205,7 @@ def test_what_cannot_be_an_interval_is_refused() -> None:
         mean_interval([0.1, math.nan])
     with pytest.raises(ValueError, match="confidence 95: must be above 0 and below 1"):
         mean_interval([0.1, 0.2], 95)
-    with pytest.raises(ValueError, match="3 of 2 is no share"):
+    with pytest.raises(ValueError, match="3 of 2 is not a share"):
         proportion_interval(3, 2)
     with pytest.raises(ValueError, match="one of them above 0"):
         ratio_values([1.0], [0])

@@ -105,7 +105,7 @@ def test_a_number_that_is_no_capacity_says_why() -> None:
     [on_edge] = memorization.reasons({1: 0.04}, edge, [MADE])
     assert on_edge == "the best learning rate of rank 1, 0.002, is on the edge of its grid"
     [held] = memorization.reasons({1: 0.04}, grid, [at(1e-3, 400.0)])
-    assert held.startswith("67% of a table is held")
+    assert held.startswith("67% of a table is memorised")
     [stuck] = memorization.reasons({1: 0.04}, grid, [MADE, at(1e-3, -3.0, seed=1)])
     assert stuck.startswith("1 of 2 training runs learned nothing (first: rank 1, seed 1)")
     assert len(memorization.reasons({1: math.nan}, grid, [MADE])) == 1

@@ -243,7 +243,11 @@ def test_a_value_counts_whether_set_or_resolved() -> None:
             "depends on more than one rank; set lora.r instead.",
         ),
         (["seed=-1"], "seed=-1: must be from 0 to 4294967295."),
-        (["trainer.warmup_steps=2"], "trainer.warmup_steps=2.0: must be from 0 to 1."),
+        (
+            ["trainer.warmup_steps=1.5"],
+            "trainer.warmup_steps=1.5: must be a whole number of steps, or a share of all steps "
+            "from 0 to below 1.",
+        ),
     ],
 )
 def test_each_illegal_value_has_its_sentence(overrides: list[str], sentence: str) -> None:
