@@ -21,11 +21,11 @@ ROW = b'{"q": "a"}\n'
 TOKEN = "hf_secretsecretsecret"
 PROGRAM = """
 import json, sys
-from experiments.data import hub
+from experiments.data import hub_dataset
 from experiments.errors import DataError
 arguments = json.loads(sys.argv[1])
 try:
-    found = hub.fetch(**arguments)
+    found = hub_dataset.fetch(**arguments)
     print(json.dumps([str(found.folder), found.commit, found.files]))
 except DataError as error:
     print("DataError:", error)
@@ -172,7 +172,7 @@ def test_what_is_not_cached_is_refused_at_once_without_a_network(
         cached(tmp_path)
     text, seconds, _ = fetch(tmp_path, env, **given)
     revision = given.get("revision", "main")
-    assert f"dataset org/name is not in the cache at revision '{revision}' and" in text
+    assert f"dataset org/name is not in the cache at revision '{revision}', and" in text
     assert ("HF_HUB_OFFLINE disables" if "HF_HUB_OFFLINE" in env else "ConnectError") in text
     assert text.endswith("or set data.path=FOLDER to a folder with its files.")
     assert seconds < 15

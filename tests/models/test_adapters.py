@@ -98,7 +98,7 @@ def test_extra_keys_are_checked_against_peft() -> None:
 
 def test_a_folder_without_an_adapter_is_named(tmp_path: Path) -> None:
     run = load("hardware=cpu")
-    with pytest.raises(AdapterError, match=r"no adapter_config.json in it"):
+    with pytest.raises(AdapterError, match=r"has no adapter_config.json"):
         adapters.load(str(tmp_path), base_for(run).model)
 
 
