@@ -184,7 +184,7 @@ def test_a_tuned_sweep_is_planned_arm_by_arm_with_all_its_rates_and_seeds(
             "give arm (0 to 5",
         ),
         (["hardware=t5"], "hardware=t5: there is no such config file; did you mean 't4'?"),
-        ([*T4, "trainer.precision=bf16"], "bfloat16 needs 8.0 or newer"),
+        ([*T4, "trainer.precision=bf16"], "bfloat16 needs compute capability 8.0 or newer"),
         (["trainer.batch_size=6", "trainer.micro_batch_size=4"], "is not a multiple of"),
         (["lora.r=-1,4"], "1 of 2 runs are illegal"),
         (["lora.r=interval(1,4)"], "a grid needs values, an interval has none"),
@@ -193,7 +193,7 @@ def test_a_tuned_sweep_is_planned_arm_by_arm_with_all_its_rates_and_seeds(
         (["epochs=3"], "epochs: there is no such key; set trainer.num_train_epochs instead"),
         (["++lora.rank=4,8"], "lora.rank: `lora` has no key 'rank'; set lora.r instead"),
         (["plan.row=1"], "plan.row: `plan` has no key 'row'; did you mean 'rows'?"),
-        (["lora.target_modules=[q_prj]"], "'q_prj' matches no linear layer of this model"),
+        (["lora.target_modules=[q_prj]"], "'q_prj' matches no linear layer of the model"),
         ([*T4, "plan.probe=true"], "describes a GPU and this machine has none"),
         (["plan.probe=true", "trainer.max_steps=0"], "there is no step to measure"),
     ],
@@ -208,7 +208,7 @@ def test_an_unknown_architecture_is_planned_and_marked_as_rough(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     text = said(capsys, *T4, "model.geometry.architecture=gemma9")
-    assert "~ rough: architecture gemma9 is not known" in text
+    assert "~ rough: architecture gemma9 is unknown" in text
 
 
 def test_rows_of_the_built_in_data_are_exact() -> None:

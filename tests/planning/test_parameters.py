@@ -152,7 +152,7 @@ def test_a_local_folder_needs_no_geometry(tmp_path: Path) -> None:
 def test_a_geometry_that_contradicts_the_models_own_file_is_refused(tmp_path: Path) -> None:
     folder = local(tmp_path, num_hidden_layers=3)
     spec = load("model=tiny", "model.embedded=null", f"model.path={folder}").model
-    with pytest.raises(ConfigError, match=r"model=tiny says layers 4, not 3 as in .*config.json"):
+    with pytest.raises(ConfigError, match=r"model=tiny has layers 4, not 3 as in .*config.json"):
         model_geometry.of(spec)
 
 

@@ -106,10 +106,10 @@ def _read(sweep: _Sweep) -> DryRun:
         return _search(jobs, sweep, planned_size)
     if planned_size.kind is SweepKind.tuned:
         return _tuned(jobs, sweep, planned_size)
-    varied = _varied(sweep.overrides)
-    runs = _checked(jobs, [(cell, varied) for cell in grid.cells(sweep.overrides)])
+    varied, cells = _varied(sweep.overrides), grid.cells(sweep.overrides)
     if not varied:
-        return DryRun("run", runs, 1)
+        return DryRun("run", [("", jobs.check(cells[0])[1])], 1)
+    runs = _checked(jobs, [(cell, varied) for cell in cells])
     distinct = len({config.run_id(run) for _, run in runs})
     return DryRun("grid", runs, planned_size.without(len(runs) - distinct).runs)
 
