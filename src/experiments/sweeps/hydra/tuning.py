@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 
 from experiments import config, records, reports
 from experiments.analysis import arms
-from experiments.analysis.arms import Arm, Cell, Design, Made, rate_design, table
+from experiments.analysis.arms import Arm, ArmRun, Cell, Design, rate_design, table
 from experiments.config import RunConfig
 from experiments.errors import ExperimentError, TrainingError
 from experiments.records import Record, provenance
@@ -214,7 +214,7 @@ class Tuning:
 
     def _write_plan(self, made: Mapping[str, Arm]) -> None:
         for planned in self._arms:
-            for one in made[planned.key].made if planned.key in made else ():
+            for one in made[planned.key].runs if planned.key in made else ():
                 self._arm_of.setdefault(one.record.run_id, planned.number)
         known = Counter(self._arm_of.values())
         for arm in self._arms:
@@ -264,9 +264,9 @@ class Tuning:
         plan.write_shared(self._sweep_dir, RESULTS, text)
 
 
-def _newest(arm: Arm | None) -> Made | None:
+def _newest(arm: Arm | None) -> ArmRun | None:
     """Return the arm's newest finished run; None if there is none."""
-    made = arm.made if arm is not None else ()
+    made = arm.runs if arm is not None else ()
     finished = [one for one in made if one.record.status == "finished"]
     return max(finished, key=lambda one: one.record.started_at, default=None)
 
