@@ -34,7 +34,7 @@ def watched(
         return
     storages = {t.untyped_storage().data_ptr(): t.untyped_storage() for t in model.parameters()}
     held = sum(one.nbytes() for one in storages.values())
-    resident.give_back()
+    resident.release_freed_memory()
     watch = resident.Watch(_SECONDS_BETWEEN_LOOKS)
     try:
         yield

@@ -80,12 +80,12 @@ def _spread(
     curves = {
         n: {run.seed: _losses(run.record) for run in arm.runs} for n, arm in by_number.items()
     }
-    arm_reasons = [*missing, *(r for arm in by_number.values() for r in arm.reasons)]
-    arm_reasons += [] if missing else _unequal_reasons(claim, name, by_number, curves)
-    applicable = applicable_reasons(claim, list(arms.mixed(records)), arm_reasons)
+    own = [*missing, *(r for arm in by_number.values() for r in arm.reasons)]
+    own += [] if missing else _unequal_reasons(claim, name, by_number, curves)
+    applicable = applicable_reasons(claim, list(arms.mixed(records)), own)
     if arms.blocking(applicable):
         return _Spread(records, applicable)
-    known = {n: {s: losses for s, losses in side.items() if losses} for n, side in curves.items()}
+    known = {n: {s: own for s, own in side.items() if own} for n, side in curves.items()}
     drop = _mean_drop(known)
     if drop <= 0:
         text = f"the loss of the {name} does not drop in the first {UPDATES} updates"
