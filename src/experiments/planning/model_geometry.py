@@ -109,10 +109,10 @@ def _field(tree: dict[str, Any], key: str, file: Path) -> Any:
     value = tree.get(key)
     expected = str if key == "model_type" else int
     if not isinstance(value, expected) or value in ("", 0, True):
-        fault = "has no" if key not in tree else f"says {value!r} for"
+        flaw = "has no" if key not in tree else f"says {value!r} for"
         kind = "a name" if expected is str else "a whole number above 0"
         raise ConfigError(
-            f"{file} {fault} `{key}`, which must be {kind}: correct the file, or use a model with a "
+            f"{file} {flaw} `{key}`, which must be {kind}: correct the file, or use a model with a "
             "complete config.json."
         )
     return value
