@@ -101,7 +101,7 @@ def _on_cpu(trainer: Any, model: Any, follow: bool) -> tuple[int, int, str]:
     known = [*model.parameters(), *model.buffers()]
     storages = [tensor.untyped_storage() for tensor in known]
     model_bytes = sum({storage_id(storage): storage.nbytes() for storage in storages}.values())
-    resident.give_back()
+    resident.release_freed_memory()
     watch = resident.Watch()
     if not follow:
         trainer.train()
