@@ -79,13 +79,13 @@ def test_rates_that_diverge_are_tried_counted_and_left_out_of_the_fit() -> None:
     assert found.best == 0.01
     assert math.isinf(found.curve[-1].mean)
     assert len(found.near) == 7
-    assert arms.regret(found, 0.0562).relative == math.inf
+    assert arms.excess_loss(found, 0.0562).relative == math.inf
 
 
 def test_a_loss_a_nat_above_the_base_is_divergence_too() -> None:
     arm = one_arm([record(1e-2, 0, BASE["validation/loss/nll"] + 1.1), record(1e-3, 0, 1.0)])
     assert arm is not None
-    assert [one.loss for one in arm.made] == [1.0, None]
+    assert [one.loss for one in arm.runs] == [1.0, None]
 
 
 def test_where_all_diverges_lower_rates_are_tried_up_to_a_limit() -> None:
@@ -121,7 +121,7 @@ def test_a_rules_rate_is_made_with_all_seeds_at_the_grid_rates_around_it() -> No
     made += [record(cell.rate, cell.seed, 0.5) for cell in asked]
     [arm] = arms.read(made)
     assert arms.rule_cells(arm, FIRST, 0.12) == ()
-    assert arms.regret(arms.tune(arm), 0.12).seeds == len(FIRST.seeds)
+    assert arms.excess_loss(arms.tune(arm), 0.12).seeds == len(FIRST.seeds)
     assert {cell.rate for cell in arms.rule_cells(arm, FIRST, 0.01)} <= {0.01}
 
 
@@ -175,15 +175,15 @@ def test_a_flat_curve_leaves_the_ends_of_its_optimum_open() -> None:
 
 def test_regret_is_paired_by_seed_and_interpolated_between_rates() -> None:
     found = tuned(tuned_records(parabola(1e-2, noise=0.0), FIRST))
-    two_steps = arms.regret(found, 0.0316)
+    two_steps = arms.excess_loss(found, 0.0316)
     assert two_steps.nats is not None and not two_steps.interpolated
     assert two_steps.nats.n == 1  # one seed searched there
     assert two_steps.nats.estimate == pytest.approx(0.1 * 0.5**2, rel=0.01)
-    between = arms.regret(found, 0.0133)
+    between = arms.excess_loss(found, 0.0133)
     assert between.interpolated and between.nats is not None
     assert 0.1 * 0.124**2 < between.nats.estimate < 0.1 * 0.25**2
     assert between.relative == pytest.approx(between.nats.estimate / 0.1, rel=0.2)
-    assert codes(arms.regret(found, 5.0)) == {"outside_grid"}
+    assert codes(arms.excess_loss(found, 5.0)) == {"outside_grid"}
 
 
 def test_the_rules_give_the_published_rates() -> None:
@@ -376,7 +376,7 @@ def test_of_two_records_of_a_cell_the_newest_finished_one_counts() -> None:
     old, new = record(1e-2, 0, 0.5), record(1e-2, 0, 0.4)
     failed = record(1e-2, 0, 0.1, status="failed")
     arm = one_arm([new, failed, old])
-    assert arm is not None and [one.loss for one in arm.made] == [0.4]
+    assert arm is not None and [one.loss for one in arm.runs] == [0.4]
 
 
 def test_arms_are_named_by_what_is_not_the_same_in_all() -> None:
@@ -386,7 +386,7 @@ def test_arms_are_named_by_what_is_not_the_same_in_all() -> None:
         record(1e-3, 1, 0.5, ("lora=qv", "data.train_rows=9", "tracker=none")),
     ]
     assert [arm.label for arm in arms.read(made)] == ["lora=none", "lora=qv"]
-    assert [len(arm.made) for arm in arms.read(made)] == [1, 2]
+    assert [len(arm.runs) for arm in arms.read(made)] == [1, 2]
 
 
 def test_the_noise_floor_comes_from_runs_that_were_made_again() -> None:

@@ -92,13 +92,13 @@ def test_the_smallest_change_is_told_first() -> None:
     found = plan(*T4, again, "trainer.micro_batch_size=16", "plan.longest_row_tokens=2048",
                  "lora=dora", "trainer.max_length=2048")  # fmt: skip
     assert found.fits is False
-    assert advice.mend(found) == "trainer.micro_batch_size=8"
-    full = advice.mend(plan("hardware=t4", "model=qwen3_1_7b", "lora=none"))
+    assert advice.suggest_overrides(found) == "trainer.micro_batch_size=8"
+    full = advice.suggest_overrides(plan("hardware=t4", "model=qwen3_1_7b", "lora=none"))
     assert full == "lora=all_linear lora.r=16"
-    larger = advice.mend(plan("hardware=t4", "model=llama3_1_8b", "lora=none"))
+    larger = advice.suggest_overrides(plan("hardware=t4", "model=llama3_1_8b", "lora=none"))
     assert larger == "lora=all_linear lora.r=16 model.quantization=nf4"
     nothing = plan("hardware=t4", "model=llama3_1_8b", "hardware.memory_gib=3")
-    assert advice.mend(nothing) is None
+    assert advice.suggest_overrides(nothing) is None
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ def test_arms_are_compared_with_the_first_that_differs_in_the_adapter_alone(
 def test_a_rate_at_which_training_diverged_is_no_failure(tmp_path: Path) -> None:
     tuned_sweep(tmp_path / "sweep", diverges_from=0.03)
     text = reports.summarise(tmp_path / "sweep")
-    assert "lora=all_linear: training diverged at 0.0316" in text
+    assert "lora=all_linear: training diverged at learning rate 0.0316" in text
     assert "Failed" not in text
     assert "finished, 2 diverged." in text or "finished, 1 diverged." in text
 

@@ -154,7 +154,7 @@ def test_one_of_several_gpus_is_used_and_said(
     monkeypatch.setenv(placement.GPUS, "3,5")
     placement.see_one_gpu()
     assert os.environ[placement.GPUS] == "3"
-    assert "GPU 3 of 3, 5 is used" in capsys.readouterr().out
+    assert "using GPU 3 of 3, 5" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("given", ["3", "", "-1"])

@@ -62,7 +62,7 @@ _AGGREGATES: dict[str, tuple[Sequence[str], bool]] = {
 }
 
 
-def score_bfcl(given: BfclFiles, out: Path) -> list[str]:
+def score_bfcl(arguments: BfclFiles, out: Path) -> list[str]:
     """Score a file of predictions and write `{"id", "valid", "error_type"}` for each question.
 
     Returns:
@@ -72,18 +72,18 @@ def score_bfcl(given: BfclFiles, out: Path) -> list[str]:
         ConfigError: the category or format is not supported, or it takes no ground truth.
         DataError: questions or answers are broken or do not match, or a file cannot be read.
     """
-    bfcl.check_format(given.format)
-    tasks, unused = files.read_tasks(given.category, given.questions, given.answers)
-    predictions = files.read_predictions(given.predictions, [task.id for task in tasks])
+    bfcl.check_format(arguments.format)
+    tasks, unused = files.read_tasks(arguments.category, arguments.questions, arguments.answers)
+    predictions = files.read_predictions(arguments.predictions, [task.id for task in tasks])
     verdicts = [
         predictions.verdicts.get(task.id)
         or bfcl.check(
-            given.category,
+            arguments.category,
             task.functions,
             task.ground_truth,
             predictions.results[task.id],
-            given.format,
-            given.underscore_to_dot,
+            arguments.format,
+            arguments.underscore_to_dot,
         )
         for task in tasks
     ]
@@ -94,19 +94,21 @@ def score_bfcl(given: BfclFiles, out: Path) -> list[str]:
             for task, verdict in zip(tasks, verdicts, strict=True)
         ),
     )
-    return [*_summary(given.category, verdicts), *unused, *predictions.remarks, f"wrote {out}"]
+    return [*_summary(arguments.category, verdicts), *unused, *predictions.remarks, f"wrote {out}"]
 
 
 def _summary(category: str, verdicts: Sequence[Verdict]) -> list[str]:
-    right = sum(verdict.valid for verdict in verdicts)
-    share = _share(statistics.proportion_interval(right, len(verdicts)))
-    broken = sum(verdict.malformed for verdict in verdicts)
+    valid = sum(verdict.valid for verdict in verdicts)
+    share = _share(statistics.proportion_interval(valid, len(verdicts)))
+    malformed = sum(verdict.malformed for verdict in verdicts)
     accepted = sum(verdict.malformed and verdict.valid for verdict in verdicts)
     types = Counter(verdict.error_type for verdict in verdicts if verdict.error_type)
-    lines = [f"bfcl {category}: {right} of {len(verdicts)} valid, {share}"]
+    lines = [f"bfcl {category}: {valid} of {len(verdicts)} valid, {share}"]
     lines += [f"{count:6,}  {error_type}" for error_type, count in types.most_common()]
-    if broken:
-        lines.append(f"{broken:6,}  answers have a malformed call; {accepted} still count as valid")
+    if malformed:
+        lines.append(
+            f"{malformed:6,}  answers have a malformed call; {accepted} still count as valid"
+        )
     return lines
 
 
@@ -133,7 +135,7 @@ def aggregate(valid: Mapping[str, Sequence[bool]]) -> list[Aggregate]:
     """
     for category in valid:
         bfcl.check_category(category)
-    found = []
+    aggregates = []
     for name, (categories, by_rows) in _AGGREGATES.items():
         present = [category for category in categories if category in valid]
         shares = [
@@ -141,11 +143,11 @@ def aggregate(valid: Mapping[str, Sequence[bool]]) -> list[Aggregate]:
             for category in present
         ]
         if present:
-            rows = [right for category in present for right in valid[category]]
+            rows = [is_valid for category in present for is_valid in valid[category]]
             pooled = statistics.proportion_interval(sum(rows), len(rows))
             missing = tuple(category for category in categories if category not in valid)
-            found.append(Aggregate(name, pooled if by_rows else _mean(shares), missing))
-    return found
+            aggregates.append(Aggregate(name, pooled if by_rows else _mean(shares), missing))
+    return aggregates
 
 
 def _mean(shares: Sequence[Interval]) -> Interval:
@@ -172,7 +174,7 @@ def export_run(run: Path, out: Path) -> list[str]:
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(f"--out {out} is not empty: name a new folder.")
-    by_model = _answered(run)
+    by_model = _answers_by_model(run)
     name = run.resolve().name
     lines = []
     for model, rows in by_model.items():
@@ -184,7 +186,7 @@ def export_run(run: Path, out: Path) -> list[str]:
     return lines
 
 
-def _answered(run: Path) -> dict[str, list[export.Answered]]:
+def _answers_by_model(run: Path) -> dict[str, list[export.Answered]]:
     if not (run / records.FILE_NAME).is_file():
         raise RecordError(
             f"there is no {records.FILE_NAME} in {run}: give a finished run's folder."
@@ -197,7 +199,7 @@ def _answered(run: Path) -> dict[str, list[export.Answered]]:
     by_model: dict[str, list[export.Answered]] = {}
     for item in records.items(record):
         if str(item["split"]).startswith(SPLIT_PREFIX):
-            by_model.setdefault(item["model"], []).append(_row(run, item))
+            by_model.setdefault(item["model"], []).append(_answer(run, item))
     if not by_model:
         raise DataError(
             f"{run} has no answers to a split named {SPLIT_PREFIX}<category>, such as "
@@ -206,7 +208,7 @@ def _answered(run: Path) -> dict[str, list[export.Answered]]:
     return by_model
 
 
-def _row(run: Path, item: dict[str, Any]) -> export.Answered:
+def _answer(run: Path, item: dict[str, Any]) -> export.Answered:
     score = item["scores"].get("bfcl_ast/valid")
     if score is None:
         raise DataError(

@@ -35,7 +35,7 @@ def score_pairs(pairs: Path, out: Path, *, quirks: bool = False) -> str:
         content = pairs.read_bytes()
     except OSError as error:
         raise DataError(f"--pairs {pairs}: {error.strerror}; name a file of JSON lines.") from error
-    verdicts = [score_line(line, at, quirks=quirks) for at, line in _lines(content)]
+    verdicts = [score_line(line, number, quirks=quirks) for number, line in _lines(content)]
     if not verdicts:
         raise DataError(
             f"--pairs {pairs} is empty: give one JSON object with label and pred per line."
@@ -45,7 +45,7 @@ def score_pairs(pairs: Path, out: Path, *, quirks: bool = False) -> str:
     return "\n".join(_counts(verdicts, quirks=quirks))
 
 
-def score_line(line: bytes, at: int, *, quirks: bool = False) -> dict[str, Any]:
+def score_line(line: bytes, number: int, *, quirks: bool = False) -> dict[str, Any]:
     """Return `success` and `error` for one line of a file of pairs; never raises.
 
     >>> score_line(b'{"label": "1. a()", "pred": "1. a()"}', 1)
@@ -55,34 +55,34 @@ def score_line(line: bytes, at: int, *, quirks: bool = False) -> dict[str, Any]:
 
     Args:
         line: the bytes of the line.
-        at: line number, from 1.
+        number: line number, from 1.
         quirks: as in `score_pairs`.
     """
     try:
         pair = json.loads(line.decode("utf-8"))
     except UnicodeDecodeError:
-        return _broken(at, "is not UTF-8")
+        return _broken(number, "is not UTF-8")
     except (ValueError, RecursionError):
-        return _broken(at, "is not JSON, or is nested too deeply")
+        return _broken(number, "is not JSON, or is nested too deeply")
     if not isinstance(pair, dict):
-        return _broken(at, "is not a JSON object")
+        return _broken(number, "is not a JSON object")
     for key in ("label", "pred"):
         if key not in pair:
-            return _broken(at, f"has no {key}")
+            return _broken(number, f"has no {key}")
         if not isinstance(pair[key], str | list):
-            return _broken(at, f"has a {key} that is neither plan text nor a list of calls")
+            return _broken(number, f"has a {key} that is neither plan text nor a list of calls")
     verdict = plan_graphs.compare(pair["label"], pair["pred"], quirks=quirks)
     return {"success": verdict.success, "error": verdict.error}
 
 
-def _broken(at: int, why: str) -> dict[str, Any]:
-    return {"success": False, "error": f"{BROKEN}: line {at} {why}"}
+def _broken(number: int, problem: str) -> dict[str, Any]:
+    return {"success": False, "error": f"{BROKEN}: line {number} {problem}"}
 
 
 def _lines(content: bytes) -> Iterator[tuple[int, bytes]]:
-    for at, line in enumerate(content.split(b"\n"), 1):
+    for number, line in enumerate(content.split(b"\n"), 1):
         if line.strip():
-            yield at, line
+            yield number, line
 
 
 def _counts(verdicts: list[dict[str, Any]], *, quirks: bool) -> Iterator[str]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from experiments.config.geometry import Geometry
 
 FP32 = 4
-_NAMES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+_LINEAR_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
 @dataclass(frozen=True)
@@ -80,12 +80,12 @@ def layer(shape: Geometry, work: Pass) -> Kept:
     """Return the bytes that one layer keeps, except its input, which another layer produced."""
     attention: float = _inputs(work, shape.hidden_size, "q_proj", "k_proj", "v_proj")
     attention += _norm(work, shape.hidden_size) + _heads(shape, work)
-    attention += _adapters(shape, work, *_NAMES[:4])
+    attention += _adapters(shape, work, *_LINEAR_LAYERS[:4])
     wide, c = shape.intermediate_size, work.number
     mlp = _inputs(work, shape.hidden_size, "gate_proj", "up_proj")
     mlp += _norm(work, shape.hidden_size)
     mlp += 3 * c * wide + _inputs(work, wide, "down_proj")  # gate, SiLU(gate) and up
-    mlp += _adapters(shape, work, *_NAMES[4:])
+    mlp += _adapters(shape, work, *_LINEAR_LAYERS[4:])
     n = work.tokens
     return Kept(attention * n + _scores(shape, work), mlp * n)
 
@@ -115,12 +115,14 @@ def _heads(shape: Geometry, work: Pass) -> float:
     """Return bytes per token between the projections: head norms, rotation, and attention."""
     c, q, kv = work.number, shape.query_width, shape.key_width
     repeated = q if work.padded and shape.heads != shape.kv_heads else kv
-    kept: float = c * q + 2 * c * repeated + c * q  # rotated q, k, v and the output
+    bytes_per_token: float = c * q + 2 * c * repeated + c * q  # rotated q, k, v and the output
     if work.half and not (work.full or work.dropout):
-        kept += work.has("o_proj") * c * q  # autocast's copy of the output for the adapter
+        bytes_per_token += (
+            work.has("o_proj") * c * q
+        )  # autocast's copy of the output for the adapter
     if shape.has_head_norms:
-        kept += _norm(work, q, shape.heads) + _norm(work, kv, shape.kv_heads)
-    return kept + FP32 * shape.heads  # log-sum-exp of each softmax
+        bytes_per_token += _norm(work, q, shape.heads) + _norm(work, kv, shape.kv_heads)
+    return bytes_per_token + FP32 * shape.heads  # log-sum-exp of each softmax
 
 
 def _scores(shape: Geometry, work: Pass) -> float:
@@ -135,12 +137,12 @@ def _adapters(shape: Geometry, work: Pass, *leaves: str) -> float:
     """Return bytes per token of adapters: A's output; for DoRA also both terms of each output."""
     if work.full:
         return 0.0
-    kept = 0.0
+    bytes_per_token = 0.0
     for leaf in leaves:
         if leaf in work.adapted:
-            kept += work.number * work.r
-            kept += 2 * work.number * _outputs(shape, leaf) if work.dora else 0
-    return kept
+            bytes_per_token += work.number * work.r
+            bytes_per_token += 2 * work.number * _outputs(shape, leaf) if work.dora else 0
+    return bytes_per_token
 
 
 def _outputs(shape: Geometry, leaf: str) -> int:
@@ -153,8 +155,8 @@ def _outputs(shape: Geometry, leaf: str) -> int:
 
 def last_norm(shape: Geometry, work: Pass) -> float:
     """Return the bytes kept after the layers: the last norm's input, and the hidden states."""
-    each = _norm(work, shape.hidden_size) + work.residual * shape.hidden_size
-    return float(each * work.tokens)
+    per_token = _norm(work, shape.hidden_size) + work.residual * shape.hidden_size
+    return float(per_token * work.tokens)
 
 
 def buffers(shape: Geometry, work: Pass) -> float:
@@ -166,13 +168,13 @@ def unkept(shape: Geometry, work: Pass) -> float:
     """Return the bytes that the first layer does not keep, as nothing before it is trained."""
     if work.full or work.checkpointing:  # with checkpointing, the embeddings require a gradient
         return 0.0
-    if not work.has(*_NAMES[:4]):
+    if not work.has(*_LINEAR_LAYERS[:4]):
         return layer(shape, work).attention + _norm(work, shape.hidden_size) * work.tokens
-    unread = _norm(work, shape.hidden_size)
+    per_token = _norm(work, shape.hidden_size)
     if shape.has_head_norms:
-        unread += 0 if work.has("q_proj") else _norm(work, shape.query_width, shape.heads)
-        unread += 0 if work.has("k_proj") else _norm(work, shape.key_width, shape.kv_heads)
-    return float(unread * work.tokens)
+        per_token += 0 if work.has("q_proj") else _norm(work, shape.query_width, shape.heads)
+        per_token += 0 if work.has("k_proj") else _norm(work, shape.key_width, shape.kv_heads)
+    return float(per_token * work.tokens)
 
 
 def stored_inputs(shape: Geometry, work: Pass) -> float:

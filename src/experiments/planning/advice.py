@@ -21,46 +21,48 @@ Change = tuple[str, RunConfig]
 """Overrides, and the run that results from them."""
 
 
-def mend(found: Estimate) -> str | None:
+def suggest_overrides(plan: Estimate) -> str | None:
     """Return the overrides that make a run fit, or None if no known change is enough.
 
     The text can be used on the command line, such as `trainer.micro_batch_size=2`.
     """
-    for words, run in _changes(found.run, found.settings.work.checkpointing):
+    for overrides, run in _changes(plan.run, plan.settings.work.checkpointing):
         if estimate.of(run).fits:
-            return words
+            return overrides
     return None
 
 
 def _changes(run: RunConfig, checkpointing: bool) -> Iterator[Change]:
     """Yield changed runs, from the smallest change to the largest."""
-    again = [] if checkpointing else [True]
-    smaller = _smaller_batches(run)
+    checkpointing_options = [] if checkpointing else [True]
+    batch_sizes = _smaller_batches(run)
     for keep, micro in [
-        *((keep, None) for keep in again),
-        *((None, micro) for micro in smaller),
-        *itertools.product(again, smaller),
+        *((keep, None) for keep in checkpointing_options),
+        *((None, micro) for micro in batch_sizes),
+        *itertools.product(checkpointing_options, batch_sizes),
     ]:
         yield _changed(run, keep, micro)
-    least = _changed(run, True if again else None, 1 if smaller else None)
+    smallest = _changed(run, True if checkpointing_options else None, 1 if batch_sizes else None)
     quantised = _quantised(run)
     if quantised is not None:
         yield quantised
-        yield _both(_quantised(least[1]), least[0])
+        yield _with_overrides(_quantised(smallest[1]), smallest[0])
     for length in _LENGTHS:
         if length < (run.trainer.max_length or length + 1):
-            yield _both(_shorter(least[1], length), least[0])
+            yield _with_overrides(_shorter(smallest[1], length), smallest[0])
     if quantised is not None:
         for length in _LENGTHS:
-            base = _quantised(least[1])
-            assert base is not None
-            yield _both(_shorter(base[1], length), f"{base[0]} {least[0]}".strip())
+            quantised_least = _quantised(smallest[1])
+            assert quantised_least is not None
+            yield _with_overrides(
+                _shorter(quantised_least[1], length), f"{quantised_least[0]} {smallest[0]}".strip()
+            )
     if run.lora.method == "none":
         lora = config.LoraConfig(r=_RANK, lora_alpha=float(_RANK))
         adapted = dataclasses.replace(run, lora=lora)
         yield f"lora=all_linear lora.r={_RANK}", adapted
-        for words, other in _changes(adapted, checkpointing):
-            yield f"lora=all_linear lora.r={_RANK} {words}", other
+        for overrides, other in _changes(adapted, checkpointing):
+            yield f"lora=all_linear lora.r={_RANK} {overrides}", other
 
 
 def _smaller_batches(run: RunConfig) -> list[int]:
@@ -69,14 +71,14 @@ def _smaller_batches(run: RunConfig) -> list[int]:
 
 
 def _changed(run: RunConfig, checkpointing: bool | None, micro: int | None) -> Change:
-    words, trainer = [], run.trainer
+    overrides, trainer = [], run.trainer
     if checkpointing is not None:
-        words.append("trainer.gradient_checkpointing=true")
+        overrides.append("trainer.gradient_checkpointing=true")
         trainer = dataclasses.replace(trainer, gradient_checkpointing=True)
     if micro is not None:
-        words.append(f"trainer.micro_batch_size={micro}")
+        overrides.append(f"trainer.micro_batch_size={micro}")
         trainer = dataclasses.replace(trainer, micro_batch_size=micro)
-    return " ".join(words), dataclasses.replace(run, trainer=trainer)
+    return " ".join(overrides), dataclasses.replace(run, trainer=trainer)
 
 
 def _quantised(run: RunConfig) -> Change | None:
@@ -92,6 +94,6 @@ def _shorter(run: RunConfig, length: int) -> Change:
     return f"trainer.max_length={length}", dataclasses.replace(run, trainer=trainer)
 
 
-def _both(change: Change | None, words: str) -> Change:
+def _with_overrides(change: Change | None, overrides: str) -> Change:
     assert change is not None
-    return f"{change[0]} {words}".strip(), change[1]
+    return f"{change[0]} {overrides}".strip(), change[1]

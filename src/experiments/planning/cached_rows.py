@@ -10,7 +10,7 @@ from experiments.config import DataConfig
 # Maximum number of entries to read, the newest first; each takes a millisecond.
 _MOST_ENTRIES = 200
 # Keys that do not affect a cache entry, as in `data`.
-_NO_PART = ("label", "path", "weight", "sources", "test_sources")
+_IGNORED_KEYS = ("label", "path", "weight", "sources", "test_sources")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,8 +31,8 @@ def find(data: DataConfig, limit: int) -> Lengths | None:
     folder = Path(data.cache) if data.cache and data.source == "hub" else None
     if folder is None or not folder.is_dir():
         return None
-    own = dataclasses.asdict(data)
-    source = json.loads(json.dumps({k: v for k, v in own.items() if k not in _NO_PART}))
+    fields = dataclasses.asdict(data)
+    source = json.loads(json.dumps({k: v for k, v in fields.items() if k not in _IGNORED_KEYS}))
     wanted = {"source": source, "name": data.label, "limit": limit}
     newest = sorted(folder.glob("*.safetensors"), key=lambda f: f.stat().st_mtime, reverse=True)
     return next(filter(None, (_read(file, wanted) for file in newest[:_MOST_ENTRIES])), None)

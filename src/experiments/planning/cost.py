@@ -42,9 +42,9 @@ def flops_per_token(shape: Geometry, counts: Counts, work: Pass, trained_share: 
     backward = base + 2 * scores + 4 * counts.adapter
     if work.full:
         backward += base
-    again = forward if work.checkpointing else 0
+    recomputation = forward if work.checkpointing else 0
     trains_head = work.full or counts.copies >= shape.vocabulary * shape.hidden_size
-    return forward + backward + again + (6 if trains_head else 4) * head
+    return forward + backward + recomputation + (6 if trains_head else 4) * head
 
 
 def cost(per_token: float, tokens: float, rate: float | None) -> Cost:

@@ -30,10 +30,10 @@ class Device:
 
 def of(run: RunConfig) -> Device:
     """Return the device of a run: the one in its config, else that of this machine."""
-    described = run.hardware
-    is_cpu = described.device == "cpu" or not (described.describes_a_gpu or _has_gpu())
-    capability, memory = described.compute_capability, described.memory_gib
-    name, origin = described.label, f"hardware={described.label}"
+    hardware = run.hardware
+    is_cpu = hardware.device == "cpu" or not (hardware.describes_a_gpu or _has_gpu())
+    capability, memory = hardware.compute_capability, hardware.memory_gib
+    name, origin = hardware.label, f"hardware={hardware.label}"
     if is_cpu:
         name = "cpu"
         if memory is None:
@@ -41,8 +41,8 @@ def of(run: RunConfig) -> Device:
     elif capability is None or memory is None:
         name, capability, memory = _gpu_here(capability, memory)
         origin = "this machine"
-    tflops = described.peak_tflops
-    facts = (
+    tflops = hardware.peak_tflops
+    device_config = (
         HardwareConfig("cpu", "cpu")
         if is_cpu
         else HardwareConfig("gpu", "cuda", compute_capability=capability, memory_gib=memory)
@@ -50,11 +50,11 @@ def of(run: RunConfig) -> Device:
     return Device(
         name=name,
         is_cpu=is_cpu,
-        precision=_precision(run, facts),
+        precision=_precision(run, device_config),
         memory_bytes=None if memory is None else memory * _GIB,
         peak_flops=None if tflops is None else tflops * 1e12,
         utilisation=run.plan.utilisation or UTILISATION,
-        checkpointing=_checkpointing(run, facts),
+        checkpointing=_checkpointing(run, device_config),
         origin=origin,
     )
 
@@ -76,14 +76,14 @@ def _gpu_here(
     return torch.cuda.get_device_name(), major + minor / 10, total / _GIB
 
 
-def _precision(run: RunConfig, facts: HardwareConfig) -> str:
-    wanted = str(run.trainer.precision)
-    return wanted if wanted != "auto" else facts.choice("precision")[0] or "bf16"
+def _precision(run: RunConfig, hardware: HardwareConfig) -> str:
+    precision = str(run.trainer.precision)
+    return precision if precision != "auto" else hardware.choice("precision")[0] or "bf16"
 
 
-def _checkpointing(run: RunConfig, facts: HardwareConfig) -> bool:
-    wanted = run.trainer.gradient_checkpointing
-    return bool(facts.choice("gradient_checkpointing")[0] if wanted is None else wanted)
+def _checkpointing(run: RunConfig, hardware: HardwareConfig) -> bool:
+    setting = run.trainer.gradient_checkpointing
+    return bool(hardware.choice("gradient_checkpointing")[0] if setting is None else setting)
 
 
 def _ram_bytes() -> float:

@@ -115,12 +115,12 @@ def _settings(run: RunConfig, target: Device, work: Workload) -> StepSettings:
 
 def _adapted(run: RunConfig) -> list[str]:
     """Return the leaf names of the adapted layers, as far as they affect memory."""
-    wanted = run.lora.target_modules
+    targets = run.lora.target_modules
     if run.lora.method == "none":
         return []
-    if wanted == "all-linear":
-        return [one.leaf for one in layer_linears(_ANY_SHAPE)]
-    return [str(name).rpartition(".")[2] for name in wanted]
+    if targets == "all-linear":
+        return [layer.leaf for layer in layer_linears(_ANY_SHAPE)]
+    return [str(name).rpartition(".")[2] for name in targets]
 
 
 _ANY_SHAPE = Geometry("llama", 1, 1, 1, 1, 1, 1, 1, True, False, False, 1)
@@ -140,30 +140,30 @@ def _rough(run: RunConfig, shape: Geometry, counts: Counts) -> list[str]:
     return reasons
 
 
-def as_record(found: Estimate) -> dict[str, Any]:
+def as_record(plan: Estimate) -> dict[str, Any]:
     """Return an estimate as plain data, for programs and for a run's record."""
     return {
-        "model": found.run.model.label,
-        "lora": found.run.lora.label,
-        "r": found.run.lora.r,
-        "device": found.device.name,
-        "parameters": found.counts.total,
-        "trainable_parameters": found.counts.trainable,
-        "precision": found.device.precision,
-        "micro_batch_size": found.settings.work.rows,
-        "longest_row_tokens": found.settings.work.length,
-        "gradient_checkpointing": found.settings.work.checkpointing,
-        "memory_bytes": {name: round(part) for name, part in found.memory.parts().items()},
-        "peak_bytes": round(found.memory.total),
-        "fullest_moment": found.memory.moment,
+        "model": plan.run.model.label,
+        "lora": plan.run.lora.label,
+        "r": plan.run.lora.r,
+        "device": plan.device.name,
+        "parameters": plan.counts.total,
+        "trainable_parameters": plan.counts.trainable,
+        "precision": plan.device.precision,
+        "micro_batch_size": plan.settings.work.rows,
+        "longest_row_tokens": plan.settings.work.length,
+        "gradient_checkpointing": plan.settings.work.checkpointing,
+        "memory_bytes": {name: round(part) for name, part in plan.memory.parts().items()},
+        "peak_bytes": round(plan.memory.total),
+        "fullest_moment": plan.memory.moment,
         "device_bytes": None
-        if found.device.memory_bytes is None
-        else round(found.device.memory_bytes),
-        "fits": found.fits,
-        "rows": found.work.rows,
-        "steps": found.steps,
-        "tokens": round(found.tokens),
-        "flops": found.cost.flops,
-        "hours": found.cost.hours,
-        "rough": list(found.rough),
+        if plan.device.memory_bytes is None
+        else round(plan.device.memory_bytes),
+        "fits": plan.fits,
+        "rows": plan.work.rows,
+        "steps": plan.steps,
+        "tokens": round(plan.tokens),
+        "flops": plan.cost.flops,
+        "hours": plan.cost.hours,
+        "rough": list(plan.rough),
     }

@@ -23,7 +23,7 @@ from experiments.training import sft_trainer as trainers
 
 
 @dataclass(frozen=True)
-class Taken:
+class StepMeasurement:
     """Memory and time of a few steps."""
 
     peak_bytes: int
@@ -36,7 +36,7 @@ class Taken:
     """Without the first step, which includes warm-up costs."""
 
 
-def train(run: RunConfig, model: Any, base: Base, *, follow: bool = True) -> Taken:
+def train(run: RunConfig, model: Any, base: Base, *, follow: bool = True) -> StepMeasurement:
     """Train a run's steps on synthetic rows and return memory and time.
 
     Args:
@@ -52,14 +52,16 @@ def train(run: RunConfig, model: Any, base: Base, *, follow: bool = True) -> Tak
             run, model, base, data, Path(folder), report=lambda *_: False, log=lambda *_: None
         )
         micro = run.trainer.micro_batch_size or 1
-        built = trainers.build(task, training.plan(run.trainer, len(rows)), micro)
-        built.args.save_strategy = "no"
-        times = _timed(built)
+        trainer = trainers.build(task, training.plan(run.trainer, len(rows)), micro)
+        trainer.args.save_strategy = "no"
+        times = _timed(trainer)
         if base.precision.device == "cuda":
-            peak, grown, operation = _on_cuda(built)
+            peak, resident_bytes, operation = _on_cuda(trainer)
         else:
-            peak, grown, operation = _on_cpu(built, model, follow)
-    return Taken(peak, grown, operation, (times[-1] - times[0]) / max(1, len(times) - 1))
+            peak, resident_bytes, operation = _on_cpu(trainer, model, follow)
+    return StepMeasurement(
+        peak, resident_bytes, operation, (times[-1] - times[0]) / max(1, len(times) - 1)
+    )
 
 
 def _rows(run: RunConfig) -> Iterator[Encoded]:
@@ -98,12 +100,12 @@ def _on_cuda(trainer: Any) -> tuple[int, int, str]:
 def _on_cpu(trainer: Any, model: Any, follow: bool) -> tuple[int, int, str]:
     known = [*model.parameters(), *model.buffers()]
     storages = [tensor.untyped_storage() for tensor in known]
-    held = sum({storage_id(one): one.nbytes() for one in storages}.values())
-    resident.give_back()
+    model_bytes = sum({storage_id(storage): storage.nbytes() for storage in storages}.values())
+    resident.release_freed_memory()
     watch = resident.Watch()
     if not follow:
         trainer.train()
-        return 0, held + watch.peak_growth(), ""
+        return 0, model_bytes + watch.peak_growth(), ""
     with live_tensors.LiveTensors(known) as live:
         trainer.train()
-    return live.peak_bytes, held + watch.peak_growth(), live.peak_operation
+    return live.peak_bytes, model_bytes + watch.peak_growth(), live.peak_operation

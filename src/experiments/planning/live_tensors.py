@@ -32,11 +32,11 @@ class LiveTensors(TorchDispatchMode):
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Run the operation and count its results."""
-        found = func(*args, **(kwargs or {}))
-        for leaf in tree_leaves(found):
+        result = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(result):
             if isinstance(leaf, torch.Tensor):
                 self._count(leaf, str(func))
-        return found
+        return result
 
     def _count(self, tensor: torch.Tensor, operation: str) -> None:
         if tensor.device.type == "meta":

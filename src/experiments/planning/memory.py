@@ -84,17 +84,17 @@ class _Moment:
 def estimate(shape: Geometry, counts: Counts, settings: StepSettings) -> Memory:
     """Return the memory of a training step after the first, when optimizer states exist."""
     work = settings.work
-    fullest = max(_moments(shape, counts, settings), key=lambda one: one.total)
+    peak = max(_moments(shape, counts, settings), key=lambda moment: moment.total)
     adapters = FP32 * (counts.trainable - (counts.total if work.full else 0))
     return Memory(
         weights=weights(shape, counts, settings),
         adapters=adapters,
         optimizer=_STATE_BYTES[settings.optimizer] * counts.trainable,
-        gradients=fullest.gradients,
-        activations=fullest.activations,
-        logits=fullest.logits,
+        gradients=peak.gradients,
+        activations=peak.activations,
+        logits=peak.logits,
         buffers=activations.buffers(shape, work) + (0 if work.on_cpu else CUDA_CONTEXT_BYTES),
-        moment=fullest.name,
+        moment=peak.name,
     )
 
 
@@ -109,28 +109,34 @@ def weights(shape: Geometry, counts: Counts, settings: StepSettings) -> float:
 
 def _moments(shape: Geometry, counts: Counts, settings: StepSettings) -> list[_Moment]:
     work = settings.work
-    kept = _ForwardBytes.of(shape, counts, work)
+    forward = _ForwardBytes.of(shape, counts, work)
     gradients = _Gradients.of(shape, counts, settings)
     hidden = float(shape.hidden_size * work.tokens)
     logits, selected = _loss(shape, settings)
     down = FP32 * shape.hidden_size * shape.intermediate_size if work.full else 0.0
     upstream = work.residual * hidden + _dequantised(shape, settings)
-    in_mlp = upstream + _mlp_backward(shape, work) + kept.recomputed
-    last = kept.all + activations.last_norm(shape, work)
-    found = [
-        _Moment("forward pass", gradients.held, kept.all + _forward(shape, work)),
+    in_mlp = upstream + _mlp_backward(shape, work) + forward.recomputed
+    last = forward.all + activations.last_norm(shape, work)
+    moments = [
+        _Moment("forward pass", gradients.held, forward.all + _forward(shape, work)),
         _Moment("loss", gradients.held, last + selected, logits),
     ]
-    for name, done in (("last layer", 0), ("first layer", kept.layers - 1)):
-        left = kept.all - done * kept.layer
-        made = gradients.held + gradients.head + done * gradients.layer
-        found.append(_Moment(f"backward pass, {name}", made + down, left + in_mlp))
+    for name, layers_done in (("last layer", 0), ("first layer", forward.layers - 1)):
+        activation_bytes = forward.all - layers_done * forward.layer
+        gradient_bytes = gradients.held + gradients.head + layers_done * gradients.layer
+        moments.append(
+            _Moment(f"backward pass, {name}", gradient_bytes + down, activation_bytes + in_mlp)
+        )
         if work.full:
-            left += kept.recomputed - kept.mlp + upstream + _attention_backward(shape, work)
-            found.append(_Moment(f"backward pass, {name}", made + gradients.mlp, left))
-    found.append(_Moment("end of backward pass", gradients.at_the_end))
-    found.append(_Moment("optimizer", gradients.all))
-    return found
+            activation_bytes += (
+                forward.recomputed - forward.mlp + upstream + _attention_backward(shape, work)
+            )
+            moments.append(
+                _Moment(f"backward pass, {name}", gradient_bytes + gradients.mlp, activation_bytes)
+            )
+    moments.append(_Moment("end of backward pass", gradients.at_the_end))
+    moments.append(_Moment("optimizer", gradients.all))
+    return moments
 
 
 @dataclass(frozen=True)
@@ -147,16 +153,16 @@ class _ForwardBytes:
 
     @classmethod
     def of(cls, shape: Geometry, counts: Counts, work: Pass) -> "_ForwardBytes":
-        one = activations.layer(shape, work)
+        layer = activations.layer(shape, work)
         copies = _autocast_copies(counts, work) / shape.layers
-        first = min((_layer_of(a.on.name) for a in counts.adapters), default=0)
-        layers = shape.layers - (0 if work.full or work.checkpointing else first)
+        first_layer = min((_layer_of(a.on.name) for a in counts.adapters), default=0)
+        layers = shape.layers - (0 if work.full or work.checkpointing else first_layer)
         if work.checkpointing:
             stored = activations.stored_inputs(shape, work)
-            again = one.all + copies - (0 if work.half and not work.full else stored)
-            return cls(stored * layers, stored, one.mlp, again, layers)
-        every = (one.all + copies) * layers - activations.unkept(shape, work)
-        return cls(every, one.all + copies, one.mlp, 0.0, layers)
+            recomputed = layer.all + copies - (0 if work.half and not work.full else stored)
+            return cls(stored * layers, stored, layer.mlp, recomputed, layers)
+        total = (layer.all + copies) * layers - activations.unkept(shape, work)
+        return cls(total, layer.all + copies, layer.mlp, 0.0, layers)
 
 
 def _layer_of(name: str) -> int:
@@ -196,21 +202,21 @@ class _Gradients:
 
     @classmethod
     def of(cls, shape: Geometry, counts: Counts, settings: StepSettings) -> "_Gradients":
-        every = float(FP32 * counts.trainable)
+        total = float(FP32 * counts.trainable)
         table = float(FP32 * shape.vocabulary * shape.hidden_size)
         if not settings.work.full:
             layer = FP32 * counts.adapter / shape.layers
             if settings.accumulation > 1:
-                return cls(every, every, 0.0, 0.0, 0.0, every)
-            return cls(every, 0.0, layer, layer, 0.0, every)
+                return cls(total, total, 0.0, 0.0, 0.0, total)
+            return cls(total, 0.0, layer, layer, 0.0, total)
         # The gradients of a tied head and its embedding are added at the end: two tables and a sum.
         both = 2 * table if shape.tied_embeddings else 0.0
         if settings.accumulation > 1:
-            return cls(every, every, 0.0, 0.0, table, every + both + table)
+            return cls(total, total, 0.0, 0.0, table, total + both + table)
         layer = FP32 * counts.linear / shape.layers
         out = FP32 * shape.hidden_size * shape.query_width
         mlp = FP32 * 3.0 * shape.hidden_size * shape.intermediate_size + out
-        return cls(every, 0.0, layer, mlp, table, every + both)
+        return cls(total, 0.0, layer, mlp, table, total + both)
 
 
 def _forward(shape: Geometry, work: Pass) -> float:
@@ -220,23 +226,23 @@ def _forward(shape: Geometry, work: Pass) -> float:
     """
     wide, hidden, c = shape.intermediate_size, shape.hidden_size, work.number
     if work.half and work.has("down_proj") and not work.full:
-        passing = 6 * wide + 8 * hidden
+        per_token = 6 * wide + 8 * hidden
     elif work.has("down_proj"):
-        passing = c * max(2 * hidden, wide - hidden)
+        per_token = c * max(2 * hidden, wide - hidden)
     else:
-        passing = c * (wide + hidden)
+        per_token = c * (wide + hidden)
     if work.dora:  # the update is computed as a full matrix, from an identity matrix as input
-        return passing * work.tokens + FP32 * (wide * wide + 3.0 * wide * hidden)
-    return float(passing * work.tokens)
+        return per_token * work.tokens + FP32 * (wide * wide + 3.0 * wide * hidden)
+    return float(per_token * work.tokens)
 
 
 def _mlp_backward(shape: Geometry, work: Pass) -> float:
     """Return the bytes of the gradients in one MLP, without the freed input of its output layer."""
     wide, hidden = shape.intermediate_size, shape.hidden_size
-    own = work.number * wide * (2 if work.has("down_proj") else 3)
+    per_token = work.number * wide * (2 if work.has("down_proj") else 3)
     if work.half:  # the backward pass of a norm is in fp32
-        own = max(own, 22 * hidden)
-    return float(own * work.tokens)
+        per_token = max(per_token, 22 * hidden)
+    return float(per_token * work.tokens)
 
 
 def _attention_backward(shape: Geometry, work: Pass) -> float:

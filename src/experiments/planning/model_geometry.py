@@ -13,7 +13,7 @@ from experiments.config.geometry import Geometry
 from experiments.errors import ConfigError
 
 # Alternative field names: those in transformers' `attribute_map`s and in older configs.
-_OTHER_NAMES = {
+_OLD_NAMES = {
     "hidden_size": ("n_embd", "d_model"),
     "intermediate_size": ("n_inner", "ffn_dim", "ffn_hidden_size", "d_ff"),
     "num_hidden_layers": ("n_layer", "n_layers", "num_layers"),
@@ -41,21 +41,21 @@ def of(spec: ModelConfig) -> Geometry:
     Raises:
         ConfigError: neither the config nor a local file defines it, or they contradict each other.
     """
-    file = _file_at_hand(spec)
-    written = spec.geometry.shape()
-    if file is None and written is None:
+    file = _local_file(spec)
+    declared = spec.geometry.shape()
+    if file is None and declared is None:
         raise ConfigError(
             f"model={spec.label} has no `geometry` and its config.json is not in the local cache: "
             "fill in model.geometry in its file in conf/model, or copy the model's folder here and "
             "use model=local model.path=DIR."
         )
     if file is None:
-        assert written is not None
-        return written
-    found = read(file)
-    if written is not None:
-        _refuse_difference(spec.label, written, found, file)
-    return found
+        assert declared is not None
+        return declared
+    from_file = read(file)
+    if declared is not None:
+        _refuse_difference(spec.label, declared, from_file, file)
+    return from_file
 
 
 def read(file: Path) -> Geometry:
@@ -70,9 +70,9 @@ def read(file: Path) -> Geometry:
         raise ConfigError(f"{file} cannot be read as JSON: {error}.") from error
     if not isinstance(tree, dict):
         raise ConfigError(f"{file} is not a JSON object: give a model's config.json.")
-    tree = _named_as_now(_text_part(tree, file))
-    given = {name: _field(tree, key, file) for name, key in _FIELDS.items()}
-    return Geometry(**given, **_optional_fields(tree, given))
+    tree = _with_current_names(_text_part(tree, file))
+    fields = {name: _field(tree, key, file) for name, key in _FIELDS.items()}
+    return Geometry(**fields, **_optional_fields(tree, fields))
 
 
 def _text_part(tree: dict[str, Any], file: Path) -> dict[str, Any]:
@@ -85,52 +85,52 @@ def _text_part(tree: dict[str, Any], file: Path) -> dict[str, Any]:
     from transformers import AutoConfig
 
     try:
-        whole = AutoConfig.from_pretrained(file.parent, local_files_only=True)
+        model_config = AutoConfig.from_pretrained(file.parent, local_files_only=True)
     except (ValueError, OSError, KeyError):
         return inner
-    return dict(whole.get_text_config().to_dict())
+    return dict(model_config.get_text_config().to_dict())
 
 
-def _named_as_now(tree: dict[str, Any]) -> dict[str, Any]:
-    found = dict(tree)
-    for key, others in _OTHER_NAMES.items():
-        if found.get(key) is None:
-            value = next((tree[name] for name in others if tree.get(name)), None)
+def _with_current_names(tree: dict[str, Any]) -> dict[str, Any]:
+    renamed = dict(tree)
+    for key, old_names in _OLD_NAMES.items():
+        if renamed.get(key) is None:
+            value = next((tree[name] for name in old_names if tree.get(name)), None)
             if value is not None:
-                found[key] = value
-    hidden = found.get("hidden_size")
-    wide = found.get("intermediate_size") is not None
+                renamed[key] = value
+    hidden = renamed.get("hidden_size")
+    wide = renamed.get("intermediate_size") is not None
     if not wide and isinstance(hidden, int) and tree.get("model_type") in _FOUR_TIMES:
-        found["intermediate_size"] = 4 * hidden
-    return found
+        renamed["intermediate_size"] = 4 * hidden
+    return renamed
 
 
 def _field(tree: dict[str, Any], key: str, file: Path) -> Any:
     value = tree.get(key)
-    wanted = str if key == "model_type" else int
-    if not isinstance(value, wanted) or value in ("", 0, True):
-        said = "has no" if key not in tree else f"says {value!r} for"
-        kind = "a name" if wanted is str else "a whole number above 0"
+    expected = str if key == "model_type" else int
+    if not isinstance(value, expected) or value in ("", 0, True):
+        flaw = "has no" if key not in tree else f"says {value!r} for"
+        kind = "a name" if expected is str else "a whole number above 0"
         raise ConfigError(
-            f"{file} {said} `{key}`, which must be {kind}: correct the file, or use a model with a "
+            f"{file} {flaw} `{key}`, which must be {kind}: correct the file, or use a model with a "
             "complete config.json."
         )
     return value
 
 
-def _optional_fields(tree: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+def _optional_fields(tree: dict[str, Any], fields: dict[str, Any]) -> dict[str, Any]:
     """Return the fields for which transformers has defaults if config.json leaves them out."""
-    heads, qwen2 = int(given["heads"]), given["architecture"] == "qwen2"
+    heads, qwen2 = int(fields["heads"]), fields["architecture"] == "qwen2"
     return {
         "kv_heads": int(tree.get("num_key_value_heads") or heads),
-        "head_dim": int(tree.get("head_dim") or given["hidden_size"] // heads),
+        "head_dim": int(tree.get("head_dim") or fields["hidden_size"] // heads),
         "tied_embeddings": bool(tree.get("tie_word_embeddings", False)),
         "attention_bias": qwen2 or bool(tree.get("attention_bias", False)),
         "mlp_bias": bool(tree.get("mlp_bias", False)),
     }
 
 
-def _file_at_hand(spec: ModelConfig) -> Path | None:
+def _local_file(spec: ModelConfig) -> Path | None:
     """Return the model's config.json if it is on this disk, without using the network."""
     if spec.hub_id is None:
         from experiments import models
@@ -142,15 +142,17 @@ def _file_at_hand(spec: ModelConfig) -> Path | None:
     return Path(cached) if isinstance(cached, str) else None
 
 
-def _refuse_difference(label: str, written: Geometry, found: Geometry, file: Path) -> None:
+def _refuse_difference(label: str, declared: Geometry, from_file: Geometry, file: Path) -> None:
     """Refuse a geometry that contradicts the model's own config file.
 
     Raises:
         ConfigError: with every field that differs.
     """
-    mine, theirs = dataclasses.asdict(written), dataclasses.asdict(found)
+    declared_fields, file_fields = dataclasses.asdict(declared), dataclasses.asdict(from_file)
     wrong = [
-        f"{name} {mine[name]}, not {theirs[name]}" for name in mine if mine[name] != theirs[name]
+        f"{name} {declared_fields[name]}, not {file_fields[name]}"
+        for name in declared_fields
+        if declared_fields[name] != file_fields[name]
     ]
     if wrong:
         raise ConfigError(

@@ -31,7 +31,7 @@ class Counts:
     @property
     def adapter(self) -> int:
         """Number of parameters of the adapters."""
-        return sum(one.parameters for one in self.adapters)
+        return sum(adapter.parameters for adapter in self.adapters)
 
 
 def count(shape: Geometry, lora: LoraConfig) -> Counts:
@@ -40,16 +40,16 @@ def count(shape: Geometry, lora: LoraConfig) -> Counts:
     Raises:
         AdapterError: a target matches no linear layer.
     """
-    every = dict(_modules(shape))
+    modules = dict(_modules(shape))
     embeddings = shape.vocabulary * shape.hidden_size * (1 if shape.tied_embeddings else 2)
-    weights = sum(one.weights for one in linears(shape))
-    total = sum(every.values()) - (every["lm_head"] if shape.tied_embeddings else 0)
+    weights = sum(item.weights for item in linears(shape))
+    total = sum(modules.values()) - (modules["lm_head"] if shape.tied_embeddings else 0)
     if lora.method == "none":
         return Counts(total, total, weights, embeddings, (), 0)
     adapters = tuple(adapters_of(shape, lora))
-    copies = sum(n for _, n in _saved_whole(every, lora))
+    copies = sum(n for _, n in _saved_modules(modules, lora))
     others = copies + _trained_biases(shape, lora, adapters)
-    trainable = others + sum(one.parameters for one in adapters)
+    trainable = others + sum(item.parameters for item in adapters)
     uncounted = tuple(key for key in UNCOUNTED if lora.extra.get(key))
     uncounted += ("init_lora_weights=mica",) if lora.init_lora_weights == "mica" else ()
     return Counts(total, trainable, weights, embeddings, adapters, copies, uncounted)
@@ -59,8 +59,8 @@ def _modules(shape: Geometry) -> Iterator[tuple[str, int]]:
     """Yield each module that has parameters, with their number."""
     table = shape.vocabulary * shape.hidden_size
     yield "model.embed_tokens", table
-    for one in linears(shape):
-        yield one.name, one.weights + one.biases
+    for layer in linears(shape):
+        yield layer.name, layer.weights + layer.biases
     for i in range(shape.layers):
         prefix = f"model.layers.{i}"
         yield f"{prefix}.input_layernorm", shape.hidden_size
@@ -72,14 +72,16 @@ def _modules(shape: Geometry) -> Iterator[tuple[str, int]]:
     yield "lm_head", table
 
 
-def _saved_whole(every: dict[str, int], lora: LoraConfig) -> list[tuple[str, int]]:
+def _saved_modules(modules: dict[str, int], lora: LoraConfig) -> list[tuple[str, int]]:
     """Return the modules that are trained as a full copy, each once."""
-    wanted = lora.extra.get("modules_to_save") or ()
-    return [(n, size) for n, size in every.items() if any(n.endswith(w) for w in wanted)]
+    suffixes = lora.extra.get("modules_to_save") or ()
+    return [
+        (n, size) for n, size in modules.items() if any(n.endswith(suffix) for suffix in suffixes)
+    ]
 
 
 def _trained_biases(shape: Geometry, lora: LoraConfig, adapters: tuple[Adapter, ...]) -> int:
-    which = lora.extra.get("bias", "none")
-    if which == "all":
-        return sum(one.biases for one in linears(shape))
-    return sum(a.on.biases for a in adapters) if which == "lora_only" else 0
+    bias = lora.extra.get("bias", "none")
+    if bias == "all":
+        return sum(layer.biases for layer in linears(shape))
+    return sum(a.on.biases for a in adapters) if bias == "lora_only" else 0

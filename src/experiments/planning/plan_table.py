@@ -14,7 +14,7 @@ _PARTS = ("weights", "adapters", "gradients", "optimizer", "activations", "logit
 _OUTCOME = ("trainable", "GiB", "device", "fits", "tokens", "PFLOP", "hours")
 _COLUMNS = ("trainable", *_PARTS, *_OUTCOME[1:])
 # Width in characters that all columns of one table need; narrower terminals get two tables.
-_WIDE = 150
+_FULL_WIDTH = 150
 NOT_VERIFIED = (
     "Predicted, not measured: counted tensor by tensor and verified on a CPU. Not verified on a "
     "GPU: memory of the CUDA context, allocator fragmentation, attention kernels that need other "
@@ -30,11 +30,11 @@ class Named:
     plan: Estimate
 
 
-def render(found: Sequence[Named], *, kind: str, total: int, width: int | None = None) -> str:
+def render(plans: Sequence[Named], *, kind: str, total: int, width: int | None = None) -> str:
     """Return the table of some plans with its sentences.
 
     Args:
-        found: the plans.
+        plans: the plans.
         kind: `run`, `grid`, `search` or `tuned`.
         total: number of runs. A search executes other runs than those planned, and a tuned sweep
             executes several per arm, in total at least this number.
@@ -49,14 +49,14 @@ def render(found: Sequence[Named], *, kind: str, total: int, width: int | None =
     plain: Any = {"highlight": False, "markup": False, "emoji": False, "color_system": None}
     console = Console(file=io.StringIO(), width=size, **plain)
     with console.capture() as captured:
-        for columns in (_COLUMNS,) if console.width >= _WIDE else (_OUTCOME, _PARTS):
-            console.print(_table(found, columns))
-        for line in _sentences(found, kind, total):
+        for columns in (_COLUMNS,) if console.width >= _FULL_WIDTH else (_OUTCOME, _PARTS):
+            console.print(_table(plans, columns))
+        for line in _sentences(plans, kind, total):
             console.print(line)
     return captured.get().rstrip()
 
 
-def _table(found: Sequence[Named], columns: Sequence[str]) -> Any:
+def _table(plans: Sequence[Named], columns: Sequence[str]) -> Any:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
@@ -65,33 +65,33 @@ def _table(found: Sequence[Named], columns: Sequence[str]) -> Any:
     table.add_column("GiB per run" if parts else "run", overflow="fold", min_width=14)
     for name in columns:
         table.add_column(name, justify="right", no_wrap=True)
-    for name, plan, runs in _merged(found):
+    for name, plan, runs in _without_duplicates(plans):
         cells = dict(zip(_COLUMNS, _cells(plan), strict=True))
-        shown = name if runs == 1 else f"{name} ({runs} runs)"
-        table.add_row(shown, *(cells[column] for column in columns))
+        label = name if runs == 1 else f"{name} ({runs} runs)"
+        table.add_row(label, *(cells[column] for column in columns))
     return table
 
 
-def _merged(found: Sequence[Named]) -> list[tuple[str, Estimate, int]]:
+def _without_duplicates(plans: Sequence[Named]) -> list[tuple[str, Estimate, int]]:
     """Return one line for runs with identical plans, such as different seeds."""
     lines: dict[str, list[Named]] = {}
-    for one in found:
-        lines.setdefault(json.dumps(estimate.as_record(one.plan)), []).append(one)
-    return [(_common(same), same[0].plan, len(same)) for same in lines.values()]
+    for item in plans:
+        lines.setdefault(json.dumps(estimate.as_record(item.plan)), []).append(item)
+    return [(_common_overrides(same), same[0].plan, len(same)) for same in lines.values()]
 
 
-def _common(same: Sequence[Named]) -> str:
+def _common_overrides(plans: Sequence[Named]) -> str:
     """Return the overrides of the runs in one line: each key once, with its values."""
     values: dict[str, list[str]] = {}
-    for one in same:
-        for word in one.name.split():
+    for item in plans:
+        for word in item.name.split():
             key, _, value = word.partition("=")
             values.setdefault(key, []).append(value)
-    if len(same) > 1:
+    if len(plans) > 1:
         values.pop("seed", None)
-    run = same[0].plan.run
-    words = [f"{key}={','.join(dict.fromkeys(given))}" for key, given in values.items()]
-    return " ".join(words) or f"{run.model.label} {run.lora.label}"
+    run = plans[0].plan.run
+    overrides = [f"{key}={','.join(dict.fromkeys(settings))}" for key, settings in values.items()]
+    return " ".join(overrides) or f"{run.model.label} {run.lora.label}"
 
 
 def _cells(plan: Estimate) -> list[str]:
@@ -129,19 +129,21 @@ def hours_text(hours: float | None) -> str:
     return f"{hours:.2f}" if hours < 10 else f"{hours:.1f}"
 
 
-def _sentences(found: Sequence[Named], kind: str, total: int) -> list[str]:
-    first = found[0].plan
+def _sentences(plans: Sequence[Named], kind: str, total: int) -> list[str]:
+    first = plans[0].plan
     device = first.device
     memory = (
         "unknown memory" if device.memory_bytes is None else f"{device.memory_bytes / _GIB:.1f} GiB"
     )
     lines = [f"device: {device.name}, {memory}, computes in {device.precision} ({device.origin})"]
-    lines += dict.fromkeys(f"data: {_data_sentence(one.plan)}" for one in found)
-    lines += dict.fromkeys(_pass_sentence(one.plan) for one in found)
-    lines.append(_hours_sentence(found, kind, total))
-    lines += dict.fromkeys(f"~ rough: {reason}" for one in found for reason in one.plan.rough)
+    lines += dict.fromkeys(f"data: {_data_sentence(item.plan)}" for item in plans)
+    lines += dict.fromkeys(_pass_sentence(item.plan) for item in plans)
+    lines.append(_hours_sentence(plans, kind, total))
+    lines += dict.fromkeys(f"~ rough: {reason}" for item in plans for reason in item.plan.rough)
     lines += [
-        text for name, plan, _ in _merged(found) if (text := _mending(name, plan)) is not None
+        text
+        for name, plan, _ in _without_duplicates(plans)
+        if (text := _fit_sentence(name, plan)) is not None
     ]
     lines.append(NOT_VERIFIED)
     return lines
@@ -165,22 +167,22 @@ def _pass_sentence(plan: Estimate) -> str:
     )
 
 
-def _hours_sentence(found: Sequence[Named], kind: str, total: int) -> str:
-    hours = [one.plan.cost.hours for one in found]
+def _hours_sentence(plans: Sequence[Named], kind: str, total: int) -> str:
+    hours = [item.plan.cost.hours for item in plans]
     known = [value for value in hours if value is not None]
     if len(known) < len(hours):
         return (
             "hours: unknown, because the speed of this device is unknown: measure it with "
             "plan.probe=true or set hardware.peak_tflops=NUMBER"
         )
-    how = f"at {_rate(found[0].plan)}, training only"
+    basis = f"at {_rate(plans[0].plan)}, training only"
     if kind == "search":
         low, high = total * min(known), total * max(known)
-        return f"hours: {hours_text(low)} to {hours_text(high)} for {total} runs, {how}"
+        return f"hours: {hours_text(low)} to {hours_text(high)} for {total} runs, {basis}"
     if kind == "tuned":
-        least = hours_text(total / len(known) * sum(known))
-        return f"hours: at least {least} for at least {total} runs of {len(known)} arms, {how}"
-    return f"hours: {hours_text(sum(known))} for {total} run{'s' if total > 1 else ''}, {how}"
+        minimum = hours_text(total / len(known) * sum(known))
+        return f"hours: at least {minimum} for at least {total} runs of {len(known)} arms, {basis}"
+    return f"hours: {hours_text(sum(known))} for {total} run{'s' if total > 1 else ''}, {basis}"
 
 
 def _rate(plan: Estimate) -> str:
@@ -189,22 +191,22 @@ def _rate(plan: Estimate) -> str:
     return f"{plan.device.utilisation:.0%} of {(plan.device.peak_flops or 0) / 1e12:.0f} TFLOPS"
 
 
-def _mending(name: str, plan: Estimate) -> str | None:
+def _fit_sentence(name: str, plan: Estimate) -> str | None:
     if plan.fits is not False:
         return None
-    words = advice.mend(plan)
-    over = (plan.memory.total - (plan.device.memory_bytes or 0)) / _GIB
-    if words is None:
-        return f"{name}: {over:.2f} GiB too large, and no known change makes it fit"
-    return f"{name}: {over:.2f} GiB too large; it fits with {words}"
+    overrides = advice.suggest_overrides(plan)
+    excess = (plan.memory.total - (plan.device.memory_bytes or 0)) / _GIB
+    if overrides is None:
+        return f"{name}: {excess:.2f} GiB too large, and no known change makes it fit"
+    return f"{name}: {excess:.2f} GiB too large; it fits with {overrides}"
 
 
-def as_json(found: Sequence[Named], *, kind: str, total: int) -> str:
+def as_json(plans: Sequence[Named], *, kind: str, total: int) -> str:
     """Return the plans as JSON."""
     runs = []
-    for one in found:
-        tree = {"run": one.name} | estimate.as_record(one.plan)
-        if one.plan.fits is False:
-            tree["fits_with"] = advice.mend(one.plan)
+    for item in plans:
+        tree = {"run": item.name} | estimate.as_record(item.plan)
+        if item.plan.fits is False:
+            tree["fits_with"] = advice.suggest_overrides(item.plan)
         runs.append(tree)
     return json.dumps({"kind": kind, "total_runs": total, "runs": runs}, indent=1)

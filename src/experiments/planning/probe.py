@@ -49,7 +49,7 @@ def run_here(plan: Estimate) -> Probe:
     from experiments.models import adapters
     from experiments.planning import few_steps
 
-    run = _short(plan)
+    run = _with_few_steps(plan)
     precision = models.choose_precision(run)
     base = models.load(run, precision)
     attached = adapters.attach(run, base.model)
@@ -92,7 +92,7 @@ def _refuse_absent_device(plan: Estimate) -> None:
         )
 
 
-def _short(plan: Estimate) -> RunConfig:
+def _with_few_steps(plan: Estimate) -> RunConfig:
     """Return the run with a few steps of rows of maximal length."""
     run, work = plan.run, plan.work
     return dataclasses.replace(
@@ -109,5 +109,7 @@ def _short(plan: Estimate) -> RunConfig:
 def _step_flops(plan: Estimate) -> float:
     """Return the operations of a step in which all rows have the maximal length."""
     settings = plan.settings
-    each = cost.flops_per_token(plan.shape, plan.counts, settings.work, plan.work.trained_share)
-    return each * settings.work.tokens * settings.accumulation
+    per_token = cost.flops_per_token(
+        plan.shape, plan.counts, settings.work, plan.work.trained_share
+    )
+    return per_token * settings.work.tokens * settings.accumulation

@@ -8,7 +8,7 @@ import threading
 import psutil
 
 
-def give_back() -> None:
+def release_freed_memory() -> None:
     """Return freed memory to the system if the C library can, so that growth starts low."""
     gc.collect()
     with contextlib.suppress(OSError, AttributeError):  # no glibc
@@ -24,13 +24,13 @@ class Watch:
         self._process = psutil.Process()
         self._start = self._peak = self._now()
         self._done = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread = threading.Thread(target=self._sample, daemon=True)
         self._thread.start()
 
     def _now(self) -> int:
         return int(self._process.memory_info().rss)
 
-    def _look(self) -> None:
+    def _sample(self) -> None:
         while not self._done.wait(self._seconds):
             self._peak = max(self._peak, self._now())
 

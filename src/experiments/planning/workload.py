@@ -48,22 +48,22 @@ class Workload:
 def of(run: RunConfig, *, vocabulary: int, positions: int) -> Workload:
     """Return a run's rows and tokens: user settings first, else from the data, else assumed."""
     limit = min(run.trainer.max_length or positions, positions)
-    rows, mean, longest, share, how = _from_data(run.data, vocabulary, limit)
-    told = run.plan
-    said = {
-        "plan.rows": told.rows,
-        "plan.tokens_per_row": told.tokens_per_row,
-        "plan.longest_row_tokens": told.longest_row_tokens,
-        "plan.trained_share": told.trained_share,
+    rows, mean, longest, share, source = _from_data(run.data, vocabulary, limit)
+    plan = run.plan
+    settings = {
+        "plan.rows": plan.rows,
+        "plan.tokens_per_row": plan.tokens_per_row,
+        "plan.longest_row_tokens": plan.longest_row_tokens,
+        "plan.trained_share": plan.trained_share,
     }
-    given = [key for key, value in said.items() if value is not None]
-    longest = min(told.longest_row_tokens or longest, limit)
+    set_keys = [key for key, value in settings.items() if value is not None]
+    longest = min(plan.longest_row_tokens or longest, limit)
     return Workload(
-        rows=told.rows or rows,
-        tokens_per_row=min(told.tokens_per_row or mean, longest),
+        rows=plan.rows or rows,
+        tokens_per_row=min(plan.tokens_per_row or mean, longest),
         longest_row_tokens=longest,
-        trained_share=share if told.trained_share is None else told.trained_share,
-        known_from=how + (f"; {', '.join(given)} set by you" if given else ""),
+        trained_share=share if plan.trained_share is None else plan.trained_share,
+        known_from=source + (f"; {', '.join(set_keys)} set by you" if set_keys else ""),
     )
 
 
@@ -72,19 +72,21 @@ def _from_data(data: DataConfig, vocabulary: int, limit: int) -> tuple[int, floa
     if data.source == "toolworld":
         rows = round((data.train_rows or 0) * (data.fraction or 1))
         return rows, mean, longest, share, "the built-in data: rows exact, tokens as measured"
-    kept = cached_rows.find(data, limit)
-    if kept is not None:
-        how = "rows that an earlier run cached in data.cache, with any tokenizer"
-        return kept.rows, kept.mean, kept.longest, kept.trained_share, how
+    cached = cached_rows.find(data, limit)
+    if cached is not None:
+        source = "rows that an earlier run cached in data.cache, with any tokenizer"
+        return cached.rows, cached.mean, cached.longest, cached.trained_share, source
     counted = _count_lines(data)
     if counted is not None:
         rows, mean = counted
-        how = "lines of the file; tokens estimated from its bytes, longest row from the run's limit"
-        return rows, mean, limit, TRAINED_SHARE, how
+        source = (
+            "lines of the file; tokens estimated from its bytes, longest row from the run's limit"
+        )
+        return rows, mean, limit, TRAINED_SHARE, source
     rows = data.total or round(ROWS * (data.fraction or 1))
-    what = "rows and tokens" if data.total is None else "rows from data.total, tokens"
-    how = f"{what} assumed: set plan.rows, plan.tokens_per_row and plan.longest_row_tokens"
-    return rows, TOKENS_PER_ROW, limit, TRAINED_SHARE, how
+    assumed = "rows and tokens" if data.total is None else "rows from data.total, tokens"
+    source = f"{assumed} assumed: set plan.rows, plan.tokens_per_row and plan.longest_row_tokens"
+    return rows, TOKENS_PER_ROW, limit, TRAINED_SHARE, source
 
 
 def _count_lines(data: DataConfig) -> tuple[int, float] | None:

@@ -226,12 +226,12 @@ def _base_rows(runs: Sequence[Run]) -> list[ArmRow]:
         if run.finished and run.record.scores.get("base"):
             what = [run.record.config.get(key) for key in ("model", "data", "eval")]
             first.setdefault(dump(what), run)
-    ways = {arms.asked(run.record, "base") for run in first.values()} - {None}
+    ways = {arms.thinking_mode(run.record, "base") for run in first.values()} - {None}
     rows = []
     for run in first.values():
         names = " ".join(_labels(run).split()[:2])
         label = "base (untuned)" + (f" {names}" if len(first) > 1 else "")
-        if len(ways) > 1 and (way := arms.asked(run.record, "base")) is not None:
+        if len(ways) > 1 and (way := arms.thinking_mode(run.record, "base")) is not None:
             label += f" thinking={way}"
         rows.append(_row(label, [run], "base"))
     return rows

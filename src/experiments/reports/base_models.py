@@ -80,7 +80,7 @@ def sections(report: Report) -> list[tuple[str, Grid]]:
 
 def _bases(report: Report) -> list[_Base]:
     runs = {run.record.run_id: run for run in report.runs}
-    read = [arm for arm in arms.read(run.record for run in report.runs) if arm.made]
+    read = [arm for arm in arms.read(run.record for run in report.runs) if arm.runs]
     models = [dump(arm.config.get("model")) for arm in read]
     if len(set(models)) < len(models):
         return []
@@ -88,7 +88,7 @@ def _bases(report: Report) -> list[_Base]:
     for arm in read:
         tuned = arms.tune(arm)
         best = [runs[made.record.run_id] for made in tuned.runs.values()]
-        own = [runs[made.record.run_id] for made in arm.made]
+        own = [runs[made.record.run_id] for made in arm.runs]
         untuned = next((run for run in own if run.record.scores.get("base")), None)
         label = str((arm.config.get("model") or {}).get("label") or arm.label)
         found.append(_Base(label, tuned, best, untuned))

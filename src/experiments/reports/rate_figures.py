@@ -59,7 +59,7 @@ def _regrets(tuned: Sequence[Tuned]) -> Any:
     """Draw the excess loss over the arm's best learning rate, paired by seed, in per cent."""
     figure, axes = drawing.axes(7, 4.4, "both")
     for at, one in enumerate(tuned):
-        found = {p.rate: arms.regret(one, p.rate).relative for p in one.curve}
+        found = {p.rate: arms.excess_loss(one, p.rate).relative for p in one.curve}
         shown = {
             rate: 100 * share
             for rate, share in found.items()

@@ -37,7 +37,7 @@ def watched(
         for parameter in model.parameters()
     }
     model_bytes = sum(storage.nbytes() for storage in storages.values())
-    resident.give_back()
+    resident.release_freed_memory()
     watch = resident.Watch(_SECONDS_BETWEEN_SAMPLES)
     try:
         yield

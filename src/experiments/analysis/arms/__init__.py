@@ -14,7 +14,7 @@ as text).
 Every function is pure. What prevents a conclusion is returned as a `Reason`, not raised.
 """
 
-from experiments.analysis.arms.comparable import apart, asked, other_mode
+from experiments.analysis.arms.comparable import apart, other_mode, thinking_mode
 from experiments.analysis.arms.contrasts import (
     Contrast,
     contrast,
@@ -23,7 +23,7 @@ from experiments.analysis.arms.contrasts import (
     gain_margin,
     on_purpose,
 )
-from experiments.analysis.arms.grouping import Arm, Made, arm_key, diverged, mixed, read, repeats
+from experiments.analysis.arms.grouping import Arm, ArmRun, arm_key, diverged, mixed, read, repeats
 from experiments.analysis.arms.rate_choice import Point, Tuned, tune
 from experiments.analysis.arms.rate_design import (
     Cell,
@@ -36,9 +36,9 @@ from experiments.analysis.arms.rate_design import (
 from experiments.analysis.arms.rate_optimum import Optimum, left_out_optima, optimum, rate_ratio
 from experiments.analysis.arms.reasons import Reason, blocking
 from experiments.analysis.arms.regret import (
-    Regret,
+    ExcessLoss,
+    excess_loss,
     hidden_size_rate,
-    regret,
     ten_times,
     ten_times_of,
 )
@@ -46,22 +46,22 @@ from experiments.analysis.arms.same_rows import other_rows
 
 __all__ = [
     "Arm",
+    "ArmRun",
     "Cell",
     "Contrast",
     "Design",
-    "Made",
+    "ExcessLoss",
     "Optimum",
     "Point",
     "Reason",
-    "Regret",
     "Tuned",
     "apart",
     "arm_key",
-    "asked",
     "blocking",
     "contrast",
     "diverged",
     "equal_tuning",
+    "excess_loss",
     "family",
     "first_grid",
     "gain_margin",
@@ -76,10 +76,10 @@ __all__ = [
     "other_rows",
     "rate_ratio",
     "read",
-    "regret",
     "repeats",
     "rule_cells",
     "ten_times",
     "ten_times_of",
+    "thinking_mode",
     "tune",
 ]

@@ -12,17 +12,17 @@ from experiments.analysis.arms.same_rows import other_rows
 from experiments.records import Record
 
 
-def apart(found: Sequence[Record], score: str) -> Reason | None:
+def apart(records: Sequence[Record], score: str) -> Reason | None:
     """Return why a score must not be compared between some records, or None if it may be.
 
     Args:
-        found: records of the arms to be compared.
+        records: records of the arms to be compared.
         score: such as `calls/exact`.
     """
-    return other_rows(found, score) or other_mode(found)
+    return other_rows(records, score) or other_mode(records)
 
 
-def asked(record: Record, kind: str | None = None) -> str | None:
+def thinking_mode(record: Record, kind: str | None = None) -> str | None:
     """Return the thinking mode a record was evaluated in: `off`, `on` or `as_data`.
 
     If the chat template has no thinking switch, `off` and `as_data` give the same prompts and the
@@ -33,23 +33,23 @@ def asked(record: Record, kind: str | None = None) -> str | None:
         kind: `base` or `tuned`; None = whichever was scored, as a run evaluates both alike.
     """
     kinds = [kind] if kind else list(record.evaluation)
-    facts = [record.evaluation[k] for k in kinds if k in record.evaluation]
-    if not facts:
+    evaluations = [record.evaluation[k] for k in kinds if k in record.evaluation]
+    if not evaluations:
         return None
-    how = facts[0].get("asked")
-    if how is None:
+    mode = evaluations[0].get("asked")
+    if mode is None:
         return "as_data"
-    return None if how["switch"] is None and how["thinking"] != "on" else str(how["thinking"])
+    return None if mode["switch"] is None and mode["thinking"] != "on" else str(mode["thinking"])
 
 
-def other_mode(found: Sequence[Record]) -> Reason | None:
+def other_mode(records: Sequence[Record]) -> Reason | None:
     """Return a reason if models were evaluated in different thinking modes, else None."""
-    ways = Counter(way for record in found if (way := asked(record)) is not None)
-    if len(ways) < 2:
+    counts = Counter(mode for record in records if (mode := thinking_mode(record)) is not None)
+    if len(counts) < 2:
         return None
-    told = ", ".join(f"{way} {count}" for way, count in sorted(ways.items()))
+    listing = ", ".join(f"{mode} {count}" for mode, count in sorted(counts.items()))
     return Reason(
         "mixed_thinking",
-        f"the runs were evaluated in different modes of eval.thinking ({told}): repeat those of "
+        f"the runs were evaluated in different modes of eval.thinking ({listing}): repeat those of "
         "one mode in the other",
     )

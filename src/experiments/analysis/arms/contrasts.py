@@ -51,8 +51,8 @@ def gain_margin(full: Tuned, score: str = TESTED_ON, share: float = GAIN_SHARE) 
     if base is None or not final or not math.isfinite(base):
         return None
     mean = math.fsum(final.values()) / len(final)
-    gained = base - mean if _direction(score) == "minimize" else mean - base
-    return share * gained if gained > 0 else None
+    gain = base - mean if _direction(score) == "minimize" else mean - base
+    return share * gain if gain > 0 else None
 
 
 def contrast(
@@ -78,11 +78,11 @@ def contrast(
     a, b = reference.final(score), arm.final(score)
     seeds = sorted(set(a) & set(b))
     reasons = [*reference.reasons, *arm.reasons, *equal_tuning([reference, arm])]
-    made = [one.record for side in (reference, arm) for one in side.arm.made]
+    records = [run.record for side in (reference, arm) for run in side.arm.runs]
     # Within one arm nothing may differ, regardless of what is compared.
-    reasons += [reason for reason in mixed(made) if reason.code not in may_differ]
-    decides = [one.record for side in (reference, arm) for one in side.runs.values()]
-    reasons += [found for found in [other_rows(decides, score)] if found is not None]
+    reasons += [reason for reason in mixed(records) if reason.code not in may_differ]
+    deciding = [run.record for side in (reference, arm) for run in side.runs.values()]
+    reasons += [mismatch for mismatch in [other_rows(deciding, score)] if mismatch is not None]
     comparison = None
     if not seeds:
         text = f"no seed has {score} in both arms at their best learning rates"
@@ -104,24 +104,26 @@ def on_purpose(reference: Tuned, arm: Tuned) -> set[str]:
     differences are the subject of the comparison, whereas a change of files or code behind the same
     config would be a mistake.
     """
-    one, other = reference.arm.config, arm.arm.config
+    reference_config, arm_config = reference.arm.config, arm.arm.config
     codes: set[str] = set()
-    if one.get("data") != other.get("data"):
+    if reference_config.get("data") != arm_config.get("data"):
         codes.add("mixed_data")
-    if one.get("model") != other.get("model"):
+    if reference_config.get("model") != arm_config.get("model"):
         codes |= {"mixed_base", "mixed_data"}  # another tokenizer makes other rows
-        quantized = [(tree.get("model") or {}).get("quantization") for tree in (one, other)]
+        quantized = [
+            (tree.get("model") or {}).get("quantization") for tree in (reference_config, arm_config)
+        ]
         codes |= {"mixed_environment"} if quantized[0] != quantized[1] else set()
     return codes
 
 
 def family(contrasts: Sequence[Contrast]) -> list[Contrast]:
     """Return the contrasts of one table with their p-values adjusted by Holm."""
-    found = [one.comparison for one in contrasts if one.comparison is not None]
-    adjusted = iter(statistics.in_family(found))
+    comparisons = [entry.comparison for entry in contrasts if entry.comparison is not None]
+    adjusted = iter(statistics.in_family(comparisons))
     return [
-        one if one.comparison is None else dataclasses.replace(one, comparison=next(adjusted))
-        for one in contrasts
+        entry if entry.comparison is None else dataclasses.replace(entry, comparison=next(adjusted))
+        for entry in contrasts
     ]
 
 
@@ -133,9 +135,9 @@ def equal_tuning(tuned: Sequence[Tuned]) -> list[Reason]:
     extended does not matter.
     """
     reasons = []
-    chosen = [one for one in tuned if one.best is not None]
-    if len({len(one.near) for one in chosen}) > 1:
-        text = ", ".join(f"{len(one.near)} for {one.arm.label}" for one in chosen)
+    chosen = [tuned_arm for tuned_arm in tuned if tuned_arm.best is not None]
+    if len({len(tuned_arm.near) for tuned_arm in chosen}) > 1:
+        text = ", ".join(f"{len(tuned_arm.near)} for {tuned_arm.arm.label}" for tuned_arm in chosen)
         reasons.append(
             Reason(
                 "unequal_tuning",
@@ -143,8 +145,10 @@ def equal_tuning(tuned: Sequence[Tuned]) -> list[Reason]:
                 f"best one ({text})",
             )
         )
-    if len({one.seeds for one in chosen}) > 1:
-        text = "; ".join(f"{one.arm.label}: {', '.join(map(str, one.seeds))}" for one in chosen)
+    if len({tuned_arm.seeds for tuned_arm in chosen}) > 1:
+        text = "; ".join(
+            f"{tuned_arm.arm.label}: {', '.join(map(str, tuned_arm.seeds))}" for tuned_arm in chosen
+        )
         reasons.append(Reason("unequal_seeds", f"the arms have different seeds ({text})"))
     return reasons
 
@@ -160,8 +164,8 @@ def _in_the_noise(comparison: Comparison, floor: NoiseFloor | None) -> Iterator[
 
 
 def _same_numbers(a: Sequence[float], b: Sequence[float]) -> Iterator[Reason]:
-    gaps = [y - x for x, y in zip(a, b, strict=True)]
-    if len(gaps) > 1 and max(gaps) - min(gaps) < statistics.ROUNDING:
+    differences = [y - x for x, y in zip(a, b, strict=True)]
+    if len(differences) > 1 and max(differences) - min(differences) < statistics.ROUNDING:
         text = "all seeds have the same difference, so there is no variance to test against"
         yield Reason("same_numbers", text)
 

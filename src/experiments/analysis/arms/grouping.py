@@ -27,7 +27,7 @@ _IDENTITY: dict[Code, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True)
-class Made:
+class ArmRun:
     """One completed or diverged run of an arm."""
 
     rate: float
@@ -47,7 +47,7 @@ class Arm:
     label: str
     config: Mapping[str, Any] = field(compare=False, repr=False)
     """The canonical config without seed and learning rate."""
-    made: tuple[Made, ...]
+    runs: tuple[ArmRun, ...]
     """One run per cell (learning rate and seed), sorted by learning rate, then seed."""
     base: Mapping[str, float] = field(compare=False, repr=False)
     """Scores of the untuned base model; empty if no run measured them."""
@@ -57,26 +57,26 @@ class Arm:
     @property
     def rates(self) -> list[float]:
         """All learning rates that were tried, in ascending order."""
-        return sorted({one.rate for one in self.made})
+        return sorted({run.rate for run in self.runs})
 
     def losses(self, rate: float) -> dict[int, float]:
         """Return the validation loss of each seed at a learning rate; infinite if diverged."""
-        found = {one.seed: one.loss for one in self.made if one.rate == rate}
-        return {seed: math.inf if loss is None else loss for seed, loss in found.items()}
+        by_seed = {run.seed: run.loss for run in self.runs if run.rate == rate}
+        return {seed: math.inf if loss is None else loss for seed, loss in by_seed.items()}
 
-    def at(self, rate: float) -> dict[int, Made]:
+    def at(self, rate: float) -> dict[int, ArmRun]:
         """Return the run of each seed at a learning rate."""
-        return {one.seed: one for one in self.made if one.rate == rate}
+        return {run.seed: run for run in self.runs if run.rate == rate}
 
 
-def read(found: Iterable[Record]) -> list[Arm]:
+def read(records: Iterable[Record]) -> list[Arm]:
     """Return the arms of some records, in the order of their first run.
 
     Finished runs count, as do runs whose loss stopped being finite: a learning rate at which
     training diverges has been tried. If a cell has several records, the newest finished one counts.
     """
     groups: dict[str, list[Record]] = {}
-    for record in found:
+    for record in records:
         if (record.config.get("trainer") or {}).get("learning_rate") is not None:
             groups.setdefault(arm_key(record.config), []).append(record)
     labels = _labels({key: group[0] for key, group in groups.items()})
@@ -92,19 +92,19 @@ def arm_key(config: Mapping[str, Any]) -> str:
     return json.dumps(without_nulls(_without_rate(config)), sort_keys=True, default=str)
 
 
-def repeats(found: Iterable[Record], score: str = TUNED_ON) -> NoiseFloor | None:
+def repeats(records: Iterable[Record], score: str = TUNED_ON) -> NoiseFloor | None:
     """Return the noise floor of a score from repeated runs (`rerun=true`), or None without repeats.
 
     A cell is one run_id with the same code, the same data and the same kind of device. A record
     that occurs twice, in a sweep and in its report, counts as one run.
     """
     cells: dict[str, dict[str, float]] = {}
-    for record in found:
+    for record in records:
         value = record.scores.get("tuned", {}).get(score)
         if record.status == "finished" and value is not None and math.isfinite(value):
             cell = json.dumps([record.run_id, record.identity], sort_keys=True, default=str)
             cells.setdefault(cell, {})[record.started_at] = value
-    return statistics.noise_floor([list(own.values()) for own in cells.values()])
+    return statistics.noise_floor([list(scores.values()) for scores in cells.values()])
 
 
 def diverged(record: Record) -> bool:
@@ -112,23 +112,25 @@ def diverged(record: Record) -> bool:
     return record.status == "failed" and (record.error or {}).get("step") is not None
 
 
-def mixed(made: Sequence[Record]) -> Iterator[Reason]:
+def mixed(records: Sequence[Record]) -> Iterator[Reason]:
     """Yield a reason for each part of the identity that differs between records."""
-    words = {
+    nouns = {
         "mixed_data": "data sets",
         "mixed_code": "versions of the code",
         "mixed_base": "base weights",
         "mixed_environment": "libraries, precisions or device classes",
     }
     for code, keys in _IDENTITY.items():
-        seen = {json.dumps([r.identity.get(key) for key in keys], sort_keys=True) for r in made}
-        if len(seen) > 1:
+        distinct = {
+            json.dumps([r.identity.get(key) for key in keys], sort_keys=True) for r in records
+        }
+        if len(distinct) > 1:
             yield Reason(
                 code,
-                f"the runs used {len(seen)} different {words[code]}: rerun the same command to "
+                f"the runs used {len(distinct)} different {nouns[code]}: rerun the same command to "
                 "repeat the older ones",
             )
-    if (reason := other_mode(made)) is not None:
+    if (reason := other_mode(records)) is not None:
         yield reason
 
 
@@ -139,65 +141,69 @@ def _without_rate(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _arm(key: str, label: str, group: Sequence[Record], bases: Mapping[str, Any]) -> Arm:
-    base = bases.get(_measured_on(group[0]), {})
-    cells: dict[tuple[float, int], Made] = {}
+    base = bases.get(_base_key(group[0]), {})
+    cells: dict[tuple[float, int], ArmRun] = {}
     for record in sorted(group, key=lambda r: (r.status == "finished", r.started_at)):
-        if (one := _made(record, base)) is not None:
-            cells[one.rate, one.seed] = one
-    made = tuple(cells[cell] for cell in sorted(cells))
-    reasons = list(mixed([one.record for one in made]))
-    dirty = sum(bool(one.record.provenance.get("git_dirty")) for one in made)
+        if (run := _arm_run(record, base)) is not None:
+            cells[run.rate, run.seed] = run
+    runs = tuple(cells[cell] for cell in sorted(cells))
+    reasons = list(mixed([run.record for run in runs]))
+    dirty = sum(bool(run.record.provenance.get("git_dirty")) for run in runs)
     if dirty:
         reasons.append(
             Reason(
                 "dirty_tree",
-                f"{dirty} of {len(made)} runs used uncommitted code: commit it and repeat them",
+                f"{dirty} of {len(runs)} runs used uncommitted code: commit it and repeat them",
             )
         )
-    return Arm(key, label, _without_rate(group[0].config), made, base, tuple(reasons))
+    return Arm(key, label, _without_rate(group[0].config), runs, base, tuple(reasons))
 
 
-def _made(record: Record, base: Mapping[str, float]) -> Made | None:
+def _arm_run(record: Record, base: Mapping[str, float]) -> ArmRun | None:
     rate = float(record.config["trainer"]["learning_rate"])
     seed = int(record.config.get("seed") or 0)
     if diverged(record):
-        return Made(rate, seed, None, {}, record)  # its loss was not finite
+        return ArmRun(rate, seed, None, {}, record)  # its loss was not finite
     scores = record.scores.get("tuned", {})
     loss = scores.get(TUNED_ON)
     if record.status != "finished" or loss is None:
         return None
     limit = base.get(TUNED_ON, math.inf) + DIVERGED_ABOVE
-    return Made(rate, seed, loss if math.isfinite(loss) and loss <= limit else None, scores, record)
+    return ArmRun(
+        rate, seed, loss if math.isfinite(loss) and loss <= limit else None, scores, record
+    )
 
 
-def _measured_on(record: Record) -> str:
+def _base_key(record: Record) -> str:
     parts = [record.config.get(key) for key in ("model", "data", "eval")]
     return json.dumps(parts, sort_keys=True, default=str)
 
 
-def _bases(found: Sequence[Record]) -> dict[str, dict[str, float]]:
+def _bases(records: Sequence[Record]) -> dict[str, dict[str, float]]:
     """Return the scores of the untuned base model by (model, data, evaluation), where known."""
     return {
-        _measured_on(r): r.scores["base"]
-        for r in found
+        _base_key(r): r.scores["base"]
+        for r in records
         if r.status == "finished" and r.scores.get("base")
     }
 
 
-def _labels(first: Mapping[str, Record]) -> dict[str, str]:
+def _labels(first_records: Mapping[str, Record]) -> dict[str, str]:
     """Label each arm by the overrides that differ between arms."""
-    given = {key: _described(record) for key, record in first.items()}
-    names = dict.fromkeys(name for own in given.values() for name in own)
-    varying = [n for n in names if len({own.get(n) for own in given.values()}) > 1]
+    overrides = {key: _overrides(record) for key, record in first_records.items()}
+    names = dict.fromkeys(name for values in overrides.values() for name in values)
+    varying = [n for n in names if len({values.get(n) for values in overrides.values()}) > 1]
     labels: dict[str, str] = {}
-    for key, own in given.items():
-        label = " ".join(f"{name}={own[name]}" for name in varying if name in own) or "defaults"
-        taken = list(labels.values()).count(label)
-        labels[key] = f"{label} ({taken + 1})" if taken else label
+    for key, values in overrides.items():
+        label = (
+            " ".join(f"{name}={values[name]}" for name in varying if name in values) or "defaults"
+        )
+        duplicates = list(labels.values()).count(label)
+        labels[key] = f"{label} ({duplicates + 1})" if duplicates else label
     return labels
 
 
-def _described(record: Record) -> dict[str, str]:
+def _overrides(record: Record) -> dict[str, str]:
     hidden = ("seed", "sweeps", "trainer.learning_rate", *EXECUTION_KEYS)
     pairs = (text.lstrip("+").partition("=")[::2] for text in record.overrides)
     return {k: v for k, v in pairs if not any(k == h or k.startswith(f"{h}.") for h in hidden)}

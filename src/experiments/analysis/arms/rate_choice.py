@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from experiments.analysis.arms.grouping import Arm, Made
+from experiments.analysis.arms.grouping import Arm, ArmRun
 from experiments.analysis.arms.rate_design import PER_DECADE, REACH
 from experiments.analysis.arms.rate_optimum import Optimum, optimum
 from experiments.analysis.arms.reasons import Reason
@@ -46,20 +46,22 @@ class Tuned:
     reasons: tuple[Reason, ...]
 
     @property
-    def runs(self) -> dict[int, Made]:
+    def runs(self) -> dict[int, ArmRun]:
         """The run of each deciding seed at the best learning rate."""
-        found = {} if self.best is None else self.arm.at(self.best)
-        return {seed: found[seed] for seed in self.seeds if seed in found}
+        runs = {} if self.best is None else self.arm.at(self.best)
+        return {seed: runs[seed] for seed in self.seeds if seed in runs}
 
     def final(self, score: str) -> dict[int, float]:
         """Return a score by seed at the best learning rate; runs without the score are left out."""
-        found = {seed: made.scores.get(score) for seed, made in self.runs.items()}
-        return {s: v for s, v in found.items() if v is not None and math.isfinite(v)}
+        scores = {seed: run.scores.get(score) for seed, run in self.runs.items()}
+        return {s: v for s, v in scores.items() if v is not None and math.isfinite(v)}
 
     def losses(self) -> dict[float, Mapping[int, float]]:
         """Return validation losses by learning rate and seed, where all deciding seeds were run."""
-        own = {point.rate: point.losses for point in self.curve}
-        return {rate: by for rate, by in own.items() if set(self.seeds) <= set(by)}
+        by_rate = {point.rate: point.losses for point in self.curve}
+        return {
+            rate: by_seed for rate, by_seed in by_rate.items() if set(self.seeds) <= set(by_seed)
+        }
 
 
 def tune(arm: Arm, seeds: Sequence[int] | None = None, fit_seed: int = 0) -> Tuned:
@@ -74,19 +76,19 @@ def tune(arm: Arm, seeds: Sequence[int] | None = None, fit_seed: int = 0) -> Tun
     most = max((len(point.losses) for point in curve), default=0)
     widest = [set(point.losses) for point in curve if len(point.losses) == most]
     expected = set(seeds) if seeds is not None else set().union(*widest)
-    full = [p for p in curve if expected and expected <= set(p.losses)]
-    finite = [p for p in full if math.isfinite(_mean(_of(p.losses, expected)))]
-    best = min(finite, key=lambda p: _mean(_of(p.losses, expected)), default=None)
+    complete = [p for p in curve if expected and expected <= set(p.losses)]
+    finite = [p for p in complete if math.isfinite(_mean(_for_seeds(p.losses, expected)))]
+    best = min(finite, key=lambda p: _mean(_for_seeds(p.losses, expected)), default=None)
     chosen = best.rate if best else None
     deciding = tuple(sorted(expected))
-    fitted = {p.rate: _of(p.losses, expected) for p in full}
-    found = optimum(fitted, fit_seed) if best else None
+    deciding_losses = {p.rate: _for_seeds(p.losses, expected) for p in complete}
+    fitted_optimum = optimum(deciding_losses, fit_seed) if best else None
     near = tuple(p.rate for p in curve if chosen and _steps(p.rate, chosen) <= REACH)
     reasons = [*arm.reasons, *_problems(curve, chosen, expected)]
-    if chosen is not None and found is None:
+    if chosen is not None and fitted_optimum is None:
         text = f"no parabola with a minimum fits the losses around learning rate {chosen:.3g}"
         reasons.append(Reason("flat_curve", text, blocks=False))
-    return Tuned(arm, deciding, curve, chosen, found, near, tuple(reasons))
+    return Tuned(arm, deciding, curve, chosen, fitted_optimum, near, tuple(reasons))
 
 
 def _problems(curve: Sequence[Point], best: float | None, expected: set[int]) -> Iterator[Reason]:
@@ -113,35 +115,35 @@ def _problems(curve: Sequence[Point], best: float | None, expected: set[int]) ->
 def _around_best(
     rates: Sequence[float], curve: Sequence[Point], best: float, expected: set[int]
 ) -> Iterator[Reason]:
-    at = rates.index(best)
-    if at in (0, len(rates) - 1):
-        side = "lowest" if at == 0 else "highest"
+    index = rates.index(best)
+    if index in (0, len(rates) - 1):
+        side = "lowest" if index == 0 else "highest"
         yield Reason("edge_optimum", f"the best learning rate, {best:.3g}, is the {side} one tried")
-    neighbours = curve[max(0, at - 1) : at + 2]
-    far = [p.rate for p in neighbours if max(p.rate / best, best / p.rate) > _STEP]
-    if far:
+    neighbours = curve[max(0, index - 1) : index + 2]
+    distant = [p.rate for p in neighbours if max(p.rate / best, best / p.rate) > _STEP]
+    if distant:
         yield Reason(
             "coarse_grid",
             f"the neighbours of the best learning rate, {best:.3g}, are more than a factor "
-            f"{10 ** (1 / PER_DECADE):.2f} away: {_list(far)}",
+            f"{10 ** (1 / PER_DECADE):.2f} away: {_joined(distant)}",
         )
     yield from _missing(neighbours, expected)
 
 
 def _missing(points: Sequence[Point], expected: set[int]) -> Iterator[Reason]:
     """Yield reasons for missing cells: seeds that differ, or planned cells that were not run."""
-    lacking = {p.rate: sorted(expected - set(p.losses)) for p in points}
-    cells = [f"{rate:.3g} with seed {s}" for rate, seeds in lacking.items() for s in seeds]
+    missing = {p.rate: sorted(expected - set(p.losses)) for p in points}
+    cells = [f"{rate:.3g} with seed {s}" for rate, seeds in missing.items() for s in seeds]
     if cells:
-        yield Reason("missing_cells", f"not finished: {_list(cells)}")
-    seen = {frozenset(p.losses) for p in points}
-    if len(seen) > 1:
+        yield Reason("missing_cells", f"not finished: {_joined(cells)}")
+    seed_sets = {frozenset(p.losses) for p in points}
+    if len(seed_sets) > 1:
         counts = ", ".join(f"{len(p.losses)} at {p.rate:.3g}" for p in points)
         text = f"the seeds differ between learning rates around the best one ({counts})"
         yield Reason("unequal_seeds", text, blocks=bool(cells))
 
 
-def _of(losses: Mapping[int, float], seeds: set[int]) -> dict[int, float]:
+def _for_seeds(losses: Mapping[int, float], seeds: set[int]) -> dict[int, float]:
     return {seed: losses[seed] for seed in sorted(seeds)}
 
 
@@ -150,11 +152,11 @@ def _mean(losses: Mapping[int, float]) -> float:
     return math.fsum(values) / len(values) if all(map(math.isfinite, values)) else math.inf
 
 
-def _steps(one: float, other: float) -> float:
-    return abs(math.log10(one / other)) * PER_DECADE - 0.1
+def _steps(rate: float, reference: float) -> float:
+    return abs(math.log10(rate / reference)) * PER_DECADE - 0.1
 
 
-def _list(values: Sequence[float | str], most: int = 6) -> str:
+def _joined(values: Sequence[float | str], most: int = 6) -> str:
     texts = [value if isinstance(value, str) else f"{value:.3g}" for value in values]
     more = f" and {len(texts) - most} more" if len(texts) > most else ""
     return ", ".join(texts[:most]) + more

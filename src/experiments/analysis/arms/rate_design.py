@@ -90,10 +90,12 @@ def rule_cells(arm: Arm | None, design: Design, rate: float) -> tuple[Cell, ...]
 
     They are at the two grid points around it, between which the loss is interpolated.
     """
-    at = math.log10(rate) * PER_DECADE
+    position = math.log10(rate) * PER_DECADE
     losses = _on_grid(arm, design)
-    steps = sorted({math.floor(at + 1e-3), math.ceil(at - 1e-3)})
-    return tuple(Cell(grid_rate(s), seed) for s in steps for seed in _lacking(losses, s, design))
+    steps = sorted({math.floor(position + 1e-3), math.ceil(position - 1e-3)})
+    return tuple(
+        Cell(grid_rate(s), seed) for s in steps for seed in _missing_seeds(losses, s, design)
+    )
 
 
 def first_grid(centre: float) -> tuple[int, int]:
@@ -114,38 +116,46 @@ def next_cells(arm: Arm | None, design: Design) -> Next:
     """
     losses = _on_grid(arm, design)
     limits = design.low - design.furthest, design.high + design.furthest
-    search = {step: own[design.seeds[0]] for step, own in losses.items() if design.seeds[0] in own}
+    search = {
+        step: by_seed[design.seeds[0]]
+        for step, by_seed in losses.items()
+        if design.seeds[0] in by_seed
+    }
     missing = [step for step in range(design.low, design.high + 1) if step not in search]
     if missing:
-        return _asked(design, losses, "coarse", dict.fromkeys(missing, design.seeds[:1]))
+        return _next(design, losses, "coarse", dict.fromkeys(missing, design.seeds[:1]))
     best = _lowest(search)
     while True:
-        wide = [step for step in _around(best, REACH, limits) if step not in search]
-        if wide:
-            return _asked(design, losses, "coarse", dict.fromkeys(wide, design.seeds[:1]))
+        unsearched = [step for step in _around(best, REACH, limits) if step not in search]
+        if unsearched:
+            return _next(design, losses, "coarse", dict.fromkeys(unsearched, design.seeds[:1]))
         if best in limits:
-            return _asked(design, losses, "edge", {})
-        needed = {step: _lacking(losses, step, design) for step in _around(best, 1, limits)}
+            return _next(design, losses, "edge", {})
+        needed = {step: _missing_seeds(losses, step, design) for step in _around(best, 1, limits)}
         if any(needed.values()):
-            return _asked(design, losses, "final", needed)
-        means = {s: _mean(own) for s, own in losses.items() if not _lacking(losses, s, design)}
+            return _next(design, losses, "final", needed)
+        means = {
+            s: _mean(by_seed)
+            for s, by_seed in losses.items()
+            if not _missing_seeds(losses, s, design)
+        }
         if _lowest(means) == best:
-            return _asked(design, losses, "done", {})
+            return _next(design, losses, "done", {})
         best = _lowest(means)
 
 
 def _on_grid(arm: Arm | None, design: Design) -> dict[int, dict[int, float]]:
     """Return the losses on the grid by step, then by seed."""
-    found: dict[int, dict[int, float]] = {}
+    by_step: dict[int, dict[int, float]] = {}
     for rate in arm.rates if arm is not None else ():
         step = grid_step(rate)
         if math.isclose(grid_rate(step), rate, rel_tol=1e-6):
-            own = arm.losses(rate) if arm is not None else {}
-            found[step] = {seed: own[seed] for seed in own if seed in design.seeds}
-    return found
+            by_seed = arm.losses(rate) if arm is not None else {}
+            by_step[step] = {seed: by_seed[seed] for seed in by_seed if seed in design.seeds}
+    return by_step
 
 
-def _asked(
+def _next(
     design: Design,
     losses: Mapping[int, object],
     phase: Phase,
@@ -161,12 +171,18 @@ def _around(step: int, reach: int, limits: tuple[int, int]) -> list[int]:
     return [s for s in range(step - reach, step + reach + 1) if low <= s <= high]
 
 
-def _lacking(losses: Mapping[int, Mapping[int, float]], step: int, design: Design) -> list[int]:
+def _missing_seeds(
+    losses: Mapping[int, Mapping[int, float]], step: int, design: Design
+) -> list[int]:
     return [seed for seed in design.seeds if seed not in losses.get(step, {})]
 
 
-def _mean(own: Mapping[int, float]) -> float:
-    return math.fsum(own.values()) / len(own) if all(map(math.isfinite, own.values())) else math.inf
+def _mean(losses: Mapping[int, float]) -> float:
+    return (
+        math.fsum(losses.values()) / len(losses)
+        if all(map(math.isfinite, losses.values()))
+        else math.inf
+    )
 
 
 def _lowest(losses: Mapping[int, float]) -> int:

@@ -60,8 +60,8 @@ def optimum(
     n = len(fit.table)
     low = high = None
     if n > 1:
-        drawn = fit.vertices(fit.table[_resamples(n, seed)].mean(axis=1))
-        low, high = _ends(drawn, n, confidence, (fit.x[0], fit.x[-1]))
+        resampled = fit.vertices(fit.table[_resamples(n, seed)].mean(axis=1))
+        low, high = _ends(resampled, n, confidence, (fit.x[0], fit.x[-1]))
     return Optimum(
         10**vertex,
         None if low is None else 10**low,
@@ -90,26 +90,31 @@ def rate_ratio(
         The ratio, or None if one of the two has no optimum or they share no seeds.
     """
     shared = _seeds(losses) & _seeds(reference)
-    fits = [_Fit.of(_only(one, shared)) for one in (losses, reference)]
-    parts = [optimum(_only(one, shared), seed, confidence) for one in (losses, reference)]
-    top, bottom = fits
-    if top is None or bottom is None or parts[0] is None or parts[1] is None:
+    fits = [_Fit.of(_for_seeds(arm_losses, shared)) for arm_losses in (losses, reference)]
+    optima = [
+        optimum(_for_seeds(arm_losses, shared), seed, confidence)
+        for arm_losses in (losses, reference)
+    ]
+    arm_fit, reference_fit = fits
+    if arm_fit is None or reference_fit is None or optima[0] is None or optima[1] is None:
         return None
     n, low, high = len(shared), None, None
     if n > 1:
-        drawn = _resamples(n, seed)
-        vertices = [fit.vertices(fit.table[drawn].mean(axis=1)) for fit in (top, bottom)]
-        ends = top.x[0] - bottom.x[-1], top.x[-1] - bottom.x[0]
+        resamples = _resamples(n, seed)
+        vertices = [
+            fit.vertices(fit.table[resamples].mean(axis=1)) for fit in (arm_fit, reference_fit)
+        ]
+        ends = arm_fit.x[0] - reference_fit.x[-1], arm_fit.x[-1] - reference_fit.x[0]
         low, high = _ends(vertices[0] - vertices[1], n, confidence, ends)
-        if parts[0].low is None or parts[1].high is None:
+        if optima[0].low is None or optima[1].high is None:
             low = None
-        if parts[0].high is None or parts[1].low is None:
+        if optima[0].high is None or optima[1].low is None:
             high = None
     return Optimum(
-        parts[0].estimate / parts[1].estimate,
+        optima[0].estimate / optima[1].estimate,
         None if low is None else 10**low,
         None if high is None else 10**high,
-        (*top.rates, *bottom.rates),
+        (*arm_fit.rates, *reference_fit.rates),
         n,
         0.0,
     )
@@ -134,11 +139,11 @@ def left_out_optima(
     if fit is None or len(seeds) < 2:
         return None
     total, n = fit.table.sum(axis=0), len(seeds)
-    means = [total / n, *((total - own) / (n - 1) for own in fit.table)]
-    found = [float(fit.vertices(mean)) for mean in means]
-    if not all(fit.x[0] < vertex < fit.x[-1] for vertex in found):
+    means = [total / n, *((total - seed_losses) / (n - 1) for seed_losses in fit.table)]
+    vertices = [float(fit.vertices(mean)) for mean in means]
+    if not all(fit.x[0] < vertex < fit.x[-1] for vertex in vertices):
         return None
-    return found[0], dict(zip(seeds, found[1:], strict=True))
+    return vertices[0], dict(zip(seeds, vertices[1:], strict=True))
 
 
 @dataclass(frozen=True)
@@ -150,7 +155,7 @@ class _Fit:
     """log10 of the learning rates, shape (k,)."""
     table: Any
     """Losses, shape (seeds, k)."""
-    solve: Any
+    pseudo_inverse: Any
     """Matrix that maps losses to the coefficients of x², x and 1; shape (3, k)."""
 
     @staticmethod
@@ -171,14 +176,14 @@ class _Fit:
 
     def coefficients(self, means: Any) -> Any:
         """Return the coefficients of x², x and 1 for losses of shape (..., k)."""
-        return means @ self.solve.T
+        return means @ self.pseudo_inverse.T
 
     def vertices(self, means: Any) -> Any:
         """Return log10 of the optimum for losses of shape (..., k), clipped to the fitted range."""
         import numpy as np
 
-        found = self.coefficients(means)
-        a, b = found[..., 0], found[..., 1]
+        coefficients = self.coefficients(means)
+        a, b = coefficients[..., 0], coefficients[..., 1]
         falling = means[..., 0] > means[..., -1]
         with np.errstate(divide="ignore", invalid="ignore"):
             vertex = np.where(a > 0, -b / (2 * a), np.where(falling, np.inf, -np.inf))
@@ -187,13 +192,15 @@ class _Fit:
 
 def _seeds(losses: Mapping[float, Mapping[int, float]]) -> set[int]:
     """Return the seeds that every learning rate has."""
-    return set.intersection(*(set(own) for own in losses.values())) if losses else set()
+    return set.intersection(*(set(by_seed) for by_seed in losses.values())) if losses else set()
 
 
-def _only(
+def _for_seeds(
     losses: Mapping[float, Mapping[int, float]], seeds: set[int]
 ) -> dict[float, dict[int, float]]:
-    return {rate: {s: own[s] for s in seeds if s in own} for rate, own in losses.items()}
+    return {
+        rate: {s: by_seed[s] for s in seeds if s in by_seed} for rate, by_seed in losses.items()
+    }
 
 
 def _resamples(n: int, seed: int) -> Any:
@@ -203,14 +210,14 @@ def _resamples(n: int, seed: int) -> Any:
 
 
 def _ends(
-    drawn: Any, n: int, confidence: float, limits: Sequence[float]
+    resampled: Any, n: int, confidence: float, limits: Sequence[float]
 ) -> tuple[float | None, float | None]:
     """Return the expanded percentiles; None for an end at the limits of the fit."""
     import numpy as np
     from scipy.stats import norm, t
 
     tail = norm.cdf(-math.sqrt(n / (n - 1)) * t.ppf((1 + confidence) / 2, n - 1))
-    low, high = (float(value) for value in np.quantile(drawn, [tail, 1 - tail]))
+    low, high = (float(value) for value in np.quantile(resampled, [tail, 1 - tail]))
     return (
         low if low > limits[0] + 1e-9 else None,
         high if high < limits[1] - 1e-9 else None,

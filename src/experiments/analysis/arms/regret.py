@@ -20,11 +20,11 @@ Method = Literal["lora", "full"]
 
 EXPONENTS = {"llama": 0.781, "qwen": 0.0775}
 """Exponents of the hidden-size formula by model family."""
-_BASE_RATE, _HIDDEN, _LORA_FACTOR = 5e-5, 2000, 10.0
+_BASE_RATE, _BASE_HIDDEN_SIZE, _LORA_FACTOR = 5e-5, 2000, 10.0
 
 
 @dataclass(frozen=True)
-class Regret:
+class ExcessLoss:
     """The cost of training at another learning rate than the best one."""
 
     rate: float
@@ -52,8 +52,8 @@ def ten_times_of(reference: Tuned) -> float | None:
     """Return ten times an arm's fitted optimum, or ten times its best tried one without a fit."""
     if reference.best is None:
         return None
-    found = reference.optimum
-    return ten_times(reference.best if found is None else found.estimate)
+    fitted = reference.optimum
+    return ten_times(reference.best if fitted is None else fitted.estimate)
 
 
 def hidden_size_rate(hidden: int, family: str, method: Method = "lora") -> float:
@@ -78,33 +78,35 @@ def hidden_size_rate(hidden: int, family: str, method: Method = "lora") -> float
             f"hidden={hidden}, family={family}: hidden must be at least 1, family in {[*EXPONENTS]}"
         )
     factor = _LORA_FACTOR if method == "lora" else 1.0
-    return float(_BASE_RATE * factor * (_HIDDEN / hidden) ** EXPONENTS[family])
+    return float(_BASE_RATE * factor * (_BASE_HIDDEN_SIZE / hidden) ** EXPONENTS[family])
 
 
-def regret(tuned: Tuned, rate: float) -> Regret:
+def excess_loss(tuned: Tuned, rate: float) -> ExcessLoss:
     """Return the cost of a learning rate against the best one, over the seeds that both have."""
     if tuned.best is None:
-        return Regret(rate, None, None, False, tuned.reasons)
+        return ExcessLoss(rate, None, None, False, tuned.reasons)
     losses = {point.rate: point.losses for point in tuned.curve}
-    best, there = losses[tuned.best], _at(losses, rate)
-    if there is None:
+    best_losses, losses_at_rate = losses[tuned.best], _interpolated_losses(losses, rate)
+    if losses_at_rate is None:
         low, high = min(losses), max(losses)
         text = f"the learning rate {rate:.3g} is outside the tried range {low:.3g} to {high:.3g}"
-        return Regret(rate, None, None, False, (Reason("outside_grid", text),))
+        return ExcessLoss(rate, None, None, False, (Reason("outside_grid", text),))
     interpolated = rate not in losses
-    seeds = sorted(set(best) & set(there))
+    seeds = sorted(set(best_losses) & set(losses_at_rate))
     if not seeds:
         text = f"no seed was run at both learning rate {tuned.best:.3g} and around {rate:.3g}"
-        return Regret(rate, None, None, interpolated, (Reason("unequal_seeds", text),))
-    if not all(math.isfinite(there[seed]) for seed in seeds):
-        return Regret(rate, None, math.inf, interpolated, seeds=len(seeds))
-    reference = [best[seed] for seed in seeds]
-    nats = statistics.paired_difference(reference, [there[seed] for seed in seeds])
+        return ExcessLoss(rate, None, None, interpolated, (Reason("unequal_seeds", text),))
+    if not all(math.isfinite(losses_at_rate[seed]) for seed in seeds):
+        return ExcessLoss(rate, None, math.inf, interpolated, seeds=len(seeds))
+    reference = [best_losses[seed] for seed in seeds]
+    nats = statistics.paired_difference(reference, [losses_at_rate[seed] for seed in seeds])
     relative = nats.estimate / (math.fsum(reference) / len(reference))
-    return Regret(rate, nats, relative, interpolated, seeds=len(seeds))
+    return ExcessLoss(rate, nats, relative, interpolated, seeds=len(seeds))
 
 
-def _at(losses: Mapping[float, Mapping[int, float]], rate: float) -> dict[int, float] | None:
+def _interpolated_losses(
+    losses: Mapping[float, Mapping[int, float]], rate: float
+) -> dict[int, float] | None:
     """Return the loss of each seed at a learning rate, interpolated; None outside tried ones."""
     if rate in losses:
         return dict(losses[rate])

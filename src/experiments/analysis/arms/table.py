@@ -18,7 +18,7 @@ from experiments.analysis.arms.contrasts import (
 from experiments.analysis.arms.rate_choice import Tuned
 from experiments.analysis.arms.rate_design import PER_DECADE
 from experiments.analysis.arms.reasons import Reason, blocking
-from experiments.analysis.arms.regret import regret
+from experiments.analysis.arms.regret import excess_loss
 from experiments.analysis.statistics import Interval, NoiseFloor
 from experiments.evaluation import metrics
 
@@ -44,22 +44,22 @@ def lines(
         return header, [], []
     reference, *others = tuned
     margin = gain_margin(reference, score) if margin is None else margin
-    found = family(
+    contrasts = family(
         [
             contrast(reference, arm, margin, score, on_purpose(reference, arm), floor)
             for arm in others
         ]
     )
-    rows = [[*_own(reference, score), "reference", "-"]]
+    rows = [[*_arm_cells(reference, score), "reference", "-"]]
     notes = [_note(reference.arm.label, reason) for reason in reference.reasons]
-    for one in found:
-        compared = one.comparison
-        gap = "-" if compared is None else _interval(compared.difference, "+")
-        rows.append([*_own(one.arm, score), gap, one.finding])
+    for entry in contrasts:
+        comparison = entry.comparison
+        difference = "-" if comparison is None else _interval(comparison.difference, "+")
+        rows.append([*_arm_cells(entry.arm, score), difference, entry.finding])
         known = set(reference.reasons)
-        notes += [_note(one.arm.arm.label, r) for r in one.reasons if r not in known]
-    if margin is not None and found:
-        notes = [_explained(margin), *_groups(tuned, score, margin), *_power(found), *notes]
+        notes += [_note(entry.arm.arm.label, r) for r in entry.reasons if r not in known]
+    if margin is not None and contrasts:
+        notes = [_caption(margin), *_groups(tuned, score, margin), *_power(contrasts), *notes]
     if floor is not None:
         notes.append(
             f"Noise floor of {score}: {floor.deviation:.2g} (standard deviation between repeated "
@@ -70,32 +70,36 @@ def lines(
 
 def _groups(tuned: Sequence[Tuned], score: str, margin: float) -> Iterator[str]:
     """Yield a sentence on which arms are tied, best first; nothing if no arms are tied."""
-    scored = [one for one in tuned if one.final(score)]
+    scored = [tuned_arm for tuned_arm in tuned if tuned_arm.final(score)]
     best_first = -1 if metrics.direction(score) == "maximize" else 1
-    scored.sort(key=lambda one: best_first * statistics.mean_interval(_final(one, score)).estimate)
+    scored.sort(
+        key=lambda tuned_arm: (
+            best_first * statistics.mean_interval(_final(tuned_arm, score)).estimate
+        )
+    )
     ties = [
         (a.arm.label, b.arm.label)
         for a, b in itertools.combinations(scored, 2)
         if contrast(a, b, margin, score, on_purpose(a, b)).finding == "tied"
     ]
     if ties:
-        groups = statistics.tied_groups([one.arm.label for one in scored], ties)
+        groups = statistics.tied_groups([tuned_arm.arm.label for tuned_arm in scored], ties)
         words = statistics.tie_words(groups, f"{margin:.3g}")
         yield f"All pairs of arms, best first: {words}"
 
 
 def _power(contrasts: Sequence[Contrast]) -> Iterator[str]:
     """Yield what the seeds of each comparison can detect, and how many seeds would decide it."""
-    for one in contrasts:
-        compared = one.comparison
-        if compared is None or compared.difference.n < 2 or blocking(one.reasons):
+    for entry in contrasts:
+        comparison = entry.comparison
+        if comparison is None or comparison.difference.n < 2 or blocking(entry.reasons):
             continue
-        n, spread = compared.difference.n, compared.deviation
-        smallest = statistics.detectable_effect(spread, n)
-        sentence = f"{one.arm.arm.label}: {n} seeds have 80 % power to detect {smallest:.2g}"
-        if one.finding == "undecided":
-            gap, margin = compared.difference.estimate, compared.margin
-            needed = statistics.seeds_to_decide(gap, spread, margin)
+        n, deviation = comparison.difference.n, comparison.deviation
+        smallest = statistics.detectable_effect(deviation, n)
+        sentence = f"{entry.arm.arm.label}: {n} seeds have 80 % power to detect {smallest:.2g}"
+        if entry.finding == "undecided":
+            difference, margin = comparison.difference.estimate, comparison.margin
+            needed = statistics.seeds_to_decide(difference, deviation, margin)
             most = f"more than {statistics.MOST_SEEDS}"
             about = most if needed is None else f"about {max(needed, n + 1)}"
             sentence += f"; a verdict would take {about} seeds in total"
@@ -108,33 +112,33 @@ def _final(tuned: Tuned, score: str) -> list[float]:
 
 def as_data(tuned: Tuned) -> dict[str, Any]:
     """Return a tuned arm as plain data for a file: learning rates in order, losses by seed."""
-    found = tuned.optimum
+    fitted = tuned.optimum
     return {
         "arm": tuned.arm.label,
         "best_rate": tuned.best,
-        "optimum": None if found is None else dataclasses.asdict(found),
+        "optimum": None if fitted is None else dataclasses.asdict(fitted),
         "seeds": list(tuned.seeds),
         "near": list(tuned.near),
         "curve": [
             {
                 "rate": p.rate,
                 "losses": {str(s): _number(v) for s, v in sorted(p.losses.items())},
-                "regret": _regret(tuned, p.rate),
+                "regret": _excess_loss(tuned, p.rate),
             }
             for p in tuned.curve
         ],
-        "runs": {str(seed): made.record.run_id for seed, made in tuned.runs.items()},
+        "runs": {str(seed): run.record.run_id for seed, run in tuned.runs.items()},
         "reasons": [dataclasses.asdict(reason) for reason in tuned.reasons],
     }
 
 
-def _regret(tuned: Tuned, rate: float) -> dict[str, Any]:
+def _excess_loss(tuned: Tuned, rate: float) -> dict[str, Any]:
     """Return the excess loss at a learning rate: relative to the best loss, and in nats."""
-    found = regret(tuned, rate)
-    relative = None if found.relative is None else _number(found.relative)
+    excess = excess_loss(tuned, rate)
+    relative = None if excess.relative is None else _number(excess.relative)
     return {
         "relative": relative,
-        "nats": None if found.nats is None else dataclasses.asdict(found.nats),
+        "nats": None if excess.nats is None else dataclasses.asdict(excess.nats),
     }
 
 
@@ -143,7 +147,7 @@ def _number(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _explained(margin: float) -> str:
+def _caption(margin: float) -> str:
     return (
         "Differences are paired by seed, with 95 % Student t intervals and p values "
         "Holm-adjusted over the arms of the table. Better or worse: significantly different from 0 "
@@ -153,27 +157,27 @@ def _explained(margin: float) -> str:
     )
 
 
-def _own(tuned: Tuned, score: str) -> list[str]:
+def _arm_cells(tuned: Tuned, score: str) -> list[str]:
     final = _final(tuned, score)
     best = "-" if tuned.best is None else f"{tuned.best:.3g}"
-    shown = _interval(statistics.mean_interval(final)) if final else "-"
+    score_text = _interval(statistics.mean_interval(final)) if final else "-"
     rates = f"{len(tuned.curve)} ({len(tuned.near)} near)"
-    return [tuned.arm.label, rates, str(len(tuned.runs)), best, _optimum(tuned), shown]
+    return [tuned.arm.label, rates, str(len(tuned.runs)), best, _optimum(tuned), score_text]
 
 
 def _optimum(tuned: Tuned) -> str:
-    found = tuned.optimum
-    if found is None:
+    fitted = tuned.optimum
+    if fitted is None:
         return "-"
-    ends = ["?" if end is None else f"{end:.3g}" for end in (found.low, found.high)]
-    return f"{found.estimate:.3g} [{', '.join(ends)}]"
+    ends = ["?" if end is None else f"{end:.3g}" for end in (fitted.low, fitted.high)]
+    return f"{fitted.estimate:.3g} [{', '.join(ends)}]"
 
 
-def _interval(found: Interval, sign: str = "") -> str:
-    text = f"{found.estimate:{sign}.4f}"
-    if found.low is None or found.high is None:
+def _interval(interval: Interval, sign: str = "") -> str:
+    text = f"{interval.estimate:{sign}.4f}"
+    if interval.low is None or interval.high is None:
         return text
-    return f"{text} [{found.low:.4f}, {found.high:.4f}]"
+    return f"{text} [{interval.low:.4f}, {interval.high:.4f}]"
 
 
 def _note(label: str, reason: Reason) -> str:

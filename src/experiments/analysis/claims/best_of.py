@@ -6,7 +6,7 @@ from dataclasses import replace
 from experiments.analysis import arms
 from experiments.analysis.arms import Reason
 from experiments.analysis.claims import sides
-from experiments.analysis.claims.case import Effect, Judged, Word
+from experiments.analysis.claims.case import Effect, Judged, Verdict
 from experiments.analysis.claims.claim import Claim
 from experiments.analysis.claims.sides import Sides
 from experiments.evaluation import metrics
@@ -28,18 +28,20 @@ def problems(claim: Claim) -> Iterator[str]:
         yield f"score={claim.score}: no metric declares its direction"
 
 
-def judge(claim: Claim, found: Sequence[Record]) -> Judged:
+def judge(claim: Claim, records: Sequence[Record]) -> Judged:
     """Compute the share of seed resamples in which both arms are best at a low enough value."""
-    both = sides.both(claim, found)
-    base = Judged(reasons=both.reasons, runs=sides.runs(both.tuned), seeds=sides.seeds(both.tuned))
-    if arms.blocking(both.reasons):
-        return base
-    share = _share(claim, both)
+    selected = sides.both_sides(claim, records)
+    partial = Judged(
+        reasons=selected.reasons, runs=sides.runs(selected.tuned), seeds=sides.seeds(selected.tuned)
+    )
+    if arms.blocking(selected.reasons):
+        return partial
+    share = _share(claim, selected)
     if share is None:
         text = f"not every seed has {claim.score} at every value of {claim.along}"
-        return replace(base, reasons=(*both.reasons, Reason("no_score", text)))
-    word: Word = "supported" if share >= SHARE else "undecided"
-    word = "contradicted" if share <= 1 - SHARE else word
+        return replace(partial, reasons=(*selected.reasons, Reason("no_score", text)))
+    verdict: Verdict = "supported" if share >= SHARE else "undecided"
+    verdict = "contradicted" if share <= 1 - SHARE else verdict
     effect = Effect(
         f"share of resamples with both best at {claim.along} <= {claim.at_most:g}",
         share,
@@ -47,21 +49,21 @@ def judge(claim: Claim, found: Sequence[Record]) -> Judged:
         None,
         f"at least {SHARE:g}",
     )
-    return replace(base, effect=effect, word=word)
+    return replace(partial, effect=effect, word=verdict)
 
 
-def _share(claim: Claim, both: Sides) -> float | None:
+def _share(claim: Claim, selected: Sides) -> float | None:
     import numpy as np
 
-    numbers = sorted(both.arm)
+    numbers = sorted(selected.arm)
     sign = -1.0 if metrics.direction(claim.score) == "maximize" else 1.0
-    low = np.asarray(numbers) <= claim.at_most
-    good, seeds = np.ones(RESAMPLES, dtype=bool), next(iter(both.arm.values())).seeds
-    drawn = np.random.default_rng(0).integers(0, len(seeds), (RESAMPLES, len(seeds)))
-    for side in (both.arm, both.reference):
+    low_enough = np.asarray(numbers) <= claim.at_most
+    both_low, seeds = np.ones(RESAMPLES, dtype=bool), next(iter(selected.arm.values())).seeds
+    resamples = np.random.default_rng(0).integers(0, len(seeds), (RESAMPLES, len(seeds)))
+    for side in (selected.arm, selected.reference):
         finals = [side[n].final(claim.score) for n in numbers]
         if any(set(final) != set(seeds) for final in finals):
             return None
         table = np.asarray([[sign * final[seed] for final in finals] for seed in seeds])
-        good &= low[table[drawn].mean(axis=1).argmin(axis=1)]
-    return float(good.mean())
+        both_low &= low_enough[table[resamples].mean(axis=1).argmin(axis=1)]
+    return float(both_low.mean())

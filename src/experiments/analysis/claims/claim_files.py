@@ -39,46 +39,48 @@ def problems(claim: Claim) -> Iterator[str]:
     yield from kind.problems(claim)
 
 
-def load(searched: Sequence[Path], ids: Sequence[str] = ()) -> list[Claim]:
+def load(directories: Sequence[Path], ids: Sequence[str] = ()) -> list[Claim]:
     """Read the claims of some folders, in the order of their numbers.
 
     Args:
-        searched: folders of claim files; of equal names, the file in the first folder is read.
+        directories: folders of claim files; of equal names, the file in the first folder is read.
         ids: file names without suffix; empty = all claims.
 
     Raises:
         ConfigError: a claim does not exist or is invalid; the message lists all mistakes.
     """
-    there = folders.files(searched)
-    if not there:
-        raise ConfigError(f"there is no claim in {' or '.join(map(str, searched))}: add one.")
+    files = folders.files(directories)
+    if not files:
+        raise ConfigError(f"there is no claim in {' or '.join(map(str, directories))}: add one.")
     for name in ids:
-        if name not in there:
-            raise ConfigError(f"claim {name}: {did_you_mean(name, there)}.")
-    found = [_read(there[name]) for name in ids or there]
-    wrong = [f"{c.id}.yaml: {text}" for c in found for text in problems(c)]
-    if wrong:
-        where = " and ".join(map(str, searched))
-        raise ConfigError(f"{where} has invalid claims:\n  " + "\n  ".join(wrong))
-    return sorted(found, key=lambda claim: (_order(claim.number), claim.id))
+        if name not in files:
+            raise ConfigError(f"claim {name}: {did_you_mean(name, files)}.")
+    claims = [_read(files[name]) for name in ids or files]
+    messages = [f"{c.id}.yaml: {text}" for c in claims for text in problems(c)]
+    if messages:
+        where = " and ".join(map(str, directories))
+        raise ConfigError(f"{where} has invalid claims:\n  " + "\n  ".join(messages))
+    return sorted(claims, key=lambda claim: (_order(claim.number), claim.id))
 
 
 def _read(path: Path) -> Claim:
     content = path.read_bytes()
     try:
         tree = OmegaConf.create(content.decode())
-        given = [str(key) for key in tree] if OmegaConf.is_dict(tree) else []
-        own = {f.name for f in dataclasses.fields(Claim)} - {"id", "sha256"}
-        for key in given:
-            if key not in own:
-                raise ConfigError(f"{path}: {key}: {did_you_mean(key, sorted(own))}.")
+        keys = [str(key) for key in tree] if OmegaConf.is_dict(tree) else []
+        allowed = {f.name for f in dataclasses.fields(Claim)} - {"id", "sha256"}
+        for key in keys:
+            if key not in allowed:
+                raise ConfigError(f"{path}: {key}: {did_you_mean(key, sorted(allowed))}.")
         claim = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Claim), tree))
     except (OmegaConfBaseException, YAMLError, UnicodeDecodeError, ValueError) as error:
         if isinstance(error, ConfigError):
             raise
-        at = getattr(error, "full_key", None)
-        what = " ".join(str(getattr(error, "msg", error)).split())
-        raise ConfigError(f"{path}: {f'{at}: ' if at else ''}{what}; see Claim.") from error
+        full_key = getattr(error, "full_key", None)
+        message = " ".join(str(getattr(error, "msg", error)).split())
+        raise ConfigError(
+            f"{path}: {f'{full_key}: ' if full_key else ''}{message}; see Claim."
+        ) from error
     assert isinstance(claim, Claim)
     claim.id, claim.sha256 = path.stem, hashlib.sha256(content).hexdigest()[:12]
     return claim

@@ -22,7 +22,14 @@ from dataclasses import replace
 from experiments.analysis import arms, statistics
 from experiments.analysis.arms import Reason, Tuned
 from experiments.analysis.claims import sides
-from experiments.analysis.claims.case import ALPHA, Effect, Judged, Word, counted, seeds_for
+from experiments.analysis.claims.case import (
+    ALPHA,
+    Effect,
+    Judged,
+    Verdict,
+    applicable_reasons,
+    seeds_for,
+)
 from experiments.analysis.claims.claim import Claim
 from experiments.analysis.claims.difference import share_problems
 from experiments.records import Record
@@ -40,90 +47,111 @@ def problems(claim: Claim) -> Iterator[str]:
     yield from share_problems(claim, "the reference's gain")
 
 
-def judge(claim: Claim, found: Sequence[Record]) -> Judged:
+def judge(claim: Claim, records: Sequence[Record]) -> Judged:
     """Compare the order of departures with the order of the key."""
-    read = arms.read(found)
-    full, lacking = sides.one(claim, "reference", claim.reference, read)
-    by, more = sides.along(claim, "arm", claim.arm, read)
-    tuned = {number: arms.tune(arm) for number, arm in by.items()}
-    reference = None if full is None else arms.tune(full)
-    every = [one for one in (reference, *tuned.values()) if one is not None]
-    own = [*lacking, *more, *(r for one in every for r in one.reasons)]
-    mixed = arms.mixed([made.record for one in every for made in one.arm.made])
-    counting = counted(claim, [*arms.equal_tuning(every), *mixed], own)
-    base = Judged(reasons=counting, runs=sides.runs(every), seeds=sides.seeds(every))
-    if reference is None or arms.blocking(counting):
-        return base
+    candidates = arms.read(records)
+    reference_arm, missing = sides.single_arm(claim, "reference", claim.reference, candidates)
+    by_number, more_missing = sides.arms_along(claim, "arm", claim.arm, candidates)
+    tuned = {number: arms.tune(arm) for number, arm in by_number.items()}
+    reference = None if reference_arm is None else arms.tune(reference_arm)
+    all_tuned = [tuned_arm for tuned_arm in (reference, *tuned.values()) if tuned_arm is not None]
+    arm_reasons = [
+        *missing,
+        *more_missing,
+        *(r for tuned_arm in all_tuned for r in tuned_arm.reasons),
+    ]
+    mixed = arms.mixed([run.record for tuned_arm in all_tuned for run in tuned_arm.arm.runs])
+    applicable = applicable_reasons(claim, [*arms.equal_tuning(all_tuned), *mixed], arm_reasons)
+    partial = Judged(reasons=applicable, runs=sides.runs(all_tuned), seeds=sides.seeds(all_tuned))
+    if reference is None or arms.blocking(applicable):
+        return partial
     margin = arms.gain_margin(reference, claim.score, claim.margin or 0)
     if margin is None:
         text = (
             f"no margin for {claim.score}: the untuned base was not scored, or training gained "
             "nothing"
         )
-        return replace(base, reasons=(*counting, Reason("no_score", text)))
-    return _judged(claim, base, tuned, reference, margin)
+        return replace(partial, reasons=(*applicable, Reason("no_score", text)))
+    return _judge_order(claim, partial, tuned, reference, margin)
 
 
-def _judged(
-    claim: Claim, base: Judged, tuned: Mapping[float, Tuned], reference: Tuned, margin: float
+def _judge_order(
+    claim: Claim, partial: Judged, tuned: Mapping[float, Tuned], reference: Tuned, margin: float
 ) -> Judged:
-    starts, full = _binned(reference)
-    sided = {number: _binned(one) for number, one in sorted(tuned.items())}
-    if not starts or any(own[0] != starts for own in sided.values()):
+    starts, reference_losses = _binned(reference)
+    binned = {number: _binned(single_arm) for number, single_arm in sorted(tuned.items())}
+    if not starts or any(values[0] != starts for values in binned.values()):
         text = "the arms did not log the loss of the same steps (use trainer.logging_steps=1)"
-        return replace(base, reasons=(*base.reasons, Reason("no_score", text)))
-    after = starts[-1] * 2
-    left = [
-        [_departure(starts, own[1][seed], full[seed], margin) or after for own in sided.values()]
-        for seed in sorted(full)
+        return replace(partial, reasons=(*partial.reasons, Reason("no_score", text)))
+    beyond_end = starts[-1] * 2
+    departures = [
+        [
+            _departure(starts, values[1][seed], reference_losses[seed], margin) or beyond_end
+            for values in binned.values()
+        ]
+        for seed in sorted(reference_losses)
     ]
-    means = {n: _mean(own[1]) for n, own in sided.items()}
-    first = min(_departure(starts, m, _mean(full), margin) or after for m in means.values())
-    straight = _straightness(starts, _mean(full), first)
-    reasons = [*base.reasons, *_reasons(left, straight)]
-    known = [_rank_correlation(steps) for steps in left]
-    found = statistics.mean_interval(known)
-    p, word = _order(left, found.estimate) if max(map(len, map(set, left))) > 1 else (None, None)
-    each = zip(sided, zip(*left, strict=True), strict=True)
-    steps = ", ".join(f"{n:g}: {_shown(moments.median(own), after)}" for n, own in each)
+    means = {n: _mean(values[1]) for n, values in binned.items()}
+    first_departure = min(
+        _departure(starts, m, _mean(reference_losses), margin) or beyond_end for m in means.values()
+    )
+    linearity = _linearity(starts, _mean(reference_losses), first_departure)
+    reasons = [*partial.reasons, *_reasons(departures, linearity)]
+    correlations = [_rank_correlation(steps) for steps in departures]
+    interval = statistics.mean_interval(correlations)
+    p, verdict = (
+        _page_test(departures, interval.estimate)
+        if max(map(len, map(set, departures))) > 1
+        else (None, None)
+    )
+    by_number = zip(binned, zip(*departures, strict=True), strict=True)
+    steps = ", ".join(
+        f"{n:g}: {_step_text(moments.median(values), beyond_end)}" for n, values in by_number
+    )
     effect = Effect(
         f"rank correlation of departure with {claim.along} (median steps {steps})",
-        found.estimate,
-        found.low,
-        found.high,
-        f"above 0; linear before (R2 {'-' if straight is None else f'{straight:.3f}'})",
+        interval.estimate,
+        interval.low,
+        interval.high,
+        f"above 0; linear before (R2 {'-' if linearity is None else f'{linearity:.3f}'})",
     )
-    half = None if found.low is None or found.high is None else (found.high - found.low) / 2
-    needed = None if half is None else seeds_for(abs(found.estimate), half, found.n)
-    return replace(base, effect=effect, word=word or "undecided", reasons=tuple(reasons),
+    half_width = (
+        None
+        if interval.low is None or interval.high is None
+        else (interval.high - interval.low) / 2
+    )
+    needed = (
+        None if half_width is None else seeds_for(abs(interval.estimate), half_width, interval.n)
+    )
+    return replace(partial, effect=effect, word=verdict or "undecided", reasons=tuple(reasons),
                    needed=needed, p=p, rests_on_p=p is not None)  # fmt: skip
 
 
-def _reasons(left: Sequence[Sequence[float]], straight: float | None) -> Iterator[Reason]:
-    if all(len(set(steps)) == 1 for steps in left):
+def _reasons(departures: Sequence[Sequence[float]], linearity: float | None) -> Iterator[Reason]:
+    if all(len(set(steps)) == 1 for steps in departures):
         text = (
             "all arms depart at the same step or never: the runs are too short or the task too easy"
         )
         yield Reason("flat_curve", text)
-    if straight is None:
+    if linearity is None:
         text = f"fewer than {LEAST_BINS} bins lie before the first departure"
         yield Reason("flat_curve", f"{text}: no line can be fitted to the reference there")
-    elif straight < STRAIGHT:
-        text = f"the reference's loss is not linear in the log of the steps (R2 {straight:.3f}"
+    elif linearity < STRAIGHT:
+        text = f"the reference's loss is not linear in the log of the steps (R2 {linearity:.3f}"
         yield Reason("flat_curve", f"{text}; at least {STRAIGHT} is required)")
 
 
-def _binned(one: Tuned) -> tuple[list[int], dict[int, list[float]]]:
+def _binned(tuned_arm: Tuned) -> tuple[list[int], dict[int, list[float]]]:
     """Return the first step of each bin, and the mean losses by seed; empty if not logged."""
     curves = {
-        seed: [float(p["loss"]) for p in made.record.curve if "loss" in p]
-        for seed, made in one.runs.items()
+        seed: [float(p["loss"]) for p in run.record.curve if "loss" in p]
+        for seed, run in tuned_arm.runs.items()
     }
     lengths = {len(losses) for losses in curves.values()}
     logged = all(
-        [int(p["step"]) for p in made.record.curve if "loss" in p]
+        [int(p["step"]) for p in run.record.curve if "loss" in p]
         == list(range(1, len(curves[seed]) + 1))
-        for seed, made in one.runs.items()
+        for seed, run in tuned_arm.runs.items()
     )
     if len(lengths) != 1 or not logged or lengths == {0}:
         return [], {}
@@ -142,20 +170,20 @@ def _departure(
     starts: Sequence[int], arm: Sequence[float], reference: Sequence[float], margin: float
 ) -> int | None:
     """Return the step from which the arm remains above; None if it is not above at the end."""
-    gaps = reversed([a - b for a, b in zip(arm, reference, strict=True)])
-    last = len(list(itertools.takewhile(lambda gap: gap > margin, gaps)))
-    return starts[-last] if last >= IN_A_ROW else None
+    differences = reversed([a - b for a, b in zip(arm, reference, strict=True)])
+    length = len(list(itertools.takewhile(lambda gap: gap > margin, differences)))
+    return starts[-length] if length >= IN_A_ROW else None
 
 
 def _mean(curves: Mapping[int, Sequence[float]]) -> list[float]:
     return [math.fsum(values) / len(values) for values in zip(*curves.values(), strict=True)]
 
 
-def _straightness(starts: Sequence[int], full: Sequence[float], before: float) -> float | None:
+def _linearity(starts: Sequence[int], losses: Sequence[float], before: float) -> float | None:
     x = [math.log(step) for step in starts if step < before]
     if len(x) < LEAST_BINS:
         return None
-    y = full[: len(x)]
+    y = losses[: len(x)]
     return moments.correlation(x, y) ** 2 if len(set(y)) > 1 else 0.0
 
 
@@ -168,16 +196,16 @@ def _rank_correlation(steps: Sequence[float]) -> float:
     return float(spearmanr(range(len(steps)), list(steps)).statistic)
 
 
-def _order(left: Sequence[Sequence[float]], estimate: float) -> tuple[float, Word]:
+def _page_test(departures: Sequence[Sequence[float]], estimate: float) -> tuple[float, Verdict]:
     """Return the two-sided p-value of Page's test and the verdict."""
     from scipy.stats import page_trend_test
 
-    given = left if estimate >= 0 else [[-step for step in steps] for steps in left]
-    p = min(1.0, 2 * float(page_trend_test(given, method="exact").pvalue))
+    ordered = departures if estimate >= 0 else [[-step for step in steps] for steps in departures]
+    p = min(1.0, 2 * float(page_trend_test(ordered, method="exact").pvalue))
     if p >= ALPHA:
         return p, "undecided"
     return p, "supported" if estimate > 0 else "contradicted"
 
 
-def _shown(step: float, after: float) -> str:
-    return "never" if step >= after else f"{step:g}"
+def _step_text(step: float, beyond_end: float) -> str:
+    return "never" if step >= beyond_end else f"{step:g}"

@@ -28,16 +28,18 @@ def runs_of(claims: Sequence[Claim], outputs: Path) -> dict[str, list[Record]]:
         RecordError: a record is newer than this program.
     """
     sweeps = dict.fromkeys(claim.sweep for claim in claims if claim.sweep)
-    return {name: _own(outputs / name) or _committed(outputs, name) for name in sweeps}
+    return {
+        name: _local_records(outputs / name) or _committed_records(outputs, name) for name in sweeps
+    }
 
 
-def _own(folder: Path) -> list[Record]:
+def _local_records(folder: Path) -> list[Record]:
     """Return the records in a sweep's folder, or none if no run of it has finished."""
-    found = archive.read_all(folder)
-    return found if any(record.status == "finished" for record in found) else []
+    records = archive.read_all(folder)
+    return records if any(record.status == "finished" for record in records) else []
 
 
-def _committed(outputs: Path, name: str) -> list[Record]:
+def _committed_records(outputs: Path, name: str) -> list[Record]:
     return archive.read_all(outputs / "reports" / name)
 
 

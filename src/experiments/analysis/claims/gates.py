@@ -26,30 +26,33 @@ class Gate:
 
 def constant_rate(runs: Sequence[Record]) -> str | None:
     """The learning rate is constant, without warm-up."""
-    seen = {(_at(r, "trainer.lr_scheduler_type"), _at(r, "trainer.warmup_steps")) for r in runs}
+    values = {
+        (_config_value(r, "trainer.lr_scheduler_type"), _config_value(r, "trainer.warmup_steps"))
+        for r in runs
+    }
     return (
         None
-        if seen <= {("constant", 0.0), ("constant", 0)}
-        else f"(schedule, warm-up) is {_shown(seen)}"
+        if values <= {("constant", 0.0), ("constant", 0)}
+        else f"(schedule, warm-up) is {_listing(values)}"
     )
 
 
 def no_weight_decay(runs: Sequence[Record]) -> str | None:
     """Weight decay is 0."""
-    seen = {_at(r, "trainer.weight_decay") for r in runs}
-    return None if seen == {0} else f"weight decay is {_shown(seen)}"
+    values = {_config_value(r, "trainer.weight_decay") for r in runs}
+    return None if values == {0} else f"weight decay is {_listing(values)}"
 
 
 def no_dropout(runs: Sequence[Record]) -> str | None:
     """Dropout is 0; full fine-tuning has none."""
-    seen = {_at(r, "lora.lora_dropout") or 0 for r in runs}
-    return None if seen == {0} else f"dropout is {_shown(seen)}"
+    values = {_config_value(r, "lora.lora_dropout") or 0 for r in runs}
+    return None if values == {0} else f"dropout is {_listing(values)}"
 
 
 def fp32_weights(runs: Sequence[Record]) -> str | None:
     """Trained weights are fp32: with bf16 weights small updates of full fine-tuning are lost."""
-    seen = {_dtype_of_trained(r) for r in runs}
-    return None if seen == {"float32"} else f"trained weights are {_shown(seen)}"
+    values = {_trained_dtype(r) for r in runs}
+    return None if values == {"float32"} else f"trained weights are {_listing(values)}"
 
 
 def no_clipping(runs: Sequence[Record]) -> str | None:
@@ -57,33 +60,47 @@ def no_clipping(runs: Sequence[Record]) -> str | None:
     norms = [(float(p["grad_norm"]), r) for r in runs for p in r.curve if "grad_norm" in p]
     if not norms:
         return "no gradient norm was logged"
-    clipped = sum(norm > float(_at(r, "trainer.max_grad_norm") or math.inf) for norm, r in norms)
+    clipped = sum(
+        norm > float(_config_value(r, "trainer.max_grad_norm") or math.inf) for norm, r in norms
+    )
     share = clipped / len(norms)
     return None if share <= CLIPPED_SHARE else f"{share:.0%} of the logged steps were clipped"
 
 
 def zero_start(runs: Sequence[Record]) -> str | None:
     """LoRA starts as no change at all (B = 0)."""
-    seen = {_at(r, "lora.init_lora_weights") for r in runs if _at(r, "lora.method") == "lora"}
-    return None if seen <= {"default"} else f"initialisation is {_shown(seen)}"
+    values = {
+        _config_value(r, "lora.init_lora_weights")
+        for r in runs
+        if _config_value(r, "lora.method") == "lora"
+    }
+    return None if values <= {"default"} else f"initialisation is {_listing(values)}"
 
 
 def alpha_32(runs: Sequence[Record]) -> str | None:
     """Alpha is 32 at every rank, as in "LoRA Without Regret"."""
-    seen = {_at(r, "lora.lora_alpha") for r in runs if _at(r, "lora.method") == "lora"}
-    return None if seen <= {32.0} else f"alpha is {_shown(seen)}"
+    values = {
+        _config_value(r, "lora.lora_alpha")
+        for r in runs
+        if _config_value(r, "lora.method") == "lora"
+    }
+    return None if values <= {32.0} else f"alpha is {_listing(values)}"
 
 
 def same_steps(runs: Sequence[Record]) -> str | None:
     """All runs have the same number of steps of the same number of rows."""
-    seen = {(r.plan.get("steps"), r.plan.get("batch_size")) for r in runs}
-    return None if len(seen) == 1 else f"(steps, rows per step) is {_shown(seen)}"
+    values = {(r.plan.get("steps"), r.plan.get("batch_size")) for r in runs}
+    return None if len(values) == 1 else f"(steps, rows per step) is {_listing(values)}"
 
 
 def same_parameters(runs: Sequence[Record]) -> str | None:
     """All runs train the same number of parameters."""
-    seen = {r.adapter.get("trainable_parameters") for r in runs}
-    return None if len(seen) == 1 and None not in seen else f"trained parameters are {_shown(seen)}"
+    values = {r.adapter.get("trainable_parameters") for r in runs}
+    return (
+        None
+        if len(values) == 1 and None not in values
+        else f"trained parameters are {_listing(values)}"
+    )
 
 
 GATES: dict[str, Callable[[Sequence[Record]], str | None]] = {
@@ -98,14 +115,16 @@ GATES: dict[str, Callable[[Sequence[Record]], str | None]] = {
 
 def check(names: Sequence[str], runs: Sequence[Record]) -> list[Gate]:
     """Return the result of each gate for the runs that a verdict is based on."""
-    found = []
+    results = []
     for name in names:
-        wrong = GATES[name](runs) if runs else "there are no runs to check"
-        found.append(Gate(name, wrong is None, wrong or str(GATES[name].__doc__).splitlines()[0]))
-    return found
+        problem = GATES[name](runs) if runs else "there are no runs to check"
+        results.append(
+            Gate(name, problem is None, problem or str(GATES[name].__doc__).splitlines()[0])
+        )
+    return results
 
 
-def _dtype_of_trained(record: Record) -> str:
+def _trained_dtype(record: Record) -> str:
     """Return the dtype of the trained weights; older records only have the compute precision."""
     names = record.adapter.get("trained_dtype")
     if names is not None:
@@ -114,12 +133,12 @@ def _dtype_of_trained(record: Record) -> str:
     return "float32" if precision == "fp32" else f"unknown (run in {precision})"
 
 
-def _at(record: Record, key: str) -> Any:
+def _config_value(record: Record, key: str) -> Any:
     node: Any = record.config
     for part in key.split("."):
         node = node.get(part) if isinstance(node, dict) else None
     return node
 
 
-def _shown(seen: set[Any]) -> str:
-    return ", ".join(sorted(map(str, seen)))
+def _listing(values: set[Any]) -> str:
+    return ", ".join(sorted(map(str, values)))

@@ -7,13 +7,13 @@ from typing import Any
 from experiments.analysis import arms, statistics
 from experiments.analysis.arms import Reason
 from experiments.analysis.claims import gates
-from experiments.analysis.claims.case import ALPHA, Effect, Judged, Word
+from experiments.analysis.claims.case import ALPHA, Effect, Judged, Verdict
 from experiments.analysis.claims.claim import Claim
 from experiments.analysis.claims.gates import Gate
 from experiments.analysis.claims.kinds import KINDS
 from experiments.records import Record
 
-_TINY = 100_000_000
+_TINY_PARAMETERS = 100_000_000
 """Models with fewer parameters can show that an effect exists, not that the claim is true."""
 
 
@@ -22,7 +22,7 @@ class ClaimVerdict:
     """The verdict on a claim, with its effect and evidence."""
 
     claim: Claim
-    word: Word
+    word: Verdict
     effect: Effect | None = None
     seeds: int = 0
     scope: str = ""
@@ -37,14 +37,14 @@ class ClaimVerdict:
 
 def judge(
     claims: Sequence[Claim],
-    found: Mapping[str, Sequence[Record]],
+    records: Mapping[str, Sequence[Record]],
     measured: Mapping[str, dict[str, Any]] | None = None,
 ) -> list[ClaimVerdict]:
     """Judge claims as one family: p-values of differences are adjusted by Holm over all of them.
 
     Args:
         claims: all claims of a table, whether or not each is shown.
-        found: records by sweep; a missing sweep has none.
+        records: records by sweep; a missing sweep has none.
         measured: measurements of commands by name.
     """
     judged = []
@@ -52,35 +52,37 @@ def judge(
         if claim.not_tested is not None:
             judged.append(Judged())
         elif KINDS[claim.kind].needs_sweep:
-            judged.append(KINDS[claim.kind].judge(claim, found.get(claim.sweep or "", ())))
+            judged.append(KINDS[claim.kind].judge(claim, records.get(claim.sweep or "", ())))
         else:
             judged.append(
                 KINDS[claim.kind].judge(claim, (measured or {}).get(str(claim.measured), {}))
             )
-    adjusted = iter(statistics.holm([one.p for one in judged if one.p is not None]))
-    p_values = [None if one.p is None else next(adjusted) for one in judged]
-    return [_verdict(*each) for each in zip(claims, judged, p_values, strict=True)]
+    adjusted = iter(statistics.holm([result.p for result in judged if result.p is not None]))
+    p_values = [None if result.p is None else next(adjusted) for result in judged]
+    return [_verdict(*case) for case in zip(claims, judged, p_values, strict=True)]
 
 
 def _verdict(claim: Claim, judged: Judged, p: float | None) -> ClaimVerdict:
     if claim.not_tested is not None:
         return ClaimVerdict(claim, "not tested", missing=(claim.not_tested,))
-    checked = gates.check(claim.gates, judged.runs) if judged.effect or judged.runs else []
+    checks = gates.check(claim.gates, judged.runs) if judged.effect or judged.runs else []
     reasons = [*judged.reasons, *_few_seeds(claim, judged)]
-    reasons += [Reason("gate", f"precondition {g.name}: {g.text}") for g in checked if not g.passed]
+    reasons += [Reason("gate", f"precondition {g.name}: {g.text}") for g in checks if not g.passed]
     blocked = arms.blocking(reasons)
-    fallen = judged.rests_on_p and p is not None and p >= ALPHA and judged.word != "undecided"
-    word: Word = "undecided" if blocked or fallen else judged.word
-    undecided, needed = word == "undecided", judged.needed
+    insignificant = (
+        judged.rests_on_p and p is not None and p >= ALPHA and judged.word != "undecided"
+    )
+    verdict: Verdict = "undecided" if blocked or insignificant else judged.word
+    undecided, needed = verdict == "undecided", judged.needed
     missing = [reason.text for reason in blocked]
-    if fallen and not blocked:
+    if insignificant and not blocked:
         missing.append(f"p is {p:.2g} after Holm adjustment over all claims")
     if undecided and needed is not None and not blocked:
         missing.append(f"a verdict would take about {needed} seeds in total")
-    elif undecided and not (blocked or fallen):
+    elif undecided and not (blocked or insignificant):
         missing.append(_undecidable(judged))
     scope = judged.scope or _scope(judged.runs)
-    return ClaimVerdict(claim, word, judged.effect, judged.seeds or 0, scope, tuple(checked),
+    return ClaimVerdict(claim, verdict, judged.effect, judged.seeds or 0, scope, tuple(checks),
                    tuple(missing), needed if undecided else None, p)  # fmt: skip
 
 
@@ -112,21 +114,21 @@ def _scope(runs: Sequence[Record]) -> str:
         return ""
     first = runs[0]
     model = first.config.get("model") or {}
-    tiny = int(first.model.get("parameters") or 0) < _TINY or bool(model.get("embedded"))
-    batches = _each(runs, lambda r: (r.config.get("trainer") or {}).get("batch_size"))
-    schedule = _each(runs, lambda r: (r.config.get("trainer") or {}).get("lr_scheduler_type"))
+    tiny = int(first.model.get("parameters") or 0) < _TINY_PARAMETERS or bool(model.get("embedded"))
+    batches = _distinct(runs, lambda r: (r.config.get("trainer") or {}).get("batch_size"))
+    schedule = _distinct(runs, lambda r: (r.config.get("trainer") or {}).get("lr_scheduler_type"))
     parts = [
         *(["mechanism (tiny model)"] if tiny else []),
-        _each(runs, lambda r: (r.config.get("model") or {}).get("label")),
-        f"{_each(runs, lambda r: r.plan.get('steps'))} steps of {batches} rows",
+        _distinct(runs, lambda r: (r.config.get("model") or {}).get("label")),
+        f"{_distinct(runs, lambda r: r.plan.get('steps'))} steps of {batches} rows",
         f"{schedule} learning rate",
         f"{first.identity.get('precision')} on {first.identity.get('device_class')}",
     ]
     return ", ".join(parts)
 
 
-def _each(runs: Sequence[Record], read: Any) -> str:
+def _distinct(runs: Sequence[Record], read_value: Any) -> str:
     """Return the distinct values of the runs, numbers in ascending order, such as `8/32/80`."""
-    seen = list(dict.fromkeys(read(run) for run in runs))
-    numbers = all(isinstance(value, int | float) for value in seen)
-    return "/".join(map(str, sorted(seen) if numbers else seen))
+    values = list(dict.fromkeys(read_value(run) for run in runs))
+    numbers = all(isinstance(value, int | float) for value in values)
+    return "/".join(map(str, sorted(values) if numbers else values))

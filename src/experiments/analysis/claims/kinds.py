@@ -32,7 +32,7 @@ class Kind:
 KINDS = {
     "difference": Kind(difference.problems, difference.judge),
     "rate_ratio": Kind(rates.ratio_problems, rates.judge_ratio),
-    "rule_regret": Kind(rates.regret_problems, rates.judge_regret),
+    "rule_regret": Kind(rates.excess_loss_problems, rates.judge_excess_loss),
     "trend": Kind(trend.problems, trend.judge),
     "best_of": Kind(best_of.problems, best_of.judge),
     "same_start": Kind(starts.problems, starts.judge, needs_reference=False),

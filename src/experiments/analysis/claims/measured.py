@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.analysis.arms import Reason
-from experiments.analysis.claims.case import Effect, Judged, allowed_range, inside
+from experiments.analysis.claims.case import Effect, Judged, allowed_range, range_verdict
 from experiments.analysis.claims.claim import Claim
 
 FOLDER = Path("reports") / "measured"
@@ -41,8 +41,8 @@ def judge(claim: Claim, tree: dict[str, Any]) -> Judged:
     """Compare every value under the claim's key with the range."""
     values = _numbers((tree.get("values") or {}).get(claim.key))
     if not values:
-        line = f"python -m experiments.calibration.numerical_checks {claim.measured}"
-        text = f"{FOLDER / str(claim.measured)}.json has no number {claim.key}: run {line}"
+        command = f"python -m experiments.calibration.numerical_checks {claim.measured}"
+        text = f"{FOLDER / str(claim.measured)}.json has no number {claim.key}: run {command}"
         return Judged(reasons=(Reason("no_score", text),), seeds=None)
     reasons: tuple[Reason, ...] = ()
     provenance = tree.get("provenance") or {}
@@ -51,29 +51,33 @@ def judge(claim: Claim, tree: dict[str, Any]) -> Judged:
         reasons = (Reason("dirty_tree", text),)
     reasons += tuple(Reason("lower_bound", str(text)) for text in tree.get("reasons") or ())
     low, high = min(values), max(values)
-    first, last = claim.low, claim.high
-    worst = max(values, key=lambda v: _beyond(v, first, last))
-    allowed = _allowed(first, last)
+    minimum, maximum = claim.low, claim.high
+    worst = max(values, key=lambda v: _beyond(v, minimum, maximum))
+    allowed = _allowed(minimum, maximum)
     name = str(claim.key)
     if low != high:  # a range, not an interval: it does not predict how other values would spread
         name += f", the most extreme of {len(values)} values from {low:.3g} to {high:.3g}"
     effect = Effect(name, worst, None, None, allowed)
-    word = inside(low, high, first, last)
-    return Judged(effect, word, reasons, seeds=None, scope=str(tree.get("scope") or ""))
+    verdict = range_verdict(low, high, minimum, maximum)
+    return Judged(effect, verdict, reasons, seeds=None, scope=str(tree.get("scope") or ""))
 
 
-def _beyond(value: float, first: float | None, last: float | None) -> float:
+def _beyond(value: float, minimum: float | None, maximum: float | None) -> float:
     """Return the distance of a value from the range; negative inside it."""
-    return max(-math.inf if first is None else first - value,
-               -math.inf if last is None else value - last)  # fmt: skip
+    return max(-math.inf if minimum is None else minimum - value,
+               -math.inf if maximum is None else value - maximum)  # fmt: skip
 
 
-def _allowed(first: float | None, last: float | None) -> str:
-    return f"{first:.6g}" if first is not None and first == last else allowed_range(first, last)
+def _allowed(minimum: float | None, maximum: float | None) -> str:
+    return (
+        f"{minimum:.6g}"
+        if minimum is not None and minimum == maximum
+        else allowed_range(minimum, maximum)
+    )
 
 
-def _numbers(found: Any) -> list[float]:
+def _numbers(value: Any) -> list[float]:
     """Return the numbers, or none if one of them is not a finite number."""
-    values = found if isinstance(found, list) else [found]
-    good = [isinstance(v, int | float) and math.isfinite(v) for v in values]
-    return [float(v) for v in values] if all(good) else []
+    values = value if isinstance(value, list) else [value]
+    valid = [isinstance(v, int | float) and math.isfinite(v) for v in values]
+    return [float(v) for v in values] if all(valid) else []

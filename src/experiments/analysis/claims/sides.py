@@ -6,7 +6,7 @@ from typing import Any
 
 from experiments.analysis import arms
 from experiments.analysis.arms import Arm, Reason, Tuned
-from experiments.analysis.claims.case import counted
+from experiments.analysis.claims.case import applicable_reasons
 from experiments.analysis.claims.claim import Claim
 from experiments.records import Record
 
@@ -25,10 +25,10 @@ class Sides:
         return [*self.reference.values(), *self.arm.values()]
 
 
-def problems(claim: Claim, least: int) -> Iterator[str]:
+def problems(claim: Claim, minimum: int) -> Iterator[str]:
     """Yield what is wrong with `along`, `values` and `numbers`."""
-    if not claim.along or len(claim.values) < least:
-        yield f"along and values must name a config key and at least {least} of its values"
+    if not claim.along or len(claim.values) < minimum:
+        yield f"along and values must name a config key and at least {minimum} of its values"
         return
     if claim.numbers and len(claim.numbers) != len(claim.values):
         yield (
@@ -39,78 +39,85 @@ def problems(claim: Claim, least: int) -> Iterator[str]:
         yield f"values={claim.values}: give numbers above 0, or list one per value under numbers"
 
 
-def one(
-    claim: Claim, name: str, wanted: Mapping[str, Any], read: Sequence[Arm]
+def single_arm(
+    claim: Claim, name: str, selection: Mapping[str, Any], candidates: Sequence[Arm]
 ) -> tuple[Arm | None, tuple[Reason, ...]]:
     """Return the only arm that has all wanted values, or the reason why there is none."""
-    fitting = [arm for arm in read if _has(arm, wanted)]
-    if len(fitting) == 1:
-        return fitting[0], ()
-    return None, (_not_one(claim, name, wanted, fitting),)
+    matching = [arm for arm in candidates if _matches(arm, selection)]
+    if len(matching) == 1:
+        return matching[0], ()
+    return None, (_no_single_arm(claim, name, selection, matching),)
 
 
-def along(
-    claim: Claim, name: str, wanted: Mapping[str, Any], read: Sequence[Arm]
+def arms_along(
+    claim: Claim, name: str, selection: Mapping[str, Any], candidates: Sequence[Arm]
 ) -> tuple[dict[float, Arm], tuple[Reason, ...]]:
     """Return the arm with the wanted values for each value of the claim's key, by number."""
-    found: dict[float, Arm] = {}
+    by_number: dict[float, Arm] = {}
     reasons: list[Reason] = []
-    absent: list[str] = []
+    missing_values: list[str] = []
     for number, value in zip(claim.numbers or claim.values, claim.values, strict=True):
-        whole = {**wanted, str(claim.along): value}
-        fitting = [arm for arm in read if _has(arm, whole)]
-        if len(fitting) == 1:
-            found[float(number)] = fitting[0]
-        elif fitting:
-            reasons.append(_not_one(claim, name, whole, fitting))
+        full_selection = {**selection, str(claim.along): value}
+        matching = [arm for arm in candidates if _matches(arm, full_selection)]
+        if len(matching) == 1:
+            by_number[float(number)] = matching[0]
+        elif matching:
+            reasons.append(_no_single_arm(claim, name, full_selection, matching))
         else:
-            absent.append(str(value))
-    if absent:
-        at = {**wanted, str(claim.along): "/".join(absent)}
-        reasons.insert(0, _not_one(claim, name, at, []))
-    return found, tuple(reasons)
+            missing_values.append(str(value))
+    if missing_values:
+        missing_selection = {**selection, str(claim.along): "/".join(missing_values)}
+        reasons.insert(0, _no_single_arm(claim, name, missing_selection, []))
+    return by_number, tuple(reasons)
 
 
-def both(claim: Claim, found: Sequence[Record]) -> Sides:
+def both_sides(claim: Claim, records: Sequence[Record]) -> Sides:
     """Return both sides at all values, and the reasons against comparing them.
 
     At one value, arm and reference may differ only in what is compared; from value to value they
     may also differ in what the claim lists under `may_differ`.
     """
-    read = arms.read(found)
-    top, lacking = along(claim, "arm", claim.arm, read)
-    bottom, more = along(claim, "reference", claim.reference, read)
-    tuned = [{n: arms.tune(arm) for n, arm in side.items()} for side in (top, bottom)]
-    sides = Sides(tuned[0], tuned[1], ())
-    reasons = [*lacking, *more, *(r for one in sides.tuned for r in one.reasons)]
-    for number in sorted(set(top) & set(bottom)):
+    candidates = arms.read(records)
+    arm_by_number, missing = arms_along(claim, "arm", claim.arm, candidates)
+    reference_by_number, more_missing = arms_along(claim, "reference", claim.reference, candidates)
+    tuned = [
+        {n: arms.tune(arm) for n, arm in side.items()}
+        for side in (arm_by_number, reference_by_number)
+    ]
+    selected = Sides(tuned[0], tuned[1], ())
+    reasons = [
+        *missing,
+        *more_missing,
+        *(r for tuned_arm in selected.tuned for r in tuned_arm.reasons),
+    ]
+    for number in sorted(set(arm_by_number) & set(reference_by_number)):
         pair = [tuned[1][number], tuned[0][number]]
-        here = [*arms.equal_tuning(pair), *arms.mixed(_records(pair))]
-        reasons += [Reason(r.code, f"at {claim.along} {number:g}: {r.text}") for r in here]
-    seeds = {one.seeds for one in sides.tuned}
+        pair_reasons = [*arms.equal_tuning(pair), *arms.mixed(_records(pair))]
+        reasons += [Reason(r.code, f"at {claim.along} {number:g}: {r.text}") for r in pair_reasons]
+    seeds = {tuned_arm.seeds for tuned_arm in selected.tuned}
     if len(seeds) > 1:
         text = f"the seeds differ between values of {claim.along}"
         reasons.append(Reason("unequal_seeds", text))
-    reasons += counted(claim, list(arms.mixed(_records(sides.tuned))))
+    reasons += applicable_reasons(claim, list(arms.mixed(_records(selected.tuned))))
     return Sides(tuned[0], tuned[1], tuple(dict.fromkeys(reasons)))
 
 
 def runs(tuned: Sequence[Tuned]) -> tuple[Record, ...]:
     """Return the records of the runs at the best learning rates."""
-    return tuple(made.record for one in tuned for made in one.runs.values())
+    return tuple(run.record for tuned_arm in tuned for run in tuned_arm.runs.values())
 
 
 def seeds(tuned: Sequence[Tuned]) -> int:
     """Return the smallest number of seeds that an arm has at its best learning rate."""
-    return min((len(one.runs) for one in tuned), default=0)
+    return min((len(tuned_arm.runs) for tuned_arm in tuned), default=0)
 
 
 def _records(tuned: Sequence[Tuned]) -> list[Record]:
-    return [made.record for one in tuned for made in one.arm.made]
+    return [run.record for tuned_arm in tuned for run in tuned_arm.arm.runs]
 
 
-def _has(arm: Arm, wanted: Mapping[str, Any]) -> bool:
-    for key, value in wanted.items():
+def _matches(arm: Arm, selection: Mapping[str, Any]) -> bool:
+    for key, value in selection.items():
         node: Any = arm.config
         for part in key.split("."):
             node = node.get(part) if isinstance(node, Mapping) else None
@@ -119,11 +126,15 @@ def _has(arm: Arm, wanted: Mapping[str, Any]) -> bool:
     return True
 
 
-def _not_one(claim: Claim, name: str, wanted: Mapping[str, Any], fitting: Sequence[Arm]) -> Reason:
-    what = ", ".join(f"{key}={value}" for key, value in wanted.items())
-    if not fitting:
-        line = f"python train.py -m sweeps={claim.sweep}"
-        return Reason("no_arm", f"no run of the {name} ({what}) has finished: run {line}")
-    labels = "; ".join(one.label for one in fitting)
-    text = f"{len(fitting)} arms match {what} ({labels}): add keys to {name} in the claim's file"
+def _no_single_arm(
+    claim: Claim, name: str, selection: Mapping[str, Any], matching: Sequence[Arm]
+) -> Reason:
+    selected = ", ".join(f"{key}={value}" for key, value in selection.items())
+    if not matching:
+        command = f"python train.py -m sweeps={claim.sweep}"
+        return Reason("no_arm", f"no run of the {name} ({selected}) has finished: run {command}")
+    labels = "; ".join(arm.label for arm in matching)
+    text = (
+        f"{len(matching)} arms match {selected} ({labels}): add keys to {name} in the claim's file"
+    )
     return Reason("no_arm", text)

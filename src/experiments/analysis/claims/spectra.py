@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from experiments.analysis import arms
 from experiments.analysis.arms import Reason
 from experiments.analysis.claims import sides
-from experiments.analysis.claims.case import Effect, Judged, allowed_range, held
+from experiments.analysis.claims.case import Effect, Judged, allowed_range, compare_with_range
 from experiments.analysis.claims.claim import Claim
 from experiments.records import Record
 
@@ -23,11 +23,11 @@ def problems(claim: Claim) -> Iterator[str]:
         yield f"low={claim.low} and high={claim.high}: give the ends of the allowed range, above 0"
 
 
-def judge(claim: Claim, found: Sequence[Record]) -> Judged:
+def judge(claim: Claim, records: Sequence[Record]) -> Judged:
     """Compare the ratio of B to A at the end of training with the range."""
-    arm, lacking = sides.one(claim, "arm", claim.arm, arms.read(found))
+    arm, missing = sides.single_arm(claim, "arm", claim.arm, arms.read(records))
     if arm is None:
-        return Judged(reasons=lacking)
+        return Judged(reasons=missing)
     tuned = arms.tune(arm)
     runs, reasons = sides.runs([tuned]), tuned.reasons
     logs = [_median_log_ratio(record) for record in runs]
@@ -37,17 +37,17 @@ def judge(claim: Claim, found: Sequence[Record]) -> Judged:
         reasons = (*reasons, Reason("no_score", f"{text}: repeat these runs"))
         return Judged(reasons=reasons, runs=runs, seeds=len(runs))
     low, high = (None if end is None else math.log(end) for end in (claim.low, claim.high))
-    seen = held(known, low, high)
-    number = seen.interval
+    test = compare_with_range(known, low, high)
+    interval = test.interval
     effect = Effect(
         "median over modules of |B| / |A| (spectral norms)",
-        math.exp(number.estimate),
-        None if number.low is None else math.exp(number.low),
-        None if number.high is None else math.exp(number.high),
+        math.exp(interval.estimate),
+        None if interval.low is None else math.exp(interval.low),
+        None if interval.high is None else math.exp(interval.high),
         allowed_range(claim.low, claim.high),
     )
-    return Judged(effect, seen.word, (*reasons, *seen.reasons), runs, len(runs), seen.needed,
-                  seen.p, seen.p is not None)  # fmt: skip
+    return Judged(effect, test.word, (*reasons, *test.reasons), runs, len(runs), test.needed,
+                  test.p, test.p is not None)  # fmt: skip
 
 
 def _median_log_ratio(record: Record) -> float | None:

@@ -18,7 +18,7 @@ from typing import Any
 from experiments.analysis import arms, statistics
 from experiments.analysis.arms import Arm, Reason
 from experiments.analysis.claims import sides
-from experiments.analysis.claims.case import ALPHA, Effect, Judged, Word, counted
+from experiments.analysis.claims.case import ALPHA, Effect, Judged, Verdict, applicable_reasons
 from experiments.analysis.claims.claim import Claim
 from experiments.analysis.claims.difference import share_problems
 from experiments.analysis.statistics import Interval
@@ -41,17 +41,17 @@ class _Spread:
 
     runs: tuple[Record, ...] = ()
     reasons: tuple[Reason, ...] = ()
-    word: Word = "undecided"
+    word: Verdict = "undecided"
     widest: Interval | None = None
     """The largest mean difference, as a share of the drop of the loss."""
     needed: int | None = None
 
 
-def judge(claim: Claim, found: Sequence[Record]) -> Judged:
+def judge(claim: Claim, records: Sequence[Record]) -> Judged:
     """Compare the first losses of the arms, and those of the control arms."""
-    read = arms.read(found)
-    main = _spread(claim, "arm", claim.arm, read)
-    control = _spread(claim, "control", claim.control, read)
+    candidates = arms.read(records)
+    main = _spread(claim, "arm", claim.arm, candidates)
+    control = _spread(claim, "control", claim.control, candidates)
     reasons, runs = (*main.reasons, *control.reasons), (*main.runs, *control.runs)
     seeds = len({r.config.get("seed") for r in main.runs})
     if main.widest is None or control.widest is None:
@@ -71,40 +71,44 @@ def judge(claim: Claim, found: Sequence[Record]) -> Judged:
     return Judged(effect, main.word, reasons, runs, seeds, main.needed)
 
 
-def _spread(claim: Claim, name: str, wanted: Mapping[str, Any], read: Sequence[Arm]) -> _Spread:
-    by, lacking = sides.along(claim, name, wanted, read)
-    made = [one for arm in by.values() for one in arm.made]
-    runs = tuple(one.record for one in made)
-    curves = {n: {one.seed: _losses(one.record) for one in arm.made} for n, arm in by.items()}
-    own = [*lacking, *(r for arm in by.values() for r in arm.reasons)]
-    own += [] if lacking else _uneven(claim, name, by, curves)
-    counting = counted(claim, list(arms.mixed(runs)), own)
-    if arms.blocking(counting):
-        return _Spread(runs, counting)
+def _spread(
+    claim: Claim, name: str, selection: Mapping[str, Any], candidates: Sequence[Arm]
+) -> _Spread:
+    by_number, missing = sides.arms_along(claim, name, selection, candidates)
+    arm_runs = [run for arm in by_number.values() for run in arm.runs]
+    records = tuple(run.record for run in arm_runs)
+    curves = {
+        n: {run.seed: _losses(run.record) for run in arm.runs} for n, arm in by_number.items()
+    }
+    own = [*missing, *(r for arm in by_number.values() for r in arm.reasons)]
+    own += [] if missing else _unequal_reasons(claim, name, by_number, curves)
+    applicable = applicable_reasons(claim, list(arms.mixed(records)), own)
+    if arms.blocking(applicable):
+        return _Spread(records, applicable)
     known = {n: {s: own for s, own in side.items() if own} for n, side in curves.items()}
-    fall = _fall(known)
-    if fall <= 0:
+    drop = _mean_drop(known)
+    if drop <= 0:
         text = f"the loss of the {name} does not drop in the first {UPDATES} updates"
-        return _Spread(runs, (*counting, Reason("no_score", text)))
-    return _apart(known, fall, claim.margin or 0, _Spread(runs, counting))
+        return _Spread(records, (*applicable, Reason("no_score", text)))
+    return _compare_starts(known, drop, claim.margin or 0, _Spread(records, applicable))
 
 
-def _uneven(
+def _unequal_reasons(
     claim: Claim,
     name: str,
-    by: Mapping[float, Arm],
+    by_number: Mapping[float, Arm],
     curves: Mapping[float, Mapping[int, Sequence[float] | None]],
 ) -> Iterator[Reason]:
-    if len({one.rate for arm in by.values() for one in arm.made}) > 1:
+    if len({run.rate for arm in by_number.values() for run in arm.runs}) > 1:
         text = f"the {name} was run at several learning rates, but starts are compared at one"
         yield Reason("unequal_tuning", text)
-    seeds = {frozenset(side) for side in curves.values()}
+    seeds = {frozenset(by_seed) for by_seed in curves.values()}
     if len(seeds) > 1:
         text = f"the seeds of the {name} differ between values of {claim.along}"
         yield Reason("unequal_seeds", text)
     elif min(map(len, seeds), default=0) < 2:
         yield Reason("one_seed", f"the {name} has only one seed")
-    if any(own is None for side in curves.values() for own in side.values()):
+    if any(losses is None for by_seed in curves.values() for losses in by_seed.values()):
         text = f"the {name} lacks a finite logged loss at some of its first {UPDATES + 1} steps"
         yield Reason("no_score", f"{text} (use trainer.logging_steps=1)")
 
@@ -115,47 +119,53 @@ _Losses = Mapping[float, Mapping[int, Sequence[float]]]
 
 def _losses(record: Record) -> list[float] | None:
     """Return the loss after 0 to UPDATES updates; a step's loss is logged before its update."""
-    by = {int(p["step"]): float(p["loss"]) for p in record.curve if "loss" in p}
-    found = [by.get(step, math.nan) for step in range(1, UPDATES + 2)]
-    return found if all(map(math.isfinite, found)) else None
+    by_step = {int(p["step"]): float(p["loss"]) for p in record.curve if "loss" in p}
+    losses = [by_step.get(step, math.nan) for step in range(1, UPDATES + 2)]
+    return losses if all(map(math.isfinite, losses)) else None
 
 
-def _fall(curves: _Losses) -> float:
-    falls = [own[0] - own[-1] for side in curves.values() for own in side.values()]
-    return math.fsum(falls) / len(falls)
+def _mean_drop(curves: _Losses) -> float:
+    drops = [losses[0] - losses[-1] for by_seed in curves.values() for losses in by_seed.values()]
+    return math.fsum(drops) / len(drops)
 
 
-def _apart(curves: _Losses, fall: float, margin: float, base: _Spread) -> _Spread:
+def _compare_starts(curves: _Losses, drop: float, margin: float, partial: _Spread) -> _Spread:
     """Return the verdict, and the interval of the step and arm with the largest difference."""
     last = max(curves)
     reference = curves[last]
     seeds = sorted(reference)
     pairs = [
-        ([reference[s][k] / fall for s in seeds], [curves[n][s][k] / fall for s in seeds])
+        ([reference[s][k] / drop for s in seeds], [curves[n][s][k] / drop for s in seeds])
         for n in curves
         if n != last
         for k in range(1, UPDATES + 1)
     ]
-    within = [statistics.paired_difference(a, b, confidence=1 - 2 * ALPHA) for a, b in pairs]
-    shared = [statistics.paired_difference(a, b, confidence=1 - ALPHA / len(pairs))
+    tie_intervals = [statistics.paired_difference(a, b, confidence=1 - 2 * ALPHA) for a, b in pairs]
+    difference_intervals = [statistics.paired_difference(a, b, confidence=1 - ALPHA / len(pairs))
               for a, b in pairs]  # fmt: skip
-    widest, gaps = max(
+    widest, differences = max(
         (
             (statistics.paired_difference(a, b), [y - x for x, y in zip(a, b, strict=True)])
             for a, b in pairs
         ),
-        key=lambda one: abs(one[0].estimate),
+        key=lambda interval: abs(interval[0].estimate),
     )
-    word: Word = "undecided"
-    if all(-margin < _end(one.low) and _end(one.high) < margin for one in within):
-        word = "supported"
-    elif any(_end(one.low) > margin or _end(one.high) < -margin for one in shared):
-        word = "contradicted"
-    needed = statistics.seeds_to_decide(widest.estimate, moments.stdev(gaps), margin)
+    verdict: Verdict = "undecided"
+    if all(
+        -margin < _bound(interval.low) and _bound(interval.high) < margin
+        for interval in tie_intervals
+    ):
+        verdict = "supported"
+    elif any(
+        _bound(interval.low) > margin or _bound(interval.high) < -margin
+        for interval in difference_intervals
+    ):
+        verdict = "contradicted"
+    needed = statistics.seeds_to_decide(widest.estimate, moments.stdev(differences), margin)
     needed = None if needed is None else max(needed, len(seeds) + 1)
-    return replace(base, word=word, widest=widest, needed=needed)
+    return replace(partial, word=verdict, widest=widest, needed=needed)
 
 
-def _end(value: float | None) -> float:
+def _bound(value: float | None) -> float:
     assert value is not None, "two seeds give an interval"
     return value

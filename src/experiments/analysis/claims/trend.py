@@ -16,7 +16,15 @@ from dataclasses import replace
 from experiments.analysis import arms, statistics
 from experiments.analysis.arms import Reason, Tuned
 from experiments.analysis.claims import sides
-from experiments.analysis.claims.case import ALPHA, Effect, Held, Judged, Word, allowed_range, held
+from experiments.analysis.claims.case import (
+    ALPHA,
+    Effect,
+    Judged,
+    RangeTest,
+    Verdict,
+    allowed_range,
+    compare_with_range,
+)
 from experiments.analysis.claims.claim import Claim
 from experiments.analysis.claims.difference import share_problems
 from experiments.analysis.claims.sides import Sides
@@ -44,117 +52,132 @@ def problems(claim: Claim) -> Iterator[str]:
         yield f"low={claim.low} and high={claim.high}: low must be below high"
 
 
-def judge(claim: Claim, found: Sequence[Record]) -> Judged:
+def judge(claim: Claim, records: Sequence[Record]) -> Judged:
     """Compare the slope with the allowed range."""
-    both = sides.both(claim, found)
-    base = Judged(reasons=both.reasons, runs=sides.runs(both.tuned), seeds=sides.seeds(both.tuned))
-    if arms.blocking(both.reasons):
-        return base  # a slope over other values or other seeds would be a different quantity
-    measured = _gap_slopes(claim, both) if claim.of == "gap" else _ratio_slopes(claim, both)
+    selected = sides.both_sides(claim, records)
+    partial = Judged(
+        reasons=selected.reasons, runs=sides.runs(selected.tuned), seeds=sides.seeds(selected.tuned)
+    )
+    if arms.blocking(selected.reasons):
+        return partial  # a slope over other values or other seeds would be a different quantity
+    measured = _gap_slopes(claim, selected) if claim.of == "gap" else _ratio_slopes(claim, selected)
     if isinstance(measured, Reason):
-        return replace(base, reasons=(*both.reasons, measured))
+        return replace(partial, reasons=(*selected.reasons, measured))
     margin = None
     if claim.margin is not None:
-        margin = _margin(claim, both.reference)
+        margin = _margin(claim, selected.reference)
         if margin is None:
             text = f"no margin for {claim.score}: the untuned base was not scored, or no gain"
-            return replace(base, reasons=(*both.reasons, Reason("no_score", text)))
-    return _held(claim, list(measured), margin, base)
+            return replace(partial, reasons=(*selected.reasons, Reason("no_score", text)))
+    return _judge_slopes(claim, list(measured), margin, partial)
 
 
-def _held(claim: Claim, slopes: Sequence[float], margin: float | None, base: Judged) -> Judged:
+def _judge_slopes(
+    claim: Claim, slopes: Sequence[float], margin: float | None, partial: Judged
+) -> Judged:
     low, high = claim.low, claim.high
     level_is_claimed = low is None and high is None
     if level_is_claimed and margin is not None:
         low, high = -margin, margin
-    seen = held(slopes, low, high)
-    word, needed, rests = seen.word, seen.needed, seen.p is not None
-    if margin is not None and not seen.reasons:
-        needed = statistics.seeds_to_decide(seen.interval.estimate, moments.stdev(slopes), margin)
+    test = compare_with_range(slopes, low, high)
+    verdict, needed, rests_on_p = test.word, test.needed, test.p is not None
+    if margin is not None and not test.reasons:
+        needed = statistics.seeds_to_decide(test.interval.estimate, moments.stdev(slopes), margin)
         needed = None if needed is None else max(needed, len(slopes) + 1)
         if _is_level(slopes, margin):
-            word, rests = ("supported" if level_is_claimed else "contradicted"), False
-        elif word == "supported" and abs(seen.interval.estimate) <= margin:
-            word = "undecided"
-    if word == "undecided" and claim.rival is not None:
-        word = _rival(claim.rival, seen)
-    what, axis = (f"the gap in {claim.score}", "log2")
+            verdict, rests_on_p = ("supported" if level_is_claimed else "contradicted"), False
+        elif verdict == "supported" and abs(test.interval.estimate) <= margin:
+            verdict = "undecided"
+    if verdict == "undecided" and claim.rival is not None:
+        verdict = _rival_verdict(claim.rival, test)
+    quantity, axis = (f"the gap in {claim.score}", "log2")
     if claim.of == "rate_ratio":
-        what, axis = "log10 of the ratio of best learning rates", "log10"
+        quantity, axis = "log10 of the ratio of best learning rates", "log10"
     effect = Effect(
-        f"slope of {what} on {axis} {claim.along}",
-        seen.interval.estimate,
-        seen.interval.low,
-        seen.interval.high,
+        f"slope of {quantity} on {axis} {claim.along}",
+        test.interval.estimate,
+        test.interval.low,
+        test.interval.high,
         allowed_range(low, high),
     )
-    return replace(base, effect=effect, word=word, reasons=(*base.reasons, *seen.reasons),
-                   needed=needed, p=seen.p, rests_on_p=rests)  # fmt: skip
+    return replace(partial, effect=effect, word=verdict, reasons=(*partial.reasons, *test.reasons),
+                   needed=needed, p=test.p, rests_on_p=rests_on_p)  # fmt: skip
 
 
 def _is_level(slopes: Sequence[float], margin: float) -> bool:
     """Return whether the 90 % interval is within the margin (two one-sided tests)."""
-    found = statistics.mean_interval(slopes, 1 - 2 * ALPHA)
+    interval = statistics.mean_interval(slopes, 1 - 2 * ALPHA)
     return (
-        found.low is not None
-        and found.high is not None
-        and (-margin < found.low and found.high < margin)
+        interval.low is not None
+        and interval.high is not None
+        and (-margin < interval.low and interval.high < margin)
     )
 
 
-def _rival(rival: float, seen: Held) -> Word:
-    low, high = seen.interval.low, seen.interval.high
+def _rival_verdict(rival: float, test: RangeTest) -> Verdict:
+    low, high = test.interval.low, test.interval.high
     if low is None or high is None:
         return "undecided"
     return "contradicted" if low <= rival <= high and not low <= 0 <= high else "undecided"
 
 
-def _gap_slopes(claim: Claim, both: Sides) -> list[float] | Reason:
+def _gap_slopes(claim: Claim, selected: Sides) -> list[float] | Reason:
     """Return one slope per seed, in units of the score per doubling."""
     gaps = {
-        number: (both.arm[number].final(claim.score), both.reference[number].final(claim.score))
-        for number in sorted(both.arm)
+        number: (
+            selected.arm[number].final(claim.score),
+            selected.reference[number].final(claim.score),
+        )
+        for number in sorted(selected.arm)
     }
-    every = set.intersection(*(set(side) for pair in gaps.values() for side in pair))
-    if every != set(next(iter(both.arm.values())).seeds):
+    common_seeds = set.intersection(*(set(side) for pair in gaps.values() for side in pair))
+    if common_seeds != set(next(iter(selected.arm.values())).seeds):
         text = f"not every seed has {claim.score} at every value of {claim.along}"
         return Reason("no_score", text)
     x = [math.log2(number) for number in gaps]
     return [
         moments.linear_regression(x, [a[seed] - b[seed] for a, b in gaps.values()]).slope
-        for seed in sorted(every)
+        for seed in sorted(common_seeds)
     ]
 
 
-def _ratio_slopes(claim: Claim, both: Sides) -> list[float] | Reason:
+def _ratio_slopes(claim: Claim, selected: Sides) -> list[float] | Reason:
     """Return a pseudo-value of the slope per seed, in decades of the ratio per decade."""
-    numbers = sorted(both.arm)
-    found = [
+    numbers = sorted(selected.arm)
+    optima = [
         (
-            arms.left_out_optima(both.arm[n].losses()),
-            arms.left_out_optima(both.reference[n].losses()),
+            arms.left_out_optima(selected.arm[n].losses()),
+            arms.left_out_optima(selected.reference[n].losses()),
         )
         for n in numbers
     ]
-    x, whole, without = [math.log10(n) for n in numbers], [], []
-    for number, (top, bottom) in zip(numbers, found, strict=True):
-        if top is None or bottom is None:
+    x, ratios, left_out_ratios = [math.log10(n) for n in numbers], [], []
+    for number, (arm_optima, reference_optima) in zip(numbers, optima, strict=True):
+        if arm_optima is None or reference_optima is None:
             text = (
                 f"at {claim.along} {number:g} an arm has no optimum within its range of learning "
                 "rates"
             )
             return Reason("flat_curve", text)
-        whole.append(top[0] - bottom[0])
-        without.append({seed: top[1][seed] - bottom[1][seed] for seed in top[1]})
-    slope, seeds = moments.linear_regression(x, whole).slope, sorted(without[0])
+        ratios.append(arm_optima[0] - reference_optima[0])
+        left_out_ratios.append(
+            {seed: arm_optima[1][seed] - reference_optima[1][seed] for seed in arm_optima[1]}
+        )
+    slope, seeds = moments.linear_regression(x, ratios).slope, sorted(left_out_ratios[0])
     n = len(seeds)
-    others = [moments.linear_regression(x, [by[s] for by in without]).slope for s in seeds]
+    others = [
+        moments.linear_regression(x, [by_seed[s] for by_seed in left_out_ratios]).slope
+        for s in seeds
+    ]
     return [n * slope - (n - 1) * other for other in others]
 
 
 def _margin(claim: Claim, reference: Mapping[float, Tuned]) -> float | None:
     """Return the margin per doubling: the end-to-end margin, as a share of the mean gain."""
-    shares = [arms.gain_margin(one, claim.score, claim.margin or 0) for one in reference.values()]
+    shares = [
+        arms.gain_margin(tuned_arm, claim.score, claim.margin or 0)
+        for tuned_arm in reference.values()
+    ]
     known = [share for share in shares if share is not None]
     doublings = math.log2(max(reference) / min(reference))
     return math.fsum(known) / len(known) / doublings if len(known) == len(shares) else None

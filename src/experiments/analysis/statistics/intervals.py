@@ -143,9 +143,9 @@ def paired_difference(
     """
     if len(a) != len(b):
         raise ValueError(f"{len(a)} and {len(b)} values cannot be paired: align them first")
-    found = mean_interval([y - x for x, y in zip(a, b, strict=True)], confidence, over)
-    method = "none" if found.n == 1 else "paired t"
-    return Interval(found.estimate, found.low, found.high, found.n, over, method)
+    interval = mean_interval([y - x for x, y in zip(a, b, strict=True)], confidence, over)
+    method = "none" if interval.n == 1 else "paired t"
+    return Interval(interval.estimate, interval.low, interval.high, interval.n, over, method)
 
 
 def mcnemar_exact(only_a: int, only_b: int) -> float:

@@ -55,11 +55,15 @@ def chances(effect: float, deviation: float, n: int, margin: float, alpha: float
     error = deviation / math.sqrt(n)
     s = _quantiles_of_s(n)
     two_sided, one_sided = _quantiles_of_t(n, alpha)
-    size = abs(effect)
-    beyond = np.maximum(margin, two_sided * s * error)
-    different = ndtr((size - beyond) / error)
-    room = margin - one_sided * s * error
-    tied = np.where(room > 0, ndtr((room - size) / error) - ndtr((-room - size) / error), 0.0)
+    magnitude = abs(effect)
+    threshold = np.maximum(margin, two_sided * s * error)
+    different = ndtr((magnitude - threshold) / error)
+    tie_limit = margin - one_sided * s * error
+    tied = np.where(
+        tie_limit > 0,
+        ndtr((tie_limit - magnitude) / error) - ndtr((-tie_limit - magnitude) / error),
+        0.0,
+    )
     return Chances(float(different.mean()), float(tied.mean()))
 
 
@@ -108,11 +112,11 @@ def detectable_effect(
 
     threshold = _quantiles_of_t(n, alpha)[0] * _quantiles_of_s(n)
 
-    def missing(size: float) -> float:
+    def power_gap(size: float) -> float:
         shift = size * math.sqrt(n)
         return float((ndtr(shift - threshold) + ndtr(-shift - threshold)).mean()) - power
 
-    size = brentq(missing, 0.0, _LARGEST)
+    size = brentq(power_gap, 0.0, _LARGEST)
     return float(size) * deviation
 
 
@@ -140,8 +144,8 @@ def seeds_to_decide(
         return 2
 
     def decides(n: int) -> bool:
-        found = chances(effect, deviation, n, margin, alpha)
-        return found.different + found.tied >= power
+        probabilities = chances(effect, deviation, n, margin, alpha)
+        return probabilities.different + probabilities.tied >= power
 
     return _first(decides, 2, MOST_SEEDS)
 

@@ -26,7 +26,7 @@ def tied_groups(arms: Sequence[str], ties: Iterable[tuple[str, str]]) -> list[li
     graph = networkx.Graph()
     graph.add_nodes_from(arms)
     graph.add_edges_from(ties)
-    order = {arm: place for place, arm in enumerate(arms)}
+    order = {arm: index for index, arm in enumerate(arms)}
     groups = [sorted(group, key=order.__getitem__) for group in networkx.find_cliques(graph)]
     return sorted(groups, key=lambda group: [order[arm] for arm in group])
 
@@ -41,11 +41,11 @@ def tie_words(groups: Sequence[Sequence[str]], margin: str) -> str:
         groups: the result of `tied_groups`.
         margin: the margin with its unit.
     """
-    parts = []
+    sentences = []
     for group in groups:
         if len(group) == 1:
-            parts.append(f"{group[0]} is tied with no other arm")
+            sentences.append(f"{group[0]} is tied with no other arm")
         else:
             names = f"{', '.join(group[:-1])} and {group[-1]}"
-            parts.append(f"{names} are tied within {margin}")
-    return "; ".join(parts) + "."
+            sentences.append(f"{names} are tied within {margin}")
+    return "; ".join(sentences) + "."

@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 
 from experiments import config, records, reports
 from experiments.analysis import arms
-from experiments.analysis.arms import Arm, Cell, Design, Made, rate_design, table
+from experiments.analysis.arms import Arm, ArmRun, Cell, Design, rate_design, table
 from experiments.config import RunConfig
 from experiments.errors import ExperimentError, TrainingError
 from experiments.records import Record, provenance
@@ -231,7 +231,7 @@ class Tuning:
 
     def _write_plan(self, arms_by_key: Mapping[str, Arm]) -> None:
         for planned in self._arms:
-            for run in arms_by_key[planned.key].made if planned.key in arms_by_key else ():
+            for run in arms_by_key[planned.key].runs if planned.key in arms_by_key else ():
                 self._arm_of.setdefault(run.record.run_id, planned.number)
         run_counts = Counter(self._arm_of.values())
         for arm in self._arms:
@@ -281,9 +281,9 @@ class Tuning:
         plan.write_shared(self._sweep_dir, RESULTS, text)
 
 
-def _newest(arm: Arm | None) -> Made | None:
+def _newest(arm: Arm | None) -> ArmRun | None:
     """Return the arm's newest finished run; None if there is none."""
-    runs = arm.made if arm is not None else ()
+    runs = arm.runs if arm is not None else ()
     finished = [run for run in runs if run.record.status == "finished"]
     return max(finished, key=lambda run: run.record.started_at, default=None)
 
