@@ -22,7 +22,7 @@ LIGHT = (
     *("reports", "reports.dashboard", "reports.explain.showing", "runs.verification"),
     *("planning.estimate", "planning.plan_table", "cli.main"),
     *("sweeps.study", "sweeps.study.reporting", "sweeps.snapshot", "sweeps.status", "sweeps.plan"),
-    *("sweeps.launching.jobs", "sweeps.launching.dispatch", "sweeps.launching.joblib"),
+    *("sweeps.launching.sweep_job", "sweeps.launching.dispatch", "sweeps.launching.joblib"),
     *("sweeps.launching.one_process", "sweeps.launching.submitit", "sweeps.launching.ray"),
 )
 PACKAGES = {

@@ -21,8 +21,8 @@ def steps(**changes: object) -> training.StepPlan:
 
 
 def test_epochs_become_steps() -> None:
-    assert steps(epochs=1, batch_size=16).steps == 7
-    assert steps(epochs=2.5, batch_size=10, micro_batch_size=5).steps == 25
+    assert steps(num_train_epochs=1, batch_size=16).steps == 7
+    assert steps(num_train_epochs=2.5, batch_size=10, micro_batch_size=5).steps == 25
 
 
 def test_accumulation_is_batch_over_micro_batch() -> None:

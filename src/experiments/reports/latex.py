@@ -58,6 +58,6 @@ def escaped(text: str) -> str:
     r"""Return text escaped for LaTeX.
 
     >>> print(escaped("lora.alpha_rule=2r, 95 %"))
-    lora.lora_alpha\_rule=2r, 95 \%
+    lora.alpha\_rule=2r, 95 \%
     """
     return "".join(_ESCAPED.get(sign, sign) for sign in text)
