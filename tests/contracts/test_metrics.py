@@ -67,7 +67,7 @@ class TestMetricContract:
 
 
 def test_an_unknown_metric_lists_the_folder() -> None:
-    with pytest.raises(ConfigError, match=r"eval\.metrics names 'cals': did you mean 'calls'\?"):
+    with pytest.raises(ConfigError, match=r"eval\.metrics contains 'cals': did you mean 'calls'\?"):
         metrics.load("cals")
 
 

@@ -282,14 +282,14 @@ def test_a_missing_file_an_ambiguous_one_and_a_missing_folder_have_their_sentenc
             benchmark_rows.read(name, str(path), dots=False)
         return str(caught.value)
 
-    assert "holds no BFCL_v[0-9]_multiple.json" in refused("bfcl_multiple", place)
+    assert "contains no BFCL_v[0-9]_multiple.json" in refused("bfcl_multiple", place)
     assert "there is no such file or folder" in refused("bfcl_multiple", tmp_path / "none")
     write(tmp_path / "copy" / "BFCL_v3_simple.json", [question(0)])
     assert "contains 2 files that match eval.benchmarks=bfcl_simple_python" in refused(
         "bfcl_simple_python", tmp_path
     )
     (place / "possible_answer" / "BFCL_v4_simple_python.json").unlink()
-    assert "holds no possible_answer/BFCL_v[0-9]_simple.json or possible" in refused(
+    assert "contains no possible_answer/BFCL_v[0-9]_simple.json or possible" in refused(
         "bfcl_simple_python", place
     )
 
@@ -354,7 +354,7 @@ def test_rows_without_room_for_an_answer_count_as_unanswered_and_are_counted_apa
     assert (lost["id"], lost["unheld"]) == ("simple_python_1", "too long")
     assert built.counts["unheld"]["bfcl_simple_python"] == {"too long": 1}
     assert built.evaluated.rows("bfcl_simple_python", None)["rows"] == 3
-    with pytest.raises(DataError, match="all 3 prompts are too long"):
+    with pytest.raises(DataError, match="none of its 3 prompts leaves room"):
         build(*more, "eval.max_new_tokens=1000")
 
 
@@ -503,7 +503,7 @@ def test_a_benchmark_of_the_hub_without_a_network_names_eval_path(
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(DataError, match=r"or give eval\.path=FOLDER") as caught:
+    with pytest.raises(DataError, match=r"or set eval\.path=FOLDER") as caught:
         benchmark_rows.read("when2call_test", None, dots=False)
     assert "nvidia/When2Call" in str(caught.value)
 

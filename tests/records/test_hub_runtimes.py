@@ -106,7 +106,7 @@ def test_the_time_may_end_during_the_last_answer_but_not_before() -> None:
     base.model.register_forward_hook(lambda *_: budget.spend())
     with budget.ending(time.time() + 3600):
         assert len(scoring.answer(subject, [[5, 6, 7]], "test", 2)) == 1
-    early = "stopped at 1 of 2 answers of the base model, test"
+    early = "stopped after 1 of 2 answers of the base model on test"
     with budget.ending(time.time() + 3600), pytest.raises(OutOfBudget, match=early):
         scoring.answer(subject, [[5, 6, 7], [8, 9, 10]], "test", 2)
 

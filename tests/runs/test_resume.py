@@ -167,6 +167,8 @@ def test_an_edited_weight_is_named_and_the_run_made_beside_the_old_one(tmp_path:
 def test_an_edited_trainer_is_named_and_the_run_made_beside_the_old_one(tmp_path: Path) -> None:
     source = tmp_path / "src"
     shutil.copytree(ROOT / "src", source, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("conf", "sweeps"):  # a checkout has them beside its sources
+        (source.parent / name).symlink_to(ROOT / name)
     line = ("-m", "hydra.sweep.dir=out", "seed=0", *QUICK)
     finish(tmp_path, *line, PYTHONPATH=str(source))
     with (source / "experiments" / "analysis" / "statistics" / "intervals.py").open("a") as file:

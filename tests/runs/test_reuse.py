@@ -27,6 +27,8 @@ LINE = (*SMOKE, "trainer.max_steps=2", "hydra.run.dir=out/run")
 def copied(tmp_path: Path) -> Path:
     source = tmp_path / "src"
     shutil.copytree(ROOT / "src", source, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("conf", "sweeps"):  # a checkout has them beside its sources
+        (source.parent / name).symlink_to(ROOT / name)
     return source
 
 
@@ -76,7 +78,7 @@ def test_another_way_to_answer_scores_the_kept_adapter_and_trains_nothing(tmp_pa
     source = copied(tmp_path)
     run(tmp_path, source, "trainer.keep=adapter")
     first = records.read(tmp_path / "out/run/run.json")
-    generation = source / "experiments" / "evaluation" / "generation.py"
+    generation = source / "experiments" / "evaluation" / "batched_generation.py"
     generation.write_text(generation.read_text().replace("CHUNK_ROWS = 32", "CHUNK_ROWS = 16"))
     out = run(tmp_path, source)
     assert "its adapter is scored again beside it" in out
