@@ -97,7 +97,10 @@ def test_a_mistake_is_one_sentence_and_a_non_zero_exit(
          "data.path=rosw.jsonl: there is no such file or folder (looked in "),
         (["model=local", "model.path=modle"], "model.path=modle: there is no such folder "),
         (["model.adapter=nowhere"], "model.adapter=nowhere: there is no such folder "),
-        (["model.adapter=model"], "model.adapter=model: the folder contains no adapter_config.json; "),
+        (
+            ["model.adapter=model"],
+            "model.adapter=model: the folder contains no adapter_config.json; ",
+        ),
         (["eval.held_out_text=text.txt"], "eval.held_out_text=text.txt: there is no such file "),
         (["eval.held_out_text=model"], "eval.held_out_text=model: this is a folder, but a file"),
         (["eval.benchmarks=[nestful]", "eval.path=sets"], "eval.path=sets: there is no such file"),
