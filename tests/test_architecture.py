@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -87,6 +88,26 @@ def test_imports_point_down() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout
+
+
+def test_no_file_is_longer_than_350_lines_and_functions_are_short() -> None:
+    files = sorted((ROOT / "src").rglob("*.py"))
+    long = {str(file): n for file in files if (n := len(file.read_text().splitlines())) > 350}
+    assert not long
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+    nodes = [node for file in files for node in ast.walk(ast.parse(file.read_text()))]
+    lengths = sorted(n.end_lineno - n.lineno + 1 for n in nodes if isinstance(n, kinds))
+    assert lengths[len(lengths) // 2] <= 10
+    assert lengths[len(lengths) * 9 // 10] <= 25
+
+
+def test_no_module_and_no_class_has_the_name_of_another() -> None:
+    files = sorted((ROOT / "src").rglob("*.py"))
+    modules = [f.parent.name if f.stem == "__init__" else f.stem for f in files]
+    nodes = [node for file in files for node in ast.walk(ast.parse(file.read_text()))]
+    classes = [node.name for node in nodes if isinstance(node, ast.ClassDef)]
+    for names in (modules, classes):
+        assert [name for name, count in Counter(names).items() if count > 1] == []
 
 
 def test_init_files_hold_no_logic() -> None:
