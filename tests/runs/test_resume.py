@@ -217,7 +217,7 @@ def test_a_file_edited_while_a_sweep_runs_reaches_none_of_its_jobs(tmp_path: Pat
     file = tmp_path / "sweeps" / "mine.yaml"
     file.parent.mkdir()
     text = (
-        "# @package _global_\nlora:\n  dropout: {}\nhydra:\n  sweeper:\n    params:\n"
+        "# @package _global_\nlora:\n  lora_dropout: {}\nhydra:\n  sweeper:\n    params:\n"
         "      seed: 0,1\n"
     )
     file.write_text(text.format("0.0"))
