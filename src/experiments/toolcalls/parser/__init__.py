@@ -1,5 +1,6 @@
 """Parse an assistant turn: calls, the prose around them, and defects."""
 
+from experiments.toolcalls.parser.answer import Answer
 from experiments.toolcalls.parser.argument_values import load_json, load_literal, same_value
 from experiments.toolcalls.parser.forms import HERMES_TAGS, CallForm, from_facts
 from experiments.toolcalls.parser.parse import (
@@ -9,7 +10,6 @@ from experiments.toolcalls.parser.parse import (
     parse_tolerant,
     tool_names,
 )
-from experiments.toolcalls.parser.turn import Answer
 
 __all__ = [
     "HERMES_TAGS",

@@ -16,8 +16,8 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from experiments.toolcalls.parser import tolerant, turn
+from experiments.toolcalls.parser.answer import Answer
 from experiments.toolcalls.parser.forms import HERMES_TAGS, CallForm
-from experiments.toolcalls.parser.turn import Answer
 
 
 def parse(

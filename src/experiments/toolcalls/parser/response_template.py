@@ -7,10 +7,10 @@ does not affect a properly closed call.
 
 from typing import Any
 
+from experiments.toolcalls.parser.answer import Answer
 from experiments.toolcalls.parser.argument_values import MAX_LITERAL, too_deep
 from experiments.toolcalls.parser.bodies import Call, Tools
 from experiments.toolcalls.parser.forms import MARKS, CallForm
-from experiments.toolcalls.parser.turn import Answer
 
 _SENTINEL = "\n\ue000"
 

@@ -5,10 +5,11 @@ import re
 from collections.abc import Collection
 from typing import Any
 
+from experiments.toolcalls.parser.answer import Answer
 from experiments.toolcalls.parser.argument_values import load_json, load_literal
 from experiments.toolcalls.parser.bodies import Call, Tools
 from experiments.toolcalls.parser.forms import CLOSE, HERMES_TAGS, KNOWN, OPEN, CallForm
-from experiments.toolcalls.parser.turn import Answer, after_thinking
+from experiments.toolcalls.parser.turn import after_thinking
 from experiments.toolcalls.parser.turn import read as read_strictly
 
 

@@ -4,7 +4,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from experiments.toolcalls.parser import bodies
+from experiments.toolcalls.parser import bodies, response_template
+from experiments.toolcalls.parser.answer import Answer
 from experiments.toolcalls.parser.argument_values import after_blanks, load_json
 from experiments.toolcalls.parser.bodies import Call, Tools
 from experiments.toolcalls.parser.forms import MARKS, CallForm
@@ -19,28 +20,12 @@ _PYTHON_CALL = re.compile(r"\[\s*[A-Za-z_][\w.]*\(")
 _CALL_KEYS = {"arguments", "parameters"}
 
 
-@dataclass(frozen=True)
-class Answer:
-    """The parsed content of an assistant turn."""
-
-    calls: list[dict[str, Any]] = field(default_factory=list)
-    """Calls `{"name": str, "arguments": dict}` in text order."""
-    content: str = ""
-    """Text outside of the calls and after the thinking, stripped."""
-    malformed: bool = False
-    """Whether a tag is unclosed or stray, contains no valid call, or the thinking does not end."""
-    defects: tuple[str, ...] = ()
-    """Unique names of broken or accepted defects: `unclosed tag`, `not a call`, ..."""
-
-
 def read(text: str, form: CallForm, tools: Tools) -> Answer:
     """Parse a turn in a format; never raises."""
     answer_text, defects = after_thinking(text)
     if defects:
         return Answer(malformed=True, defects=tuple(defects))
     if form.body == "response_template":
-        from experiments.toolcalls.parser import response_template
-
         return response_template.read(answer_text, form, tools)
     turn = _Turn(answer_text, form, tools)
     turn.read_bare() if form.bare else turn.read_marked()
