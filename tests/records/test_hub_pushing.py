@@ -118,7 +118,7 @@ def test_a_hub_that_fails_after_training_leaves_a_finished_run_and_says_how_to_u
     done = cli(*PUSH, **env)
     assert done.returncode == 0, done.stdout + done.stderr
     sentence = (
-        "not uploaded: the hub failed for me/tiny (HTTP status 500):  try again later. "
+        "not uploaded: the hub failed for me/tiny (HTTP status 500): try again later. "
         "The run is finished and recorded; upload it later with `python -m experiments push "
         f"{run} --repo me/tiny`."
     )
