@@ -96,7 +96,7 @@ def command() -> str:
     redacted = [re.sub(r"(://[^/@:\s]*):[^/@\s]*@", r"\1:***@", arg) for arg in sys.argv[1:]]
     arguments = [choices.unquoted(arg) for arg in redacted]
     program = Path(sys.argv[0]).name  # or a console script with the name of its command
-    start = ["python", program] if program.endswith(".py") else [program]
+    start = ["python", program] if program.endswith(".py") else program.split()
     return shlex.join([*start, *arguments])
 
 
