@@ -7,8 +7,9 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from conftest import ROOT
+from conftest import ROOT, load
 from experiments import config
+from experiments.config import renamed_keys
 from experiments.errors import RecordError
 from experiments.records import provenance
 from experiments.sweeps import snapshot
@@ -69,3 +70,22 @@ def test_a_file_that_is_not_whole_is_named(tmp_path: Path, composed: DictConfig)
     file.write_text("{")
     with pytest.raises(RecordError, match="is incomplete"):
         snapshot.read(tmp_path, OVERRIDES)
+
+
+def test_a_snapshot_with_former_names_of_keys_is_read_with_the_present_ones(
+    tmp_path: Path, composed: DictConfig
+) -> None:
+    snapshot.write(tmp_path, OVERRIDES, composed)
+    [file] = (tmp_path / snapshot.FOLDER).glob("[0-9a-f]*.json")
+    text = file.read_text()
+    for former, key in renamed_keys.RENAMED.items():
+        text = text.replace(f'"{key.partition(".")[2]}":', f'"{former.partition(".")[2]}":')
+    file.write_text(text.replace('"seed=1"', '"trainer.epochs=1"'))
+    assert "warmup_share" in text and "warmup_steps" not in text
+    kept = snapshot.read(tmp_path, OVERRIDES)
+    [listed] = snapshot.read_all(tmp_path)
+    for found in (kept, listed):
+        assert found is not None
+        bare = OmegaConf.masked_copy(found, [str(key) for key in found if key != "hydra"])
+        assert config.run_id(config.load(bare)) == config.run_id(load(*OVERRIDES))
+        assert "trainer.num_train_epochs=1" in found.hydra.overrides.task

@@ -39,12 +39,17 @@ def new_name(key: str) -> str | None:
 
 
 def upgraded(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a recorded config with the present names of its keys.
+    """Return a recorded config with the present names of its keys, those of the recipe too.
 
     >>> upgraded({"lora": {"alpha": 32.0, "r": 16}, "seed": 0})
     {'lora': {'lora_alpha': 32.0, 'r': 16}, 'seed': 0}
     """
-    return _renamed(config, RENAMED)
+    tree = _renamed(config, RENAMED)
+    model = tree.get("model")
+    if isinstance(model, Mapping) and isinstance(model.get("recipe"), Mapping):
+        recipe = _renamed({"trainer": model["recipe"]}, RENAMED)["trainer"]
+        tree["model"] = {**model, "recipe": recipe}
+    return tree
 
 
 def upgraded_overrides(overrides: Iterable[str]) -> list[str]:

@@ -15,6 +15,7 @@ from hydra.conf import HydraConf
 from omegaconf import DictConfig, OmegaConf
 
 from experiments import records
+from experiments.config import renamed_keys
 from experiments.errors import RecordError
 from experiments.records import provenance
 
@@ -41,7 +42,7 @@ def read(sweep_dir: Path, overrides: Sequence[str]) -> DictConfig | None:
     stored = _read(_file(sweep_dir, overrides))
     if stored is None:
         return None
-    tree = stored["config"]
+    tree = _upgraded(stored["config"])
     hydra = tree.pop("hydra", None)
     cfg = OmegaConf.create(tree)
     assert isinstance(cfg, DictConfig)
@@ -65,8 +66,17 @@ def read_all(sweep_dir: Path) -> list[DictConfig]:
     for file in sorted((sweep_dir / FOLDER).glob("*.json")):
         stored = _read(file)
         if file.name != _CODE and stored is not None:
-            configs.append(OmegaConf.create(stored["config"]))
+            configs.append(OmegaConf.create(_upgraded(stored["config"])))
     return configs
+
+
+def _upgraded(tree: dict[str, Any]) -> dict[str, Any]:
+    """Return a stored config with the present names of renamed keys."""
+    tree = renamed_keys.upgraded(tree)
+    overrides = (tree.get("hydra") or {}).get("overrides") or {}
+    if "task" in overrides:
+        overrides["task"] = renamed_keys.upgraded_overrides(overrides["task"])
+    return tree
 
 
 def write_code(sweep_dir: Path) -> None:
