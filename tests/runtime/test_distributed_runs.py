@@ -215,16 +215,27 @@ def test_help_is_printed_once_and_ends(tmp_path: Path) -> None:
 
 
 def test_a_budget_ends_all_processes_with_one_checkpoint(tmp_path: Path) -> None:
-    line = (*RUN, "hydra.run.dir=out/run")
-    # Long enough to begin, too short for twice 400 steps.
-    process = start(tmp_path, *line, "trainer.max_steps=400", "budget.hours=0.011")
-    out, _ = process.communicate(timeout=300)
-    assert process.returncode != 0
-    assert "budget.hours is spent: training stopped with a checkpoint at step" in out, out
-    stopped = records.read(tmp_path / "out/run/run.json")
-    assert stopped.status == "interrupted"
-    step = (stopped.error or {})["step"]
+    line = (*RUN, "hydra.run.dir=out/run", "eval.base=false", "trainer.max_steps=2000")
+    stopped = "budget.hours is spent: training stopped with a checkpoint at step"
+    for _ in range(5):  # a busy machine may spend a budget before training begins
+        process = start(tmp_path, *line, "budget.hours=0.009")
+        out, _ = process.communicate(timeout=300)
+        assert process.returncode != 0
+        assert "budget.hours is spent" in out, out
+        if stopped in out:
+            break
+    assert stopped in out, out
+    record = records.read(tmp_path / "out/run/run.json")
+    assert record.status == "interrupted"
+    step = (record.error or {})["step"]
     assert (tmp_path / f"out/run/checkpoints/checkpoint-{step}/trainer_state.json").is_file()
-    again = start(tmp_path, *line, "trainer.max_steps=400", "budget.hours=0.02")
-    out, _ = again.communicate(timeout=300)
-    assert f"continuing from checkpoint-{step} of 400 steps" in out, out
+    again = start(tmp_path, *line)
+    read = []
+    for text in again.stdout:
+        read.append(text)
+        if f"continuing from checkpoint-{step} of 2000 steps" in text:
+            break
+    else:
+        pytest.fail("".join(read))
+    again.send_signal(signal.SIGINT)
+    again.communicate(timeout=100)

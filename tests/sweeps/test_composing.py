@@ -56,6 +56,20 @@ def test_a_job_is_composed_as_by_hydra(
     assert plain(composer.compose(overrides)) == plain(wanted), "a copy has changed the original"
 
 
+def test_a_variable_named_on_the_command_line_is_not_written_into_a_jobs_config(
+    monkeypatch: pytest.MonkeyPatch, hydra: tuple[ConfigLoader, DictConfig]
+) -> None:
+    monkeypatch.setenv("STUDY_URL", "postgresql://me:secret@host/studies")
+    named = ["hydra.sweeper.storage=${oc.env:STUDY_URL}", "model.path=${oc.env:STUDY_URL}"]
+    loader, _ = hydra
+    master = loader.load_configuration("config", [*MASTER, *named], RunMode.MULTIRUN)
+    job = Composer(loader, master).compose(["model.path='${oc.env:STUDY_URL}'", "lora.r=4"])
+    assert job.model.path == "postgresql://me:secret@host/studies"
+    text = OmegaConf.to_yaml(job)
+    assert "secret" not in text
+    assert text.count("${oc.env:STUDY_URL}") >= 3
+
+
 def test_jobs_that_choose_the_same_files_are_composed_once(
     hydra: tuple[ConfigLoader, DictConfig], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -110,7 +110,7 @@ def _describe(composed: DictConfig, master: DictConfig, parsed: Sequence[Overrid
     with open_dict(composed):
         hydra.overrides.task = [override.input_line for override in task_overrides]
         hydra.overrides.hydra = [
-            *master.hydra.overrides.hydra,
+            *OmegaConf.to_container(master.hydra.overrides.hydra, resolve=False),
             *(override.input_line for override in parsed if override.is_hydra_override()),
         ]
         hydra.job.override_dirname = naming.item_sep.join(named).replace("=", naming.kv_sep)
