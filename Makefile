@@ -6,7 +6,7 @@ BIN := .venv/bin
 PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 \
 	--dist loadfile --no-loadscope-reorder
 
-.PHONY: help demo claims claims-quick check format test test-slow bench clean
+.PHONY: help demo claims claims-quick check format test test-slow test-all bench clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -41,6 +41,9 @@ test: .venv/.installed ## run the fast tests (at most five minutes on two cores)
 
 test-slow: .venv/.installed ## run the slow tests: real files, whole runs, the numbers in the README
 	$(PYTEST) -m "slow and not gpu and not network"
+
+test-all: .venv/.installed ## run the fast and the slow tests in one go, as .ci/run does
+	$(PYTEST) -m "not gpu and not network"
 
 bench: .venv/.installed ## print benchmark ratios against a simple alternative
 	$(BIN)/python -m pytest -o addopts="" tests/benchmarks -m "not gpu" -s

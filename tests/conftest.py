@@ -12,19 +12,23 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.types import RunMode
 from hypothesis import settings
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict
 
 from experiments import config
-from experiments.config import RunConfig, choices
+from experiments.config import RunConfig
+from experiments.sweeps.hydra.composing import Composer
 from support import commands
 
 ROOT = commands.ROOT
 environment = commands.environment
 SHARED = ROOT.parent / "shared"
-# A whole run in about three seconds: every part is real, the scores mean nothing.
+# A whole run in two seconds: every part is real, the scores mean nothing.
 SMOKE = (
+    "model=tiny_64",
     "trainer=smoke",
     "eval=smoke",
     "tracker=none",
@@ -98,8 +102,19 @@ def composed(*overrides: str) -> DictConfig:
 
 @functools.cache
 def _composed(overrides: tuple[str, ...]) -> DictConfig:
+    config = _composer().compose(overrides)
+    with open_dict(config):
+        del config["hydra"]
+    return config
+
+
+@functools.cache
+def _composer() -> Composer:
+    """Return what composes jobs, exactly as Hydra does, from files that are read once."""
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return compose("config", overrides=choices.quoted(overrides))
+        loader = GlobalHydra.instance().config_loader()
+        master = loader.load_configuration("config", [], RunMode.MULTIRUN)
+    return Composer(loader, master)
 
 
 def load(*overrides: str) -> RunConfig:

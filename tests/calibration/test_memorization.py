@@ -52,6 +52,7 @@ def test_a_table_asks_for_its_bits_with_keys_that_differ_and_comes_from_its_seed
     assert not torch.equal(one.facts_FT, other.facts_FT)
 
 
+@pytest.mark.slow
 def test_lora_holds_some_bits_of_a_table_and_more_parameters_hold_more() -> None:
     made = [memorization_training.train(SMALL, rank, 2e-3, 0, SMALL.passes) for rank in (1, 2)]
     # Twice the facts at the same share would be twice the bits.

@@ -67,6 +67,7 @@ def test_the_bases_share_tokenizer_template_and_held_out_text(name: str) -> None
         assert (SHIPPED / name / file).read_bytes() == (BASE / file).read_bytes(), file
 
 
+@pytest.mark.slow
 def test_the_recipe_rebuilds_the_shipped_tokenizer(tmp_path: Path) -> None:
     pretraining_tokenizer.write_tokenizer(
         pretraining_tokenizer.train_tokenizer(pretrain.SEED), tmp_path
@@ -167,6 +168,7 @@ def test_the_text_does_not_depend_on_the_hash_seed(hash_seed: str) -> None:
     assert done.stdout == "".join(itertools.islice(documents, 300)) + "\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     ["tiny", *(pytest.param(n, marks=pytest.mark.slow) for n in pretrain.BASES if n != "tiny")],

@@ -79,6 +79,7 @@ def its_cluster(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
         for p in ALL
     ],
 )
+@pytest.mark.slow
 class TestHydrasOwnSuite(LauncherTestSuite):
     """Hydra's contract of a launcher."""
 
@@ -152,6 +153,7 @@ def test_results_come_in_the_order_of_the_jobs(
     assert [r.overrides for r in results] == [["seed=0"], ["seed=1"], ["seed=2"]]
 
 
+@pytest.mark.slow
 @every_launcher
 def test_a_failing_job_does_not_touch_the_others_and_keeps_its_error(
     launch: Launch, name: str, overrides: list[str]
@@ -206,6 +208,7 @@ def test_a_job_that_another_process_works_on_waits_for_it(
     assert [r.return_value for r in results] == [0, 1, 2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "overrides"), [ALL[0], OTHER_PROCESSES[0]])
 def test_no_job_begins_after_one_that_ran_out_of_time_and_all_know_when_it_is_over(
     launch: Launch, name: str, overrides: list[str]
@@ -244,6 +247,7 @@ def test_what_was_frozen_at_the_start_is_what_runs(
     assert [r.return_value for r in results] == ["frozen 0", "frozen 1"]
 
 
+@pytest.mark.slow
 @every_other_process
 def test_a_job_whose_process_dies_is_named_and_the_others_end(
     launch: Launch, name: str, overrides: list[str]
@@ -321,6 +325,7 @@ def test_threads_are_shared_out_before_torch_is_there(
     assert result.return_value == (False, str(share), share)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "overrides"),
     [

@@ -123,6 +123,7 @@ def test_the_toolworld_benchmark_has_the_sizes_of_the_builtin_mixture() -> None:
         assert count == getattr(mixed, f"{split}_rows")
 
 
+@pytest.mark.slow
 def test_any_run_can_be_asked_the_tool_world(tmp_path: Path) -> None:
     rows = [{"prompt": f"say {i}", "completion": f"{i}!"} for i in range(40)]
     path = write(tmp_path / "own.jsonl", rows)
@@ -520,6 +521,7 @@ def test_the_data_verb_lists_benchmarks_and_shows_one_row(cli: Cli, tmp_path: Pa
     assert "bfcl_simple_python: 3 rows, tokens p50" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_run_ends_with_scores_under_the_benchmarks_name(cli: Cli, tmp_path: Path) -> None:
     place = folder(tmp_path)
     write(place / "BFCL_v4_irrelevance.json", [question(i, f"Sing {i}") for i in range(3)])

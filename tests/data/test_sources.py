@@ -196,6 +196,7 @@ print(*from_cache(folder, path))
 """
 
 
+@pytest.mark.slow
 def test_two_processes_that_start_together_make_the_rows_once(tmp_path: Path) -> None:
     path = write(tmp_path / "rows.jsonl", rows(2000))
     folder, ready = tmp_path / "cache", [tmp_path / "a", tmp_path / "b"]

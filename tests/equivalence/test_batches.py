@@ -20,6 +20,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> list[float]:
     return losses(tmp_path_factory.mktemp("ref") / "a", "trainer.micro_batch_size=4")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "overrides",
     [

@@ -56,6 +56,7 @@ def test_answers_do_not_depend_on_how_many_are_written_at_a_time(
     assert plain(together(base, prompts[some], rows)) == alone[some]
 
 
+@pytest.mark.slow
 def test_a_shared_beginning_is_read_once(base: Base, prompts: list[list[int]]) -> None:
     beginning = max(prompts, key=len)[:150]
     same = [beginning + prompt[-20:] for prompt in prompts[:20]] + prompts[20:30]
@@ -193,6 +194,7 @@ def test_answers_of_other_weights_are_not_taken_over(
     assert found == [0, 1, 0]
 
 
+@pytest.mark.slow
 def test_a_model_with_a_sliding_window_is_answered_in_one_batch_at_a_time(base: Base) -> None:
     import torch
     from transformers import MistralConfig, MistralForCausalLM

@@ -92,6 +92,7 @@ def alive_after_forward(architecture: str, lora: str, layers: int, padded: bool)
     return int(after - before)
 
 
+@pytest.mark.slow
 def test_predictions_of_today_are_within_a_tenth_of_all_that_was_ever_measured() -> None:
     [*files] = (ROOT / "outputs" / "reports" / "memory").glob("*.json")
     found = [

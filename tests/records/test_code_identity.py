@@ -216,6 +216,7 @@ def changed_parts(before: dict[str, object], after: dict[str, object]) -> list[s
     return names + sorted(name for name in other if one.get(name) != other[name])
 
 
+@pytest.mark.slow
 def test_the_project_written_anew_without_comments_and_docstrings_is_the_same_code(
     tmp_path: Path, own: Own
 ) -> None:
@@ -244,6 +245,7 @@ def test_a_moved_module_of_the_project_is_the_same_code(tmp_path: Path, own: Own
     assert own(source) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "old", "new", "changed"),
     [
@@ -275,6 +277,7 @@ def test_one_changed_value_changes_the_parts_that_use_it(
     assert changed_parts(before, own(source)) == changed
 
 
+@pytest.mark.slow
 def test_an_added_metric_changes_no_other_part(tmp_path: Path, own: Own) -> None:
     source = copied(tmp_path)
     before = own(source)

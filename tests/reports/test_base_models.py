@@ -12,11 +12,12 @@ from experiments.reports import arm_report, base_models, page, report_folder
 MODELS = ROOT / "conf" / "model"
 
 
+@pytest.mark.slow
 def test_a_sweep_over_bases_reports_each_untuned_and_at_its_best_rate(
     cli: Cli, tmp_path: Path
 ) -> None:
     grid = ("model=tiny,tiny_64", "trainer.learning_rate=1e-3,1e-2")
-    done = cli("-m", *grid, *SMOKE, "hydra.sweep.dir=out")
+    done = cli("-m", *SMOKE, *grid, "hydra.sweep.dir=out")
     assert done.returncode == 0, done.stderr
     built = arm_report.build(records.read_all(tmp_path / "out"), [])
     lines = [line.split(" | ") for line in report_folder.readme(built, []).splitlines()]

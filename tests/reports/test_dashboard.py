@@ -123,6 +123,7 @@ def configs(folder: Path) -> list[tuple[str, dict[str, Any]]]:
     return sorted((name, json.loads(text)) for name, text in rows)
 
 
+@pytest.mark.slow
 def test_a_sweep_is_one_group_with_one_report_however_often_it_is_sent(tmp_path: Path) -> None:
     done = sent(tmp_path)
     assert done.returncode == 0, done.stderr

@@ -383,7 +383,7 @@ def test_a_committed_report_may_be_replaced_and_one_that_git_does_not_have_may_n
         reports.write(tmp_path / "run", tmp_path / "out")
     git("add", "out")
     git("commit", "-q", "-m", "the report")
-    whole, written = records.write_whole, []
+    whole, written = records.write_atomically, []
 
     def killed_after_two(path: Path, content: bytes, **advice: Any) -> None:
         written.append(path)
@@ -392,7 +392,7 @@ def test_a_committed_report_may_be_replaced_and_one_that_git_does_not_have_may_n
         whole(path, content, **advice)
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(records, "write_whole", killed_after_two)
+        patched.setattr(records, "write_atomically", killed_after_two)
         reports.write(tmp_path / "run", tmp_path / "out")
     reports.write(tmp_path / "run", tmp_path / "out")
     reports.write(tmp_path / "run", tmp_path / "fresh")

@@ -77,6 +77,7 @@ def test_the_adapter_changed_and_the_checkpoints_are_gone(tmp_path: Path) -> Non
     assert "loss/nll" in card or "NLL" in card
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("keep", "left"),
     [("none", set()), ("last", {"adapter", "checkpoints"}), ("all", {"adapter", "checkpoints"})],
@@ -96,6 +97,7 @@ def test_a_finished_run_is_reused_from_any_sibling_folder(finished: Record) -> N
     assert not (finished.folder.parent / "second" / "run.json").exists()
 
 
+@pytest.mark.slow
 def test_rerun_trains_again_in_a_new_folder_with_identical_scores(finished: Record) -> None:
     again = make(finished.folder, "rerun=true")
     assert not again.reused
@@ -103,6 +105,7 @@ def test_rerun_trains_again_in_a_new_folder_with_identical_scores(finished: Reco
     assert without_times(again.record) == without_times(finished)
 
 
+@pytest.mark.slow
 def test_another_runs_folder_is_never_taken_over(finished: Record) -> None:
     other = make(finished.folder, "seed=9", "eval.base=false")
     assert other.record.folder.name not in ("first",)
@@ -118,6 +121,7 @@ def test_base_scores_are_paid_for_once_per_folder_of_runs(finished: Record) -> N
     assert {i["model"] for i in records.items(other)} == {"base", "tuned"}
 
 
+@pytest.mark.slow
 def test_changed_data_are_run_again_beside_the_old_record(tmp_path: Path) -> None:
     rows = [{"prompt": f"say {i}", "completion": f"{i} it is"} for i in range(24)]
     path = tmp_path / "rows.jsonl"
@@ -140,6 +144,7 @@ def test_changed_data_are_run_again_beside_the_old_record(tmp_path: Path) -> Non
     assert records.read(first.record.path).identity == first.record.identity
 
 
+@pytest.mark.slow
 def test_zero_steps_score_the_base_alone_or_a_named_adapter(tmp_path: Path) -> None:
     trained = make(tmp_path / "a", "trainer.keep=adapter").record
     scored = make(
@@ -156,6 +161,7 @@ def test_zero_steps_score_the_base_alone_or_a_named_adapter(tmp_path: Path) -> N
         make(tmp_path / "d", "trainer.max_steps=0", "eval.base=false")
 
 
+@pytest.mark.slow
 def test_answers_are_scored_without_dropout(tmp_path: Path) -> None:
     kept = ("trainer.keep=adapter", "lora.lora_dropout=0.5", "eval.base=false", "eval.limit=null",
             "trainer.max_steps=12")  # fmt: skip
@@ -167,6 +173,7 @@ def test_answers_are_scored_without_dropout(tmp_path: Path) -> None:
     assert one == other and any(one)
 
 
+@pytest.mark.slow
 def test_training_goes_on_from_a_named_adapter_of_the_same_shape(tmp_path: Path) -> None:
     trained = make(tmp_path / "a", "trainer.keep=adapter", "lora.r=4").record
     adapter = f"model.adapter={trained.folder / 'adapter'}"
@@ -224,6 +231,7 @@ def test_the_objective_is_what_the_config_names(tmp_path: Path) -> None:
     assert outcome.objective == outcome.record.scores["tuned"]["generation/stopped"]
 
 
+@pytest.mark.slow
 def test_a_full_disk_at_the_record_keeps_the_checkpoint_and_goes_on(tmp_path: Path) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")

@@ -58,6 +58,7 @@ def test_loading_and_tokenising_are_paid_once(tmp_path: Path) -> None:
     assert all(a is b for a, b in zip(mine, theirs, strict=True))
 
 
+@pytest.mark.slow
 def test_a_base_that_a_run_changed_is_loaded_anew(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

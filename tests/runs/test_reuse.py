@@ -48,6 +48,7 @@ def test_metrics_are_no_part_of_a_runs_id_but_whether_answers_are_scored_is() ->
     assert config.run_id(load("eval.metrics=[]")) != before
 
 
+@pytest.mark.slow
 def test_an_added_metric_is_computed_from_the_answers_of_a_finished_run(tmp_path: Path) -> None:
     source = copied(tmp_path)
     run(tmp_path, source)
@@ -74,6 +75,7 @@ def test_an_added_metric_is_computed_from_the_answers_of_a_finished_run(tmp_path
     assert records.read(record.path).scores["tuned"]["restraint/overcall"] == 2.0
 
 
+@pytest.mark.slow
 def test_another_way_to_answer_scores_the_kept_adapter_and_trains_nothing(tmp_path: Path) -> None:
     source = copied(tmp_path)
     run(tmp_path, source, "trainer.keep=adapter")
@@ -94,6 +96,7 @@ def test_another_way_to_answer_scores_the_kept_adapter_and_trains_nothing(tmp_pa
     assert "\nstep " in out
 
 
+@pytest.mark.slow
 def test_a_record_of_an_older_version_is_said_to_be_one(tmp_path: Path) -> None:
     run(tmp_path, ROOT / "src")
     record = records.read(tmp_path / "out/run/run.json")

@@ -110,12 +110,12 @@ def test_a_training_that_fills_the_disk_goes_on_once_there_is_room(small: Path) 
 
 def test_a_record_that_does_not_fit_leaves_the_old_one(tmp_path: Path) -> None:
     path = tmp_path / "run.json"
-    records.write_whole(path, b"old")
+    records.write_atomically(path, b"old")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
     try:
         with pytest.raises(RecordError, match=r"could not be written \(the disk is full, "):
-            records.write_whole(path, b"new" * 1000)
+            records.write_atomically(path, b"new" * 1000)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert [file.name for file in tmp_path.iterdir()] == ["run.json"]

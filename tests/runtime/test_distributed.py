@@ -248,6 +248,7 @@ print(said)
 """
 
 
+@pytest.mark.slow
 def test_an_error_of_one_process_is_raised_in_all_and_they_stay_in_step() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -1,5 +1,6 @@
 """A run in a process of its own, stopped at a step."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -8,6 +9,8 @@ from pathlib import Path
 from conftest import ROOT, SMOKE, environment
 from support import commands
 
+# How often a test kills a process at random; `EXPERIMENTS_KILLS=20` kills in more phases of a run.
+KILLS = int(os.environ.get("EXPERIMENTS_KILLS", "8"))
 LONG = (*SMOKE, "trainer.max_steps=14", "trainer.save_steps=2", "lora.lora_dropout=0.1")
 
 

@@ -44,6 +44,7 @@ def test_the_sweeper_named_optuna_is_ours_with_typed_samplers_and_pruners() -> N
         assert specs.pruner(dict(sweeper.pruner)) == specs.PRUNERS[name]()
 
 
+@pytest.mark.slow
 def test_a_search_makes_its_total_resumes_and_tells_what_it_found(cli: Cli, tmp_path: Path) -> None:
     line = (*SEARCH, "lora.r=choice(4,8)", RATES, "hydra/sweeper/sampler=random")
     first = cli(*line, "hydra.sweeper.n_trials=1")

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from conftest import ROOT
 from experiments.errors import ConfigError
-from experiments.sweeps.study import Asked, reporting, specs, storage
+from experiments.sweeps.study import StudyTrial, reporting, specs, storage
 from experiments.sweeps.study.space import Axis, Choice, Integers, Parameters, key
 from support.studies import SPACE, study
 
@@ -27,8 +27,8 @@ def loss(parameters: Parameters) -> float:
     return sum(len(str(value)) / 7 for value in parameters.values())
 
 
-def run_all(folder: Path, at_most: int = 99, **changes: Any) -> list[Asked]:
-    asked: list[Asked] = []
+def run_all(folder: Path, at_most: int = 99, **changes: Any) -> list[StudyTrial]:
+    asked: list[StudyTrial] = []
     with study(folder, **changes) as opened:
         while len(asked) < at_most and (one := opened.ask()) is not None:
             asked.append(one)
@@ -248,6 +248,29 @@ def test_a_study_of_another_search_space_is_refused(tmp_path: Path) -> None:
         run_all(tmp_path / "b", fixed={"trainer.max_steps": "20"})
     with pytest.raises(ConfigError, match=r"validation/loss/nll: minimize then, None now"):
         run_all(tmp_path, objectives={"calls/exact": "maximize"})
+
+
+def test_a_study_begun_under_former_names_of_keys_goes_on(tmp_path: Path) -> None:
+    before = {"trainer.epochs": "3", "lora.alpha": "8.0", "trainer.warmup_share": "0.05"}
+    run_all(tmp_path, at_most=1, fixed=before)
+    now = {"trainer.num_train_epochs": "3", "lora.lora_alpha": "8.0"}
+    added = {"eval.base": "True", "trainer.max_steps": "None"}  # the defaults
+    now |= {"trainer.warmup_steps": "0.05"} | added
+    assert len(run_all(tmp_path, fixed=now)) == 5
+    with pytest.raises(ConfigError, match=r"eval.base: not set then, False now"):
+        run_all(tmp_path, fixed=now | {"eval.base": "False"})
+
+
+def test_a_study_that_searched_a_former_key_names_the_present_one(tmp_path: Path) -> None:
+    alpha = Integers(8, 32)
+    run_all(tmp_path, at_most=1, space={"lora.alpha": alpha})
+    with pytest.raises(ConfigError) as caught:
+        run_all(tmp_path, space={"lora.lora_alpha": alpha})
+    assert str(caught.value) == (
+        f"the study 's' in sqlite:///{tmp_path}/study.db searched lora.alpha, which was renamed to "
+        "lora.lora_alpha: its runs stay readable; search on with a new study, "
+        "hydra.sweeper.study_name=NAME."
+    )
 
 
 def test_a_storage_that_is_no_database_or_does_not_answer_is_one_sentence(tmp_path: Path) -> None:

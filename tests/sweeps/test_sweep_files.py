@@ -25,6 +25,7 @@ def checked(*words: str) -> list[RunConfig]:
     return [run for _, run in dry_run.read(words, ROOT / "conf").runs]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", FILES, ids=name_of)
 def test_a_sweep_file_says_what_it_varies_and_its_jobs_are_legal(
     file: Path, monkeypatch: pytest.MonkeyPatch

@@ -87,6 +87,7 @@ def test_fp16_steps_unscale_the_gradients_of_fp32_weights(
         assert mine["grad_norm"] == pytest.approx(theirs["grad_norm"], rel=0.05)
 
 
+@pytest.mark.slow
 def test_a_step_that_overflows_changes_nothing_and_is_named(
     tmp_path: Path, scaler: Callable[[float], None], capsys: pytest.CaptureFixture[str]
 ) -> None:

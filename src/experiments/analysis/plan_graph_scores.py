@@ -41,7 +41,7 @@ def score_pairs(pairs: Path, out: Path, *, quirks: bool = False) -> str:
             f"--pairs {pairs} is empty: give one JSON object with label and pred per line."
         )
     lines = "".join(json.dumps(verdict) + "\n" for verdict in verdicts)
-    records.write_whole(out, lines.encode(), advice="choose another --out")
+    records.write_atomically(out, lines.encode(), advice="choose another --out")
     return "\n".join(_counts(verdicts, quirks=quirks))
 
 

@@ -240,7 +240,7 @@ def main(arguments: list[str] | None = None) -> None:
     }
     path = options.out / f"{options.name}.json"
     text = json.dumps(result | {"provenance": run_provenance}, indent=1) + "\n"
-    records.write_whole(path, text.encode(), advice="choose another --out")
+    records.write_atomically(path, text.encode(), advice="choose another --out")
     for key, value in result["values"].items():
         print(f"{key}: {value}")
     for reason in result.get("reasons", ()):

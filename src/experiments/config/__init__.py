@@ -8,7 +8,14 @@ from experiments.config.geometry import GeometryConfig
 from experiments.config.hardware_and_tracker import HardwareConfig
 from experiments.config.hydra_compose import compose
 from experiments.config.leaves import leaves
-from experiments.config.loading import EXECUTION_KEYS, canonical, load, run_id, without_nulls
+from experiments.config.loading import (
+    EXECUTION_KEYS,
+    canonical,
+    default_of,
+    load,
+    run_id,
+    without_nulls,
+)
 from experiments.config.lora_config import LoraConfig
 from experiments.config.model_config import ModelConfig
 from experiments.config.plan_config import PlanConfig
@@ -34,6 +41,7 @@ __all__ = [
     "TrainerConfig",
     "canonical",
     "compose",
+    "default_of",
     "explain",
     "holds_token",
     "hub_source",

@@ -89,6 +89,11 @@ def _schema() -> DictConfig:
     return schema
 
 
+def default_of(key: str) -> Any:
+    """Return the default of a key such as `trainer.max_steps`, before recipes; None if unknown."""
+    return OmegaConf.select(_schema(), key)
+
+
 def canonical(run: RunConfig) -> dict[str, Any]:
     """Return the resolved run as plain data, without the keys that only control its execution.
 

@@ -181,7 +181,7 @@ def write_rows(rows: Iterable[Row], path: Path) -> int:
     lines = [json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows]
     content = "".join(lines).encode()
     packed = gzip.compress(content) if path.suffix == ".gz" else content
-    disk.write_whole(path, packed, advice="choose another file")
+    disk.write_atomically(path, packed, advice="choose another file")
     return len(lines)
 
 

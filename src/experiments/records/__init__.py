@@ -18,9 +18,9 @@ from experiments.records.run_record import (
     siblings,
     unreadable,
     write,
+    write_atomically,
     write_items,
     write_rows,
-    write_whole,
 )
 
 __all__ = [
@@ -41,7 +41,7 @@ __all__ = [
     "siblings",
     "unreadable",
     "write",
+    "write_atomically",
     "write_items",
     "write_rows",
-    "write_whole",
 ]

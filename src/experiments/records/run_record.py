@@ -74,7 +74,7 @@ class Record:
         return self.folder / FILE_NAME
 
 
-write_whole = disk.write_whole
+write_atomically = disk.write_atomically
 
 
 def write(record: Record) -> None:
@@ -89,7 +89,7 @@ def write(record: Record) -> None:
         if f.metadata.get("stored", True)
     }
     text = json.dumps(tree, indent=1, ensure_ascii=False, allow_nan=True) + "\n"
-    write_whole(record.path, text.encode())
+    write_atomically(record.path, text.encode())
 
 
 def write_items(record: Record, items: Iterable[dict[str, Any]]) -> None:
@@ -113,7 +113,7 @@ def write_rows(record: Record, rows: Iterable[dict[str, Any]]) -> None:
 def _write_lines(file: Path, trees: Iterable[dict[str, Any]], errors: str) -> None:
     lines = "".join(json.dumps(tree, ensure_ascii=False) + "\n" for tree in trees)
     # With mtime=0, the same content gives the same bytes.
-    write_whole(file, gzip.compress(lines.encode("utf-8", errors), mtime=0))
+    write_atomically(file, gzip.compress(lines.encode("utf-8", errors), mtime=0))
 
 
 def read(path: Path) -> Record:

@@ -63,7 +63,7 @@ def write(verdicts: Sequence[ClaimVerdict], out: Path) -> list[Path]:
         "claims.json": json.dumps(data, indent=1, ensure_ascii=False) + "\n",
     }
     for name, written in content.items():
-        records.write_whole(out / name, written.encode(), advice="choose another --out")
+        records.write_atomically(out / name, written.encode(), advice="choose another --out")
     return [out / name for name in content]
 
 

@@ -126,7 +126,7 @@ def write(joined: Join, out: Path) -> int:
     """
     rows = list(_rows(joined))
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    records.write_whole(out, lines.encode("utf-8", "replace"), advice="choose another --out")
+    records.write_atomically(out, lines.encode("utf-8", "replace"), advice="choose another --out")
     return len(rows)
 
 

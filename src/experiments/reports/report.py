@@ -108,7 +108,7 @@ def write(
     kept = path.resolve() == out.resolve()
     written = [name for name in content if not (kept and name.startswith(f"{archive.FOLDER}/"))]
     for name in written:
-        records.write_whole(out / name, content[name], advice="choose another --out")
+        records.write_atomically(out / name, content[name], advice="choose another --out")
     for name in figures.NAMES:  # figures of an earlier state of the runs, or in a former format
         for file in (f"figures/{name}.png", f"figures/{name}.svg"):
             if file not in content:

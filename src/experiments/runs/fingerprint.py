@@ -86,7 +86,7 @@ def _weights(folder: Path, quantization: str | None) -> str:
     # A file that changed just now may change again with the same times.
     if time.time() - newest > _SECONDS_UNTIL_UNCHANGED:
         with contextlib.suppress(RecordError):  # it is computed again next time
-            disk.write_whole(cache_file, identity.encode("ascii"))
+            disk.write_atomically(cache_file, identity.encode("ascii"))
     return identity
 
 

@@ -92,7 +92,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def write_whole(path: Path, content: bytes, *, advice: str = _RUN_ADVICE) -> None:
+def write_atomically(path: Path, content: bytes, *, advice: str = _RUN_ADVICE) -> None:
     """Write a file atomically: a reader sees the old content or the new one, never a part.
 
     Args:

@@ -98,7 +98,7 @@ def write_shared(sweep_dir: Path, name: str, text: str) -> None:
     try:
         sweep_dir.mkdir(parents=True, exist_ok=True)
         with FileLock(sweep_dir / _LOCK):
-            records.write_whole(sweep_dir / name, text.encode())
+            records.write_atomically(sweep_dir / name, text.encode())
     except (OSError, RecordError) as error:
         cause = error.__cause__ if isinstance(error, RecordError) else error
         reason = getattr(cause, "strerror", None) or str(error)

@@ -124,7 +124,7 @@ def _write(path: Path, tree: dict[str, Any]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.parent / ".lock"):
             if not path.is_file() or path.read_bytes() != content:
-                records.write_whole(path, content)
+                records.write_atomically(path, content)
     except (OSError, RecordError) as error:
         cause = error.__cause__ if isinstance(error, RecordError) else error
         reason = getattr(cause, "strerror", None) or str(error)

@@ -250,4 +250,4 @@ def _name_best_checkpoints(folder: Path, home: Path) -> None:
         best = state.get("best_model_checkpoint")
         if best:
             state["best_model_checkpoint"] = str(home.absolute() / Path(best).name)
-            records.write_whole(file, (json.dumps(state, indent=2) + "\n").encode())
+            records.write_atomically(file, (json.dumps(state, indent=2) + "\n").encode())

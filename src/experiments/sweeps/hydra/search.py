@@ -22,7 +22,7 @@ from experiments.sweeps.hydra import grammar, job_batch, search_validation, size
 from experiments.sweeps.hydra.size import Size
 from experiments.sweeps.kind import SweepKind
 from experiments.sweeps.launching.sweep_job import SweepJob
-from experiments.sweeps.study import Asked, Settings, Study, specs
+from experiments.sweeps.study import Settings, Study, StudyTrial, specs
 from experiments.sweeps.study import space as spaces
 from experiments.sweeps.study.space import Space
 
@@ -37,7 +37,7 @@ Result = tuple[job_batch.Ended, Any, int]
 class SearchTrial:
     """A trial with its jobs, one per seed, or with the error because of which it cannot run."""
 
-    study_trial: Asked
+    study_trial: StudyTrial
     jobs: list[SweepJob] = dataclasses.field(default_factory=list)
     error: ExperimentError | None = None
 
@@ -180,7 +180,7 @@ class Search:
             trials.append(self._prepare(study_trial))
         return trials
 
-    def _prepare(self, study_trial: Asked) -> SearchTrial:
+    def _prepare(self, study_trial: StudyTrial) -> SearchTrial:
         verb = "resumes" if study_trial.resumed else "is"
         log(f"trial {study_trial.number} {verb}: {' '.join(self._texts(study_trial.parameters))}")
         trial = SearchTrial(study_trial)

@@ -25,7 +25,7 @@ from experiments.runtime.progress import log
 from experiments.sweeps.study import results, storage
 from experiments.sweeps.study import space as spaces
 from experiments.sweeps.study.space import Parameters
-from experiments.sweeps.study.study_settings import Asked, Settings, refuse_another_search
+from experiments.sweeps.study.study_settings import Settings, StudyTrial, refuse_another_search
 from experiments.sweeps.study.workers import Worker
 
 _MUTEX = ".study.lock"
@@ -143,7 +143,7 @@ class Study:
         """Return whether a trial has all its parameters, and they belong to this space."""
         return bool(trial.distributions == self._distributions)
 
-    def ask(self, wait: bool = True) -> Asked | None:
+    def ask(self, wait: bool = True) -> StudyTrial | None:
         """Return the next trial to run; None if there is none, or the deadline has passed.
 
         Args:
@@ -166,7 +166,7 @@ class Study:
                 logged = True
             time.sleep(_SECONDS_BETWEEN_LOOKS)
 
-    def _resume_abandoned(self) -> Asked | None:
+    def _resume_abandoned(self) -> StudyTrial | None:
         """Return a trial whose worker died; mark trials with missing parameters as failed."""
         import optuna
 
@@ -175,7 +175,7 @@ class Study:
         for trial in self._running_elsewhere(alive=False):
             if self._matches_space(trial):
                 self._claim(trial)
-                return Asked(trial.number, self._ordered(trial.params), resumed=True)
+                return StudyTrial(trial.number, self._ordered(trial.params), resumed=True)
             self._study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
         return None
 
@@ -190,7 +190,7 @@ class Study:
         if failed:
             self._enqueue_failed(failed)
 
-    def _ask_new(self) -> Asked | None:
+    def _ask_new(self) -> StudyTrial | None:
         from optuna.trial import TrialState
 
         trials = self._trials()
@@ -202,14 +202,14 @@ class Study:
         if counted >= self.settings.n_trials or (exhausted and not states[TrialState.WAITING]):
             return None
         trial = self._study.ask(fixed_distributions=self._distributions)
-        study_trial = Asked(trial.number, self._ordered(trial.params))
+        study_trial = StudyTrial(trial.number, self._ordered(trial.params))
         self._claim(trial)
         if self._repeats(study_trial):  # a worker without a shared folder drew it at the same time
             self.fail(study_trial.number, "repeated", "another worker drew the same parameters")
             return self._ask_new()
         return study_trial
 
-    def _repeats(self, study_trial: Asked) -> bool:
+    def _repeats(self, study_trial: StudyTrial) -> bool:
         from optuna.trial import TrialState
 
         return not self._local and any(

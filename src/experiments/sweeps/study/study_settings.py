@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from experiments import config
 from experiments.analysis.statistics import Direction
+from experiments.config import renamed_keys
 from experiments.errors import ConfigError
 from experiments.sweeps.study import space as spaces
 from experiments.sweeps.study import specs
@@ -32,7 +34,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Asked:
+class StudyTrial:
     """A trial to run now."""
 
     number: int
@@ -58,12 +60,39 @@ def refuse_another_search(settings: Settings, study: Any, where: str) -> None:
     if stored is None and not study.get_trials(deepcopy=False):
         study.set_user_attr("search", search)
         return
+    if stored is not None:
+        _refuse_former_names(stored, settings.name, where)
+        stored = _upgraded(stored, search)
     if stored != search:
         reason = _differences(stored, search) if stored else "it was not created by this program"
         raise ConfigError(
             f"the study '{settings.name}' in {where} is of another search ({reason}): name another "
             "with hydra.sweeper.study_name=NAME, or another folder with hydra.sweep.dir=DIR."
         )
+
+
+def _refuse_former_names(stored: Mapping[str, Any], name: str, where: str) -> None:
+    """Refuse a study whose trials have parameters with former names, which Optuna cannot rename."""
+    for key in stored.get("space") or {}:
+        if new_name := renamed_keys.new_name(key):
+            raise ConfigError(
+                f"the study '{name}' in {where} searched {key}, which was renamed to {new_name}: "
+                "its runs stay readable; search on with a new study, hydra.sweeper.study_name=NAME."
+            )
+
+
+def _upgraded(stored: Mapping[str, Any], search: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a stored search with the present names of its fixed keys and with those added since.
+
+    A key that did not exist then had no effect, so its default value is no difference.
+    """
+    fixed = {renamed_keys.new_name(k) or k: v for k, v in (stored.get("fixed") or {}).items()}
+    added = {
+        key: value
+        for key, value in search["fixed"].items()
+        if key not in fixed and value == str(config.default_of(key))
+    }
+    return {**stored, "fixed": dict(sorted((fixed | added).items()))}
 
 
 def _differences(stored: Mapping[str, Any], current: Mapping[str, Any]) -> str:
