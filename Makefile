@@ -43,7 +43,7 @@ test-slow: .venv/.installed ## run the slow tests: real files, whole runs, the n
 	$(PYTEST) -m "slow and not gpu and not network"
 
 test-all: .venv/.installed ## run the fast and the slow tests in one go, as .ci/run does
-	$(PYTEST) -m "not gpu and not network"
+	$(PYTEST) --durations=40 --durations-min=5 -m "not gpu and not network"
 
 bench: .venv/.installed ## print benchmark ratios against a simple alternative
 	$(BIN)/python -m pytest -o addopts="" tests/benchmarks -m "not gpu" -s
