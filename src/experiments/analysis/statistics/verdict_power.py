@@ -1,0 +1,234 @@
+"""Compute how often each verdict would be given, what can be detected, and how many seeds decide.
+
+The probabilities are those of the rules in `decisions`, for normal differences. The standard
+deviation between seeds is chi-distributed and independent of the mean, so each is an integral over
+both (K. F. Phillips, "Power of the two one-sided tests procedure in bioequivalence", J.
+Pharmacokin. Biopharm. 18 (1990)); both are replaced by equally likely quantiles.
+"""
+
+import functools
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from experiments.analysis.statistics.decisions import ALPHA, HOLDS, EqualityRule, Rule, Word
+from experiments.analysis.statistics.estimates import MeanEstimate, half_width
+
+POWER = 0.8
+MOST_SEEDS = 1000
+_MEANS, _DEVIATIONS = 501, 301
+"""Quantiles of the mean and of the deviation; doubling both changes results by less than 1e-3."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The noise of a paired difference, in the unit of the score."""
+
+    deviation: float
+    """Standard deviation between seeds, at least 0."""
+    row_error: float = 0.0
+    """Standard error due to test rows; more seeds do not reduce it."""
+
+    @staticmethod
+    def of(estimate: MeanEstimate) -> "Spread":
+        """Return the noise that an estimate shows."""
+        return Spread(estimate.deviation, estimate.row_error)
+
+
+@dataclass(frozen=True)
+class WordChances:
+    """Probabilities of the two verdicts; the rest is unresolved."""
+
+    holds: float
+    fails: float
+
+
+def word_chances(
+    rule: Rule, truth: float, spread: Spread, seeds: int, alpha: float = ALPHA
+) -> WordChances:
+    """Return the probability of each verdict.
+
+    >>> from experiments.analysis.statistics.decisions import DifferenceRule
+    >>> round(word_chances(DifferenceRule(1.0), 0.0, Spread(1.0), seeds=5).holds, 3)
+    0.025
+
+    Args:
+        rule: the claim's rule.
+        truth: the true value of what the rule is about.
+        spread: the true noise.
+        seeds: number of seeds, at least 2.
+        alpha: 1 minus the level of the interval.
+
+    Raises:
+        ValueError: fewer than 2 seeds, or no noise at all.
+    """
+    if seeds < 2 or not spread.deviation + spread.row_error > 0:
+        raise ValueError(f"{seeds} seeds, {spread}: at least 2 seeds and some noise are needed")
+    error = spread.deviation / math.sqrt(seeds)
+    z, s = _standard_normal(), _relative_deviations(seeds)
+    means = truth + math.hypot(error, spread.row_error) * z[:, None]
+    half = half_width(error * s, spread.row_error, seeds, 1 - alpha)[None, :]  # type: ignore[index]
+    low, high = means - half, means + half
+    return WordChances(float(rule.holds(low, high).mean()), float(rule.fails(low, high).mean()))
+
+
+@functools.cache
+def _standard_normal() -> Any:
+    import numpy as np
+    from scipy.special import ndtri
+
+    return ndtri((np.arange(_MEANS) + 0.5) / _MEANS)
+
+
+@functools.lru_cache(maxsize=64)
+def _relative_deviations(seeds: int) -> Any:
+    """Return equally likely values of s / sigma: s² (n - 1) / sigma² is chi²(n - 1)."""
+    import numpy as np
+    from scipy.special import chdtri
+
+    levels = (np.arange(_DEVIATIONS) + 0.5) / _DEVIATIONS
+    return np.sqrt(chdtri(seeds - 1, 1 - levels) / (seeds - 1))
+
+
+def detectable_truth(
+    rule: Rule,
+    word: Word,
+    spread: Spread,
+    seeds: int,
+    alpha: float = ALPHA,
+    power: float = POWER,
+) -> float | None:
+    """Return the true value nearest to the rule's bound for which a verdict has this power.
+
+    For a claim of difference and `holds here`, this is the smallest effect that is found; for a
+    claim of equality and `does not hold here`, the smallest difference that is found to be beyond
+    the margin. With looks, alpha is that of the last.
+
+    Args:
+        rule: the claim's rule.
+        word: `holds here` or `does not hold here`.
+        spread: the noise.
+        seeds: number of seeds.
+        alpha: as in `word_chances`.
+        power: the desired probability of the word.
+
+    Returns:
+        The value in the unit of the score; None if no true value has this power, as for a margin
+        that is narrow for the noise, or with fewer than 2 seeds.
+    """
+    if seeds < 2 or not spread.deviation + spread.row_error > 0:
+        return None
+    bound, direction, longest = rule.path(word)
+
+    def reached(distance: float) -> bool:
+        found = word_chances(rule, bound + direction * distance, spread, seeds, alpha)
+        return (found.holds if word == HOLDS else found.fails) >= power
+
+    far = 4 * half_width(spread.deviation / math.sqrt(seeds), spread.row_error, seeds, 1 - alpha)
+    while far < longest and not reached(far):
+        far *= 2
+    if far >= longest and not reached(far := longest):
+        return None
+    near = 0.0
+    for _ in range(14):
+        middle = (near + far) / 2
+        near, far = (near, middle) if reached(middle) else (middle, far)
+    return bound + direction * far
+
+
+def affordable_margin(
+    spread: Spread, seeds: int, alpha: float = ALPHA, power: float = POWER
+) -> float | None:
+    """Return the smallest margin within which equal arms are found equal with this power.
+
+    A margin below this is not frozen: more seeds or rows are needed first.
+    """
+    if seeds < 2 or not spread.deviation + spread.row_error > 0:
+        return None
+    near = 0.0
+    far = 8 * half_width(spread.deviation / math.sqrt(seeds), spread.row_error, seeds, 1 - alpha)
+    for _ in range(16):
+        middle = (near + far) / 2
+        enough = word_chances(EqualityRule(middle), 0.0, spread, seeds, alpha).holds >= power
+        near, far = (near, middle) if enough else (middle, far)
+    return far
+
+
+@dataclass(frozen=True)
+class SeedsNeeded:
+    """How many seeds would decide, as a range because the deviation is itself uncertain."""
+
+    low: int | None = None
+    high: int | None = None
+    """None = more than MOST_SEEDS."""
+    rows_limit: bool = False
+    """Whether no number of seeds would decide, as the test rows alone are too few."""
+
+    def __str__(self) -> str:
+        if self.rows_limit:
+            return "no number of seeds: rows"
+        if self.low is None:
+            return f"more than {MOST_SEEDS} seeds"
+        top = f"more than {MOST_SEEDS}" if self.high is None else str(self.high)
+        return f"{self.low} to {top} seeds" if top != str(self.low) else f"{self.low} seeds"
+
+
+def seeds_needed(
+    rule: Rule,
+    estimate: MeanEstimate,
+    truth: float = 0.0,
+    alpha: float = ALPHA,
+    power: float = POWER,
+) -> SeedsNeeded:
+    """Return how many seeds in total would give a verdict if the truth were a given value.
+
+    The range is from the 90 % interval of the deviation between seeds (chi²). The estimated effect
+    is not used: where a verdict is missing it is mostly noise.
+
+    Args:
+        rule: the claim's rule.
+        estimate: over at least 2 seeds.
+        truth: the assumed true value; 0 = no difference.
+        alpha: as in `word_chances`.
+        power: the desired probability of a verdict.
+
+    Raises:
+        ValueError: fewer than 2 seeds.
+    """
+    from scipy.special import chdtri
+
+    if estimate.seeds < 2:
+        raise ValueError("one seed shows no deviation: at least 2 are needed")
+    freedom = estimate.seeds - 1
+    margin, rows = rule.distance(truth), estimate.row_error
+    without_seed_noise = Spread(0.0, rows)
+    if rows > margin / 3 or (rows and _power(rule, truth, without_seed_noise, MOST_SEEDS) < power):
+        return SeedsNeeded(rows_limit=True)
+
+    def with_deviation_at(level: float) -> int | None:
+        deviation = estimate.deviation * math.sqrt(freedom / float(chdtri(freedom, level)))
+        return _first_enough(rule, truth, Spread(deviation, rows), alpha, power)
+
+    return SeedsNeeded(with_deviation_at(0.05), with_deviation_at(0.95))
+
+
+def _power(rule: Rule, truth: float, spread: Spread, seeds: int, alpha: float = ALPHA) -> float:
+    """Return the probability of the more likely verdict; 1 without noise."""
+    if not spread.deviation + spread.row_error > 0:
+        return 1.0
+    found = word_chances(rule, truth, spread, seeds, alpha)
+    return max(found.holds, found.fails)
+
+
+def _first_enough(
+    rule: Rule, truth: float, spread: Spread, alpha: float, power: float
+) -> int | None:
+    """Return the smallest number of seeds with this power, by bisection; None = too many."""
+    low, high = 2, MOST_SEEDS
+    if _power(rule, truth, spread, high, alpha) < power:
+        return None
+    while low < high:
+        middle = (low + high) // 2
+        enough = _power(rule, truth, spread, middle, alpha) >= power
+        low, high = (low, middle) if enough else (middle + 1, high)
+    return low
