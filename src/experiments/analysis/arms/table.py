@@ -15,10 +15,10 @@ from experiments.analysis.arms.contrasts import (
     gain_margin,
     on_purpose,
 )
+from experiments.analysis.arms.excess_loss import excess_loss
 from experiments.analysis.arms.rate_choice import Tuned
 from experiments.analysis.arms.rate_design import PER_DECADE
 from experiments.analysis.arms.reasons import Reason, blocking
-from experiments.analysis.arms.regret import excess_loss
 from experiments.analysis.statistics import Interval, NoiseFloor
 from experiments.evaluation import metrics
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from experiments.analysis import arms
 from experiments.analysis.arms import Reason, Tuned
-from experiments.analysis.arms.regret import EXPONENTS
+from experiments.analysis.arms.excess_loss import EXPONENTS
 from experiments.analysis.claims import sides
 from experiments.analysis.claims.case import (
     Effect,

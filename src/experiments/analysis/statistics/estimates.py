@@ -30,6 +30,8 @@ class MeanEstimate:
     """Standard error due to test rows beyond the residual; 0 if only seeds are considered."""
     rows: int | None = None
     method: str = "student t"
+    systematic_error: float = 0.0
+    """Largest error that no number of seeds reduces, such as that of a fit; widens the interval."""
 
     @property
     def deviation(self) -> float:
@@ -42,6 +44,7 @@ class MeanEstimate:
         if self.seeds < 2:
             return Interval(self.estimate, None, None, self.seeds, over, "none")
         half = half_width(self.seed_error, self.row_error, self.seeds, confidence)
+        half += self.systematic_error
         ends = self.estimate - half, self.estimate + half
         return Interval(self.estimate, *ends, self.seeds, over, self.method)
 
@@ -131,12 +134,14 @@ def crossed_interval(
 def jackknife_estimate(overall: float, left_out: Sequence[float]) -> MeanEstimate:
     """Return an estimate with its jackknife error, for functions of means such as a ratio.
 
-    Pseudo-values are n times the estimate from all seeds minus n - 1 times that without one seed;
-    their mean and Student's t give the interval (J. W. Tukey, "Bias and confidence in not quite
-    large samples", Ann. Math. Statist. 29 (1958)). For a mean they are the values of the seeds.
+    The error is that of the pseudo-values, n times the estimate from all seeds minus n - 1 times
+    that without one seed (J. W. Tukey, "Bias and confidence in not quite large samples", Ann. Math.
+    Statist. 29 (1958)); for a mean they are the values of the seeds. The interval is centred on the
+    estimate from all seeds: centred on the mean of the pseudo-values it covers less where the noise
+    is large.
 
-    >>> jackknife_estimate(2.0, [2.5, 2.0, 1.5]) == replace(seed_estimate([1, 2, 3]),
-    ...                                                     method="jackknife t")
+    >>> found = jackknife_estimate(2.0, [2.5, 2.0, 1.5])
+    >>> found.seed_error == seed_estimate([1, 2, 3]).seed_error
     True
 
     Args:
@@ -148,7 +153,7 @@ def jackknife_estimate(overall: float, left_out: Sequence[float]) -> MeanEstimat
     """
     n = len(left_out)
     found = seed_estimate([n * overall - (n - 1) * other for other in left_out])
-    return replace(found, method="jackknife t")
+    return replace(found, estimate=overall, method="jackknife t")
 
 
 def _checked_table(differences: Sequence[Sequence[float]]) -> Any:
