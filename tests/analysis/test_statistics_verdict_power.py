@@ -71,6 +71,22 @@ def test_a_verdict_has_80_percent_power_at_its_detectable_value(
     assert (found.holds if word == HOLDS else found.fails) == pytest.approx(0.8, abs=0.01)
 
 
+@pytest.mark.parametrize("seeds", [3, 5, 8])
+def test_an_effect_printed_from_the_deviation_of_the_seeds_has_its_power_in_new_runs(
+    seeds: int,
+) -> None:
+    generator, rule = np.random.default_rng(seeds), DifferenceRule(1.0)
+    per_deviation = detectable_truth(rule, HOLDS, Spread(1.0, freedom=seeds - 1), seeds)
+    assert per_deviation is not None
+    found = 0
+    for _ in range(600):
+        seen = seed_estimate(generator.normal(0, 1, seeds).tolist())
+        again = generator.normal(per_deviation * seen.deviation, 1, seeds)
+        found += decide(seed_estimate(again.tolist()), rule).word == HOLDS
+    assert found / 600 == pytest.approx(0.8, abs=3 * math.sqrt(0.16 / 600))
+    assert Spread.of(seen).freedom == seeds - 1
+
+
 def test_a_margin_that_is_narrow_for_the_noise_can_never_hold() -> None:
     spread = Spread(1.0)
     margin = affordable_margin(spread, 5)
