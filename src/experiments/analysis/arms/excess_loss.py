@@ -96,28 +96,39 @@ def excess_loss(tuned: Tuned, rate: float) -> ExcessLoss:
     return _against_best(tuned, tuned.best, rate)
 
 
-def _fitted(fit: RateFit, rate: float, tuned: Tuned) -> ExcessLoss:
-    """Return the excess of the parabola, from the jackknife of its signed root."""
+def excess_root(fit: RateFit, rate: float) -> MeanEstimate | None:
+    """Return the signed root of the excess loss over the lowest loss of a fit.
+
+    Returns:
+        The estimate, negative below the optimum. None if the fit's lowest loss is not above 0.
+    """
     import numpy as np
 
     a, b, c = fit.coefficients.T
     lowest = c - b**2 / (4 * a)
     if not (lowest > 0).all():
-        return _against_best(tuned, fit.rates[1], rate)
+        return None
     roots = (math.log10(rate) + b / (2 * a)) * np.sqrt(a / lowest)
     overall, *left_out = roots.tolist()
-    found = MeanEstimate(overall, 0.0, 1, method="none")
-    if left_out:
-        shift = fit.log_rate().systematic_error * math.sqrt(float(a[0] / lowest[0]))
-        found = replace(statistics.jackknife_estimate(overall, left_out), systematic_error=shift)
-    level, root = float(lowest[0]), found.interval()
-    low, high = root.low, root.high
+    if not left_out:
+        return MeanEstimate(overall, 0.0, 1, method="none")
+    shift = fit.log_rate().systematic_error * math.sqrt(float(a[0] / lowest[0]))
+    return replace(statistics.jackknife_estimate(overall, left_out), systematic_error=shift)
+
+
+def _fitted(fit: RateFit, rate: float, tuned: Tuned) -> ExcessLoss:
+    found = excess_root(fit, rate)
+    if found is None:
+        return _against_best(tuned, fit.rates[1], rate)
+    a, b, c = (float(value) for value in fit.coefficients[0])
+    lowest, relative, interval = c - b**2 / (4 * a), found.estimate**2, found.interval()
+    low, high = interval.low, interval.high
     if low is not None and high is not None:
-        low, high = 0.0 if low <= 0 <= high else min(low**2, high**2), max(low**2, high**2)
-        low, high = low * level, high * level
-    nats = Interval(overall**2 * level, low, high, found.seeds, "seeds", found.method)
+        nearest = 0.0 if low <= 0 <= high else min(low**2, high**2)
+        low, high = nearest * lowest, max(low**2, high**2) * lowest
+    nats = Interval(relative * lowest, low, high, found.seeds, "seeds", found.method)
     interpolated = rate not in fit.rates
-    return ExcessLoss(rate, nats, overall**2, interpolated, seeds=found.seeds, root=found)
+    return ExcessLoss(rate, nats, relative, interpolated, seeds=found.seeds, root=found)
 
 
 def _against_best(tuned: Tuned, best: float, rate: float) -> ExcessLoss:

@@ -245,6 +245,25 @@ def combine_all(decisions: Sequence[Decision], alpha: float = ALPHA) -> Decision
     return Decision(UNRESOLVED, unresolved[0].qualifier)
 
 
+def combine_any(decisions: Sequence[Decision], alpha: float = ALPHA) -> Decision:
+    """Combine the decisions about parts of a claim of which one must hold.
+
+    It holds if one of the k parts holds at level alpha / k. It does not hold if no part holds, and
+    takes the largest p-value.
+    """
+    if not decisions:
+        raise ValueError("no decisions to combine: a claim needs at least one")
+    holding = [found for found in decisions if found.word == HOLDS]
+    if holding:
+        best = min(holding, key=lambda found: found.p)
+        p = min(1.0, best.p * len(decisions))
+        return replace(best, p=p) if p <= alpha else Decision(UNRESOLVED)
+    if all(found.word == FAILS for found in decisions):
+        return Decision(FAILS, p=max(found.p for found in decisions))
+    unresolved = [found for found in decisions if found.word == UNRESOLVED]
+    return Decision(UNRESOLVED, unresolved[0].qualifier)
+
+
 def _ends(interval: Interval) -> tuple[float, float]:
     assert interval.low is not None and interval.high is not None, "two seeds give an interval"
     return interval.low, interval.high

@@ -10,16 +10,27 @@ and not only if the estimate is exact. The points of the integral are Sobol's.
 
 import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.analysis.statistics.decisions import ALPHA, HOLDS, EqualityRule, Rule, Word
+from experiments.analysis.statistics.decisions import (
+    ALPHA,
+    FAILS,
+    HOLDS,
+    DifferenceRule,
+    EqualityRule,
+    Rule,
+    Word,
+)
 from experiments.analysis.statistics.estimates import MeanEstimate, half_width
 
 POWER = 0.8
 MOST_SEEDS = 1000
 _POINTS_LOG2 = 13
 """8192 points of the integral; doubling them changes probabilities by less than 2e-3."""
+_SURPLUS = 0.005
+"""Added to the desired power, so that the error of the integral does not leave it short."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +149,7 @@ def detectable_truth(
 
     def reached(distance: float) -> bool:
         found = word_chances(rule, bound + direction * distance, spread, seeds, alpha)
-        return (found.holds if word == HOLDS else found.fails) >= power
+        return (found.holds if word == HOLDS else found.fails) >= power + _SURPLUS
 
     far = 4 * half_width(spread.deviation / math.sqrt(seeds), spread.row_error, seeds, 1 - alpha)
     while far < longest and not reached(far):
@@ -159,14 +170,38 @@ def affordable_margin(
 
     A margin below this is not frozen: more seeds or rows are needed first.
     """
+    return _smallest_size(EqualityRule, HOLDS, spread, seeds, alpha, power)
+
+
+def affordable_delta(
+    spread: Spread, seeds: int, alpha: float = ALPHA, power: float = POWER
+) -> float | None:
+    """Return the smallest delta of a claim of difference that a truth of 0 refutes with this power.
+
+    A difference of this size is found with the same power.
+    """
+    return _smallest_size(DifferenceRule, FAILS, spread, seeds, alpha, power)
+
+
+def _smallest_size(
+    rule: Callable[[float], Rule], word: Word, spread: Spread, seeds: int, alpha: float,
+    power: float,
+) -> float | None:  # fmt: skip
+    """Return the smallest size of a rule whose word has this power at a truth of 0."""
     if seeds < 2 or spread.is_none:
         return None
+
+    def enough(size: float) -> bool:
+        found = word_chances(rule(size), 0.0, spread, seeds, alpha)
+        return (found.holds if word == HOLDS else found.fails) >= power + _SURPLUS
+
     near = 0.0
-    far = 8 * half_width(spread.deviation / math.sqrt(seeds), spread.row_error, seeds, 1 - alpha)
-    for _ in range(16):
+    far = half_width(spread.deviation / math.sqrt(seeds), spread.row_error, seeds, 1 - alpha)
+    while not enough(far):
+        near, far = far, 2 * far
+    for _ in range(14):
         middle = (near + far) / 2
-        enough = word_chances(EqualityRule(middle), 0.0, spread, seeds, alpha).holds >= power
-        near, far = (near, middle) if enough else (middle, far)
+        near, far = (near, middle) if enough(middle) else (middle, far)
     return far
 
 
