@@ -129,7 +129,7 @@ def _verdict(claim: Claim, judged: Judged, design: FrozenDesign) -> ClaimVerdict
     if untested and judged.runs:
         return ClaimVerdict(
             claim, "not tested", None, judged.seeds or 0, scope, tuple(checks), tuple(untested),
-            tuple(designs.changes(design, claim, judged.runs)),
+            (*designs.changes(design, claim, judged.runs), *_seen(claim)),
         )  # fmt: skip
     reasons = [*judged.reasons, *_few_seeds(claim, judged), *limits.other_machines(judged.runs)]
     reasons += [Reason("gate", f"precondition {g.name}: {g.text}") for g in checks if not g.passed]
@@ -154,12 +154,16 @@ def _qualifiers(claim: Claim, judged: Judged, design: FrozenDesign) -> Iterator[
         yield "exploratory"
     yield from judged.qualifiers
     yield from designs.changes(design, claim, judged.runs)
-    if claim.seen:
-        yield f"rule written after outcomes were seen: {claim.seen}"
+    yield from _seen(claim)
     if claim.seeds_differ:
         yield f"only seeds that both arms have: {claim.seeds_differ}"
     if judged.runs and judged.effect is not None:
         yield from limits.still_falling(judged.runs)
+
+
+def _seen(claim: Claim) -> Iterator[str]:
+    if claim.seen:
+        yield f"rule written after outcomes were seen: {claim.seen}"
 
 
 def _undecidable(judged: Judged) -> str:
