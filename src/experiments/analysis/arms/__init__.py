@@ -18,9 +18,8 @@ from experiments.analysis.arms.comparable import apart, other_mode, thinking_mod
 from experiments.analysis.arms.contrasts import (
     Contrast,
     contrast,
+    difference_estimate,
     equal_tuning,
-    family,
-    gain_margin,
     on_purpose,
 )
 from experiments.analysis.arms.excess_loss import (
@@ -68,13 +67,12 @@ __all__ = [
     "arm_key",
     "blocking",
     "contrast",
+    "difference_estimate",
     "diverged",
     "equal_tuning",
     "excess_loss",
-    "family",
     "first_grid",
     "fit_rates",
-    "gain_margin",
     "grid_rate",
     "hidden_size_rate",
     "left_out_optima",

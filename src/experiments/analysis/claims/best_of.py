@@ -23,7 +23,7 @@ def problems(claim: Claim) -> Iterator[str]:
     if claim.at_most is None or not any(n <= claim.at_most for n in numbers):
         yield f"at_most={claim.at_most}: give the largest value that may be the best one"
     elif all(n <= claim.at_most for n in numbers):
-        yield f"at_most={claim.at_most}: no value is above it, so the claim cannot be contradicted"
+        yield f"at_most={claim.at_most}: no value is above it, so the claim cannot be refuted"
     if metrics.direction(claim.score) is None:
         yield f"score={claim.score}: no metric declares its direction"
 
@@ -40,14 +40,15 @@ def judge(claim: Claim, records: Sequence[Record]) -> Judged:
     if share is None:
         text = f"not every seed has {claim.score} at every value of {claim.along}"
         return replace(partial, reasons=(*selected.reasons, Reason("no_score", text)))
-    verdict: Verdict = "supported" if share >= SHARE else "undecided"
-    verdict = "contradicted" if share <= 1 - SHARE else verdict
+    verdict: Verdict = "holds here" if share >= SHARE else "unresolved"
+    verdict = "does not hold here" if share <= 1 - SHARE else verdict
     effect = Effect(
         f"share of resamples with both best at {claim.along} <= {claim.at_most:g}",
         share,
         None,
         None,
         f"at least {SHARE:g}",
+        "share of resamples",
     )
     return replace(partial, effect=effect, word=verdict)
 

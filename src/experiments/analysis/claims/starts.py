@@ -17,10 +17,9 @@ from typing import Any
 
 from experiments.analysis import arms, statistics
 from experiments.analysis.arms import Arm, Reason
-from experiments.analysis.claims import sides
+from experiments.analysis.claims import sides, units
 from experiments.analysis.claims.case import ALPHA, Effect, Judged, Verdict, applicable_reasons
 from experiments.analysis.claims.claim import Claim
-from experiments.analysis.claims.difference import share_problems
 from experiments.analysis.statistics import Interval
 from experiments.records import Record
 
@@ -30,7 +29,6 @@ UPDATES = 5
 def problems(claim: Claim) -> Iterator[str]:
     """Yield a sentence for each invalid value."""
     yield from sides.problems(claim, 2)
-    yield from share_problems(claim, "the initial drop of the loss")
     if not claim.control:
         yield "control must name arms that are known to start differently"
 
@@ -41,7 +39,7 @@ class _Spread:
 
     runs: tuple[Record, ...] = ()
     reasons: tuple[Reason, ...] = ()
-    word: Verdict = "undecided"
+    word: Verdict = "unresolved"
     widest: Interval | None = None
     """The largest mean difference, as a share of the drop of the loss."""
     needed: int | None = None
@@ -56,7 +54,7 @@ def judge(claim: Claim, records: Sequence[Record]) -> Judged:
     seeds = len({r.config.get("seed") for r in main.runs})
     if main.widest is None or control.widest is None:
         return Judged(reasons=reasons, runs=runs, seeds=seeds)
-    if control.word != "contradicted":
+    if control.word != "does not hold here":
         text = (
             f"the arms of the control start alike too (within {abs(control.widest.estimate):.2%})"
         )
@@ -66,9 +64,21 @@ def judge(claim: Claim, records: Sequence[Record]) -> Judged:
         main.widest.estimate,
         main.widest.low,
         main.widest.high,
-        f"within {claim.margin:.2%} (control: {control.widest.estimate:.2%})",
+        f"{'no margin' if claim.margin is None else f'within {claim.margin:.2%}'} "
+        f"(control: {control.widest.estimate:.2%})",
+        units.INITIAL_DROP,
     )
-    return Judged(effect, main.word, reasons, runs, seeds, main.needed)
+    reasons += (*units.problems(claim), *_no_margin(claim))
+    needed = (
+        None if main.needed is None else f"a verdict would take about {main.needed} seeds in total"
+    )
+    return Judged(effect, main.word, reasons, runs, seeds, needed)
+
+
+def _no_margin(claim: Claim) -> Iterator[Reason]:
+    if claim.margin is None:
+        text = f"no margin was fixed before the outcomes were seen, as {units.INITIAL_DROP}"
+        yield Reason("no_margin", text)
 
 
 def _spread(
@@ -150,17 +160,17 @@ def _compare_starts(curves: _Losses, drop: float, margin: float, partial: _Sprea
         ),
         key=lambda interval: abs(interval[0].estimate),
     )
-    verdict: Verdict = "undecided"
+    verdict: Verdict = "unresolved"
     if all(
         -margin < _bound(interval.low) and _bound(interval.high) < margin
         for interval in tie_intervals
     ):
-        verdict = "supported"
+        verdict = "holds here"
     elif any(
         _bound(interval.low) > margin or _bound(interval.high) < -margin
         for interval in difference_intervals
     ):
-        verdict = "contradicted"
+        verdict = "does not hold here"
     needed = statistics.seeds_to_decide(widest.estimate, moments.stdev(differences), margin)
     needed = None if needed is None else max(needed, len(seeds) + 1)
     return replace(partial, word=verdict, widest=widest, needed=needed)
