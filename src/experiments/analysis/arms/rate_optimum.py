@@ -6,7 +6,7 @@ to the winner's curse. Its interval is the jackknife's over seeds, all learning 
 together. A parabola through three points fits any curve, so it is checked by a second one, by least
 squares through all rates within half a decade of the best, at least five: if the two optima
 differ by more than a tenth of a decade, no verdict may rest on them. Half of what their difference
-exceeds two standard errors by is added to the interval as the error of the fit, as the cubic part
+exceeds a standard error by is added to the interval as the error of the fit, as the cubic part
 of a curve moves the wide optimum more than three times as much as the narrow one. The wide fit is
 no estimate of its own: with two seeds at the outer rates its interval covers 84 to 93 %.
 """
@@ -87,7 +87,7 @@ class RateFit:
         overall, *left_out = self.vertices
         found = _jackknife(overall, left_out)
         apart = 0.0 if self.wide is None else abs(self.wide - overall)
-        return replace(found, systematic_error=max(apart - 2 * found.seed_error, 0.0) / 2)
+        return replace(found, systematic_error=max(apart - found.seed_error, 0.0) / 2)
 
 
 def fit_rates(losses: RateLosses) -> RateFit | None:
@@ -115,7 +115,7 @@ def fit_rates(losses: RateLosses) -> RateFit | None:
     x, table = np.log10(near), np.asarray([[losses[r][s] for r in near] for s in seeds])
     n, total = len(seeds), table.sum(axis=0)
     means = np.vstack([total / n, (total - table) / (n - 1)] if n > 1 else [total])
-    coefficients = means @ np.linalg.pinv(np.vander(x, 3)).T
+    coefficients = np.linalg.solve(np.vander(x, 3), means.T).T
     fit = RateFit(near, seeds, coefficients, _wide_optimum(losses, near, seeds))
     if not (coefficients[:, 0] > 0).all():
         return None

@@ -13,6 +13,7 @@ from experiments.records import Record
 
 Verdict = Literal["holds here", "does not hold here", "unresolved", "not tested"]
 ALPHA = 0.05
+SEEDS_ONLY = "over seeds only: the test rows are not resampled"
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def decided(claim: Claim, partial: Judged, estimate: MeanEstimate, rule: Rule) -
     found = statistics.decide(estimate, rule)
     qualifiers = (*partial.qualifiers, *([found.qualifier] if found.qualifier else ()))
     if estimate.rows is None and claim.kind != "spectra":
-        qualifiers += ("over seeds only: the test rows are not resampled",)
+        qualifiers += (SEEDS_ONLY,)
     needed = None
     if found.word == "unresolved" and estimate.seeds > 1 and estimate.seed_error > 0:
         needed = _needed_text(statistics.seeds_needed(rule, estimate))

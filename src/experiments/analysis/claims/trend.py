@@ -55,6 +55,7 @@ def judge(claim: Claim, records: Sequence[Record]) -> Judged:
         return partial  # a slope over other values or other seeds would be a different quantity
     estimate = _gap_slope(claim, selected) if claim.of == "gap" else _ratio_slope(claim, selected)
     reasons = [*selected.reasons, *_few_bases(claim, selected), *units.problems(claim)]
+    reasons += _unchecked_fits(selected) if claim.of == "rate_ratio" else ()
     if isinstance(estimate, Reason):
         return replace(partial, reasons=(*reasons, estimate))
     rule = None if any(True for _ in units.problems(claim)) else _rule(claim, selected)
@@ -70,6 +71,14 @@ def judge(claim: Claim, records: Sequence[Record]) -> Judged:
     found = partial if rule is None else decided(claim, partial, estimate, rule)
     found = replace(found, word=_against_rival(claim, found.word, estimate))
     return class_gaps.added(claim, found, _pairs(selected), rule) if claim.of == "gap" else found
+
+
+def _unchecked_fits(selected: Sides) -> Iterator[Reason]:
+    """Yield why no verdict may rest on the best learning rates."""
+    for tuned in selected.tuned:
+        fit = arms.fit_rates(tuned.losses())
+        if fit is not None and fit.problem is not None:
+            yield Reason("flat_curve", fit.problem)
 
 
 def _pairs(selected: Sides) -> list[class_gaps.Weighted]:

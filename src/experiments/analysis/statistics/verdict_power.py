@@ -99,7 +99,7 @@ def word_chances(
     return WordChances(float(rule.holds(low, high).mean()), float(rule.fails(low, high).mean()))
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=128)
 def _points(seeds: int, freedom: int | None) -> tuple[Any, Any, Any]:
     """Return equally likely standard normals, s / sigma, and sigma over its estimate."""
     from scipy.special import chdtri, ndtri
