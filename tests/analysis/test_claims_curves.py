@@ -15,12 +15,12 @@ from support.claim_records import SEEDS, cell, mistakes, verdict
 START = Claim(
     number="C7", sentence="Ranks start alike.", source="a paper", kind="same_start", sweep="mine",
     arm={"lora.alpha_rule": "const"}, control={"lora.alpha_rule": "r"}, along="lora.r",
-    values=[4, 16, 64], margin=0.01,
+    values=[4, 16, 64], margin=0.01, margin_source="the user", unit="share of the initial drop",
 )  # fmt: skip
 DEPART = Claim(
     number="C2", sentence="Ranks depart in order.", source="a paper", kind="departure",
     sweep="mine", arm={"lora.method": "lora"}, reference={"lora.method": "none"}, along="lora.r",
-    values=[1, 4, 16], margin=0.05,
+    values=[1, 4, 16], margin=0.05, margin_source="the user", unit="nats per token",
 )  # fmt: skip
 SPECTRA = Claim(
     number="C23", sentence="B outgrows A.", source="a paper", kind="spectra", sweep="mine",
@@ -50,9 +50,9 @@ APART = starts("r", (0.01, 0.05, 0.2))
 @pytest.mark.parametrize(
     ("speeds", "noise", "word"),
     [
-        ((0.1, 0.1, 0.1), 1e-4, "supported"),
-        ((0.09, 0.1, 0.1), 1e-4, "contradicted"),
-        ((0.1, 0.1, 0.1), 2e-2, "undecided"),
+        ((0.1, 0.1, 0.1), 1e-4, "holds here"),
+        ((0.09, 0.1, 0.1), 1e-4, "does not hold here"),
+        ((0.1, 0.1, 0.1), 2e-2, "unresolved"),
     ],
 )
 def test_starts_are_alike_unlike_or_undecided(
@@ -60,13 +60,13 @@ def test_starts_are_alike_unlike_or_undecided(
 ) -> None:
     found = verdict(START, [*starts("const", speeds, noise), *APART])
     assert (found.word, found.seeds) == (word, 5)
-    assert (found.seeds_to_decide or 0) > 5 if word == "undecided" else not found.missing
+    assert found.needed if word == "unresolved" else not found.missing
 
 
 def test_equal_starts_prove_nothing_where_the_control_starts_alike_or_is_not_there() -> None:
     alike = starts("const", (0.1, 0.1, 0.1))
     blind = verdict(START, [*alike, *starts("r", (0.1, 0.1, 0.1))])
-    assert blind.word == "undecided"
+    assert blind.word == "unresolved"
     assert "the arms of the control start alike" in blind.missing[0]
     assert "no run of the control" in verdict(START, alike).missing[0]
     for one in alike:
@@ -100,9 +100,9 @@ def lines(
 @pytest.mark.parametrize(
     ("leaves", "jitter", "word"),
     [
-        ((12, 30, 70), 1.2, "supported"),
-        ((70, 30, 12), 1.2, "contradicted"),
-        ((30, 30, 30), 2.0, "undecided"),
+        ((12, 30, 70), 1.2, "holds here"),
+        ((70, 30, 12), 1.2, "does not hold here"),
+        ((30, 30, 30), 2.0, "unresolved"),
     ],
 )
 def test_ranks_leave_the_line_in_their_order_or_not(
@@ -114,7 +114,7 @@ def test_ranks_leave_the_line_in_their_order_or_not(
 
 def test_a_lag_in_the_first_steps_is_no_departure() -> None:
     found = verdict(DEPART, lines((12, 30, 70), 1.2, lag_steps=6))
-    assert found.word == "supported", (found.effect, found.missing)
+    assert found.word == "holds here", (found.effect, found.missing)
 
 
 @pytest.mark.parametrize(
@@ -129,16 +129,16 @@ def test_a_lag_in_the_first_steps_is_no_departure() -> None:
 )  # fmt: skip
 def test_departures_that_cannot_be_seen_are_no_verdict(made: list[Record], words: str) -> None:
     found = verdict(DEPART, made)
-    assert found.word == "undecided"
+    assert found.word == "unresolved"
     assert any(words in text for text in found.missing), found.missing
 
 
 @pytest.mark.parametrize(
     ("ratios", "word"),
     [
-        ((1.4, 1.5, 1.6, 1.5, 1.4), "supported"),
-        ((0.6, 0.5, 0.6, 0.7, 0.5), "contradicted"),
-        ((0.9, 1.2, 1.1, 0.8, 1.1), "undecided"),
+        ((1.4, 1.5, 1.6, 1.5, 1.4), "holds here"),
+        ((0.6, 0.5, 0.6, 0.7, 0.5), "does not hold here"),
+        ((0.9, 1.2, 1.1, 0.8, 1.1), "unresolved"),
     ],
 )
 def test_norms_of_b_over_a_are_one_number_a_seed(ratios: Sequence[float], word: str) -> None:
@@ -150,7 +150,7 @@ def test_norms_of_b_over_a_are_one_number_a_seed(ratios: Sequence[float], word: 
         one.adapter = one.adapter | {"spectra": norms}
     found = verdict(SPECTRA, made)
     assert found.word == word
-    if word == "supported":
+    if word == "holds here":
         assert found.effect is not None
         assert found.effect.estimate == pytest.approx(1.48, abs=0.01)
         made[0].adapter = made[-1].adapter = {"spectra": {"a": [1.0, None]}}
@@ -163,7 +163,7 @@ def test_norms_of_b_over_a_are_one_number_a_seed(ratios: Sequence[float], word: 
     ("claim", "changes", "sentence"),
     [
         (START, {"control": {}}, "control must name arms that are known to start differently"),
-        (DEPART, {"reference": {}}, "arm and reference must select arms"),
+        (DEPART, {"arm": {}}, "arm must select an arm"),
         (SPECTRA, {"low": None}, "low=None and high=None: give the ends of the allowed range"),
     ],
 )

@@ -80,7 +80,7 @@ def test_arms_at_their_best_rates_have_no_verdict_on_other_rows() -> None:
             one.data = {"evaluation_rows": rows}
         tuned.append(arms.tune(arms.read(own)[0]))
     both = arms.contrast(tuned[0], tuned[1], 0.05, may_differ=arms.on_purpose(*tuned))
-    assert both.finding == "undecided"
+    assert both.finding == "unresolved"
     assert [one.code for one in both.reasons if one.blocks] == ["other_rows"]
     validation = arms.contrast(
         tuned[0], tuned[1], 0.05, "validation/loss/nll", arms.on_purpose(*tuned)

@@ -88,6 +88,18 @@ def tuned_records(
     raise AssertionError("the planner does not come to an end")
 
 
+def with_checked_fit(
+    made: list[Record], curve: Curve, overrides: Iterable[str] = ("lora=all_linear",)
+) -> list[Record]:
+    """Add a second seed at the rates half a decade from the best, which checks the fit."""
+    arm = one_arm(made)
+    best = arms.tune(arm).best if arm is not None else None
+    if arm is None or best is None:
+        return made
+    outer = [r for r in arm.rates if len(arm.at(r)) == 1 and max(r / best, best / r) < 3.3]
+    return [*made, *(run(Cell(rate, 43), curve, overrides) for rate in outer)]
+
+
 def run(cell: Cell, curve: Curve, overrides: Iterable[str], diverges_from: float = math.inf,
         **changes: Any) -> Record:  # fmt: skip
     loss = None if cell.rate >= diverges_from else curve(cell.rate, cell.seed)

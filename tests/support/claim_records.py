@@ -13,7 +13,7 @@ from experiments.analysis.arms import Design
 from experiments.analysis.claims import Claim, ClaimVerdict
 from experiments.errors import ConfigError
 from experiments.records import Record
-from support.arm_records import parabola, tuned_records
+from support.arm_records import parabola, tuned_records, with_checked_fit
 
 SEEDS = (0, 43, 100, 977, 31415)
 
@@ -30,7 +30,9 @@ def cell(
     """Return the runs of one tuned arm; keys such as `trainer={"batch_size": 8}` are its config."""
     curve = parabola(optimum, floor=floor, noise=noise, noise_seed=noise_seed)
     name = f"{method}-{sorted(keys.items())}"
-    made = tuned_records(curve, Design(*arms.first_grid(optimum)), (f"lora={name}",))
+    overrides = (f"lora={name}",)
+    made = tuned_records(curve, Design(*arms.first_grid(optimum)), overrides)
+    made = with_checked_fit(made, curve, overrides)
     for one in made:
         one.config["lora"] = {"method": method}
         for group, own in keys.items():

@@ -1,10 +1,12 @@
 """`claims`: evaluate claims against available runs and print the table of verdicts.
 
 Files are written only with `--write` or `--out`. They always contain all claims, because a table
-of a few would overwrite the table of all.
+of a few would overwrite the table of all. `--freeze` writes the rules of all claims and the sweeps
+behind them to one file, whose hash the verdicts carry.
 """
 
 import argparse
+import datetime
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,6 +44,11 @@ def add(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="folder for the table; implies --write (default: OUTPUTS/reports/claims)",
     )
+    parser.add_argument(
+        "--freeze",
+        action="store_true",
+        help="write the rules and sweeps of all claims to claims/design.json, before their runs",
+    )
     hydra_arguments.add_config_dir(parser)
     parser.set_defaults(command=_claims)
 
@@ -49,6 +56,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def _claims(arguments: argparse.Namespace) -> None:
     from experiments import reports
     from experiments.analysis.claims import claim_files, judging
+    from experiments.analysis.claims import design as designs
     from experiments.analysis.claims.evidence import measured_for, runs_of
     from experiments.reports import claims_table
     from experiments.sweeps import claims_runner
@@ -56,20 +64,52 @@ def _claims(arguments: argparse.Namespace) -> None:
     claim_folders = folders.all_of("claims")
     all_claims = claim_files.load(claim_folders)
     selected = claim_files.load(claim_folders, arguments.ids)
+    if arguments.freeze:
+        _freeze(arguments, all_claims)
+        return
     problems = _run(arguments, selected) if arguments.run or arguments.plan else []
     if arguments.plan:
         return
     shown_ids = {claim.id for claim in selected}
-    # All claims form one family of hypotheses, whichever of them are shown.
+    design = designs.read(claim_folders)
+    # The primary family is adjusted as a whole, whichever of its claims are shown.
     evidence = runs_of(all_claims, arguments.outputs), measured_for(all_claims, arguments.outputs)
-    verdicts = judging.judge(all_claims, *evidence)
-    print(claims_table.text([v for v in verdicts if v.claim.id in shown_ids], reports.line_width()))
+    verdicts = judging.judge(all_claims, *evidence, design)
+    shown = [one for one in verdicts if one.claim.id in shown_ids]
+    print(claims_table.text(shown, reports.line_width(), design.sha256))
     if arguments.write or arguments.out:
         for file in claims_table.write(
-            verdicts, arguments.out or arguments.outputs / "reports" / "claims"
+            verdicts, arguments.out or arguments.outputs / "reports" / "claims", design.sha256
         ):
             print(f"wrote {file}")
     claims_runner.refuse(problems)
+
+
+def _freeze(arguments: argparse.Namespace, claims: "Sequence[Claim]") -> None:
+    """Write the design of all claims to the user's own `claims/` and print where it is.
+
+    Raises:
+        ConfigError: a sweep cannot be composed, or the earlier file is damaged.
+    """
+    from experiments import records
+    from experiments.analysis.claims import design as designs
+    from experiments.sweeps import claims_runner
+
+    search_path = hydra_arguments.search_path(arguments.config_dir)
+    steps = claims_runner.plan(claims, arguments.outputs, arguments.workers, search_path)
+    budget = {step.name: step.runs for step in steps if step.folder is not None}
+    sweeps = {
+        name: (folder / f"{name}.yaml").read_text(encoding="utf-8")
+        for name in budget
+        for folder in reversed(folders.all_of("sweeps"))
+        if (folder / f"{name}.yaml").is_file()
+    }
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    earlier = designs.read(folders.all_of("claims"))
+    design = designs.frozen(earlier, claims, sweeps, budget, now)
+    file = folders.root() / "claims" / designs.FILE_NAME
+    records.write_whole(file, designs.as_text(design).encode(), advice="set EXPERIMENTS_ROOT")
+    print(f"wrote {file}: commit it before the first run")
 
 
 def _run(arguments: argparse.Namespace, selected: "Sequence[Claim]") -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from experiments import config, records
 from experiments.analysis import arms, statistics
-from experiments.analysis.arms import Tuned
+from experiments.analysis.arms import Contrast, Tuned
 from experiments.analysis.arms.reasons import Reason
 from experiments.analysis.statistics import Interval
 from experiments.records import Record
@@ -31,8 +31,8 @@ class ArmRow:
     """Number of runs of the arm that have not started or not ended."""
     tuned: Tuned | None = None
     """In a tuned sweep: the arm with its learning rates; `runs` are those at the best one."""
-    finding: str | None = None
-    """In a tuned sweep: the conclusion about the difference."""
+    contrast: Contrast | None = None
+    """In a tuned sweep: the comparison with the reference; None for the reference itself."""
     apart: Reason | None = None
     """Why there is no difference: this arm and the first one were scored on different rows, or in
     different modes of `eval.thinking`."""
@@ -127,8 +127,7 @@ def _tuned_row(one: Tuned, tuning: tuned.TunedSweep) -> ArmRow:
     row = _row(one.arm.label, runs, "tuned")
     contrast = tuning.contrasts.get(one.arm.key)
     if contrast is not None:
-        row.finding = contrast.finding
-        row.difference = contrast.comparison.difference if contrast.comparison else None
+        row.contrast, row.difference = contrast, contrast.difference
     row.tuned = one
     return row
 

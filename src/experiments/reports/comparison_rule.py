@@ -23,8 +23,7 @@ class ComparisonRule:
     score: str = TESTED_ON
     """Score on the test split."""
     margin: float | None = None
-    """The largest negligible difference, in the unit of the score; None = a twentieth of the
-    reference's gain over its base."""
+    """The largest negligible difference, in the unit of the score; None = only intervals."""
 
 
 def read(folder: Path) -> ComparisonRule:

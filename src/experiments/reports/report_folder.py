@@ -16,7 +16,7 @@ from experiments.reports import base_models, memory_table, sentences
 from experiments.reports.arm_report import ArmRow, Report
 from experiments.reports.scores import COLUMNS, Run
 from experiments.reports.sentences import counted
-from experiments.reports.tables import escaped, finding, grids, markdown, verdict
+from experiments.reports.tables import escaped, grids, markdown, verdict
 
 NOT_COUNTED = "runs/not_counted.txt"
 
@@ -111,7 +111,8 @@ def _difference_cells(report: Report, row: ArmRow) -> list[Any]:
         difference = report.single.gain(key)  # tuned minus base, paired by test row
     if key is None or difference is None:
         return [None] * 6
-    return [key, *_ends(difference), finding(row, key) or verdict(difference, key)]
+    found = verdict(difference, key) if row.contrast is None else row.contrast.finding
+    return [key, *_ends(difference), found]
 
 
 _RATES = ["best_rate", "optimum_rate", "optimum_rate low", "optimum_rate high", "rates_tried"]

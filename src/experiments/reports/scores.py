@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from experiments.analysis import statistics
+from experiments.analysis.arms import row_values
 from experiments.analysis.statistics import Bounds, Direction, Interval
 from experiments.config.loading import EXECUTION_KEYS
 from experiments.evaluation import metrics
@@ -81,20 +82,7 @@ class Run:
     @cached_property
     def per_item(self) -> dict[tuple[str, str], dict[str, float]]:
         """Values by row id for each (model, score key); `loss/nll` by `ratio_values`."""
-        found: dict[tuple[str, str], dict[str, float]] = {}
-        parts: dict[tuple[str, str], dict[str, tuple[float, float]]] = {}
-        for item in self._items:
-            prefix = "" if item["split"] in ("test", "held_out_text") else f"{item['split']}/"
-            model, row = item["model"], str(item["id"])
-            for key, value in item["scores"].items():
-                found.setdefault((model, prefix + key), {})[row] = float(value)
-            for key, (total, weight) in _parts(item).items():
-                pair = (float(total), float(weight))
-                parts.setdefault((model, prefix + key), {})[row] = pair
-        for at, pairs in parts.items():
-            values = statistics.ratio_values(*zip(*pairs.values(), strict=True))
-            found[at] = dict(zip(pairs, values, strict=True))
-        return found
+        return row_values.by_score(self.record)
 
     @cached_property
     def _items(self) -> list[dict[str, Any]]:
@@ -135,15 +123,6 @@ class Run:
         if not a or a.keys() != b.keys():
             return Interval(tuned - base, None, None, 0, "items", "none")
         return statistics.paired_difference(list(a.values()), [b[row] for row in a], over="items")
-
-
-def _parts(item: dict[str, Any]) -> dict[str, tuple[float, float]]:
-    """Return (sum, weight) of each loss of an item; version 1 of the items only had the NLL."""
-    if "parts" in item:
-        found: dict[str, tuple[float, float]] = item["parts"]
-        return found
-    has_nll = bool(item.get("trained_tokens"))
-    return {"loss/nll": (item["nll"], item["trained_tokens"])} if has_nll else {}
 
 
 def by_category(run: Run) -> dict[tuple[str, str], dict[str, Interval]]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from experiments import records
 from experiments.analysis import arms
+from experiments.analysis.claims import limits
 from experiments.records import Record
 from experiments.reports import answering
 from experiments.reports.arm_report import ArmRow, Report
@@ -150,8 +151,10 @@ def _tuned(tuning: TunedSweep) -> Iterator[str]:
     yield (
         "Each arm is shown at the learning rate (LR) with the lowest mean validation loss over its "
         "seeds; the optimum is the minimum of a parabola fitted to nearby learning rates, with a "
-        "95 % bootstrap interval over seeds (?: outside the fitted range)."
+        "95 % jackknife interval over seeds."
     )
+    runs = [run.record for one in tuning.arms for run in one.runs.values()]
+    yield f"Scope: {limits.scope(runs)}."
     for label, rates in tuning.diverged().items():
         listed = ", ".join(f"{rate:.3g}" for rate in rates)
         yield f"{label}: training diverged at learning rate {listed} (counted as tried)."

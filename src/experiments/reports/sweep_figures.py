@@ -9,6 +9,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from experiments.analysis.claims import units
 from experiments.analysis.statistics import Interval
 from experiments.reports import drawing
 from experiments.reports.arm_report import ArmRow, Report
@@ -30,7 +31,11 @@ def draw(report: Report) -> Iterator[tuple[str, Any]]:
         references = report.tuning.references if report.tuning else []
         whose = arms[0].label if len(references) < 2 else "the first arm that differs only in lora"
         margin = references[0].margin if len(references) == 1 else None
-        yield "differences", _differences(whose, compared, key, margin)
+        mean_score = arms[0].scores.get(key)
+        if len(references) == 1 and mean_score is not None:
+            whose += f" ({mean_score.estimate:.3g})"
+        figure = _differences(whose, compared, key, margin)
+        yield "differences", figure
     if len(arms) > _MOST_ARMS:
         return
     for what in ("validation", "training"):  # short runs are validated only at their end
@@ -66,12 +71,12 @@ def _differences(reference: str, rows: Sequence[ArmRow], key: str, margin: float
         axes.axvspan(-margin, margin, color=BASE_COLOUR, alpha=0.15, linewidth=0)
     for at, row in enumerate(rows):
         assert row.difference is not None
-        words = finding(row, key)
-        colour = _VERDICT_COLOURS.get(words, BASE_COLOUR)
+        words = _words(row, key)
+        colour = _VERDICT_COLOURS.get(words.partition(",")[0], BASE_COLOUR)
         error = drawing.errors([row.difference])
         axes.errorbar([row.difference.estimate], [at], xerr=error, fmt="o", color=colour, capsize=3)
         axes.annotate(
-            f"{words}, n = {row.difference.n}",
+            words,
             (row.difference.estimate, at),
             xytext=(0, 7),
             textcoords="offset points",
@@ -81,11 +86,23 @@ def _differences(reference: str, rows: Sequence[ArmRow], key: str, margin: float
         )
     axes.set_yticks(range(len(rows)), [textwrap.fill(row.label, 36) for row in rows])
     axes.set_ylim(len(rows) - 0.5, -0.7)
-    how = "paired by seed, 95 % intervals"
+    how = "paired by seed, 95 % intervals; percentages are relative to the reference's score"
     if margin is not None:
         how += f"; shaded: within the margin of {margin:.2g}"
-    axes.set_xlabel(f"{heading(key)}, difference from {reference}\n{how}")
+    axes.set_xlabel(f"{heading(key)}, {units.of_score(key)}: difference from {reference}\n{how}")
     return figure
+
+
+def _words(row: ArmRow, key: str) -> str:
+    """Return the finding, the difference relative to the reference, and n."""
+    contrast, difference = row.contrast, row.difference
+    assert difference is not None, "only rows with an interval are drawn"
+    if contrast is None or contrast.estimate is None:
+        return f"{finding(row, key)}, n = {difference.n}"
+    rows = "" if contrast.estimate.rows is None else f" x {contrast.estimate.rows} rows"
+    size = "" if contrast.relative is None else f"{contrast.relative:+.1%}, "
+    word = "" if contrast.finding is None else f"{contrast.finding}, "
+    return f"{word}{size}n = {difference.n} seeds{rows}"
 
 
 def _curves(row: ArmRow, key: str) -> list[dict[int, float]]:

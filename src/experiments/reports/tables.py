@@ -4,9 +4,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from experiments.analysis import statistics
+from experiments.analysis.arms import table
+from experiments.analysis.claims import units
 from experiments.analysis.statistics import Interval
 from experiments.reports.arm_report import ArmRow, Report
-from experiments.reports.scores import COLUMNS, Kind, Run, benchmark_scores, by_category, direction
+from experiments.reports.scores import (
+    COLUMNS,
+    Kind,
+    Run,
+    benchmark_scores,
+    by_category,
+    direction,
+)
 from experiments.toolcalls.token_classes import CLASSES
 
 
@@ -66,7 +75,9 @@ def verdict(difference: Interval | None, key: str) -> str:
 
 def finding(row: ArmRow, key: str) -> str:
     """Return the verdict on a row: the finding of a tuned sweep, else that of its interval."""
-    return row.finding or verdict(row.difference, key)
+    if row.contrast is not None:
+        return table.verdict_text(row.contrast)
+    return verdict(row.difference, key)
 
 
 def grids(report: Report) -> list[Grid]:
@@ -77,7 +88,9 @@ def grids(report: Report) -> list[Grid]:
         run = report.single
         more = (*_category_grids(run), *_benchmark_grids(run), *_token_class_grids(run))
         return [_single_grid(report.rows, run), *more]
-    return [_sweep_grid(report) if report.tuning is None else _tuned_grid(report)]
+    if report.tuning is None:
+        return [_sweep_grid(report)]
+    return [_tuned_grid(report), *_arm_class_grids(report)]
 
 
 def _single_grid(rows: Sequence[ArmRow], run: Run) -> Grid:
@@ -162,17 +175,62 @@ def _tuned_grid(report: Report) -> Grid:
     first = {one.arm.arm.key for one in report.tuning.references}
     whose = "first arm" if len(first) == 1 else "reference above"
     header = ["arm", "best LR", "optimum", "LRs (within 3 steps of the best)", "seeds"]
-    header += [heading(key), f"difference from {whose}", "verdict", "train seconds"]
+    header += [_with_unit(key), f"difference from {whose}, relative"]
+    header += ["verdict", "train seconds"]
     header += columns.values()
     lines = []
     for row in report.rows:
         is_first = row.tuned is not None and row.tuned.arm.key in first
-        gap = ("reference", "-") if is_first else (_digits(row.difference, "+"), row.finding or "-")
+        gap = ("reference", "-") if is_first else _contrast_cells(row)
         seconds = row.seconds()
         line = [row.label, *_rates(row), _seeds(row), _digits(row.scores.get(key)), *gap]
         line.append("-" if seconds is None else f"{seconds:.1f}")
         lines.append(line + [cell_text(row.scores.get(one)) for one in columns])
     return Grid(header, lines)
+
+
+def _with_unit(key: str) -> str:
+    """Return the name of a score with its unit, and a remark if lower is better."""
+    lower = " (lower is better)" if direction(key) == "minimize" else ""
+    return f"{COLUMNS[key].removesuffix(' per token')}, {units.of_score(key)}{lower}"
+
+
+def _contrast_cells(row: ArmRow) -> tuple[str, str]:
+    if row.contrast is None:
+        return "-", "-"
+    return table.difference_text(row.contrast), table.verdict_text(row.contrast)
+
+
+def _arm_class_grids(report: Report) -> list[Grid]:
+    """Return each arm's loss by token class, as one class may carry the whole difference."""
+    keys = [f"{report.headline}_{name}" for name in CLASSES]
+    keys = [key for key in keys if any(key in row.scores for row in report.rows)]
+    if not str(report.headline).endswith("loss/nll") or not keys:
+        return []
+    header = ["NLL by token class, nats per token"]
+    for key in keys:
+        share = _share(report, key)
+        words = "" if share is None else f" ({share:.1%} of the tokens)"
+        header.append(f"{key.partition('nll_')[2].replace('_', ' ')}{words}")
+    rows = [[row.label, *(_short(row.scores.get(key)) for key in keys)] for row in report.rows]
+    return [Grid(header, rows)]
+
+
+def _short(interval: Interval | None) -> str:
+    """Return three digits, as the losses of the classes are decades apart."""
+    if interval is None:
+        return "-"
+    if interval.low is None or interval.high is None:
+        return f"{interval.estimate:.3g}"
+    return f"{interval.estimate:.3g} [{interval.low:.2g}, {interval.high:.2g}]"
+
+
+def _share(report: Report, key: str) -> float | None:
+    """Return the share of the scored tokens that are of a class; None if it is not the same."""
+    whole = str(report.headline)
+    counts = [run.record.counts.get(row.kind, {}) for row in report.rows for run in row.runs[:1]]
+    shares = {c[key] / c[whole] for c in counts if c.get(key) and c.get(whole)}
+    return shares.pop() if len(shares) == 1 else None
 
 
 def _rates(row: ArmRow) -> list[str]:

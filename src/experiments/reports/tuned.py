@@ -25,7 +25,7 @@ class Reference:
 
     arm: Tuned
     margin: float | None
-    """The largest negligible difference, in the unit of the score."""
+    """The largest negligible difference, in the unit of the score; None = none was given."""
 
 
 @dataclass(frozen=True)
@@ -75,14 +75,14 @@ def of(found: Sequence[Record], tried: Sequence[Arm], comparison: ComparisonRule
     references = []
     for group in _groups(tuned):
         reference, *others = group
-        margin = comparison.margin
-        if margin is None:
-            margin = arms.gain_margin(reference, score)
         compared = [
-            arms.contrast(reference, one, margin, score, arms.on_purpose(reference, one), floor)
+            arms.contrast(
+                reference, one, comparison.margin, score, arms.on_purpose(reference, one), floor
+            )
             for one in others
         ]
-        contrasts |= {one.arm.arm.key: one for one in arms.family(compared)}
+        contrasts |= {one.arm.arm.key: one for one in compared}
+        margin = compared[0].margin if compared else comparison.margin
         notes |= dict.fromkeys(table.lines(group, score, comparison.margin, floor)[2])
         references.append(Reference(reference, margin))
     return TunedSweep(tuned, score, references, contrasts, list(notes))

@@ -7,9 +7,9 @@ for every arm, and its final scores are those of the test split at the chosen le
 
 Modules in the order of use: `grouping` (records to arms), `rate_design` (which runs an arm still
 needs), `rate_choice` (the chosen learning rate, and reasons not to trust it), `comparable` (whether
-scores may be compared at all), `rate_optimum` (the optimum between grid points), `regret` (the cost
-of another learning rate or of a rule of thumb), `contrasts` (arm against arm), `table` (table rows
-as text).
+scores may be compared at all), `rate_optimum` (the optimum between grid points), `excess_loss` (the
+cost of another learning rate or of a rule of thumb), `contrasts` (arm against arm), `table` (table
+rows as text).
 
 Every function is pure. What prevents a conclusion is returned as a `Reason`, not raised.
 """
@@ -18,10 +18,16 @@ from experiments.analysis.arms.comparable import apart, other_mode, thinking_mod
 from experiments.analysis.arms.contrasts import (
     Contrast,
     contrast,
+    difference_estimate,
     equal_tuning,
-    family,
-    gain_margin,
     on_purpose,
+)
+from experiments.analysis.arms.excess_loss import (
+    ExcessLoss,
+    excess_loss,
+    hidden_size_rate,
+    ten_times,
+    ten_times_of,
 )
 from experiments.analysis.arms.grouping import Arm, ArmRun, arm_key, diverged, mixed, read, repeats
 from experiments.analysis.arms.rate_choice import Point, Tuned, tune
@@ -33,15 +39,16 @@ from experiments.analysis.arms.rate_design import (
     next_cells,
     rule_cells,
 )
-from experiments.analysis.arms.rate_optimum import Optimum, left_out_optima, optimum, rate_ratio
-from experiments.analysis.arms.reasons import Reason, blocking
-from experiments.analysis.arms.regret import (
-    ExcessLoss,
-    excess_loss,
-    hidden_size_rate,
-    ten_times,
-    ten_times_of,
+from experiments.analysis.arms.rate_optimum import (
+    Optimum,
+    RateFit,
+    fit_rates,
+    left_out_optima,
+    log_rate_ratio,
+    optimum,
+    rate_ratio,
 )
+from experiments.analysis.arms.reasons import Reason, blocking
 from experiments.analysis.arms.same_rows import other_rows
 
 __all__ = [
@@ -53,21 +60,23 @@ __all__ = [
     "ExcessLoss",
     "Optimum",
     "Point",
+    "RateFit",
     "Reason",
     "Tuned",
     "apart",
     "arm_key",
     "blocking",
     "contrast",
+    "difference_estimate",
     "diverged",
     "equal_tuning",
     "excess_loss",
-    "family",
     "first_grid",
-    "gain_margin",
+    "fit_rates",
     "grid_rate",
     "hidden_size_rate",
     "left_out_optima",
+    "log_rate_ratio",
     "mixed",
     "next_cells",
     "on_purpose",

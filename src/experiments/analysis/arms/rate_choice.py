@@ -57,20 +57,16 @@ class Tuned:
         return {s: v for s, v in scores.items() if v is not None and math.isfinite(v)}
 
     def losses(self) -> dict[float, Mapping[int, float]]:
-        """Return validation losses by learning rate and seed, where all deciding seeds were run."""
-        by_rate = {point.rate: point.losses for point in self.curve}
-        return {
-            rate: by_seed for rate, by_seed in by_rate.items() if set(self.seeds) <= set(by_seed)
-        }
+        """Return validation losses by learning rate, for the deciding seeds that were run there."""
+        return _losses_of(self.curve, set(self.seeds))
 
 
-def tune(arm: Arm, seeds: Sequence[int] | None = None, fit_seed: int = 0) -> Tuned:
+def tune(arm: Arm, seeds: Sequence[int] | None = None) -> Tuned:
     """Choose an arm's learning rate on the validation split and list reasons for caution.
 
     Args:
         arm: the arm with its runs.
         seeds: seeds that every deciding learning rate must have; None = as many as any has.
-        fit_seed: seed of the bootstrap of the optimum.
     """
     curve = tuple(Point(rate, arm.losses(rate)) for rate in arm.rates)
     most = max((len(point.losses) for point in curve), default=0)
@@ -81,8 +77,7 @@ def tune(arm: Arm, seeds: Sequence[int] | None = None, fit_seed: int = 0) -> Tun
     best = min(finite, key=lambda p: _mean(_for_seeds(p.losses, expected)), default=None)
     chosen = best.rate if best else None
     deciding = tuple(sorted(expected))
-    deciding_losses = {p.rate: _for_seeds(p.losses, expected) for p in complete}
-    fitted_optimum = optimum(deciding_losses, fit_seed) if best else None
+    fitted_optimum = optimum(_losses_of(curve, expected)) if best else None
     near = tuple(p.rate for p in curve if chosen and _steps(p.rate, chosen) <= REACH)
     reasons = [*arm.reasons, *_problems(curve, chosen, expected)]
     if chosen is not None and fitted_optimum is None:
@@ -141,6 +136,11 @@ def _missing(points: Sequence[Point], expected: set[int]) -> Iterator[Reason]:
         counts = ", ".join(f"{len(p.losses)} at {p.rate:.3g}" for p in points)
         text = f"the seeds differ between learning rates around the best one ({counts})"
         yield Reason("unequal_seeds", text, blocks=bool(cells))
+
+
+def _losses_of(curve: Sequence[Point], seeds: set[int]) -> dict[float, Mapping[int, float]]:
+    by_rate = {p.rate: _for_seeds(p.losses, seeds & set(p.losses)) for p in curve}
+    return {rate: by_seed for rate, by_seed in by_rate.items() if by_seed}
 
 
 def _for_seeds(losses: Mapping[int, float], seeds: set[int]) -> dict[int, float]:

@@ -1,224 +1,245 @@
 """Fit the learning rate with the lowest loss from the losses around the best tried one.
 
-The vertex of a parabola through the mean losses over log10 of the learning rate is located
-between grid points; the best grid point itself would be subject to the winner's curse. The
-interval resamples seeds, all learning rates of a seed together. Percentiles of so few values are
-too narrow, so they are expanded by the factor that turns the interval of a mean into Student's
-(T. Hesterberg, "What teachers should know about the bootstrap", The American Statistician 69
-(2015), section 5.3, "expanded percentile"). With 5 seeds it covers 92 % of simulated optima;
-plain percentiles and BCa cover 83 %.
+The estimate is the vertex of the parabola through the mean losses at the best learning rate and its
+two neighbours, over log10 of the rate, with all seeds; the best tried rate itself would be subject
+to the winner's curse. Its interval is the jackknife's over seeds, all learning rates of a seed
+together. A parabola through three points fits any curve, so it is checked by a second one, by least
+squares through all rates within half a decade of the best, at least five: if the two optima
+differ by more than a tenth of a decade, no verdict may rest on them. Half of what their difference
+exceeds a standard error by is added to the interval as the error of the fit, as the cubic part
+of a curve moves the wide optimum more than three times as much as the narrow one. The wide fit is
+no estimate of its own: with two seeds at the outer rates its interval covers 84 to 93 %.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
-RESAMPLES = 10_000
-WITHIN_FACTOR = 3.0
-"""Factor around the best learning rate that is fitted; the curve is a parabola only nearby."""
+from experiments.analysis import statistics
+from experiments.analysis.statistics import MeanEstimate
+
+HALF_DECADE = math.sqrt(10) * 1.02
+"""Factor around the best learning rate that is fitted; grid rates are rounded to three digits."""
+OUTER_SEEDS = 2
+"""Seeds that the outer rates of the wide fit must have."""
+AGREEMENT = 0.1
+"""Largest difference of the two optima, in decades, at which a verdict may rest on them."""
+
+RateLosses = Mapping[float, Mapping[int, float]]
+"""Validation loss by learning rate, then by seed."""
 
 
 @dataclass(frozen=True)
 class Optimum:
-    """A learning rate, or a ratio of two, with its bootstrap interval."""
+    """A learning rate, or a ratio of two, with its 95 % interval."""
 
     estimate: float
     low: float | None
-    """None if the resamples leave the fitted range, so that the data give no lower bound."""
+    """None for a single seed."""
     high: float | None
     rates: tuple[float, ...]
     """The learning rates used in the fit."""
     seeds: int
     curvature: float
     """Nats per squared decade; 0 for a ratio."""
-
-
-def optimum(
-    losses: Mapping[float, Mapping[int, float]],
-    seed: int = 0,
-    confidence: float = 0.95,
-) -> Optimum | None:
-    """Return the learning rate with the lowest loss, by a quadratic fit in log10.
-
-    Args:
-        losses: validation loss by learning rate, then by seed. Only learning rates within
-            WITHIN_FACTOR of the best and seeds that every learning rate has are used.
-        seed: seed of the resamples.
-        confidence: coverage probability of the interval.
-
-    Returns:
-        The optimum, or None if fewer than three learning rates can be fitted, the parabola has no
-        minimum, or the minimum is outside the fitted learning rates.
-    """
-    fit = _Fit.of(losses)
-    if fit is None:
-        return None
-    vertex = float(fit.vertices(fit.table.mean(axis=0)))
-    if not fit.x[0] < vertex < fit.x[-1]:
-        return None
-    n = len(fit.table)
-    low = high = None
-    if n > 1:
-        resampled = fit.vertices(fit.table[_resamples(n, seed)].mean(axis=1))
-        low, high = _ends(resampled, n, confidence, (fit.x[0], fit.x[-1]))
-    return Optimum(
-        10**vertex,
-        None if low is None else 10**low,
-        None if high is None else 10**high,
-        fit.rates,
-        n,
-        float(fit.coefficients(fit.table.mean(axis=0))[0]),
-    )
-
-
-def rate_ratio(
-    losses: Mapping[float, Mapping[int, float]],
-    reference: Mapping[float, Mapping[int, float]],
-    seed: int = 0,
-    confidence: float = 0.95,
-) -> Optimum | None:
-    """Return the ratio of the optimal learning rates of two arms, paired by seed.
-
-    Args:
-        losses: of the arm, as in `optimum`.
-        reference: of the arm in the denominator.
-        seed: seed of the resamples, which draw the same seeds in both arms.
-        confidence: coverage probability of the interval.
-
-    Returns:
-        The ratio, or None if one of the two has no optimum or they share no seeds.
-    """
-    shared = _seeds(losses) & _seeds(reference)
-    fits = [_Fit.of(_for_seeds(arm_losses, shared)) for arm_losses in (losses, reference)]
-    optima = [
-        optimum(_for_seeds(arm_losses, shared), seed, confidence)
-        for arm_losses in (losses, reference)
-    ]
-    arm_fit, reference_fit = fits
-    if arm_fit is None or reference_fit is None or optima[0] is None or optima[1] is None:
-        return None
-    n, low, high = len(shared), None, None
-    if n > 1:
-        resamples = _resamples(n, seed)
-        vertices = [
-            fit.vertices(fit.table[resamples].mean(axis=1)) for fit in (arm_fit, reference_fit)
-        ]
-        ends = arm_fit.x[0] - reference_fit.x[-1], arm_fit.x[-1] - reference_fit.x[0]
-        low, high = _ends(vertices[0] - vertices[1], n, confidence, ends)
-        if optima[0].low is None or optima[1].high is None:
-            low = None
-        if optima[0].high is None or optima[1].low is None:
-            high = None
-    return Optimum(
-        optima[0].estimate / optima[1].estimate,
-        None if low is None else 10**low,
-        None if high is None else 10**high,
-        (*arm_fit.rates, *reference_fit.rates),
-        n,
-        0.0,
-    )
-
-
-def left_out_optima(
-    losses: Mapping[float, Mapping[int, float]],
-) -> tuple[float, dict[int, float]] | None:
-    """Return the optimum over all seeds and the leave-one-out optima, for a jackknife.
-
-    A parabola through the losses of a single seed often has no minimum; one through the means of
-    all seeds but one does.
-
-    Args:
-        losses: as in `optimum`.
-
-    Returns:
-        log10 of the optimum over all seeds, and for each seed log10 of the optimum without it. None
-        if any of these is outside the fitted learning rates, or if there is only one seed.
-    """
-    fit, seeds = _Fit.of(losses), sorted(_seeds(losses))
-    if fit is None or len(seeds) < 2:
-        return None
-    total, n = fit.table.sum(axis=0), len(seeds)
-    means = [total / n, *((total - seed_losses) / (n - 1) for seed_losses in fit.table)]
-    vertices = [float(fit.vertices(mean)) for mean in means]
-    if not all(fit.x[0] < vertex < fit.x[-1] for vertex in vertices):
-        return None
-    return vertices[0], dict(zip(seeds, vertices[1:], strict=True))
+    problem: str | None = None
+    """Why no verdict may rest on the estimate, or None."""
 
 
 @dataclass(frozen=True)
-class _Fit:
-    """A least-squares parabola at fixed learning rates, for any losses."""
+class RateFit:
+    """A parabola through the losses at the best learning rate and its neighbours."""
 
     rates: tuple[float, ...]
-    x: Any
-    """log10 of the learning rates, shape (k,)."""
-    table: Any
-    """Losses, shape (seeds, k)."""
-    pseudo_inverse: Any
-    """Matrix that maps losses to the coefficients of x², x and 1; shape (3, k)."""
+    """The three learning rates, ascending."""
+    seeds: tuple[int, ...]
+    coefficients: Any
+    """Of x², x and 1 with x = log10 of the rate: of all seeds, then without each; (1 + n, 3)."""
+    wide: float | None
+    """log10 of the optimum of the wide fit; None if it could not be made."""
 
-    @staticmethod
-    def of(losses: Mapping[float, Mapping[int, float]]) -> "_Fit | None":
-        import numpy as np
+    @property
+    def vertices(self) -> list[float]:
+        """log10 of the optimum of all seeds, then without each seed."""
+        a, b = self.coefficients[:, 0], self.coefficients[:, 1]
+        return (-b / (2 * a)).tolist()  # type: ignore[no-any-return]
 
-        seeds = sorted(_seeds(losses))
-        finite = [r for r in sorted(losses) if all(math.isfinite(losses[r][s]) for s in seeds)]
-        if not seeds or not finite:
+    @property
+    def problem(self) -> str | None:
+        """Why no verdict may rest on the optimum, or None."""
+        centre = f"around the best learning rate, {self.rates[1]:.3g},"
+        if self.wide is None:
+            return (
+                f"{centre} the fit cannot be checked: five rates within a decade are needed, with "
+                f"finite losses and at least {OUTER_SEEDS} seeds at the outer two"
+            )
+        apart = abs(self.wide - self.vertices[0])
+        if apart <= AGREEMENT:
             return None
-        best = min(finite, key=lambda r: math.fsum(losses[r][s] for s in seeds))
-        near = [r for r in finite if 1 / WITHIN_FACTOR <= r / best <= WITHIN_FACTOR]
-        if len(near) < 3:
-            return None
-        x = np.log10(np.asarray(near))
-        table = np.asarray([[losses[r][s] for r in near] for s in seeds])
-        return _Fit(tuple(near), x, table, np.linalg.pinv(np.vander(x, 3)))
+        return (
+            f"{centre} the loss is no parabola: the optima of the narrow and the wide fit differ "
+            f"by {apart:.2f} decades ({AGREEMENT} are allowed)"
+        )
 
-    def coefficients(self, means: Any) -> Any:
-        """Return the coefficients of x², x and 1 for losses of shape (..., k)."""
-        return means @ self.pseudo_inverse.T
-
-    def vertices(self, means: Any) -> Any:
-        """Return log10 of the optimum for losses of shape (..., k), clipped to the fitted range."""
-        import numpy as np
-
-        coefficients = self.coefficients(means)
-        a, b = coefficients[..., 0], coefficients[..., 1]
-        falling = means[..., 0] > means[..., -1]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            vertex = np.where(a > 0, -b / (2 * a), np.where(falling, np.inf, -np.inf))
-        return np.clip(vertex, self.x[0], self.x[-1])
+    def log_rate(self) -> MeanEstimate:
+        """Return log10 of the optimum."""
+        overall, *left_out = self.vertices
+        found = _jackknife(overall, left_out)
+        apart = 0.0 if self.wide is None else abs(self.wide - overall)
+        return replace(found, systematic_error=max(apart - found.seed_error, 0.0) / 2)
 
 
-def _seeds(losses: Mapping[float, Mapping[int, float]]) -> set[int]:
-    """Return the seeds that every learning rate has."""
-    return set.intersection(*(set(by_seed) for by_seed in losses.values())) if losses else set()
+def fit_rates(losses: RateLosses) -> RateFit | None:
+    """Fit the parabola, or return None if there is none with a minimum.
+
+    Args:
+        losses: seeds that not all rates have are used in the wide fit only.
+
+    Returns:
+        The fit. None if the best learning rate has no neighbour with all seeds on either side
+        within half a decade, or if without one of the seeds there is no minimum between the
+        neighbours.
+    """
+    import numpy as np
+
+    seeds = _deciding_seeds(losses)
+    complete = [r for r in sorted(losses) if seeds and _finite(losses[r], seeds)]
+    if len(complete) < 3:
+        return None
+    best = min(complete, key=lambda r: math.fsum(losses[r][s] for s in seeds))
+    index = complete.index(best)
+    near = tuple(r for r in complete[max(0, index - 1) : index + 2] if _is_near(r, best))
+    if len(near) < 3 or near[1] != best:
+        return None
+    x, table = np.log10(near), np.asarray([[losses[r][s] for r in near] for s in seeds])
+    n, total = len(seeds), table.sum(axis=0)
+    means = np.vstack([total / n, (total - table) / (n - 1)] if n > 1 else [total])
+    coefficients = np.linalg.solve(np.vander(x, 3), means.T).T
+    fit = RateFit(near, seeds, coefficients, _wide_optimum(losses, near, seeds))
+    if not (coefficients[:, 0] > 0).all():
+        return None
+    return fit if all(x[0] < vertex < x[-1] for vertex in fit.vertices) else None
 
 
-def _for_seeds(
-    losses: Mapping[float, Mapping[int, float]], seeds: set[int]
-) -> dict[float, dict[int, float]]:
-    return {
+def optimum(losses: RateLosses, confidence: float = 0.95) -> Optimum | None:
+    """Return the learning rate with the lowest loss, or None as `fit_rates`."""
+    fit = fit_rates(losses)
+    if fit is None:
+        return None
+    curvature = float(fit.coefficients[0, 0])
+    return _as_rate(fit.log_rate(), fit.rates, curvature, fit.problem, confidence)
+
+
+def log_rate_ratio(
+    losses: RateLosses, reference: RateLosses
+) -> tuple[MeanEstimate, tuple[RateFit, RateFit]] | None:
+    """Return log10 of the ratio of two optima, paired by seed, and the two fits.
+
+    Args:
+        losses: of the arm in the numerator.
+        reference: of the arm in the denominator.
+
+    Returns:
+        None if one of the two has no optimum over the seeds that both have.
+    """
+    shared = set(_deciding_seeds(losses)) & set(_deciding_seeds(reference))
+    numerator, denominator = (fit_rates(_for_seeds(one, shared)) for one in (losses, reference))
+    if numerator is None or denominator is None or numerator.seeds != denominator.seeds:
+        return None
+    overall, *left_out = (
+        a - b for a, b in zip(numerator.vertices, denominator.vertices, strict=True)
+    )
+    error = numerator.log_rate().systematic_error + denominator.log_rate().systematic_error
+    found = replace(_jackknife(overall, left_out), systematic_error=error)
+    return found, (numerator, denominator)
+
+
+def rate_ratio(
+    losses: RateLosses, reference: RateLosses, confidence: float = 0.95
+) -> Optimum | None:
+    """Return the ratio of the optimal learning rates of two arms, as `log_rate_ratio`."""
+    found = log_rate_ratio(losses, reference)
+    if found is None:
+        return None
+    estimate, (numerator, denominator) = found
+    rates = (*numerator.rates, *denominator.rates)
+    return _as_rate(estimate, rates, 0.0, numerator.problem or denominator.problem, confidence)
+
+
+def left_out_optima(losses: RateLosses) -> tuple[float, dict[int, float]] | None:
+    """Return the optimum over all seeds and the leave-one-out optima, for a jackknife.
+
+    Returns:
+        log10 of the optimum over all seeds, and for each seed log10 of the optimum without it. None
+        as `fit_rates`, or if there is only one seed.
+    """
+    fit = fit_rates(losses)
+    if fit is None or len(fit.seeds) < 2:
+        return None
+    overall, *left_out = fit.vertices
+    return overall, dict(zip(fit.seeds, left_out, strict=True))
+
+
+def _wide_optimum(
+    losses: RateLosses, near: tuple[float, ...], seeds: tuple[int, ...]
+) -> float | None:
+    """Return log10 of the optimum of all rates within half a decade, by least squares.
+
+    The mean of a seed over the three central rates is subtracted from its losses, as the outer
+    rates have fewer seeds.
+    """
+    import numpy as np
+
+    level = {s: math.fsum(losses[r][s] for r in near) / len(near) for s in seeds}
+    means = {}
+    for rate in sorted(losses):
+        own = [s for s in seeds if s in losses[rate]]
+        enough = len(own) >= min(OUTER_SEEDS, len(seeds)) and _finite(losses[rate], own)
+        if enough and _is_near(rate, near[1]):
+            means[rate] = math.fsum(losses[rate][s] - level[s] for s in own) / len(own)
+    if len(means) < 5 or not min(means) < near[0] or not max(means) > near[-1]:
+        return None
+    x = np.log10(list(means))
+    a, b, _ = np.polyfit(x, list(means.values()), 2)
+    return float(-b / (2 * a)) if a > 0 else None
+
+
+def _jackknife(overall: float, left_out: list[float]) -> MeanEstimate:
+    if not left_out:
+        return MeanEstimate(overall, 0.0, 1, method="none")
+    return statistics.jackknife_estimate(overall, left_out)
+
+
+def _as_rate(
+    log: MeanEstimate,
+    rates: tuple[float, ...],
+    curvature: float,
+    problem: str | None,
+    confidence: float,
+) -> Optimum:
+    interval = log.interval(confidence)
+    low, high = (None if end is None else 10**end for end in (interval.low, interval.high))
+    return Optimum(10**log.estimate, low, high, rates, log.seeds, curvature, problem)
+
+
+def _deciding_seeds(losses: RateLosses) -> tuple[int, ...]:
+    """Return the seeds of the learning rates that have the most."""
+    most = max((len(by_seed) for by_seed in losses.values()), default=0)
+    widest = [set(by_seed) for by_seed in losses.values() if len(by_seed) == most]
+    return tuple(sorted(set.intersection(*widest))) if widest else ()
+
+
+def _for_seeds(losses: RateLosses, seeds: set[int]) -> dict[float, dict[int, float]]:
+    kept = {
         rate: {s: by_seed[s] for s in seeds if s in by_seed} for rate, by_seed in losses.items()
     }
+    return {rate: by_seed for rate, by_seed in kept.items() if by_seed}
 
 
-def _resamples(n: int, seed: int) -> Any:
-    import numpy as np
-
-    return np.random.default_rng(seed).integers(0, n, (RESAMPLES, n))
+def _finite(by_seed: Mapping[int, float], seeds: Any) -> bool:
+    return all(math.isfinite(by_seed.get(seed, math.nan)) for seed in seeds)
 
 
-def _ends(
-    resampled: Any, n: int, confidence: float, limits: Sequence[float]
-) -> tuple[float | None, float | None]:
-    """Return the expanded percentiles; None for an end at the limits of the fit."""
-    import numpy as np
-    from scipy.stats import norm, t
-
-    tail = norm.cdf(-math.sqrt(n / (n - 1)) * t.ppf((1 + confidence) / 2, n - 1))
-    low, high = (float(value) for value in np.quantile(resampled, [tail, 1 - tail]))
-    return (
-        low if low > limits[0] + 1e-9 else None,
-        high if high < limits[1] - 1e-9 else None,
-    )
+def _is_near(rate: float, best: float) -> bool:
+    return 1 / HALF_DECADE <= rate / best <= HALF_DECADE

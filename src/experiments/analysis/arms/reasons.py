@@ -28,6 +28,15 @@ Code = Literal[
     "no_arm",
     "lower_bound",
     "gate",
+    "few_rows",
+    "mixed_machine",
+    "one_arm",
+    "no_margin",
+    "no_source",
+    "wrong_unit",
+    "late_rule",
+    "one_class",
+    "few_bases",
 ]
 
 

@@ -7,22 +7,15 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from experiments.analysis import statistics
-from experiments.analysis.arms.contrasts import (
-    TESTED_ON,
-    Contrast,
-    contrast,
-    family,
-    gain_margin,
-    on_purpose,
-)
+from experiments.analysis.arms.contrasts import TESTED_ON, Contrast, contrast, on_purpose
+from experiments.analysis.arms.excess_loss import excess_loss
 from experiments.analysis.arms.rate_choice import Tuned
 from experiments.analysis.arms.rate_design import PER_DECADE
 from experiments.analysis.arms.reasons import Reason, blocking
-from experiments.analysis.arms.regret import excess_loss
-from experiments.analysis.statistics import Interval, NoiseFloor
+from experiments.analysis.statistics import EqualityRule, Interval, NoiseFloor, RangeRule, Spread
 from experiments.evaluation import metrics
 
-HEADER = ("arm", "LRs", "seeds", "best LR", "optimum", TESTED_ON, "difference", "verdict")
+HEADER = ("arm", "LRs", "seeds", "best LR", "optimum", TESTED_ON, "difference, relative", "verdict")
 
 
 def lines(
@@ -36,30 +29,24 @@ def lines(
     Args:
         tuned: the arms; the first one is the reference.
         score: score of the tuned model.
-        margin: as in `contrast`; None = a twentieth of the first arm's gain over its base model.
+        margin: as in `contrast`; None = intervals only, without verdicts.
         floor: as in `contrast`.
     """
     header = [*HEADER[:5], score, *HEADER[6:]]
     if not tuned:
         return header, [], []
     reference, *others = tuned
-    margin = gain_margin(reference, score) if margin is None else margin
-    contrasts = family(
-        [
-            contrast(reference, arm, margin, score, on_purpose(reference, arm), floor)
-            for arm in others
-        ]
-    )
+    contrasts = [
+        contrast(reference, arm, margin, score, on_purpose(reference, arm), floor) for arm in others
+    ]
     rows = [[*_arm_cells(reference, score), "reference", "-"]]
     notes = [_note(reference.arm.label, reason) for reason in reference.reasons]
     for entry in contrasts:
-        comparison = entry.comparison
-        difference = "-" if comparison is None else _interval(comparison.difference, "+")
-        rows.append([*_arm_cells(entry.arm, score), difference, entry.finding])
+        rows.append([*_arm_cells(entry.arm, score), difference_text(entry), verdict_text(entry)])
         known = set(reference.reasons)
         notes += [_note(entry.arm.arm.label, r) for r in entry.reasons if r not in known]
-    if margin is not None and contrasts:
-        notes = [_caption(margin), *_groups(tuned, score, margin), *_power(contrasts), *notes]
+    if contrasts:
+        notes = [_caption(contrasts), *_groups(tuned, contrasts[0]), *_power(contrasts), *notes]
     if floor is not None:
         notes.append(
             f"Noise floor of {score}: {floor.deviation:.2g} (standard deviation between repeated "
@@ -68,8 +55,29 @@ def lines(
     return header, rows, list(dict.fromkeys(notes))
 
 
-def _groups(tuned: Sequence[Tuned], score: str, margin: float) -> Iterator[str]:
+def difference_text(entry: Contrast) -> str:
+    """Return a difference with its interval and as a share of the reference's score."""
+    if entry.difference is None:
+        return "-"
+    relative = "" if entry.relative is None else f", {entry.relative:+.1%}"
+    return _interval(entry.difference, "+") + relative
+
+
+def verdict_text(entry: Contrast) -> str:
+    """Return the finding with the size of what is called a tie; `no margin` if none was given."""
+    if entry.finding is None:
+        return "no margin"
+    if entry.finding != "tied" or entry.difference is None:
+        return entry.finding
+    relative = "" if entry.relative is None else f", {entry.relative:+.1%}"
+    return f"tied within {entry.margin:.3g} ({entry.difference.estimate:+.4f}{relative})"
+
+
+def _groups(tuned: Sequence[Tuned], first: Contrast) -> Iterator[str]:
     """Yield a sentence on which arms are tied, best first; nothing if no arms are tied."""
+    score, margin = first.score, first.margin
+    if margin is None:
+        return
     scored = [tuned_arm for tuned_arm in tuned if tuned_arm.final(score)]
     best_first = -1 if metrics.direction(score) == "maximize" else 1
     scored.sort(
@@ -77,32 +85,36 @@ def _groups(tuned: Sequence[Tuned], score: str, margin: float) -> Iterator[str]:
             best_first * statistics.mean_interval(_final(tuned_arm, score)).estimate
         )
     )
-    ties = [
-        (a.arm.label, b.arm.label)
+    pairs = [
+        contrast(a, b, margin, score, on_purpose(a, b))
         for a, b in itertools.combinations(scored, 2)
-        if contrast(a, b, margin, score, on_purpose(a, b)).finding == "tied"
     ]
+    ties = [one for one in pairs if one.finding == "tied"]
     if ties:
-        groups = statistics.tied_groups([tuned_arm.arm.label for tuned_arm in scored], ties)
-        words = statistics.tie_words(groups, f"{margin:.3g}")
+        names = [(one.reference.arm.label, one.arm.arm.label) for one in ties]
+        groups = statistics.tied_groups([tuned_arm.arm.label for tuned_arm in scored], names)
+        sizes = [abs(one.difference.estimate) for one in ties if one.difference is not None]
+        words = statistics.tie_words(
+            groups, f"{margin:.3g}, with differences of up to {max(sizes):.2g}"
+        )
         yield f"All pairs of arms, best first: {words}"
 
 
 def _power(contrasts: Sequence[Contrast]) -> Iterator[str]:
-    """Yield what the seeds of each comparison can detect, and how many seeds would decide it."""
+    """Yield what each comparison can detect, and how many seeds would decide it."""
     for entry in contrasts:
-        comparison = entry.comparison
-        if comparison is None or comparison.difference.n < 2 or blocking(entry.reasons):
+        estimate = entry.estimate
+        if estimate is None or estimate.seeds < 2 or blocking(entry.reasons):
             continue
-        n, deviation = comparison.difference.n, comparison.deviation
-        smallest = statistics.detectable_effect(deviation, n)
-        sentence = f"{entry.arm.arm.label}: {n} seeds have 80 % power to detect {smallest:.2g}"
-        if entry.finding == "undecided":
-            difference, margin = comparison.difference.estimate, comparison.margin
-            needed = statistics.seeds_to_decide(difference, deviation, margin)
-            most = f"more than {statistics.MOST_SEEDS}"
-            about = most if needed is None else f"about {max(needed, n + 1)}"
-            sentence += f"; a verdict would take {about} seeds in total"
+        spread, n = Spread.of(estimate), estimate.seeds
+        found = statistics.detectable_truth(RangeRule(0.0, None), statistics.HOLDS, spread, n)
+        if found is None:
+            continue
+        rows = "" if estimate.rows is None else f" x {estimate.rows} test rows"
+        sentence = f"{entry.arm.arm.label}: {n} seeds{rows} have 80 % power to detect {found:.2g}"
+        if entry.finding == "unresolved" and entry.margin is not None:
+            needed = statistics.seeds_needed(EqualityRule(entry.margin), estimate)
+            sentence += f"; if the arms were equal, a verdict would take {needed}"
         yield sentence + "."
 
 
@@ -147,12 +159,26 @@ def _number(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _caption(margin: float) -> str:
+def _caption(contrasts: Sequence[Contrast]) -> str:
+    """Return what the differences are over, what the words mean, and how many may be false."""
+    rows = {one.estimate.rows for one in contrasts if one.estimate is not None}
+    over = "over seeds only, as the scores by test row are not recorded for all runs"
+    if rows and None not in rows:
+        over = f"over seeds crossed with {'/'.join(map(str, sorted(filter(None, rows))))} test rows"
+    margin = contrasts[0].margin
+    meaning = (
+        "No margin was given, so there are no verdicts (hydra.sweeper.margin, in the unit of the "
+        "score)"
+        if margin is None
+        else f"Better or worse: the interval excludes 0 and the difference is beyond {margin:.3g}; "
+        f"tied: the interval is within ±{margin:.3g}"
+    )
+    expected = statistics.expected_false_verdicts(len(contrasts))
     return (
-        "Differences are paired by seed, with 95 % Student t intervals and p values "
-        "Holm-adjusted over the arms of the table. Better or worse: significantly different from 0 "
-        f"and by more than {margin:.3g}; tied: equivalent within ±{margin:.3g} (two one-sided "
-        "tests). Learning rates were chosen on validation from a grid with steps of a factor "
+        f"Differences are paired by seed, with 95 % intervals {over}; the percentage is relative "
+        f"to the reference's score. {meaning}. Exploratory: the intervals are not adjusted for the "
+        f"number of arms, so up to {expected:.2g} of {len(contrasts)} are expected to miss the "
+        "truth. Learning rates were chosen on validation from a grid with steps of a factor "
         f"{10 ** (1 / PER_DECADE):.2f}."
     )
 

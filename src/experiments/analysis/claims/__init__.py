@@ -1,4 +1,4 @@
-"""Judge published claims from run records: supported, contradicted, undecided or not tested."""
+"""Judge published claims from records: holds here, does not hold here, unresolved, not tested."""
 
 from experiments.analysis.claims.claim import Claim
 from experiments.analysis.claims.claim_files import load

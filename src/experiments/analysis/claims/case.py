@@ -2,17 +2,18 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from experiments.analysis import statistics
 from experiments.analysis.arms import Reason
 from experiments.analysis.claims.claim import Claim
-from experiments.analysis.statistics import Interval
+from experiments.analysis.statistics import MeanEstimate, Rule, SeedsNeeded
 from experiments.records import Record
 
-Verdict = Literal["supported", "contradicted", "undecided", "not tested"]
+Verdict = Literal["holds here", "does not hold here", "unresolved", "not tested"]
 ALPHA = 0.05
+SEEDS_ONLY = "over seeds only: the test rows are not resampled"
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,16 @@ class Effect:
     high: float | None
     allowed: str
     """The range or verdict that the estimate is compared with, in words."""
+    unit: str = "ratio"
+    reference: float | None = None
+    """Mean score of the reference, in the unit of the estimate; None if there is none."""
+    rows: int | None = None
+    """Number of test rows that the interval resamples; None = it is over seeds only."""
+
+    @property
+    def relative(self) -> float | None:
+        """The estimate as a share of the reference's score."""
+        return self.estimate / self.reference if self.reference else None
 
 
 @dataclass(frozen=True)
@@ -33,18 +44,20 @@ class Judged:
     """The result for one claim, before Holm's adjustment over the family and before the gates."""
 
     effect: Effect | None = None
-    word: Verdict = "undecided"
+    word: Verdict = "unresolved"
     reasons: tuple[Reason, ...] = ()
     runs: tuple[Record, ...] = ()
     """The runs that the verdict is based on; the gates check them."""
     seeds: int | None = 0
     """Number of seeds; None if the estimate does not come from seeds."""
-    needed: int | None = None
-    """Total number of seeds that would probably decide."""
+    needed: str | None = None
+    """A sentence on how many seeds would probably decide."""
     p: float | None = None
-    """Two-sided p-value of a difference; adjusted over the family later."""
-    rests_on_p: bool = False
-    """Whether the verdict becomes undecided if the adjusted p-value is not small."""
+    """p-value of the verdict that was taken; None if it rests on no interval."""
+    qualifiers: tuple[str, ...] = ()
+    """What limits the word, such as a size below the one to act on."""
+    classes: tuple[str, ...] = ()
+    """The difference of a loss by token class, a sentence each."""
     scope: str = ""
     """Scope of estimates that do not come from runs."""
 
@@ -67,65 +80,29 @@ def range_verdict(
     within_low = minimum == -math.inf or (low is not None and minimum <= low)
     within_high = maximum == math.inf or (high is not None and high <= maximum)
     if within_low and within_high and not (low is None and high is None):
-        return "supported"
+        return "holds here"
     if (low is not None and low > maximum) or (high is not None and high < minimum):
-        return "contradicted"
-    return "undecided"
+        return "does not hold here"
+    return "unresolved"
 
 
-@dataclass(frozen=True)
-class RangeTest:
-    """The mean of one number per seed, compared with a range."""
-
-    interval: Interval
-    word: Verdict
-    p: float | None
-    """For a range with one end; None with two ends, for which the interval decides."""
-    needed: int | None
-    reasons: tuple[Reason, ...]
-
-
-def compare_with_range(
-    values: Sequence[float], minimum: float | None, maximum: float | None
-) -> RangeTest:
-    """Compare the mean of one number per seed with a range, by its Student t interval.
-
-    If all seeds have equal numbers there is no spread, so nothing can be concluded.
-    """
-    interval = statistics.mean_interval(values)
-    ends = [end for end in (minimum, maximum) if end is not None]
-    if interval.low is None or interval.high is None:
-        one_seed = Reason("one_seed", "one seed gives no interval")
-        return RangeTest(interval, "undecided", None, None, (one_seed,))
-    if interval.high - interval.low < statistics.ROUNDING * max(1.0, abs(interval.estimate)):
-        no_spread = Reason(
-            "same_numbers", "all seeds give the same number, so there is no interval"
-        )
-        return RangeTest(interval, "undecided", None, None, (no_spread,))
-    p = None
-    if len(ends) == 1:
-        from scipy.stats import ttest_1samp
-
-        p = float(ttest_1samp(list(values), ends[0]).pvalue)
-    half_width = (interval.high - interval.low) / 2
-    needed = seeds_for(min(abs(interval.estimate - end) for end in ends), half_width, interval.n)
-    return RangeTest(
-        interval, range_verdict(interval.low, interval.high, minimum, maximum), p, needed, ()
-    )
+def decided(claim: Claim, partial: Judged, estimate: MeanEstimate, rule: Rule) -> Judged:
+    """Return a result with the word that an estimate and a rule give, and what would decide."""
+    found = statistics.decide(estimate, rule)
+    qualifiers = (*partial.qualifiers, *([found.qualifier] if found.qualifier else ()))
+    if estimate.rows is None and claim.kind != "spectra":
+        qualifiers += (SEEDS_ONLY,)
+    needed = None
+    if found.word == "unresolved" and estimate.seeds > 1 and estimate.seed_error > 0:
+        needed = _needed_text(statistics.seeds_needed(rule, estimate))
+    p = None if found.word == "unresolved" else found.p
+    return replace(partial, word=found.word, qualifiers=qualifiers, needed=needed, p=p)
 
 
-def seeds_for(distance: float, half_width: float, n: int) -> int | None:
-    """Return the number of seeds at which an interval would exclude an end; None = too many.
-
-    The width of an interval decreases with the square root of the number of seeds.
-
-    Args:
-        distance: from the estimate to the nearest end.
-        half_width: half the width of the interval.
-        n: number of seeds behind the interval.
-    """
-    needed = n * (half_width / distance) ** 2 if distance > 0 else math.inf
-    return None if needed > statistics.MOST_SEEDS else max(n + 1, math.ceil(needed))
+def _needed_text(needed: SeedsNeeded) -> str:
+    if needed.rows_limit:
+        return "no number of seeds would decide: the test rows are too few"
+    return f"if there were no effect, a verdict would take {needed} in total"
 
 
 def allowed_range(minimum: float | None, maximum: float | None) -> str:
@@ -145,8 +122,12 @@ def applicable_reasons(
         comparison_reasons: reasons against comparing the arms with each other.
         arm_reasons: reasons against single arms.
     """
+    ignored = may_differ(claim)
     return tuple(
-        dict.fromkeys(
-            [*arm_reasons, *(r for r in comparison_reasons if r.code not in claim.may_differ)]
-        )
+        dict.fromkeys([*arm_reasons, *(r for r in comparison_reasons if r.code not in ignored)])
     )
+
+
+def may_differ(claim: Claim) -> set[str]:
+    """Return the codes in which a claim's arms may differ; seeds only for a stated reason."""
+    return {*claim.may_differ} | ({"unequal_seeds"} if claim.seeds_differ else set())

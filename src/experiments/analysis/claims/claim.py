@@ -38,18 +38,27 @@ class Claim:
     expects: str | None = None
     """For `difference`: the arm is `tied` with the reference, `better` or `worse`."""
     margin: float | None = None
-    """A share: of the reference's gain over the untuned base (`difference`, `departure`, and
-    `trend`, from one end of `along` to the other), of the lowest loss (`rule_regret`), or of the
-    initial drop of the loss (`same_start`)."""
+    """The largest difference that counts as none, in `unit`; of a trend, from one end of `along` to
+    the other. Null if none was fixed before the runs; a claim of a tie then has no verdict."""
+    margin_source: str | None = None
+    """Who fixed the margin and why it is the right size; required with a margin."""
+    delta: float | None = None
+    """For a `difference` that the arm is better or worse: the smallest effect that the claim
+    asserts, in `unit`. Without it the claim can only be refuted by the opposite effect."""
+    delta_source: str | None = None
+    """Where the smallest effect is stated; required with a delta."""
+    unit: str | None = None
+    """Unit of margin and delta: that of the score, such as `nats per token`, or for kinds without
+    a score what `units.of` returns."""
     low: float | None = None
     """Lowest number that the claim allows; null = unbounded, if the kind permits it."""
     high: float | None = None
     rival: float | None = None
-    """For `trend`: the slope of a rival theory; an interval with it and without 0 contradicts."""
+    """For `trend`: the slope of a rival theory; an interval with it and without 0 refutes."""
     at_most: float | None = None
     """For `best_of`: the largest value of `along` that may be the best."""
     rule: str | None = None
-    """For `rule_regret`: `ten_times` the reference's best learning rate, or `hidden_size`."""
+    """For `rule_excess_loss`: `ten_times` the reference's best learning rate, or `hidden_size`."""
     hidden: int | None = None
     """Hidden size of the model, for `rule: hidden_size`."""
     family: str | None = None
@@ -64,6 +73,16 @@ class Claim:
     """Minimum number of seeds for a verdict."""
     may_differ: list[str] = field(default_factory=list)
     """Reason codes in which arms may differ, such as `mixed_data` if data sizes are compared."""
+    seeds_differ: str | None = None
+    """Why the arms have different seeds; the seeds that both have are then compared."""
+    primary: bool = False
+    """Whether the claim is in the primary family, whose verdicts are adjusted by Holm; all others
+    are exploratory."""
+    cited: list[dict[str, Any]] = field(default_factory=list)
+    """Other places of the same effect, which are printed and decide nothing: each with `sweep`,
+    and `arm` and `reference` where they differ from the claim's."""
+    seen: str | None = None
+    """What of the outcomes was known when the rule was written."""
     not_tested: str | None = None
     """Why the claim cannot be tested here; then no other field is needed."""
     id: str = ""

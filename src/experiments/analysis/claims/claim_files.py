@@ -11,7 +11,7 @@ from yaml import YAMLError
 
 from experiments.analysis.claims.claim import Claim
 from experiments.analysis.claims.gates import GATES
-from experiments.analysis.claims.kinds import KINDS
+from experiments.analysis.claims.kinds import KINDS, RENAMED_KINDS
 from experiments.config import folders
 from experiments.config.value_checks import at_least, one_of
 from experiments.errors import ConfigError, did_you_mean
@@ -24,19 +24,28 @@ def problems(claim: Claim) -> Iterator[str]:
             yield f"{key} is missing"
     if claim.not_tested is not None:
         return
+    if claim.kind in RENAMED_KINDS:
+        yield f"kind={claim.kind} was renamed to {RENAMED_KINDS[claim.kind]}"
+        return
     yield from one_of("kind", claim.kind, tuple(KINDS))
     if claim.kind not in KINDS:
         return
     kind = KINDS[claim.kind]
     if kind.needs_sweep and not claim.sweep:
         yield "sweep is missing: name the file in sweeps/ with the runs, or set not_tested"
-    without = not kind.needs_reference or claim.rule == "hidden_size"
-    if kind.needs_sweep and (not claim.arm or not (claim.reference or without)):
-        yield "arm and reference must select arms of the sweep by config keys, such as lora.r: 16"
+    if kind.needs_sweep and not claim.arm:
+        yield "arm must select an arm of the sweep by config keys, such as lora.r: 16"
+    for place in claim.cited:
+        yield from _cited_problems(place)
     for gate in claim.gates:
         yield from one_of("gates", gate, tuple(GATES))
     yield from at_least("seeds", claim.seeds, 2)
     yield from kind.problems(claim)
+
+
+def _cited_problems(place: dict[str, object]) -> Iterator[str]:
+    if not place.get("sweep") or not place.keys() <= {"sweep", "arm", "reference"}:
+        yield f"cited={place}: give sweep, and arm and reference where they differ"
 
 
 def load(directories: Sequence[Path], ids: Sequence[str] = ()) -> list[Claim]:

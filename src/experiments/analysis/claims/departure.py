@@ -21,17 +21,15 @@ from dataclasses import replace
 
 from experiments.analysis import arms, statistics
 from experiments.analysis.arms import Reason, Tuned
-from experiments.analysis.claims import sides
+from experiments.analysis.claims import sides, units
 from experiments.analysis.claims.case import (
     ALPHA,
     Effect,
     Judged,
     Verdict,
     applicable_reasons,
-    seeds_for,
 )
 from experiments.analysis.claims.claim import Claim
-from experiments.analysis.claims.difference import share_problems
 from experiments.records import Record
 
 IN_A_ROW = 2
@@ -44,7 +42,6 @@ LEAST_VALUES = 3
 def problems(claim: Claim) -> Iterator[str]:
     """Yield a sentence for each invalid value."""
     yield from sides.problems(claim, LEAST_VALUES)
-    yield from share_problems(claim, "the reference's gain")
 
 
 def judge(claim: Claim, records: Sequence[Record]) -> Judged:
@@ -65,14 +62,13 @@ def judge(claim: Claim, records: Sequence[Record]) -> Judged:
     partial = Judged(reasons=applicable, runs=sides.runs(all_tuned), seeds=sides.seeds(all_tuned))
     if reference is None or arms.blocking(applicable):
         return partial
-    margin = arms.gain_margin(reference, claim.score, claim.margin or 0)
-    if margin is None:
-        text = (
-            f"no margin for {claim.score}: the untuned base was not scored, or training gained "
-            "nothing"
-        )
-        return replace(partial, reasons=(*applicable, Reason("no_score", text)))
-    return _judge_order(claim, partial, tuned, reference, margin)
+    problems_of_margin = [*units.problems(claim)]
+    if claim.margin is None:
+        text = f"no margin was fixed before the outcomes were seen, in {units.of(claim)}"
+        problems_of_margin.append(Reason("no_margin", text))
+    if problems_of_margin:
+        return replace(partial, reasons=(*applicable, *problems_of_margin))
+    return _judge_order(claim, partial, tuned, reference, claim.margin or 0)
 
 
 def _judge_order(
@@ -114,17 +110,11 @@ def _judge_order(
         interval.low,
         interval.high,
         f"above 0; linear before (R2 {'-' if linearity is None else f'{linearity:.3f}'})",
+        "rank correlation",
     )
-    half_width = (
-        None
-        if interval.low is None or interval.high is None
-        else (interval.high - interval.low) / 2
+    return replace(
+        partial, effect=effect, word=verdict or "unresolved", reasons=tuple(reasons), p=p
     )
-    needed = (
-        None if half_width is None else seeds_for(abs(interval.estimate), half_width, interval.n)
-    )
-    return replace(partial, effect=effect, word=verdict or "undecided", reasons=tuple(reasons),
-                   needed=needed, p=p, rests_on_p=p is not None)  # fmt: skip
 
 
 def _reasons(departures: Sequence[Sequence[float]], linearity: float | None) -> Iterator[Reason]:
@@ -203,8 +193,8 @@ def _page_test(departures: Sequence[Sequence[float]], estimate: float) -> tuple[
     ordered = departures if estimate >= 0 else [[-step for step in steps] for steps in departures]
     p = min(1.0, 2 * float(page_trend_test(ordered, method="exact").pvalue))
     if p >= ALPHA:
-        return p, "undecided"
-    return p, "supported" if estimate > 0 else "contradicted"
+        return p, "unresolved"
+    return p, "holds here" if estimate > 0 else "does not hold here"
 
 
 def _step_text(step: float, beyond_end: float) -> str:

@@ -1,19 +1,26 @@
-"""`difference`: arm minus reference in a test score, each at its own best learning rate."""
+"""`difference`: arm minus reference in a test score, each at its own best learning rate.
 
+A claim of a tie needs a margin that was fixed before the runs, in the unit of the score. A claim
+that the arm is better or worse holds if the interval excludes 0 on that side; it does not hold if
+the interval is below the smallest effect that the claim asserts (`delta`). Without a delta, only
+the opposite effect refutes it.
+"""
+
+import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from experiments.analysis import arms, statistics
-from experiments.analysis.arms import Tuned
-from experiments.analysis.claims import sides
-from experiments.analysis.claims.case import ALPHA, Effect, Judged, Verdict
+from experiments.analysis.arms import Contrast, Reason, Tuned
+from experiments.analysis.claims import class_gaps, sides, units
+from experiments.analysis.claims.case import Effect, Judged, decided, may_differ
 from experiments.analysis.claims.claim import Claim
-from experiments.analysis.statistics import Comparison, Interval
+from experiments.analysis.statistics import MeanEstimate, Rule
 from experiments.config.value_checks import one_of
 from experiments.evaluation import metrics
 from experiments.records import Record
 
 EXPECTATIONS = ("tied", "better", "worse")
-_OPPOSITE = {"better": "worse", "worse": "better"}
 
 
 def problems(claim: Claim) -> Iterator[str]:
@@ -21,13 +28,6 @@ def problems(claim: Claim) -> Iterator[str]:
     yield from one_of("expects", str(claim.expects), EXPECTATIONS)
     if metrics.direction(claim.score) is None:
         yield f"score={claim.score}: no metric declares its direction"
-    yield from share_problems(claim, "the reference's gain")
-
-
-def share_problems(claim: Claim, quantity: str) -> Iterator[str]:
-    """Yield what is wrong with a margin that is a share."""
-    if claim.margin is None or not 0 < claim.margin < 1:
-        yield f"margin={claim.margin}: give a share of {quantity}, above 0 and below 1"
 
 
 def judge(claim: Claim, records: Sequence[Record]) -> Judged:
@@ -41,44 +41,73 @@ def judge(claim: Claim, records: Sequence[Record]) -> Judged:
     )
     if arm is None or reference is None:
         return partial
-    margin = arms.gain_margin(tuned[0], claim.score, claim.margin or 0)
+    margin = claim.margin if claim.expects == "tied" else None
     floor = arms.repeats(records, claim.score)
-    contrast = arms.contrast(tuned[0], tuned[1], margin, claim.score, claim.may_differ, floor)
-    if contrast.comparison is None:
-        return Judged(reasons=contrast.reasons, runs=partial.runs, seeds=partial.seeds)
-    comparison = contrast.comparison
-    difference = comparison.difference
-    effect = Effect(
+    contrast = arms.contrast(tuned[0], tuned[1], margin, claim.score, may_differ(claim), floor)
+    reasons = (*contrast.reasons, *_no_margin(claim))
+    if contrast.estimate is None:
+        return Judged(reasons=reasons, runs=partial.runs, seeds=partial.seeds)
+    effect = _effect(claim, contrast, contrast.estimate)
+    whole = Judged(effect, reasons=reasons, runs=partial.runs, seeds=effect_seeds(contrast))
+    rule, sign = rule_of(claim)
+    if rule is not None:
+        whole = decided(claim, whole, _signed(contrast.estimate, sign), rule)
+    pair = class_gaps.Weighted(1.0, contrast.reference, contrast.arm)
+    return class_gaps.added(claim, whole, [pair], rule, sign)
+
+
+def effect_seeds(contrast: Contrast) -> int:
+    """Return the number of seeds that both arms have at their best learning rates."""
+    return 0 if contrast.estimate is None else contrast.estimate.seeds
+
+
+def rule_of(claim: Claim) -> tuple[Rule | None, float]:
+    """Return what an interval must satisfy, and the sign of the asserted effect.
+
+    The rule is None for a claim of a tie without a usable margin.
+    """
+    unusable = any(True for _ in units.problems(claim))
+    if claim.expects == "tied":
+        usable = claim.margin is not None and not unusable
+        return (statistics.EqualityRule(claim.margin or 0) if usable else None), 1.0
+    higher = (claim.expects == "better") == (metrics.direction(claim.score) == "maximize")
+    sign = 1.0 if higher else -1.0
+    if claim.delta is not None and not unusable:
+        return statistics.DifferenceRule(claim.delta), sign
+    return statistics.RangeRule(0.0, None), sign
+
+
+def _signed(estimate: MeanEstimate, sign: float) -> MeanEstimate:
+    return replace(estimate, estimate=sign * estimate.estimate)
+
+
+def _no_margin(claim: Claim) -> Iterator[Reason]:
+    yield from units.problems(claim)
+    if claim.expects == "tied" and claim.margin is None:
+        text = (
+            "no margin was fixed before the outcomes were seen: give margin, margin_source and "
+            f"unit: {units.of(claim)}, and new runs"
+        )
+        yield Reason("no_margin", text)
+
+
+def _effect(claim: Claim, contrast: Contrast, estimate: MeanEstimate) -> Effect:
+    interval, scores = estimate.interval(), contrast.reference.final(claim.score).values()
+    return Effect(
         f"{claim.score}, arm - reference",
-        difference.estimate,
-        difference.low,
-        difference.high,
-        f"{claim.expects} at a margin of {comparison.margin:.3g}",
+        interval.estimate,
+        interval.low,
+        interval.high,
+        _allowed(claim),
+        units.of_score(claim.score),
+        math.fsum(scores) / len(scores) if scores else None,
+        estimate.rows,
     )
-    needed = statistics.seeds_to_decide(
-        difference.estimate, comparison.deviation, comparison.margin
-    )
-    needed = None if needed is None else max(needed, difference.n + 1)
-    verdict, rests_on_p = _verdict(comparison, str(claim.expects))
-    return Judged(effect, verdict, contrast.reasons, partial.runs, partial.seeds, needed,
-                  comparison.p_difference, rests_on_p)  # fmt: skip
 
 
-def _verdict(comparison: Comparison, expects: str) -> tuple[Verdict, bool]:
-    """Return the verdict and whether it requires a small adjusted p-value."""
-    finding = comparison.finding
-    rests_on_p = finding in ("better", "worse") and comparison.p_difference < ALPHA
-    if finding == expects:
-        return "supported", rests_on_p
-    if expects == "tied":
-        return _beyond_margin(comparison.difference, comparison.margin), False
-    if finding in ("tied", _OPPOSITE[expects]):
-        return "contradicted", rests_on_p
-    return "undecided", False
-
-
-def _beyond_margin(difference: Interval, margin: float) -> Verdict:
-    """Return `contradicted` if the interval is entirely beyond the margin, else `undecided`."""
-    if difference.low is None or difference.high is None:
-        return "undecided"
-    return "contradicted" if difference.low > margin or difference.high < -margin else "undecided"
+def _allowed(claim: Claim) -> str:
+    if claim.expects == "tied":
+        margin = "no margin" if claim.margin is None else f"within ±{claim.margin:g}"
+        return f"tied ({margin})"
+    delta = "" if claim.delta is None else f" (by {claim.delta:g} or more)"
+    return f"{claim.expects}{delta}"

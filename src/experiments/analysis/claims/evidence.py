@@ -4,9 +4,10 @@ A claim is a file of `claims/`: the sentence, its source, the sweep that tests i
 quantity, the margin and the gates, all written before the runs. The verdict carries the hash of
 that file, the effect with its interval, the scope for which it is valid, and what is missing.
 
-Modules in the order of use: `claim` and `files` (YAML to `Claim`), `kinds` (the estimators, one
-file each, with `sides` for the arms and `case` for shared parts), `gates` (whether the setting
-was that of the claim), and `verdicts` (family, verdict and what is missing).
+Modules in the order of use: `claim` and `claim_files` (YAML to `Claim`), `design` (what was frozen
+and when), `kinds` (the estimators, one file each, with `sides` for the arms and `case` for shared
+parts), `gates` and `limits` (whether the setting was that of the claim), and `judging` (family,
+verdict and what is missing).
 """
 
 from collections.abc import Sequence
@@ -27,10 +28,15 @@ def runs_of(claims: Sequence[Claim], outputs: Path) -> dict[str, list[Record]]:
     Raises:
         RecordError: a record is newer than this program.
     """
-    sweeps = dict.fromkeys(claim.sweep for claim in claims if claim.sweep)
+    sweeps = dict.fromkeys(name for claim in claims for name in _sweeps_of(claim))
     return {
         name: _local_records(outputs / name) or _committed_records(outputs, name) for name in sweeps
     }
+
+
+def _sweeps_of(claim: Claim) -> list[str]:
+    own = [claim.sweep] if claim.sweep else []
+    return own + [str(place["sweep"]) for place in claim.cited]
 
 
 def _local_records(folder: Path) -> list[Record]:

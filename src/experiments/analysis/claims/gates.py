@@ -1,7 +1,7 @@
 """Preconditions of a claim's setting, checked on the runs.
 
-Runs outside the setting of a claim neither support nor contradict it. Each gate reports what it
-found; a condition that the records do not show counts as failed.
+Runs outside the setting of a claim say nothing about it. Each gate reports what it found; a
+condition that the records do not show counts as failed.
 """
 
 import math
@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from experiments.analysis.claims import capacity
 from experiments.records import Record
 
 CLIPPED_SHARE = 0.01
@@ -103,14 +104,48 @@ def same_parameters(runs: Sequence[Record]) -> str | None:
     )
 
 
+def within_capacity(runs: Sequence[Record]) -> str | None:
+    """The trained parameters, and the base, hold the training data at 2 bits per parameter."""
+    found = capacity.by_arm(runs)
+    if found is None:
+        return "no loss of the first epoch, or no number of parameters, was recorded"
+    small = {name: bits for name, bits in found.items() if bits[0] > bits[1]}
+    if small:
+        return f"the data are more than fits: {capacity.listing(small)}"
+    bases = {int(r.model.get("parameters") or 0) for r in runs} - {0}
+    most = max(data for data, _ in found.values())
+    if bases and most > capacity.BITS_PER_PARAMETER * min(bases):
+        text = f"the base of {min(bases):,} weights is too small for data of {most / 1000:.3g} kbit"
+        return text
+    return None
+
+
+def beyond_capacity(runs: Sequence[Record]) -> str | None:
+    """At least two ranks read more bits in the first epoch than their adapters hold."""
+    adapters = [r for r in runs if _config_value(r, "lora.method") == "lora"]
+    found = capacity.by_arm(adapters)
+    if found is None:
+        return "no loss of the first epoch, or no number of parameters, was recorded"
+    if sum(data > held for data, held in found.values()) >= 2:
+        return None
+    every = all(data <= held for data, held in found.values())
+    whose = "every rank holds the data" if every else "only one rank holds less than the data"
+    return f"{whose} ({capacity.listing(found)})"
+
+
 GATES: dict[str, Callable[[Sequence[Record]], str | None]] = {
     gate.__name__: gate
     for gate in (
         *(constant_rate, no_weight_decay, no_dropout, fp32_weights, no_clipping),
         *(zero_start, alpha_32, same_steps, same_parameters),
+        *(within_capacity, beyond_capacity),
     )
 }
 """Gate functions by name; each returns what is wrong, or None."""
+
+
+UNTESTED_WITHOUT = ("beyond_capacity",)
+"""Gates without which the claim's subject does not occur, so that it is not tested."""
 
 
 def check(names: Sequence[str], runs: Sequence[Record]) -> list[Gate]:

@@ -32,7 +32,7 @@ class Kind:
 KINDS = {
     "difference": Kind(difference.problems, difference.judge),
     "rate_ratio": Kind(rates.ratio_problems, rates.judge_ratio),
-    "rule_regret": Kind(rates.excess_loss_problems, rates.judge_excess_loss),
+    "rule_excess_loss": Kind(rates.excess_loss_problems, rates.judge_excess_loss),
     "trend": Kind(trend.problems, trend.judge),
     "best_of": Kind(best_of.problems, best_of.judge),
     "same_start": Kind(starts.problems, starts.judge, needs_reference=False),
@@ -40,3 +40,5 @@ KINDS = {
     "spectra": Kind(spectra.problems, spectra.judge, needs_reference=False),
     "measured": Kind(measured.problems, measured.judge, needs_reference=False, needs_sweep=False),
 }
+RENAMED_KINDS = {"rule_regret": "rule_excess_loss"}
+"""Former names of kinds, which are refused with the present one."""

@@ -1,22 +1,23 @@
-"""`rate_ratio` and `rule_regret`: ratios of best learning rates, and the cost of rules of thumb."""
+"""`rate_ratio` and `rule_excess_loss`: ratios of best rates, and the cost of rules of thumb."""
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Literal
 
 from experiments.analysis import arms
 from experiments.analysis.arms import Reason, Tuned
-from experiments.analysis.arms.regret import EXPONENTS
-from experiments.analysis.claims import sides
+from experiments.analysis.arms.excess_loss import EXPONENTS
+from experiments.analysis.claims import sides, units
 from experiments.analysis.claims.case import (
     Effect,
     Judged,
     applicable_reasons,
+    decided,
     range_verdict,
-    seeds_for,
 )
 from experiments.analysis.claims.claim import Claim
-from experiments.analysis.claims.difference import share_problems
+from experiments.analysis.statistics import RangeRule
 from experiments.config.value_checks import at_least, one_of
 from experiments.records import Record
 
@@ -30,9 +31,8 @@ def ratio_problems(claim: Claim) -> Iterator[str]:
 
 
 def excess_loss_problems(claim: Claim) -> Iterator[str]:
-    """Yield a sentence for each invalid value of a `rule_regret`."""
+    """Yield a sentence for each invalid value of a `rule_excess_loss`."""
     yield from one_of("rule", str(claim.rule), RULES)
-    yield from share_problems(claim, "the lowest loss")
     if claim.rule == "hidden_size":
         yield from at_least("hidden", claim.hidden or 0, 1)
         yield from one_of("family", str(claim.family), tuple(EXPONENTS))
@@ -51,26 +51,21 @@ def judge_ratio(claim: Claim, records: Sequence[Record]) -> Judged:
     all_records = [run.record for side in tuned for run in side.arm.runs]
     comparison_reasons = [*arms.equal_tuning(tuned), *arms.mixed(all_records)]
     reasons = applicable_reasons(claim, comparison_reasons, [*arm.reasons, *reference.reasons])
-    ratio = arms.rate_ratio(arm.losses(), reference.losses())
-    if ratio is None:
+    partial = Judged(reasons=reasons, runs=runs, seeds=seeds)
+    found = arms.log_rate_ratio(arm.losses(), reference.losses())
+    if found is None:
         text = "one of the arms has no optimum within its range of learning rates"
-        return Judged(reasons=(*reasons, Reason("flat_curve", text)), runs=runs, seeds=seeds)
+        return replace(partial, reasons=(*reasons, Reason("flat_curve", text)))
+    estimate, fits = found
+    doubts = [Reason("flat_curve", fit.problem) for fit in fits if fit.problem is not None]
     assert claim.low is not None and claim.high is not None, "load checks it"
+    interval = estimate.interval()
+    low, high = (None if end is None else 10**end for end in (interval.low, interval.high))
     allowed = f"{claim.low:g} to {claim.high:g}"
-    name = "ratio of best learning rates"
-    effect = Effect(name, ratio.estimate, ratio.low, ratio.high, allowed)
-    verdict = range_verdict(ratio.low, ratio.high, claim.low, claim.high)
-    needed = _seeds_for_ratio(ratio, claim.low, claim.high)
-    return Judged(effect, verdict, reasons, runs, seeds, needed)
-
-
-def _seeds_for_ratio(ratio: arms.Optimum, low: float, high: float) -> int | None:
-    """Return the number of seeds at which the interval would exclude the nearest end."""
-    if ratio.low is None or ratio.high is None:
-        return None
-    half_width = math.log10(ratio.high / ratio.low) / 2
-    distance = min(abs(math.log10(ratio.estimate / end)) for end in (low, high))
-    return seeds_for(distance, half_width, ratio.seeds)
+    effect = Effect("ratio of best learning rates", 10**interval.estimate, low, high, allowed)
+    rule = RangeRule(math.log10(claim.low), math.log10(claim.high))
+    partial = replace(partial, effect=effect, reasons=(*reasons, *doubts))
+    return decided(claim, partial, estimate, rule)
 
 
 def judge_excess_loss(claim: Claim, records: Sequence[Record]) -> Judged:
@@ -103,8 +98,8 @@ def _judge_excess(
 ) -> Judged:
     excess = arms.excess_loss(tuned, rate)
     reasons = [*reasons, *excess.reasons]
-    assert claim.margin is not None, "load checks it"
-    allowed = f"below {claim.margin:.2%} of the lowest loss"
+    reasons += _no_margin(claim)
+    allowed = "no margin" if claim.margin is None else f"below {claim.margin:.2%}"
     name = f"excess loss at learning rate {rate:.3g}"
     if 0 < excess.seeds < claim.seeds:
         text = (
@@ -112,23 +107,32 @@ def _judge_excess(
             f"{rate:.3g}"
         )
         reasons.append(Reason("few_seeds", text))
-    applicable = applicable_reasons(claim, (), reasons)
+    partial = replace(partial, reasons=applicable_reasons(claim, (), reasons))
     if excess.relative is None:
-        return Judged(None, "undecided", applicable, partial.runs, partial.seeds)
+        return partial
     if excess.nats is None:
-        diverged = Effect(name, math.inf, None, None, allowed)
-        return Judged(diverged, "contradicted", applicable, partial.runs, partial.seeds)
+        diverged = Effect(name, math.inf, None, None, allowed, units.LOWEST_LOSS)
+        return replace(partial, effect=diverged, word="does not hold here")
     lowest_loss = excess.nats.estimate / excess.relative if excess.relative else 1.0
     low, high = (
         None if end is None else end / lowest_loss for end in (excess.nats.low, excess.nats.high)
     )
-    effect = Effect(name, excess.relative, low, high, allowed)
-    verdict = range_verdict(low, high, None, claim.margin)
-    needed = None
-    if low is not None and high is not None:
-        distance = abs(excess.relative - claim.margin)
-        needed = seeds_for(distance, (high - low) / 2, excess.seeds)
-    return Judged(effect, verdict, applicable, partial.runs, partial.seeds, needed)
+    effect = Effect(name, excess.relative, low, high, allowed, units.LOWEST_LOSS)
+    partial = replace(partial, effect=effect)
+    if claim.margin is None or not claim.margin > 0:
+        return partial
+    if excess.root is not None:  # near the optimum: the root of the excess loss has both signs
+        limit = math.sqrt(claim.margin)
+        found = decided(claim, partial, excess.root, RangeRule(-limit, limit))
+        return replace(found, qualifiers=())  # which side of the optimum is no matter
+    return replace(partial, word=range_verdict(low, high, None, claim.margin))
+
+
+def _no_margin(claim: Claim) -> Iterator[Reason]:
+    yield from units.problems(claim)
+    if claim.margin is None:
+        text = f"no margin was fixed before the outcomes were seen, as a {units.LOWEST_LOSS}"
+        yield Reason("no_margin", text)
 
 
 def _rule_rate(claim: Claim, reference: Tuned | None) -> float | None:

@@ -92,10 +92,12 @@ def both_sides(claim: Claim, records: Sequence[Record]) -> Sides:
     ]
     for number in sorted(set(arm_by_number) & set(reference_by_number)):
         pair = [tuned[1][number], tuned[0][number]]
-        pair_reasons = [*arms.equal_tuning(pair), *arms.mixed(_records(pair))]
+        ignored = {"unequal_seeds"} if claim.seeds_differ else set()
+        tuning = [r for r in arms.equal_tuning(pair) if r.code not in ignored]
+        pair_reasons = [*tuning, *arms.mixed(_records(pair))]
         reasons += [Reason(r.code, f"at {claim.along} {number:g}: {r.text}") for r in pair_reasons]
     seeds = {tuned_arm.seeds for tuned_arm in selected.tuned}
-    if len(seeds) > 1:
+    if len(seeds) > 1 and not claim.seeds_differ:
         text = f"the seeds differ between values of {claim.along}"
         reasons.append(Reason("unequal_seeds", text))
     reasons += applicable_reasons(claim, list(arms.mixed(_records(selected.tuned))))

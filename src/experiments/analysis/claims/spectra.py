@@ -8,11 +8,12 @@ import math
 import statistics as moments
 from collections.abc import Iterator, Sequence
 
-from experiments.analysis import arms
+from experiments.analysis import arms, statistics
 from experiments.analysis.arms import Reason
 from experiments.analysis.claims import sides
-from experiments.analysis.claims.case import Effect, Judged, allowed_range, compare_with_range
+from experiments.analysis.claims.case import Effect, Judged, allowed_range, decided
 from experiments.analysis.claims.claim import Claim
+from experiments.analysis.statistics import RangeRule
 from experiments.records import Record
 
 
@@ -37,8 +38,8 @@ def judge(claim: Claim, records: Sequence[Record]) -> Judged:
         reasons = (*reasons, Reason("no_score", f"{text}: repeat these runs"))
         return Judged(reasons=reasons, runs=runs, seeds=len(runs))
     low, high = (None if end is None else math.log(end) for end in (claim.low, claim.high))
-    test = compare_with_range(known, low, high)
-    interval = test.interval
+    estimate = statistics.seed_estimate(known)
+    interval = estimate.interval()
     effect = Effect(
         "median over modules of |B| / |A| (spectral norms)",
         math.exp(interval.estimate),
@@ -46,8 +47,8 @@ def judge(claim: Claim, records: Sequence[Record]) -> Judged:
         None if interval.high is None else math.exp(interval.high),
         allowed_range(claim.low, claim.high),
     )
-    return Judged(effect, test.word, (*reasons, *test.reasons), runs, len(runs), test.needed,
-                  test.p, test.p is not None)  # fmt: skip
+    partial = Judged(effect, reasons=reasons, runs=runs, seeds=len(runs))
+    return decided(claim, partial, estimate, RangeRule(low, high))
 
 
 def _median_log_ratio(record: Record) -> float | None:

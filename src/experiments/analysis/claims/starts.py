@@ -2,26 +2,27 @@
 
 Training losses after 1 to 5 updates (logged at steps 2 to 6) are compared, paired by seed, with
 those of the arm that has the highest value of the key. The unit is the drop of the loss over these
-updates. Arms are alike if their 90 % intervals are within the margin at every step: if each test
-has a level of 5 %, so does the claim that all are true (R. L. Berger, "Multiparameter hypothesis
-testing and acceptance sampling", Technometrics 24 (1982)). They are unlike if one interval, at
-95 % shared among all of them, is entirely outside. The control must be unlike, to prove that the
-test can detect a difference.
+updates. Arms are alike if the interval of each of these differences is within the margin: if each
+test has a level of 5 %, so does the claim that all are true (R. L. Berger, "Multiparameter
+hypothesis testing and acceptance sampling", Technometrics 24 (1982)). They are unlike if one
+interval is entirely outside at a level shared among all of them. The control must be unlike, to
+prove that the test can detect a difference.
+
+As all must hold, the number of seeds that would decide is that of the difference with the largest
+deviation, at a power of 1 - 0.2 / k for each of the k.
 """
 
 import math
-import statistics as moments
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from experiments.analysis import arms, statistics
 from experiments.analysis.arms import Arm, Reason
-from experiments.analysis.claims import sides
-from experiments.analysis.claims.case import ALPHA, Effect, Judged, Verdict, applicable_reasons
+from experiments.analysis.claims import sides, units
+from experiments.analysis.claims.case import Effect, Judged, applicable_reasons
 from experiments.analysis.claims.claim import Claim
-from experiments.analysis.claims.difference import share_problems
-from experiments.analysis.statistics import Interval
+from experiments.analysis.statistics import Decision, EqualityRule, Interval, MeanEstimate
 from experiments.records import Record
 
 UPDATES = 5
@@ -30,7 +31,6 @@ UPDATES = 5
 def problems(claim: Claim) -> Iterator[str]:
     """Yield a sentence for each invalid value."""
     yield from sides.problems(claim, 2)
-    yield from share_problems(claim, "the initial drop of the loss")
     if not claim.control:
         yield "control must name arms that are known to start differently"
 
@@ -41,10 +41,10 @@ class _Spread:
 
     runs: tuple[Record, ...] = ()
     reasons: tuple[Reason, ...] = ()
-    word: Verdict = "undecided"
+    found: Decision = field(default_factory=lambda: Decision("unresolved"))
     widest: Interval | None = None
     """The largest mean difference, as a share of the drop of the loss."""
-    needed: int | None = None
+    needed: str | None = None
 
 
 def judge(claim: Claim, records: Sequence[Record]) -> Judged:
@@ -56,7 +56,7 @@ def judge(claim: Claim, records: Sequence[Record]) -> Judged:
     seeds = len({r.config.get("seed") for r in main.runs})
     if main.widest is None or control.widest is None:
         return Judged(reasons=reasons, runs=runs, seeds=seeds)
-    if control.word != "contradicted":
+    if control.found.word != "does not hold here":
         text = (
             f"the arms of the control start alike too (within {abs(control.widest.estimate):.2%})"
         )
@@ -66,9 +66,21 @@ def judge(claim: Claim, records: Sequence[Record]) -> Judged:
         main.widest.estimate,
         main.widest.low,
         main.widest.high,
-        f"within {claim.margin:.2%} (control: {control.widest.estimate:.2%})",
+        f"{'no margin' if claim.margin is None else f'within {claim.margin:.2%}'} "
+        f"(control: {control.widest.estimate:.2%})",
+        units.INITIAL_DROP,
     )
-    return Judged(effect, main.word, reasons, runs, seeds, main.needed)
+    reasons += (*units.problems(claim), *_no_margin(claim))
+    found, needed = main.found, main.needed
+    p = None if found.word == "unresolved" else found.p
+    qualifiers = (found.qualifier,) if found.qualifier else ()
+    return Judged(effect, found.word, reasons, runs, seeds, needed, p, qualifiers)
+
+
+def _no_margin(claim: Claim) -> Iterator[Reason]:
+    if claim.margin is None:
+        text = f"no margin was fixed before the outcomes were seen, as {units.INITIAL_DROP}"
+        yield Reason("no_margin", text)
 
 
 def _spread(
@@ -90,7 +102,7 @@ def _spread(
     if drop <= 0:
         text = f"the loss of the {name} does not drop in the first {UPDATES} updates"
         return _Spread(records, (*applicable, Reason("no_score", text)))
-    return _compare_starts(known, drop, claim.margin or 0, _Spread(records, applicable))
+    return _compare_starts(known, drop, claim.margin, _Spread(records, applicable))
 
 
 def _unequal_reasons(
@@ -129,43 +141,29 @@ def _mean_drop(curves: _Losses) -> float:
     return math.fsum(drops) / len(drops)
 
 
-def _compare_starts(curves: _Losses, drop: float, margin: float, partial: _Spread) -> _Spread:
+def _compare_starts(
+    curves: _Losses, drop: float, margin: float | None, partial: _Spread
+) -> _Spread:
     """Return the verdict, and the interval of the step and arm with the largest difference."""
-    last = max(curves)
-    reference = curves[last]
-    seeds = sorted(reference)
-    pairs = [
-        ([reference[s][k] / drop for s in seeds], [curves[n][s][k] / drop for s in seeds])
-        for n in curves
-        if n != last
+    reference = curves[max(curves)]
+    differences = [
+        statistics.seed_estimate(
+            [(by_seed[s][k] - reference[s][k]) / drop for s in sorted(reference)]
+        )
+        for n, by_seed in curves.items()
+        if n != max(curves)
         for k in range(1, UPDATES + 1)
     ]
-    tie_intervals = [statistics.paired_difference(a, b, confidence=1 - 2 * ALPHA) for a, b in pairs]
-    difference_intervals = [statistics.paired_difference(a, b, confidence=1 - ALPHA / len(pairs))
-              for a, b in pairs]  # fmt: skip
-    widest, differences = max(
-        (
-            (statistics.paired_difference(a, b), [y - x for x, y in zip(a, b, strict=True)])
-            for a, b in pairs
-        ),
-        key=lambda interval: abs(interval[0].estimate),
-    )
-    verdict: Verdict = "undecided"
-    if all(
-        -margin < _bound(interval.low) and _bound(interval.high) < margin
-        for interval in tie_intervals
-    ):
-        verdict = "supported"
-    elif any(
-        _bound(interval.low) > margin or _bound(interval.high) < -margin
-        for interval in difference_intervals
-    ):
-        verdict = "contradicted"
-    needed = statistics.seeds_to_decide(widest.estimate, moments.stdev(differences), margin)
-    needed = None if needed is None else max(needed, len(seeds) + 1)
-    return replace(partial, word=verdict, widest=widest, needed=needed)
+    widest = max(differences, key=lambda found: abs(found.estimate)).interval()
+    if margin is None or not margin > 0:
+        return replace(partial, widest=widest)
+    found = statistics.all_hold(differences, EqualityRule(margin))
+    return replace(partial, found=found, widest=widest, needed=_needed(differences, margin))
 
 
-def _bound(value: float | None) -> float:
-    assert value is not None, "two seeds give an interval"
-    return value
+def _needed(differences: Sequence[MeanEstimate], margin: float) -> str:
+    """Return how many seeds would show that all differences are within the margin."""
+    widest = max(differences, key=lambda found: found.deviation)
+    power = 1 - (1 - statistics.POWER) / len(differences)
+    needed = statistics.seeds_needed(EqualityRule(margin), widest, power=power)
+    return f"if all started alike, a verdict would take {needed} in total"

@@ -24,6 +24,7 @@ from experiments.analysis.statistics.intervals import (
     Interval,
     paired_difference,
 )
+from experiments.analysis.statistics.multiplicity import holm
 
 Finding = Literal["better", "worse", "tied", "undecided"]
 
@@ -106,25 +107,6 @@ def compare(
         deviation=deviation,
         alpha=alpha,
     )
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values adjusted so that the chance of any wrong rejection stays below alpha.
-
-    >>> holm([0.01, 0.04, 0.03])
-    [0.03, 0.06, 0.06]
-
-    Args:
-        p_values: shape (n,), each from 0 to 1; n may be 0.
-    """
-    # Same as statsmodels' multipletests(method="holm"), which runs the garbage collector at each
-    # call and so takes 0.2 s.
-    adjusted = [0.0] * len(p_values)
-    largest = 0.0
-    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
-        adjusted[index] = largest
-    return adjusted
 
 
 def in_family(comparisons: Sequence[Comparison]) -> list[Comparison]:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-Over = Literal["seeds", "items"]
+Over = Literal["seeds", "items", "seeds and rows"]
 Direction = Literal["maximize", "minimize"]
 Bounds = tuple[float, float]
 
@@ -36,7 +36,7 @@ class Interval:
     """Number of seeds or items."""
     over: Over
     method: str
-    """`student t`, `wilson`, `paired t` or `none`."""
+    """`student t`, `wilson`, `paired t`, `crossed t`, `jackknife t` or `none`."""
 
 
 def mean_interval(
@@ -225,7 +225,7 @@ def verdict_words(difference: Interval, direction: Direction) -> str:
     low, high = difference.low, difference.high
     if low is None or high is None or low <= 0 <= high:
         return "not separable"
-    if difference.over == "seeds" and high - low < ROUNDING:
+    if difference.over != "items" and high - low < ROUNDING:
         return "not separable"
     return "better" if (low > 0) == (direction == "maximize") else "worse"
 
