@@ -20,6 +20,7 @@ def problems(run: RunConfig) -> Iterator[str]:
     """Yield a sentence for each pair of incompatible values."""
     yield from _precision(run)
     yield from _attention(run)
+    yield from _trained_layers(run)
     if run.eval.thinking == "off" and run.data.thinking == "keep":
         yield (
             "eval.thinking=off with data.thinking=keep: the model would be trained to think but "
@@ -64,6 +65,27 @@ def _attention(run: RunConfig) -> Iterator[str]:
         yield (
             f"trainer.attention={attention} with hardware={hardware.label}: its kernels need "
             f"compute capability {NATIVE_BF16} or newer, and this device has {capability}; use sdpa"
+        )
+
+
+def _trained_layers(run: RunConfig) -> Iterator[str]:
+    lora, extra = run.lora, run.trainer.extra
+    if run.trainer.freeze_embeddings and lora.method != "none":
+        yield (
+            f"trainer.freeze_embeddings=true with lora={lora.label}: an adapter leaves the "
+            "embedding as it is; remove the key, or use it with lora=none"
+        )
+    if not lora.output_head:
+        return
+    if extra.get("loss_type", "nll") != "nll" or extra.get("label_smoothing_factor"):
+        yield (
+            "lora.output_head=true with trainer.extra.loss_type or label_smoothing_factor: these "
+            "losses of TRL read the head's weight without its adapter; remove one of them"
+        )
+    if lora.extra.get("ensure_weight_tying"):
+        yield (
+            "lora.output_head=true with lora.extra.ensure_weight_tying=true: the head's adapter "
+            "would also change the input embedding; remove one of them"
         )
 
 

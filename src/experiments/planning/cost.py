@@ -43,7 +43,10 @@ def flops_per_token(shape: Geometry, counts: Counts, work: Pass, trained_share: 
     if work.full:
         backward += base
     recomputation = forward if work.checkpointing else 0
-    trains_head = work.full or counts.copies >= shape.vocabulary * shape.hidden_size
+    head_is_frozen = shape.tied_embeddings and counts.trainable < counts.total
+    trains_head = counts.copies >= shape.vocabulary * shape.hidden_size
+    if work.full:
+        trains_head = not head_is_frozen
     return forward + backward + recomputation + (6 if trains_head else 4) * head
 
 

@@ -62,7 +62,9 @@ def of(run: RunConfig) -> Estimate:
     """
     shape = model_geometry.of(run.model)
     target = device.of(run)
-    counts = parameters.count(shape, run.lora)
+    counts = parameters.count(
+        shape, run.lora, freeze_embeddings=bool(run.trainer.freeze_embeddings)
+    )
     work = workload.of(run, vocabulary=shape.vocabulary, positions=shape.positions)
     settings = _settings(run, target, work)
     steps = work.steps(run)

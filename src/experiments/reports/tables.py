@@ -9,6 +9,8 @@ from experiments.reports.arm_report import ArmRow, Report
 from experiments.reports.scores import COLUMNS, Kind, Run, benchmark_scores, by_category, direction
 from experiments.toolcalls.token_classes import CLASSES
 
+TRAINED = "trained parameters (of all, of linear layers)"
+
 
 @dataclass
 class Grid:
@@ -142,14 +144,14 @@ def _sweep_grid(report: Report) -> Grid:
     tuned = [row for row in report.rows if row.kind == "tuned"]
     compared = first if len(tuned) > 1 else {}
     header = ["arm", "seeds", *first.values(), *("difference from first arm" for _ in compared)]
-    header += ["train seconds", *columns.values()]
+    header += [TRAINED, "train seconds", *columns.values()]
     lines = []
     for row in report.rows:
         line = [row.label, _seeds(row)]
         line += [cell_text(row.scores.get(one)) for one in first]
         line += ["reference" if row is tuned[0] else _compared(row, one) for one in compared]
         seconds = row.seconds()
-        line.append("-" if seconds is None else f"{seconds:.0f}")
+        line += [row.trained().text, "-" if seconds is None else f"{seconds:.0f}"]
         lines.append(line + [cell_text(row.scores.get(one)) for one in columns])
     return Grid(header, lines)
 
@@ -162,7 +164,7 @@ def _tuned_grid(report: Report) -> Grid:
     first = {one.arm.arm.key for one in report.tuning.references}
     whose = "first arm" if len(first) == 1 else "reference above"
     header = ["arm", "best LR", "optimum", "LRs (within 3 steps of the best)", "seeds"]
-    header += [heading(key), f"difference from {whose}", "verdict", "train seconds"]
+    header += [heading(key), f"difference from {whose}", "verdict", TRAINED, "train seconds"]
     header += columns.values()
     lines = []
     for row in report.rows:
@@ -170,7 +172,7 @@ def _tuned_grid(report: Report) -> Grid:
         gap = ("reference", "-") if is_first else (_digits(row.difference, "+"), row.finding or "-")
         seconds = row.seconds()
         line = [row.label, *_rates(row), _seeds(row), _digits(row.scores.get(key)), *gap]
-        line.append("-" if seconds is None else f"{seconds:.1f}")
+        line += [row.trained().text, "-" if seconds is None else f"{seconds:.1f}"]
         lines.append(line + [cell_text(row.scores.get(one)) for one in columns])
     return Grid(header, lines)
 

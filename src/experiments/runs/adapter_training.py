@@ -32,6 +32,8 @@ def load_given_adapter(path: str, record: Record, loaded: Loaded) -> Any:
     model = load_adapter(path, loaded)
     record.adapter = {
         "trainable_parameters": 0,
+        "trainable_share": 0.0,
+        "linear_share": 0.0,
         "scale": None,
         "modules": adapters.adapted_modules(model),
     }
@@ -46,10 +48,12 @@ def attach_adapter(start: Start, record: Record, loaded: Loaded) -> Any:
     attached = distributed.on_all_processes(lambda: adapters.attach(run, base.model))
     record.adapter = {
         "trainable_parameters": attached.trainable_parameters,
+        "trainable_share": attached.trainable_parameters / base.parameters,
+        "linear_share": attached.linear_share,
         "scale": None if run.lora.method == "none" else run.lora.scale,
         "modules": attached.modules,
     }
-    summary.print_adapter(record.adapter, base.parameters)
+    summary.print_adapter(record.adapter, attached.notes)
     if run.lora.method != "none":
         summary.print_left_out(attached.idle, adapters.left_out(attached.model))
     return attached.model

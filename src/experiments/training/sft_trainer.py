@@ -7,7 +7,7 @@ from experiments.data import Encoded
 from experiments.evaluation.metrics import loss
 from experiments.runtime import distributed
 from experiments.runtime.progress import log
-from experiments.training import half_precision, loraplus, packing, untouched
+from experiments.training import half_precision, loraplus, packing, trl_private, untouched
 from experiments.training.arguments import arguments
 from experiments.training.clock import clock
 from experiments.training.curves import curve, line
@@ -24,7 +24,7 @@ def build(task: Task, steps: StepPlan, rows: int) -> Any:
     exact_values = half_precision.trained_values(task.model)
     clock_callback = clock(task)
     order = row_order([len(e.input_ids) for e in task.data.train], steps, task.run.seed)
-    with untouched.config_of(task.model):
+    with untouched.config_of(task.model), trl_private.adapter_on_head_allowed(task.model):
         trainer = _trainer_class(task, rows)(
             model=task.model,
             args=arguments(task, steps),
