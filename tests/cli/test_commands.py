@@ -152,8 +152,9 @@ def test_an_interrupted_run_says_how_it_goes_on(tmp_path: Path) -> None:
 
 def test_a_failed_run_leaves_a_record_that_says_why(cli: Cli, tmp_path: Path) -> None:
     done = cli(
-        *SMOKE, "lora.target_modules=[q_proj,lm_head]", "eval.base=false", "hydra.run.dir=here"
-    )
+        *SMOKE, "lora.target_modules=[q_proj,lm_head]", "+lora.extra.ensure_weight_tying=true",
+        "eval.base=false", "hydra.run.dir=here",
+    )  # fmt: skip
     assert done.returncode == 1
     record = records.read(tmp_path / "here" / "run.json")
     assert record.status == "failed"
@@ -236,15 +237,15 @@ def test_a_run_is_reproduced_from_its_own_saved_config(cli: Cli, tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_generate_and_merge_use_the_tuned_model(cli: Cli, tmp_path: Path) -> None:
+@pytest.mark.parametrize("option", ["all_linear", "all_linear_and_head"])
+def test_generate_and_merge_use_the_tuned_model(cli: Cli, tmp_path: Path, option: str) -> None:
     import torch
     from transformers import AutoModelForCausalLM
 
     from experiments import runs
 
-    assert (
-        cli(*SMOKE, "trainer.keep=adapter", "hydra.run.dir=run", "eval.base=false").returncode == 0
-    )
+    kept = ("trainer.keep=adapter", "hydra.run.dir=run", "eval.base=false", f"lora={option}")
+    assert cli(*SMOKE, *kept).returncode == 0
     words = ("generate", "run", "--prompt", "Hello there", "--max-new-tokens", "5")
     asked = cli(*words, module=True, fresh=True)
     assert asked.returncode == 0, asked.stderr

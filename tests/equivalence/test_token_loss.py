@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 
 from experiments.errors import DataError
-from experiments.models import linear_cross_entropy
+from experiments.models import linear_cross_entropy, vocabulary_tiles
 from experiments.models.linear_cross_entropy import Head
 
 TOKENS, HIDDEN, VOCABULARY = 40, 12, 57
@@ -106,6 +106,32 @@ def test_the_derivative_is_that_of_the_value() -> None:
     assert torch.autograd.gradcheck(value, one.leaves())
 
 
+@pytest.mark.parametrize("about", [{}, {"trained": False}, {"bias": True, "softcap": 3.0}])
+@pytest.mark.parametrize("tile_logits", [16, 300])
+def test_an_adapter_on_the_head_has_the_value_and_gradients_of_the_sum_of_both(
+    about: dict[str, Any], tile_logits: int
+) -> None:
+    one = case(**about)
+    drawn = torch.Generator().manual_seed(4)
+    down = torch.randn(3, HIDDEN, generator=drawn, dtype=torch.float64).requires_grad_()
+    up = torch.randn(VOCABULARY, 3, generator=drawn, dtype=torch.float64).requires_grad_()
+    wide = torch.cat([one.hidden, 0.7 * one.hidden @ down.T], dim=1)
+    head = dataclasses.replace(one.head, update_VR=up)
+    mine = linear_cross_entropy.token_nll(wide, head, one.labels, tile_logits=tile_logits)
+    merged = dataclasses.replace(one.head, weight_VH=one.head.weight_VH + 0.7 * up @ down)
+    theirs = plain(dataclasses.replace(one, head=merged))
+    torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-12)
+    leaves = [*one.leaves(), down, up]
+    weights = torch.linspace(0.5, 2, len(mine), dtype=torch.float64)
+    pairs = zip(
+        torch.autograd.grad((mine * weights).sum(), leaves),
+        torch.autograd.grad((theirs * weights).sum(), leaves),
+        strict=True,
+    )
+    for found, wanted in pairs:
+        torch.testing.assert_close(found, wanted, rtol=1e-11, atol=1e-11)
+
+
 @pytest.mark.parametrize("tile_logits", [1, 16, 17, 300, 10_000])
 def test_the_size_of_a_tile_does_not_matter(tile_logits: int) -> None:
     one = case(bias=True, softcap=3.0)
@@ -118,7 +144,7 @@ def test_the_size_of_a_tile_does_not_matter(tile_logits: int) -> None:
 def test_more_tokens_than_a_block_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     one = case(share=1.0, bias=True)
     whole = [ours(one), *gradients(one, ours)]
-    monkeypatch.setattr(linear_cross_entropy, "_BLOCK_TOKENS", 7)
+    monkeypatch.setattr(vocabulary_tiles, "_BLOCK_TOKENS", 7)
     for mine, theirs in zip([ours(one), *gradients(one, ours)], whole, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-11, atol=1e-11)
 

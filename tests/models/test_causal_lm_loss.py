@@ -102,9 +102,35 @@ def test_an_adapter_and_a_trained_head_get_their_gradients(extra: dict[str, Any]
         torch.testing.assert_close(mine, from_logits(model), rtol=1e-5, atol=1e-5)
 
 
-def test_an_adapter_on_the_head_is_measured_from_the_logits() -> None:
-    config = peft.LoraConfig(target_modules=["lm_head"], r=2, init_lora_weights=False)
-    model = peft.get_peft_model(made("Qwen3"), config)
+@pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`")
+@pytest.mark.parametrize(
+    ("name", "about"),
+    [
+        ("Qwen3", {}),
+        ("Qwen3", {"tie_word_embeddings": True}),
+        ("Gemma2", {"final_logit_softcapping": 3.0, "query_pre_attn_scalar": 8}),
+        ("Granite", {"logits_scaling": 3.0}),
+    ],
+)
+def test_an_adapter_on_the_head_takes_part_without_the_logits(
+    name: str, about: dict[str, Any]
+) -> None:
+    config = peft.LoraConfig(target_modules=["q_proj", "lm_head"], r=2, init_lora_weights=False)
+    model = peft.get_peft_model(made(name, **about), config)
+    outputs = check(model)
+    assert outputs.logits.shape == (3, 1, 61)
+    with model.disable_adapter(), torch.no_grad():
+        inputs, labels = batch()
+        mine, _ = causal_lm_loss.of(model)(model, inputs, labels)
+        torch.testing.assert_close(mine, from_logits(model), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("extra", [{"use_dora": True}, {"lora_bias": True}])
+def test_an_adapter_on_the_head_that_is_no_sum_of_two_matrices_is_measured_from_the_logits(
+    extra: dict[str, Any],
+) -> None:
+    config = peft.LoraConfig(target_modules=["lm_head"], r=2, init_lora_weights=False, **extra)
+    model = peft.get_peft_model(made("Phi", num_key_value_heads=2), config)
     outputs = check(model, without_logits=False)
     assert outputs.logits.shape == (3, 9, 61)
     assert "not a plain linear layer (peft's Linear)" in str(causal_lm_loss.of(model).reason)

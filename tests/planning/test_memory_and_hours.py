@@ -251,6 +251,33 @@ def test_operations_of_lora_are_two_thirds_and_six_n_r() -> None:
     assert cost.flops_per_token(shape, everything, full, 0.0) - scores == 2 * 3 * counts.linear
 
 
+def test_losses_at_stated_steps_are_part_of_the_hours() -> None:
+    given = ("hardware=t4", "data=mixed", "trainer.max_steps=128", "eval.splits=[test]")
+    rows = ("data.validation_rows=100", "data.test_rows=300")
+    plain = plan(*given, *rows)
+    stated = plan(*given, *rows, "eval.validation_steps=[64,128]", "eval.test_steps=[0.8,128]")
+    assert stated.cost.flops == plain.cost.flops  # of training
+    # The last step's test losses are those of the final scores.
+    tokens = (2 * 100 + 300) * stated.work.tokens_per_row
+    assert stated.work.evaluation_tokens(stated.run) == tokens
+    assert plain.cost.hours is not None and stated.cost.hours is not None
+    speed = plain.cost.flops / plain.cost.hours
+    mean = dataclasses.replace(stated.settings.work, length=round(stated.work.tokens_per_row))
+    per_token = cost.loss_flops_per_token(
+        stated.shape, stated.counts, mean, stated.work.trained_share
+    )
+    assert stated.cost.hours - plain.cost.hours == pytest.approx(tokens * per_token / speed)
+    limited = plan(*given, *rows, "eval.test_steps=[0.8]", "eval.limit=50")
+    assert limited.work.evaluation_tokens(limited.run) == 50 * limited.work.tokens_per_row
+
+
+def test_held_back_rows_of_files_are_counted_by_their_shares() -> None:
+    given = (*T4, "data=glaive_v2", "trainer.max_steps=10", "plan.rows=900")
+    shares = ("data.validation_share=0.05", "data.test_share=0.05")
+    stated = plan(*given, *shares, "eval.validation_steps=[5]", "eval.test_steps=[5]")
+    assert stated.work.evaluation_tokens(stated.run) == 100 * stated.work.tokens_per_row
+
+
 def test_quantised_weights_take_4_127_bits() -> None:
     found = plan(*T4)
     assert pytest.approx(4.127, abs=5e-4) == memory.NF4_BITS

@@ -11,6 +11,7 @@ from conftest import ROOT, load
 from experiments.config import LoraConfig
 from experiments.config.geometry import Geometry
 from experiments.errors import AdapterError, ConfigError
+from experiments.models.adapters import targets
 from experiments.planning import model_geometry, parameters
 
 FILES = sorted(p.stem for p in (ROOT / "conf" / "model").glob("*.yaml") if p.stem != "local")
@@ -31,6 +32,7 @@ LORAS: dict[str, dict[str, Any]] = {
     "dora": {"use_dora": True},
     "attention with biases": {"target_modules": ["k_proj", "o_proj"], "extra": {"bias": "all"}},
     "biases of the adapted": {"target_modules": ["q_proj"], "extra": {"bias": "lora_only"}},
+    "an adapter on the head": {"output_head": True},
     "a trained head": {"extra": {"modules_to_save": ["lm_head"]}},
     "norms": {"extra": {"modules_to_save": ["norm"]}},
     "one layer": {"target_modules": ["q_proj"], "extra": {"layers_to_transform": [1]}},
@@ -72,7 +74,9 @@ def trainable(model: Any, lora: LoraConfig) -> int:
     spec = peft.LoraConfig(
         task_type="CAUSAL_LM",
         r=lora.r,
-        target_modules=lora.target_modules,
+        target_modules=targets.with_head("all-linear", model)
+        if lora.output_head
+        else lora.target_modules,
         use_dora=lora.use_dora,
         **lora.extra,
     )
@@ -86,6 +90,8 @@ def test_all_and_trained_parameters_of_every_model_are_those_of_the_libraries(mo
     real = on_meta(shape)
     counted = parameters.count(shape, LoraConfig(method="none"))
     assert counted.total == counted.trainable == sum(p.numel() for p in real.parameters())
+    frozen = parameters.count(shape, LoraConfig(method="none"), freeze_embeddings=True)
+    assert counted.total - frozen.trainable == real.get_input_embeddings().weight.numel()
     assert counted.total == PUBLISHED.get(model, counted.total)
     assert parameters.count(shape, lora).trainable == trainable(real, lora)
 

@@ -22,6 +22,7 @@ pytestmark = pytest.mark.slow
 RUN = (
     *(*SMOKE, "trainer.logging_steps=1", "trainer.keep=all", "trainer.micro_batch_size=1"),
     *("trainer.optimizer=sgd", "trainer.learning_rate=0.5", "trainer.eval_steps=2"),
+    "eval.test_steps=[1,2]",
 )
 LAUNCH = (
     *("--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--main_process_port", "0"),
@@ -83,6 +84,8 @@ def test_two_processes_make_the_run_of_one(alone: Record, said: tuple[str, Recor
     assert losses(record, "validation_nll") == pytest.approx(
         losses(alone, "validation_nll"), abs=2e-5
     )
+    for together, one in zip(record.test_curve, alone.test_curve, strict=True):
+        assert together == pytest.approx(one, abs=2e-5)
     assert distance(alone, record) < 1e-6
     for label, scores in alone.scores.items():
         assert record.scores[label] == pytest.approx(scores, abs=2e-5), label
@@ -127,6 +130,7 @@ def test_two_processes_go_on_from_what_one_has_trained(alone: Record, tmp_path: 
     out = finish(tmp_path, *RUN, f"hydra.run.dir={copy}")
     assert "continuing from checkpoint-2 of 4 steps" in out
     record = records.read(copy / "run.json")
+    assert record.test_curve[:2] == alone.test_curve[:2]
     assert losses(record) == pytest.approx(losses(alone), abs=2e-5)
     assert distance(alone, record) < 1e-6
 

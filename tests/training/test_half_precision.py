@@ -64,7 +64,7 @@ def scaler(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("option", ["all_linear", "dora", "none"])
+@pytest.mark.parametrize("option", ["all_linear", "all_linear_and_head", "dora", "none"])
 def test_fp16_steps_unscale_the_gradients_of_fp32_weights(
     tmp_path: Path, scaler: Callable[[float], None], option: str
 ) -> None:

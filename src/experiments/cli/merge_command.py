@@ -18,6 +18,7 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.out.exists() and any(arguments.out.iterdir()):
         raise ConfigError(f"--out {arguments.out} is not empty: name a new folder.")
     from experiments import runs
+    from experiments.models import adapters
 
     base, record = runs.load_run(arguments.run, plain=True)
     quantization = (record.config.get("model") or {}).get("quantization")
@@ -26,7 +27,7 @@ def _run(arguments: argparse.Namespace) -> None:
             f"{arguments.run} trained on {quantization} weights: its adapter is merged into the "
             "base's full-precision weights, so answers can differ slightly from the scored ones"
         )
-    model = base.model.merge_and_unload() if record.adapter["modules"] else base.model
+    model = adapters.merged(base.model) if record.adapter["modules"] else base.model
     with disk.whole_folder(arguments.out) as partial:
         model.save_pretrained(partial, safe_serialization=True)
         base.tokenizer.save_pretrained(partial)

@@ -112,9 +112,10 @@ def _targets(shape: Geometry, lora: LoraConfig, head: Linear) -> Iterator[Linear
     layers = lora.extra.get("layers_to_transform")
     layers = [layers] if isinstance(layers, int) else layers
     saved_modules = list(lora.extra.get("modules_to_save") or ())
-    for linear in [*all_linears, *(() if targets == "all-linear" else (head,))]:
+    for linear in [*all_linears, head]:
         layer = _LAYER.match(linear.name)
-        if targets != "all-linear" and not _matches(linear.name, targets):
+        is_target = targets == "all-linear" if linear is not head else bool(lora.output_head)
+        if not is_target and (targets == "all-linear" or not _matches(linear.name, targets)):
             continue
         if excluded and _matches(linear.name, excluded):
             continue

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from experiments.config import benchmarks
+from experiments.config import benchmarks, stated_steps
 from experiments.config.value_checks import at_least, one_of
 
 SPLITS = ("test", "unseen_values", "unseen_tools")
@@ -50,6 +50,12 @@ class EvalConfig:
     loss_rows: int | None = None
     """Compute the loss on at most this many validation rows, and on as many windows of the held-out
     text; null = all."""
+    validation_steps: list[float] | None = None
+    """Steps at which the validation loss is measured, such as [8,16,32,0.8]; below 1 a share of all
+    steps. null = every `trainer.eval_steps`; both, if both are set."""
+    test_steps: list[float] | None = None
+    """Steps at which the losses of the final scores are also measured, on the same rows and without
+    answers; below 1 a share of all steps."""
     held_out_text: str | None = None
     """A text file (or JSON Lines with a `text` column) whose loss measures forgetting; null = the
     text shipped with an embedded base model, none for other models."""
@@ -66,6 +72,8 @@ class EvalConfig:
         yield from benchmarks.problems(self.benchmarks, self.path)
         for key in ("batch_size", "max_new_tokens", "thinking_tokens", "limit", "loss_rows"):
             yield from at_least(f"eval.{key}", getattr(self, key), 1)
+        for key in ("validation_steps", "test_steps"):
+            yield from stated_steps.problems(f"eval.{key}", getattr(self, key))
         if self.thinking is not None:
             yield from one_of("eval.thinking", self.thinking, THINKING)
         if self.thinking_tokens is not None and self.thinking != "on":

@@ -23,6 +23,9 @@ class LoraConfig:
     """`lora`, or `none` for full fine-tuning."""
     target_modules: Any = "all-linear"
     """`all-linear` (every linear layer except the LM head) or a list of module names."""
+    output_head: bool | None = None
+    """Also attach an adapter to the output head (`lm_head`); null = only if target_modules names
+    it."""
     r: int | None = None
     """LoRA rank; null = from `match_params`, else the model's recipe, else 16."""
     match_params: int | None = None
@@ -81,7 +84,9 @@ class LoraConfig:
                 if getattr(self, k) is not None
             ]
             set_keys += [
-                k for k in ("use_dora", "use_rslora", "lora_dropout", "extra") if getattr(self, k)
+                k
+                for k in ("output_head", "use_dora", "use_rslora", "lora_dropout", "extra")
+                if getattr(self, k)
             ]
             for key in set_keys:
                 yield f"lora.{key} is set with lora=none: full fine-tuning has no adapter"

@@ -25,7 +25,8 @@ class PlanConfig:
     """Share of the device's peak that training reaches, 0-1; null = 0.35, or as measured by a
     probe."""
     evaluation_hours: float = 0.0
-    """Hours of evaluation to add to each run; a plan estimates only the training time."""
+    """Hours of evaluation to add to each run; a plan estimates the training and the losses at the
+    steps of `eval.validation_steps` and `eval.test_steps`."""
 
     def problems(self) -> Iterator[str]:
         """Yield a sentence for each illegal value."""

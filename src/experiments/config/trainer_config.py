@@ -70,6 +70,9 @@ class TrainerConfig:
     newer)."""
     gradient_checkpointing: bool | None = None
     """Recompute activations: less memory, a third more time; null = by the device's memory."""
+    freeze_embeddings: bool | None = None
+    """Full fine-tuning without the input embedding, and so without an output head that is tied to
+    it; null = all weights are trained. Adapters never train the embedding."""
     eval_steps: int | None = None
     """Steps between validation losses; null = a fifth of the run."""
     save_steps: int | None = None

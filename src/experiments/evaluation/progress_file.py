@@ -78,7 +78,7 @@ def _changed_weights(model: Any) -> dict[str, Any]:
     from peft import PeftModel, get_peft_model_state_dict
 
     if isinstance(model, PeftModel):
-        adapter: dict[str, Any] = get_peft_model_state_dict(model)
+        adapter: dict[str, Any] = get_peft_model_state_dict(model, save_embedding_layers=False)
         return adapter
     return {name: p for name, p in model.named_parameters() if p.requires_grad}
 

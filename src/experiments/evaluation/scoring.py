@@ -67,13 +67,36 @@ class HeldOut:
     """Summed NLL of each window under the base model without an adapter, in nats."""
 
 
+@dataclass(frozen=True)
+class Losses:
+    """The losses of one model on the rows of the test splits, without answers."""
+
+    means: dict[str, float]
+    """Maps a score key (`loss/nll`, `unseen_tools/loss/nll_prose`) to its mean."""
+    parts: dict[str, list[row_losses.Parts]]
+    """By split, the parts of each row, in the order of the rows that `score` answers."""
+
+
+def losses(subject: Subject, data: TrainData) -> Losses:
+    """Compute the losses that `score` computes on every available test split."""
+    scores, parts = Scores(), {}
+    for split, rows in data.evaluated_splits(subject.spec):
+        parts[split] = _losses(subject, rows)
+        _add_losses(scores, _prefix(split), rows, parts[split])
+    return Losses(scores.means, parts)
+
+
+def _prefix(split: str) -> str:
+    return "" if split == "test" else f"{split}/"
+
+
 def score(subject: Subject, data: TrainData, held_out_text: HeldOut | None = None) -> Scores:
     """Evaluate one model on every available split, and on the held-out text."""
     scores = Scores(facts={"max_new_tokens": {}, "stop_reasons": {}, "defects": {}, "notes": []})
     scores.facts["asked"] = data.mode.facts()
     if data.validation:
-        losses = _losses(subject, data.validation)
-        _add_losses(scores, "validation/", data.validation, losses)
+        validation_losses = _losses(subject, data.validation)
+        _add_losses(scores, "validation/", data.validation, validation_losses)
     for split, rows in data.evaluated_splits(subject.spec):
         scores.facts["max_new_tokens"][split] = data.answer_budget(subject.spec, split)
         unheld = data.evaluated.unanswered(split, subject.spec.limit)
@@ -151,9 +174,8 @@ def _score_split(
     unheld: Sequence[dict[str, Any]],
     data: TrainData,
 ) -> None:
-    prefix = "" if split == "test" else f"{split}/"
-    losses = _losses(subject, rows)
-    _add_losses(scores, prefix, rows, losses)
+    losses_of_rows = _losses(subject, rows)
+    _add_losses(scores, _prefix(split), rows, losses_of_rows)
     own_prompt = data.mode.asked == "on" or subject.label == "base"
     prompts = [e.asked_ids(own=own_prompt) for e in rows]
     max_new_tokens, notes = scores.facts["max_new_tokens"][split], scores.facts["notes"]
@@ -162,7 +184,7 @@ def _score_split(
     items = [
         # Thinking that was opened in the prompt may end in the answer.
         common_fields | _stored_item(encoded, generated, parts, data.mode.opened + generated.text)
-        for encoded, generated, parts in zip(rows, answers, losses, strict=True)
+        for encoded, generated, parts in zip(rows, answers, losses_of_rows, strict=True)
     ]
     items += unanswered.items(unheld, common_fields)
     scored_rows = [*(encoded.row for encoded in rows), *unheld]

@@ -2,8 +2,9 @@
 
 The model runs through whatever wraps it (an adapter, mixed precision, several processes). A hook on
 its head computes the loss from the hidden states and then passes only one position to the head.
-Nothing is assumed about the layers before the head; operations after it (a scale, a softcap) are
-compared once with the model's own logits before the method is used.
+An adapter on the head takes part (`vocabulary_tiles`). Nothing is assumed about the layers before
+the head; operations after it (a scale, a softcap) are compared once with the model's own logits
+before the method is used.
 """
 
 from dataclasses import dataclass
@@ -56,11 +57,36 @@ class ModelLoss:
         return functional.cross_entropy(logits_NV, next_BL[trained_BL], reduction="none"), outputs
 
 
+@dataclass(frozen=True)
+class _HeadLayer:
+    """A model's LM head, with its LoRA adapter if it has one."""
+
+    module: Any
+    """The module that the model calls: PEFT's layer around `linear`, or `linear` itself."""
+    linear: torch.nn.Linear
+    adapter: str | None = None
+    """The name of the active adapter."""
+
+    @property
+    def update_VR(self) -> Tensor | None:
+        """B of the adapter."""
+        return None if self.adapter is None else self.module.lora_B[self.adapter].weight
+
+    def widened(self, hidden_XH: Tensor) -> Tensor:
+        """Return hidden states continued by A h times the adapter's scale, as PEFT computes it."""
+        if self.adapter is None:
+            return hidden_XH
+        down, dropout = self.module.lora_A[self.adapter], self.module.lora_dropout[self.adapter]
+        low_XR = down(dropout(hidden_XH.to(down.weight.dtype))) * self.module.scaling[self.adapter]
+        return torch.cat([hidden_XH, low_XR.to(hidden_XH.dtype)], dim=1)
+
+
 def of(model: Any) -> ModelLoss:
     """Return how to compute a model's loss: without logits, if that gives the same values."""
-    head = _linear_head(model)
-    if head is None:
+    layer = _head_layer(model)
+    if layer is None:
         return ModelLoss(f"the output layer is not a plain linear layer ({_head_name(model)})")
+    head = layer.linear
     was_training = model.training
     model.eval()
     ids_BL = (torch.arange(_PROBE_TOKENS, device=head.weight.device) + 1)[None] % len(head.weight)
@@ -98,19 +124,19 @@ def _loss_in_head(
 
     The loss is None if the head is not called exactly once.
     """
-    linear = _linear_head(model)
-    assert linear is not None, "`of` has found it"
+    layer = _head_layer(model)
+    assert layer is not None, "`of` has found it"
     losses: list[Tensor] = []
 
     def measure(_: Any, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         if not arguments or arguments[0].shape[:-1] != next_BL.shape:
             return arguments
-        hidden_XH = arguments[0].flatten(0, 1)
-        head = _configured_head(model, linear)
+        hidden_XH = layer.widened(arguments[0].flatten(0, 1))
+        head = _configured_head(model, layer)
         losses.append(token_nll(hidden_XH, head, next_BL.flatten().to(hidden_XH.device)))
         return arguments if keep_logits else (arguments[0][:, -1:], *arguments[1:])
 
-    handle = linear.register_forward_pre_hook(measure)
+    handle = layer.module.register_forward_pre_hook(measure)
     try:
         outputs = model(**inputs)
     finally:
@@ -118,7 +144,7 @@ def _loss_in_head(
     return losses[0] if len(losses) == 1 else None, outputs
 
 
-def _configured_head(model: Any, linear: torch.nn.Linear) -> Head:
+def _configured_head(model: Any, layer: _HeadLayer) -> Head:
     """Return the head with the operations on its logits that the model's config describes."""
     config = _unwrapped(model).config.get_text_config()
 
@@ -128,7 +154,8 @@ def _configured_head(model: Any, linear: torch.nn.Linear) -> Head:
 
     factor, divisor = first_value(_FACTORS), first_value(_DIVISORS)
     scale = factor if factor is not None else 1 / divisor if divisor else 1.0
-    return Head(linear.weight, linear.bias, scale, first_value(_CAPS))
+    linear = layer.linear
+    return Head(linear.weight, linear.bias, scale, first_value(_CAPS), layer.update_VR)
 
 
 def _unwrapped(model: Any) -> Any:
@@ -137,20 +164,40 @@ def _unwrapped(model: Any) -> Any:
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
-def _linear_head(model: Any) -> torch.nn.Linear | None:
-    """Return the linear layer that is the active LM head, or None if it is not a plain one.
+def _head_layer(model: Any) -> _HeadLayer | None:
+    """Return the model's active LM head, or None if its logits are not those of a `Head`.
 
-    With PEFT's `modules_to_save`, the trained copy is the head. A head with an adapter is not a
-    plain layer, and a quantised head stores its weight in another form.
+    With PEFT's `modules_to_save`, the trained copy is the head. A quantised head stores its weight
+    in another form.
     """
     head = _unwrapped(model).get_output_embeddings()
     copies = getattr(head, "modules_to_save", None)
     if copies is not None:
         active = [] if head.disable_adapters else [a for a in head.active_adapters if a in copies]
         head = copies[active[0]] if active else head.original_module
+    module, adapter = head, None
+    if hasattr(head, "lora_A"):
+        if not _is_plain_lora(head):
+            return None
+        active = [] if head.disable_adapters else [a for a in head.active_adapters if a in head.r]
+        module, head, adapter = head, head.base_layer, active[0] if active else None
     if not isinstance(head, torch.nn.Linear) or type(head).forward is not torch.nn.Linear.forward:
         return None
-    return head if head.weight.is_floating_point() else None
+    return _HeadLayer(module, head, adapter) if head.weight.is_floating_point() else None
+
+
+def _is_plain_lora(layer: Any) -> bool:
+    """Return whether a layer with adapters computes x W' + scale x (A x) B' and nothing else."""
+    from peft.tuners.lora import Linear
+
+    active = [name for name in layer.active_adapters if name in layer.r]
+    return (
+        type(layer) is Linear
+        and not layer.merged
+        and not layer.lora_variant
+        and len(active) <= 1
+        and not any(layer.lora_bias.get(name, False) for name in active)
+    )
 
 
 def _head_name(model: Any) -> str:

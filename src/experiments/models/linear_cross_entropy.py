@@ -23,7 +23,6 @@ Cut cross-entropy (Wijmans et al., arXiv 2411.09009) is the reference for losses
 Shapes: B rows, L positions, X = B x L, N trained tokens, H hidden size, V vocabulary, T tile width.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +30,17 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from experiments.errors import DataError
+from experiments.models.vocabulary_tiles import (
+    Head,
+    Tile,
+    Tiles,
+    Tokens,
+    blocks,
+    hidden_of_block,
+    statistics_dtype,
+)
+
+__all__ = ["IGNORED", "TILE_LOGITS", "Head", "token_nll"]
 
 IGNORED = -100
 """Label of a token that is not trained."""
@@ -39,59 +48,11 @@ IGNORED = -100
 # the matrix products within 5 %, and 2^25 took 10 % more; smaller tiles would only add kernel
 # launches on a GPU.
 TILE_LOGITS = 1 << 22
-# More tokens at once would make the tiles too narrow: 4,096 tokens leave 1,024 columns.
-_BLOCK_TOKENS = 4096
-
-
-@dataclass(frozen=True)
-class Head:
-    """The LM head. Its logits are softcap x tanh(scale x (h W' + b) / softcap)."""
-
-    weight_VH: Tensor
-    bias_V: Tensor | None = None
-    scale: float = 1.0
-    softcap: float | None = None
-
-
-@dataclass(frozen=True)
-class _Tokens:
-    """The trained tokens, sorted by label, so that those of one vocabulary tile are contiguous."""
-
-    position_N: Tensor
-    """Their indices among the X positions."""
-    label_N: Tensor
-    order_N: Tensor
-    """Their indices among the trained tokens."""
-    scale: float
-    softcap: float | None
-    dtype: torch.dtype
-    """Dtype of the matrix products."""
-    tile_logits: int
-    gradient: bool
-    """Whether the gradient of the hidden states is needed."""
-
-
-@dataclass(frozen=True)
-class _Tile:
-    """The logits of all tokens of a block for one piece of the vocabulary."""
-
-    columns: slice
-    weight_TH: Tensor
-    z_NT: Tensor
-    """Logits in fp32 or better; may be overwritten."""
-    slope_NT: Tensor | None
-    """d logit / d (scale x (h W' + b)); None if it is 1."""
-    rows: slice
-    """The tokens whose label is in this tile."""
-    column: Tensor
-    """The columns of their labels in this tile, shape (rows, 1)."""
-    product_NT: Tensor
-    """Buffer for the tile in the dtype of the matrix products; may be `z_NT`."""
 
 
 @dataclass(frozen=True)
 class _Sums:
-    """Results of the pass over the vocabulary for each token, in the order of `_Tokens`."""
+    """Results of the pass over the vocabulary for each token, in the order of `Tokens`."""
 
     nll_N1: Tensor
     logsumexp_N1: Tensor
@@ -111,12 +72,12 @@ def token_nll(
 ) -> Tensor:
     """Return the NLL of each trained token in nats, shape (N,), in position order.
 
-    Differentiable with respect to the hidden states and the head's weight and bias. Statistics are
-    fp32 (fp64 for fp64 hidden states). Matrix products use the autocast dtype if autocast is on,
-    else the dtype of the hidden states, as the head itself would.
+    Differentiable with respect to the hidden states and the head's weight, bias and adapter.
+    Statistics are fp32 (fp64 for fp64 hidden states). Matrix products use the autocast dtype if
+    autocast is on, else the dtype of the hidden states, as the head itself would.
 
     Args:
-        hidden_XH: the input of the head.
+        hidden_XH: the input of the head, continued by that of its adapter's B if it has one.
         head: the LM head.
         label_X: the token that each hidden state predicts, or -100.
         tile_logits: number of logits in memory at once.
@@ -128,7 +89,7 @@ def token_nll(
     label_N, order_N = label_X[position_N].sort()
     device_type = hidden_XH.device.type
     autocast = torch.is_autocast_enabled(device_type)
-    tokens = _Tokens(
+    tokens = Tokens(
         position_N=position_N[order_N],
         label_N=label_N,
         order_N=order_N,
@@ -139,7 +100,7 @@ def token_nll(
         gradient=torch.is_grad_enabled() and hidden_XH.requires_grad,
     )
     apply: Any = _TokenNll.apply
-    nll_N: Tensor = apply(hidden_XH, head.weight_VH, head.bias_V, tokens)
+    nll_N: Tensor = apply(hidden_XH, head.weight_VH, head.bias_V, head.update_VR, tokens)
     return nll_N
 
 
@@ -148,140 +109,81 @@ class _TokenNll(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden_XH: Tensor, weight_VH: Tensor, bias_V: Tensor | None, tokens: _Tokens
+        ctx: Any,
+        hidden_XH: Tensor,
+        weight_VH: Tensor,
+        bias_V: Tensor | None,
+        update_VR: Tensor | None,
+        tokens: Tokens,
     ) -> Tensor:
         """Return the NLL of each token, shape (N,)."""
-        count, statistics_dtype = len(tokens.label_N), _statistics_dtype(hidden_XH.dtype)
-        nll_N1, logsumexp_N1, missing_N1 = hidden_XH.new_empty(
-            (3, count, 1), dtype=statistics_dtype
-        )
+        count, dtype = len(tokens.label_N), statistics_dtype(hidden_XH.dtype)
+        nll_N1, logsumexp_N1, missing_N1 = hidden_XH.new_empty((3, count, 1), dtype=dtype)
         gradient_NH = None
         if tokens.gradient:
-            gradient_NH = hidden_XH.new_zeros((count, hidden_XH.shape[1]), dtype=statistics_dtype)
+            gradient_NH = hidden_XH.new_zeros((count, hidden_XH.shape[1]), dtype=dtype)
         sums = _Sums(nll_N1, logsumexp_N1, missing_N1, gradient_NH)
         with torch.autocast(hidden_XH.device.type, enabled=False):
-            for block in _blocks(tokens):
-                tiles = _Tiles(
-                    _hidden_of_block(hidden_XH, tokens, block), weight_VH, bias_V, tokens, block
-                )
+            for block in blocks(tokens):
+                hidden_NH = hidden_of_block(hidden_XH, tokens, block)
+                tiles = Tiles(hidden_NH, weight_VH, bias_V, update_VR, tokens, block)
                 _sum(tiles, sums.of(block))
         ctx.tokens = tokens
-        ctx.save_for_backward(hidden_XH, weight_VH, bias_V, logsumexp_N1, missing_N1, gradient_NH)
+        statistics = (logsumexp_N1, missing_N1, gradient_NH)
+        ctx.save_for_backward(hidden_XH, weight_VH, bias_V, update_VR, *statistics)
         return torch.empty_like(sums.nll_N1[:, 0]).index_copy_(0, tokens.order_N, sums.nll_N1[:, 0])
 
     @staticmethod
     @once_differentiable
     def backward(
         ctx: Any, grad_N: Tensor
-    ) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
-        """Return the gradients for hidden states, weight and bias."""
-        hidden_XH, weight_VH, bias_V, logsumexp_N1, missing_N1, gradient_NH = ctx.saved_tensors
-        tokens: _Tokens = ctx.tokens
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None, None]:
+        """Return the gradients for hidden states, weight, bias and the adapter's B."""
+        hidden_XH, weight_VH, bias_V, update_VR, *statistics = ctx.saved_tensors
+        logsumexp_N1, missing_N1, gradient_NH = statistics
+        tokens: Tokens = ctx.tokens
         factor_N1 = grad_N[tokens.order_N].unsqueeze(1)
-        hidden_gradient = weight_gradient = bias_gradient = None
+        hidden_gradient = None
         if ctx.needs_input_grad[0]:
             hidden_gradient = torch.zeros_like(hidden_XH)
             scaled_NH = (gradient_NH * factor_N1).to(hidden_XH.dtype)
             hidden_gradient.index_copy_(0, tokens.position_N, scaled_NH)
-        if ctx.needs_input_grad[1] or ctx.needs_input_grad[2]:
-            weight_gradient = torch.zeros_like(weight_VH, dtype=_statistics_dtype(hidden_XH.dtype))
-            bias_gradient = None if bias_V is None else weight_gradient.new_zeros(len(bias_V))
+        parameters, needed = (weight_VH, bias_V, update_VR), ctx.needs_input_grad[1:4]
+        dtype = statistics_dtype(hidden_XH.dtype)
+        gradients = _HeadGradients(
+            *(
+                torch.zeros_like(parameter, dtype=dtype) if needs else None
+                for parameter, needs in zip(parameters, needed, strict=True)
+            )
+        )
+        if any(needed):
             sums = _Sums(factor_N1, logsumexp_N1, missing_N1, None)
             with torch.autocast(hidden_XH.device.type, enabled=False):
-                for block in _blocks(tokens):
-                    hidden_NH = _hidden_of_block(hidden_XH, tokens, block)
-                    tiles = _Tiles(hidden_NH, weight_VH, bias_V, tokens, block)
-                    _add_head_gradient(tiles, sums.of(block), weight_gradient, bias_gradient)
-            weight_gradient = weight_gradient.to(weight_VH.dtype)
-            bias_gradient = (
-                None if bias_V is None or bias_gradient is None else bias_gradient.to(bias_V.dtype)
-            )
-        return hidden_gradient, weight_gradient, bias_gradient, None
-
-
-def _statistics_dtype(dtype: torch.dtype) -> torch.dtype:
-    """Return the dtype of the softmax's statistics: at least fp32."""
-    return torch.promote_types(dtype, torch.float32)
-
-
-def _blocks(tokens: _Tokens) -> list[slice]:
-    count = len(tokens.label_N)
-    return [
-        slice(start, min(start + _BLOCK_TOKENS, count)) for start in range(0, count, _BLOCK_TOKENS)
-    ]
-
-
-def _hidden_of_block(hidden_XH: Tensor, tokens: _Tokens, block: slice) -> Tensor:
-    return hidden_XH[tokens.position_N[block]].to(tokens.dtype)
+                for block in blocks(tokens):
+                    hidden_NH = hidden_of_block(hidden_XH, tokens, block)
+                    tiles = Tiles(hidden_NH, weight_VH, bias_V, update_VR, tokens, block)
+                    _add_head_gradients(tiles, sums.of(block), gradients)
+        head_gradients = (
+            None if gradient is None else gradient.to(parameter.dtype)
+            for parameter, gradient in zip(parameters, gradients.all(), strict=True)
+        )
+        return hidden_gradient, *head_gradients, None
 
 
 @dataclass(frozen=True)
-class _Tiles:
-    """The logits of a block of tokens, one piece of the vocabulary at a time."""
+class _HeadGradients:
+    """Gradients of the head's parameters, summed over blocks; None if they are not needed."""
 
-    hidden_NH: Tensor
-    weight_VH: Tensor
+    weight_VH: Tensor | None
     bias_V: Tensor | None
-    tokens: _Tokens
-    block: slice
+    update_VR: Tensor | None
 
-    @property
-    def label_N(self) -> Tensor:
-        """The labels of the block."""
-        return self.tokens.label_N[self.block]
-
-    def __iter__(self) -> Iterator[_Tile]:
-        """Yield the tiles; each overwrites the previous one.
-
-        Raises:
-            DataError: a label is outside the vocabulary.
-        """
-        count, vocabulary = len(self.hidden_NH), len(self.weight_VH)
-        tile_count = -(-vocabulary * count // self.tokens.tile_logits)
-        width = -(-vocabulary // tile_count)
-        edges = [*range(0, vocabulary, width), vocabulary]
-        starts = torch.searchsorted(self.label_N, self.label_N.new_tensor(edges)).tolist()
-        if starts[0] > 0 or starts[-1] < count:
-            raise DataError(
-                f"a label is outside the model's vocabulary of {vocabulary} tokens: the tokenizer "
-                "belongs to another model, or the model's embeddings were not resized."
-            )
-        product = self.hidden_NH.new_empty(count * width)
-        statistics_dtype = _statistics_dtype(product.dtype)
-        logits = (
-            product
-            if product.dtype == statistics_dtype
-            else torch.empty_like(product, dtype=statistics_dtype)
-        )
-        for low, high, first, end in zip(edges, edges[1:], starts, starts[1:], strict=False):
-            shape = (count, high - low)
-            product_NT = product[: count * (high - low)].view(shape)
-            weight_TH = self.weight_VH[low:high].to(product.dtype)
-            torch.mm(self.hidden_NH, weight_TH.t(), out=product_NT)
-            if self.bias_V is not None:
-                product_NT.add_(self.bias_V[low:high].to(product.dtype))
-            z_NT = product_NT if logits is product else logits[: product_NT.numel()].view(shape)
-            if z_NT is not product_NT:
-                z_NT.copy_(product_NT)
-            rows = slice(first, end)
-            column = self.label_N[rows].unsqueeze(1) - low
-            slope_NT = self._scale_and_cap(z_NT)
-            yield _Tile(slice(low, high), weight_TH, z_NT, slope_NT, rows, column, product_NT)
-
-    def _scale_and_cap(self, z_NT: Tensor) -> Tensor | None:
-        """Scale and cap logits in place, and return the slope of the cap."""
-        if self.tokens.scale != 1:
-            z_NT.mul_(self.tokens.scale)
-        softcap = self.tokens.softcap
-        if softcap is None:
-            return None
-        z_NT.div_(softcap).tanh_()
-        slope_NT = z_NT.square().neg_().add_(1)
-        z_NT.mul_(softcap)
-        return slope_NT
+    def all(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """Return the gradients in the order of the parameters."""
+        return self.weight_VH, self.bias_V, self.update_VR
 
 
-def _sum(tiles: _Tiles, sums: _Sums) -> None:
+def _sum(tiles: Tiles, sums: _Sums) -> None:
     """Fill `sums` in one pass over the vocabulary; its gradient must be zero on entry."""
     label_z_N1, label_slope_N1 = torch.zeros_like(sums.nll_N1), torch.ones_like(sums.nll_N1)
     rest_N1 = torch.zeros_like(label_z_N1)  # sum of exp(z - top) over all tokens except the label
@@ -310,17 +212,17 @@ def _sum(tiles: _Tiles, sums: _Sums) -> None:
     sums.nll_N1.copy_((new_top_N1 - label_z_N1) + total_N1.log())
     sums.missing_N1.copy_(rest_N1 / total_N1)
     if gradient_NH is not None:
-        label_weight_NH = tiles.weight_VH[tiles.label_N].to(gradient_NH.dtype)
+        label_weight_NH = tiles.weight_rows(tiles.label_N, gradient_NH.dtype)
         gradient_NH.mul_(rescale_N1 / total_N1)
         gradient_NH.addcmul_(label_weight_NH, sums.missing_N1 * label_slope_N1, value=-1)
         gradient_NH.mul_(tiles.tokens.scale)
 
 
-def _add_head_gradient(
-    tiles: _Tiles, sums: _Sums, weight_gradient_VH: Tensor, bias_gradient_V: Tensor | None
-) -> None:
-    """Add a block's part of the head's gradient; `sums.nll_N1` contains dLoss/dNLL."""
+def _add_head_gradients(tiles: Tiles, sums: _Sums, gradients: _HeadGradients) -> None:
+    """Add a block's part of the head's gradients; `sums.nll_N1` contains dLoss/dNLL."""
     factor_N1 = sums.nll_N1 * tiles.tokens.scale
+    width = tiles.weight_VH.shape[1]
+    hidden_NH, adapter_NR = tiles.hidden_NH[:, :width], tiles.hidden_NH[:, width:]
     for tile in tiles:
         z_NT, rows = tile.z_NT, tile.rows
         z_NT.sub_(sums.logsumexp_N1).exp_()
@@ -328,12 +230,16 @@ def _add_head_gradient(
         z_NT.mul_(factor_N1)
         if tile.slope_NT is not None:
             z_NT.mul_(tile.slope_NT)
-        if bias_gradient_V is not None:
-            bias_gradient_V[tile.columns] += z_NT.sum(0)
-        _add_product(weight_gradient_VH[tile.columns], _as_factor(tile).t(), tiles.hidden_NH)
+        if gradients.bias_V is not None:
+            gradients.bias_V[tile.columns] += z_NT.sum(0)
+        factor_TN = _as_factor(tile).t()
+        if gradients.weight_VH is not None:
+            _add_product(gradients.weight_VH[tile.columns], factor_TN, hidden_NH)
+        if gradients.update_VR is not None:
+            _add_product(gradients.update_VR[tile.columns], factor_TN, adapter_NR)
 
 
-def _as_factor(tile: _Tile) -> Tensor:
+def _as_factor(tile: Tile) -> Tensor:
     """Return `z_NT` in the dtype of the matrix products."""
     in_product_dtype = tile.product_NT is tile.z_NT
     return tile.z_NT if in_product_dtype else tile.product_NT.copy_(tile.z_NT)

@@ -22,8 +22,10 @@ class Cost:
 
     flops_per_token: float
     flops: float
+    """Of training only."""
     hours: float | None
-    """Of training only; None if the speed of the device is unknown."""
+    """Of training and of the losses at the steps that `eval` states; None if the speed of the
+    device is unknown."""
 
 
 def flops_per_token(shape: Geometry, counts: Counts, work: Pass, trained_share: float) -> float:
@@ -36,15 +38,30 @@ def flops_per_token(shape: Geometry, counts: Counts, work: Pass, trained_share: 
         trained_share: share of the tokens for which the head is computed.
     """
     head = shape.vocabulary * shape.hidden_size * trained_share
-    base = 2 * counts.linear
-    scores = 4 * work.length * shape.query_width * shape.layers
+    base, scores = 2 * counts.linear, _attention(shape, work)
     forward = base + scores + 2 * counts.adapter
     backward = base + 2 * scores + 4 * counts.adapter
     if work.full:
         backward += base
     recomputation = forward if work.checkpointing else 0
-    trains_head = work.full or counts.copies >= shape.vocabulary * shape.hidden_size
+    head_is_frozen = shape.tied_embeddings and counts.trainable < counts.total
+    trains_head = counts.copies >= shape.vocabulary * shape.hidden_size
+    if work.full:
+        trains_head = not head_is_frozen
     return forward + backward + recomputation + (6 if trains_head else 4) * head
+
+
+def loss_flops_per_token(
+    shape: Geometry, counts: Counts, work: Pass, trained_share: float
+) -> float:
+    """Return the operations of a loss without gradients per token, without padding."""
+    head = shape.vocabulary * shape.hidden_size * trained_share
+    return 2 * counts.linear + _attention(shape, work) + 2 * counts.adapter + 2 * head
+
+
+def _attention(shape: Geometry, work: Pass) -> int:
+    """Return the operations of attention per token in the forward pass."""
+    return 4 * work.length * shape.query_width * shape.layers
 
 
 def cost(per_token: float, tokens: float, rate: float | None) -> Cost:

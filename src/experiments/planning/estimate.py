@@ -62,7 +62,9 @@ def of(run: RunConfig) -> Estimate:
     """
     shape = model_geometry.of(run.model)
     target = device.of(run)
-    counts = parameters.count(shape, run.lora)
+    counts = parameters.count(
+        shape, run.lora, freeze_embeddings=bool(run.trainer.freeze_embeddings)
+    )
     work = workload.of(run, vocabulary=shape.vocabulary, positions=shape.positions)
     settings = _settings(run, target, work)
     steps = work.steps(run)
@@ -70,10 +72,7 @@ def of(run: RunConfig) -> Estimate:
     mean = dataclasses.replace(settings.work, length=round(work.tokens_per_row))
     per_token = cost.flops_per_token(shape, counts, mean, work.trained_share)
     peak = target.peak_flops
-    priced = cost.cost(per_token, tokens, None if peak is None else peak * target.utilisation)
-    if priced.hours is not None and run.plan.evaluation_hours:
-        priced = dataclasses.replace(priced, hours=priced.hours + run.plan.evaluation_hours)
-    return Estimate(
+    plan = Estimate(
         run=run,
         shape=shape,
         counts=counts,
@@ -83,9 +82,27 @@ def of(run: RunConfig) -> Estimate:
         device=target,
         steps=steps,
         tokens=tokens,
-        cost=priced,
+        cost=cost.cost(per_token, tokens, None),
         rough=tuple(_rough(run, shape, counts)),
     )
+    speed = None if peak is None else peak * target.utilisation
+    return dataclasses.replace(plan, cost=with_evaluation(plan, speed))
+
+
+def with_evaluation(plan: Estimate, speed: float | None) -> Cost:
+    """Return a plan's cost at a speed in operations per second, evaluation included in the hours.
+
+    Counted are the losses at the steps that `eval` states, and `plan.evaluation_hours`.
+    """
+    priced = cost.cost(plan.cost.flops_per_token, plan.tokens, speed)
+    if priced.hours is None:
+        return priced
+    work = plan.work
+    mean = dataclasses.replace(plan.settings.work, length=round(work.tokens_per_row))
+    per_token = cost.loss_flops_per_token(plan.shape, plan.counts, mean, work.trained_share)
+    losses = cost.cost(per_token, work.evaluation_tokens(plan.run), speed)
+    hours = priced.hours + (losses.hours or 0.0) + plan.run.plan.evaluation_hours
+    return dataclasses.replace(priced, hours=hours)
 
 
 def _settings(run: RunConfig, target: Device, work: Workload) -> StepSettings:

@@ -85,7 +85,7 @@ def estimate(shape: Geometry, counts: Counts, settings: StepSettings) -> Memory:
     """Return the memory of a training step after the first, when optimizer states exist."""
     work = settings.work
     peak = max(_moments(shape, counts, settings), key=lambda moment: moment.total)
-    adapters = FP32 * (counts.trainable - (counts.total if work.full else 0))
+    adapters = 0.0 if work.full else FP32 * counts.trainable
     return Memory(
         weights=weights(shape, counts, settings),
         adapters=adapters,
@@ -209,6 +209,9 @@ class _Gradients:
             if settings.accumulation > 1:
                 return cls(total, total, 0.0, 0.0, 0.0, total)
             return cls(total, 0.0, layer, layer, 0.0, total)
+        frozen = counts.total - counts.trainable  # the input embedding, or nothing
+        if frozen and shape.tied_embeddings:
+            table = 0.0
         # The gradients of a tied head and its embedding are added at the end: two tables and a sum.
         both = 2 * table if shape.tied_embeddings else 0.0
         if settings.accumulation > 1:

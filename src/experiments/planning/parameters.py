@@ -34,8 +34,13 @@ class Counts:
         return sum(adapter.parameters for adapter in self.adapters)
 
 
-def count(shape: Geometry, lora: LoraConfig) -> Counts:
+def count(shape: Geometry, lora: LoraConfig, *, freeze_embeddings: bool = False) -> Counts:
     """Count a model's parameters and those that a run trains.
+
+    Args:
+        shape: the model's shape.
+        lora: the adapters.
+        freeze_embeddings: whether full fine-tuning leaves out the input embedding.
 
     Raises:
         AdapterError: a target matches no linear layer.
@@ -45,7 +50,8 @@ def count(shape: Geometry, lora: LoraConfig) -> Counts:
     weights = sum(item.weights for item in linears(shape))
     total = sum(modules.values()) - (modules["lm_head"] if shape.tied_embeddings else 0)
     if lora.method == "none":
-        return Counts(total, total, weights, embeddings, (), 0)
+        frozen = modules["model.embed_tokens"] if freeze_embeddings else 0
+        return Counts(total, total - frozen, weights, embeddings, (), 0)
     adapters = tuple(adapters_of(shape, lora))
     copies = sum(n for _, n in _saved_modules(modules, lora))
     others = copies + _trained_biases(shape, lora, adapters)
@@ -53,6 +59,19 @@ def count(shape: Geometry, lora: LoraConfig) -> Counts:
     uncounted = tuple(key for key in UNCOUNTED if lora.extra.get(key))
     uncounted += ("init_lora_weights=mica",) if lora.init_lora_weights == "mica" else ()
     return Counts(total, trainable, weights, embeddings, adapters, copies, uncounted)
+
+
+def linear_share(shape: Geometry, lora: LoraConfig) -> float:
+    """Return the trained parameters in linear layers, without the head, as a share of theirs.
+
+    Raises:
+        AdapterError: a target matches no linear layer.
+    """
+    if lora.method == "none":
+        return 1.0
+    layers = {layer.name: layer.weights + layer.biases for layer in linears(shape)}
+    trained = sum(item.parameters for item in adapters_of(shape, lora) if item.on.name in layers)
+    return trained / sum(layers.values())
 
 
 def _modules(shape: Geometry) -> Iterator[tuple[str, int]]:

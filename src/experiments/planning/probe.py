@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from experiments.config import RunConfig
 from experiments.errors import ConfigError
-from experiments.planning import cost, memory
+from experiments.planning import cost, estimate, memory
 from experiments.planning.estimate import Estimate
 
 STEPS = 3
@@ -72,9 +72,7 @@ def run_here(plan: Estimate) -> Probe:
 
 def calibrated(plan: Estimate, probe: Probe) -> Estimate:
     """Return a plan with its hours computed from the measured speed."""
-    priced = cost.cost(plan.cost.flops_per_token, plan.tokens, probe.flops_per_second)
-    assert priced.hours is not None
-    priced = dataclasses.replace(priced, hours=priced.hours + plan.run.plan.evaluation_hours)
+    priced = estimate.with_evaluation(plan, probe.flops_per_second)
     return dataclasses.replace(plan, cost=priced, measured_flops=probe.flops_per_second)
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments.config import DataConfig, RunConfig
+from experiments.config import DataConfig, RunConfig, stated_steps
 from experiments.planning import cached_rows
 
 ROWS = 10_000
@@ -43,6 +43,36 @@ class Workload:
     def tokens(self, run: RunConfig) -> float:
         """Return the tokens that a run reads in all steps."""
         return self.steps(run) * (run.trainer.batch_size or 1) * self.tokens_per_row
+
+    def evaluation_tokens(self, run: RunConfig) -> float:
+        """Return the tokens that a run reads for the losses at the steps that `eval` states."""
+        steps = self.steps(run)
+        validations = len(stated_steps.resolved(run.eval.validation_steps, steps))
+        tests = [s for s in stated_steps.resolved(run.eval.test_steps, steps) if s != steps]
+        rows = validations * _validation_rows(run, self.rows)
+        return (rows + len(tests) * _test_rows(run, self.rows)) * self.tokens_per_row
+
+
+def _validation_rows(run: RunConfig, train_rows: int) -> int:
+    """Return the validation rows of a run, at most; benchmarks are not counted."""
+    rows = run.data.validation_rows
+    if run.data.source != "toolworld":
+        rows = _held_back_rows(run.data, run.data.validation_share, train_rows)
+    return min(rows or 0, run.eval.loss_rows or rows or 0)
+
+
+def _test_rows(run: RunConfig, train_rows: int) -> int:
+    """Return the rows of all evaluated test splits; those of benchmarks are not counted."""
+    if run.data.source == "toolworld":
+        sizes = [getattr(run.data, f"{split}_rows") or 0 for split in run.eval.splits]
+    else:
+        sizes = [_held_back_rows(run.data, run.data.test_share, train_rows)]
+    return sum(min(size, run.eval.limit or size) for size in sizes)
+
+
+def _held_back_rows(data: DataConfig, share: float | None, train_rows: int) -> int:
+    kept = 1 - (data.validation_share or 0.0) - (data.test_share or 0.0)
+    return round(train_rows / (data.fraction or 1) / kept * (share or 0.0))
 
 
 def of(run: RunConfig, *, vocabulary: int, positions: int) -> Workload:

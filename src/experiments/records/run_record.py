@@ -62,6 +62,9 @@ class Record:
     evaluation: dict[str, Any] = field(default_factory=dict)
     objective: dict[str, Any] = field(default_factory=dict)
     curve: list[dict[str, float]] = field(default_factory=list)
+    test_curve: list[dict[str, float]] = field(default_factory=list)
+    """The losses on the test splits at the steps of `eval.test_steps` and at the last step; the
+    parts of each row are in the items (`step_parts`)."""
     timing: dict[str, float] = field(default_factory=dict)
     memory: dict[str, int] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)

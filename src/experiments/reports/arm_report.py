@@ -11,9 +11,10 @@ from experiments.analysis.arms import Contrast, Tuned
 from experiments.analysis.arms.reasons import Reason
 from experiments.analysis.statistics import Interval
 from experiments.records import Record
-from experiments.reports import tuned
+from experiments.reports import trained_shares, tuned
 from experiments.reports.comparison_rule import ComparisonRule
 from experiments.reports.scores import Kind, Run, bounds, dump, mean
+from experiments.reports.trained_shares import TrainedShares
 
 HEADLINES = ("calls/exact", "loss/nll", "validation/loss/nll")
 
@@ -53,6 +54,12 @@ class ArmRow:
         if not self.runs or self.kind != "tuned":
             return None
         return self.runs[0].record.adapter.get("trainable_parameters")
+
+    def trained(self) -> TrainedShares:
+        """Return the trained parameters and their shares; all None for the base."""
+        if not self.runs or self.kind != "tuned":
+            return TrainedShares(None, None, None)
+        return trained_shares.of(self.runs[0].record)
 
 
 @dataclass

@@ -12,7 +12,7 @@ from experiments import records
 from experiments.analysis.statistics import Interval
 from experiments.errors import RecordError
 from experiments.records import Record, archive, provenance
-from experiments.reports import base_models, memory_table, sentences
+from experiments.reports import base_models, memory_table, sentences, trained_shares
 from experiments.reports.arm_report import ArmRow, Report
 from experiments.reports.scores import COLUMNS, Run
 from experiments.reports.sentences import counted
@@ -69,18 +69,19 @@ def runs_csv(report: Report) -> str:
     keys = _sorted_keys(key for scores in tuned for key in scores)
     header = ["run_id", "status", "job", "arm", "seed", "overrides"]
     header += [*keys, "base calls/exact", "total_seconds", "train_seconds"]
-    header += ["trainable_parameters", "git_commit", "git_dirty"]
+    header += ["trainable_parameters", "trainable_share", "linear_share", "git_commit", "git_dirty"]
     return _csv([header, *(_run_line(run, report.arm_of(run), keys) for run in report.runs)])
 
 
 def _run_line(run: Run, arm: str, keys: Sequence[str]) -> list[Any]:
     record, made = run.record, run.record.provenance
+    trained = trained_shares.of(record)
     scores = [run.score("tuned", key) for key in keys] + [run.score("base", "calls/exact")]
     return [
         *(record.run_id, record.status, record.job, arm, run.seed, " ".join(record.overrides)),
         *(scores if run.finished else [None] * len(scores)),
         *(record.timing.get(key) for key in ("total_seconds", "train_seconds")),
-        record.adapter.get("trainable_parameters"),
+        *(trained.parameters, trained.of_all, trained.of_linear),
         *(made.get(key) for key in ("git_commit", "git_dirty")),
     ]
 
@@ -92,7 +93,7 @@ def table_csv(report: Report) -> str:
     header = ["arm", "seeds", "interval over"]
     header += [f"{key}{end}" for key in keys for end in ("", " low", " high", " n")]
     header += [f"difference{end}" for end in (" in", "", " low", " high", " n", " verdict")]
-    header += ["train_seconds", "trainable_parameters"]
+    header += ["train_seconds", "trainable_parameters", "trainable_share", "linear_share"]
     header += _RATES if report.tuning else []
     lines = []
     for row in report.rows:
@@ -100,7 +101,9 @@ def table_csv(report: Report) -> str:
         line: list[Any] = [row.label, len(row.runs) if row.kind == "tuned" else None, over]
         for key in keys:
             line += _ends(row.scores.get(key))
-        line += [*_difference_cells(report, row), row.seconds(), row.parameters()]
+        trained = row.trained()
+        line += [*_difference_cells(report, row), row.seconds()]
+        line += [trained.parameters, trained.of_all, trained.of_linear]
         lines.append(line + (_rate_cells(row) if report.tuning else []))
     return _csv([header, *lines])
 

@@ -18,6 +18,8 @@ from experiments.reports.scores import (
 )
 from experiments.toolcalls.token_classes import CLASSES
 
+TRAINED = "trained parameters (of all, of linear layers)"
+
 
 @dataclass
 class Grid:
@@ -155,14 +157,14 @@ def _sweep_grid(report: Report) -> Grid:
     tuned = [row for row in report.rows if row.kind == "tuned"]
     compared = first if len(tuned) > 1 else {}
     header = ["arm", "seeds", *first.values(), *("difference from first arm" for _ in compared)]
-    header += ["train seconds", *columns.values()]
+    header += [TRAINED, "train seconds", *columns.values()]
     lines = []
     for row in report.rows:
         line = [row.label, _seeds(row)]
         line += [cell_text(row.scores.get(one)) for one in first]
         line += ["reference" if row is tuned[0] else _compared(row, one) for one in compared]
         seconds = row.seconds()
-        line.append("-" if seconds is None else f"{seconds:.0f}")
+        line += [row.trained().text, "-" if seconds is None else f"{seconds:.0f}"]
         lines.append(line + [cell_text(row.scores.get(one)) for one in columns])
     return Grid(header, lines)
 
@@ -176,7 +178,7 @@ def _tuned_grid(report: Report) -> Grid:
     whose = "first arm" if len(first) == 1 else "reference above"
     header = ["arm", "best LR", "optimum", "LRs (within 3 steps of the best)", "seeds"]
     header += [_with_unit(key), f"difference from {whose}, relative"]
-    header += ["verdict", "train seconds"]
+    header += ["verdict", TRAINED, "train seconds"]
     header += columns.values()
     lines = []
     for row in report.rows:
@@ -184,7 +186,7 @@ def _tuned_grid(report: Report) -> Grid:
         gap = ("reference", "-") if is_first else _contrast_cells(row)
         seconds = row.seconds()
         line = [row.label, *_rates(row), _seeds(row), _digits(row.scores.get(key)), *gap]
-        line.append("-" if seconds is None else f"{seconds:.1f}")
+        line += [row.trained().text, "-" if seconds is None else f"{seconds:.1f}"]
         lines.append(line + [cell_text(row.scores.get(one)) for one in columns])
     return Grid(header, lines)
 

@@ -15,6 +15,7 @@ from experiments.runtime import budget, distributed
 from experiments.runtime.progress import log
 
 if TYPE_CHECKING:
+    from experiments.evaluation.scoring import Losses
     from experiments.training import Fit, Task
 
 
@@ -32,6 +33,8 @@ def load_given_adapter(path: str, record: Record, loaded: Loaded) -> Any:
     model = load_adapter(path, loaded)
     record.adapter = {
         "trainable_parameters": 0,
+        "trainable_share": 0.0,
+        "linear_share": 0.0,
         "scale": None,
         "modules": adapters.adapted_modules(model),
     }
@@ -46,10 +49,12 @@ def attach_adapter(start: Start, record: Record, loaded: Loaded) -> Any:
     attached = distributed.on_all_processes(lambda: adapters.attach(run, base.model))
     record.adapter = {
         "trainable_parameters": attached.trainable_parameters,
+        "trainable_share": attached.trainable_parameters / base.parameters,
+        "linear_share": attached.linear_share,
         "scale": None if run.lora.method == "none" else run.lora.scale,
         "modules": attached.modules,
     }
-    summary.print_adapter(record.adapter, base.parameters)
+    summary.print_adapter(record.adapter, attached.notes)
     if run.lora.method != "none":
         summary.print_left_out(attached.idle, adapters.left_out(attached.model))
     return attached.model
@@ -74,13 +79,21 @@ def plan_steps(start: Start, record: Record, loaded: Loaded) -> None:
     Raises:
         ConfigError: a pruner is set, and there are no validation rows to prune by.
     """
-    steps = training.plan(start.run.trainer, len(loaded.data.train))
+    steps = training.plan(start.run.trainer, len(loaded.data.train), start.run.eval)
     distributed.on_main_process(lambda: _refuse_pruner_without_rows(start, loaded))
     record.plan = dataclasses.asdict(steps)
     log(
         f"  steps = {steps.steps}, warm-up {steps.warmup_steps}, checkpoint every "
         f"{steps.save_steps}"
     )
+    if steps.test_steps:
+        steps_text = ", ".join(map(str, steps.test_steps))
+        log(f"  test losses at steps {steps_text}, and of the final model")
+        if start.run.trainer.lr_scheduler_type != "constant":
+            log(
+                "  note: the learning rate is not constant, so the model at an earlier step is not "
+                "that of a shorter run (trainer.lr_scheduler_type=constant)"
+            )
 
 
 def _refuse_pruner_without_rows(start: Start, loaded: Loaded) -> None:
@@ -93,8 +106,13 @@ def _refuse_pruner_without_rows(start: Start, loaded: Loaded) -> None:
         )
 
 
-def train(start: Start, record: Record, loaded: Loaded, model: Any, tracker: Tracker) -> None:
+def train(
+    start: Start, record: Record, loaded: Loaded, model: Any, tracker: Tracker
+) -> "dict[int, Losses]":
     """Train the model in place, and record its curve and the spectra of its adapter.
+
+    Returns:
+        The test losses by step, if steps are stated.
 
     Raises:
         Pruned: other trials do better.
@@ -135,6 +153,7 @@ def train(start: Start, record: Record, loaded: Loaded, model: Any, tracker: Tra
     record.timing["train_seconds"] = fit.seconds
     distributed.on_main_process(lambda: _stop_if_pruned(record, stopped))
     record.adapter |= distributed.on_main_process(lambda: spectral_norms.of_trained(model))
+    return task.test_losses
 
 
 def save_adapter(record: Record, loaded: Loaded, model: Any) -> None:

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from experiments import config, reports
 from experiments.config import RunConfig
@@ -41,6 +41,9 @@ from experiments.runs.run_folders import Job
 from experiments.runs.start import Start
 from experiments.runtime import budget, distributed
 from experiments.runtime.progress import log
+
+if TYPE_CHECKING:
+    from experiments.evaluation.scoring import Losses
 
 
 @dataclass(frozen=True)
@@ -126,10 +129,12 @@ def execute(start: Start) -> Record:
             distributed.on_main_process(
                 lambda: objectives.refuse_unknown(start.run.eval, start.job, base.means)
             )
-        model = _tuned_model(start, record, loaded, at_close)
+        model, test_losses = _tuned_model(start, record, loaded, at_close)
         if model is not None:
             scored.append(model_scores.score(start, loaded, held_out, "tuned", model))
             recording.add_scores(record, "tuned", scored[-1])
+            if start.run.eval.test_steps is not None:
+                model_scores.add_test_curve(record, scored[-1], test_losses)
         if start.run.trainer.max_steps != 0:
             distributed.on_main_process(
                 lambda: adapter_training.save_adapter(record, loaded, model)
@@ -138,21 +143,25 @@ def execute(start: Start) -> Record:
     return record
 
 
-def _tuned_model(start: Start, record: Record, loaded: Loaded, at_close: ExitStack) -> Any:
-    """Return the model with its trained or loaded adapter; None if only the base is scored."""
+def _tuned_model(
+    start: Start, record: Record, loaded: Loaded, at_close: ExitStack
+) -> tuple[Any, "dict[int, Losses]"]:
+    """Return the model with its trained or loaded adapter, and the test losses of its training.
+
+    The model is None if only the base is scored.
+    """
     if start.trained is not None:
         recording.add_earlier_training(record, start.trained)
-        return adapter_training.load_adapter(str(start.trained.folder / "adapter"), loaded)
+        return adapter_training.load_adapter(str(start.trained.folder / "adapter"), loaded), {}
     if start.run.trainer.max_steps != 0:
         model = adapter_training.attach_adapter(start, record, loaded)
         adapter_training.plan_steps(start, record, loaded)
         tracker = adapter_training.open_tracker(start)
         at_close.callback(closing.finish_tracking, tracker, record)
-        adapter_training.train(start, record, loaded, model, tracker)
-        return model
+        return model, adapter_training.train(start, record, loaded, model, tracker)
     if start.run.model.adapter is not None:
-        return adapter_training.load_given_adapter(start.run.model.adapter, record, loaded)
-    return None
+        return adapter_training.load_given_adapter(start.run.model.adapter, record, loaded), {}
+    return None, {}
 
 
 def take_part() -> None:

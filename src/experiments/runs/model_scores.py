@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from experiments.runtime import distributed
 from experiments.runtime.progress import log
 
 if TYPE_CHECKING:
-    from experiments.evaluation.scoring import HeldOut
+    from experiments.evaluation.scoring import HeldOut, Losses
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,29 @@ def score(
     return Scored(scores.means, scores.counts, facts, scores.items, scores.rows, seconds)
 
 
+def add_test_curve(record: Record, scored: Scored, losses: "Mapping[int, Losses]") -> None:
+    """Record the test losses by step, and add the parts of each row to its item.
+
+    The last point contains the final scores, unless the last step was measured by itself.
+    """
+    points = {step: dict(at.means) for step, at in losses.items()}
+    keys = {key for means in points.values() for key in means}
+    keys |= {key for key in scored.means if _is_test_loss(key)}
+    last = int(record.plan["steps"])
+    points.setdefault(last, {key: scored.means[key] for key in keys if key in scored.means})
+    record.test_curve = [{"step": step, **points[step]} for step in sorted(points)]
+    for step, at in sorted(losses.items()):
+        for split, parts in at.parts.items():
+            answered = [i for i in scored.items if i["split"] == split and "text" in i]
+            for item, row_parts in zip(answered, parts, strict=True):
+                item.setdefault("step_parts", {})[str(step)] = row_parts
+
+
+def _is_test_loss(key: str) -> bool:
+    names = key.split("/")
+    return "loss" in names[:2] and names[0] != "validation"
+
+
 def _copied_base_scores(start: Start, loaded: Loaded) -> Scored | None:
     """Return the base scores of a finished sibling run on the same rows; None without one."""
     if start.run.rerun or not start.job.find_siblings:
@@ -80,7 +104,17 @@ def _scored_the_same_base(sibling: Record, loaded: Loaded, eval_config: dict[str
         return False
     changed = set(provenance.differences(sibling.identity, loaded.identity))
     changed -= {"adapter_sha256", "training_code"}
-    return not changed and sibling.config["eval"] == eval_config and bool(records.items(sibling))
+    same_evaluation = _of_base(sibling.config["eval"]) == _of_base(eval_config)
+    return not changed and same_evaluation and bool(records.items(sibling))
+
+
+def _of_base(eval_config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keys that determine the scores of the base model, which has no steps."""
+    return {
+        key: value
+        for key, value in config.without_nulls(eval_config).items()
+        if key not in ("validation_steps", "test_steps")
+    }
 
 
 def _copy(sibling: Record) -> Scored:

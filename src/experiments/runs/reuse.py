@@ -71,7 +71,9 @@ def _reuse_or_repeat(run: RunConfig, run_id: str, job: Job, earlier: Record) -> 
         return _reused(run, job, earlier)
     trained, action = None, "run again beside it"
     if set(comparison.changed) <= set(_AFTER_TRAINING) and earlier.status == "finished":
-        if has_adapter(earlier):
+        if run.eval.test_steps is not None:
+            action += ", because the losses at eval.test_steps are measured during training"
+        elif has_adapter(earlier):
             trained, action = earlier, "its adapter is scored again beside it"
         else:
             action += ", since no adapter was kept that could be scored (trainer.keep=adapter)"

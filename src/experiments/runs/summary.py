@@ -34,11 +34,17 @@ def print_header(run: RunConfig, run_id: str) -> None:
             log(f"  learning rate of B = {ratio:g} x trainer.learning_rate  (LoRA+)")
 
 
-def print_adapter(adapter: dict[str, Any], parameters: int) -> None:
-    """Print the number of trainable parameters, their share of the base model, and the modules."""
-    trainable = adapter["trainable_parameters"]
-    modules = ", ".join(f"{name} x {n}" for name, n in adapter["modules"].items()) or "all"
-    log(f"  trainable = {trainable:,} parameters ({trainable / parameters:.2%}): {modules}")
+def print_adapter(adapter: dict[str, Any], notes: Sequence[str]) -> None:
+    """Print the number of trainable parameters, their shares of the base model, and the modules."""
+    trainable, linear = adapter["trainable_parameters"], adapter["linear_share"]
+    modules = ", ".join(f"{name} x {n}" for name, n in adapter["modules"].items())
+    linear_text = "" if linear is None else f", {linear:.2%} of the linear layers'"
+    log(
+        f"  trainable = {trainable:,} parameters ({adapter['trainable_share']:.2%} of all"
+        f"{linear_text}): {modules or 'no adapter'}"
+    )
+    for note in notes:
+        log(f"  {note}")
 
 
 def print_left_out(idle: Sequence[str], experts: Sequence[str]) -> None:

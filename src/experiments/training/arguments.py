@@ -62,6 +62,14 @@ def _owned_arguments() -> dict[str, Any]:
     }
 
 
+def _validates_regularly(task: Task) -> bool:
+    """Return whether the validation loss is measured every `eval_steps`, not at stated steps."""
+    at_stated_steps = task.run.eval.validation_steps is not None
+    return bool(task.data.validation) and (
+        not at_stated_steps or task.run.trainer.eval_steps is not None
+    )
+
+
 def arguments(task: Task, steps: StepPlan) -> Any:
     """Return the SFTConfig of a task."""
     from trl import SFTConfig
@@ -91,7 +99,7 @@ def arguments(task: Task, steps: StepPlan) -> Any:
         activation_checkpointing=base.precision.gradient_checkpointing,
         logging_steps=trainer.logging_steps,
         logging_first_step=True,
-        eval_strategy="steps" if task.data.validation else "no",
+        eval_strategy="steps" if _validates_regularly(task) else "no",
         eval_steps=steps.eval_steps,
         save_strategy="steps",
         save_steps=steps.save_steps,

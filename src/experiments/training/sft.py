@@ -10,7 +10,7 @@ from pathlib import Path
 from experiments.errors import ConfigError
 from experiments.runtime import distributed
 from experiments.runtime.progress import log
-from experiments.training import untouched
+from experiments.training import losses_at_steps, untouched
 from experiments.training.checkpoints import load_weights, newest_checkpoint, state_of
 from experiments.training.curves import curve
 from experiments.training.half_precision import leave_autocast, skipped_steps
@@ -35,7 +35,8 @@ def fit(task: Task) -> Fit:
             "trainer.select=best_validation needs validation rows: set data.validation_rows or "
             "data.validation_share above 0, or trainer.select=last."
         )
-    steps = plan(task.run.trainer, len(task.data.train))
+    _refuse_steps_without_rows(task)
+    steps = plan(task.run.trainer, len(task.data.train), task.run.eval)
     newest = distributed.broadcast(newest_checkpoint(task.folder))
     began = time.monotonic()
     if newest is not None and state_of(newest)["global_step"] >= steps.steps:
@@ -63,6 +64,22 @@ def fit(task: Task) -> Fit:
     )
 
 
+def _refuse_steps_without_rows(task: Task) -> None:
+    evaluation = task.run.eval
+    if evaluation.validation_steps is not None and not task.data.validation:
+        raise ConfigError(
+            "eval.validation_steps needs validation rows: set data.validation_rows or "
+            "data.validation_share above 0, or remove eval.validation_steps."
+        )
+    if evaluation.test_steps is not None and not any(
+        rows for _, rows in task.data.evaluated_splits(evaluation)
+    ):
+        raise ConfigError(
+            "eval.test_steps needs test rows: set data.test_rows or data.test_share above 0, or "
+            "remove eval.test_steps."
+        )
+
+
 def _rows_per_pass(task: Task, steps: StepPlan, newest: Path | None) -> int:
     """Return the micro-batch size, as reduced by out-of-memory errors before an interruption."""
     if newest is None:
@@ -81,6 +98,7 @@ def _from_finished(task: Task, checkpoint: Path) -> Fit:
     Resuming a finished training would take one more step.
     """
     state = state_of(checkpoint)
+    task.test_losses.update(losses_at_steps.saved(checkpoint))
     chosen = checkpoint
     if task.run.trainer.select == "best_validation" and state["best_model_checkpoint"]:
         chosen = checkpoint.parent / Path(state["best_model_checkpoint"]).name

@@ -7,7 +7,14 @@ from experiments.data import Encoded
 from experiments.evaluation.metrics import loss
 from experiments.runtime import distributed
 from experiments.runtime.progress import log
-from experiments.training import half_precision, loraplus, packing, untouched
+from experiments.training import (
+    half_precision,
+    loraplus,
+    losses_at_steps,
+    packing,
+    trl_private,
+    untouched,
+)
 from experiments.training.arguments import arguments
 from experiments.training.clock import clock
 from experiments.training.curves import curve, line
@@ -23,8 +30,9 @@ def build(task: Task, steps: StepPlan, rows: int) -> Any:
     validation = task.data.validation
     exact_values = half_precision.trained_values(task.model)
     clock_callback = clock(task)
+    stated_steps_callback = losses_at_steps.callback(task, steps)
     order = row_order([len(e.input_ids) for e in task.data.train], steps, task.run.seed)
-    with untouched.config_of(task.model):
+    with untouched.config_of(task.model), trl_private.adapter_on_head_allowed(task.model):
         trainer = _trainer_class(task, rows)(
             model=task.model,
             args=arguments(task, steps),
@@ -32,7 +40,8 @@ def build(task: Task, steps: StepPlan, rows: int) -> Any:
             eval_dataset=_dataset(validation) if validation else None,
             data_collator=packing.collate if task.run.trainer.packing else None,
             processing_class=task.base.tokenizer,
-            callbacks=[_progress(task.log, steps.steps), clock_callback],
+            # The clock comes last: it uploads a checkpoint, and may stop the run, once it is saved.
+            callbacks=[_progress(task.log, steps.steps), stated_steps_callback, clock_callback],
         )
     clock_callback.trainer = trainer
     trainer.remove_callback(PrinterCallback)

@@ -4,7 +4,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from experiments.config import TrainerConfig
+from experiments.config import EvalConfig, TrainerConfig, stated_steps
 from experiments.errors import ConfigError
 from experiments.runtime import distributed as processes
 
@@ -26,6 +26,10 @@ class StepPlan:
     save_steps: int
     processes: int = 1
     """Number of processes that take part in each step."""
+    validation_steps: tuple[int, ...] = ()
+    """Steps of `eval.validation_steps`."""
+    test_steps: tuple[int, ...] = ()
+    """Steps of `eval.test_steps`."""
 
     @property
     def accumulation(self) -> int:
@@ -33,12 +37,18 @@ class StepPlan:
         return self.batch_size // (self.micro_batch_size * self.processes)
 
 
-def plan(trainer: TrainerConfig, rows: int) -> StepPlan:
+def plan(trainer: TrainerConfig, rows: int, evaluation: EvalConfig | None = None) -> StepPlan:
     """Convert epochs or steps to a step plan for a number of training rows.
 
+    Args:
+        trainer: length and batch sizes.
+        rows: number of training rows.
+        evaluation: the steps at which losses are measured; None = none are stated.
+
     Raises:
-        ConfigError: the warm-up is longer than the run.
+        ConfigError: the warm-up is longer than the run, or a stated step lies beyond its end.
     """
+    evaluation = evaluation or EvalConfig()
     batch, micro = trainer.batch_size, trainer.micro_batch_size
     assert batch and micro and trainer.warmup_steps is not None, "config.load resolves these"
     steps = trainer.max_steps
@@ -52,6 +62,9 @@ def plan(trainer: TrainerConfig, rows: int) -> StepPlan:
             f"trainer.warmup_steps={warmup_steps} is more than the {steps} steps of this run: the "
             "learning rate would never reach trainer.learning_rate; lower it."
         )
+    for key in ("validation_steps", "test_steps"):
+        for problem in stated_steps.beyond(f"eval.{key}", getattr(evaluation, key), steps):
+            raise ConfigError(f"{problem}.")
     eval_steps = trainer.eval_steps or max(1, steps // 5)
     save_steps = trainer.save_steps or eval_steps
     world_size = processes.world_size()
@@ -63,6 +76,8 @@ def plan(trainer: TrainerConfig, rows: int) -> StepPlan:
         eval_steps=eval_steps,
         save_steps=eval_steps if trainer.select == "best_validation" else save_steps,
         processes=world_size,
+        validation_steps=stated_steps.resolved(evaluation.validation_steps, steps),
+        test_steps=stated_steps.resolved(evaluation.test_steps, steps),
     )
 
 

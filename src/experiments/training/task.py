@@ -7,6 +7,7 @@ from typing import Any
 
 from experiments.config import RunConfig
 from experiments.data import TrainData
+from experiments.evaluation.scoring import Losses
 from experiments.models import Base
 
 Report = Callable[[int, float, Sequence[float]], bool]
@@ -34,6 +35,8 @@ class Task:
     log: Log
     oom_events: list[dict[str, Any]] = field(default_factory=list)
     """Filled during training with out-of-memory events (`step`, `micro_batch_size`, `before`)."""
+    test_losses: dict[int, Losses] = field(default_factory=dict)
+    """Filled during training with the test losses at the steps of `eval.test_steps`."""
     saved: Saved = lambda _: None
 
 

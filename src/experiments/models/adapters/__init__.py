@@ -9,6 +9,7 @@ from experiments.models.adapters.attaching import (
     load,
     save,
 )
+from experiments.models.adapters.output_layer import merged
 from experiments.models.adapters.targets import check_targets, left_out
 
 __all__ = [
@@ -20,5 +21,6 @@ __all__ = [
     "fingerprint",
     "left_out",
     "load",
+    "merged",
     "save",
 ]

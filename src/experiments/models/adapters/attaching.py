@@ -7,13 +7,14 @@ modules would then compare the wrong things, so every name is checked here.
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from experiments.config import LoraConfig, RunConfig
 from experiments.errors import AdapterError, ConfigError, did_you_mean
-from experiments.models.adapters import targets
+from experiments.models.adapters import output_layer, targets
 from experiments.models.adapters.targets import check_targets
 from experiments.runtime import disk
 
@@ -28,12 +29,17 @@ class Attached:
 
     model: Any
     trainable_parameters: int
+    linear_share: float | None
+    """Trained parameters in the linear layers, without the head, as a share of these layers' own;
+    None if the model has no linear layer."""
     modules: dict[str, int]
     """Maps the last part of a module name to the number of such modules with an adapter; empty for
     full fine-tuning."""
     idle: tuple[str, ...] = ()
     """Last parts of the names of layers that `all-linear` skips because an adapter there would not
     be trained."""
+    notes: tuple[str, ...] = ()
+    """What embedding and output head have to do with the training, where it is not the default."""
 
 
 def check_extra(lora: LoraConfig) -> None:
@@ -66,20 +72,40 @@ def attach(run: RunConfig, model: Any) -> Attached:
 
     set_seed(run.seed)
     idle: set[str] = set()
+    notes: tuple[str, ...] = ()
+    linear_sizes = targets.linear_sizes(model)
     if run.model.adapter is not None:
         attached = load(run.model.adapter, model, trainable=True)
         _check_same_shape(run, attached)
     elif run.lora.method == "none":
         model.requires_grad_(True)
+        if run.trainer.freeze_embeddings:
+            notes = output_layer.freeze_embeddings(model)
         attached = model
     else:
         if run.lora.target_modules == "all-linear":
             idle = {name.rpartition(".")[2] for name in targets.idle_layers(model)}
         attached = _new_adapter(run.lora, model)
-    _refuse_adapter_on_head(attached)
+    if output_layer.is_adapted(attached):
+        output_layer.refuse_other_losses(run, attached)
+        notes = output_layer.notes(attached)
     _train_in_fp32(attached)
     trainable = sum(p.numel() for p in attached.parameters() if p.requires_grad)
-    return Attached(attached, trainable, adapted_modules(attached), tuple(sorted(idle)))
+    share = _linear_share(attached, linear_sizes)
+    modules, idle_names = adapted_modules(attached), tuple(sorted(idle))
+    return Attached(attached, trainable, share, modules, idle_names, notes)
+
+
+def _linear_share(model: Any, linear_sizes: Mapping[str, int]) -> float | None:
+    """Return the trained parameters of linear layers as a share of the layers' parameters."""
+    base = model.get_base_model() if hasattr(model, "peft_config") else model
+    trained = sum(
+        parameter.numel()
+        for name in linear_sizes
+        for parameter in base.get_submodule(name).parameters()
+        if parameter.requires_grad
+    )
+    return trained / sum(linear_sizes.values()) if linear_sizes else None
 
 
 def _train_in_fp32(model: Any) -> None:
@@ -120,6 +146,8 @@ def _new_adapter(lora: LoraConfig, model: Any) -> Any:
     names = lora.target_modules
     if names == "all-linear":
         names = targets.all_linear(model)
+    if lora.output_head:
+        names = targets.with_head(names, model)
     config = peft.LoraConfig(
         task_type="CAUSAL_LM",
         r=lora.r,
@@ -135,7 +163,8 @@ def _new_adapter(lora: LoraConfig, model: Any) -> Any:
         **lora.extra,
     )
     try:
-        return peft.get_peft_model(model, config)
+        with output_layer.tied_on_purpose():
+            return output_layer.without_copies(peft.get_peft_model(model, config))
     except ValueError as error:
         message = str(error).splitlines()[0]
         raise AdapterError(f"lora: PEFT rejects this adapter for this model: {message}") from error
@@ -146,22 +175,6 @@ def _has_transposed(model: Any) -> bool:
     from transformers.pytorch_utils import Conv1D
 
     return any(isinstance(module, Conv1D) for module in model.modules())
-
-
-def _refuse_adapter_on_head(model: Any) -> None:
-    """Refuse an adapter on the LM head.
-
-    It would never be trained, because the loss reads the head's weight directly, as TRL's loss
-    does.
-    """
-    head = model.get_output_embeddings()
-    if hasattr(head, "lora_A"):
-        name = next(n for n, m in model.named_modules() if m is head).rpartition(".")[2]
-        raise AdapterError(
-            f"lora.target_modules: an adapter on the output layer '{name}' cannot be trained, "
-            "because the loss reads that layer's weight directly: remove it, or train a copy of "
-            f"the whole layer with lora.extra.modules_to_save=[{name}]."
-        )
 
 
 def load(path: str, model: Any, *, trainable: bool = False) -> Any:
@@ -179,7 +192,9 @@ def load(path: str, model: Any, *, trainable: bool = False) -> Any:
                 f"model.adapter={path}: the folder has no {name}; give a run's `adapter` folder."
             )
     try:
-        loaded = peft.PeftModel.from_pretrained(model, folder, is_trainable=trainable)
+        with output_layer.tied_on_purpose():
+            loaded = peft.PeftModel.from_pretrained(model, folder, is_trainable=trainable)
+        output_layer.without_copies(loaded)
     except (RuntimeError, ValueError, KeyError) as error:
         message = str(error).splitlines()[0]
         raise AdapterError(
@@ -203,6 +218,11 @@ def _check_same_shape(run: RunConfig, model: Any) -> None:
                 f"lora.{key}={configured} but model.adapter={run.model.adapter} was trained with "
                 f"{trained}: set lora.{key}={trained} to continue training it."
             )
+    if run.lora.output_head and not output_layer.is_adapted(model):
+        raise AdapterError(
+            f"lora.output_head=true but model.adapter={run.model.adapter} has no adapter on the "
+            "output head: remove the key to continue training it."
+        )
 
 
 def adapted_modules(model: Any) -> dict[str, int]:

@@ -36,8 +36,7 @@ def check_targets(lora: LoraConfig, model: Any) -> None:
     stacked = bool(_stacked_experts(model))
     if stacked:
         linear = [n for n in linear if n.rpartition(".")[2] not in _TAKEN_FOR_EXPERTS]
-    head = model.get_output_embeddings()
-    names = [*linear, *(n for n, m in model.named_modules() if m is head)]
+    names = [*linear, *([] if (head := head_name(model)) is None else [head])]
     for target in lora.target_modules:
         leaves = sorted({name.rpartition(".")[2] for name in linear})
         if uncalled := [name for name in sorted(idle) if _matches(name, target)]:
@@ -74,6 +73,21 @@ def _linear_layers(model: Any) -> list[str]:
     ]
 
 
+def linear_sizes(model: Any) -> dict[str, int]:
+    """Return the number of parameters of each linear layer except the head, by its name.
+
+    A 4-bit weight counts as the matrix that it stands for.
+    """
+    return {name: _size(model.get_submodule(name)) for name in _linear_layers(model)}
+
+
+def _size(layer: Any) -> int:
+    bias = 0 if layer.bias is None else layer.bias.numel()
+    if hasattr(layer, "in_features"):
+        return int(layer.in_features * layer.out_features + bias)
+    return int(layer.weight.numel() + bias)
+
+
 def _text_part(model: Any) -> Any:
     """Return the decoder of a multimodal model, or the model itself if it has one part."""
     if model.config.get_text_config() is model.config:
@@ -106,6 +120,37 @@ def all_linear(model: Any) -> list[str] | str:
     if _stacked_experts(model):
         return [name for name in names if name.rpartition(".")[2] not in _TAKEN_FOR_EXPERTS]
     return names if len(names) < _count_linear_layers(model) else "all-linear"
+
+
+def with_head(names: list[str] | str, model: Any) -> list[str]:
+    """Return target names together with the full name of the output head.
+
+    Raises:
+        AdapterError: the model's output head is not a linear layer.
+    """
+    import torch
+
+    name = head_name(model)
+    if name is None or not isinstance(model.get_output_embeddings(), torch.nn.Linear):
+        raise AdapterError(
+            "lora.output_head=true: the output head of this model is not a linear layer, so it "
+            "cannot have an adapter; remove the key."
+        )
+    layers = _adaptable(_linear_layers(model)) if isinstance(names, str) else names
+    return list(dict.fromkeys([*layers, name]))
+
+
+def head_name(model: Any) -> str | None:
+    """Return the full name of the output head in the model, or None if there is none."""
+    head = model.get_output_embeddings()
+    return next((name for name, module in model.named_modules() if module is head), None)
+
+
+def is_tied(model: Any) -> bool:
+    """Return whether the output head has the same weight as the input embedding."""
+    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
+    weight = getattr(getattr(head, "base_layer", head), "weight", None)
+    return weight is not None and weight is getattr(embedding, "weight", None)
 
 
 def idle_layers(model: Any) -> set[str]:
