@@ -108,7 +108,7 @@ def compare(name: str, model: Any, rows: Sequence[Row], *, batch: int, micro: in
 
 
 def test_print_packed_against_padded_on_the_embedded_base() -> None:
-    run = load(*SMOKE, "hardware=cpu", "data.train_rows=64")
+    run = load(*SMOKE, "model=tiny", "hardware=cpu", "data.train_rows=64")
     base = models.load(run, models.choose_precision(run))
     built = data.build(run, base.tokenizer, end_ids=base.end_ids, positions=base.positions)
     rows = [{"input_ids": e.input_ids, "labels": e.labels} for e in built.train]

@@ -20,7 +20,7 @@ def seconds(work: Callable[[], object], repeats: int = 3) -> float:
 
 
 def test_print_batched_generation_against_one_prompt_at_a_time() -> None:
-    run = load(*SMOKE, "hardware=cpu", "data.test_rows=270")
+    run = load(*SMOKE, "model=tiny", "hardware=cpu", "data.test_rows=270")
     base = models.load(run, models.choose_precision(run))
     built = data.build(run, base.tokenizer, end_ids=base.end_ids, positions=base.positions)
     prompts = [e.prompt_ids for e in built.splits["test"]]
@@ -37,7 +37,7 @@ def test_print_batched_generation_against_one_prompt_at_a_time() -> None:
 
 
 def test_print_encoding_against_the_bare_tokenizer() -> None:
-    run = load(*SMOKE, "hardware=cpu", "data.train_rows=900")
+    run = load(*SMOKE, "model=tiny", "hardware=cpu", "data.train_rows=900")
     base = models.load(run, models.choose_precision(run))
     built = data.build(run, base.tokenizer, end_ids=base.end_ids, positions=base.positions)
     rows = [e.row for e in built.train]

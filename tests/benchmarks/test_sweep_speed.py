@@ -11,7 +11,7 @@ from experiments import records
 
 RUNS = int(os.environ.get("BENCH_RUNS", "16"))
 # About three seconds of training a run on a core without neighbours.
-LINE = (*SMOKE, "eval.base=false", "trainer.max_steps=25", "trainer.save_steps=25")
+LINE = (*SMOKE, "model=tiny", "eval.base=false", "trainer.max_steps=25", "trainer.save_steps=25")
 
 
 def seconds(folder: Path, *arguments: str) -> float:

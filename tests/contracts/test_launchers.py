@@ -397,7 +397,9 @@ def test_every_launcher_leaves_one_record_a_job_with_the_same_scores(
     }
     for record in found.values():
         assert record.provenance["threads"] == 1
-        assert record.provenance["command"].startswith("python train.py -m trainer=smoke")
+        assert record.provenance["command"].startswith(
+            "python train.py -m model=tiny_64 trainer=smoke"
+        )
 
 
 @pytest.mark.slow
