@@ -41,7 +41,7 @@ def rows(fewer: int = 1) -> list[dict[str, Any]]:
         fewer: divides the number of repetitions.
     """
     found = [*_equivalence(20_000 // fewer), *_wide_fits(1_000 // fewer), *_row_limit()]
-    return [asdict(one) for one in found] + [asdict(one) for one in _ranges(200 // fewer)]
+    return [asdict(one) for one in found] + [asdict(one) for one in _ranges(300 // fewer)]
 
 
 def _equivalence(repetitions: int) -> list[Alternative]:
