@@ -140,7 +140,7 @@ def test_a_ratio_of_rates_is_held_against_the_slope_that_theories_give_it(
         ((0.2, 0.2, 0.2), 0.02, "unresolved"),
     ],
 )
-def test_the_best_value_is_counted_in_resamples_of_the_seeds(
+def test_the_best_value_is_low_if_it_leads_every_higher_one_in_both_arms(
     losses: Sequence[float], noise: float, word: str
 ) -> None:
     made = []

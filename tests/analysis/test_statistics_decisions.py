@@ -21,11 +21,13 @@ from experiments.analysis.statistics import (
     RangeRule,
     all_hold,
     combine_all,
+    combine_any,
     decide,
     decide_at_looks,
     decide_by_interval,
     expected_false_verdicts,
     family_decisions,
+    holm,
     reaches_full,
     seed_estimate,
 )
@@ -145,6 +147,17 @@ def test_a_claim_about_several_arms_holds_with_the_larger_p_and_fails_by_one_arm
         combine_all([])
 
 
+def test_a_claim_of_which_one_part_must_hold_takes_the_best_part_and_fails_with_all() -> None:
+    sure, fair = Decision(HOLDS, p=0.001), Decision(HOLDS, p=0.03)
+    failed = Decision(FAILS, p=0.02)
+    assert combine_any([sure, failed]) == Decision(HOLDS, p=0.002)
+    assert combine_any([fair, failed]).word == UNRESOLVED  # 0.06 for two parts
+    assert combine_any([failed, Decision(FAILS, p=0.04)]) == Decision(FAILS, p=0.04)
+    assert combine_any([failed, Decision(UNRESOLVED)]).word == UNRESOLVED
+    with pytest.raises(ValueError, match="no decisions to combine"):
+        combine_any([])
+
+
 def test_a_family_makes_a_narrow_verdict_unresolved_and_says_why() -> None:
     strong, narrow = Decision(HOLDS, p=0.001), Decision(FAILS, p=0.03)
     found = family_decisions([strong, narrow, narrow, Decision(UNRESOLVED)])
@@ -152,6 +165,15 @@ def test_a_family_makes_a_narrow_verdict_unresolved_and_says_why() -> None:
     assert found[0].p == pytest.approx(0.004)
     assert found[1].qualifier == "p is 0.09 after Holm's adjustment over the family"
     assert expected_false_verdicts(12) == pytest.approx(0.6)
+
+
+def test_holm_is_the_published_procedure() -> None:
+    assert holm([0.01, 0.02, 0.03, 0.005]) == pytest.approx([0.03, 0.04, 0.04, 0.02])
+    assert holm([]) == []
+    from statsmodels.stats.multitest import multipletests
+
+    drawn = np.random.default_rng(9).uniform(0, 0.2, 12).tolist()
+    assert holm(drawn) == pytest.approx(multipletests(drawn, method="holm")[1].tolist())
 
 
 def test_a_look_decides_at_its_own_alpha_and_the_first_verdict_stays() -> None:

@@ -27,7 +27,7 @@ from experiments.calibration.simulated_estimates import (
     RESIDUAL,
     ROW_ERROR,
     ROWS,
-    Setting,
+    SimulatedCell,
     means,
 )
 from experiments.calibration.simulated_verdicts import FEW, KINDS, MANY
@@ -75,7 +75,7 @@ def test_the_record_keeps_its_promises_in_every_kind_of_estimand() -> None:
 
 
 @pytest.mark.parametrize("kind", FAST, ids=lambda kind: kind.name)
-def test_a_new_simulation_keeps_the_promises(kind: simulated_verdicts.Kind) -> None:
+def test_a_new_simulation_keeps_the_promises(kind: simulated_verdicts.Estimand) -> None:
     noises = tuple(noise for noise in NOISES if noise.name in PROMISED)
     cells = simulated_verdicts.cells([dataclasses.replace(kind, noises=noises)], fewer=10)
     assert broken_promises(cells, fewer=10) == []
@@ -88,7 +88,7 @@ def test_a_new_simulation_of_a_ratio_of_rates_keeps_the_promises() -> None:
 
 
 def test_simulated_means_have_the_errors_of_tables_of_seeds_and_rows() -> None:
-    setting = Setting(5, NORMAL, True, 20_000)
+    setting = SimulatedCell(5, NORMAL, True, 20_000)
     found, generator, n = means(setting), np.random.default_rng(0), 400
     tables = [
         crossed_estimate(
@@ -109,7 +109,7 @@ def test_simulated_means_have_the_errors_of_tables_of_seeds_and_rows() -> None:
 
 
 def test_simulated_words_are_those_of_the_rules() -> None:
-    setting = Setting(5, NORMAL, False, 200)
+    setting = SimulatedCell(5, NORMAL, False, 200)
     values = setting.draw(setting.generator(1, 0), (200, 5))
     found = means(setting)
     for rule in (DifferenceRule(1.0), EqualityRule(1.5), RangeRule(0.0, None)):

@@ -14,7 +14,7 @@ from experiments.calibration.simulated_estimates import (
     NOISES,
     RUN_NOISE,
     STEP,
-    Setting,
+    SimulatedCell,
     means,
 )
 
@@ -41,7 +41,7 @@ def rows(fewer: int = 1) -> list[dict[str, Any]]:
         fewer: divides the number of repetitions.
     """
     found = [*_equivalence(20_000 // fewer), *_wide_fits(1_000 // fewer), *_row_limit()]
-    return [asdict(one) for one in found] + [asdict(one) for one in _ranges(200 // fewer)]
+    return [asdict(one) for one in found] + [asdict(one) for one in _ranges(300 // fewer)]
 
 
 def _equivalence(repetitions: int) -> list[Alternative]:
@@ -54,7 +54,7 @@ def _equivalence(repetitions: int) -> list[Alternative]:
             for level in (0.05, 0.1):
                 both = []
                 for sign in signs:
-                    setting = Setting(seeds, noise, False, repetitions, sign)
+                    setting = SimulatedCell(seeds, noise, False, repetitions, sign)
                     low, high = means(setting).ends(4.0, level)
                     both.append(float(((low > -4.0) & (high < 4.0)).mean()))
                 shares.append(round(max(both), 4))
@@ -140,7 +140,7 @@ def _ranges(repetitions: int) -> list[Alternative]:
     for seeds in SEEDS:
         shares = []
         for noise in NOISES[:2]:
-            setting = Setting(seeds, noise, False, repetitions)
+            setting = SimulatedCell(seeds, noise, False, repetitions)
             seen = means(setting).seed_error
             ranges = [statistics.seeds_needed(rule, MeanEstimate(0.0, float(e), seeds))
                       for e in seen]  # fmt: skip

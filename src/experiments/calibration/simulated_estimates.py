@@ -71,7 +71,7 @@ PROMISED = ("normal", "10 % outliers")
 
 
 @dataclass(frozen=True)
-class Setting:
+class SimulatedCell:
     """One cell of the simulation."""
 
     seeds: int
@@ -173,7 +173,7 @@ def over_seeds(values: Any) -> Simulated:
     return Simulated(values.mean(axis=1), error, np.zeros(len(values)), n)
 
 
-def means(setting: Setting, key: int = 0) -> Simulated:
+def means(setting: SimulatedCell, key: int = 0) -> Simulated:
     """Return means of paired differences whose truth is 0."""
     n, generator = setting.seeds, setting.generator(1, key)
     shape = (setting.repetitions, n)
@@ -190,7 +190,7 @@ def means(setting: Setting, key: int = 0) -> Simulated:
     return replace(over_seeds(by_seed), row_error=row_error)
 
 
-def exact_calls(setting: Setting, difference: float, rows: int) -> Simulated:
+def exact_calls(setting: SimulatedCell, difference: float, rows: int) -> Simulated:
     """Return differences of the share of exact calls, with the same rows for all seeds and arms.
 
     Rows differ in difficulty by 1.5 and runs by 0.1 on the logit scale; the reference solves 0.6.
@@ -218,7 +218,7 @@ def _intercept(share: float) -> float:
     return float(brentq(lambda x: expit(x + logits).mean() - share, -9, 9))
 
 
-def rate_ratios(setting: Setting, key: int = 0) -> Simulated:
+def rate_ratios(setting: SimulatedCell, key: int = 0) -> Simulated:
     """Return log10 of ratios of two best learning rates whose truth is 0.
 
     The same repetition has the same curves for every key, with other noise.
@@ -233,7 +233,7 @@ def rate_ratios(setting: Setting, key: int = 0) -> Simulated:
     return _collected(found, setting.seeds)
 
 
-def rule_costs(setting: Setting, roots: Any, key: int = 0) -> Simulated:
+def rule_costs(setting: SimulatedCell, roots: Any, key: int = 0) -> Simulated:
     """Return signed roots of the excess loss of a rule's rate, for true roots.
 
     Args:
@@ -251,13 +251,13 @@ def rule_costs(setting: Setting, roots: Any, key: int = 0) -> Simulated:
     return _collected(found, setting.seeds)
 
 
-def _optima(setting: Setting, arms_count: int) -> Any:
+def _optima(setting: SimulatedCell, arms_count: int) -> Any:
     shape = (setting.repetitions, arms_count)
     return setting.generator(7).uniform(-STEP / 2, STEP / 2, shape).tolist()
 
 
 def curve_losses(
-    setting: Setting, generator: np.random.Generator, optimum: float, outer_seeds: int = 2
+    setting: SimulatedCell, generator: np.random.Generator, optimum: float, outer_seeds: int = 2
 ) -> dict[float, dict[int, float]]:
     """Return losses at five learning rates around the best one, the outer two with fewer seeds."""
     n, x = setting.seeds, STEP * np.arange(-3, 4)

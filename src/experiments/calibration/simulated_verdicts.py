@@ -27,8 +27,8 @@ from experiments.calibration.simulated_estimates import (
     NOISES,
     ROW_ERROR,
     Noise,
-    Setting,
     Simulated,
+    SimulatedCell,
     exact_calls,
     means,
     over_seeds,
@@ -60,19 +60,19 @@ class Shares:
 
 
 @dataclass(frozen=True)
-class Kind:
+class Estimand:
     """A kind of estimand."""
 
     name: str
     text: str
-    shares: Callable[[Setting], Shares]
+    shares: Callable[[SimulatedCell], Shares]
     repetitions: int = MANY
     rows: tuple[bool, ...] = (False, True)
     noises: tuple[Noise, ...] = NOISES
     seeds: tuple[int, ...] = SEEDS
 
 
-def _spread(setting: Setting) -> Spread:
+def _spread(setting: SimulatedCell) -> Spread:
     return Spread(1.0, ROW_ERROR if setting.with_rows else 0.0)
 
 
@@ -80,7 +80,7 @@ def _typical(values: Any) -> float:
     return float(np.nanmedian(values))
 
 
-def _difference(setting: Setting) -> Shares:
+def _difference(setting: SimulatedCell) -> Shares:
     """Return the shares with the delta that a pilot prints as the effect it can refute."""
     found, printed_delta = means(setting), printed(means(setting, key=9), "delta")
     rule = DifferenceRule(_typical(printed_delta))
@@ -95,7 +95,7 @@ def _difference(setting: Setting) -> Shares:
     )
 
 
-def _equality(setting: Setting) -> Shares:
+def _equality(setting: SimulatedCell) -> Shares:
     """Return the shares with the margin that a pilot prints as affordable."""
     return _within_margin(means(setting), means(setting, key=9))
 
@@ -114,7 +114,7 @@ def _within_margin(found: Simulated, pilot: Simulated) -> Shares:
     )
 
 
-def _one_bound(setting: Setting) -> Shares:
+def _one_bound(setting: SimulatedCell) -> Shares:
     found, distance = means(setting), printed(means(setting, key=9), "bound")
     return Shares(
         found.coverage(),
@@ -126,7 +126,7 @@ def _one_bound(setting: Setting) -> Shares:
     )
 
 
-def _reaches_full(setting: Setting) -> Shares:
+def _reaches_full(setting: SimulatedCell) -> Shares:
     """Return the shares where full fine-tuning still improves by twice what can be detected."""
     rule, distance = RangeRule(None, 0.0), printed(means(setting, key=9), "bound")
     falling = means(setting, key=1).holds(ABOVE, 2 * _resolvable(_spread(setting), setting.seeds))
@@ -148,7 +148,7 @@ def _resolvable(spread: Spread, seeds: int, alpha: float = 0.05) -> float:
     return found
 
 
-def _flat_reference(setting: Setting) -> Shares:
+def _flat_reference(setting: SimulatedCell) -> Shares:
     """Return the shares where full fine-tuning no longer improves, so that any verdict is false."""
     rule, flat = RangeRule(None, 0.0), means(setting, key=1).holds(ABOVE)
     found, apart = means(setting), 9.0
@@ -156,7 +156,7 @@ def _flat_reference(setting: Setting) -> Shares:
                   float((flat & found.fails(rule, apart)).mean()), None, None)  # fmt: skip
 
 
-def _calls(setting: Setting, rows: int) -> Shares:
+def _calls(setting: SimulatedCell, rows: int) -> Shares:
     """Return the shares of a claim of difference of 5 points of exact calls."""
     rule = DifferenceRule(0.05)
     none, five = exact_calls(setting, 0.0, rows), exact_calls(setting, 0.05, rows)
@@ -170,11 +170,11 @@ def _calls(setting: Setting, rows: int) -> Shares:
     )
 
 
-def _rates(setting: Setting) -> Shares:
+def _rates(setting: SimulatedCell) -> Shares:
     return _within_margin(rate_ratios(setting), rate_ratios(setting, key=1))
 
 
-def _cost(setting: Setting) -> Shares:
+def _cost(setting: SimulatedCell) -> Shares:
     """Return the shares of a rule's excess loss, judged by its root."""
     zeros = np.zeros(setting.repetitions)
     printed_margin = printed(rule_costs(setting, zeros, key=1), "margin")
@@ -194,7 +194,7 @@ def _cost(setting: Setting) -> Shares:
     )
 
 
-def _all_arms(setting: Setting) -> Shares:
+def _all_arms(setting: SimulatedCell) -> Shares:
     """Return the shares of a claim that several differences are all within a margin."""
     spread, n = _spread(setting), setting.seeds
     each = 1 - (1 - statistics.POWER) / ARMS
@@ -214,7 +214,7 @@ def _all_arms(setting: Setting) -> Shares:
     )
 
 
-def _best_low(setting: Setting) -> Shares:
+def _best_low(setting: SimulatedCell) -> Shares:
     """Return the shares of a claim that two arms are best at one of two low values of three."""
     n, size = setting.seeds, (setting.repetitions, setting.seeds, 3)
     arms = [setting.draw(setting.generator(5, arm), size) for arm in (0, 1)]
@@ -240,7 +240,7 @@ def _best_low(setting: Setting) -> Shares:
     )
 
 
-def _looks(setting: Setting) -> Shares:
+def _looks(setting: SimulatedCell) -> Shares:
     """Return the shares of a claim of difference over looks at 3 and 5 seeds."""
     values = setting.draw(setting.generator(6), (setting.repetitions, LOOKS[-1].seeds))
     taken = [(over_seeds(values[:, : look.seeds]), look.alpha) for look in LOOKS]
@@ -269,7 +269,7 @@ def _looks(setting: Setting) -> Shares:
     )
 
 
-def _family(setting: Setting) -> Shares:
+def _family(setting: SimulatedCell) -> Shares:
     """Return how often any of five claims at a bound gets a verdict after Holm's adjustment."""
     p = np.array([means(setting, key).p_values() for key in range(FAMILY)])
     smallest = abs(p) == abs(p).min(axis=0)
@@ -280,32 +280,32 @@ def _family(setting: Setting) -> Shares:
 
 _NORMAL_ONLY = NOISES[:1]
 KINDS = (
-    Kind("difference", "a difference above 0, delta = what can be refuted", _difference),
-    Kind("equality", "a difference within a margin, margin = what can be afforded", _equality),
-    Kind("one bound", "one number per seed, such as a slope, above a bound", _one_bound),
-    Kind("reaches full", "L_arm(T) - L_full(0.8 T) below 0 where full still improves",
+    Estimand("difference", "a difference above 0, delta = what can be refuted", _difference),
+    Estimand("equality", "a difference within a margin, margin = what can be afforded", _equality),
+    Estimand("one bound", "one number per seed, such as a slope, above a bound", _one_bound),
+    Estimand("reaches full", "L_arm(T) - L_full(0.8 T) below 0 where full still improves",
          _reaches_full),
-    Kind("flat reference", "the same where full no longer improves: no verdict is right",
+    Estimand("flat reference", "the same where full no longer improves: no verdict is right",
          _flat_reference),
-    Kind("exact calls, 300 rows", "a difference of 5 points", lambda s: _calls(s, 300), FEW,
+    Estimand("exact calls, 300 rows", "a difference of 5 points", lambda s: _calls(s, 300), FEW,
          rows=(True,), noises=_NORMAL_ONLY),
-    Kind("exact calls, 1000 rows", "a difference of 5 points", lambda s: _calls(s, 1000), FEW,
+    Estimand("exact calls, 1000 rows", "a difference of 5 points", lambda s: _calls(s, 1000), FEW,
          rows=(True,), noises=_NORMAL_ONLY),
-    Kind("ratio of rates", "a ratio of two best learning rates within a range", _rates, FEW,
+    Estimand("ratio of rates", "a ratio of two best learning rates within a range", _rates, FEW,
          rows=(False,)),
-    Kind("cost of a rule", "excess loss at a rule's learning rate below a share", _cost, FEW,
+    Estimand("cost of a rule", "excess loss at a rule's learning rate below a share", _cost, FEW,
          rows=(False,)),
-    Kind("all of 15", "15 differences all within a margin", _all_arms, MANY // 4),
-    Kind("best at a low value", "two arms both best at one of two low values of three", _best_low,
-         rows=(False,)),
-    Kind("looks at 3 and 5", "a difference, at alpha .005 and .045", _looks, rows=(False,),
+    Estimand("all of 15", "15 differences all within a margin", _all_arms, MANY // 4),
+    Estimand("best at a low value", "two arms both best at one of two low values of three",
+         _best_low, rows=(False,)),
+    Estimand("looks at 3 and 5", "a difference, at alpha .005 and .045", _looks, rows=(False,),
          seeds=(5,)),
-    Kind("family of 5", "any false verdict among five claims at their bounds, by Holm", _family,
+    Estimand("family of 5", "any false verdict among five claims at their bounds, by Holm", _family,
          rows=(False,)),
 )  # fmt: skip
 
 
-def cells(kinds: Sequence[Kind] = KINDS, fewer: int = 1) -> list[dict[str, Any]]:
+def cells(kinds: Sequence[Estimand] = KINDS, fewer: int = 1) -> list[dict[str, Any]]:
     """Return one row per kind, number of seeds, noise and rows.
 
     Args:
@@ -323,10 +323,10 @@ def cells(kinds: Sequence[Kind] = KINDS, fewer: int = 1) -> list[dict[str, Any]]
     return found
 
 
-def _worst(kind: Kind, setting: tuple[int, Noise, bool, int]) -> dict[str, Any]:
+def _worst(kind: Estimand, setting: tuple[int, Noise, bool, int]) -> dict[str, Any]:
     """Return the shares, for skewed noise the worse of both directions."""
     signs = (1.0, -1.0) if setting[1].skewed else (1.0,)
-    both = [asdict(kind.shares(Setting(*setting, sign=sign))) for sign in signs]
+    both = [asdict(kind.shares(SimulatedCell(*setting, sign=sign))) for sign in signs]
     return {
         key: None
         if both[0][key] is None

@@ -26,7 +26,7 @@ from experiments.calibration.simulated_estimates import (
     RUN_NOISE,
     STEP,
 )
-from experiments.calibration.simulated_verdicts import FEW, KINDS, MANY, SEEDS, Kind
+from experiments.calibration.simulated_verdicts import FEW, KINDS, MANY, SEEDS, Estimand
 
 RECORD = Path("outputs/reports/measured/statistics.json")
 PAGE = Path("docs/statistics.md")
@@ -243,7 +243,7 @@ def _grid(rows: Sequence[dict[str, Any]], rule: str, alternative: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _kind_table(kind: Kind, cells: Sequence[dict[str, Any]]) -> Iterator[str]:
+def _kind_table(kind: Estimand, cells: Sequence[dict[str, Any]]) -> Iterator[str]:
     yield f"### {kind.name.capitalize()}\n"
     yield f"{kind.text[0].upper()}{kind.text[1:]}.\n"
     seeds = [n for n in SEEDS if any(cell["seeds"] == n for cell in cells)]

@@ -68,7 +68,8 @@ _Leads = Mapping[float, Mapping[float, MeanEstimate]]
 def _leads(claim: Claim, selected: Sides) -> list[_Leads] | None:
     """Return the leads in both arms; None if a seed lacks the score somewhere."""
     sign = -1.0 if metrics.direction(claim.score) == "maximize" else 1.0
-    limit, found = claim.at_most or 0.0, []
+    limit = claim.at_most or 0.0
+    found: list[_Leads] = []
     seeds = set(next(iter(selected.arm.values())).seeds)
     for side in (selected.arm, selected.reference):
         finals = {number: tuned.final(claim.score) for number, tuned in side.items()}

@@ -5,8 +5,6 @@
 - `decisions`: whether a claim holds here, does not hold here, or is unresolved.
 - `multiplicity`: Holm's correction over a family, and looks that share alpha.
 - `verdict_power`: how often each verdict is given, what can be detected, how many seeds decide.
-- `comparing`: better, worse, tied or undecided against a margin.
-- `power`: what n seeds can detect, and how many seeds would decide, for `comparing`.
 - `noise`: how much repeated runs of one config and seed differ.
 - `ties`: groups of mutually tied arms, and a sentence that describes them.
 
@@ -14,7 +12,6 @@ Intervals over seeds are Student t intervals: with 5 seeds, a BCa bootstrap of t
 instead of 95 %.
 """
 
-from experiments.analysis.statistics.comparing import Comparison, Finding, compare, in_family
 from experiments.analysis.statistics.decisions import (
     ALPHA,
     FAILS,
@@ -63,7 +60,6 @@ from experiments.analysis.statistics.multiplicity import (
     holm,
 )
 from experiments.analysis.statistics.noise import NoiseFloor, noise_floor
-from experiments.analysis.statistics.power import detectable_effect, seeds_to_decide
 from experiments.analysis.statistics.ties import tie_words, tied_groups
 from experiments.analysis.statistics.verdict_power import (
     MOST_SEEDS,
@@ -88,12 +84,10 @@ __all__ = [
     "ROUNDING",
     "UNRESOLVED",
     "Bounds",
-    "Comparison",
     "Decision",
     "DifferenceRule",
     "Direction",
     "EqualityRule",
-    "Finding",
     "Interval",
     "Look",
     "MeanEstimate",
@@ -110,18 +104,15 @@ __all__ = [
     "all_hold",
     "combine_all",
     "combine_any",
-    "compare",
     "crossed_estimate",
     "crossed_interval",
     "decide",
     "decide_at_looks",
     "decide_by_interval",
-    "detectable_effect",
     "detectable_truth",
     "expected_false_verdicts",
     "family_decisions",
     "holm",
-    "in_family",
     "items_interval",
     "jackknife_estimate",
     "mcnemar_exact",
@@ -133,7 +124,6 @@ __all__ = [
     "reaches_full",
     "seed_estimate",
     "seeds_needed",
-    "seeds_to_decide",
     "tie_words",
     "tied_groups",
     "verdict_words",
