@@ -27,7 +27,7 @@ def _run(arguments: argparse.Namespace) -> None:
     from experiments.data import benchmark_prompts, inspection, sources
 
     benchmarks = [benchmark_prompts.read(run, name) for name in run.eval.benchmarks]
-    sources_by_name = sources.read_all(run.data)
+    sources_by_name = sources.read_all(run.data.with_train_seed(run.seed))
     for path, rows in (
         (arguments.out, inspection.all_rows(sources_by_name)),
         (

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -64,6 +64,10 @@ class ColumnsConfig:
     id: str | None = None
 
 
+RUN_SEED = "seed"
+"""Value of `data.train_seed` with which the run's seed draws the training rows."""
+
+
 @dataclass
 class SourceConfig:
     """One source of rows: generated (`toolworld`), your files, or a dataset on the hub."""
@@ -116,7 +120,7 @@ class SourceConfig:
     """Stop if more than this share of the rows cannot be parsed as conversations."""
     seed: int = 0
     """Seed for generating, sampling and splitting rows. It is separate from the run's seed, so that
-    all seeds of a run see the same data."""
+    all seeds of a run see the same data; `data.train_seed` lets the training rows differ."""
 
     def source_problems(self, name: str) -> Iterator[str]:
         """Yield a sentence for each illegal value; `name` is the config key of this source."""
@@ -180,6 +184,10 @@ class DataConfig(SourceConfig):
     """Size of the mixture's training split, in the unit of `weight_by`; smaller sources are
     repeated to fill their share. null = no row is repeated and the mixture ends when the first
     source is used up, so weights 1 and 2 on 20 and 822 rows train on 20 and 40."""
+    train_seed: Any = None
+    """Seed that draws the training rows: a number, or `seed` for the run's own `seed`, so that
+    every seed of a run trains on other rows; null = `data.seed`. Validation and test rows are
+    always drawn with `data.seed`."""
     test_sources: dict[str, SourceConfig] = field(default_factory=dict)
     """Sources for evaluation only; training rows that also occur in them are rejected."""
     validation_share: float | None = None
@@ -214,6 +222,7 @@ class DataConfig(SourceConfig):
         yield from one_of("data.tools_shown", self.tools_shown, TOOLS_SHOWN)
         yield from at_least("data.total", self.total, 1)
         yield from at_least("data.distractors", self.distractors, 0)
+        yield from self._train_seed_problems()
         yield from self._paired_problems()
         yield from self._share_problems()
         yield from self._mixture_problems()
@@ -226,6 +235,27 @@ class DataConfig(SourceConfig):
                 )
             else:
                 yield from spec.source_problems(f"data.test_sources.{name}")
+
+    def with_train_seed(self, run_seed: int) -> "DataConfig":
+        """Return the config for a run's seed, with the number that draws its training rows."""
+        follows = self.train_seed == RUN_SEED
+        return replace(self, train_seed=run_seed) if follows else self
+
+    def _train_seed_problems(self) -> Iterator[str]:
+        seed = self.train_seed
+        if seed is None:
+            return
+        is_number = isinstance(seed, int) and not isinstance(seed, bool)
+        if seed != RUN_SEED and not (is_number and 0 <= seed < 2**32):
+            yield (
+                f"data.train_seed={seed}: must be a number from 0 to {2**32 - 1}, `seed` for the "
+                "run's own seed, or null for data.seed"
+            )
+        if self.source in ("file", "hub") and self.limit is None and self.fraction is None:
+            yield (
+                f"data.train_seed={seed} would not be used: all rows of the files are trained on; "
+                "set data.limit or data.fraction, or remove it"
+            )
 
     def _paired_problems(self) -> Iterator[str]:
         """Check the fields that only apply together with another one."""

@@ -21,7 +21,7 @@ from experiments.data.benchmark_prompts import BenchmarkPrompts
 from experiments.data.encoding import EncodedSource
 from experiments.data.rendering import Encoded, Renderer
 from experiments.data.source_encoder import SourceEncoder, vocabulary
-from experiments.data.train_data import TrainData, fingerprint
+from experiments.data.train_data import TrainData, fingerprint, train_rows_hash
 from experiments.errors import DataError
 
 # Counters that every source has and that are summed over a run.
@@ -51,7 +51,7 @@ def build(
             would be trained, or the chat template omits parts of the rows or refuses too many.
         ConfigError: `eval.thinking` requires something that the chat template does not support.
     """
-    spec = run.data
+    spec = run.data.with_train_seed(run.seed)
     limit = min(run.trainer.max_length or positions, positions)
     new_renderer = _renderers(run, tokenizer, end_ids)
     renderer = new_renderer(tools_form=spec.tools_form)
@@ -79,6 +79,10 @@ def build(
     if not may_be_empty:
         _check_trainable(splits, counts)
     counts |= {
+        "training_rows": {
+            "seed": spec.seed if spec.train_seed is None else spec.train_seed,
+            "sha256": train_rows_hash(splits["train"]),
+        },
         "unheld": evaluated.reasons(),
         "warnings": remarks.on_rows(spec, counts, evaluated),
         **_totals(splits),

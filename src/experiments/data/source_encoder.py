@@ -60,8 +60,8 @@ class SourceEncoder:
         self, located: Located, shares: dict[str, float], build: Callable[[], EncodedSource]
     ) -> EncodedSource:
         source = asdict(located.spec)
-        for key in ("label", "path", "weight"):
-            source.pop(key)
+        for key in ("label", "path", "weight", "train_seed"):
+            source.pop(key, None)
         shown_keys = (
             *("thinking", "system_prompt", "unified_system_prompt", "tools_form"),
             *("tools_shown", "distractors", "seed"),
@@ -71,6 +71,7 @@ class SourceEncoder:
             "source": {k: v for k, v in source.items() if k not in ("sources", "test_sources")},
             "name": located.name,
             "trained": located.trained,
+            "train_seed": located.train_seed,
             "shares": shares,
             "shown": {key: getattr(self.spec, key) for key in shown_keys},
             "limit": self.limit,

@@ -76,6 +76,8 @@ class Located:
     """sha256 of each file's bytes."""
     commit: str | None = None
     """Commit of the Hub repository."""
+    train_seed: int | None = None
+    """Seed that draws the training rows; None = the source's own seed."""
     trained: bool = True
     """False for a source of weight 0: only its held-back rows are used."""
 
@@ -90,8 +92,9 @@ class Located:
 def locate(spec: DataConfig) -> dict[str, Located]:
     """Find or download the sources of a data config, by name.
 
-    A source with weight 0 in a mixture is included if rows of it are held back: weights decide what
-    is trained on, never what is evaluated.
+    `data.train_seed` is a number or null here (`DataConfig.with_train_seed`). A source with weight
+    0 in a mixture is included if rows of it are held back: weights decide what is trained on, never
+    what is evaluated.
 
     Raises:
         DataError: a file or dataset is missing, unreachable or reserved for evaluation.
@@ -112,7 +115,9 @@ def locate(spec: DataConfig) -> dict[str, Located]:
     is_mixture = spec.source == "mixture"
     return {
         name: replace(
-            _locate_source(source, key, name), trained=not is_mixture or bool(source.weight)
+            _locate_source(source, key, name),
+            train_seed=spec.train_seed,
+            trained=not is_mixture or bool(source.weight),
         )
         for name, (key, source) in keyed_sources.items()
     }
@@ -163,13 +168,14 @@ def read(located: Located, *, validation: float, test: float) -> SourceRows:
         DataError: a file is empty, damaged or mostly unreadable.
     """
     spec = located.spec
+    train_seed = spec.seed if located.train_seed is None else located.train_seed
     if spec.source == "toolworld":
-        source_rows = _generate(spec)
+        source_rows = _generate(spec, train_seed)
     else:
         source_rows = _read_files(located)
         held_back = (validation, test)
         source_rows.splits, source_rows.held_back_twins = _split(
-            source_rows.splits["all"], spec, held_back
+            source_rows.splits["all"], spec, held_back, train_seed
         )
     if not located.trained:
         source_rows.splits.pop("train", None)
@@ -186,7 +192,7 @@ def read_all(spec: DataConfig) -> dict[str, SourceRows]:
     return {name: read(located, **shares) for name, located in locate(spec).items()}
 
 
-def _generate(spec: SourceConfig) -> SourceRows:
+def _generate(spec: SourceConfig, train_seed: int) -> SourceRows:
     """Generate the rows of the tool world.
 
     The weights apply to the training rows. In all other splits, each category named in `weights`
@@ -197,7 +203,8 @@ def _generate(spec: SourceConfig) -> SourceRows:
         count = getattr(spec, f"{split}_rows") or 0
         weights = spec.weights if split == "train" else dict.fromkeys(spec.weights, 1.0)
         if count:
-            generated = toolworld.rows(split, count, seed=spec.seed, weights=weights)
+            seed = train_seed if split == "train" else spec.seed
+            generated = toolworld.rows(split, count, seed=seed, weights=weights)
             splits[split] = [dict(row) for row in generated]
     return SourceRows(splits)
 
@@ -296,7 +303,7 @@ def _check_enough(source_rows: SourceRows, place: str, key: str, max_reject_shar
 
 
 def _split(
-    rows: list[Row], spec: SourceConfig, held_back: tuple[float, float]
+    rows: list[Row], spec: SourceConfig, held_back: tuple[float, float], train_seed: int
 ) -> tuple[dict[str, list[Row]], int]:
     """Hold rows back for validation and test, and subsample the training rows.
 
@@ -316,7 +323,7 @@ def _split(
     held_rows = [row for split in ("test", "validation") for row in splits[split]]
     without_twins, twin_count = decontamination.without_overlap(splits["train"], held_rows)
     splits["train"] = mixture.subset(
-        without_twins, fraction=spec.fraction, limit=spec.limit, seed=spec.seed
+        without_twins, fraction=spec.fraction, limit=spec.limit, seed=train_seed
     )
     return {split: split_rows for split, split_rows in splits.items() if split_rows}, twin_count
 

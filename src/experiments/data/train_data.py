@@ -86,6 +86,15 @@ class TrainData:
         return self.renderer.mode
 
 
+def train_rows_hash(rows: list[Encoded]) -> str:
+    """Hash the tokens and labels of training rows, whatever their order."""
+    contents = sorted(e.ids.tobytes() + json.dumps(e.trained).encode() for e in rows)
+    digest = hashlib.sha256()
+    for content in contents:
+        digest.update(hashlib.sha256(content).digest())
+    return digest.hexdigest()[:16]
+
+
 def fingerprint(splits: dict[str, list[Encoded]], evaluated: Evaluated) -> str:
     """Hash every token and label, and the rows that do not fit into the model's context."""
     digest = hashlib.sha256()

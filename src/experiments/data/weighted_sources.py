@@ -43,7 +43,7 @@ def combine(
     mixed = mixture.draw(
         train,
         {name: spec.sources[name].weight or 0.0 for name in sources_by_name},
-        seed=spec.seed,
+        seed=spec.seed if spec.train_seed is None else spec.train_seed,
         total=spec.total,
         weight_by=unit,
         lengths=lambda rows: [

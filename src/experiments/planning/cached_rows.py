@@ -10,7 +10,7 @@ from experiments.config import DataConfig
 # Maximum number of entries to read, the newest first; each takes a millisecond.
 _MOST_ENTRIES = 200
 # Keys that do not affect a cache entry, as in `data`.
-_IGNORED_KEYS = ("label", "path", "weight", "sources", "test_sources")
+_IGNORED_KEYS = ("label", "path", "weight", "sources", "test_sources", "train_seed")
 
 
 @dataclasses.dataclass(frozen=True)

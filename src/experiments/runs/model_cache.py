@@ -141,7 +141,7 @@ def _data_key(run: RunConfig, base: Base) -> Any:
         for f in benchmark_rows.located_files(name, evaluation.path)
     ]
     return (
-        dataclasses.asdict(run.data),
+        dataclasses.asdict(run.data.with_train_seed(run.seed)),
         [(name, str(source.place), source.files, source.commit) for name, source in located],
         (base.sha256, base.tokenizer.chat_template, base.end_ids, base.positions),
         run.trainer.max_length,

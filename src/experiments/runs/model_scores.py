@@ -1,12 +1,16 @@
 """Score the base and the tuned model of a run; base scores of an equal run are copied."""
 
 import contextlib
+import dataclasses
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from experiments import config, records
+from experiments.config import RunConfig
+from experiments.config.data_config import RUN_SEED
 from experiments.errors import RecordError
 from experiments.records import Record, provenance
 from experiments.runs.model_and_rows import Loaded
@@ -94,18 +98,34 @@ def _copied_base_scores(start: Start, loaded: Loaded) -> Scored | None:
     for file in start.job.folder.parent.glob(f"*/{records.FILE_NAME}"):
         with contextlib.suppress(RecordError):
             sibling = records.read(file)
-            if _scored_the_same_base(sibling, loaded, eval_config):
+            if _scored_the_same_base(sibling, start.run, loaded, eval_config):
                 return _copy(sibling)
     return None
 
 
-def _scored_the_same_base(sibling: Record, loaded: Loaded, eval_config: dict[str, Any]) -> bool:
+def _scored_the_same_base(
+    sibling: Record, run: RunConfig, loaded: Loaded, eval_config: dict[str, Any]
+) -> bool:
     if sibling.status != "finished" or "base" not in sibling.scores:
         return False
     changed = set(provenance.differences(sibling.identity, loaded.identity))
     changed -= {"adapter_sha256", "training_code"}
+    if _differs_in_training_rows(sibling, run, loaded):
+        changed.discard("data_fingerprint")
     same_evaluation = _of_base(sibling.config["eval"]) == _of_base(eval_config)
     return not changed and same_evaluation and bool(records.items(sibling))
+
+
+def _differs_in_training_rows(sibling: Record, run: RunConfig, loaded: Loaded) -> bool:
+    """Return whether two runs have the same data but for rows that the run's seed draws."""
+    data = json.loads(json.dumps(dataclasses.asdict(run.data)))
+    return (
+        run.data.train_seed == RUN_SEED
+        and config.without_nulls(sibling.config["data"]) | {"cache": None}
+        == config.without_nulls(data) | {"cache": None}
+        and sibling.data.get("max_length") == loaded.data.counts["max_length"]
+        and sibling.data.get("evaluation_rows") == loaded.data.evaluation_rows(run.eval)
+    )
 
 
 def _of_base(eval_config: Mapping[str, Any]) -> dict[str, Any]:

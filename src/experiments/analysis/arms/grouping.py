@@ -10,6 +10,7 @@ from experiments.analysis import statistics
 from experiments.analysis.arms.comparable import other_mode
 from experiments.analysis.arms.reasons import Code, Reason
 from experiments.analysis.statistics import NoiseFloor
+from experiments.config.data_config import RUN_SEED
 from experiments.config.loading import EXECUTION_KEYS, without_nulls
 from experiments.records import Record, provenance
 
@@ -121,17 +122,30 @@ def mixed(records: Sequence[Record]) -> Iterator[Reason]:
         "mixed_environment": "libraries, precisions or device classes",
     }
     for code, keys in _IDENTITY.items():
-        distinct = {
-            json.dumps([r.identity.get(key) for key in keys], sort_keys=True) for r in records
-        }
-        if len(distinct) > 1:
+        count = _most_versions(records, keys, by_draw=code == "mixed_data")
+        if count > 1:
             yield Reason(
                 code,
-                f"the runs used {len(distinct)} different {nouns[code]}: rerun the same command to "
+                f"the runs used {count} different {nouns[code]}: rerun the same command to "
                 "repeat the older ones",
             )
     if (reason := other_mode(records)) is not None:
         yield reason
+
+
+def _most_versions(records: Sequence[Record], keys: Sequence[str], *, by_draw: bool) -> int:
+    """Return how many versions of an identity occur, among runs that should share it.
+
+    With `data.train_seed=seed`, runs of different seeds have different training rows on purpose.
+    """
+    versions: dict[Any, set[str]] = {}
+    for record in records:
+        data = record.config.get("data") or {}
+        redrawn = by_draw and data.get("train_seed") == RUN_SEED
+        group = record.config.get("seed") if redrawn else None
+        value = json.dumps([record.identity.get(key) for key in keys], sort_keys=True)
+        versions.setdefault(group, set()).add(value)
+    return max(map(len, versions.values()), default=0)
 
 
 def _without_rate(config: Mapping[str, Any]) -> dict[str, Any]:

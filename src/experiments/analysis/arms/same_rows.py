@@ -10,7 +10,7 @@ from experiments.records import Record
 
 # Keys of `data` that change the training data or how a row is rendered, not which rows are scored.
 _TRAINING_ONLY_KEYS = (
-    *("cache", "train_rows", "fraction", "total", "weight_by", "weight", "thinking"),
+    *("cache", "train_rows", "train_seed", "fraction", "total", "weight_by", "weight", "thinking"),
     *("system_prompt", "unified_system_prompt", "tools_form", "tools_shown", "distractors"),
 )
 _HELD_OUT_TEXT = "forgetting"
