@@ -299,8 +299,8 @@ class TunedConfig:
     """The first seed is used to search for the learning rate, all of them to choose it; null = five
     scattered seeds."""
     rates: list[float] | None = None
-    """Lowest and highest learning rate of the first grid; null = seven learning rates around the
-    arm's default."""
+    """Lowest and highest learning rate of the first grid; null = a decade around the arm's
+    default."""
     furthest: int = 12
     """Largest number of grid steps, each a factor of 1.78, beyond the first grid."""
     repeats: int = 0

@@ -80,7 +80,7 @@ def test_no_name_and_no_number_is_cut_on_a_terminal(width: int) -> None:
         plan_table.Named(f"lora={name}", plan("hardware=t4", "model=qwen3_1_7b", f"lora={name}"))
         for name in ("none", "all_linear")
     ]
-    text = plan_table.render(plans, kind="grid", total=2, width=width)
+    text = plan_table.render(plans, plan_table.Runs("grid", 2, 2), width=width)
     assert "…" not in text
     assert max(map(len, text.splitlines())) <= width
     for word in ("lora=none", "weights", "activations", "1,720.57M 100.00%", "201%", "hours"):
@@ -170,8 +170,10 @@ def test_a_tuned_sweep_is_planned_arm_by_arm_with_all_its_rates_and_seeds(
     found = dry_run.read([*sweep, "hydra.sweeper.repeats=2"], ROOT / "conf")
     assert [run.lora.method for _, run in found.runs] == ["none"] + ["lora"] * 4
     assert [run.lora.r for _, run in found.runs[1:]] == [64, 16, 4, 1]
-    assert (found.kind, found.total) == ("tuned", 5 * (7 + 3 * 4 + 2))
-    assert "for at least 95 runs of 5 arms" in said(capsys, *sweep, *T4)
+    assert (found.kind, found.total) == ("tuned", 5 * (19 + 2))
+    assert found.most == 5 * (38 + 2) + 2 * 10  # two rules, each with two rates at five seeds
+    each = "5 arms, 19 runs expected, 38 at most each; 20 more at most for its rules"
+    assert f" at most, for {each}, at " in said(capsys, *sweep, *T4)
 
 
 @pytest.mark.parametrize(

@@ -35,10 +35,10 @@ def test_a_tuned_sweep_searches_decides_and_reuses_what_is_finished(
     line = (*LINE, SEEDS, text, "hydra.sweeper.furthest=2", "hydra.sweeper.margin=0.25")
     first = cli(*line)
     assert first.returncode == 0, first.stderr
-    assert "1 arms, at least 10 runs" in first.stdout
+    assert "1 arm, 10 runs expected, 20 at most each" in first.stdout
     made = records.read_all(tmp_path / "out")
     rates = {record.config["trainer"]["learning_rate"] for record in made}
-    assert {0.001, 0.00562, 0.0316} <= rates  # seven around the recipe's 5e-3
+    assert {0.00178, 0.00562, 0.0178} <= rates  # in half decades around the recipe's 5e-3
     assert {record.config["seed"] for record in made} == {0, 43}
     assert len({record.job for record in made}) == len(made)
     [arm] = arms.read(made)
@@ -86,8 +86,8 @@ KEYS: dict[str, Any] = {
         ("lora.r=4", {"seeds": [0, 0]}, "hydra.sweeper.seeds=[0, 0]: give different seeds, 5 or "
          "more."),
         ("lora.r=4", {"rates": [0.1, 0.01]}, "hydra.sweeper.rates=[0.1, 0.01]: give the two ends "
-         "of the first grid, such as [1e-3,3e-2], or leave it out for seven rates around each "
-         "arm's own."),
+         "of the first grid, such as [1e-3,3e-2], or leave it out for a decade around each arm's "
+         "own rate."),
         ("lora.r=4", {"furthest": -1}, "hydra.sweeper.furthest=-1: must be at least 0."),
         ("lora.r=4", {"margin": 0}, "hydra.sweeper.margin=0: must be above 0, in the unit of "
          "loss/nll; null = a twentieth of what the first arm gains over its base."),

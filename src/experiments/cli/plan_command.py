@@ -1,12 +1,17 @@
-"""`plan`: estimate the memory, tokens and hours of runs before they start."""
+"""`plan`: estimate the memory, tokens and hours of runs before they start.
+
+With `--pilot`, finished runs say which margins and hours a design can have.
+"""
 
 import argparse
 import sys
+import textwrap
 from pathlib import Path
 
 from experiments import config
 from experiments.cli import hydra_arguments
 from experiments.config import folders
+from experiments.errors import ConfigError
 from experiments.planning import estimate, plan_table
 
 
@@ -20,12 +25,24 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="accepted and ignored, so that a command of train.py can be pasted",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--pilot",
+        type=Path,
+        metavar="FOLDER",
+        help="from the finished runs of a pilot sweep, print the noise of differences between its "
+        "arms, the margins that 3, 5 and 8 seeds afford, and the hours of the sweep given",
+    )
     parser.set_defaults(command=_run)
 
 
 def _run(arguments: argparse.Namespace) -> None:
     with config.one_sentence_errors():
         overrides = hydra_arguments.overrides_of(arguments)
+    if arguments.pilot is not None:
+        if arguments.json:
+            raise ConfigError("plan --pilot prints a table: leave out --json.")
+        show_pilot(arguments.pilot, overrides, folders.conf())
+        return
     show(overrides, folders.conf(), as_json=arguments.json)
 
 
@@ -56,4 +73,53 @@ def show(overrides: list[str], folder: Path, *, as_json: bool) -> None:
             for named in plans
         ]
     render = plan_table.as_json if as_json else plan_table.render
-    print(render(plans, kind=planned.kind, total=planned.total))
+    runs = plan_table.Runs(planned.kind, planned.total, planned.most, planned.arms)
+    print(render(plans, runs))
+
+
+def show_pilot(pilot_folder: Path, overrides: list[str], folder: Path) -> None:
+    """Print what the finished runs of a pilot say about margins, seeds and hours.
+
+    Args:
+        pilot_folder: the folder of a sweep or of its report.
+        overrides: the sweep that is to be run after the pilot; may be empty.
+        folder: the folder of the config files.
+
+    Raises:
+        ExperimentError: the pilot has too few arms or seeds, or the sweep cannot be composed.
+    """
+    from experiments import reports
+    from experiments.analysis.arms import pilot
+    from experiments.records import archive
+    from experiments.reports import comparison_rule, tables
+
+    with config.one_sentence_errors():
+        score = comparison_rule.read(pilot_folder).score
+        try:
+            found = pilot.read(archive.read_all(pilot_folder), score)
+        except ConfigError as error:
+            raise ConfigError(f"plan --pilot {pilot_folder}: {error}") from error
+        cost = _sweep_hours(found.hours, overrides, folder)
+    header, rows, notes = pilot.lines(found)
+    width = reports.line_width()
+    texts = [textwrap.fill(note, width, subsequent_indent="  ") for note in [*notes, *cost]]
+    print("\n\n".join([tables.aligned(tables.Grid(header, rows), width), "\n".join(texts)]))
+
+
+def _sweep_hours(hours: float | None, overrides: list[str], folder: Path) -> list[str]:
+    """Return a sentence on the hours of a sweep whose runs take as long as those of the pilot."""
+    from experiments.sweeps.hydra import dry_run
+
+    if not overrides:
+        return []
+    config.refuse_in_arguments(overrides)
+    size = dry_run.count(overrides, folder)
+    name = " ".join(overrides)
+    text = f"{size.runs} runs" if size.arm is None else size.arm_text()
+    if hours is None:
+        return [f"{name}: {text}."]
+    most = f", {size.most_runs * hours:.3g} at most" if size.most_runs > size.runs else ""
+    return [
+        f"{name}: {text}; {size.runs * hours:.3g} hours expected{most}, one run at a time, if runs "
+        "take as long as those of the pilot."
+    ]

@@ -30,14 +30,26 @@ class Named:
     plan: Estimate
 
 
-def render(plans: Sequence[Named], *, kind: str, total: int, width: int | None = None) -> str:
+@dataclass(frozen=True)
+class Runs:
+    """How many runs are planned."""
+
+    kind: str
+    """`run`, `grid`, `search` or `tuned`."""
+    total: int
+    """A search executes other runs than those planned, and a tuned sweep several per arm, of which
+    this is the expected number."""
+    most: int
+    arms: str | None = None
+    """The number of arms of a tuned sweep, and of the runs of each, in words."""
+
+
+def render(plans: Sequence[Named], planned: Runs, *, width: int | None = None) -> str:
     """Return the table of some plans with its sentences.
 
     Args:
         plans: the plans.
-        kind: `run`, `grid`, `search` or `tuned`.
-        total: number of runs. A search executes other runs than those planned, and a tuned sweep
-            executes several per arm, in total at least this number.
+        planned: the number of runs.
         width: characters per line; None = the terminal's width, or 170 without a terminal.
     """
     import io
@@ -51,7 +63,7 @@ def render(plans: Sequence[Named], *, kind: str, total: int, width: int | None =
     with console.capture() as captured:
         for columns in (_COLUMNS,) if console.width >= _FULL_WIDTH else (_OUTCOME, _PARTS):
             console.print(_table(plans, columns))
-        for line in _sentences(plans, kind, total):
+        for line in _sentences(plans, planned):
             console.print(line)
     return captured.get().rstrip()
 
@@ -129,7 +141,7 @@ def hours_text(hours: float | None) -> str:
     return f"{hours:.2f}" if hours < 10 else f"{hours:.1f}"
 
 
-def _sentences(plans: Sequence[Named], kind: str, total: int) -> list[str]:
+def _sentences(plans: Sequence[Named], planned: Runs) -> list[str]:
     first = plans[0].plan
     device = first.device
     memory = (
@@ -138,7 +150,7 @@ def _sentences(plans: Sequence[Named], kind: str, total: int) -> list[str]:
     lines = [f"device: {device.name}, {memory}, computes in {device.precision} ({device.origin})"]
     lines += dict.fromkeys(f"data: {_data_sentence(item.plan)}" for item in plans)
     lines += dict.fromkeys(_pass_sentence(item.plan) for item in plans)
-    lines.append(_hours_sentence(plans, kind, total))
+    lines.append(_hours_sentence(plans, planned))
     lines += dict.fromkeys(f"~ rough: {reason}" for item in plans for reason in item.plan.rough)
     lines += [
         text
@@ -167,7 +179,8 @@ def _pass_sentence(plan: Estimate) -> str:
     )
 
 
-def _hours_sentence(plans: Sequence[Named], kind: str, total: int) -> str:
+def _hours_sentence(plans: Sequence[Named], planned: Runs) -> str:
+    total = planned.total
     hours = [item.plan.cost.hours for item in plans]
     known = [value for value in hours if value is not None]
     if len(known) < len(hours):
@@ -176,12 +189,13 @@ def _hours_sentence(plans: Sequence[Named], kind: str, total: int) -> str:
             "plan.probe=true or set hardware.peak_tflops=NUMBER"
         )
     basis = f"at {_rate(plans[0].plan)}, training only"
-    if kind == "search":
+    if planned.kind == "search":
         low, high = total * min(known), total * max(known)
         return f"hours: {hours_text(low)} to {hours_text(high)} for {total} runs, {basis}"
-    if kind == "tuned":
-        minimum = hours_text(total / len(known) * sum(known))
-        return f"hours: at least {minimum} for at least {total} runs of {len(known)} arms, {basis}"
+    if planned.kind == "tuned":
+        each = sum(known) / len(known)
+        expected, most = hours_text(total * each), hours_text(planned.most * each)
+        return f"hours: {expected} expected, {most} at most, for {planned.arms}, {basis}"
     return f"hours: {hours_text(sum(known))} for {total} run{'s' if total > 1 else ''}, {basis}"
 
 
@@ -201,7 +215,7 @@ def _fit_sentence(name: str, plan: Estimate) -> str | None:
     return f"{name}: {excess:.2f} GiB too large; it fits with {overrides}"
 
 
-def as_json(plans: Sequence[Named], *, kind: str, total: int) -> str:
+def as_json(plans: Sequence[Named], planned: Runs) -> str:
     """Return the plans as JSON."""
     runs = []
     for item in plans:
@@ -209,4 +223,5 @@ def as_json(plans: Sequence[Named], *, kind: str, total: int) -> str:
         if item.plan.fits is False:
             tree["fits_with"] = advice.suggest_overrides(item.plan)
         runs.append(tree)
-    return json.dumps({"kind": kind, "total_runs": total, "runs": runs}, indent=1)
+    counts = {"kind": planned.kind, "total_runs": planned.total, "most_runs": planned.most}
+    return json.dumps(counts | {"runs": runs}, indent=1)

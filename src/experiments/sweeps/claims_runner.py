@@ -46,14 +46,16 @@ class ClaimStep:
     arms: int = 0
     """Number of arms of a tuned sweep; 0 for a grid or a search."""
     runs: int = 0
-    """Number of runs of the sweep; for a tuned sweep, the minimum."""
+    """Number of runs of the sweep; for a tuned sweep, those expected."""
+    most: int = 0
+    """Number of runs that the sweep has at most."""
     done: int = 0
     seconds: float | None = None
     """Duration of a run according to records, or of the measurement; None if unknown."""
 
     @property
     def remaining(self) -> int:
-        """Number of runs still to do; for a tuned sweep, the minimum."""
+        """Number of runs still to do; for a tuned sweep, those expected."""
         return max(0, self.runs - self.done)
 
 
@@ -120,6 +122,7 @@ def _sweep(
         folder,
         size.parts if size.kind is SweepKind.tuned else 0,
         max(size.runs, planned.total if planned else 0),
+        max(size.most_runs, planned.total if planned else 0),
         status.read(folder).settled if records else 0,
         _seconds(records) or _seconds(archive.read_all(outputs / "reports" / name)),
     )
@@ -163,8 +166,8 @@ def text(steps: Sequence[ClaimStep], workers: int | None, width: int) -> str:
     )
     if any(step.arms for step in steps):
         summary += (
-            " For a tuned arm this is the minimum: its grid is extended while the best learning "
-            "rate is near the edge."
+            " Tuned arms are counted with the runs expected, and beside it with the most: an arm "
+            "has more while its best learning rate is at an edge or not settled."
         )
     grid = tables.aligned(tables.Grid(header, lines), width)
     return f"{grid}\n\n{textwrap.fill(summary, width, subsequent_indent='  ')}\n"
@@ -177,7 +180,7 @@ def _line(step: ClaimStep, processes: int) -> list[str]:
     if step.folder is None:
         return [f"measurement {step.name}", claims, "-", "-", "-", "-", minutes]
     seconds = "?" if step.seconds is None else f"{step.seconds:.1f}"
-    runs = f">= {step.runs}" if step.arms else str(step.runs)
+    runs = f"{step.runs} to {step.most}" if step.arms else str(step.runs)
     return [step.name, claims, str(step.arms or "-"), runs, str(step.done), seconds, minutes]
 
 

@@ -34,10 +34,12 @@ from experiments.analysis.arms.rate_choice import Point, Tuned, tune
 from experiments.analysis.arms.rate_design import (
     Cell,
     Design,
+    RunCount,
     first_grid,
     grid_rate,
     next_cells,
     rule_cells,
+    run_count,
 )
 from experiments.analysis.arms.rate_optimum import (
     Optimum,
@@ -62,6 +64,7 @@ __all__ = [
     "Point",
     "RateFit",
     "Reason",
+    "RunCount",
     "Tuned",
     "apart",
     "arm_key",
@@ -87,6 +90,7 @@ __all__ = [
     "read",
     "repeats",
     "rule_cells",
+    "run_count",
     "ten_times",
     "ten_times_of",
     "thinking_mode",

@@ -171,7 +171,7 @@ def on_purpose(reference: Tuned, arm: Tuned) -> set[str]:
 def equal_tuning(tuned: Sequence[Tuned]) -> list[Reason]:
     """Return the reasons why the arms of a table were not tuned alike; empty if they were.
 
-    Arms are tuned alike if they have the same number of learning rates within three grid steps of
+    Arms are tuned alike if they have the same number of learning rates within two grid steps of
     their optimum, and the same seeds at the deciding learning rates. Whether a grid had to be
     extended does not matter.
     """
@@ -182,7 +182,7 @@ def equal_tuning(tuned: Sequence[Tuned]) -> list[Reason]:
         reasons.append(
             Reason(
                 "unequal_tuning",
-                "the arms have different numbers of learning rates within three grid steps of the "
+                "the arms have different numbers of learning rates within two grid steps of the "
                 f"best one ({text})",
             )
         )

@@ -42,7 +42,7 @@ class Tuned:
     """The tried learning rate with the lowest mean validation loss over the deciding seeds."""
     optimum: Optimum | None
     near: tuple[float, ...]
-    """The tried learning rates within three grid steps of the best one."""
+    """The tried learning rates within two grid steps of the best one."""
     reasons: tuple[Reason, ...]
 
     @property

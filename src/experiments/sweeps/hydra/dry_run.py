@@ -42,7 +42,11 @@ class DryRun:
     """Pairs of the varied overrides and the run: for a search, its cells or one run per value; for
     a tuned sweep, its arms."""
     total: int
-    """Number of runs to execute; for a tuned sweep, the minimum."""
+    """Number of runs to execute; for a tuned sweep, those expected."""
+    most: int
+    """Number of runs to execute at most."""
+    arms: str | None = None
+    """The number of arms of a tuned sweep, and of the runs of each, in words."""
 
 
 @dataclass(frozen=True)
@@ -108,10 +112,11 @@ def _read(sweep: _Sweep) -> DryRun:
         return _tuned(jobs, sweep, planned_size)
     varied, cells = _varied(sweep.overrides), grid.cells(sweep.overrides)
     if not varied:
-        return DryRun("run", [("", jobs.check(cells[0])[1])], 1)
+        return DryRun("run", [("", jobs.check(cells[0])[1])], 1, 1)
     runs = _checked(jobs, [(cell, varied) for cell in cells])
     distinct = len({config.run_id(run) for _, run in runs})
-    return DryRun("grid", runs, planned_size.without(len(runs) - distinct).runs)
+    total = planned_size.without(len(runs) - distinct).runs
+    return DryRun("grid", runs, total, total)
 
 
 def _varied(overrides: Sequence[Override]) -> set[str]:
@@ -131,7 +136,8 @@ def _search(jobs: job_batch.Jobs, sweep: _Sweep, planned_size: Size) -> DryRun:
     left_out = search.refuse_or_leave_out(problems, len(cells), exhaustive=exhaustive)
     for problem in left_out:
         log(f"left out: {problem}")
-    return DryRun("search", runs, planned_size.without(len(left_out)).runs)
+    total = planned_size.without(len(left_out)).runs
+    return DryRun("search", runs, total, total)
 
 
 def _tuned(jobs: job_batch.Jobs, sweep: _Sweep, planned_size: Size) -> DryRun:
@@ -152,7 +158,8 @@ def _tuned(jobs: job_batch.Jobs, sweep: _Sweep, planned_size: Size) -> DryRun:
         distinct.setdefault(tuning.arm_key(run), (overrides, run))
     arms = list(distinct.values())
     validation.refuse_rules(sweeper["rules"], len(arms))
-    return DryRun("tuned", arms, planned_size.without(len(batch) - len(arms)).runs)
+    tuned_size = planned_size.without(len(batch) - len(arms))
+    return DryRun("tuned", arms, tuned_size.runs, tuned_size.most_runs, tuned_size.arm_text())
 
 
 def _checked(

@@ -69,7 +69,7 @@ class Tuning:
         self._number = 0
         self._opened = False
         self.total = 0
-        """Number of runs as far as they are known, of an incomplete arm at least the minimum."""
+        """Number of runs as far as they are known, of an incomplete arm at least those expected."""
 
     def open(self, overrides: Sequence[Override]) -> None:
         """Check all arms before the first run starts.
@@ -87,11 +87,10 @@ class Tuning:
         existing = records.read_all(self._sweep_dir)
         validation.refuse_rules(self._sweeper["rules"], len(self._arms))
         self._number = 1 + max((r.job or 0 for r in existing), default=-1)
-        first_rates = rate_design.REACH * 2 + 1
         log(
-            f"{self.size.parts} arms, at least {self.size.runs} runs: for each arm {first_rates} "
-            f"learning rates with seed {self.seeds[0]}, then {len(self.seeds)} seeds at its best "
-            "learning rate and the two beside it"
+            f"{self.size.arm_text()}: learning rates half a decade apart with seed "
+            f"{self.seeds[0]}, then five within a decade around the best, the central three with "
+            f"{len(self.seeds)} seeds"
         )
 
     def _checked(self, batch: Sequence[Sequence[str]]) -> list[PlannedArm]:
@@ -111,13 +110,8 @@ class Tuning:
         return list(arms_by_key.values())
 
     def _planned(self, number: int, overrides: Sequence[str], run: RunConfig) -> PlannedArm:
-        ends = self._sweeper["rates"]
-        if ends is not None:
-            low, high = rate_design.grid_step(float(ends[0])), rate_design.grid_step(float(ends[1]))
-        else:
-            assert run.trainer.learning_rate is not None, "config.load resolves this"
-            low, high = arms.first_grid(run.trainer.learning_rate)
-        design = Design(low, high, self.seeds, int(self._sweeper["furthest"]))
+        assert run.trainer.learning_rate is not None, "config.load resolves this"
+        design = size.tuning_design(self._sweeper, run.trainer.learning_rate)
         arm_overrides = tuple(
             override for override in overrides if not override.startswith(grid.RATE_PREFIXES)
         )
@@ -147,7 +141,7 @@ class Tuning:
                 self._add(jobs, planned, cell)
             if step.phase == "done" and arm is not None:
                 self._add_repeat(jobs, planned, arm)
-            if step.phase in ("done", "edge"):
+            if step.phase in rate_design.ENDED:
                 self._complete.add(planned.number)
             self._log_phase(planned, step)
         self._opened = True
@@ -209,6 +203,13 @@ class Tuning:
                 f"arm {planned.number} ({text}): the best learning rate is at the edge of the "
                 f"grid, {planned.design.furthest} steps out; to go further, raise "
                 "hydra.sweeper.furthest"
+            )
+        elif step.phase == "most runs":
+            most = arms.run_count(planned.design).most
+            log(
+                f"arm {planned.number} ({text}): {most} runs were not enough to settle its best "
+                "learning rate: the validation losses are noisy or hydra.sweeper.rates is far from "
+                "the best; give it more validation rows or rates closer to the lowest loss"
             )
         elif step.cells:
             rates = sorted({cell.rate for cell in step.cells})

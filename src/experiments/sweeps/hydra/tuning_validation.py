@@ -31,7 +31,7 @@ def _refuse_keys(sweeper: Mapping[str, Any]) -> None:
     if rates is not None and not (len(rates) == 2 and 0 < rates[0] < rates[1]):
         raise ConfigError(
             f"hydra.sweeper.rates={list(rates)}: give the two ends of the first grid, such as "
-            "[1e-3,3e-2], or leave it out for seven rates around each arm's own."
+            "[1e-3,3e-2], or leave it out for a decade around each arm's own rate."
         )
     for key in ("furthest", "repeats"):
         if int(sweeper[key]) < 0:
