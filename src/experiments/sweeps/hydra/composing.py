@@ -107,10 +107,12 @@ def _describe(composed: DictConfig, master: DictConfig, parsed: Sequence[Overrid
     named = sorted(
         str(o.input_line) for o in task_overrides if o.key_or_group not in naming.exclude_keys
     )
+    sweep_overrides = OmegaConf.to_container(master.hydra.overrides.hydra, resolve=False)
+    assert isinstance(sweep_overrides, list)
     with open_dict(composed):
         hydra.overrides.task = [override.input_line for override in task_overrides]
         hydra.overrides.hydra = [
-            *OmegaConf.to_container(master.hydra.overrides.hydra, resolve=False),
+            *sweep_overrides,
             *(override.input_line for override in parsed if override.is_hydra_override()),
         ]
         hydra.job.override_dirname = naming.item_sep.join(named).replace("=", naming.kv_sep)
