@@ -14,6 +14,7 @@ from experiments import records
 from experiments.analysis import arms, claims
 from experiments.analysis.arms import Design
 from experiments.analysis.claims import Claim, ClaimVerdict
+from experiments.analysis.claims import design as designs
 from experiments.errors import ConfigError
 from experiments.records import Record
 from experiments.reports import claims_table
@@ -378,5 +379,24 @@ def test_the_command_prints_the_claims_named_and_writes_only_when_asked(
     written = (tmp_path / "outputs" / "reports" / "claims" / "README.md").read_text()
     # The file is the table of all claims, whichever are printed.
     assert all(one.id in written for one in claims.load([FOLDER]))
+    assert "Frozen design: claims/design.json, " in written
     cli("claims", "lora_equals_full", "--out", "elsewhere", module=True)
     assert (tmp_path / "elsewhere" / "README.md").read_text() == written
+
+
+def test_freezing_again_without_a_change_keeps_the_file_and_its_times() -> None:
+    committed = designs.read([FOLDER])
+    sweeps = {
+        name: (ROOT / "sweeps" / f"{name}.yaml").read_text(encoding="utf-8")
+        for name in committed.sweeps
+    }
+    again = designs.frozen(committed, claims.load([FOLDER]), sweeps, {}, "2099-01-01T00:00:00")
+    assert designs.as_text(again) == (FOLDER / designs.FILE_NAME).read_text(encoding="utf-8")
+
+
+def test_the_committed_design_is_that_of_the_claims_and_names_the_primary_family() -> None:
+    design = designs.read([FOLDER])
+    for claim in claims.load([FOLDER]):
+        assert not [text for text in designs.changes(design, claim, ()) if "not frozen" in text]
+    primary = {claim.number for claim in claims.load([FOLDER]) if claim.primary}
+    assert primary == {"C1", "C5", "C6", "C11", "C12"}

@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from experiments.analysis.claims import units
+from experiments.analysis.claims import limits, units
 from experiments.analysis.statistics import Interval
 from experiments.reports import drawing
 from experiments.reports.arm_report import ArmRow, Report
@@ -34,8 +34,8 @@ def draw(report: Report) -> Iterator[tuple[str, Any]]:
         mean_score = arms[0].scores.get(key)
         if len(references) == 1 and mean_score is not None:
             whose += f" ({mean_score.estimate:.3g})"
-        figure = _differences(whose, compared, key, margin)
-        yield "differences", figure
+        runs = [run.record for row in arms for run in row.runs]
+        yield "differences", _differences(whose, compared, key, margin, limits.scope(runs))
     if len(arms) > _MOST_ARMS:
         return
     for what in ("validation", "training"):  # short runs are validated only at their end
@@ -57,14 +57,16 @@ def _colour(arms: Sequence[ArmRow], row: ArmRow) -> str:
     return f"C{arms.index(row)}"
 
 
-def _differences(reference: str, rows: Sequence[ArmRow], key: str, margin: float | None) -> Any:
+def _differences(
+    reference: str, rows: Sequence[ArmRow], key: str, margin: float | None, scope: str
+) -> Any:
     """Draw each arm's difference to the first arm with its interval, coloured by the verdict.
 
     In a tuned sweep, the shaded band marks negligible differences.
     """
     from matplotlib.ticker import MaxNLocator
 
-    figure, axes = drawing.axes(7, 1.4 + 0.45 * len(rows), "x")
+    figure, axes = drawing.axes(7, 1.8 + 0.45 * len(rows), "x")
     axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.axvline(0, color=BASE_COLOUR, linewidth=1)
     if margin is not None:
@@ -89,7 +91,8 @@ def _differences(reference: str, rows: Sequence[ArmRow], key: str, margin: float
     how = "paired by seed, 95 % intervals; percentages are relative to the reference's score"
     if margin is not None:
         how += f"; shaded: within the margin of {margin:.2g}"
-    axes.set_xlabel(f"{heading(key)}, {units.of_score(key)}: difference from {reference}\n{how}")
+    caption = (f"{heading(key)}, {units.of_score(key)}: difference from {reference}", how, scope)
+    figure.supxlabel("\n".join(textwrap.fill(line, 96) for line in caption), fontsize=9)
     return figure
 
 
