@@ -149,7 +149,10 @@ def _tuned(
 
 def _covers(pair: Sequence[StepLosses], ratio: float) -> bool | None:
     """Return whether the interval contains the true ratio; None if no verdict may rest on it."""
-    found = arms.rate_ratio(_by_rate(pair[0]), _by_rate(pair[1]))
+    import numpy as np
+
+    with np.errstate(over="ignore"):  # an interval may be wider than all numbers
+        found = arms.rate_ratio(_by_rate(pair[0]), _by_rate(pair[1]))
     if found is None or found.low is None or found.high is None or found.problem is not None:
         return None
     return found.low <= ratio <= found.high

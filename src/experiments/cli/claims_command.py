@@ -108,7 +108,7 @@ def _freeze(arguments: argparse.Namespace, claims: "Sequence[Claim]") -> None:
     earlier = designs.read(folders.all_of("claims"))
     design = designs.frozen(earlier, claims, sweeps, budget, now)
     file = folders.root() / "claims" / designs.FILE_NAME
-    records.write_whole(file, designs.as_text(design).encode(), advice="set EXPERIMENTS_ROOT")
+    records.write_atomically(file, designs.as_text(design).encode(), advice="set EXPERIMENTS_ROOT")
     print(f"wrote {file}: commit it before the first run")
 
 

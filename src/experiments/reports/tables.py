@@ -176,7 +176,7 @@ def _tuned_grid(report: Report) -> Grid:
     assert report.tuning is not None, "the caller asks"
     first = {one.arm.arm.key for one in report.tuning.references}
     whose = "first arm" if len(first) == 1 else "reference above"
-    header = ["arm", "best LR", "optimum", "LRs (within 3 steps of the best)", "seeds"]
+    header = ["arm", "best LR", "optimum", "LRs (within 2 steps of the best)", "seeds"]
     header += [_with_unit(key), f"difference from {whose}, relative"]
     header += ["verdict", TRAINED, "train seconds"]
     header += columns.values()
