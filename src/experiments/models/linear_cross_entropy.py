@@ -163,11 +163,11 @@ class _TokenNll(torch.autograd.Function):
                     hidden_NH = hidden_of_block(hidden_XH, tokens, block)
                     tiles = Tiles(hidden_NH, weight_VH, bias_V, update_VR, tokens, block)
                     _add_head_gradients(tiles, sums.of(block), gradients)
-        head_gradients = (
+        weight_gradient, bias_gradient, update_gradient = (
             None if gradient is None else gradient.to(parameter.dtype)
             for parameter, gradient in zip(parameters, gradients.all(), strict=True)
         )
-        return hidden_gradient, *head_gradients, None
+        return hidden_gradient, weight_gradient, bias_gradient, update_gradient, None
 
 
 @dataclass(frozen=True)
