@@ -304,7 +304,9 @@ def main(arguments: list[str] | None = None) -> None:
         "alternatives": simulated_alternatives.rows(),
     }
     text = json.dumps(stored, indent=1) + "\n"
-    records.write_atomically(RECORD, text.encode(), advice="start the command in the project's folder")
+    records.write_atomically(
+        RECORD, text.encode(), advice="start the command in the project's folder"
+    )
     PAGE.write_text(page(stored), encoding="utf-8")
     print(f"wrote {RECORD} and {PAGE} after {time.monotonic() - start:.0f} s")
 
