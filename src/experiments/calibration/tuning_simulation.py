@@ -17,6 +17,7 @@ from typing import Any
 from experiments.analysis import arms
 from experiments.analysis.arms import Design, rate_design
 from experiments.analysis.arms.rate_design import PER_DECADE, Next, StepLosses
+from experiments.analysis.arms.rate_optimum import OUTER_SEEDS
 
 SWEEPS = 400
 CASES = ((0.05, 0.002), (0.1, 0.002), (0.4, 0.002), (0.05, 0.01), (0.1, 0.01), (0.4, 0.01))
@@ -54,7 +55,7 @@ def five_rates(losses: StepLosses, design: Design) -> list[tuple[int, int]]:
 
 def seven_rates(losses: StepLosses, design: Design) -> list[tuple[int, int]]:
     """Return the missing runs of the design with seven rates at the first seed."""
-    first, two = design.seeds[:1], design.seeds[: rate_design.OUTER_SEEDS]
+    first, two = design.seeds[:1], design.seeds[:OUTER_SEEDS]
     best = _lowest(losses, first) if losses else (design.low + design.high) // 2
     while True:
         for reach, seeds in ((_SEVEN_REACH, first), (1, design.seeds)):
