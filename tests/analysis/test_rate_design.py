@@ -149,7 +149,8 @@ def test_an_optimum_beyond_the_furthest_rate_is_on_the_edge_and_carries_no_verdi
         assert arm is not None
         tuned.append(arms.tune(arm))
     assert "edge_optimum" in {reason.code for reason in tuned[1].reasons}
-    assert arms.contrast(tuned[0], tuned[1], 0.05).finding == "unresolved"
+    near, far = tuned
+    assert arms.contrast(near, far, 0.05).finding == "unresolved"
 
 
 def test_an_interrupted_tuning_goes_on_where_it_was() -> None:

@@ -23,7 +23,7 @@ SEEDS = (3, 5, 8)
 
 
 @dataclass(frozen=True)
-class Noise:
+class PilotNoise:
     """The noise of the difference between an arm and the first one."""
 
     arm: str
@@ -47,7 +47,7 @@ class Pilot:
 
     score: str
     reference: str
-    noises: tuple[Noise, ...]
+    noises: tuple[PilotNoise, ...]
     hours: float | None
     """Hours per run, the mean over all finished runs; None if no run recorded its time."""
 
@@ -72,7 +72,7 @@ def read(records: Sequence[Record], score: str) -> Pilot:
             "hydra.sweeper.arms=[[lora=none],[lora=all_linear,lora.r=64]]."
         )
     reference, *others = tuned
-    noises = tuple(Noise(arm.arm.label, _estimate(reference, arm, score)) for arm in others)
+    noises = tuple(PilotNoise(arm.arm.label, _estimate(reference, arm, score)) for arm in others)
     times = [r.timing.get("total_seconds") for r in records if r.status == "finished"]
     seconds = [time for time in times if time is not None]
     hours = math.fsum(seconds) / len(seconds) / 3600 if seconds else None
