@@ -88,9 +88,12 @@ def test_whatever_the_curve_an_arm_ends_with_its_five_rates_or_says_why_it_does_
         assert phase == "most runs"
         return
     means = {s: sum(own.values()) for s, own in losses.items() if len(own) == len(SEEDS)}
-    best = min(means, key=lambda step: means[step])
-    assert all(len(losses[step]) == 5 for step in range(best - 1, best + 2))
-    assert all(len(losses[step]) >= 2 for step in (best - REACH, best + REACH))
+    lowest = [step for step, mean in means.items() if mean <= min(means.values()) + 1e-12]
+    assert any(  # two rates may be equally good
+        all(len(losses.get(step, ())) == 5 for step in range(best - 1, best + 2))
+        and all(len(losses.get(step, ())) >= 2 for step in (best - REACH, best + REACH))
+        for best in lowest
+    )
 
 
 def test_if_the_best_moves_when_seeds_arrive_the_five_follow() -> None:
