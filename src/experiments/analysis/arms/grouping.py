@@ -38,6 +38,8 @@ class ArmRun:
     scores: Mapping[str, float]
     """All scores of the tuned model; empty if the run diverged before it was scored."""
     record: Record = field(compare=False, repr=False)
+    step: int | None = None
+    """Step of the record's `test_curve` that the scores are of; None = the final scores."""
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,8 @@ Code = Literal[
     "late_rule",
     "one_class",
     "few_bases",
+    "unequal_steps",
+    "flat_reference",
 ]
 
 

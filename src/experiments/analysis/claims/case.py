@@ -8,7 +8,7 @@ from typing import Literal
 from experiments.analysis import statistics
 from experiments.analysis.arms import Reason
 from experiments.analysis.claims.claim import Claim
-from experiments.analysis.statistics import MeanEstimate, Rule, SeedsNeeded
+from experiments.analysis.statistics import Decision, MeanEstimate, Rule, SeedsNeeded
 from experiments.records import Record
 
 Verdict = Literal["holds here", "does not hold here", "unresolved", "not tested"]
@@ -89,20 +89,33 @@ def range_verdict(
 def decided(claim: Claim, partial: Judged, estimate: MeanEstimate, rule: Rule) -> Judged:
     """Return a result with the word that an estimate and a rule give, and what would decide."""
     found = statistics.decide(estimate, rule)
+    needed = None
+    if found.word == "unresolved" and can_be_narrowed(estimate):
+        needed = needed_text(statistics.seeds_needed(rule, estimate), "there were no effect")
+    return with_decision(claim, partial, estimate, found, needed)
+
+
+def with_decision(
+    claim: Claim, partial: Judged, estimate: MeanEstimate, found: Decision, needed: str | None
+) -> Judged:
+    """Return a result with the word of a decision, what limits it, and what would decide."""
     qualifiers = (*partial.qualifiers, *([found.qualifier] if found.qualifier else ()))
     if estimate.rows is None and claim.kind != "spectra":
         qualifiers += (SEEDS_ONLY,)
-    needed = None
-    if found.word == "unresolved" and estimate.seeds > 1 and estimate.seed_error > 0:
-        needed = _needed_text(statistics.seeds_needed(rule, estimate))
     p = None if found.word == "unresolved" else found.p
     return replace(partial, word=found.word, qualifiers=qualifiers, needed=needed, p=p)
 
 
-def _needed_text(needed: SeedsNeeded) -> str:
+def can_be_narrowed(estimate: MeanEstimate) -> bool:
+    """Return whether the seeds differ, so that the number that would decide can be estimated."""
+    return estimate.seeds > 1 and estimate.seed_error > 0
+
+
+def needed_text(needed: SeedsNeeded, assumption: str) -> str:
+    """Return how many seeds would decide under an assumption, as a sentence."""
     if needed.rows_limit:
         return "no number of seeds would decide: the test rows are too few"
-    return f"if there were no effect, a verdict would take {needed} in total"
+    return f"if {assumption}, a verdict would take {needed} in total"
 
 
 def allowed_range(minimum: float | None, maximum: float | None) -> str:

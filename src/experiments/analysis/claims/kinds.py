@@ -10,6 +10,7 @@ from experiments.analysis.claims import (
     difference,
     measured,
     rates,
+    reaches_full,
     spectra,
     starts,
     trend,
@@ -31,6 +32,7 @@ class Kind:
 
 KINDS = {
     "difference": Kind(difference.problems, difference.judge),
+    "reaches_full": Kind(reaches_full.problems, reaches_full.judge),
     "rate_ratio": Kind(rates.ratio_problems, rates.judge_ratio),
     "rule_excess_loss": Kind(rates.excess_loss_problems, rates.judge_excess_loss),
     "trend": Kind(trend.problems, trend.judge),
