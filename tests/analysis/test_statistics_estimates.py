@@ -39,6 +39,16 @@ def test_variances_of_an_additive_table_are_those_of_its_parts() -> None:
     assert found.row_error == pytest.approx(rows.std(ddof=1) / 2)
 
 
+def test_the_share_of_the_variance_from_seeds_is_known_if_rows_were_scored() -> None:
+    seeds, rows = np.array([0.0, 1.0, 5.0]), np.array([0.0, 2.0, 4.0, 9.0])
+    parts = seeds.var(ddof=1) / 3, rows.var(ddof=1) / 4
+    found = crossed_estimate((seeds[:, None] + rows[None, :]).tolist())
+    assert found.seed_share == pytest.approx(parts[0] / sum(parts))
+    assert seed_estimate([0.1, 0.2, 0.4]).seed_share is None
+    assert crossed_estimate([[0.1, 0.2]]).seed_share is None  # one seed
+    assert crossed_estimate([[1.0, 1.0], [1.0, 1.0]]).seed_share is None  # nothing varies
+
+
 def test_the_residual_is_counted_once() -> None:
     # residual only: V_seeds and V_rows both estimate sigma^2 / (n m), and the sum must be one of it
     draws = np.random.default_rng(0).normal(size=(2000, 5, 20))

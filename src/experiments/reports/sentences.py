@@ -8,7 +8,7 @@ from experiments import records
 from experiments.analysis import arms
 from experiments.analysis.claims import limits
 from experiments.records import Record
-from experiments.reports import answering
+from experiments.reports import answering, variance_shares
 from experiments.reports.arm_report import ArmRow, Report
 from experiments.reports.scores import COLUMNS, Run, dump
 from experiments.reports.tables import is_flat, main_scores
@@ -125,6 +125,7 @@ def _sweep_captions(report: Report) -> Iterator[str]:
         yield "The untuned base has no seed: its 95 % interval is over test rows."
     if report.tuning is not None:
         yield from _tuned(report.tuning)
+        yield from variance_shares.write(report)
         return
     if len(tuned) > 1 and report.headline:
         yield (
@@ -132,6 +133,7 @@ def _sweep_captions(report: Report) -> Iterator[str]:
             "seed, with a 95 % Student t interval; not separable: the interval contains 0. "
             "Comparisons are not corrected for the number of arms."
         )
+        yield from variance_shares.write(report)
     yield from _apart(tuned)
     yield from _unequal(tuned)
 

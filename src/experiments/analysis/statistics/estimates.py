@@ -38,6 +38,16 @@ class MeanEstimate:
         """Standard deviation between seeds."""
         return self.seed_error * math.sqrt(self.seeds)
 
+    @property
+    def seed_share(self) -> float | None:
+        """Share of the variance that comes from seeds; the rest comes from test rows.
+
+        None if only one of the two was considered, or nothing varies.
+        """
+        variance = self.seed_error**2 + self.row_error**2
+        known = self.rows is not None and self.seeds > 1 and variance > 0
+        return self.seed_error**2 / variance if known else None
+
     def interval(self, confidence: float = 0.95) -> Interval:
         """Return the interval of a level; without ends for a single seed."""
         over: Over = "seeds" if self.rows is None else "seeds and rows"
