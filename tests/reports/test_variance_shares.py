@@ -63,7 +63,7 @@ def test_a_report_without_scores_by_row_says_nothing_of_shares(tmp_path: Path) -
 
 def test_arms_of_a_tuned_sweep_have_the_shares_of_their_interval(tmp_path: Path) -> None:
     design = Design(*arms.first_grid(1e-3))
-    made = []
+    made: list[Record] = []
     for name, floor, rows in (("none", 0.1, 0 * ROWS), ("mlp", 0.3, ROWS)):
         own = tuned_records(parabola(1e-3, floor, noise_seed=len(made)), design, (f"lora={name}",))
         for one in own:

@@ -154,6 +154,8 @@ def _cited(effect: Effect, seeds: int) -> str:
 
 def _data(verdict: ClaimVerdict) -> dict[str, Any]:
     tree = dataclasses.asdict(verdict)
+    if not verdict.claim.looks:
+        del tree["claim"]["looks"]  # as in tables from before there were looks
     effects = [tree["effect"], *(one["effect"] for one in tree["cited"])]
     for effect in effects:
         for key, value in (effect or {}).items():

@@ -142,5 +142,9 @@ def applicable_reasons(
 
 
 def may_differ(claim: Claim) -> set[str]:
-    """Return the codes in which a claim's arms may differ; seeds only for a stated reason."""
-    return {*claim.may_differ} | ({"unequal_seeds"} if claim.seeds_differ else set())
+    """Return the codes in which a claim's arms may differ.
+
+    Seeds may differ for a stated reason only, or where a look is ahead for one of the arms.
+    """
+    seeds = {"unequal_seeds"} if claim.seeds_differ or claim.looks else set()
+    return {*claim.may_differ} | seeds

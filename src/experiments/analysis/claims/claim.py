@@ -75,6 +75,9 @@ class Claim:
     """Reason codes in which arms may differ, such as `mixed_data` if data sizes are compared."""
     seeds_differ: str | None = None
     """Why the arms have different seeds; the seeds that both have are then compared."""
+    looks: bool = False
+    """Whether verdicts are given at 3 and at 5 seeds, with alpha .005 and .045; for `difference`
+    only."""
     primary: bool = False
     """Whether the claim is in the primary family, whose verdicts are adjusted by Holm; all others
     are exploratory."""

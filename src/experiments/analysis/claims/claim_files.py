@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from experiments.analysis.claims import looks
 from experiments.analysis.claims.claim import Claim
 from experiments.analysis.claims.gates import GATES
 from experiments.analysis.claims.kinds import KINDS, RENAMED_KINDS
@@ -40,6 +41,7 @@ def problems(claim: Claim) -> Iterator[str]:
     for gate in claim.gates:
         yield from one_of("gates", gate, tuple(GATES))
     yield from at_least("seeds", claim.seeds, 2)
+    yield from looks.problems(claim)
     yield from kind.problems(claim)
 
 

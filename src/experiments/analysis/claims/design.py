@@ -23,6 +23,7 @@ _RULE = (
     *("kind", "score", "expects", "margin", "delta", "unit", "low", "high", "rival", "at_most"),
     *("rule", "hidden", "family", "of", "sweep", "arm", "reference", "control", "along", "values"),
     *("numbers", "measured", "key", "gates", "seeds", "may_differ", "primary", "not_tested"),
+    "looks",
 )
 _FORMER_KINDS = {"rule_regret": "rule_excess_loss"}
 
@@ -74,6 +75,11 @@ def read(folders: Sequence[Path]) -> FrozenDesign:
             f"{file} is damaged ({error}): restore the committed file; freezing again would lose "
             "the times of earlier rules."
         ) from error
+    if tree.get("looks", _looks()) != _looks():
+        raise ConfigError(
+            f"{file} was frozen with looks {tree['looks']}, but verdicts are given at {_looks()}: "
+            "restore the committed file."
+        )
     return FrozenDesign(claims, sweeps, budget, hashlib.sha256(content).hexdigest()[:12])
 
 
@@ -125,7 +131,7 @@ def as_text(design: FrozenDesign) -> str:
     """Return the content of the file."""
     tree: dict[str, Any] = {
         "alpha": statistics.ALPHA,
-        "looks": [asdict(look) for look in statistics.LOOKS],
+        "looks": _looks(),
         "primary_family": [
             name for name, versions in design.claims.items() if versions[-1].content.get("primary")
         ],
@@ -134,6 +140,10 @@ def as_text(design: FrozenDesign) -> str:
         "sweeps": {name: [asdict(one) for one in v] for name, v in design.sweeps.items()},
     }
     return json.dumps(tree, indent=1, ensure_ascii=False) + "\n"
+
+
+def _looks() -> list[dict[str, Any]]:
+    return [asdict(look) for look in statistics.LOOKS]
 
 
 def changes(design: FrozenDesign, claim: Claim, runs: Sequence[Record]) -> Iterator[str]:
@@ -176,7 +186,10 @@ def late_rule(design: FrozenDesign, claim: Claim, runs: Sequence[Record]) -> Rea
     return Reason("late_rule", f"{when}: it decides about new runs only")
 
 
-_DECIDING = ("kind", "expects", "margin", "delta", "low", "high", "rival", "at_most", "rule", "of")
+_DECIDING = (
+    *("kind", "expects", "margin", "delta", "low", "high", "rival", "at_most", "rule", "of"),
+    "looks",
+)
 
 
 def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:

@@ -8,11 +8,10 @@ the opposite effect refutes it.
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 from experiments.analysis import arms, statistics
 from experiments.analysis.arms import Contrast, Reason, Tuned
-from experiments.analysis.claims import class_gaps, sides, units
+from experiments.analysis.claims import class_gaps, looks, sides, units
 from experiments.analysis.claims.case import Effect, Judged, decided, may_differ
 from experiments.analysis.claims.claim import Claim
 from experiments.analysis.statistics import MeanEstimate, Rule
@@ -42,16 +41,23 @@ def judge(claim: Claim, records: Sequence[Record]) -> Judged:
     if arm is None or reference is None:
         return partial
     margin = claim.margin if claim.expects == "tied" else None
-    floor = arms.repeats(records, claim.score)
-    contrast = arms.contrast(tuned[0], tuned[1], margin, claim.score, may_differ(claim), floor)
+    floor, allowed = arms.repeats(records, claim.score), may_differ(claim)
+    contrasts = [
+        arms.contrast(a, b, margin, claim.score, allowed, floor)
+        for a, b in looks.tuned_pairs(claim, reference, arm)
+    ]
+    rule, sign = rule_of(claim)
+    look = None if rule is None else looks.first_verdict(claim, contrasts, rule, sign)
+    contrast = contrasts[-1] if look is None else contrasts[look.index]
     reasons = (*contrast.reasons, *_no_margin(claim))
     if contrast.estimate is None:
         return Judged(reasons=reasons, runs=partial.runs, seeds=partial.seeds)
     effect = _effect(claim, contrast, contrast.estimate)
     whole = Judged(effect, reasons=reasons, runs=partial.runs, seeds=effect_seeds(contrast))
-    rule, sign = rule_of(claim)
     if rule is not None:
-        whole = decided(claim, whole, _signed(contrast.estimate, sign), rule)
+        estimate = looks.signed(contrast.estimate, sign)
+        whole = decided(claim, whole, estimate, rule)
+        whole = whole if look is None else looks.with_look(claim, whole, look)
     pair = class_gaps.Weighted(1.0, contrast.reference, contrast.arm)
     return class_gaps.added(claim, whole, [pair], rule, sign)
 
@@ -75,10 +81,6 @@ def rule_of(claim: Claim) -> tuple[Rule | None, float]:
     if claim.delta is not None and not unusable:
         return statistics.DifferenceRule(claim.delta), sign
     return statistics.RangeRule(0.0, None), sign
-
-
-def _signed(estimate: MeanEstimate, sign: float) -> MeanEstimate:
-    return replace(estimate, estimate=sign * estimate.estimate)
 
 
 def _no_margin(claim: Claim) -> Iterator[Reason]:

@@ -7,7 +7,7 @@ from typing import Any
 from experiments.analysis import arms, statistics
 from experiments.analysis.arms import Reason
 from experiments.analysis.claims import design as designs
-from experiments.analysis.claims import gates, limits
+from experiments.analysis.claims import gates, limits, looks
 from experiments.analysis.claims.case import ALPHA, Effect, Judged, Verdict
 from experiments.analysis.claims.claim import Claim
 from experiments.analysis.claims.design import FrozenDesign
@@ -181,7 +181,8 @@ def _undecidable(judged: Judged) -> str:
 
 
 def _few_seeds(claim: Claim, judged: Judged) -> list[Reason]:
-    if judged.seeds is None or not judged.runs or judged.seeds >= claim.seeds:
+    least = looks.least_seeds(claim)
+    if judged.seeds is None or not judged.runs or judged.seeds >= least:
         return []
-    text = f"{judged.seeds} seeds at the best learning rates; {claim.seeds} are required"
+    text = f"{judged.seeds} seeds at the best learning rates; {least} are required"
     return [Reason("few_seeds", text)]
