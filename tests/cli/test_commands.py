@@ -18,7 +18,7 @@ HEAVY = ("torch", "transformers", "trl", "peft", "datasets", "trackio")
 def test_help_names_the_groups_and_the_commands(cli: Cli) -> None:
     done = cli("--help", fresh=True)
     assert done.returncode == 0
-    for text in ("lora: all_linear, attention, dora, mlp, none, qv, rslora", "data: apigen_mt,",
+    for text in ("lora: all_linear, all_linear_and_head, attention,", "data: apigen_mt,",
                  "hardware: a100, auto, cpu, h200, l4, t4", "lr: 1e-2, 1e-3,", "rank: r1, r128,",
                  "python train.py -m lora=all_linear,qv"):  # fmt: skip
         assert text in done.stdout
@@ -50,7 +50,7 @@ def test_nothing_heavy_is_imported_before_the_config_is_accepted(arguments: list
     ("arguments", "sentence"),
     [
         (["lora=al_linear"], "lora=al_linear: there is no such config file; did you mean "
-         "'all_linear'? Allowed: all_linear, attention, dora, mlp, none, qv, rslora."),
+         "'all_linear'? Allowed: all_linear, all_linear_and_head, attention, dora, mlp, none, qv, rslora."),
         (["loar=qv"], "loar: the run has no key 'loar'; did you mean 'lora'?"),
         (["lora.rank=3"], "lora.rank: `lora` has no key 'rank'; "),
         (["+lora.rank=3"], "lora.rank: `lora` has no key 'rank'; "),

@@ -95,7 +95,7 @@ def repeat(cli: Cli, sweep: Path, *line: str) -> list[str]:
         last = done.stdout.splitlines()
         assert last[-2].startswith("budget.hours is spent; out: ")
         assert last[-2].endswith(" Rerun the same command to resume:")
-        assert last[-1].startswith("  python train.py -m trainer=smoke")
+        assert last[-1].startswith("  python train.py -m model=tiny_64 trainer=smoke")
         assert not {r.status for r in records.read_all(sweep)} - {"finished", "interrupted"}
         seconds *= 1.7
         assert seconds < 300

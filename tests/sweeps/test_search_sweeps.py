@@ -71,8 +71,8 @@ def test_a_search_makes_its_total_resumes_and_tells_what_it_found(cli: Cli, tmp_
 def test_a_bad_trial_is_pruned_with_its_curve_and_not_trained_again(
     cli: Cli, tmp_path: Path
 ) -> None:
-    line = (*SEARCH, "trainer.learning_rate=1e-2,8e-3,1e-7", "hydra.sweeper.n_trials=3",
-            "trainer.max_steps=4", "hydra/sweeper/sampler=grid", "hydra/sweeper/pruner=median",
+    line = (*SEARCH, "model=tiny", "trainer.learning_rate=1e-2,8e-3,1e-7",
+            "hydra.sweeper.n_trials=3", "trainer.max_steps=4", "hydra/sweeper/sampler=grid", "hydra/sweeper/pruner=median",
             "hydra.sweeper.pruner.n_startup_trials=2")  # fmt: skip
     done = cli(*line)
     assert done.returncode == 0, done.stderr
