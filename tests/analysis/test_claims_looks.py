@@ -127,7 +127,7 @@ def test_looks_that_were_decided_on_after_the_first_run_count_for_new_runs_only(
     [
         ({"seeds": 8}, "seeds=8: with looks=true the last look is at 5 seeds"),
         ({"kind": "spectra", "expects": None, "low": 1.0, "high": 2.0},
-         "looks=true: kind spectra has no looks, only difference"),
+         "looks=true: kind spectra has no looks, only difference and reaches_full"),
     ],
 )  # fmt: skip
 def test_a_mistake_in_a_claim_with_looks_is_one_sentence(

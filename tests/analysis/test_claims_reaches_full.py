@@ -180,6 +180,22 @@ def test_the_verdict_is_that_of_the_statistics_of_the_two_contrasts() -> None:
     assert found.p == pytest.approx(decision.p)
 
 
+def test_looks_are_taken_at_three_and_at_five_seeds_with_both_contrasts_at_their_alpha() -> None:
+    claim = dataclasses.replace(REACHES, looks=True)
+    made = both(-0.2)
+    few = [one for one in made if one.config["seed"] in SEEDS[:3]]
+    assert verdict(REACHES, few).word == "unresolved"
+    found = verdict(claim, few)
+    assert (found.word, found.seeds) == ("holds here", 3)
+    assert "look at 3 seeds: the 99.5 % interval decides" in row(found)
+    unclear = both(0.02)
+    first = [one for one in unclear if one.config["seed"] in SEEDS[:3]]
+    assert verdict(claim, first).missing == (
+        "the look at 3 seeds does not decide: the next is at 5 seeds",
+    )
+    assert "look at 5 seeds: the 95.5 % interval decides" in row(verdict(claim, unclear))
+
+
 def test_a_verdict_that_one_small_token_class_carries_is_none() -> None:
     made = both(0.02)
     for one in made:

@@ -77,7 +77,7 @@ class Claim:
     """Why the arms have different seeds; the seeds that both have are then compared."""
     looks: bool = False
     """Whether verdicts are given at 3 and at 5 seeds, with alpha .005 and .045; for `difference`
-    only."""
+    and `reaches_full` only."""
     primary: bool = False
     """Whether the claim is in the primary family, whose verdicts are adjusted by Holm; all others
     are exploratory."""

@@ -14,7 +14,7 @@ from experiments.analysis.claims.case import Judged, with_decision
 from experiments.analysis.claims.claim import Claim
 from experiments.analysis.statistics import LOOKS, Decision, Look, MeanEstimate, Rule
 
-KINDS = ("difference",)
+KINDS = ("difference", "reaches_full")
 
 
 def problems(claim: Claim) -> Iterator[str]:
@@ -71,15 +71,40 @@ def first_verdict(
         rule: what an interval must satisfy.
         sign: of the effect that the claim asserts.
     """
-    estimates: list[MeanEstimate] = []
-    for look, one in zip(LOOKS, contrasts, strict=False):
-        if one.estimate is None or one.estimate.seeds != look.seeds:
-            break  # a score is missing
-        estimates.append(one.estimate)
-    if not claim.looks or not estimates:
+    estimates = _taken(claim, contrasts)
+    if not estimates:
         return None
     found, look = statistics.decide_at_looks([signed(one, sign) for one in estimates], rule)
     return LookTaken(LOOKS.index(look), look, found, estimates[-1])
+
+
+def first_reached(
+    claim: Claim, contrasts: Sequence[Contrast], improvements: Sequence[Contrast]
+) -> LookTaken | None:
+    """Return the look that gives the word of `statistics.reaches_full`; None as `first_verdict`.
+
+    Args:
+        claim: the claim.
+        contrasts: of the arm with the reference's earlier step, one per pair of `tuned_pairs`.
+        improvements: of the reference's earlier step with its end.
+    """
+    pairs = list(zip(_taken(claim, contrasts), _taken(claim, improvements), strict=False))
+    if not pairs:
+        return None
+    found, look = statistics.first_decision(
+        [statistics.reaches_full(*pair, one.alpha) for pair, one in zip(pairs, LOOKS, strict=False)]
+    )
+    return LookTaken(LOOKS.index(look), look, found, pairs[-1][0])
+
+
+def _taken(claim: Claim, contrasts: Sequence[Contrast]) -> list[MeanEstimate]:
+    """Return the estimates at the looks at which every seed has its scores."""
+    estimates: list[MeanEstimate] = []
+    for look, one in zip(LOOKS, contrasts, strict=False):
+        if not claim.looks or one.estimate is None or one.estimate.seeds != look.seeds:
+            break
+        estimates.append(one.estimate)
+    return estimates
 
 
 def signed(estimate: MeanEstimate, sign: float) -> MeanEstimate:

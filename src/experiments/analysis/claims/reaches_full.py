@@ -9,12 +9,12 @@ never interpolated.
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from experiments.analysis import arms, statistics
 from experiments.analysis.arms import Arm, ArmRun, Contrast, Reason, Tuned
-from experiments.analysis.claims import class_gaps, gates, sides, units
+from experiments.analysis.claims import class_gaps, gates, looks, sides, units
 from experiments.analysis.claims.case import (
     Effect,
     Judged,
@@ -24,7 +24,7 @@ from experiments.analysis.claims.case import (
     with_decision,
 )
 from experiments.analysis.claims.claim import Claim
-from experiments.analysis.statistics import MeanEstimate, RangeRule
+from experiments.analysis.statistics import MeanEstimate, NoiseFloor, RangeRule
 from experiments.config import stated_steps
 from experiments.records import Record
 
@@ -58,26 +58,53 @@ def judge(claim: Claim, records: Sequence[Record]) -> Judged:
     if steps is None:
         own = [reason for side in tuned for reason in side.reasons]
         return replace(partial, reasons=(*own, *unequal))
-    early = stated_steps.resolved([SHARE], steps)[0]
-    full, earlier, whole = _at(tuned[0], steps), _at(tuned[0], early), _at(tuned[1], steps)
-    lacking = [
-        *_lacking(claim, earlier, "reference", early),
-        *_lacking(claim, full, "reference", steps),
-        *_lacking(claim, whole, "arm", steps),
-    ]
-    if lacking:
+    pairs = looks.tuned_pairs(claim, reference, arm)
+    if lacking := [reason for pair in pairs for reason in _lacking(claim, *pair, steps)]:
         return replace(partial, reasons=tuple(dict.fromkeys(lacking)))
     floor = arms.repeats(records, claim.score)
-    contrast = arms.contrast(earlier, whole, None, claim.score, may_differ(claim), floor)
-    improvement = arms.contrast(full, earlier, None, claim.score)
+    return _judged(claim, partial, [_compared(claim, *pair, steps, floor) for pair in pairs])
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """The two contrasts that decide, over the same seeds."""
+
+    contrast: Contrast
+    """The arm at the end minus the reference at the earlier step."""
+    improvement: Contrast
+    """The reference at the earlier step minus itself at the end."""
+
+
+def _compared(
+    claim: Claim, reference: Tuned, arm: Tuned, steps: int, floor: NoiseFloor | None
+) -> _Compared:
+    earlier, full = _at(reference, _earlier(steps)), _at(reference, steps)
+    whole = _at(arm, steps)
+    return _Compared(
+        arms.contrast(earlier, whole, None, claim.score, may_differ(claim), floor),
+        arms.contrast(full, earlier, None, claim.score),
+    )
+
+
+def _judged(claim: Claim, partial: Judged, found: Sequence[_Compared]) -> Judged:
+    look = looks.first_reached(
+        claim, [one.contrast for one in found], [one.improvement for one in found]
+    )
+    decides = found[-1 if look is None else look.index]
+    contrast, improvement = decides.contrast, decides.improvement
     partial = replace(partial, reasons=(*contrast.reasons, *_not_constant(claim, partial.runs)))
     if contrast.estimate is None or improvement.estimate is None:
         return partial
-    partial = replace(partial, effect=_effect(claim, contrast, contrast.estimate))
-    partial = replace(partial, seeds=contrast.estimate.seeds)
+    effect = _effect(claim, contrast, contrast.estimate)
+    partial = replace(partial, effect=effect, seeds=contrast.estimate.seeds)
     judged = _decided(claim, partial, contrast.estimate, improvement.estimate)
-    pair = class_gaps.Weighted(1.0, earlier, whole)
+    judged = judged if look is None else looks.with_look(claim, judged, look)
+    pair = class_gaps.Weighted(1.0, contrast.reference, contrast.arm)
     return class_gaps.added(claim, judged, [pair], _RULE)
+
+
+def _earlier(steps: int) -> int:
+    return stated_steps.resolved([SHARE], steps)[0]
 
 
 def _single_arm(
@@ -99,7 +126,7 @@ def _steps(tuned: Sequence[Tuned]) -> tuple[int | None, list[Reason]]:
     if len(lengths) > 1:
         text = f"the runs have {' and '.join(map(str, lengths))} steps: give all the same number"
         return None, [Reason("unequal_steps", text)]
-    if lengths and stated_steps.resolved([SHARE], lengths[0])[0] == lengths[0]:
+    if lengths and _earlier(lengths[0]) == lengths[0]:
         text = f"runs of {lengths[0]} steps have no earlier step at {SHARE:g} of them: run longer"
         return None, [Reason("unequal_steps", text)]
     return (lengths[0], []) if lengths else (None, [])
@@ -121,18 +148,24 @@ def _run_at(run: ArmRun, step: int) -> ArmRun:
     return replace(run, scores={k: v for k, v in point.items() if k != "step"}, step=step)
 
 
-def _lacking(claim: Claim, at: Tuned, name: str, step: int) -> Iterator[Reason]:
-    """Yield a reason with what to run if runs of an arm lack the loss at a step."""
-    lacking = len(at.runs) - len(at.final(claim.score))
-    if lacking:
-        steps = int(next(iter(at.runs.values())).record.plan["steps"])
-        stated = f"[{SHARE:g}]" if step < steps else f"[{SHARE:g},{steps}]"
-        where = f"step {step}, {SHARE:g} of {steps}" if step < steps else f"the last step, {steps}"
-        text = (
-            f"{lacking} of {len(at.runs)} runs of the {name} lack {claim.score} at {where}: run "
-            f"python train.py -m sweeps={claim.sweep} 'eval.test_steps={stated}'"
-        )
-        yield Reason("no_score", text)
+def _lacking(claim: Claim, reference: Tuned, arm: Tuned, steps: int) -> Iterator[Reason]:
+    """Yield a reason with what to run if runs lack a loss at the end or at the earlier step."""
+    for name, tuned, step in (
+        ("reference", reference, _earlier(steps)),
+        ("reference", reference, steps),
+        ("arm", arm, steps),
+    ):
+        at = _at(tuned, step)
+        lacking = len(at.runs) - len(at.final(claim.score))
+        if lacking:
+            early = step < steps
+            stated = f"[{SHARE:g}]" if early else f"[{SHARE:g},{steps}]"
+            where = f"step {step}, {SHARE:g} of {steps}" if early else f"the last step, {steps}"
+            text = (
+                f"{lacking} of {len(at.runs)} runs of the {name} lack {claim.score} at {where}: "
+                f"run python train.py -m sweeps={claim.sweep} 'eval.test_steps={stated}'"
+            )
+            yield Reason("no_score", text)
 
 
 def _not_constant(claim: Claim, runs: Sequence[Record]) -> Iterator[Reason]:

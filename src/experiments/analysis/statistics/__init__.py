@@ -57,6 +57,7 @@ from experiments.analysis.statistics.multiplicity import (
     decide_at_looks,
     expected_false_verdicts,
     family_decisions,
+    first_decision,
     holm,
 )
 from experiments.analysis.statistics.noise import NoiseFloor, noise_floor
@@ -112,6 +113,7 @@ __all__ = [
     "detectable_truth",
     "expected_false_verdicts",
     "family_decisions",
+    "first_decision",
     "holm",
     "items_interval",
     "jackknife_estimate",

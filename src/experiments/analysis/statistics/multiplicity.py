@@ -95,12 +95,27 @@ def decide_at_looks(
     """
     if not 0 < len(estimates) <= len(looks):
         raise ValueError(f"{len(estimates)} estimates for {len(looks)} looks: one per look taken")
-    total = sum(look.alpha for look in looks)
-    found, last = Decision(UNRESOLVED), looks[0]
+    decisions = []
     for estimate, look in zip(estimates, looks, strict=False):
         if estimate.seeds != look.seeds:
             raise ValueError(f"{estimate.seeds} seeds at the look of {look.seeds} seeds")
-        found, last = decide(estimate, rule, look.alpha), look
+        decisions.append(decide(estimate, rule, look.alpha))
+        if decisions[-1].word != UNRESOLVED:
+            break
+    return first_decision(decisions, looks)
+
+
+def first_decision(
+    decisions: Sequence[Decision], looks: Sequence[Look] = LOOKS
+) -> tuple[Decision, Look]:
+    """Return the first verdict over the looks that were taken, as `decide_at_looks`.
+
+    Args:
+        decisions: one per look taken, in order, each at its look's alpha; at least one.
+        looks: the looks of the frozen design.
+    """
+    total = sum(look.alpha for look in looks)
+    for found, look in zip(decisions, looks, strict=False):
         if found.word != UNRESOLVED:
             return replace(found, p=min(1.0, found.p * total / look.alpha)), look
-    return found, last
+    return decisions[-1], looks[len(decisions) - 1]
