@@ -50,7 +50,8 @@ def test_nothing_heavy_is_imported_before_the_config_is_accepted(arguments: list
     ("arguments", "sentence"),
     [
         (["lora=al_linear"], "lora=al_linear: there is no such config file; did you mean "
-         "'all_linear'? Allowed: all_linear, all_linear_and_head, attention, dora, mlp, none, qv, rslora."),
+         "'all_linear'? Allowed: all_linear, all_linear_and_head, attention, dora, mlp, none, "
+         "qv, rslora."),
         (["loar=qv"], "loar: the run has no key 'loar'; did you mean 'lora'?"),
         (["lora.rank=3"], "lora.rank: `lora` has no key 'rank'; "),
         (["+lora.rank=3"], "lora.rank: `lora` has no key 'rank'; "),

@@ -113,7 +113,7 @@ def test_runs_of_one_process_share_the_packed_weights(
     assert (again.scores, again.curve) == (alone.scores, alone.curve)
     assert first.identity == alone.identity
     assert alone.identity["quantization"] == alone.hardware["quantization"] == "nf4"
-    assert alone.model["parameters"] == 328_512
+    assert alone.model["parameters"] == 1_049_984
 
 
 @pytest.mark.parametrize(

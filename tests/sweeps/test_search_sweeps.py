@@ -72,8 +72,8 @@ def test_a_bad_trial_is_pruned_with_its_curve_and_not_trained_again(
     cli: Cli, tmp_path: Path
 ) -> None:
     line = (*SEARCH, "model=tiny", "trainer.learning_rate=1e-2,8e-3,1e-7",
-            "hydra.sweeper.n_trials=3", "trainer.max_steps=4", "hydra/sweeper/sampler=grid", "hydra/sweeper/pruner=median",
-            "hydra.sweeper.pruner.n_startup_trials=2")  # fmt: skip
+            "hydra.sweeper.n_trials=3", "trainer.max_steps=4", "hydra/sweeper/sampler=grid",
+            "hydra/sweeper/pruner=median", "hydra.sweeper.pruner.n_startup_trials=2")  # fmt: skip
     done = cli(*line)
     assert done.returncode == 0, done.stderr
     assert "2 finished, 1 pruned" in done.stdout

@@ -27,7 +27,7 @@ SHORT = (
 
 def task(folder: Path, precision: str, *overrides: str) -> training.Task:
     """Return a training in a precision that a CPU computes in, although no run may ask for it."""
-    run = load(*SMOKE, "hardware=cpu", *overrides)
+    run = load(*SMOKE, "model=tiny", "hardware=cpu", *overrides)
     wanted = dataclasses.replace(models.choose_precision(run), name=precision)
     base = models.load(run, wanted)
     rows = data.build(run, base.tokenizer, end_ids=base.end_ids, positions=base.positions)
@@ -140,7 +140,7 @@ def test_a_model_trained_in_bf16_has_the_scores_of_its_loaded_adapter(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     few = ("eval.base=false", "eval.limit=2", "hardware=cpu", "trainer.keep=adapter")
-    half = (*SMOKE, *few, "trainer.precision=bf16")
+    half = (*SMOKE, "model=tiny", *few, "trainer.precision=bf16")
     made = runs.run_one(load(*half), Job(tmp_path / "a")).record
     adapter = f"model.adapter={made.folder / 'adapter'}"
     loaded = runs.run_one(load(*half, "trainer.max_steps=0", adapter), Job(tmp_path / "b")).record
