@@ -48,6 +48,7 @@ def test_the_wheel_carries_code_data_configs_sweeps_and_claims(wheel: Path) -> N
     for folder in SHIPPED:
         for path in (ROOT / folder).rglob("*.yaml"):
             expected.add(f"experiments/shipped/{path.relative_to(ROOT).as_posix()}")
+    expected.add("experiments/shipped/claims/design.json")
     assert expected - names == set()
     packages = ("experiments/shipped/__init__.py", "experiments/shipped/conf/__init__.py")
     left = names - expected - {*packages}
@@ -78,7 +79,9 @@ def test_the_installed_program_works_in_an_empty_directory(wheel: Path, tmp_path
     run(*module, *SMOKE, "lora.r=4", "hydra.run.dir=outputs/two")
     one, two = (records.read(here / "outputs" / name / "run.json") for name in ("one", "two"))
     assert (one.run_id, one.status, one.scores) == (two.run_id, "finished", two.scores)
-    assert one.provenance["command"].startswith("lora-experiments train trainer=smoke")
+    assert one.provenance["command"].startswith(
+        "lora-experiments train model=tiny_64 trainer=smoke"
+    )
     assert two.provenance["command"].startswith("python -m experiments train trainer=smoke")
     assert one.provenance["git_commit"] is None
     assert "GiB" in run(script, "plan", "sweeps=lora_without_regret/full_and_ranks")

@@ -122,7 +122,7 @@ def test_packed_rows_give_the_same_steps(whole: Record, tmp_path: Path) -> None:
 def test_the_weights_of_the_last_step_are_measured_if_others_are_selected(tmp_path: Path) -> None:
     selected = ("trainer.select=best_validation", "eval.validation_steps=null")
     few = ("trainer.max_steps=2", "trainer.eval_steps=1", "eval.test_steps=[1,2]")
-    record = make(tmp_path / "best", *selected, *few, "trainer.learning_rate=0.3")
+    record = make(tmp_path / "best", "model=tiny", *selected, *few, "trainer.learning_rate=0.3")
     assert record.plan["selected_step"] == 1
     first, last = record.test_curve
     assert first["loss/nll"] == record.scores["tuned"]["loss/nll"] != last["loss/nll"]
