@@ -82,7 +82,9 @@ def test_the_installed_program_works_in_an_empty_directory(wheel: Path, tmp_path
     assert one.provenance["command"].startswith(
         "lora-experiments train model=tiny_64 trainer=smoke"
     )
-    assert two.provenance["command"].startswith("python -m experiments train trainer=smoke")
+    assert two.provenance["command"].startswith(
+        "python -m experiments train model=tiny_64 trainer=smoke"
+    )
     assert one.provenance["git_commit"] is None
     assert "GiB" in run(script, "plan", "sweeps=lora_without_regret/full_and_ranks")
     assert "tokens" in run(script, "data", "--show", "1", "data.train_rows=27")
