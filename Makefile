@@ -36,7 +36,7 @@ format: .venv/.installed ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-test: .venv/.installed ## run the fast tests (at most five minutes on two cores)
+test: .venv/.installed ## run the fast tests
 	$(PYTEST) -m "not slow and not gpu and not network"
 
 test-slow: .venv/.installed ## run the slow tests: real files, whole runs, the numbers in the README

@@ -231,18 +231,7 @@ def all_hold(estimates: Sequence[MeanEstimate], rule: Rule, alpha: float = ALPHA
 
 def combine_all(decisions: Sequence[Decision], alpha: float = ALPHA) -> Decision:
     """Combine the decisions about parts of a claim that must all hold, as `all_hold`."""
-    if not decisions:
-        raise ValueError("no decisions to combine: a claim needs at least one")
-    failed = [found for found in decisions if found.word == FAILS]
-    if failed:
-        worst = min(failed, key=lambda found: found.p)
-        p = min(1.0, worst.p * len(decisions))
-        return replace(worst, p=p) if p <= alpha else Decision(UNRESOLVED)
-    if all(found.word == HOLDS for found in decisions):
-        qualifiers = dict.fromkeys(found.qualifier for found in decisions if found.qualifier)
-        return Decision(HOLDS, "; ".join(qualifiers), max(found.p for found in decisions))
-    unresolved = [found for found in decisions if found.word == UNRESOLVED]
-    return Decision(UNRESOLVED, unresolved[0].qualifier)
+    return _combine(decisions, one=FAILS, every=HOLDS, alpha=alpha)
 
 
 def combine_any(decisions: Sequence[Decision], alpha: float = ALPHA) -> Decision:
@@ -251,15 +240,21 @@ def combine_any(decisions: Sequence[Decision], alpha: float = ALPHA) -> Decision
     It holds if one of the k parts holds at level alpha / k. It does not hold if no part holds, and
     takes the largest p-value.
     """
+    return _combine(decisions, one=HOLDS, every=FAILS, alpha=alpha)
+
+
+def _combine(decisions: Sequence[Decision], one: Word, every: Word, alpha: float) -> Decision:
+    """Return the word that one of k parts decides at level alpha / k, or that all of them have."""
     if not decisions:
         raise ValueError("no decisions to combine: a claim needs at least one")
-    holding = [found for found in decisions if found.word == HOLDS]
-    if holding:
-        best = min(holding, key=lambda found: found.p)
-        p = min(1.0, best.p * len(decisions))
-        return replace(best, p=p) if p <= alpha else Decision(UNRESOLVED)
-    if all(found.word == FAILS for found in decisions):
-        return Decision(FAILS, p=max(found.p for found in decisions))
+    deciding = [found for found in decisions if found.word == one]
+    if deciding:
+        clearest = min(deciding, key=lambda found: found.p)
+        p = min(1.0, clearest.p * len(decisions))
+        return replace(clearest, p=p) if p <= alpha else Decision(UNRESOLVED)
+    if all(found.word == every for found in decisions):
+        qualifiers = dict.fromkeys(found.qualifier for found in decisions if found.qualifier)
+        return Decision(every, "; ".join(qualifiers), max(found.p for found in decisions))
     unresolved = [found for found in decisions if found.word == UNRESOLVED]
     return Decision(UNRESOLVED, unresolved[0].qualifier)
 
