@@ -1,4 +1,4 @@
-"""A run of a row is made again; what comes out is identical, within the noise floor, or not."""
+"""A run of a row is repeated: its scores are identical, equal up to rounding, noise, or differ."""
 
 import json
 import statistics
@@ -36,21 +36,22 @@ def test_a_row_is_named_as_in_the_table_or_by_a_runs_id(tmp_path: Path) -> None:
         verification.choose(tmp_path / "absent", "lora=qv")
 
 
-def test_the_noise_floor_is_what_two_seeds_differ_by(tmp_path: Path) -> None:
+def test_seed_noise_is_what_two_seeds_differ_by(tmp_path: Path) -> None:
     values = [0.65, 0.74, 0.85]
-    floor = verification.noise_floor(values)
+    noise = verification.seed_noise(values)
     # t(2) at 97.5 % is 4.303 (any table of Student's t).
-    assert floor == pytest.approx(4.3027 * statistics.stdev(values) * 2**0.5, rel=1e-4)
-    assert verification.noise_floor([0.5]) is None
-    assert verification.noise_floor([0.5, float("nan")]) is None
+    assert noise == pytest.approx(4.3027 * statistics.stdev(values) * 2**0.5, rel=1e-4)
+    assert verification.seed_noise([0.5]) is None
+    assert verification.seed_noise([0.5, float("nan")]) is None
 
 
 @pytest.mark.parametrize(
     ("exact", "verdict"),
     [
         (0.65, "identical"),
-        (0.70, "within the noise floor"),
-        (0.03, "outside the noise floor"),  # 0.62 away, the floor is 0.61
+        (0.650005, "equal up to rounding"),
+        (0.70, "within noise"),
+        (0.03, "not reproduced"),  # 0.62 away, seeds are 0.61 apart
     ],
 )
 def test_a_repetition_is_judged_by_the_spread_of_the_rows_seeds(
@@ -62,7 +63,7 @@ def test_a_repetition_is_judged_by_the_spread_of_the_rows_seeds(
     tuned = next(c for c in found.checks if c.kind == "tuned" and c.score.key == "calls/exact")
     assert tuned.verdict == verdict
     assert all(check.verdict == "identical" for check in found.checks if check.kind == "base")
-    assert bool(found.outside) == (verdict == "outside the noise floor")
+    assert bool(found.not_reproduced) == (verdict == "not reproduced")
 
 
 def test_with_one_seed_it_is_judged_by_the_test_rows(tmp_path: Path) -> None:
@@ -73,13 +74,13 @@ def test_with_one_seed_it_is_judged_by_the_test_rows(tmp_path: Path) -> None:
             item["scores"]["calls/exact"] = 0.0
         put(tmp_path / name, with_items(record("run"), items), items)
     row, run = verification.choose(tmp_path / "a", "tuned")
-    for name, verdict in (("b", "within the noise floor"), ("c", "outside the noise floor")):
+    for name, verdict in (("b", "within noise"), ("c", "not reproduced")):
         found = verification.compare(row, run, records.read(tmp_path / name / "run.json"))
         exact = next(check for check in found.checks if check.score.key == "calls/exact")
-        assert (exact.floor, exact.verdict) == (None, verdict)
+        assert (exact.seed_noise, exact.verdict) == (None, verdict)
 
 
-def test_what_is_outside_the_floor_is_named_and_fails(
+def test_what_is_not_reproduced_is_named_and_fails(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     two_arms(tmp_path / "sweep")
@@ -94,7 +95,7 @@ def test_what_is_outside_the_floor_is_named_and_fails(
     )
     said = capsys.readouterr().out
     assert "Since the record, code_sha256 changed." in said
-    assert "4 scores: 2 identical, 2 outside the noise floor." in said
+    assert "4 scores: 2 identical, 2 not reproduced." in said
 
 
 def test_verify_of_an_unknown_row_or_without_a_folder_is_one_sentence(

@@ -2,8 +2,9 @@
 
 On the same hardware with the same code they should be identical. Elsewhere, kernels and threads
 sum floats in another order, which can change answers where two tokens are almost equally likely.
-A score counts as reproduced if its difference is within the noise floor (what another seed would
-change in the row), or if the difference over the same test rows is not significant.
+A score counts as reproduced if it is equal up to fp32 rounding, if its difference is within seed
+noise (what another seed would change in the row), or if the difference over the same test rows is
+not significant.
 """
 
 import dataclasses
@@ -31,11 +32,16 @@ from experiments.reports.tables import cell_text
 FOLDER = Path("outputs/verify")
 _MIN_ID_LENGTH = 6  # fewest characters of a run id that identify it, as in its short name
 
-Verdict = Literal["identical", "within the noise floor", "outside the noise floor"]
+# Batches of another shape change the mean fp32 log-probability by up to 4e-6 of its value.
+_ROUNDING_RELATIVE = 1e-5
+_ROUNDING_ABSOLUTE = 1e-6
+
+Verdict = Literal["identical", "equal up to rounding", "within noise", "not reproduced"]
 VERDICTS: tuple[Verdict, ...] = (
     "identical",
-    "within the noise floor",
-    "outside the noise floor",
+    "equal up to rounding",
+    "within noise",
+    "not reproduced",
 )
 
 
@@ -45,7 +51,7 @@ class Check:
 
     kind: Kind
     score: Score
-    floor: float | None
+    seed_noise: float | None
     """Largest difference expected between two seeds of the row; None with one seed."""
 
     @property
@@ -53,13 +59,16 @@ class Check:
         """Whether the repetition reproduces the record's score."""
         if self.score.same:
             return "identical"
+        tolerances = {"rel_tol": _ROUNDING_RELATIVE, "abs_tol": _ROUNDING_ABSOLUTE}
+        if math.isclose(self.score.a, self.score.b, **tolerances):
+            return "equal up to rounding"
         difference = self.score.difference
-        if self.floor is not None and abs(difference.estimate) <= self.floor:
-            return "within the noise floor"
+        if self.seed_noise is not None and abs(difference.estimate) <= self.seed_noise:
+            return "within noise"
         low, high = difference.low, difference.high
         if low is not None and high is not None and low <= 0 <= high:
-            return "within the noise floor"
-        return "outside the noise floor"
+            return "within noise"
+        return "not reproduced"
 
 
 @dataclass(frozen=True)
@@ -73,9 +82,9 @@ class Verified:
     """Names of the parts of the identity (code, data, libraries, ...) that differ."""
 
     @property
-    def outside(self) -> list[Check]:
+    def not_reproduced(self) -> list[Check]:
         """The scores that were not reproduced."""
-        return [check for check in self.checks if check.verdict == "outside the noise floor"]
+        return [check for check in self.checks if check.verdict == "not reproduced"]
 
 
 def verify(path: Path, row: str, out: Path = FOLDER) -> Verified:
@@ -139,28 +148,28 @@ def compare(row: ArmRow, run: Record, repetition: Record) -> Verified:
         if run.scores.get(kind) and repetition.scores.get(kind):
             for score in outcome.scores(original, repeated, (kind, kind)):
                 values = [arm_run.score("tuned", score.key) for arm_run in row.runs]
-                floor = noise_floor([v for v in values if v is not None])
-                checks.append(Check(kind, score, floor if kind == "tuned" else None))
+                noise = seed_noise([v for v in values if v is not None])
+                checks.append(Check(kind, score, noise if kind == "tuned" else None))
     return Verified(
         run, repetition, checks, provenance.differences(run.identity, repetition.identity)
     )
 
 
-def noise_floor(values: Sequence[float]) -> float | None:
+def seed_noise(values: Sequence[float]) -> float | None:
     """Return the largest difference expected between two seeds, in 95 % of cases.
 
     The difference of two draws from one normal distribution has twice its variance, which is
     estimated from n seeds: t(n-1) · s · sqrt(2) (Student 1908). A repetition uses the same seed, so
     its difference should be far smaller.
 
-    >>> round(noise_floor([0.70, 0.72, 0.74]), 3)
+    >>> round(seed_noise([0.70, 0.72, 0.74]), 3)
     0.122
 
     Args:
         values: one score per seed, shape (n,).
 
     Returns:
-        The noise floor, or None with fewer than two values or a value that is not finite.
+        The noise, or None with fewer than two values or a value that is not finite.
     """
     if len(values) < 2 or not all(map(math.isfinite, values)):
         return None
@@ -200,17 +209,17 @@ def show(verified: Verified) -> None:
             "record",
             "again",
             "difference",
-            "noise floor",
+            "seed noise",
             "verdict",
             "rows",
         ]
         console.print(showing.table(header, lines))
     for sentence in sentences(verified):
         console.print(sentence)
-    if verified.outside:
-        names = ", ".join(check.score.key for check in verified.outside)
+    if verified.not_reproduced:
+        names = ", ".join(check.score.key for check in verified.not_reproduced)
         raise RecordError(
-            f"{len(verified.outside)} of {len(verified.checks)} scores were not reproduced "
+            f"{len(verified.not_reproduced)} of {len(verified.checks)} scores were not reproduced "
             f"({names}): `python -m experiments explain {verified.run.path} "
             f"{verified.repetition.folder}` says what else differs."
         )
@@ -221,7 +230,7 @@ def _line(check: Check) -> list[str]:
     return [
         *(check.kind, score.key, f"{score.a:.4g}", f"{score.b:.4g}"),
         cell_text(score.difference, "+"),
-        "-" if check.floor is None else f"{check.floor:.4g}",
+        "-" if check.seed_noise is None else f"{check.seed_noise:.4g}",
         check.verdict,
         str(score.difference.n or "-"),
     ]
@@ -236,6 +245,7 @@ def sentences(verified: Verified) -> Iterator[str]:
     yield f"{counted(len(verified.checks), 'score')}: {', '.join(parts)}."
     if counts["identical"] < len(verified.checks):
         yield (
-            "The noise floor is what another seed would change in the row (95 %); within it is "
-            "also a difference over the same test rows whose 95 % interval holds 0."
+            f"Equal up to rounding: they differ by at most {_ROUNDING_RELATIVE:g} of the value. "
+            "Within noise: by at most the seed noise (what another seed would change in the row, "
+            "95 %), or the 95 % interval of the difference over the same test rows contains 0."
         )
