@@ -59,7 +59,7 @@ def test_a_tuned_sweep_has_one_line_an_arm_at_its_own_best_rate(tmp_path: Path) 
     runs = (tmp_path / "out" / "runs.csv").read_text(encoding="utf-8").splitlines()
     assert len(runs) == 1 + len(made)
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
-    for name in ("learning_rates", "regret", "differences"):
+    for name in ("learning_rates", "excess_loss", "differences"):
         assert (tmp_path / "out" / "figures" / f"{name}.svg").is_file()
         assert f'alt="{name}"' in page
     tex = (tmp_path / "out" / "table.tex").read_text(encoding="utf-8")

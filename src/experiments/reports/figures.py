@@ -12,7 +12,7 @@ from experiments.reports.scores import COLUMNS, by_category
 from experiments.reports.tables import heading
 
 NAMES = (
-    *("curve", "categories", "arms", "learning_rates", "regret", "differences"),
+    *("curve", "categories", "arms", "learning_rates", "excess_loss", "differences"),
     *("learning_curves", "token_classes", "cost"),
 )
 

@@ -28,7 +28,7 @@ def draw(report: Report) -> Iterator[tuple[str, Any]]:
         return
     yield "learning_rates", _losses(drawn)
     if any(one.best is not None for one in drawn):
-        yield "regret", _regrets(drawn)
+        yield "excess_loss", _excess_losses(drawn)
 
 
 def _losses(tuned: Sequence[Tuned]) -> Any:
@@ -55,7 +55,7 @@ def _losses(tuned: Sequence[Tuned]) -> Any:
     return figure
 
 
-def _regrets(tuned: Sequence[Tuned]) -> Any:
+def _excess_losses(tuned: Sequence[Tuned]) -> Any:
     """Draw the excess loss over the arm's best learning rate, paired by seed, in per cent."""
     figure, axes = drawing.axes(7, 4.4, "both")
     for at, one in enumerate(tuned):

@@ -1,6 +1,6 @@
 """Compute the excess loss of a tuned arm at a learning rate other than its best.
 
-The excess loss (regret) is measured on the validation split, on which the learning rate was
+The excess loss is measured on the validation split, on which the learning rate was
 chosen. Between the neighbours of the best tried rate it is that of the fitted parabola over its
 minimum: an interpolated chord lies above a curve, and would charge a rule that names the optimum
 itself with more than half a percent. As an excess is a square, the interval is that of its root,

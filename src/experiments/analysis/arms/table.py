@@ -135,7 +135,7 @@ def as_data(tuned: Tuned) -> dict[str, Any]:
             {
                 "rate": p.rate,
                 "losses": {str(s): _number(v) for s, v in sorted(p.losses.items())},
-                "regret": _excess_loss(tuned, p.rate),
+                "excess_loss": _excess_loss(tuned, p.rate),
             }
             for p in tuned.curve
         ],
