@@ -32,7 +32,7 @@ PACKAGES = {
 }
 
 
-def room(path: Path) -> str:
+def package_of(path: Path) -> str:
     """Return the part of the project that a file belongs to: a child of the package, or a door."""
     if path.is_relative_to(SOURCE):
         return path.relative_to(SOURCE).parts[0].removesuffix(".py")
@@ -40,7 +40,7 @@ def room(path: Path) -> str:
 
 
 def imported(path: Path) -> Iterator[str]:
-    """Yield the rooms that a file imports from, inside functions too."""
+    """Yield the packages that a file imports from, inside functions too."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module:
             names = [f"{node.module}.{alias.name}" for alias in node.names]
@@ -59,17 +59,17 @@ def imported(path: Path) -> Iterator[str]:
 def arrows() -> set[tuple[str, str]]:
     plugins = (ROOT / "src" / "hydra_plugins").glob("*.py")
     files = [*SOURCE.rglob("*.py"), *plugins, ROOT / "train.py"]
-    found = {(room(file), name) for file in files for name in imported(file)}
+    found = {(package_of(file), name) for file in files for name in imported(file)}
     return {(here, there) for here, there in found if here != there}
 
 
-def test_the_package_holds_its_rooms_and_nothing_loose_but_errors_and_main() -> None:
+def test_the_root_holds_packages_and_nothing_loose_but_errors_and_main() -> None:
     folders = {path.name for path in SOURCE.iterdir() if (path / "__init__.py").is_file()}
     assert folders == PACKAGES
     assert {p.name for p in SOURCE.glob("*.py")} == {"__init__.py", "__main__.py", "errors.py"}
 
 
-def test_at_most_20_rooms_and_100_arrows_between_them() -> None:
+def test_at_most_20_packages_and_100_imports_between_them() -> None:
     found = arrows()
     assert len({name for arrow in found for name in arrow}) <= 20
     assert len(found) <= 100, len(found)

@@ -102,7 +102,7 @@ class _Sweeper(Sweeper):
                     f"{len(self._failed)} of {self._n_ended} jobs failed; their records in "
                     f"{self._sweep_dir} name the reason; rerun the same command to try them again."
                 )
-            deadline.refuse_to_be_done(self._sweep_dir)
+            deadline.raise_if_runs_are_left(self._sweep_dir)
         return outcomes
 
     @abstractmethod
@@ -311,8 +311,7 @@ class TunedConfig:
     score: str = "loss/nll"
     """Score on the test split by which the arms are compared."""
     margin: float | None = None
-    """Largest negligible difference, in the score's unit; null = a twentieth of the first arm's
-    gain over the untuned base model."""
+    """Largest negligible difference, in the score's unit; null = intervals only, no verdict."""
 
 
 _store = ConfigStore.instance()

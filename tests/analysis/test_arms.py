@@ -364,10 +364,10 @@ def test_other_data_by_config_are_compared_on_purpose_and_changed_files_are_not(
     one = tuned(tuned_records(parabola(1e-3), FIRST, FULL))
     identity = IDENTITY | {"data_fingerprint": "d1"}
     made = tuned_records(parabola(1e-2, floor=0.4), FIRST, identity=identity)
-    assert arms.on_purpose(one, tuned(made)) == set()
+    assert arms.intended_differences(one, tuned(made)) == set()
     for each in made:
         each.config["data"] = {"label": "mixed", "fraction": 0.5}
-    assert arms.on_purpose(one, tuned(made)) == {"mixed_data"}
+    assert arms.intended_differences(one, tuned(made)) == {"mixed_data"}
 
 
 def test_data_that_changed_within_an_arm_block_even_where_data_are_compared() -> None:

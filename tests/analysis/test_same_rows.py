@@ -79,11 +79,11 @@ def test_arms_at_their_best_rates_have_no_verdict_on_other_rows() -> None:
             one.config["data"] = {"label": name}
             one.data = {"evaluation_rows": rows}
         tuned.append(arms.tune(arms.read(own)[0]))
-    both = arms.contrast(tuned[0], tuned[1], 0.05, may_differ=arms.on_purpose(*tuned))
+    both = arms.contrast(tuned[0], tuned[1], 0.05, may_differ=arms.intended_differences(*tuned))
     assert both.finding == "unresolved"
     assert [one.code for one in both.reasons if one.blocks] == ["other_rows"]
     validation = arms.contrast(
-        tuned[0], tuned[1], 0.05, "validation/loss/nll", arms.on_purpose(*tuned)
+        tuned[0], tuned[1], 0.05, "validation/loss/nll", arms.intended_differences(*tuned)
     )
     assert "other_rows" not in {one.code for one in validation.reasons}
 

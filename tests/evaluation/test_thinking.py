@@ -10,7 +10,7 @@ from conftest import SMOKE, load
 from experiments import models, records, reports, runs
 from experiments.analysis import arms
 from experiments.data import Renderer, thinking
-from experiments.data.thinking import StudyTrial
+from experiments.data.thinking import ThinkingSetting
 from experiments.errors import ConfigError
 from experiments.records import Record
 from experiments.runs import Job
@@ -86,7 +86,7 @@ def own(template: str) -> Any:
     return tokenizer(models.BASES / "tiny", template)
 
 
-def renderer(template: str, asked: StudyTrial | None, **options: Any) -> Renderer:
+def renderer(template: str, asked: ThinkingSetting | None, **options: Any) -> Renderer:
     of = own(template)
     mode = thinking.mode(of, asked, keeps=options.get("thinking") == "keep")
     return Renderer(of, [of.convert_tokens_to_ids("<|im_end|>")], mode=mode, **options)

@@ -110,11 +110,11 @@ def test_a_checked_run_is_not_loaded_again_and_crosses_to_other_processes() -> N
     job: SweepJob = pickle.loads(pickle.dumps(SweepJob(0, ("lora.r=4",), run=run)))
     assert job.run == run
     invalid = OmegaConf.create({"no_such_key": 1})
-    with checked_run.passing(job.run):
+    with checked_run.passed_to_job(job.run):
         assert checked_run.load(invalid) is job.run
     with pytest.raises(ConfigError):
         checked_run.load(invalid)
-    with checked_run.passing(None):
+    with checked_run.passed_to_job(None):
         assert config.run_id(checked_run.load(composed("lora.r=4"))) == config.run_id(run)
 
 

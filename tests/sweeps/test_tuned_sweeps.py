@@ -90,7 +90,7 @@ KEYS: dict[str, Any] = {
          "own rate."),
         ("lora.r=4", {"furthest": -1}, "hydra.sweeper.furthest=-1: must be at least 0."),
         ("lora.r=4", {"margin": 0}, "hydra.sweeper.margin=0: must be above 0, in the unit of "
-         "loss/nll; null = a twentieth of what the first arm gains over its base."),
+         "loss/nll; null = intervals without verdicts."),
         ("lora.r=4", {"score": "mine"}, "hydra.sweeper.score=mine: no metric declares its "
          "direction; name a score of the test split such as loss/nll or calls/exact."),
         ("lora.r=4", {"arms": [["lora=none"], ["seed=1"]]}, "hydra.sweeper.arms: seed=1: rates "

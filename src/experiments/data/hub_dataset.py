@@ -107,7 +107,7 @@ def _snapshot(
             etag_timeout=_SECONDS,
             local_files_only=access_error is not None,
         )
-    except Exception as error:  # see _refusal
+    except Exception as error:  # see _access_error
         _raise(hub_id, revision, access_error or error)
     return Path(folder)
 

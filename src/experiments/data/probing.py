@@ -31,7 +31,9 @@ _CALLED_TOOL, _UNCALLED_TOOL, _PARAMETER = "tool0z", "tool1z", "parameter0z"
 RenderMessages = Callable[[list[Message], list[Any]], str]
 
 
-def twin(conversation: Conversation, form: ToolsForm, shape: CallShape) -> Conversation:
+def with_marker_texts(
+    conversation: Conversation, form: ToolsForm, shape: CallShape
+) -> Conversation:
     """Return the conversation with markers as texts; turns, calls and ids are unchanged."""
     messages = [
         _with_markers(message, index, shape) for index, message in enumerate(conversation.messages)
@@ -40,7 +42,7 @@ def twin(conversation: Conversation, form: ToolsForm, shape: CallShape) -> Conve
     return Conversation(conversation.id, messages, tools)
 
 
-def lost(probe: Conversation, rendered: str, spans: list[Span]) -> frozenset[str]:
+def dropped_by_template(probe: Conversation, rendered: str, spans: list[Span]) -> frozenset[str]:
     """Return what the template dropped from a twin: constants of this module and of `tally`.
 
     Args:

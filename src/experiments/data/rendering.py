@@ -266,9 +266,9 @@ class Renderer:
         return dropped
 
     def _find_dropped(self, conversation: Conversation) -> frozenset[str]:
-        probe = probing.twin(conversation, self._tools_form, self.call_shape)
+        probe = probing.with_marker_texts(conversation, self._tools_form, self.call_shape)
         rendered = self._render(probe)
-        return probing.lost(probe, rendered, self._finder.spans(probe, rendered))
+        return probing.dropped_by_template(probe, rendered, self._finder.spans(probe, rendered))
 
     def _dropped_message(self, conversation: Conversation, dropped: frozenset[str]) -> str:
         """Return the error message for a template that drops parts of a row."""

@@ -111,7 +111,7 @@ class ChatTemplate:
         return None
 
     def _answer_text(self, text: str) -> str:
-        """Return the answer to `_ASKED` in a rendered text; "" if no prompt precedes it."""
+        """Return the answer to `_QUESTION` in a rendered text; "" if no prompt precedes it."""
         if self.header:
             return text.partition(self.header)[2]
         prompt = without_open_thinking(self.render(_QUESTION, [], prompt=True))

@@ -16,7 +16,7 @@ from experiments.data.templates import ChatTemplate
 from experiments.errors import ConfigError
 from experiments.runtime import transformers_private
 
-StudyTrial = Literal["off", "on", "as_data"]
+ThinkingSetting = Literal["off", "on", "as_data"]
 
 _SWITCH_NAMES = re.compile(r"think|reason", re.IGNORECASE)
 # Inverted names, for which true turns thinking off.
@@ -36,7 +36,7 @@ class Switch:
     off: Any
     on: Any
 
-    def variables(self, asked: StudyTrial) -> dict[str, Any]:
+    def variables(self, asked: ThinkingSetting) -> dict[str, Any]:
         """Return the variables to pass to the template."""
         return {} if asked == "as_data" else {self.name: getattr(self, asked)}
 
@@ -45,7 +45,7 @@ class Switch:
 class Mode:
     """Thinking mode for generation."""
 
-    asked: StudyTrial = "as_data"
+    asked: ThinkingSetting = "as_data"
     switch: Switch | None = None
     """The template's switch; None if it has none."""
     block: str = ""
@@ -86,7 +86,7 @@ class Mode:
 AS_DATA = Mode()
 
 
-def mode(tokenizer: Any, requested: StudyTrial | None, *, keeps: bool = False) -> Mode:
+def mode(tokenizer: Any, requested: ThinkingSetting | None, *, keeps: bool = False) -> Mode:
     """Return the thinking mode for generation with a tokenizer's template.
 
     Args:
@@ -120,7 +120,9 @@ def mode(tokenizer: Any, requested: StudyTrial | None, *, keeps: bool = False) -
     return Mode(requested or "as_data", None, note=note)
 
 
-def _off_mode(tokenizer: Any, switch: Switch | None, requested: StudyTrial | None) -> Mode | None:
+def _off_mode(
+    tokenizer: Any, switch: Switch | None, requested: ThinkingSetting | None
+) -> Mode | None:
     if switch is None:
         return None
     tail = _prompt_tail(tokenizer, switch.variables("off"))

@@ -3,7 +3,8 @@
 A metric is a module with
 
 - `DIRECTION`: maps each score name to "maximize" or "minimize";
-- `score(item)`: maps the names of the scores that apply to this item to their values.
+- `score(item)`: maps the names of the scores that apply to this item to their values; those in
+  `COLUMNS` of `reports/scores.py` are between 0 and 1.
 
 The score of a split is the mean over the items to which it applies.
 """

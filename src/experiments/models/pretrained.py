@@ -17,7 +17,7 @@ from urllib.parse import urlparse
 
 from experiments.config import ModelConfig, RunConfig, chat_templates
 from experiments.errors import ConfigError, did_you_mean
-from experiments.models import behaviour, shape, weights
+from experiments.models import forward_pass_check, shape, weights
 from experiments.models.precision import Precision
 
 _PACKAGE = Path(__file__).parent.parent
@@ -76,7 +76,7 @@ def load(run: RunConfig, precision: Precision) -> Base:
     model.to(precision.device).eval()
     if precision.name == "fp16":
         weights.refuse_overflow(model, tokenizer)
-    behaviour.refuse_unscorable(model, tokenizer)
+    forward_pass_check.refuse_unscorable(model, tokenizer)
     model.config.use_cache = True
     base = Base(
         model=model,

@@ -164,7 +164,7 @@ def buffers(shape: Geometry, work: Pass) -> float:
     return 2.0 * work.residual * shape.head_dim * work.length + 3 * 8 * work.tokens
 
 
-def unkept(shape: Geometry, work: Pass) -> float:
+def bytes_first_layer_does_not_save(shape: Geometry, work: Pass) -> float:
     """Return the bytes that the first layer does not keep, as nothing before it is trained."""
     if work.full or work.checkpointing:  # with checkpointing, the embeddings require a gradient
         return 0.0

@@ -161,7 +161,9 @@ class _ForwardBytes:
             stored = activations.stored_inputs(shape, work)
             recomputed = layer.all + copies - (0 if work.half and not work.full else stored)
             return cls(stored * layers, stored, layer.mlp, recomputed, layers)
-        total = (layer.all + copies) * layers - activations.unkept(shape, work)
+        total = (layer.all + copies) * layers - activations.bytes_first_layer_does_not_save(
+            shape, work
+        )
         return cls(total, layer.all + copies, layer.mlp, 0.0, layers)
 
 

@@ -89,7 +89,7 @@ def write(
     if report.tuning is not None:
         content |= comparison_rule.files(comparison_rule.read(path))
     own = {name for name, _ in report_folder.named(report)}
-    report_folder.refuse_strangers(out, own)
+    report_folder.refuse_records_of_other_reports(out, own)
     strangers = set(archive.record_files(out)) - own
     content["runs.csv"] = report_folder.runs_csv(report).encode()
     content["table.csv"] = report_folder.table_csv(report).encode()

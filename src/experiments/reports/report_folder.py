@@ -45,7 +45,7 @@ def named(report: Report) -> list[tuple[str, Record]]:
     return archive.named([*(run.record for run in report.runs), *report.left_out])
 
 
-def refuse_strangers(out: Path, own: set[str]) -> None:
+def refuse_records_of_other_reports(out: Path, own: set[str]) -> None:
     """Refuse an output folder with other runs or with records of another report.
 
     A committed report may be replaced by another one, because git still has it.

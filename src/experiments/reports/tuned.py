@@ -77,7 +77,12 @@ def of(found: Sequence[Record], tried: Sequence[Arm], comparison: ComparisonRule
         reference, *others = group
         compared = [
             arms.contrast(
-                reference, one, comparison.margin, score, arms.on_purpose(reference, one), floor
+                reference,
+                one,
+                comparison.margin,
+                score,
+                arms.intended_differences(reference, one),
+                floor,
             )
             for one in others
         ]

@@ -22,7 +22,7 @@ from experiments.runtime.progress import log
 def errors_recorded(start: Start, record: Record) -> Iterator[ExitStack]:
     """Close the record if the block raises; yield the stack of what is closed just before it.
 
-    Only the main process writes; `take_part` handles the errors of the others.
+    Only the main process writes; `run_as_other_process` handles the errors of the others.
     """
     at_close = ExitStack()
     try:
@@ -61,7 +61,7 @@ def _close_with_cause(
     status: str, error: Exception | None, start: Start, record: Record, at_close: ExitStack
 ) -> None:
     """Close the record with the error that ended the run, in this or another process."""
-    with run_folders.undisturbed():
+    with run_folders.signals_ignored():
         status, cause = failures.cause(record, status, error)
         _close(status, cause, start, record, at_close)
     if cause is not None and cause is not error:

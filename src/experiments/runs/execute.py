@@ -73,7 +73,8 @@ class Outcome:
 def run_one(run: RunConfig, job: Job) -> Outcome:
     """Execute one run, or return its record if it has already finished.
 
-    With several processes, only the main process calls this; the others call `take_part`.
+    With several processes, only the main process calls this; the others call
+    `run_as_other_process`.
 
     Raises:
         ExperimentError: an error that the user can fix; the record's status is `failed` or `oom`.
@@ -164,7 +165,7 @@ def _tuned_model(
     return None, {}
 
 
-def take_part() -> None:
+def run_as_other_process() -> None:
     """Execute the runs that the main process starts, until it ends; the other processes call this.
 
     They print nothing. The main process handles Ctrl-C: it closes the record, and its exit ends the

@@ -187,7 +187,7 @@ def _file_lock(path: Path, description: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def undisturbed() -> Iterator[None]:
+def signals_ignored() -> Iterator[None]:
     """Ignore signals while a record is written: terminal and launcher may both send Ctrl-C."""
     signals = (signal.SIGINT, signal.SIGTERM)
     try:

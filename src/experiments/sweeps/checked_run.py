@@ -17,7 +17,7 @@ _RUN: ContextVar[RunConfig | None] = ContextVar("checked run", default=None)
 
 
 @contextlib.contextmanager
-def passing(run: RunConfig | None) -> Iterator[None]:
+def passed_to_job(run: RunConfig | None) -> Iterator[None]:
     """Make `load` return this run for the duration of the block; None = load it from the config."""
     token = _RUN.set(run)
     try:

@@ -20,7 +20,7 @@ from experiments.analysis.arms.contrasts import (
     contrast,
     difference_estimate,
     equal_tuning,
-    on_purpose,
+    intended_differences,
 )
 from experiments.analysis.arms.excess_loss import (
     ExcessLoss,
@@ -78,11 +78,11 @@ __all__ = [
     "fit_rates",
     "grid_rate",
     "hidden_size_rate",
+    "intended_differences",
     "left_out_optima",
     "log_rate_ratio",
     "mixed",
     "next_cells",
-    "on_purpose",
     "optimum",
     "other_mode",
     "other_rows",

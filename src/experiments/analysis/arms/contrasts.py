@@ -148,7 +148,7 @@ def _margin_of(
     return margin, [Reason("few_rows", text)]
 
 
-def on_purpose(reference: Tuned, arm: Tuned) -> set[str]:
+def intended_differences(reference: Tuned, arm: Tuned) -> set[str]:
     """Return the reason codes that follow from what the two configs set differently.
 
     An arm with other data has other rows, and one with another base model has other weights. These

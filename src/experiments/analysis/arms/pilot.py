@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from experiments.analysis import statistics
 from experiments.analysis.arms import grouping
-from experiments.analysis.arms.contrasts import contrast, on_purpose
+from experiments.analysis.arms.contrasts import contrast, intended_differences
 from experiments.analysis.arms.rate_choice import Tuned, tune
 from experiments.analysis.arms.rate_design import Design, first_grid, run_count
 from experiments.analysis.statistics import MeanEstimate, Spread
@@ -80,7 +80,7 @@ def read(records: Sequence[Record], score: str) -> Pilot:
 
 
 def _estimate(reference: Tuned, arm: Tuned, score: str) -> MeanEstimate:
-    estimate = contrast(reference, arm, None, score, on_purpose(reference, arm)).estimate
+    estimate = contrast(reference, arm, None, score, intended_differences(reference, arm)).estimate
     seeds = 0 if estimate is None else estimate.seeds
     if estimate is None or seeds < 2:
         raise ConfigError(

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from experiments.analysis import statistics
-from experiments.analysis.arms.contrasts import TESTED_ON, Contrast, contrast, on_purpose
+from experiments.analysis.arms.contrasts import TESTED_ON, Contrast, contrast, intended_differences
 from experiments.analysis.arms.excess_loss import excess_loss
 from experiments.analysis.arms.rate_choice import Tuned
 from experiments.analysis.arms.rate_design import PER_DECADE
@@ -37,7 +37,8 @@ def lines(
         return header, [], []
     reference, *others = tuned
     contrasts = [
-        contrast(reference, arm, margin, score, on_purpose(reference, arm), floor) for arm in others
+        contrast(reference, arm, margin, score, intended_differences(reference, arm), floor)
+        for arm in others
     ]
     rows = [[*_arm_cells(reference, score), "reference", "-"]]
     notes = [_note(reference.arm.label, reason) for reason in reference.reasons]
@@ -86,7 +87,7 @@ def _groups(tuned: Sequence[Tuned], first: Contrast) -> Iterator[str]:
         )
     )
     pairs = [
-        contrast(a, b, margin, score, on_purpose(a, b))
+        contrast(a, b, margin, score, intended_differences(a, b))
         for a, b in itertools.combinations(scored, 2)
     ]
     ties = [one for one in pairs if one.finding == "tied"]

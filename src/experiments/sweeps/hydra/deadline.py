@@ -47,7 +47,7 @@ def print_end(sweep_dir: Path, summary: Callable[[], str]) -> None:
             print(message, flush=True)
 
 
-def refuse_to_be_done(sweep_dir: Path) -> None:
+def raise_if_runs_are_left(sweep_dir: Path) -> None:
     """Raise if the sweep's deadline has passed and it still has runs to do.
 
     Raises:

@@ -39,7 +39,7 @@ def _refuse_keys(sweeper: Mapping[str, Any]) -> None:
     if sweeper["margin"] is not None and not sweeper["margin"] > 0:
         raise ConfigError(
             f"hydra.sweeper.margin={sweeper['margin']}: must be above 0, in the unit of "
-            f"{sweeper['score']}; null = a twentieth of what the first arm gains over its base."
+            f"{sweeper['score']}; null = intervals without verdicts."
         )
     if metrics.direction(str(sweeper["score"])) is None:
         raise ConfigError(

@@ -13,7 +13,7 @@ def run(program: Callable[[], object]) -> None:
     if not distributed.is_main_process():
         from experiments import runs
 
-        runs.take_part()
+        runs.run_as_other_process()
         return
     try:
         program()

@@ -98,7 +98,7 @@ def begin(program: Program) -> None:
 def run_here(program: Program, job: SweepJob) -> JobReturn:
     """Run a job in this process; errors are returned in its result."""
     try:
-        with checked_run.passing(job.run):
+        with checked_run.passed_to_job(job.run):
             return run_job(
                 hydra_context=program.context,
                 task_function=program.task,
