@@ -25,6 +25,7 @@ CONF_FILES = sorted(
 # Files that describe something the user has to name.
 NEEDED = {
     "model/local": ["model.path=somewhere"],
+    "model/gguf": ["model.path=somewhere.gguf"],
     "data/jsonl": ["data.path=rows.jsonl"],
     "data/parquet": ["data.path=rows.parquet"],
     "data/mixture": [
@@ -212,7 +213,7 @@ def test_a_value_counts_whether_set_or_resolved() -> None:
         (
             ["model=local"],
             "model sets no base model: set exactly one of model.embedded, model.path, "
-            "model.hub_id (a folder: model=local model.path=DIR).",
+            "model.hub_id, model.wheels (a folder: model=local model.path=DIR).",
         ),
         (
             ["lora=none", "lora.loraplus_lr_ratio=16"],

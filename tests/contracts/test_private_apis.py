@@ -90,6 +90,10 @@ def test_transformers_config_still_has__attn_implementation(trained: Any) -> Non
     assert transformers_private.attention_of(trained.model) == "sdpa"
 
 
+def test_transformers_still_lists_the_architectures_that_it_reads_from_gguf() -> None:
+    assert {"llama", "qwen3", "gemma3"} <= transformers_private.gguf_architectures()
+
+
 @pytest.mark.parametrize("name", ["aux_loss_enabled", "router_aux_loss_coef"])
 def test_trl_sfttrainer_still_has(trained: Any, name: str) -> None:
     assert hasattr(trained, name), name

@@ -14,7 +14,10 @@ from experiments.errors import AdapterError, ConfigError
 from experiments.models.adapters import targets
 from experiments.planning import model_geometry, parameters
 
-FILES = sorted(p.stem for p in (ROOT / "conf" / "model").glob("*.yaml") if p.stem != "local")
+OF_USERS = ("local", "gguf")
+FILES = sorted(
+    path.stem for path in (ROOT / "conf" / "model").glob("*.yaml") if path.stem not in OF_USERS
+)
 MODELS = [name for name in FILES if not name.endswith("_4bit")]
 # Parameters of the released checkpoints, a tied head counted once.
 PUBLISHED = {
@@ -25,6 +28,8 @@ PUBLISHED = {
     "llama3_1_8b": 8_030_261_248,
     "tinyllama_1_1b": 1_100_048_384,
     "smollm2_1_7b": 1_711_376_384,
+    "smollm2_135m": 134_515_008,
+    "smollm2_135m_q4": 134_515_008,
 }
 LORAS: dict[str, dict[str, Any]] = {
     "all_linear": {},

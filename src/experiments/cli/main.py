@@ -14,6 +14,7 @@ from experiments.runtime import disk
 
 COMMANDS = {
     "train": "train one run, or with -m a sweep of runs, as train.py does",
+    "fetch": "download a base model, and convert it if it is a GGUF file",
     "data": "show the rows of a data config and which tokens are trained on",
     "plan": "predict the memory, tokens and hours of runs",
     "report": "write the tables and figures of a run or a sweep",

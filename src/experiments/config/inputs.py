@@ -35,6 +35,15 @@ def check_data(run: RunConfig) -> None:
         raise ConfigError("; ".join(problems) + ".")
 
 
+def is_gguf(path: str | None) -> bool:
+    """Return whether `model.path` gives a GGUF file, by the end of its name.
+
+    >>> is_gguf("models/base.Q4_1.gguf"), is_gguf("models/base"), is_gguf(None)
+    (True, False, False)
+    """
+    return path is not None and path.endswith(".gguf")
+
+
 def absent(key: str, value: str, *, folder: bool = False, file: bool = False) -> Iterator[str]:
     """Yield a sentence if a path does not exist or has the wrong kind.
 
@@ -74,7 +83,8 @@ def beside(path: Path) -> str:
 def _model_problems(run: RunConfig) -> Iterator[str]:
     spec = run.model
     if spec.path is not None:
-        yield from absent("model.path", spec.path, folder=True)
+        is_file = is_gguf(spec.path)
+        yield from absent("model.path", spec.path, folder=not is_file, file=is_file)
     if spec.adapter is not None:
         yield from _adapter_problems(spec.adapter)
 

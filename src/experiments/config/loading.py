@@ -97,13 +97,13 @@ def default_of(key: str) -> Any:
 def canonical(run: RunConfig) -> dict[str, Any]:
     """Return the resolved run as plain data, without the keys that only control its execution.
 
-    Also left out are the recipe, whose values are already in `trainer` and `lora`; the geometry,
-    which describes the weights that the run names; and `lora.match_params`, which is resolved to a
-    rank.
+    Also left out are the recipe, whose values are already in `trainer` and `lora`; the geometry and
+    the size of a download, which describe the weights that the run names; and `lora.match_params`,
+    which is resolved to a rank.
     """
     tree = dataclasses.asdict(run)
-    omitted = ("model.recipe", "model.geometry", "lora.match_params", "sweeps", *choices.KEYS)
-    for key in (*EXECUTION_KEYS, *omitted):
+    omitted = ("model.recipe", "model.geometry", "model.download_mb", "lora.match_params", "sweeps")
+    for key in (*EXECUTION_KEYS, *omitted, *choices.KEYS):
         *parents, leaf = key.split(".")
         branch = tree
         for parent in parents:

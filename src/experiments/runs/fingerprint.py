@@ -78,7 +78,7 @@ def _weights(folder: Path, quantization: str | None) -> str:
     ]
     key_parts = [stats, quantization, provenance.code_identity()["training_code"]]
     key = hashlib.sha256(json.dumps(key_parts).encode()).hexdigest()
-    cache_file = _cache_folder() / "weights" / key
+    cache_file = disk.user_cache() / "weights" / key
     with contextlib.suppress(OSError, ValueError):
         return cache_file.read_text(encoding="ascii")
     identity = weights.identity(folder, quantization)
@@ -88,11 +88,6 @@ def _weights(folder: Path, quantization: str | None) -> str:
         with contextlib.suppress(RecordError):  # it is computed again next time
             disk.write_atomically(cache_file, identity.encode("ascii"))
     return identity
-
-
-def _cache_folder() -> Path:
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "experiments"
 
 
 def _machine(run: RunConfig) -> dict[str, Any]:

@@ -56,6 +56,11 @@ def explained(error: Exception, place: Path) -> Exception:
     )
 
 
+def user_cache() -> Path:
+    """Return this package's folder in the user's cache folder; it may not exist yet."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "experiments"
+
+
 def free(place: Path) -> str:
     """Return the free space for a path that may not exist yet, as text in MB."""
     existing = next((p for p in (place, *place.absolute().parents) if p.is_dir()), Path("/"))

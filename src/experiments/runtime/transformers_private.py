@@ -40,3 +40,11 @@ def restore_unlogged_loss(trainer: Any, loss_sum: float, logged_step: int) -> No
     """Add losses to those that the trainer's next log entry is a mean over."""
     trainer._tr_loss += loss_sum
     trainer._globalstep_last_logged = logged_step
+
+
+def gguf_architectures() -> set[str]:
+    """Return the architectures, as GGUF files name them, that transformers reads."""
+    from transformers.integrations.gguf import GGUF_CONFIG_ARCHS
+    from transformers.modeling_gguf_pytorch_utils import GGUF_SUPPORTED_ARCHITECTURES
+
+    return {*GGUF_CONFIG_ARCHS, *GGUF_SUPPORTED_ARCHITECTURES}

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.records.provenance.closure import Closure, within
+from experiments.runtime import disk
 
 SOURCE = Path(__file__).parents[2]
 KEYS = ("training_code", "evaluation_code", "scoring_code")
@@ -97,5 +98,4 @@ def _cache_file(source: Path) -> Path:
         if file.is_file() and file.suffix != ".pyc" and not within(relative, _WITHOUT):
             digest.update(f"{relative.as_posix()}\0{file.stat().st_size}\0".encode())
             digest.update(file.read_bytes())
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "experiments" / "code" / f"{digest.hexdigest()}.json"
+    return disk.user_cache() / "code" / f"{digest.hexdigest()}.json"
