@@ -33,11 +33,12 @@ THINKING = ("keep", "drop")
 SYSTEM_PROMPTS = ("keep", "unify", "drop")
 TOOLS_FORMS = ("openai", "bfcl_raw", "mcp")
 TOOLS_SHOWN = ("all", "gold_plus_k")
-_GENERATED = (
-    *("train_rows", "validation_rows", "test_rows"),
-    *("unseen_values_rows", "unseen_tools_rows"),
+_GENERATED = ("train_rows", "unseen_values_rows", "unseen_tools_rows")
+_HELD_OUT = ("validation_rows", "test_rows")
+_READ = (
+    *("format", "hub_id", "revision", "subset", "files", "path", "limit", "fraction"),
+    *("test_files", "validation_files"),
 )
-_READ = ("format", "hub_id", "revision", "subset", "files", "path", "limit", "fraction")
 
 
 def _if_generated(*counts: int | None, _parent_: Any) -> int | None:
@@ -88,8 +89,13 @@ class SourceConfig:
     subsets: dict[str, str] = field(default_factory=dict)
     """Maps the name of a subset to the pattern of its files."""
     files: str | None = None
-    """Pattern of the files to read in a folder, such as `train*.jsonl`; null = every readable
-    file."""
+    """Pattern of the files to read in a folder, such as `train*.jsonl`, or several separated by
+    `|`; null = every readable file."""
+    test_files: str | None = None
+    """Pattern of the files with the published test split, in the same folder. None of its rows is
+    trained on; `test_rows` limits how many are evaluated."""
+    validation_files: str | None = None
+    """Pattern of the files with the published validation split, as in `test_files`."""
     format: str | None = None
     """Row format; null = detected by the columns: messages, conversations or prompt/completion."""
     columns: ColumnsConfig = field(default_factory=ColumnsConfig)
@@ -102,9 +108,11 @@ class SourceConfig:
     train_rows: int | None = None
     """Rows generated for training (toolworld)."""
     validation_rows: int | None = None
-    """Rows generated for validation (toolworld)."""
+    """Rows generated for validation (toolworld); for rows in files, the number held out, chosen by
+    a hash of the row, instead of `data.validation_share`."""
     test_rows: int | None = None
-    """Rows generated for the test split (toolworld)."""
+    """Rows generated for the test split (toolworld); for rows in files, the number held out or
+    evaluated of `test_files`, chosen by a hash of the row, instead of `data.test_share`."""
     unseen_values_rows: int | None = None
     """Rows generated with values that do not occur in training (toolworld)."""
     unseen_tools_rows: int | None = None
@@ -149,11 +157,13 @@ class SourceConfig:
             yield f"{name}.weights are all 0: give at least one category a weight above 0"
         if not self.train_rows or self.train_rows < 1:
             yield f"{name}.train_rows={self.train_rows}: at least 1 row is needed to train on"
-        for key in _GENERATED[1:]:
+        for key in (*_HELD_OUT, *_GENERATED[1:]):
             yield from at_least(f"{name}.{key}", getattr(self, key), 0)
 
     def _read_problems(self, name: str) -> Iterator[str]:
-        yield from self._unused(name, _GENERATED, "rows of a file are split by shares")
+        yield from self._unused(name, _GENERATED, "rows of a file are not generated")
+        for key in _HELD_OUT:
+            yield from at_least(f"{name}.{key}", getattr(self, key), 0)
         if self.weights:
             yield f"{name}.weights is only used with source: toolworld: remove it"
         if self.source == "file":
@@ -162,6 +172,9 @@ class SourceConfig:
                 yield f"{name}.path is not set: give the file, {name}.path=FILE.jsonl"
         elif self.hub_id is None:
             yield f"{name}.hub_id is not set: give the dataset, {name}.hub_id=OWNER/NAME"
+        for key in ("test_files", "validation_files"):
+            if getattr(self, key) and not (self.files or self.subset):
+                yield f"{name}.{key} needs {name}.files: name the files that are trained on too"
         if self.subset is not None:
             yield from one_of(f"{name}.subset", self.subset, tuple(self.subsets))
 
@@ -234,7 +247,11 @@ class DataConfig(SourceConfig):
                     "eval.benchmarks=[bfcl_simple_python] eval.path=FOLDER"
                 )
             else:
-                yield from spec.source_problems(f"data.test_sources.{name}")
+                key = f"data.test_sources.{name}"
+                yield from spec.source_problems(key)
+                if spec.source != "toolworld":
+                    keys = ("test_files", "validation_files", *_HELD_OUT)
+                    yield from spec._unused(key, keys, "all its rows are evaluated; see limit")
 
     def with_train_seed(self, run_seed: int) -> "DataConfig":
         """Return the config for a run's seed, with the number that draws its training rows."""
@@ -277,6 +294,11 @@ class DataConfig(SourceConfig):
         if self.source == "toolworld":
             reason = "source: toolworld generates its rows"
             yield from self._unused("data", ("validation_share", "test_share"), reason)
+        for split in ("validation", "test"):
+            rows, share = getattr(self, f"{split}_rows"), getattr(self, f"{split}_share")
+            if share and (rows is not None or getattr(self, f"{split}_files")):
+                key = f"{split}_files" if rows is None else f"{split}_rows"
+                yield f"data.{split}_share={share} with data.{key}: set only one of them"
         shares = (self.validation_share or 0, self.test_share or 0)
         if min(shares) < 0 or sum(shares) >= 1:
             yield (
@@ -291,7 +313,8 @@ class DataConfig(SourceConfig):
             if self.total is not None:
                 yield f"data.total={self.total} needs a mixture: use data.limit or data.train_rows"
             return
-        yield from self._unused("data", (*_GENERATED, *_READ), "set it on a source of the mixture")
+        keys = (*_GENERATED, *_HELD_OUT, *_READ)
+        yield from self._unused("data", keys, "set it on a source of the mixture")
         if self.weights:
             yield "data.weights is only used with source: toolworld: use data.sources.NAME.weight"
         if not self.sources:

@@ -79,9 +79,11 @@ def _resolve_shares(data: DataConfig) -> DataConfig:
         return data
     validation, test = data.validation_share, data.test_share
     if test is None:
-        test = 0.0 if data.test_sources else _HELD_BACK_SHARE
+        elsewhere = data.test_sources or data.test_files or data.test_rows is not None
+        test = 0.0 if elsewhere else _HELD_BACK_SHARE
     if validation is None:
-        validation = _HELD_BACK_SHARE
+        elsewhere = data.validation_files or data.validation_rows is not None
+        validation = 0.0 if elsewhere else _HELD_BACK_SHARE
     return dataclasses.replace(data, validation_share=validation, test_share=test)
 
 

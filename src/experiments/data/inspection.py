@@ -93,6 +93,8 @@ def describe_benchmark(benchmark: Benchmark) -> list[str]:
     lines = [f"benchmark {benchmark.name}: {len(rows):,} rows, {rejected:,} rejected"]
     if benchmark.commit:
         lines.append(f"  commit {benchmark.commit}")
+    if benchmark.package:
+        lines.append(f"  of the installed {benchmark.package}")
     lines += [f"  file {name}, sha256 {digest[:16]}" for name, digest in benchmark.files.items()]
     for reason, number in benchmark.rejected.most_common():
         lines.append(f"  rejected, {reason}: {number:,}")

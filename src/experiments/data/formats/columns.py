@@ -38,6 +38,22 @@ _NAME = re.compile(r'"(?:name|function)"\s*+:')
 _ARGUMENTS = re.compile(r'"(?:arguments|parameters)"\s*+:')
 
 
+def layout(name: str | None, raw: Row) -> str:
+    """Return the format of a row: the configured one, or one detected by the columns.
+
+    A row of a public data set that was saved as `messages` is read as such.
+    """
+    if name is not None:
+        own = _COLUMNS_READ.get(name, _MESSAGES)
+        saved = "messages" in raw and "messages" not in own and (own - _MESSAGES).isdisjoint(raw)
+        return "messages" if saved else name
+    if "messages" in raw:
+        return "messages"
+    if "conversations" in raw:
+        return "sharegpt"
+    return "prompt_completion" if {"prompt", "completion", "instruction"} & set(raw) else "messages"
+
+
 def unused(layout: str, raw: Row) -> list[str]:
     """Return the columns and message keys that have a value and are not read."""
     if layout == "glaive_v1":  # its single text column may have any name

@@ -113,7 +113,9 @@ def refuse_without_validation(run: RunConfig) -> None:
         ConfigError: the arm has no validation split.
     """
     data = run.data
-    rows = data.validation_rows if data.source == "toolworld" else data.validation_share
+    rows = data.validation_rows
+    if data.source != "toolworld":
+        rows = rows or data.validation_share or data.validation_files
     if not rows:
         raise ConfigError(
             "rates are chosen on the validation split, and there is none: set "
