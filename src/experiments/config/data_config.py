@@ -25,6 +25,10 @@ FORMATS = (
     "toolace",
     "when2call",
     "apigen_mt",
+    "seal_tools",
+    "api_bank",
+    "sgd",
+    "gsm8k",
 )
 BENCHMARK_FORMATS = ("bfcl", "nestful")
 """Formats that only `eval.benchmarks` reads, because answers or tools are in a second file."""
@@ -191,6 +195,8 @@ class DataConfig(SourceConfig):
     sources: dict[str, SourceConfig] = field(default_factory=dict)
     """The sources of `source: mixture`, by name; a near-duplicate is kept in the earlier source
     only."""
+    named: list[str] | None = None
+    """The names of the `sources` to mix; the others are left out completely. null = all."""
     weight_by: str = "rows"
     """Unit of the weights: `rows`, `tokens` or `trained_tokens` of the training rows."""
     total: int | None = None
@@ -253,6 +259,12 @@ class DataConfig(SourceConfig):
                     keys = ("test_files", "validation_files", *_HELD_OUT)
                     yield from spec._unused(key, keys, "all its rows are evaluated; see limit")
 
+    @property
+    def mixed(self) -> dict[str, SourceConfig]:
+        """The sources of a mixture that `named` names, by name; all of them if it is null."""
+        names = self.sources if self.named is None else self.named
+        return {name: source for name, source in self.sources.items() if name in names}
+
     def with_train_seed(self, run_seed: int) -> "DataConfig":
         """Return the config for a run's seed, with the number that draws its training rows."""
         follows = self.train_seed == RUN_SEED
@@ -308,10 +320,7 @@ class DataConfig(SourceConfig):
 
     def _mixture_problems(self) -> Iterator[str]:
         if self.source != "mixture":
-            if self.sources:
-                yield "data.sources is only used with data.source=mixture: set that or remove it"
-            if self.total is not None:
-                yield f"data.total={self.total} needs a mixture: use data.limit or data.train_rows"
+            yield from self._unmixed_problems()
             return
         keys = (*_GENERATED, *_HELD_OUT, *_READ)
         yield from self._unused("data", keys, "set it on a source of the mixture")
@@ -319,10 +328,20 @@ class DataConfig(SourceConfig):
             yield "data.weights is only used with source: toolworld: use data.sources.NAME.weight"
         if not self.sources:
             yield "data.sources is empty: add one, +data@data.sources.NAME=jsonl; see data=mixture"
-        weights = {name: spec.weight for name, spec in self.sources.items()}
+        for name in self.named or ():
+            yield from one_of("data.named", name, tuple(self.sources))
+        weights = {name: spec.weight for name, spec in self.mixed.items()}
         for name, weight in weights.items():
             if weight is None or not math.isfinite(weight) or weight < 0:
                 yield f"data.sources.{name}.weight={weight}: must be a number of at least 0"
             yield from self.sources[name].source_problems(f"data.sources.{name}")
-        if weights and not sum(weight or 0 for weight in weights.values()):
+        if self.sources and not sum(weight or 0 for weight in weights.values()):
             yield "all weights of data.sources are 0: give at least one a weight above 0"
+
+    def _unmixed_problems(self) -> Iterator[str]:
+        if self.sources:
+            yield "data.sources is only used with data.source=mixture: set that or remove it"
+        if self.total is not None:
+            yield f"data.total={self.total} needs a mixture: use data.limit or data.train_rows"
+        if self.named is not None:
+            yield f"data.named={self.named} needs a mixture, such as data=mixed_real: remove it"

@@ -10,7 +10,7 @@ from experiments.data.formats.rejection import Row
 _METADATA_COLUMNS = {
     *("id", "source", "category", "schema", "expects", "uuid", "idx", "index", "split", "dataset"),
     *("weight", "train", "trainable", "do_train", "parallel_tool_calls", "tool_choice"),
-    *("function_call", "bfcl"),
+    *("function_call", "bfcl", "dialogue_id"),
 }
 _MESSAGES = {"messages", "tools", "functions", "system"}
 _COLUMNS_READ = {
@@ -23,6 +23,10 @@ _COLUMNS_READ = {
     "toolace": {"system", "conversations"},
     "when2call": {"messages", "tools", "chosen_response", "rejected_response"},
     "apigen_mt": {"conversations", "tools", "functions", "system"},
+    "seal_tools": {"conversations"},
+    "api_bank": {"instruction", "input", "output", "expected_output", "file"},
+    "sgd": {"turns", "services", "service_schemas"},
+    "gsm8k": {"question", "answer"},
     "sharegpt": {"conversations", "tools", "functions", "system"},
     "messages": _MESSAGES,
     "prompt_completion": {
