@@ -52,6 +52,9 @@ class EvalConfig:
     """Tokens allowed for thinking with `thinking=on`; null = 2,048 tokens."""
     limit: int | None = None
     """Evaluate at most this many rows of each split; null = all."""
+    first_look: int | None = None
+    """Answer this many test rows first and print their scores before the others are answered; the
+    results do not depend on it. 0 = no first look; null = 60 rows if the answers take long."""
     loss_rows: int | None = None
     """Compute the loss on at most this many validation rows, and on as many windows of the held-out
     text; null = all."""
@@ -78,6 +81,7 @@ class EvalConfig:
         yield from benchmarks.row_problems(self.benchmark_rows, self.benchmarks)
         for key in ("batch_size", "max_new_tokens", "thinking_tokens", "limit", "loss_rows"):
             yield from at_least(f"eval.{key}", getattr(self, key), 1)
+        yield from at_least("eval.first_look", self.first_look, 0)
         for key in ("validation_steps", "test_steps"):
             yield from stated_steps.problems(f"eval.{key}", getattr(self, key))
         if self.thinking is not None:
