@@ -173,7 +173,7 @@ class SourceConfig:
         if self.source == "file":
             yield from self._unused(name, ("hub_id", "revision"), "source: file reads data.path")
             if self.path is None:
-                yield f"{name}.path is not set: give the file, {name}.path=FILE.jsonl"
+                yield f"{name}.path is not set: give the file or folder, {name}.path=FILE.jsonl"
         elif self.hub_id is None:
             yield f"{name}.hub_id is not set: give the dataset, {name}.hub_id=OWNER/NAME"
         for key in ("test_files", "validation_files"):

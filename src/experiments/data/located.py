@@ -5,6 +5,7 @@ from pathlib import Path
 
 from experiments.config import SourceConfig
 from experiments.data import raw_files
+from experiments.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -51,13 +52,21 @@ class Located:
             DataError: no file matches.
         """
         assert self.place is not None, "locate sets it"
-        files = {
-            split: raw_files.data_files(self.place, patterns)
-            for split, patterns in self.published.items()
-        }
+        files = {split: self._published_files(split) for split in self.published}
         held_back = {path for paths in files.values() for path in paths}
         own = raw_files.data_files(self.place, self.patterns)
         return {"all": [path for path in own if path not in held_back], **files}
+
+    def _published_files(self, split: str) -> list[Path]:
+        assert self.place is not None, "locate sets it"
+        try:
+            return raw_files.data_files(self.place, self.published[split])
+        except DataError as error:
+            remedy = f"{self.key}.{split}_files=null {self.key}.{split}_rows=300"
+            message = str(error).removesuffix(".")
+            raise DataError(
+                f"{message}; add the {split} files, or hold out training rows with {remedy}."
+            ) from error
 
 
 def _patterns(pattern: str | None) -> tuple[str, ...]:
