@@ -28,6 +28,8 @@ NEEDED = {
     "model/gguf": ["model.path=somewhere.gguf"],
     "data/jsonl": ["data.path=rows.jsonl"],
     "data/parquet": ["data.path=rows.parquet"],
+    "data/seal_tools": ["data.path=folder"],
+    "data/sgd": ["data.path=folder"],
     "data/mixture": [
         "+data@data.sources.mine=jsonl",
         "data.sources.mine.path=rows.jsonl",
@@ -208,7 +210,7 @@ def test_a_value_counts_whether_set_or_resolved() -> None:
         ),
         (
             ["data=jsonl"],
-            "data.path is not set: give the file, data.path=FILE.jsonl.",
+            "data.path is not set: give the file or folder, data.path=FILE.jsonl.",
         ),
         (
             ["model=local"],

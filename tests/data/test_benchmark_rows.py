@@ -9,7 +9,7 @@ import pytest
 from conftest import SMOKE, Cli, load
 from experiments import config, data, models, records
 from experiments.config import benchmarks as names
-from experiments.data import benchmark_rows
+from experiments.data import benchmark_files, benchmark_rows
 from experiments.errors import ConfigError, DataError
 from experiments.toolcalls import parser
 
@@ -94,6 +94,11 @@ def prompt(built: data.TrainData, encoded: data.Encoded) -> str:
         (named("toolworld", "toolworld"), "names toolworld more than once"),
         (("eval.path=somewhere",), "eval.path=somewhere would not be used"),
         (named("toolworld", path=Path("x")), "eval.path=x would not be used"),
+        (("eval.benchmark_rows={bfcl_multiple:9}",), "add bfcl_multiple to eval.benchmarks"),
+        (
+            (*named("bfcl_multiple", path=Path("x")), "eval.benchmark_rows={bfcl_multiple:0}"),
+            "eval.benchmark_rows.bfcl_multiple=0",
+        ),
     ],
 )
 def test_a_benchmark_that_cannot_be_asked_has_its_sentence(
@@ -105,9 +110,9 @@ def test_a_benchmark_that_cannot_be_asked_has_its_sentence(
 
 
 def test_every_name_of_the_config_has_its_files() -> None:
-    assert {"toolworld", *benchmark_rows.LAYOUTS} == set(names.NAMES)
-    on_the_hub = {name for name, layout in benchmark_rows.LAYOUTS.items() if layout.hub_id}
-    assert on_the_hub == set(names.NAMES) - set(names.ON_DISK_ONLY) - {"toolworld"}
+    assert {"toolworld", *benchmark_files.LAYOUTS} == set(names.NAMES)
+    on_the_hub = {name for name, layout in benchmark_files.LAYOUTS.items() if layout.hub_id}
+    assert on_the_hub == {"nestful", "when2call_test"}
 
 
 def test_benchmarks_and_their_folder_are_part_of_what_a_run_is() -> None:
@@ -302,6 +307,29 @@ def test_a_file_is_found_below_a_folder_and_by_its_own_path(tmp_path: Path) -> N
         found = benchmark_rows.read("bfcl_simple_python", str(path), dots=False)
         assert len(found.rows) == 3
     assert list(found.files) == [by_file.name, f"possible_answer/{by_file.name}"]
+
+
+def test_a_fixed_number_of_rows_is_drawn_by_their_ids(tmp_path: Path) -> None:
+    def drawn(count: int, place: Path) -> list[str]:
+        benchmark = benchmark_rows.read("bfcl_simple_python", str(place), dots=False)
+        benchmark_rows.keep(benchmark, count)
+        return [row["id"] for row in benchmark.rows]
+
+    place = folder(tmp_path, count=40)
+    ten = drawn(10, place)
+    assert ten == drawn(20, place)[:10] and len(set(ten)) == 10
+    assert ten != [f"simple_python_{i}" for i in range(10)]
+    write(place / "BFCL_v4_simple_python.json", [question(i) for i in reversed(range(40))])
+    assert drawn(10, place) == ten
+    with pytest.raises(DataError, match=r"benchmark_rows\.bfcl_simple_python=41: it has 40 rows"):
+        drawn(41, place)
+
+
+def test_a_run_evaluates_the_drawn_rows_only(tmp_path: Path) -> None:
+    asked = (*named("bfcl_simple_python", path=folder(tmp_path, count=20)), *SMALL)
+    built = build(*asked, "eval.benchmark_rows={bfcl_simple_python:5}")
+    assert len(built.splits["bfcl_simple_python"]) == 5
+    assert built.counts["benchmarks"]["bfcl_simple_python"]["rows"] == {"bfcl_simple_python": 5}
 
 
 def test_two_answers_to_one_question_are_refused(tmp_path: Path) -> None:

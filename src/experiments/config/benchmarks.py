@@ -1,6 +1,7 @@
 """The names that `eval.benchmarks` accepts, and the reasons why other names are rejected."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from experiments.errors import did_you_mean
 
@@ -58,6 +59,21 @@ def problems(benchmarks: Sequence[str], path: str | None) -> Iterator[str]:
             f"eval.path={path} would not be used: add a benchmark that is read from files to "
             "eval.benchmarks, or remove eval.path"
         )
+
+
+def row_problems(rows: Any, benchmarks: Sequence[str]) -> Iterator[str]:
+    """Yield a sentence for each illegal entry of `eval.benchmark_rows`, which may be null."""
+    if not isinstance(rows, Mapping | None):
+        yield f"eval.benchmark_rows={rows}: must map names to numbers, {{bfcl_simple_python: 100}}"
+        return
+    for name, count in (rows or {}).items():
+        key = f"eval.benchmark_rows.{name}"
+        if name not in benchmarks:
+            yield f"{key}={count} would not be used: add {name} to eval.benchmarks, or remove it"
+        elif name == "toolworld":
+            yield f"{key}={count}: the tool world's test splits are evaluated completely; remove it"
+        if not isinstance(count, int) or count < 1:
+            yield f"{key}={count}: must be a number of at least 1"
 
 
 def _reason(name: str) -> str:

@@ -25,6 +25,10 @@ FORMATS = (
     "toolace",
     "when2call",
     "apigen_mt",
+    "seal_tools",
+    "api_bank",
+    "sgd",
+    "gsm8k",
 )
 BENCHMARK_FORMATS = ("bfcl", "nestful")
 """Formats that only `eval.benchmarks` reads, because answers or tools are in a second file."""
@@ -33,11 +37,12 @@ THINKING = ("keep", "drop")
 SYSTEM_PROMPTS = ("keep", "unify", "drop")
 TOOLS_FORMS = ("openai", "bfcl_raw", "mcp")
 TOOLS_SHOWN = ("all", "gold_plus_k")
-_GENERATED = (
-    *("train_rows", "validation_rows", "test_rows"),
-    *("unseen_values_rows", "unseen_tools_rows"),
+_GENERATED = ("train_rows", "unseen_values_rows", "unseen_tools_rows")
+_HELD_OUT = ("validation_rows", "test_rows")
+_READ = (
+    *("format", "hub_id", "revision", "subset", "files", "path", "limit", "fraction"),
+    *("test_files", "validation_files"),
 )
-_READ = ("format", "hub_id", "revision", "subset", "files", "path", "limit", "fraction")
 
 
 def _if_generated(*counts: int | None, _parent_: Any) -> int | None:
@@ -88,8 +93,13 @@ class SourceConfig:
     subsets: dict[str, str] = field(default_factory=dict)
     """Maps the name of a subset to the pattern of its files."""
     files: str | None = None
-    """Pattern of the files to read in a folder, such as `train*.jsonl`; null = every readable
-    file."""
+    """Pattern of the files to read in a folder, such as `train*.jsonl`, or several separated by
+    `|`; null = every readable file."""
+    test_files: str | None = None
+    """Pattern of the files with the published test split, in the same folder. None of its rows is
+    trained on; `test_rows` limits how many are evaluated."""
+    validation_files: str | None = None
+    """Pattern of the files with the published validation split, as in `test_files`."""
     format: str | None = None
     """Row format; null = detected by the columns: messages, conversations or prompt/completion."""
     columns: ColumnsConfig = field(default_factory=ColumnsConfig)
@@ -102,9 +112,11 @@ class SourceConfig:
     train_rows: int | None = None
     """Rows generated for training (toolworld)."""
     validation_rows: int | None = None
-    """Rows generated for validation (toolworld)."""
+    """Rows generated for validation (toolworld); for rows in files, the number held out, chosen by
+    a hash of the row, instead of `data.validation_share`."""
     test_rows: int | None = None
-    """Rows generated for the test split (toolworld)."""
+    """Rows generated for the test split (toolworld); for rows in files, the number held out or
+    evaluated of `test_files`, chosen by a hash of the row, instead of `data.test_share`."""
     unseen_values_rows: int | None = None
     """Rows generated with values that do not occur in training (toolworld)."""
     unseen_tools_rows: int | None = None
@@ -149,19 +161,24 @@ class SourceConfig:
             yield f"{name}.weights are all 0: give at least one category a weight above 0"
         if not self.train_rows or self.train_rows < 1:
             yield f"{name}.train_rows={self.train_rows}: at least 1 row is needed to train on"
-        for key in _GENERATED[1:]:
+        for key in (*_HELD_OUT, *_GENERATED[1:]):
             yield from at_least(f"{name}.{key}", getattr(self, key), 0)
 
     def _read_problems(self, name: str) -> Iterator[str]:
-        yield from self._unused(name, _GENERATED, "rows of a file are split by shares")
+        yield from self._unused(name, _GENERATED, "rows of a file are not generated")
+        for key in _HELD_OUT:
+            yield from at_least(f"{name}.{key}", getattr(self, key), 0)
         if self.weights:
             yield f"{name}.weights is only used with source: toolworld: remove it"
         if self.source == "file":
             yield from self._unused(name, ("hub_id", "revision"), "source: file reads data.path")
             if self.path is None:
-                yield f"{name}.path is not set: give the file, {name}.path=FILE.jsonl"
+                yield f"{name}.path is not set: give the file or folder, {name}.path=FILE.jsonl"
         elif self.hub_id is None:
             yield f"{name}.hub_id is not set: give the dataset, {name}.hub_id=OWNER/NAME"
+        for key in ("test_files", "validation_files"):
+            if getattr(self, key) and not (self.files or self.subset):
+                yield f"{name}.{key} needs {name}.files: name the files that are trained on too"
         if self.subset is not None:
             yield from one_of(f"{name}.subset", self.subset, tuple(self.subsets))
 
@@ -178,6 +195,8 @@ class DataConfig(SourceConfig):
     sources: dict[str, SourceConfig] = field(default_factory=dict)
     """The sources of `source: mixture`, by name; a near-duplicate is kept in the earlier source
     only."""
+    named: list[str] | None = None
+    """The names of the `sources` to mix; the others are left out completely. null = all."""
     weight_by: str = "rows"
     """Unit of the weights: `rows`, `tokens` or `trained_tokens` of the training rows."""
     total: int | None = None
@@ -234,7 +253,17 @@ class DataConfig(SourceConfig):
                     "eval.benchmarks=[bfcl_simple_python] eval.path=FOLDER"
                 )
             else:
-                yield from spec.source_problems(f"data.test_sources.{name}")
+                key = f"data.test_sources.{name}"
+                yield from spec.source_problems(key)
+                if spec.source != "toolworld":
+                    keys = ("test_files", "validation_files", *_HELD_OUT)
+                    yield from spec._unused(key, keys, "all its rows are evaluated; see limit")
+
+    @property
+    def mixed(self) -> dict[str, SourceConfig]:
+        """The sources of a mixture that `named` names, by name; all of them if it is null."""
+        names = self.sources if self.named is None else self.named
+        return {name: source for name, source in self.sources.items() if name in names}
 
     def with_train_seed(self, run_seed: int) -> "DataConfig":
         """Return the config for a run's seed, with the number that draws its training rows."""
@@ -277,6 +306,11 @@ class DataConfig(SourceConfig):
         if self.source == "toolworld":
             reason = "source: toolworld generates its rows"
             yield from self._unused("data", ("validation_share", "test_share"), reason)
+        for split in ("validation", "test"):
+            rows, share = getattr(self, f"{split}_rows"), getattr(self, f"{split}_share")
+            if share and (rows is not None or getattr(self, f"{split}_files")):
+                key = f"{split}_files" if rows is None else f"{split}_rows"
+                yield f"data.{split}_share={share} with data.{key}: set only one of them"
         shares = (self.validation_share or 0, self.test_share or 0)
         if min(shares) < 0 or sum(shares) >= 1:
             yield (
@@ -286,20 +320,28 @@ class DataConfig(SourceConfig):
 
     def _mixture_problems(self) -> Iterator[str]:
         if self.source != "mixture":
-            if self.sources:
-                yield "data.sources is only used with data.source=mixture: set that or remove it"
-            if self.total is not None:
-                yield f"data.total={self.total} needs a mixture: use data.limit or data.train_rows"
+            yield from self._unmixed_problems()
             return
-        yield from self._unused("data", (*_GENERATED, *_READ), "set it on a source of the mixture")
+        keys = (*_GENERATED, *_HELD_OUT, *_READ)
+        yield from self._unused("data", keys, "set it on a source of the mixture")
         if self.weights:
             yield "data.weights is only used with source: toolworld: use data.sources.NAME.weight"
         if not self.sources:
             yield "data.sources is empty: add one, +data@data.sources.NAME=jsonl; see data=mixture"
-        weights = {name: spec.weight for name, spec in self.sources.items()}
+        for name in self.named or ():
+            yield from one_of("data.named", name, tuple(self.sources))
+        weights = {name: spec.weight for name, spec in self.mixed.items()}
         for name, weight in weights.items():
             if weight is None or not math.isfinite(weight) or weight < 0:
                 yield f"data.sources.{name}.weight={weight}: must be a number of at least 0"
             yield from self.sources[name].source_problems(f"data.sources.{name}")
-        if weights and not sum(weight or 0 for weight in weights.values()):
+        if self.sources and not sum(weight or 0 for weight in weights.values()):
             yield "all weights of data.sources are 0: give at least one a weight above 0"
+
+    def _unmixed_problems(self) -> Iterator[str]:
+        if self.sources:
+            yield "data.sources is only used with data.source=mixture: set that or remove it"
+        if self.total is not None:
+            yield f"data.total={self.total} needs a mixture: use data.limit or data.train_rows"
+        if self.named is not None:
+            yield f"data.named={self.named} needs a mixture, such as data=mixed_real: remove it"

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from experiments.config import benchmarks, stated_steps
 from experiments.config.value_checks import at_least, one_of
@@ -22,9 +23,13 @@ class EvalConfig:
     (such as `bfcl_live_simple`), `nestful`, `nestful_executable`, `nestful_glaive`, `nestful_sgd`,
     `when2call_test`, `seal_tools_test_in_domain`, `seal_tools_test_out_domain`. Their rows are
     rendered as published; of the keys in `data`, only `thinking` and `tools_form` apply to them."""
+    benchmark_rows: Any = None
+    """Evaluate only a fixed number of a benchmark's rows, by benchmark, such as
+    `{bfcl_simple_python: 100}`; they are drawn by a hash of their ids, so they are the same in
+    every run, and 60 rows are the first of 100. null = all rows."""
     path: str | None = None
-    """Folder (searched with its subfolders) or file with the benchmarks; null = download them from
-    the hub."""
+    """Folder (searched with its subfolders) or file with the benchmarks; null = BFCL's questions
+    are those of an installed `bfcl-eval` package, and the others are downloaded from the hub."""
     metrics: list[str] = field(
         default_factory=lambda: ["calls", "plan_graph", "restraint", "json_output", "bfcl_ast"]
     )
@@ -47,6 +52,9 @@ class EvalConfig:
     """Tokens allowed for thinking with `thinking=on`; null = 2,048 tokens."""
     limit: int | None = None
     """Evaluate at most this many rows of each split; null = all."""
+    first_look: int | None = None
+    """Answer this many test rows first and print their scores before the others are answered; the
+    results do not depend on it. 0 = no first look; null = 60 rows if the answers take long."""
     loss_rows: int | None = None
     """Compute the loss on at most this many validation rows, and on as many windows of the held-out
     text; null = all."""
@@ -70,8 +78,10 @@ class EvalConfig:
         for split in self.splits:
             yield from one_of("eval.splits", split, SPLITS)
         yield from benchmarks.problems(self.benchmarks, self.path)
+        yield from benchmarks.row_problems(self.benchmark_rows, self.benchmarks)
         for key in ("batch_size", "max_new_tokens", "thinking_tokens", "limit", "loss_rows"):
             yield from at_least(f"eval.{key}", getattr(self, key), 1)
+        yield from at_least("eval.first_look", self.first_look, 0)
         for key in ("validation_steps", "test_steps"):
             yield from stated_steps.problems(f"eval.{key}", getattr(self, key))
         if self.thinking is not None:

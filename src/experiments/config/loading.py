@@ -40,6 +40,7 @@ EXECUTION_KEYS = (
     "trainer.keep",
     "trainer.save_every_minutes",
     "data.cache",
+    "eval.first_look",
     # Properties of the GPU. The values derived from them are in `trainer`, and the device is part
     # of the run's id.
     "hardware.label",

@@ -64,7 +64,7 @@ def resolve(run: RunConfig) -> RunConfig:
     _fit_micro_batch(trainer_values, origins, configured=run.trainer.micro_batch_size)
     lora = run.lora if is_full else _resolve_lora(run, origins)
     trainer = dataclasses.replace(run.trainer, **trainer_values)
-    data = _resolve_shares(run.data)
+    data = _resolve_rows(run.data)
     resolved = dataclasses.replace(
         run, data=data, trainer=trainer, lora=lora, resolved_from=origins
     )
@@ -73,15 +73,19 @@ def resolve(run: RunConfig) -> RunConfig:
     return resolved
 
 
-def _resolve_shares(data: DataConfig) -> DataConfig:
-    """Set default validation and test shares for rows of files, if the user set none."""
+def _resolve_rows(data: DataConfig) -> DataConfig:
+    """Set default validation and test shares for rows of files, and leave out unnamed sources."""
     if data.source == "toolworld":
         return data
+    if data.named is not None:
+        data = dataclasses.replace(data, sources=data.mixed, named=None)
     validation, test = data.validation_share, data.test_share
     if test is None:
-        test = 0.0 if data.test_sources else _HELD_BACK_SHARE
+        elsewhere = data.test_sources or data.test_files or data.test_rows is not None
+        test = 0.0 if elsewhere else _HELD_BACK_SHARE
     if validation is None:
-        validation = _HELD_BACK_SHARE
+        elsewhere = data.validation_files or data.validation_rows is not None
+        validation = 0.0 if elsewhere else _HELD_BACK_SHARE
     return dataclasses.replace(data, validation_share=validation, test_share=test)
 
 

@@ -36,7 +36,7 @@ class BenchmarkPrompts:
     the model's context are included without tokens (see `evaluation_rows`)."""
     facts: dict[str, Any] = field(default_factory=dict)
     """Facts by benchmark: rows answered, too_long and template_refused by split, rejected,
-    examples, files, commit."""
+    examples, files, commit, and the package if the files are those of one."""
 
 
 def answer_budget(rows: Iterable[Encoded], spec: EvalConfig, *, thinks: bool) -> int:
@@ -131,14 +131,18 @@ def read(run: RunConfig, name: str) -> Benchmark:
     """Read a benchmark in the format that the run shows to the model.
 
     Raises:
-        DataError: as in `benchmark_rows.read`.
+        DataError: as in `benchmark_rows.read` and `benchmark_rows.keep`.
     """
-    return benchmark_rows.read(
+    benchmark = benchmark_rows.read(
         name,
         run.eval.path,
         dots=run.data.tools_form == "bfcl_raw",
         max_reject_share=run.data.max_reject_share,
     )
+    count = (run.eval.benchmark_rows or {}).get(name)
+    if count is not None:
+        benchmark_rows.keep(benchmark, count)
+    return benchmark
 
 
 def refuse_training_on(prompts: BenchmarkPrompts, train: Sequence[Encoded]) -> None:
@@ -204,4 +208,5 @@ def _benchmark_facts(benchmark: Benchmark) -> dict[str, Any]:
         "rejected": dict(benchmark.rejected),
         "files": benchmark.files,
         "commit": benchmark.commit,
+        **({"package": benchmark.package} if benchmark.package else {}),
     }

@@ -93,6 +93,8 @@ def describe_benchmark(benchmark: Benchmark) -> list[str]:
     lines = [f"benchmark {benchmark.name}: {len(rows):,} rows, {rejected:,} rejected"]
     if benchmark.commit:
         lines.append(f"  commit {benchmark.commit}")
+    if benchmark.package:
+        lines.append(f"  of the installed {benchmark.package}")
     lines += [f"  file {name}, sha256 {digest[:16]}" for name, digest in benchmark.files.items()]
     for reason, number in benchmark.rejected.most_common():
         lines.append(f"  rejected, {reason}: {number:,}")
@@ -141,16 +143,17 @@ def describe_tokens(data: TrainData) -> list[str]:
         lengths = np.array([len(encoded.input_ids) for encoded in rows])
         p50, p95 = np.percentile(lengths, [50, 95])
         trained = sum(encoded.trained_tokens for encoded in rows)
+        consequence = "dropped as" if split == "train" else "not answered because"
         lines.append(
             f"{split}: {len(rows):,} rows, tokens p50 {p50:,.0f}, p95 {p95:,.0f}, max "
-            f"{lengths.max():,}; trained {trained:,} of {lengths.sum():,} tokens; dropped as too "
-            f"long {too_long.get(split, 0):,}, truncated 0"
+            f"{lengths.max():,}; trained {trained:,} of {lengths.sum():,} tokens; {consequence} "
+            f"too long {too_long.get(split, 0):,}, truncated 0"
         )
     for name, facts in (data.counts["sources"] | data.counts.get("benchmarks", {})).items():
         lines += tally.lines(name, facts)
     limit = data.counts["max_length"]
     if limit < sys.maxsize:
-        lines.append(f"limit {limit:,} tokens: longer rows are dropped, never truncated")
+        lines.append(f"limit {limit:,} tokens: longer training rows are dropped, never truncated")
     mixture = data.counts.get("mixture", {"shares": {}, "duplicates": {}})
     for name, share in mixture["shares"].items():
         lines.append(

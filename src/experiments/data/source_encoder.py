@@ -11,8 +11,8 @@ from typing import Any
 from experiments.config import DataConfig
 from experiments.data import cache, encoding, round_trip, sources, tally
 from experiments.data.encoding import EncodedSource
+from experiments.data.located import Located
 from experiments.data.rendering import Renderer
-from experiments.data.sources import Located
 from experiments.errors import DataError
 
 

@@ -4,27 +4,27 @@ Canonical rows are described in `formats.convert`. Rows are never repaired: a ro
 source wrote it, or rejected with one of `formats.REASONS`.
 """
 
-import hashlib
-import random
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from experiments.config import ColumnsConfig, DataConfig, SourceConfig
 from experiments.data import (
-    benchmark_rows,
+    benchmark_files,
     decontamination,
-    evaluation_rows,
     hub_dataset,
-    mixture,
     raw_files,
+    service_schemas,
+    splitting,
     tally,
     toolworld,
 )
 from experiments.data.formats import columns
 from experiments.data.formats.convert import convert
 from experiments.data.formats.rejection import Rejected
+from experiments.data.located import Located
 from experiments.errors import DataError
 
 Row = dict[str, Any]
@@ -59,34 +59,6 @@ class SourceRows:
     def rows(self) -> list[Row]:
         """All kept rows."""
         return [row for split_rows in self.splits.values() for row in split_rows]
-
-
-@dataclass(frozen=True)
-class Located:
-    """A source whose files are available locally."""
-
-    spec: SourceConfig
-    key: str
-    """Config key of the source, for messages."""
-    name: str
-    """Name of the source in a mixture, otherwise its label; becomes the `source` of its rows."""
-    place: Path | None = None
-    """File or folder; None for a generated source."""
-    files: dict[str, str] = field(default_factory=dict)
-    """sha256 of each file's bytes."""
-    commit: str | None = None
-    """Commit of the Hub repository."""
-    train_seed: int | None = None
-    """Seed that draws the training rows; None = the source's own seed."""
-    trained: bool = True
-    """False for a source of weight 0: only its held-back rows are used."""
-
-    @property
-    def patterns(self) -> tuple[str, ...]:
-        """Patterns of the files to read from the folder; empty means all."""
-        spec = self.spec
-        pattern = spec.subsets[spec.subset] if spec.subset else spec.files
-        return (pattern,) if pattern else ()
 
 
 def locate(spec: DataConfig) -> dict[str, Located]:
@@ -126,7 +98,9 @@ def locate(spec: DataConfig) -> dict[str, Located]:
 def _holds_back(source: SourceConfig, spec: DataConfig) -> bool:
     if source.source == "toolworld":
         return any(getattr(source, f"{split}_rows") for split in toolworld.SPLITS[1:])
-    return bool(spec.validation_share or spec.test_share)
+    published = source.validation_files or source.test_files
+    own = source.validation_rows or source.test_rows
+    return bool(published or own or spec.validation_share or spec.test_share)
 
 
 def locate_tests(spec: DataConfig) -> dict[str, Located]:
@@ -149,7 +123,7 @@ def _refuse_benchmarks(key: str, spec: SourceConfig) -> None:
         return
     place = Path(spec.path).expanduser()
     for path in sorted(place.rglob("*.json*")) if place.is_dir() else [place]:
-        if name := benchmark_rows.known_file(path):
+        if name := benchmark_files.known_file(path):
             raise DataError(
                 f"{key}.path={spec.path}: {path.name} is a file of the benchmark {name}; evaluate "
                 f"on it with eval.benchmarks=[{name}] eval.path=FOLDER instead."
@@ -173,9 +147,9 @@ def read(located: Located, *, validation: float, test: float) -> SourceRows:
         source_rows = _generate(spec, train_seed)
     else:
         source_rows = _read_files(located)
-        held_back = (validation, test)
-        source_rows.splits, source_rows.held_back_twins = _split(
-            source_rows.splits["all"], spec, held_back, train_seed
+        shares = {"validation": validation, "test": test}
+        source_rows.splits, source_rows.held_back_twins = splitting.split(
+            source_rows.splits, spec, shares, train_seed
         )
     if not located.trained:
         source_rows.splits.pop("train", None)
@@ -210,14 +184,26 @@ def _generate(spec: SourceConfig, train_seed: int) -> SourceRows:
 
 
 def _read_files(located: Located) -> SourceRows:
-    """Convert all rows of a file, a folder or a Hub dataset into the split `all`."""
-    assert located.place is not None, "locate sets it"
+    """Convert all rows of a file, a folder or a Hub dataset.
+
+    The rows of published splits are under the names of these, all others in the split `all`.
+    """
+    source_rows = SourceRows({}, files=located.files, commit=located.commit)
+    for split, paths in located.data_files().items():
+        source_rows.splits[split] = [
+            row for path in paths for row in _read_file(path, located, source_rows)
+        ]
+    _check_enough(source_rows, str(located.place), located.key, located.spec.max_reject_share)
+    return source_rows
+
+
+def _read_file(path: Path, located: Located, source_rows: SourceRows) -> Iterator[Row]:
+    """Yield the canonical rows of a file, and count the others."""
     spec = located.spec
-    source_rows = SourceRows({"all": []}, files=located.files, commit=located.commit)
-    for position, raw in raw_files.read_rows(located.place, located.patterns):
+    for position, raw in service_schemas.added(spec.format, path, raw_files.read_rows(path)):
         where = position.rpartition("/")[2]  # no local path may end up in ids or records
         standard_row = _renamed(raw, spec.columns)
-        layout = spec.format or _detect_format(standard_row)
+        layout = columns.layout(spec.format, standard_row)
         if unused := columns.unused(layout, standard_row):
             source_rows.unused_columns.update(unused)
         try:
@@ -226,11 +212,9 @@ def _read_files(located: Located) -> SourceRows:
             _note_rejection(source_rows, where, raw, rejected)
         else:
             row["source"] = raw.get("source") or located.name
-            source_rows.splits["all"].append(row)
             if layout == "prompt_completion":
                 source_rows.completions_like_calls += columns.like_call(row)
-    _check_enough(source_rows, str(located.place), located.key, spec.max_reject_share)
-    return source_rows
+            yield row
 
 
 def _locate_source(spec: SourceConfig, key: str, name: str) -> Located:
@@ -246,12 +230,33 @@ def _locate_source(spec: SourceConfig, key: str, name: str) -> Located:
             )
     else:
         assert spec.hub_id is not None, "SourceConfig.source_problems demands one"
-        fetched = hub_dataset.fetch(spec.hub_id, spec.revision or "main", located.patterns)
+        patterns = located.patterns
+        if patterns:
+            published = located.published.values()
+            patterns += tuple(pattern for more in published for pattern in more)
+        fetched = hub_dataset.fetch(spec.hub_id, spec.revision or "main", patterns)
         place, commit = fetched.folder, fetched.commit
-    data_paths = raw_files.data_files(place, located.patterns)
+    if place.is_file() and located.published:
+        raise DataError(_one_file(key, spec))
+    located = replace(located, place=place, commit=commit)
+    paths = [path for split_paths in located.data_files().values() for path in split_paths]
     root = place if place.is_dir() else place.parent
-    digests = {path.relative_to(root).as_posix(): raw_files.sha256(path) for path in data_paths}
-    return replace(located, place=place, files=digests, commit=commit)
+    digests = {
+        path.relative_to(root).as_posix(): raw_files.sha256(path)
+        for path in [*paths, *service_schemas.files(spec.format, paths)]
+    }
+    return replace(located, files=digests)
+
+
+def _one_file(key: str, spec: SourceConfig) -> str:
+    """Return the message for a single file where a folder with published splits is needed."""
+    keys = [name for name in ("test_files", "validation_files") if getattr(spec, name)]
+    without = " ".join(f"{key}.{name}=null" for name in keys)
+    return (
+        f"{key}.path={spec.path} is one file, but {spec.label} is evaluated on its published "
+        f"split ({getattr(spec, keys[0])}): give the folder that contains both, or hold out rows "
+        f"of the file with {without} {key}.test_rows=300."
+    )
 
 
 def _renamed(raw: Row, column_settings: ColumnsConfig) -> Row:
@@ -270,15 +275,6 @@ def _renamed(raw: Row, column_settings: ColumnsConfig) -> Row:
     return renamed | {name: raw[column] for name, column in column_names.items() if column in raw}
 
 
-def _detect_format(raw: Row) -> str:
-    """Return the format of a user's row, detected from its columns."""
-    if "messages" in raw:
-        return "messages"
-    if "conversations" in raw:
-        return "sharegpt"
-    return "prompt_completion" if {"prompt", "completion", "instruction"} & set(raw) else "messages"
-
-
 def _note_rejection(source_rows: SourceRows, where: str, raw: Row, rejected: Rejected) -> None:
     if rejected.reason == "not_trained":
         source_rows.not_trained[f"rows left out: {rejected.detail}"] += 1
@@ -293,48 +289,10 @@ def _note_rejection(source_rows: SourceRows, where: str, raw: Row, rejected: Rej
 
 def _check_enough(source_rows: SourceRows, place: str, key: str, max_reject_share: float) -> None:
     rejected = source_rows.rejected.total()
-    total = len(source_rows.splits["all"]) + rejected
+    total = len(source_rows.rows) + rejected
     if rejected > max_reject_share * total:
         reasons = tally.common_reasons(source_rows.rejected, source_rows.examples)
         raise DataError(
             f"{place}: {rejected} of {total} rows cannot be read: {reasons}; check {key}.format "
             f"and {key}.columns, or allow more with {key}.max_reject_share."
         )
-
-
-def _split(
-    rows: list[Row], spec: SourceConfig, held_back: tuple[float, float], train_seed: int
-) -> tuple[dict[str, list[Row]], int]:
-    """Hold rows back for validation and test, and subsample the training rows.
-
-    The held-back rows depend on the contents of the rows and on `seed`, not on their positions, and
-    are the same for every `fraction` and `limit`. Returns the splits, and the number of training
-    rows that were removed because their prompt is held back too.
-    """
-    if held_back[1] == 1:  # evaluation only: subsample the evaluated rows
-        rows = mixture.subset(rows, fraction=spec.fraction, limit=spec.limit, seed=spec.seed)
-    drawn = [rows[i] for i in _order(rows, spec.seed)] if any(held_back) else _shuffled(rows, spec)
-    validation, test = (round(len(drawn) * share) for share in held_back)
-    splits = {
-        "test": drawn[:test],
-        "validation": drawn[test : test + validation],
-        "train": drawn[test + validation :],
-    }
-    held_rows = [row for split in ("test", "validation") for row in splits[split]]
-    without_twins, twin_count = decontamination.without_overlap(splits["train"], held_rows)
-    splits["train"] = mixture.subset(
-        without_twins, fraction=spec.fraction, limit=spec.limit, seed=train_seed
-    )
-    return {split: split_rows for split, split_rows in splits.items() if split_rows}, twin_count
-
-
-def _shuffled(rows: list[Row], spec: SourceConfig) -> list[Row]:
-    shuffled = list(rows)
-    random.Random(f"split {spec.seed}").shuffle(shuffled)
-    return shuffled
-
-
-def _order(rows: list[Row], seed: int) -> list[int]:
-    """Return the indices of rows in a random order determined by their contents and the seed."""
-    ranks = [hashlib.sha256(f"split {seed} {evaluation_rows.digest(row)}".encode()) for row in rows]
-    return sorted(range(len(rows)), key=lambda i: ranks[i].digest())

@@ -114,4 +114,5 @@ def _tokens(tokenizer: Any, document: str, *, shipped: bool) -> list[int]:
 
 def losses(model: Any, text_windows: list[Window]) -> list[float]:
     """Return the summed NLL of each window, in nats."""
-    return [math.fsum(window_losses) for window_losses in shared.token_losses(model, text_windows)]
+    losses_of_windows = shared.token_losses(model, text_windows, "losses on the held-out text")
+    return [math.fsum(window_losses) for window_losses in losses_of_windows]

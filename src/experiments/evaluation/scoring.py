@@ -13,6 +13,7 @@ from typing import Any
 from experiments.config import EvalConfig
 from experiments.data import Encoded, TrainData
 from experiments.evaluation import (
+    first_look,
     held_out,
     item_scores,
     progress_file,
@@ -21,6 +22,7 @@ from experiments.evaluation import (
     unanswered,
 )
 from experiments.evaluation.batched_generation import Generated, Limits
+from experiments.evaluation.first_look import FirstLook
 from experiments.evaluation.held_out import Window
 from experiments.models import Base
 from experiments.runtime import budget, distributed
@@ -81,7 +83,7 @@ def losses(subject: Subject, data: TrainData) -> Losses:
     """Compute the losses that `score` computes on every available test split."""
     scores, parts = Scores(), {}
     for split, rows in data.evaluated_splits(subject.spec):
-        parts[split] = _losses(subject, rows)
+        parts[split] = _losses(subject, rows, split)
         _add_losses(scores, _prefix(split), rows, parts[split])
     return Losses(scores.means, parts)
 
@@ -95,7 +97,7 @@ def score(subject: Subject, data: TrainData, held_out_text: HeldOut | None = Non
     scores = Scores(facts={"max_new_tokens": {}, "stop_reasons": {}, "defects": {}, "notes": []})
     scores.facts["asked"] = data.mode.facts()
     if data.validation:
-        validation_losses = _losses(subject, data.validation)
+        validation_losses = _losses(subject, data.validation, "validation")
         _add_losses(scores, "validation/", data.validation, validation_losses)
     for split, rows in data.evaluated_splits(subject.spec):
         scores.facts["max_new_tokens"][split] = data.answer_budget(subject.spec, split)
@@ -112,10 +114,11 @@ def answer(
     split: str,
     new_tokens: int,
     notes: list[str] | None = None,
+    look: FirstLook | None = None,
 ) -> list[Generated]:
     """Answer prompts with greedy decoding, reusing the answers from before an interruption.
 
-    Out-of-memory events are added to `notes`.
+    Out-of-memory events are added to `notes`. With `look`, the first prompts are answered first.
     """
     limits = Limits(new_tokens, subject.spec.batch_size)
     file = None
@@ -157,13 +160,28 @@ def answer(
     if pending:
         distributed.on_main_process(stop_in_time)
 
-    request = shared.GenerationRequest([prompts[i] for i in pending], limits, file, key, pending)
-    generated, memory_notes = shared.answers(subject.model, subject.base, request, on_answer)
+    for part in _parts(pending, look):
+        request = shared.GenerationRequest([prompts[i] for i in part], limits, file, key, part)
+        generated, memory_notes = shared.answers(subject.model, subject.base, request, on_answer)
+        if notes is not None:
+            notes += [f"{split}: {note}" for note in memory_notes]
+        done |= zip(part, generated, strict=True)
+        _show(look, part, done)
     next(bar, None)  # closes the progress bar
-    if notes is not None:
-        notes += [f"{split}: {note}" for note in memory_notes]
-    done |= zip(pending, generated, strict=True)
     return [done[i] for i in range(len(prompts))]
+
+
+def _show(look: FirstLook | None, part: Sequence[int], done: dict[int, Generated]) -> None:
+    """Show the first look, if its last rows were just answered."""
+    if look is not None and part[0] < look.rows:
+        look.show([done[i] for i in range(look.rows)])
+
+
+def _parts(pending: Sequence[int], look: FirstLook | None) -> list[list[int]]:
+    """Return the indices of prompts that are answered together, those of the first look first."""
+    count = 0 if look is None else look.rows
+    parts = ([i for i in pending if i < count], [i for i in pending if i >= count])
+    return [part for part in parts if part]
 
 
 def _score_split(
@@ -174,12 +192,13 @@ def _score_split(
     unheld: Sequence[dict[str, Any]],
     data: TrainData,
 ) -> None:
-    losses_of_rows = _losses(subject, rows)
-    _add_losses(scores, _prefix(split), rows, losses_of_rows)
     own_prompt = data.mode.asked == "on" or subject.label == "base"
     prompts = [e.asked_ids(own=own_prompt) for e in rows]
     max_new_tokens, notes = scores.facts["max_new_tokens"][split], scores.facts["notes"]
-    answers = answer(subject, prompts, split, max_new_tokens, notes)
+    look = _first_look(subject, rows, prompts, split, data) if not scores.items else None
+    answers = answer(subject, prompts, split, max_new_tokens, notes, look)
+    losses_of_rows = _losses(subject, rows, split)
+    _add_losses(scores, _prefix(split), rows, losses_of_rows)
     common_fields = {"model": subject.label, "split": split}
     items = [
         # Thinking that was opened in the prompt may end in the answer.
@@ -203,6 +222,31 @@ def _score_split(
         scores.facts.setdefault("unanswered", {})[split] = len(unheld)
 
 
+def _first_look(
+    subject: Subject,
+    rows: Sequence[Encoded],
+    prompts: Sequence[list[int]],
+    split: str,
+    data: TrainData,
+) -> FirstLook | None:
+    """Return what shows the scores of the first rows of a split; None if that saves no time."""
+    count = first_look.rows(subject.spec, prompts, subject.base.parameters)
+    if not count:
+        return None
+    title = f"{subject.label}, {count} of {len(rows)} {split} rows"
+
+    def show(answers: Sequence[Generated]) -> None:
+        fields = {"model": subject.label, "split": split}
+        items = [
+            fields | _stored_item(encoded, generated, {}, data.mode.opened + generated.text)
+            for encoded, generated in zip(rows[:count], answers, strict=True)
+        ]
+        scored_rows = [encoded.row for encoded in rows[:count]]
+        first_look.show(title, items, scored_rows, subject.spec.metrics, data.call_form)
+
+    return FirstLook(count, show)
+
+
 def _stored_item(
     encoded: Encoded, generated: Generated, parts: row_losses.Parts, text: str
 ) -> dict[str, Any]:
@@ -216,10 +260,11 @@ def _stored_item(
     return row_fields | end_fields | {"defects": [], "parts": parts}
 
 
-def _losses(subject: Subject, rows: Sequence[Encoded]) -> list[row_losses.Parts]:
+def _losses(subject: Subject, rows: Sequence[Encoded], split: str) -> list[row_losses.Parts]:
     """Return the loss parts of each row, which are empty for a row without trained tokens."""
     trained = [e for e in rows if e.trained_tokens]
-    row_losses_of_trained = iter(shared.token_losses(subject.model, trained))
+    label = f"losses of the {subject.label} model, {split}"
+    row_losses_of_trained = iter(shared.token_losses(subject.model, trained, label))
     base = subject.base
     ends = set(base.end_ids)
     return [

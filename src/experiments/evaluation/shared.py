@@ -16,6 +16,7 @@ from experiments.evaluation.metrics.loss import TokenRow
 from experiments.evaluation.progress_file import ProgressFile
 from experiments.models import Base
 from experiments.runtime import distributed
+from experiments.runtime.progress import track
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,25 @@ class GenerationRequest:
     """The index of each prompt in the file."""
 
 
-def token_losses(model: Any, rows: Sequence[TokenRow]) -> list[list[float]]:
-    """Return for each row the NLL of each trained token, in nats, as `loss.token_losses` does."""
-    return distributed.split_between_processes(
-        [len(row.input_ids) for row in rows],
-        lambda indices: loss.token_losses(model, [rows[i] for i in indices]),
-    )
+def token_losses(model: Any, rows: Sequence[TokenRow], label: str) -> list[list[float]]:
+    """Return for each row the NLL of each trained token, in nats, as `loss.token_losses` does.
+
+    The main process shows its progress, under the label.
+    """
+
+    def work(indices: list[int]) -> list[list[float]]:
+        count = len(indices) if distributed.is_main_process() else 0
+        bar = iter(track(range(count), count, label, "rows"))
+
+        def on_rows(done: int) -> None:
+            for _ in range(done):
+                next(bar, None)
+
+        losses = loss.token_losses(model, [rows[i] for i in indices], on_rows)
+        next(bar, None)  # closes the progress bar
+        return losses
+
+    return distributed.split_between_processes([len(row.input_ids) for row in rows], work)
 
 
 def answers(

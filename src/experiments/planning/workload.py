@@ -56,7 +56,7 @@ class Workload:
 def _validation_rows(run: RunConfig, train_rows: int) -> int:
     """Return the validation rows of a run, at most; benchmarks are not counted."""
     rows = run.data.validation_rows
-    if run.data.source != "toolworld":
+    if rows is None and run.data.source != "toolworld":
         rows = _held_back_rows(run.data, run.data.validation_share, train_rows)
     return min(rows or 0, run.eval.loss_rows or rows or 0)
 
@@ -65,6 +65,8 @@ def _test_rows(run: RunConfig, train_rows: int) -> int:
     """Return the rows of all evaluated test splits; those of benchmarks are not counted."""
     if run.data.source == "toolworld":
         sizes = [getattr(run.data, f"{split}_rows") or 0 for split in run.eval.splits]
+    elif run.data.test_rows is not None:
+        sizes = [run.data.test_rows]
     else:
         sizes = [_held_back_rows(run.data, run.data.test_share, train_rows)]
     return sum(min(size, run.eval.limit or size) for size in sizes)
@@ -129,5 +131,6 @@ def _count_lines(data: DataConfig) -> tuple[int, float] | None:
     with path.open("rb") as stream:
         lines = sum(1 for line in stream if line.strip())
     held_back = (data.validation_share or 0.0) + (data.test_share or 0.0)
-    rows = max(1, round(lines * (1 - held_back) * (data.fraction or 1)))
+    counted = lines - (data.validation_rows or 0) - (data.test_rows or 0)
+    rows = max(1, round((counted - lines * held_back) * (data.fraction or 1)))
     return rows, max(1.0, path.stat().st_size / max(1, lines) / _BYTES_PER_TOKEN)

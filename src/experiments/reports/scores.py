@@ -26,6 +26,7 @@ COLUMNS = {
     "restraint/correct": "restraint",
     "json_output/valid": "JSON valid",
     "json_output/values": "JSON values",
+    "final_number/exact": "final number",
     "calls/malformed": "malformed",
     "generation/stopped": "stopped",
     "generation/cut_off": "cut off",

@@ -2,6 +2,7 @@
 
 from experiments import training
 from experiments.config import RunConfig, inputs
+from experiments.data import benchmark_files
 from experiments.errors import ConfigError
 from experiments.evaluation import metrics
 from experiments.records import hub
@@ -14,10 +15,13 @@ def check(run: RunConfig) -> None:
     Raises:
         ConfigError: a file or folder is missing, or a key of `lora.extra` or `trainer.extra`, a
             metric or an objective is unknown.
+        DataError: the files of a benchmark are missing or not the known ones.
     """
     if problem := distributed.unsupported():
         raise ConfigError(f"{problem}.")
     inputs.check(run)
+    for name in run.eval.benchmarks:
+        benchmark_files.located_files(name, run.eval.path)
     batch, micro = run.trainer.batch_size, run.trainer.micro_batch_size
     assert batch and micro, "config.load resolves these"
     training.fitting(batch, micro, distributed.world_size())

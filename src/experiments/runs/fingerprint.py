@@ -12,7 +12,7 @@ from typing import Any
 
 from experiments import models
 from experiments.config import RunConfig, chat_templates
-from experiments.data import benchmark_rows, sources
+from experiments.data import benchmark_files, sources
 from experiments.errors import RecordError
 from experiments.evaluation import held_out, item_scores
 from experiments.models import adapters, weights
@@ -40,17 +40,17 @@ def inputs(run: RunConfig) -> str:
         DataError: a data file is missing.
     """
     located_sources = [*sources.locate(run.data).items(), *sources.locate_tests(run.data).items()]
-    benchmark_files = [
+    files_of_benchmarks = [
         f
         for benchmark in run.eval.benchmarks
-        for f in benchmark_rows.located_files(benchmark, run.eval.path)
+        for f in benchmark_files.located_files(benchmark, run.eval.path)
     ]
     held_out_text = held_out.read(run)
     parts = {
         "model": _model(run),
         "adapter": adapters.fingerprint(run.model.adapter),
         "rows": [(name, source.files, source.commit) for name, source in located_sources],
-        "benchmarks": [_sha256(file) for file in benchmark_files],
+        "benchmarks": [_sha256(file) for file in files_of_benchmarks],
         "held_out": held_out_text and held_out_text.sha256,
         "machine": _machine(run),
         "code": {k: v for k, v in code(run).items() if k != "scoring_code"},

@@ -15,7 +15,7 @@ from typing import Any
 
 from experiments import data, models
 from experiments.config import RunConfig, chat_templates
-from experiments.data import TrainData, benchmark_rows, sources
+from experiments.data import TrainData, benchmark_files, sources
 from experiments.models import Base, Precision
 from experiments.runtime.progress import log
 
@@ -138,7 +138,7 @@ def _data_key(run: RunConfig, base: Base) -> Any:
     files = [
         f
         for name in evaluation.benchmarks
-        for f in benchmark_rows.located_files(name, evaluation.path)
+        for f in benchmark_files.located_files(name, evaluation.path)
     ]
     return (
         dataclasses.asdict(run.data.with_train_seed(run.seed)),

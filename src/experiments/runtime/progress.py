@@ -1,4 +1,7 @@
-"""Show the progress of long work: a bar on a terminal, a line every 10 seconds in a log."""
+"""Show the progress of long work: a bar on a terminal, a line every 10 seconds in a log.
+
+The first line of a log comes after a second, so that work of minutes is announced at its start.
+"""
 
 import contextlib
 import sys
@@ -7,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-SECONDS_BETWEEN_LINES = 10.0
+SECONDS_BETWEEN_LINES, SECONDS_TO_FIRST_LINE = 10.0, 1.0
 # A terminal can show only one set of bars, so a run adds its bars below that of its sweep.
 _live: list[Any] = []
 
@@ -44,13 +47,15 @@ def track(steps: Iterable[T], total: int, label: str, unit: str) -> Iterator[T]:
             steps, escape(label), total=total, console=Console(stderr=True), transient=True
         )
         return
-    began = last = time.monotonic()
+    began = time.monotonic()
+    next_line = began + SECONDS_TO_FIRST_LINE
     for done, step in enumerate(steps):
         now = time.monotonic()
-        if now - last >= SECONDS_BETWEEN_LINES:
-            last = now
-            left = (now - began) / done * (total - done) if done else 0.0
-            log(f"{label}: {done}/{total} {unit}, about {left:.0f} s left")
+        if done and now >= next_line:
+            next_line = now + SECONDS_BETWEEN_LINES
+            rate = done / (now - began)
+            left = (total - done) / rate
+            log(f"{label}: {done}/{total} {unit}, {rate:.2g} per second, about {left:.0f} s left")
         yield step
 
 

@@ -10,7 +10,7 @@ from experiments.data.formats.rejection import Row
 _METADATA_COLUMNS = {
     *("id", "source", "category", "schema", "expects", "uuid", "idx", "index", "split", "dataset"),
     *("weight", "train", "trainable", "do_train", "parallel_tool_calls", "tool_choice"),
-    *("function_call", "bfcl"),
+    *("function_call", "bfcl", "dialogue_id"),
 }
 _MESSAGES = {"messages", "tools", "functions", "system"}
 _COLUMNS_READ = {
@@ -23,6 +23,10 @@ _COLUMNS_READ = {
     "toolace": {"system", "conversations"},
     "when2call": {"messages", "tools", "chosen_response", "rejected_response"},
     "apigen_mt": {"conversations", "tools", "functions", "system"},
+    "seal_tools": {"conversations"},
+    "api_bank": {"instruction", "input", "output", "expected_output", "file"},
+    "sgd": {"turns", "services", "service_schemas"},
+    "gsm8k": {"question", "answer"},
     "sharegpt": {"conversations", "tools", "functions", "system"},
     "messages": _MESSAGES,
     "prompt_completion": {
@@ -36,6 +40,22 @@ _CALL = re.compile(
 )
 _NAME = re.compile(r'"(?:name|function)"\s*+:')
 _ARGUMENTS = re.compile(r'"(?:arguments|parameters)"\s*+:')
+
+
+def layout(name: str | None, raw: Row) -> str:
+    """Return the format of a row: the configured one, or one detected by the columns.
+
+    A row of a public data set that was saved as `messages` is read as such.
+    """
+    if name is not None:
+        own = _COLUMNS_READ.get(name, _MESSAGES)
+        saved = "messages" in raw and "messages" not in own and (own - _MESSAGES).isdisjoint(raw)
+        return "messages" if saved else name
+    if "messages" in raw:
+        return "messages"
+    if "conversations" in raw:
+        return "sharegpt"
+    return "prompt_completion" if {"prompt", "completion", "instruction"} & set(raw) else "messages"
 
 
 def unused(layout: str, raw: Row) -> list[str]:

@@ -15,13 +15,18 @@ labels: they are kept unchanged, whatever the schema requires.
 
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 from experiments.data.formats import (
+    api_bank,
     flags,
     glaive,
+    gsm8k,
     hermes,
     mcp_agent,
     messages,
+    seal_tools,
+    sgd,
     sharegpt,
     toolace,
     turns,
@@ -46,6 +51,10 @@ _CONVERTERS: dict[str, Callable[[Row], tuple[list[Row], Toolset]]] = {
     "toolace": toolace.convert,
     "when2call": when2call.convert,
     "apigen_mt": sharegpt.convert,
+    "seal_tools": seal_tools.convert,
+    "api_bank": api_bank.convert,
+    "sgd": sgd.convert,
+    "gsm8k": gsm8k.convert,
     "sharegpt": sharegpt.convert,
     "messages": messages.convert,
     "prompt_completion": messages.prompt_completion,
@@ -61,7 +70,7 @@ def convert(name: str, raw: Row, row_id: str, left_out: Counter[str] | None = No
     Args:
         name: one of `FORMATS`.
         raw: the row with its original columns; not modified.
-        row_id: fallback id, used if the row has no column `id`.
+        row_id: fallback id, used if the row has no column `id` or `dialogue_id`.
         left_out: counts content of the row that is not used in training, by reason.
 
     Raises:
@@ -82,7 +91,7 @@ def convert(name: str, raw: Row, row_id: str, left_out: Counter[str] | None = No
         counts[NULLS] = nulls
     if left_out is not None and counts:
         left_out.update(counts)
-    own_id, source = raw.get("id"), raw.get("source")
+    own_id, source = _own_id(raw), raw.get("source")
     row: Row = {
         "id": str(own_id) if isinstance(own_id, str | int) and own_id != "" else row_id,
         "source": source if isinstance(source, str) and source else name,
@@ -96,6 +105,13 @@ def convert(name: str, raw: Row, row_id: str, left_out: Counter[str] | None = No
         schema = hermes.schema(conversation)
         row |= {} if schema is None else {"schema": schema}
     return row
+
+
+def _own_id(raw: Row) -> Any:
+    """Return the id of a row: its column `id`, with the `file` of a dialogue, or `dialogue_id`."""
+    own_id = raw.get("id", raw.get("dialogue_id"))
+    file = raw.get("file")
+    return f"{file}:{own_id}" if isinstance(file, str) and own_id is not None else own_id
 
 
 def _count_left_out(converted: list[Row]) -> dict[str, int]:

@@ -13,7 +13,7 @@ The metric is computed from tokens, not from answers, so `score` adds nothing to
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from experiments.evaluation.metric_files import Item
@@ -55,12 +55,15 @@ def token_nll(model: Any, rows: Sequence[TokenRow]) -> list[Part]:
     return [(math.fsum(losses), len(losses)) for losses in token_losses(model, rows)]
 
 
-def token_losses(model: Any, rows: Sequence[TokenRow]) -> list[list[float]]:
+def token_losses(
+    model: Any, rows: Sequence[TokenRow], on_rows: Callable[[int], None] = lambda _: None
+) -> list[list[float]]:
     """Return for each row the NLL of each trained token, in nats, in the order of the tokens.
 
     A row's first token has no prediction and is left out. Rows are batched by length
     (right-padded), so the result depends on the batch size only through rounding. If memory runs
-    out, batches are halved from then on. B rows, L tokens.
+    out, batches are halved from then on. `on_rows` is called with the rows of each batch, when it
+    is done. B rows, L tokens.
     """
     import torch
 
@@ -82,6 +85,7 @@ def token_losses(model: Any, rows: Sequence[TokenRow]) -> list[list[float]]:
             for i, row_losses in zip(batch, losses, strict=True):
                 result[i] = row_losses
             remaining = remaining[len(batch) :]
+            on_rows(len(batch))
     model.train(was_training)
     return result
 

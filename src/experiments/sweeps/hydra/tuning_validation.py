@@ -113,8 +113,8 @@ def refuse_without_validation(run: RunConfig) -> None:
         ConfigError: the arm has no validation split.
     """
     data = run.data
-    rows = data.validation_rows if data.source == "toolworld" else data.validation_share
-    if not rows:
+    of_files = data.source != "toolworld" and (data.validation_share or data.validation_files)
+    if not (data.validation_rows or of_files):
         raise ConfigError(
             "rates are chosen on the validation split, and there is none: set "
             "data.validation_rows or data.validation_share above 0."
