@@ -28,7 +28,8 @@ def test_gsm8k_on_a_pretrained_llama_runs_to_a_table(
         f"data.path={shared}/gsm8k/train.jsonl",
         "data.columns.prompt=question",
         "data.columns.completion=answer",
-        "data.limit=600",
+        "data.limit=200",
+        "eval.loss_rows=8",
     )
     assert done.returncode == 0, done.stderr
     assert "no chat template" in done.stdout
