@@ -40,6 +40,12 @@ SMOKE = (
     "eval.max_new_tokens=8",
 )
 
+# The same with four rows of each kind, and without scores of the base.
+FEW_ROWS = (
+    *(*SMOKE, "eval.base=false", "data.validation_rows=4", "data.test_rows=4"),
+    *("eval.limit=4", "eval.loss_rows=4"),
+)
+
 # The files that take longest, fast or slow tests of them: a worker begins with these.
 LONGEST = (
     *("runs/test_resume.py", "contracts/test_launchers.py", "runtime/test_out_of_memory.py"),

@@ -26,7 +26,7 @@ from hydra.version import VersionBase
 from omegaconf import DictConfig, open_dict
 from packaging.version import Version
 
-from conftest import ROOT, SMOKE, environment
+from conftest import FEW_ROWS, ROOT, environment
 from experiments import records
 from experiments.errors import OutOfBudget, RecordError, TrainingError
 from experiments.records import Record
@@ -48,6 +48,12 @@ OTHER_PROCESSES = [
     *(pytest.param(*p.values, id=p.id, marks=pytest.mark.slow) for p in CLUSTERS),
 ]
 ALL = [pytest.param("one_process", [], id="one_process"), *OTHER_PROCESSES]
+# What the launchers share is tested with one process and several: jobs are composed, packed and run
+# by the same code on a cluster, where each starts a Python of its own.
+ALL_BUT_CLUSTERS = [
+    *ALL[:2],
+    *(pytest.param(*p.values, id=p.id, marks=pytest.mark.nightly) for p in CLUSTERS),
+]
 
 
 @pytest.fixture(scope="session")
@@ -77,7 +83,7 @@ def its_cluster(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
     ("launcher_name", "overrides"),
     [
         pytest.param(f"experiments_{p.values[0]}", *p.values[1:], id=p.id, marks=p.marks)
-        for p in ALL
+        for p in ALL_BUT_CLUSTERS
     ],
 )
 @pytest.mark.slow
@@ -129,14 +135,7 @@ def launch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Launch]:
 
 every_launcher = pytest.mark.parametrize(("name", "overrides"), ALL)
 every_other_process = pytest.mark.parametrize(("name", "overrides"), OTHER_PROCESSES)
-# On a cluster, what it does to an interrupted job is tested with jobs that only wait.
-whole_runs = pytest.mark.parametrize(
-    ("name", "overrides"),
-    [
-        *ALL[:2],
-        *(pytest.param(*p.values, id=p.id, marks=pytest.mark.nightly) for p in CLUSTERS),
-    ],
-)
+whole_runs = pytest.mark.parametrize(("name", "overrides"), ALL_BUT_CLUSTERS)
 
 
 def error(result: JobReturn) -> Exception:
@@ -405,7 +404,7 @@ def test_no_two_runs_are_on_one_gpu_at_a_time(
 def start(folder: Path, name: str, overrides: Sequence[str], *line: str) -> "subprocess.Popen[str]":
     launcher = [f"hydra/launcher={name}", *overrides, "hydra.sweep.dir=sweep"]
     return commands.Popen(
-        [sys.executable, str(ROOT / "train.py"), "-m", *SMOKE, "eval.base=false", *line, *launcher],
+        [sys.executable, str(ROOT / "train.py"), "-m", *FEW_ROWS, *line, *launcher],
         cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
 
@@ -426,7 +425,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Record]:
 
 
 @pytest.mark.slow
-@every_other_process
+@pytest.mark.parametrize(("name", "overrides"), ALL_BUT_CLUSTERS[1:])
 def test_every_launcher_leaves_one_record_a_job_with_the_same_scores(
     tmp_path: Path, reference: dict[int, Record], name: str, overrides: list[str]
 ) -> None:

@@ -16,6 +16,7 @@ from experiments.data import cache, formats, sources
 from experiments.data.encoding import EncodedSource
 from experiments.data.rendering import Encoded
 from experiments.errors import ConfigError, DataError
+from support import commands
 from support.cached_rows import build, from_cache
 
 NO_HOLD = ("data.validation_share=0", "data.test_share=0")
@@ -201,7 +202,7 @@ def test_two_processes_that_start_together_make_the_rows_once(tmp_path: Path) ->
     path = write(tmp_path / "rows.jsonl", rows(2000))
     folder, ready = tmp_path / "cache", [tmp_path / "a", tmp_path / "b"]
     started = [
-        subprocess.Popen(
+        commands.Popen(
             [sys.executable, "-c", TOGETHER, *map(str, (folder, path, *order))],
             stdout=subprocess.PIPE,
             text=True,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ROOT, SMOKE, Cli, environment, load
+from conftest import FEW_ROWS, ROOT, Cli, environment, load
 from experiments import records, runs
 from experiments.errors import ConfigError
 from experiments.records import Record
@@ -20,7 +20,7 @@ from experiments.runs import Job
 from support import spent_budget
 from support.hub_server import TOKEN, Hub, serving
 
-PUSH = (*SMOKE, "eval.base=false", "hub.push=true", "hub.repo=me/tiny")
+PUSH = (*FEW_ROWS, "hub.push=true", "hub.repo=me/tiny")
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def hub() -> Iterator[Hub]:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Record:
     folder = tmp_path_factory.mktemp("runs") / "first"
-    return runs.run_one(load(*SMOKE, "eval.base=false", "trainer.keep=adapter"), Job(folder)).record
+    return runs.run_one(load(*FEW_ROWS, "trainer.keep=adapter"), Job(folder)).record
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import SMOKE, load
+from conftest import FEW_ROWS, load
 from experiments import models, records, runs
 from experiments.config import EvalConfig
 from experiments.errors import ConfigError, OutOfBudget
@@ -16,7 +16,7 @@ from experiments.records import Record
 from experiments.runs import Job
 from experiments.runtime import budget
 
-QUICK = (*SMOKE, "eval.base=false", "lora.lora_dropout=0.1")
+QUICK = (*FEW_ROWS, "lora.lora_dropout=0.1")
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from conftest import ROOT, SMOKE, Cli, environment, load
+from conftest import FEW_ROWS, ROOT, Cli, environment, load
 from experiments import reports
 from support.report_records import put, record, single_run, two_arms
 
@@ -226,7 +226,7 @@ def test_every_committed_report_is_what_its_records_say(readme: Path, tmp_path: 
 @pytest.mark.slow
 def test_the_reproduce_line_of_a_sweep_finds_its_own_runs(cli: Cli, tmp_path: Path) -> None:
     """The line as it stands, in a shell: the same runs, so they are found and not made again."""
-    line = (*SMOKE, "eval.base=false", "data.weights.mcp=2")
+    line = (*FEW_ROWS, "data.weights.mcp=2")
     done = cli("-m", "lora.target_modules=[q_proj],[v_proj]", *line, "hydra.sweep.dir=outputs/s")
     assert done.returncode == 0, done.stderr
     reports.write(tmp_path / "outputs" / "s", tmp_path / "report")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from conftest import SMOKE, environment, load
+from conftest import FEW_ROWS, SMOKE, environment, load
 from experiments import models, runs
 from experiments.records import Record
 from experiments.runs import Job, model_cache
@@ -24,7 +24,7 @@ def nothing_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
 
 
 def make(folder: Path, *overrides: str, number: int | None = None) -> Record:
-    run = load(*SMOKE, "hardware=cpu", *overrides)
+    run = load(*FEW_ROWS, "eval.base=true", "hardware=cpu", *overrides)
     return runs.run_one(run, Job(folder, number=number)).record
 
 

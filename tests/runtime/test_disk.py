@@ -86,6 +86,7 @@ def small(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_a_training_that_fills_the_disk_goes_on_once_there_is_room(small: Path) -> None:
     script = f"""
         mkdir small && mount -t tmpfs -o size=3m none small

@@ -1,10 +1,10 @@
 """Start the project's commands as `subprocess` does, without the time that their imports take.
 
 `Popen` and `run` are those of `subprocess`, and so is what they return. A command of this project
-gets its process from a fork server (`support/fork_server.py`) that has imported the libraries, and
-so do the processes that the command starts itself: the ranks of `accelerate launch` and the
-workers of the joblib launcher. Any other command, or one with a variable that libraries read while
-they are imported, starts as usual. A test of the start itself uses `subprocess`.
+or a `python -c` gets its process from a fork server (`support/fork_server.py`) that has imported
+the libraries, and so do the processes that it starts itself: the ranks of `accelerate launch` and
+the workers of the joblib launcher. Any other command, or one with a variable that libraries read
+while they are imported, starts as usual. A test of the start itself uses `subprocess`.
 """
 
 import atexit
@@ -136,7 +136,7 @@ def _is_ours(command: object) -> bool:
         del words[0]
     program, module = [*words, "", ""][:2]
     return interpreter == sys.executable and (
-        program.endswith("/train.py") or (program == "-m" and module in _MODULES)
+        program == "-c" or program.endswith("/train.py") or (program == "-m" and module in _MODULES)
     )
 
 

@@ -138,7 +138,7 @@ def become(request: dict[str, Any], streams: list[int]) -> list[str]:
     os.chdir(request["folder"])
     given = request["arguments"]
     program = next(word for word in given[1:] if word != "-u")
-    first = os.getcwd() if program == "-m" else os.path.dirname(program)
+    first = {"-m": os.getcwd(), "-c": ""}.get(program, os.path.dirname(program))
     path = [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p]
     sys.path[: 1 + len([p for p in own_path if p])] = [first, *path]
     sys.orig_argv[:] = given
@@ -189,6 +189,9 @@ def program_of(arguments: list[str]) -> Callable[[], object]:
     if arguments[0] == "-m":
         sys.argv[:] = arguments[1:]
         return lambda: runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
+    if arguments[0] == "-c":
+        sys.argv[:] = ["-c", *arguments[2:]]
+        return lambda: exec(arguments[1], {"__name__": "__main__"})
     sys.argv[:] = arguments
     return lambda: runpy.run_path(arguments[0], run_name="__main__")
 

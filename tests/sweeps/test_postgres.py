@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy
 
-from conftest import ROOT, SMOKE, Cli
+from conftest import FEW_ROWS, ROOT, Cli
 from experiments.errors import ConfigError
 from experiments.sweeps.study import Settings, Study, reporting, specs
 from experiments.sweeps.study.space import key
@@ -143,7 +143,7 @@ def test_a_search_keeps_its_study_in_the_database_that_a_variable_names(
     server: str, cli: Cli, tmp_path: Path
 ) -> None:
     line = (
-        *("-m", "hydra/sweeper=optuna", "hydra.sweep.dir=out", *SMOKE, "eval.base=false"),
+        *("-m", "hydra/sweeper=optuna", "hydra.sweep.dir=out", *FEW_ROWS),
         *("hydra.sweeper.storage=${oc.env:STUDY_URL}", "hydra.sweeper.study_name=named"),
         *("hydra/sweeper/pruner=median", "hydra.sweeper.n_trials=2", "lora.r=choice(4,8)"),
     )

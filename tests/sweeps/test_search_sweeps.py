@@ -7,15 +7,15 @@ import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 
-from conftest import ROOT, SMOKE, Cli, composed
+from conftest import FEW_ROWS, ROOT, Cli, composed
 from experiments import records
 from experiments.errors import ConfigError
 from experiments.records import provenance
 from experiments.sweeps.hydra import search_validation as keys
 from experiments.sweeps.study import specs
 
-# As SMOKE, with two optimiser steps: about a second of training and answers.
-QUICK = (*SMOKE, "eval.base=false", "trainer.max_steps=2", "trainer.eval_steps=1")
+# With two optimiser steps: about a second of training and answers.
+QUICK = (*FEW_ROWS, "trainer.max_steps=2", "trainer.eval_steps=1")
 SEARCH = ("-m", "hydra/sweeper=optuna", "hydra.sweep.dir=out", *QUICK)
 RATES = "trainer.learning_rate=tag(log,interval(1e-4,1e-2))"
 

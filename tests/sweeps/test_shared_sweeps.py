@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from conftest import ROOT, SMOKE, environment, load
+from conftest import FEW_ROWS, ROOT, environment, load
 from experiments import records, runs
 from experiments.records import Record
 from experiments.runs import Job
@@ -22,8 +22,9 @@ STEPS = max(12, 2 * KILLS)  # of each of the four runs that are killed at random
 
 
 def start(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, str(ROOT / "train.py"), "-m", *FEW_ROWS, "hydra.sweep.dir=sweep"]
     return commands.Popen(
-        [sys.executable, str(ROOT / "train.py"), "-m", *SMOKE, "hydra.sweep.dir=sweep", *arguments],
+        [*command, *arguments],
         cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
 
@@ -68,7 +69,7 @@ def trained(out: str) -> list[str]:
 
 @pytest.mark.slow
 def test_two_workers_on_one_line_share_it_and_do_each_run_once(tmp_path: Path) -> None:
-    line = ("seed=0,1,2,3", "eval.base=false")
+    line = ("seed=0,1,2,3",)
     workers = [start(tmp_path, *line) for _ in range(2)]
     outs = [ended(worker) for worker in workers]
     found = read(tmp_path / "sweep", 4)
@@ -81,7 +82,7 @@ def test_two_workers_on_one_line_share_it_and_do_each_run_once(tmp_path: Path) -
 
 @pytest.mark.slow
 def test_the_run_of_a_killed_worker_is_finished_by_the_other(tmp_path: Path) -> None:
-    line = ("seed=0,1,2,3", "eval.base=false", "trainer.max_steps=10", "trainer.save_steps=2",
+    line = ("seed=0,1,2,3", "trainer.max_steps=10", "trainer.save_steps=2",
             "trainer.eval_steps=10")  # fmt: skip
     doomed, other = start(tmp_path, *line), start(tmp_path, *line)
     assert doomed.stdout is not None
@@ -109,7 +110,7 @@ def test_a_worker_whose_clock_is_ahead_leaves_a_run_that_is_taken_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    run = load(*SMOKE, "eval.base=false")
+    run = load(*FEW_ROWS)
     first = runs.run_one(run, Job(tmp_path / "sweep" / "0", number=0)).record
     tree = json.loads(first.path.read_text())
     tree |= {"status": "running", "started_at": "2199-01-01T00:00:00+00:00", "finished_at": None}
@@ -125,7 +126,7 @@ def test_a_worker_whose_clock_is_ahead_leaves_a_run_that_is_taken_over(
 def test_a_sweep_killed_at_random_moments_ends_as_an_undisturbed_one(
     tmp_path: Path,
 ) -> None:
-    line = ("seed=0,1,2,3", "eval.base=false", f"trainer.max_steps={STEPS}",
+    line = ("seed=0,1,2,3", f"trainer.max_steps={STEPS}",
             "trainer.save_steps=3", "lora.lora_dropout=0.1")  # fmt: skip
     ended(start(tmp_path, *line, "hydra.sweep.dir=calm"))
     chance = random.Random(20)
