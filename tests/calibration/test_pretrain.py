@@ -141,6 +141,7 @@ def test_the_template_joins_tool_results_and_calls_and_takes_text_arguments(
     )
 
 
+@pytest.mark.slow
 def test_toolworld_rows_are_short(tokenizer: Any) -> None:
     for split in SPLITS:
         texts = [pretraining_text.render_chat(r["messages"], r["tools"]) for r in rows(split, 540)]
@@ -192,6 +193,7 @@ def test_three_steps_of_pretraining_twice_give_the_same_bytes_in_the_shipped_lay
         assert (folders[0] / file).read_bytes() == (shipped / file).read_bytes(), file
 
 
+@pytest.mark.slow
 def test_another_seed_gives_other_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pretrain, "WINDOWS_PER_STEP", 2)
     tokenizer = Tokenizer.from_file(str(BASE / "tokenizer.json"))

@@ -145,6 +145,7 @@ def error(result: JobReturn) -> Exception:
     return found
 
 
+@pytest.mark.slow
 @every_launcher
 def test_results_come_in_the_order_of_the_jobs(
     launch: Launch, name: str, overrides: list[str]
@@ -186,6 +187,7 @@ def test_a_failing_job_does_not_touch_the_others_and_keeps_its_error(
     assert done.return_value == 2
 
 
+@pytest.mark.slow
 @every_launcher
 def test_a_job_that_another_process_works_on_waits_for_it(
     launch: Launch, tmp_path: Path, name: str, overrides: list[str]
@@ -243,6 +245,7 @@ def test_no_job_begins_after_one_that_ran_out_of_time_and_all_know_when_it_is_ov
     )
 
 
+@pytest.mark.slow
 @every_launcher
 def test_what_was_frozen_at_the_start_is_what_runs(
     launch: Launch, name: str, overrides: list[str]
@@ -319,6 +322,7 @@ def test_ctrl_c_reaches_the_jobs_and_those_that_wait_are_not_begun(
         assert stopped or not Path(f"/proc/{place.read_text()}").exists()
 
 
+@pytest.mark.slow
 @every_other_process
 def test_an_error_that_cannot_travel_becomes_a_sentence(
     launch: Launch, name: str, overrides: list[str]

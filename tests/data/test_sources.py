@@ -67,6 +67,7 @@ def test_a_mixture_leaves_near_duplicates_to_the_earlier_source_and_states_its_s
     assert len(built.train) == 30
 
 
+@pytest.mark.slow
 def test_a_mixture_follows_its_weights_in_the_unit_they_are_given_in(tmp_path: Path) -> None:
     more = ("data.sources.second.weight=3", "data.total=40")
     shares = build(*mixture(tmp_path, *more)).counts["mixture"]["shares"]
@@ -255,6 +256,7 @@ def test_the_data_verb_marks_what_is_trained_and_counts(cli: Cli, tmp_path: Path
     assert rejected["reason"] == "empty_turn" and rejected["row"]["prompt"] == "no"
 
 
+@pytest.mark.slow
 def test_the_data_verb_converts_without_a_model(cli: Cli, tmp_path: Path) -> None:
     path = write(tmp_path / "rows.jsonl", rows(20))
     done = cli(
@@ -267,6 +269,7 @@ def test_the_data_verb_converts_without_a_model(cli: Cli, tmp_path: Path) -> Non
     assert "tokens not counted: model.hub_id=Qwen/Qwen3-1.7B" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_gated_set_without_a_network_is_refused_in_one_sentence(cli: Cli) -> None:
     done = cli("data", "data=xlam_60k", module=True, HF_HUB_OFFLINE="1", HF_HOME="/nowhere")
     assert done.returncode == 1

@@ -241,6 +241,7 @@ def test_the_project_written_anew_without_comments_and_docstrings_is_the_same_co
     assert own(source) == unchanged
 
 
+@pytest.mark.slow
 def test_a_moved_module_of_the_project_is_the_same_code(
     tmp_path: Path, own: Own, unchanged: dict[str, object]
 ) -> None:
@@ -315,6 +316,7 @@ def test_an_added_metric_changes_no_other_part(
     assert changed_parts(source) == ["words"]
 
 
+@pytest.mark.slow
 def test_an_identity_is_kept_for_the_same_files(tmp_path: Path, own: Own) -> None:
     source = copied(tmp_path)
     first = own(source)

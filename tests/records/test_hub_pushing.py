@@ -82,6 +82,7 @@ def test_a_run_is_uploaded_in_one_commit_and_the_token_stands_nowhere(
     assert not any(TOKEN.encode() in content for content in repository.files.values())
 
 
+@pytest.mark.slow
 def test_the_verb_uploads_what_peft_loads_and_refuses_to_write_over_another_run(
     cli: Cli, tmp_path: Path, hub: Hub
 ) -> None:

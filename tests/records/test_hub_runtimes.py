@@ -111,6 +111,7 @@ def test_the_time_may_end_during_the_last_answer_but_not_before() -> None:
         scoring.answer(subject, [[5, 6, 7], [8, 9, 10]], "test", 2)
 
 
+@pytest.mark.slow
 def test_nothing_begins_when_the_time_is_over_and_what_is_finished_is_still_an_answer(
     tmp_path: Path,
 ) -> None:

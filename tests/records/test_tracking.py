@@ -27,6 +27,7 @@ def test_names_are_short_and_unique() -> None:
     assert max(map(len, names)) <= 48
 
 
+@pytest.mark.slow
 def test_a_run_stands_in_trackio_with_its_group_curve_and_scores(cli: Cli, tmp_path: Path) -> None:
     on = [text for text in SMOKE if text != "tracker=none"]
     done = cli(*on, "hydra.run.dir=outputs/study/0", "eval.base=false", TRACKIO_DIR="")

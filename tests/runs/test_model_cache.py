@@ -48,6 +48,7 @@ def test_a_run_after_others_in_one_process_has_the_numbers_of_a_solo_run(tmp_pat
         assert numbers(after[n]) == numbers(alone), kind
 
 
+@pytest.mark.slow
 def test_loading_and_tokenising_are_paid_once(tmp_path: Path) -> None:
     run = load(*SMOKE, "hardware=cpu")
     precision = models.choose_precision(run)
@@ -81,6 +82,7 @@ def test_the_checksum_sees_one_changed_weight() -> None:
     assert model_cache.checksum(model) != before
 
 
+@pytest.mark.slow
 def test_rows_that_change_on_disk_between_two_runs_are_read_again(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     file = [s for s in SMOKE if not s.startswith("data.")]
@@ -95,6 +97,7 @@ def test_rows_that_change_on_disk_between_two_runs_are_read_again(tmp_path: Path
     assert prints[0] != prints[1]
 
 
+@pytest.mark.slow
 def test_rows_are_read_again_when_a_benchmark_is_named_or_its_file_changes(tmp_path: Path) -> None:
     place = tmp_path / "BFCL_v4_live_relevance.json"
     tool = {"name": "f", "description": "", "parameters": {"type": "dict", "properties": {}}}
@@ -128,6 +131,7 @@ for _ in range(2):
 """
 
 
+@pytest.mark.slow
 def test_libraries_are_imported_without_the_collector_and_models_are_left_to_it() -> None:
     done = subprocess.run(
         [sys.executable, "-c", PAUSED],

@@ -141,6 +141,7 @@ runpy.run_path({program!r}, run_name="__main__")
 """
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_answered_without_torch_weights_or_tokenizing(tmp_path: Path) -> None:
     run(tmp_path, ROOT / "src")
     watched = WATCHED.format(program=str(ROOT / "train.py"))

@@ -61,6 +61,7 @@ def study(folder: Path, url: str, name: str, **changes: object) -> Study:
     return Study(Settings(**{**vars(given), **changes}))
 
 
+@pytest.mark.slow
 def test_workers_that_share_only_the_database_divide_the_trials(
     server: str, tmp_path: Path
 ) -> None:
@@ -78,6 +79,7 @@ def test_workers_that_share_only_the_database_divide_the_trials(
     assert len(parameters) == 6
 
 
+@pytest.mark.slow
 def test_a_trial_whose_heart_beats_stopped_is_made_by_another_worker(
     server: str, tmp_path: Path
 ) -> None:
@@ -105,6 +107,7 @@ def test_a_trial_whose_heart_beats_stopped_is_made_by_another_worker(
         assert other.counts() == {"finished": 1}
 
 
+@pytest.mark.slow
 def test_a_job_reports_to_the_database_and_hears_whether_to_stop(
     server: str, tmp_path: Path
 ) -> None:

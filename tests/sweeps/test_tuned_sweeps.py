@@ -115,6 +115,7 @@ def test_arms_that_are_no_grid_are_listed_and_meet_every_cell_of_it() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_illegal_arms_are_all_named_and_none_is_started(cli: Cli, tmp_path: Path) -> None:
     listed = "hydra.sweeper.arms=[['lora=none','lora.r=4'],['data.validation_rows=0'],['lora=qv']]"
     done = cli(*LINE, listed)
