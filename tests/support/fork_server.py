@@ -71,6 +71,9 @@ def import_libraries() -> None:
     importlib.import_module("experiments")
     for name in IMPORTED:
         importlib.import_module(name)
+    # A thousand patterns for the names of weights, which are compiled once in a process.
+    mapping = importlib.import_module("transformers.conversion_mapping")
+    mapping.get_checkpoint_conversion_mapping("qwen3")
     for name in [name for name in sys.modules if name.partition(".")[0] == "experiments"]:
         del sys.modules[name]
     gc.freeze()
