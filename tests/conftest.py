@@ -48,8 +48,9 @@ FEW_ROWS = (
 
 # The files that take longest, fast or slow tests of them: a worker begins with these.
 LONGEST = (
-    *("contracts/test_launchers.py", "runs/test_resume.py", "sweeps/test_shared_sweeps.py"),
-    *("cli/test_commands.py", "runtime/test_distributed_runs.py", "runs/test_execute.py"),
+    *("runs/test_resume.py", "cli/test_commands.py", "sweeps/test_shared_sweeps.py"),
+    # Ray gives up if it does not start within 30 s: not beside the first commands of .ci/run.
+    *("runtime/test_distributed_runs.py", "contracts/test_launchers.py", "runs/test_execute.py"),
     *("sweeps/test_search_sweeps.py", "records/test_hub_pushing.py", "sweeps/test_sweep_files.py"),
     *("models/test_qlora.py", "runs/test_model_cache.py", "planning/test_memory_and_hours.py"),
     *("planning/test_memory.py", "test_wheel.py", "runs/test_reuse.py", "test_notebook.py"),
