@@ -1,12 +1,14 @@
 """Killed, edited or shared, a sweep pays for each run once and writes over none."""
 
 import itertools
+import json
 import random
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +122,18 @@ def test_two_workers_share_a_search_and_one_takes_over_from_the_other(tmp_path: 
     check_search(tmp_path / "out", total=5)
 
 
+@pytest.fixture
+def rows(tmp_path: Path) -> Iterator[tuple[str, ...]]:
+    file = tmp_path / "rows.jsonl"
+    lines = [{"prompt": f"say {i}", "completion": f"{i} it is"} for i in range(24)]
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    smoke = [text for text in QUICK if not text.startswith("data.")]
+    yield (
+        *("-m", "hydra.sweep.dir=out", "seed=0", *smoke, "data=jsonl", f"data.path={file}"),
+        "data.test_share=0.2",
+    )
+
+
 def ends_beside(tmp_path: Path, line: tuple[str, ...], named: str, **env: str) -> None:
     """Run the line again; expect the run anew beside the old record, for a named reason."""
     folder = tmp_path / "out" / "0"
@@ -129,6 +143,18 @@ def ends_beside(tmp_path: Path, line: tuple[str, ...], named: str, **env: str) -
     assert sorted(made(tmp_path / "out")) == ["0", "0_2"]
     assert (folder / "run.json").read_bytes() == before
     assert (tmp_path / "out" / "0_2" / ".hydra" / "config.yaml").is_file()
+
+
+def test_an_edited_row_is_named_and_the_run_made_beside_the_old_one(
+    tmp_path: Path, rows: tuple[str, ...]
+) -> None:
+    finish(tmp_path, *rows)
+    file = tmp_path / "rows.jsonl"
+    file.write_text(file.read_text().replace("3 it is", "three it is", 1))
+    ends_beside(tmp_path, rows, "data_fingerprint")
+    again = finish(tmp_path, *rows)
+    assert "changed since" not in again
+    assert again.count("finished before in") == 1
 
 
 def test_an_edited_weight_is_named_and_the_run_made_beside_the_old_one(tmp_path: Path) -> None:
