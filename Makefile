@@ -6,15 +6,16 @@ BIN := .venv/bin
 PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 \
 	--dist loadfile --no-loadscope-reorder
 
-.PHONY: help demo claims claims-quick check format test test-slow test-all bench clean
+.PHONY: help demo claims claims-quick check format test test-slow test-all test-nightly bench clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
+# Python compiles what is imported: to compile all of the libraries takes two minutes.
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,slurm,ray]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[dev,slurm,ray]'
 	@touch $@
 
 demo: .venv/.installed ## fine-tune the embedded base with LoRA and print the table (two minutes)
@@ -37,13 +38,16 @@ format: .venv/.installed ## format the code
 	$(BIN)/ruff check --fix .
 
 test: .venv/.installed ## run the fast tests
-	$(PYTEST) -m "not slow and not gpu and not network"
+	$(PYTEST) -m "not slow and not nightly and not gpu and not network"
 
 test-slow: .venv/.installed ## run the slow tests: real files, whole runs, the numbers in the README
-	$(PYTEST) -m "slow and not gpu and not network"
+	$(PYTEST) -m "slow and not nightly and not gpu and not network"
 
 test-all: .venv/.installed ## run the fast and the slow tests in one go, as .ci/run does
-	$(PYTEST) --durations=40 --durations-min=5 -m "not gpu and not network"
+	$(PYTEST) --durations=40 --durations-min=5 -m "not nightly and not gpu and not network"
+
+test-nightly: .venv/.installed ## run the tests that .ci/run leaves out, and those of random kills with more kills
+	EXPERIMENTS_KILLS=20 $(PYTEST) -m "nightly or random_kills"
 
 bench: .venv/.installed ## print benchmark ratios against a simple alternative
 	$(BIN)/python -m pytest -o addopts="" tests/benchmarks -m "not gpu" -s

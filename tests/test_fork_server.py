@@ -14,13 +14,21 @@ from support import commands
 
 # What stands in for the project shows what a process can tell of its start, and ends as told.
 PROGRAM = """
-import os, signal, sys, time
+import os, signal, subprocess, sys, time
 print(__name__, sys.argv[1:], sys.orig_argv[1:], os.getcwd(), os.getppid(), os.getpgid(0))
 print(sorted(sys.path[:3]), os.environ["STUDY_URL"], signal.getsignal(signal.SIGINT))
 print([name for name in ("torch", "peft", "experiments.config") if name in sys.modules])
 if sys.argv[1] == "wait":
     sys.stdout.flush()
     time.sleep(60)
+if sys.argv[1] == "start":
+    command = [sys.executable, "-m", "experiments", "wait"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        parent = child.stdout.readline().split()[-2]
+        with open(f"/proc/{child.pid}/cmdline") as started_as:
+            print(parent == str(os.getpid()), "fork_server" in started_as.read())
+        child.terminate()
+    sys.exit(-child.returncode)
 print(sys.stdin.read(), file=sys.stderr)
 if sys.argv[1] == "import":
     import torch.nn
@@ -71,6 +79,14 @@ def test_libraries_are_there_once_they_are_imported(begin: Start) -> None:
     *_, hidden, shown = out.splitlines()
     assert (hidden, shown) == ("[]", "torch torch.Size([3, 2]) True")
     assert (forked.returncode, errors.splitlines()[-1]) == (1, "the end")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="commands are forked on Linux only")
+def test_what_a_forked_command_starts_is_forked_and_its_own_child(begin: Start) -> None:
+    forked = begin(commands.Popen, "start")
+    out, _ = forked.communicate("", timeout=120)
+    assert out.splitlines()[-1] == "True True"
+    assert forked.returncode == signal.SIGTERM
 
 
 @pytest.mark.parametrize("start", STARTS)

@@ -208,6 +208,7 @@ def test_what_a_benchmark_needs_is_named(capsys: pytest.CaptureFixture[str]) -> 
     )
 
 
+@pytest.mark.slow
 def test_scoring_loads_nothing_heavy(tmp_path: Path) -> None:
     lines(tmp_path / "q", question("a"))
     lines(tmp_path / "p", {"id": "a", "result": []})

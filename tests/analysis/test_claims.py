@@ -215,6 +215,7 @@ def test_too_few_seeds_and_a_dirty_tree_allow_no_verdict() -> None:
     assert found.word == "unresolved" and "uncommitted code" in found.missing[0]
 
 
+@pytest.mark.slow
 def test_the_primary_family_is_adjusted_and_all_other_claims_are_exploratory() -> None:
     full, lora = made("none", FULL, 1e-3), made("lora", FIRST, 1e-2)
     alone = dataclasses.replace(TIED, primary=True, margin=0.002)
@@ -360,6 +361,7 @@ def test_an_arm_of_an_earlier_version_without_a_key_that_is_null_is_the_same_arm
     assert len(arms.read(made_now)) == 1
 
 
+@pytest.mark.slow
 def test_the_command_prints_the_claims_named_and_writes_only_when_asked(
     cli: Cli, tmp_path: Path
 ) -> None:

@@ -210,6 +210,7 @@ def test_a_measured_number_is_read_from_its_file_or_the_line_that_makes_it_is_na
     assert claims.measured_for([MEASURED], tmp_path) == {"invariance": {}}
 
 
+@pytest.mark.slow
 def test_a_trend_at_the_edge_of_chance_falls_in_a_large_primary_family(tmp_path: Path) -> None:
     made = batches((0.1, 0.14, 0.18), noise=0.03)
     primary = dataclasses.replace(TREND, primary=True)

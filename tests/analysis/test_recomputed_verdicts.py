@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from conftest import ROOT
 
 SCRIPT = Path(__file__).with_name("recompute_verdicts.py")
@@ -32,10 +34,12 @@ def test_the_program_imports_nothing_of_the_project() -> None:
     assert outside == {"numpy", "scipy"}
 
 
+@pytest.mark.slow
 def test_every_committed_verdict_is_found_again() -> None:
     assert recompute(REPORTS) == (0, "all committed verdicts were recomputed\n")
 
 
+@pytest.mark.slow
 def test_an_altered_estimate_and_an_altered_word_are_found(tmp_path: Path) -> None:
     for name in ("measured", "lora_without_regret"):
         (tmp_path / name).symlink_to(REPORTS / name)

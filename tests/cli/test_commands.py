@@ -24,6 +24,7 @@ def test_help_names_the_groups_and_the_commands(cli: Cli) -> None:
         assert text in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -46,6 +47,7 @@ def test_nothing_heavy_is_imported_before_the_config_is_accepted(arguments: list
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -91,6 +93,7 @@ def test_a_mistake_is_one_sentence_and_a_non_zero_exit(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -122,6 +125,7 @@ def test_what_is_not_there_is_refused_with_what_is_near_and_nothing_stays(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "rows.jsonl"]
 
 
+@pytest.mark.slow
 def test_a_sweep_names_all_that_is_not_there_and_leaves_no_folder(cli: Cli, tmp_path: Path) -> None:
     done = cli("-m", "data=jsonl", "data.path=a.jsonl,b.jsonl", "tracker=none")
     assert done.returncode == 1
@@ -131,6 +135,7 @@ def test_a_sweep_names_all_that_is_not_there_and_leaves_no_folder(cli: Cli, tmp_
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_says_how_it_goes_on(tmp_path: Path) -> None:
     command = [
         *(sys.executable, str(ROOT / "train.py"), *SMOKE, "trainer.max_steps=200"),
@@ -151,6 +156,7 @@ def test_an_interrupted_run_says_how_it_goes_on(tmp_path: Path) -> None:
     assert "  python train.py model=tiny_64 trainer=smoke eval=smoke " in said
 
 
+@pytest.mark.slow
 def test_a_failed_run_leaves_a_record_that_says_why(cli: Cli, tmp_path: Path) -> None:
     done = cli(
         *SMOKE, "lora.target_modules=[q_proj,lm_head]", "+lora.extra.ensure_weight_tying=true",
@@ -172,6 +178,7 @@ def test_a_wrong_target_module_is_refused_before_anything_is_loaded(
     assert not (tmp_path / "here" / "run.json").exists()
 
 
+@pytest.mark.slow
 def test_a_sweep_with_an_illegal_job_starts_none_and_names_all(cli: Cli, tmp_path: Path) -> None:
     done = cli("-m", "lora.r=4,0,-1", *SMOKE)
     assert done.returncode == 1
@@ -186,7 +193,7 @@ def test_a_multirun_prints_one_row_per_arm_and_resumes_by_the_same_line(
     cli: Cli, tmp_path: Path
 ) -> None:
     line = ("-m", "lora=all_linear,qv", "seed=0,1", *SMOKE)
-    first = cli(*line, fresh=True)
+    first = cli(*line)
     assert first.returncode == 0, first.stderr
     assert "4 finished" in first.stdout
     for text in ("lora=all_linear", "lora=qv", "base (untuned)", "difference"):
@@ -217,6 +224,7 @@ def test_one_failing_job_does_not_stop_the_others(cli: Cli, tmp_path: Path) -> N
     assert states == ["finished", "failed", "finished"]
 
 
+@pytest.mark.slow
 def test_a_sweep_with_a_wrong_target_module_starts_nothing(cli: Cli, tmp_path: Path) -> None:
     targets = "lora.target_modules=[q_proj],[q_prj],[v_prj]"
     done = cli("-m", targets, *SMOKE, "hydra.sweep.dir=mine")
@@ -229,7 +237,7 @@ def test_a_sweep_with_a_wrong_target_module_starts_nothing(cli: Cli, tmp_path: P
 
 @pytest.mark.slow
 def test_a_run_is_reproduced_from_its_own_saved_config(cli: Cli, tmp_path: Path) -> None:
-    assert cli(*SMOKE, "seed=3", "hydra.run.dir=first", fresh=True).returncode == 0
+    assert cli(*SMOKE, "seed=3", "hydra.run.dir=first").returncode == 0
     again = cli("-cp", str(tmp_path / "first" / ".hydra"), "-cn", "config")
     assert again.returncode == 0, again.stderr
     [copy] = tmp_path.glob("outputs/*/*/run.json")
@@ -248,7 +256,7 @@ def test_generate_and_merge_use_the_tuned_model(cli: Cli, tmp_path: Path, option
     kept = ("trainer.keep=adapter", "hydra.run.dir=run", "eval.base=false", f"lora={option}")
     assert cli(*SMOKE, *kept).returncode == 0
     words = ("generate", "run", "--prompt", "Hello there", "--max-new-tokens", "5")
-    asked = cli(*words, module=True, fresh=True)
+    asked = cli(*words, module=True, fresh=option == "all_linear")
     assert asked.returncode == 0, asked.stderr
     assert asked.stdout
     merged = cli("merge", "run", "--out", "merged", module=True)
@@ -264,6 +272,7 @@ def test_generate_and_merge_use_the_tuned_model(cli: Cli, tmp_path: Path, option
     assert absent.returncode == 1 and absent.stderr.startswith("error: ")
 
 
+@pytest.mark.slow
 def test_a_jsonl_line_that_is_not_json_is_named(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text(
         json.dumps({"prompt": "a", "completion": "b"}) + "\n{oops\n"
@@ -284,6 +293,7 @@ def test_a_sweep_file_without_m_is_refused(cli: Cli, tmp_path: Path) -> None:
     assert "sweeps=... describes many runs: add -m" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_read_enough_is_no_error() -> None:
     command = [sys.executable, "-m", "experiments", "data", "data.train_rows=27"]
     process = commands.Popen(

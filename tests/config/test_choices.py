@@ -1,8 +1,10 @@
 """The groups `rank` and `lr` are the plain keys under another name."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from conftest import ROOT, composed, load
 from experiments import config
@@ -20,13 +22,23 @@ def plan(*words: str) -> dict[str, str]:
     return {name: config.run_id(run) for name, run in found}
 
 
+def value_in(group: str, name: str) -> Any:
+    """Return the value of the only key in a file of a group."""
+    tree = yaml.safe_load((ROOT / "conf" / group / f"{name}.yaml").read_text(encoding="utf-8"))
+    assert list(tree) == [group]
+    return tree[group]
+
+
 def test_every_file_sets_the_value_that_it_is_named_after() -> None:
     assert {"r1", "r2", "r4", "r8", "r16", "r32", "r64", "r128", "r256"} <= set(RANKS)
     assert {"1e-5", "1e-4", "2e-4", "1e-3"} <= set(RATES)
     for rank in RANKS:
-        assert f"r{load(f'rank={rank}').lora.r}" == rank
+        assert f"r{value_in('rank', rank)}" == rank
     for rate in RATES:
-        assert load(f"lr={rate}").trainer.learning_rate == float(rate)
+        assert float(value_in("lr", rate)) == float(rate)
+    assert load(f"rank={RANKS[0]}", f"lr={RATES[0]}") == load(
+        f"lora.r={RANKS[0][1:]}", f"trainer.learning_rate={RATES[0]}"
+    )
 
 
 def test_a_run_is_the_same_by_group_and_by_key() -> None:
@@ -68,12 +80,14 @@ def test_a_rate_without_a_file_names_the_files_and_the_key_for_any_value() -> No
     assert said.endswith("5e-6; trainer.learning_rate=3.3e-4 sets any value.")
 
 
+@pytest.mark.slow
 def test_a_grid_over_groups_has_the_runs_and_names_of_the_grid_over_keys() -> None:
     by_group = plan("rank=r4,r16", "lr=1e-4,2e-04")
     assert by_group == plan("lora.r=4,16", "trainer.learning_rate=0.0001,0.0002")
     assert len(by_group) == 4
 
 
+@pytest.mark.slow
 def test_a_sweep_file_may_vary_both_and_contradictions_in_it_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -73,6 +73,7 @@ def test_other_hydra_applications_are_left_alone(own: Path, tmp_path: Path) -> N
         pass
 
 
+@pytest.mark.slow
 def test_commands_read_another_folder_of_config_groups(own: Path, cli: Cli) -> None:
     (own / "more" / "model").mkdir(parents=True)
     (own / "more" / "model" / "third.yaml").write_text("label: third\nembedded: tiny\n")

@@ -255,6 +255,7 @@ def check_training(run: RunConfig, base: Base, folder: Path, *, trainer: bool) -
     return attached.modules
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_family_is_scored_trained_and_loaded_again(family: str, tmp_path: Path) -> None:
     run, base = loaded(saved(family, FAMILIES[family], tmp_path), "lora=all_linear")

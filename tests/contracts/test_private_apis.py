@@ -166,6 +166,7 @@ def private_uses(file: Path) -> Iterator[str]:
                 yield f"{file.relative_to(SOURCE)}:{node.lineno} {name}"
 
 
+@pytest.mark.slow
 def test_private_names_are_used_in_one_module_per_library() -> None:
     # Launching jobs and Hydra's sweepers have modules of their own for this.
     files = [f for f in SOURCE.rglob("*.py") if f.relative_to(SOURCE).parts[0] != "sweeps"]

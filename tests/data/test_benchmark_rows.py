@@ -515,6 +515,7 @@ def test_when2call_questions_have_the_right_answer_as_gold_turn(tmp_path: Path) 
     assert found[2]["messages"][-1]["content"] == "Which one?"
 
 
+@pytest.mark.slow
 def test_a_benchmark_named_as_a_test_source_is_sent_to_the_right_place(tmp_path: Path) -> None:
     place = folder(tmp_path)
     source = "+data@data.test_sources.bench=jsonl"

@@ -113,6 +113,7 @@ def test_training_sets_are_not(name: str, hub_id: str | None, split: str | None)
     decontamination.refuse_evaluation_sets(name, hub_id, split)
 
 
+@pytest.mark.slow
 def test_real_sets_do_not_overlap_where_they_should_not(shared: Path) -> None:
     def read(name: str) -> list[Row]:
         lines = (shared / "converted" / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()

@@ -86,6 +86,7 @@ def test_rows_are_held_back_by_their_content_and_not_by_their_place(tmp_path: Pa
     assert asked(*from_file(forwards)) != asked(*from_file(forwards, "data.seed=1"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "more",
     [
@@ -108,6 +109,7 @@ def test_weights_total_and_parts_of_sources_change_training_rows_only(
     assert not asked_rows & {e.row["keys"]["near"] for e in other.train}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "more",
     [
@@ -123,6 +125,7 @@ def test_how_rows_are_shown_and_how_long_they_may_be_is_no_part_of_which_they_ar
     assert asked(*SMALL) == asked(*SMALL, *more)
 
 
+@pytest.mark.slow
 def test_the_rows_that_are_asked_are_told_apart_by_number_and_content() -> None:
     plain = asked(*SMALL)
     assert {split: one["rows"] for split, one in plain.items()} == {
@@ -161,6 +164,7 @@ def test_a_row_that_a_model_cannot_hold_fails_every_score_that_applies_to_it() -
         assert item["stop_reason"] == "too long" and item["text"] == ""
 
 
+@pytest.mark.slow
 def test_the_default_mixture_of_categories_is_asked_what_it_was() -> None:
     from experiments.data import toolworld
 
@@ -169,6 +173,7 @@ def test_the_default_mixture_of_categories_is_asked_what_it_was() -> None:
     assert [e.row["id"] for e in built.splits["test"]] == [row["id"] for row in made]
 
 
+@pytest.mark.slow
 def test_a_mixture_that_uses_little_of_a_source_warns_with_numbers_and_keys(tmp_path: Path) -> None:
     files = {"mine": rows(20, "mine"), "other": rows(822, "other")}
     named = []

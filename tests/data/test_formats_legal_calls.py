@@ -128,6 +128,7 @@ CLOSING = {
 }
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(
     schema=tools(),
@@ -151,6 +152,7 @@ def test_a_call_is_accepted_if_and_only_if_some_values_of_its_arguments_fit(
         assert legal
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(
     schema=tools(),
@@ -171,6 +173,7 @@ def test_a_converted_schema_allows_the_values_that_the_file_allows(
     assert schemas.is_valid(made, arguments) == wanted
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(branches=st.lists(st.sampled_from(OF_VALUES), min_size=1, max_size=3), key=st.just("oneOf"))
 def test_branches_that_values_tell_apart_reject_no_legal_call(

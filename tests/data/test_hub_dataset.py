@@ -141,6 +141,7 @@ def serving(**settings: Any) -> Iterator[dict[str, str]]:
 UNREACHABLE = {"HF_ENDPOINT": "http://127.0.0.1:9"}
 
 
+@pytest.mark.slow
 def test_a_branch_is_downloaded_and_its_commit_returned(tmp_path: Path) -> None:
     with serving() as env:
         text, _, _ = fetch(tmp_path, env)
@@ -152,6 +153,7 @@ def test_a_branch_is_downloaded_and_its_commit_returned(tmp_path: Path) -> None:
     assert json.loads(offline) == [folder, commit, names]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("env", [{"HF_HUB_OFFLINE": "1"}, UNREACHABLE])
 @pytest.mark.parametrize("revision", ["main", COMMIT])
 def test_a_cached_snapshot_is_used_at_once_without_a_network(
@@ -163,6 +165,7 @@ def test_a_cached_snapshot_is_used_at_once_without_a_network(
     assert seconds < 15  # a retry of the hub's library alone takes longer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("env", [{"HF_HUB_OFFLINE": "1"}, UNREACHABLE])
 @pytest.mark.parametrize("given", [{}, {"revision": OTHER}, {"patterns": ["other/*"]}])
 def test_what_is_not_cached_is_refused_at_once_without_a_network(
@@ -178,6 +181,7 @@ def test_what_is_not_cached_is_refused_at_once_without_a_network(
     assert seconds < 15
 
 
+@pytest.mark.slow
 def test_a_gated_dataset_says_where_its_terms_are_and_opens_with_a_token(tmp_path: Path) -> None:
     with serving(gated=True) as env:
         text, seconds, _ = fetch(tmp_path, env)
@@ -188,12 +192,14 @@ def test_a_gated_dataset_says_where_its_terms_are_and_opens_with_a_token(tmp_pat
         assert COMMIT in fetch(tmp_path / "again", {**env, "HF_TOKEN": TOKEN})[0]
 
 
+@pytest.mark.slow
 def test_an_unknown_dataset_is_named(tmp_path: Path) -> None:
     with serving() as env:
         text, _, _ = fetch(tmp_path, env, hub_id="org/nmae")
     assert "dataset org/nmae was not found: check the name at" in text
 
 
+@pytest.mark.slow
 def test_a_revision_that_is_gone_is_named_even_where_it_is_cached(tmp_path: Path) -> None:
     cached(tmp_path, ref="v1")
     with serving() as env:
@@ -201,6 +207,7 @@ def test_a_revision_that_is_gone_is_named_even_where_it_is_cached(tmp_path: Path
     assert "dataset org/name has no revision 'v1': choose one from" in text
 
 
+@pytest.mark.slow
 def test_a_token_that_the_hub_refuses_is_not_shown(tmp_path: Path) -> None:
     with serving() as env:
         text, _, _ = fetch(tmp_path, env, token="hf_secret_refused")
@@ -209,6 +216,7 @@ def test_a_token_that_the_hub_refuses_is_not_shown(tmp_path: Path) -> None:
         assert "the access token contains a blank or control character" in text
 
 
+@pytest.mark.slow
 def test_a_hub_that_is_down_leaves_the_cache(tmp_path: Path) -> None:
     with serving(private_error="server") as env:
         text, seconds, _ = fetch(tmp_path, env)
@@ -219,6 +227,7 @@ def test_a_hub_that_is_down_leaves_the_cache(tmp_path: Path) -> None:
     assert seconds < 15
 
 
+@pytest.mark.slow
 def test_patterns_that_match_nothing_and_a_wrong_id_are_named(tmp_path: Path) -> None:
     with serving() as env:
         text, _, _ = fetch(tmp_path, env, patterns=["json-mode.json"])

@@ -122,6 +122,7 @@ def test_realised_shares_are_within_a_row_of_the_asked_ones(
             assert share.epochs <= 1
 
 
+@pytest.mark.slow
 @given(st.randoms(use_true_random=False), st.integers(0, 2))
 def test_the_order_of_rows_keys_and_weights_changes_nothing(rng: random.Random, seed: int) -> None:
     sources = {"a": rows("a", 20), "b": rows("b", 30), "c": rows("c", 9)}

@@ -71,6 +71,7 @@ _json = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.dictionaries(st.text(max_size=4), _json, max_size=4), max_size=6),
     st.integers(1, 40),

@@ -148,6 +148,7 @@ def prefixes(own: Any, of: dict[str, Any]) -> list[tuple[str, bool]]:
     return pieces
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", ["glaive_300", "xlam_822", "sgd_dev_300", "api_bank"])
 @pytest.mark.parametrize("template", ["qwen3_instruct_2507", "qwen2_5"])
 def test_rows_rendered_once_are_cut_as_by_one_prompt_a_turn(

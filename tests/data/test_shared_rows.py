@@ -28,7 +28,8 @@ def test_gsm8k_on_a_pretrained_llama_runs_to_a_table(
         f"data.path={shared}/gsm8k/train.jsonl",
         "data.columns.prompt=question",
         "data.columns.completion=answer",
-        "data.limit=600",
+        "data.limit=200",
+        "eval.loss_rows=8",
     )
     assert done.returncode == 0, done.stderr
     assert "no chat template" in done.stdout
@@ -40,7 +41,9 @@ def test_gsm8k_on_a_pretrained_llama_runs_to_a_table(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("file", ["glaive_300", "xlam_822"])
+@pytest.mark.parametrize(
+    "file", ["xlam_822", pytest.param("glaive_300", marks=pytest.mark.nightly)]
+)
 def test_real_tool_calling_rows_run_to_a_table(
     cli: Cli, shared: Path, tmp_path: Path, file: str
 ) -> None:

@@ -16,6 +16,7 @@ from experiments.data import cache, formats, sources
 from experiments.data.encoding import EncodedSource
 from experiments.data.rendering import Encoded
 from experiments.errors import ConfigError, DataError
+from support import commands
 from support.cached_rows import build, from_cache
 
 NO_HOLD = ("data.validation_share=0", "data.test_share=0")
@@ -66,6 +67,7 @@ def test_a_mixture_leaves_near_duplicates_to_the_earlier_source_and_states_its_s
     assert len(built.train) == 30
 
 
+@pytest.mark.slow
 def test_a_mixture_follows_its_weights_in_the_unit_they_are_given_in(tmp_path: Path) -> None:
     more = ("data.sources.second.weight=3", "data.total=40")
     shares = build(*mixture(tmp_path, *more)).counts["mixture"]["shares"]
@@ -201,7 +203,7 @@ def test_two_processes_that_start_together_make_the_rows_once(tmp_path: Path) ->
     path = write(tmp_path / "rows.jsonl", rows(2000))
     folder, ready = tmp_path / "cache", [tmp_path / "a", tmp_path / "b"]
     started = [
-        subprocess.Popen(
+        commands.Popen(
             [sys.executable, "-c", TOGETHER, *map(str, (folder, path, *order))],
             stdout=subprocess.PIPE,
             text=True,
@@ -254,6 +256,7 @@ def test_the_data_verb_marks_what_is_trained_and_counts(cli: Cli, tmp_path: Path
     assert rejected["reason"] == "empty_turn" and rejected["row"]["prompt"] == "no"
 
 
+@pytest.mark.slow
 def test_the_data_verb_converts_without_a_model(cli: Cli, tmp_path: Path) -> None:
     path = write(tmp_path / "rows.jsonl", rows(20))
     done = cli(
@@ -266,6 +269,7 @@ def test_the_data_verb_converts_without_a_model(cli: Cli, tmp_path: Path) -> Non
     assert "tokens not counted: model.hub_id=Qwen/Qwen3-1.7B" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_gated_set_without_a_network_is_refused_in_one_sentence(cli: Cli) -> None:
     done = cli("data", "data=xlam_60k", module=True, HF_HUB_OFFLINE="1", HF_HOME="/nowhere")
     assert done.returncode == 1

@@ -66,6 +66,7 @@ def free_values(row: ToolworldRow) -> set[str]:
     }
 
 
+@pytest.mark.slow
 def test_no_prompt_of_another_split_is_in_train_for_any_seed() -> None:
     train = {prompt(row) for seed in range(3) for row in rows("train", 900, seed=seed)}
     for split in SPLITS[1:]:
@@ -133,6 +134,7 @@ def test_the_last_turn_is_the_assistants_and_fits_its_category(split: str) -> No
         assert gold["content"].endswith("?") == (row["category"] == "missing_argument")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", SPLITS)
 def test_every_call_fits_the_schema_of_an_offered_tool(split: str) -> None:
     for row in rows(split, 540):
@@ -187,6 +189,7 @@ def test_an_irrelevant_request_is_of_no_offered_tool() -> None:
         assert not any(f" {start} " in f" {text} " for t in offered for start in t.requests)
 
 
+@pytest.mark.slow
 def test_unseen_values_shares_no_free_value_with_the_other_splits() -> None:
     known = set().union(
         *(free_values(row) for split in SPLITS[:3] for row in rows(split, 1800, seed=1))

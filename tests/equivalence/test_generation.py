@@ -48,6 +48,7 @@ def plain(answers: list[Generated]) -> list[tuple[str, int]]:
     return [(one.text, one.new_tokens) for one in answers]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [None, 1, 7, 40])
 def test_answers_do_not_depend_on_how_many_are_written_at_a_time(
     base: Base, prompts: list[list[int]], alone: list[tuple[str, int]], rows: int | None
@@ -75,6 +76,7 @@ def test_a_shared_beginning_is_read_once(base: Base, prompts: list[list[int]]) -
     assert 150 in read
 
 
+@pytest.mark.slow
 def test_prompts_that_are_one_anothers_beginning_are_answered_too(base: Base) -> None:
     words = random.Random(0).choices(range(20, 900), k=200)
     nested = [words[:length] for length in range(100, 120)]
@@ -113,6 +115,7 @@ def small_memory(base: Base) -> Iterator[list[int]]:
     hook.remove()
 
 
+@pytest.mark.slow
 def test_out_of_memory_halves_the_rows_and_changes_no_answer(
     base: Base, prompts: list[list[int]], alone: list[tuple[str, int]], small_memory: list[int]
 ) -> None:
@@ -131,6 +134,7 @@ def test_what_memory_made_an_evaluation_do_is_told(
     assert notes[-1].startswith("test: out of memory during generation")
 
 
+@pytest.mark.slow
 def test_out_of_memory_halves_the_batches_of_the_loss(base: Base, small_memory: list[int]) -> None:
     from experiments.evaluation.metrics import loss
 
@@ -142,6 +146,7 @@ def test_out_of_memory_halves_the_batches_of_the_loss(base: Base, small_memory: 
     assert [nll for nll, _ in with_little] == pytest.approx([nll for nll, _ in alone], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_an_interrupted_evaluation_asks_only_what_is_left(
     base: Base, prompts: list[list[int]], alone: list[tuple[str, int]], tmp_path: Path
 ) -> None:

@@ -96,6 +96,7 @@ def test_value_and_gradients_are_those_of_plain_cross_entropy(
         torch.testing.assert_close(mine, theirs, rtol=10 * CLOSE[dtype], atol=10 * CLOSE[dtype])
 
 
+@pytest.mark.slow
 def test_the_derivative_is_that_of_the_value() -> None:
     one = case(bias=True, softcap=3.0, scale=1.5)
 

@@ -356,6 +356,7 @@ def test_scores_are_compared_within_one_mode_of_thinking() -> None:
     assert apart(asked("on", None), asked("off", None), asked("off"))
 
 
+@pytest.mark.slow
 def test_a_table_of_two_modes_has_no_difference_and_no_best_run(asked_off: Record) -> None:
     folder = asked_off.folder.parent
     made(folder, "other", "eval.thinking=as_data")

@@ -161,6 +161,7 @@ def test_the_share_of_the_linear_layers_is_counted_by_hand() -> None:
     assert full.linear_share == 1
 
 
+@pytest.mark.slow
 def test_b_is_zero_at_the_start_and_a_follows_the_seed() -> None:
     def matrices(seed: int) -> dict[str, Any]:
         _, attached = attach(f"seed={seed}")

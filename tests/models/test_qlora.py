@@ -68,6 +68,7 @@ def test_a_model_that_was_asked_first_trains_with_the_same_gradients() -> None:
     assert all(torch.equal(wanted[name], found[name]) for name in wanted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["all_linear", "dora"])
 def test_adapters_begin_and_train_in_fp32_like_those_of_a_plain_base(
     tmp_path: Path, option: str
@@ -151,6 +152,7 @@ def test_a_4_bit_base_may_be_scored_without_an_adapter() -> None:
     assert load(*FOUR_BITS, "lora=none", "trainer.max_steps=0").model.quantization == "nf4"
 
 
+@pytest.mark.slow
 def test_a_4_bit_file_keeps_everything_else_of_the_plain_one() -> None:
     for name in ("tiny", "qwen3_0_6b", "qwen3_1_7b"):
         four, plain = load(f"model={name}_4bit").model, load(f"model={name}").model

@@ -106,7 +106,9 @@ def test_predictions_of_today_are_within_a_tenth_of_all_that_was_ever_measured()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [5, 6, 12])
+@pytest.mark.parametrize(
+    "number", [5, *(pytest.param(number, marks=pytest.mark.nightly) for number in (6, 12))]
+)
 def test_predicted_memory_is_within_a_tenth_of_measured(number: int) -> None:
     one = planning_measurements.compare(
         planning_measurements.measure(planning_measurements.CASES[number]), "cpu"

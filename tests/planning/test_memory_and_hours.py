@@ -64,6 +64,7 @@ def test_a_plan_for_a_program_says_the_same(capsys: pytest.CaptureFixture[str]) 
     assert tree["kind"] == "run" and run["steps"] == -(-3 * 2700 // 16)
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_named_with_the_change_that_makes_it_fit(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -101,6 +102,7 @@ def test_the_smallest_change_is_told_first() -> None:
     assert advice.suggest_overrides(nothing) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [
@@ -123,6 +125,7 @@ def test_a_planned_grid_is_the_grid_that_is_run(words: tuple[str, ...]) -> None:
     assert ids == [config.run_id(run) for run in composed_one_by_one(words)]
 
 
+@pytest.mark.slow
 def test_a_key_that_is_added_is_planned_with_each_of_its_values(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -154,6 +157,7 @@ def composed_one_by_one(words: tuple[str, ...]) -> list[RunConfig]:
     return [load(*(f"{k}={v}" for k, v in zip(axes, cell, strict=True))) for cell in cells]
 
 
+@pytest.mark.slow
 def test_a_search_is_planned_by_its_values_and_its_number_of_trials(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -163,6 +167,7 @@ def test_a_search_is_planned_by_its_values_and_its_number_of_trials(
     assert "for 30 runs" in said(capsys, "sweeps=search", *T4)
 
 
+@pytest.mark.slow
 def test_a_tuned_sweep_is_planned_arm_by_arm_with_all_its_rates_and_seeds(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -176,6 +181,7 @@ def test_a_tuned_sweep_is_planned_arm_by_arm_with_all_its_rates_and_seeds(
     assert f" at most, for {each}, at " in said(capsys, *sweep, *T4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -310,6 +316,7 @@ def test_what_takes_less_memory_is_planned_with_less(
     assert plan(*kept, *less).memory.total < plan(*kept, *more).memory.total
 
 
+@pytest.mark.slow
 def test_hours_are_not_invented_for_a_device_that_nobody_describes(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -317,6 +324,7 @@ def test_hours_are_not_invented_for_a_device_that_nobody_describes(
     assert "hours: 0." in said(capsys, "hardware=cpu", "hardware.peak_tflops=1")
 
 
+@pytest.mark.slow
 def test_the_page_about_a_t4_is_what_its_command_prints() -> None:
     assert (ROOT / "docs" / "t4.md").read_text(encoding="utf-8") == planning_t4.page()
 

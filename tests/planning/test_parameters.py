@@ -89,6 +89,7 @@ def trainable(model: Any, lora: LoraConfig) -> int:
     return sum(p.numel() for p in attached.parameters() if p.requires_grad)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 def test_all_and_trained_parameters_of_every_model_are_those_of_the_libraries(model: str) -> None:
     shape, lora = shape_of(model), LoraConfig(r=7)

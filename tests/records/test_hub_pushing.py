@@ -12,14 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ROOT, SMOKE, Cli, environment, load
+from conftest import FEW_ROWS, ROOT, Cli, environment, load
 from experiments import records, runs
 from experiments.errors import ConfigError
 from experiments.records import Record
 from experiments.runs import Job
+from support import spent_budget
 from support.hub_server import TOKEN, Hub, serving
 
-PUSH = (*SMOKE, "eval.base=false", "hub.push=true", "hub.repo=me/tiny")
+PUSH = (*FEW_ROWS, "hub.push=true", "hub.repo=me/tiny")
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def hub() -> Iterator[Hub]:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Record:
     folder = tmp_path_factory.mktemp("runs") / "first"
-    return runs.run_one(load(*SMOKE, "eval.base=false", "trainer.keep=adapter"), Job(folder)).record
+    return runs.run_one(load(*FEW_ROWS, "trainer.keep=adapter"), Job(folder)).record
 
 
 @pytest.fixture
@@ -81,6 +82,7 @@ def test_a_run_is_uploaded_in_one_commit_and_the_token_stands_nowhere(
     assert not any(TOKEN.encode() in content for content in repository.files.values())
 
 
+@pytest.mark.slow
 def test_the_verb_uploads_what_peft_loads_and_refuses_to_write_over_another_run(
     cli: Cli, tmp_path: Path, hub: Hub
 ) -> None:
@@ -206,13 +208,16 @@ def test_an_interrupted_run_goes_on_elsewhere_from_the_hub(
 ) -> None:
     line = (*PUSH, "hub.checkpoints=true", "trainer.max_steps=40", "trainer.save_steps=8",
             "trainer.eval_steps=40")  # fmt: skip
-    env = hub.environment(tmp_path / "home")
-    seconds = 8.0
-    while not any("/checkpoint-" in name for r in hub.repositories.values() for name in r.files):
-        shutil.rmtree(tmp_path / "outputs", ignore_errors=True)
-        done = cli(*line, f"budget.hours={seconds / 3600:.6f}", **env)
-        assert done.returncode == 75, done.stdout + done.stderr
-        seconds *= 1.3
+    env = environment(**hub.environment(tmp_path / "home"))
+    command = [sys.executable, str(spent_budget.write(tmp_path, "uploaded")), *line]
+    hub.after_commit = lambda changed: (
+        (tmp_path / "uploaded").touch() if "/checkpoint-" in " ".join(changed) else None
+    )
+    done = subprocess.run(
+        [*command, "budget.hours=1"], cwd=tmp_path, env=env, capture_output=True, text=True,
+        timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 75, done.stdout + done.stderr
     assert "to resume on another machine, add resume_from=hf://me/tiny" in done.stdout
     shutil.rmtree(tmp_path / "outputs")
     away = hub.environment(tmp_path / "another_home")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import SMOKE, load
+from conftest import FEW_ROWS, load
 from experiments import models, records, runs
 from experiments.config import EvalConfig
 from experiments.errors import ConfigError, OutOfBudget
@@ -16,7 +16,7 @@ from experiments.records import Record
 from experiments.runs import Job
 from experiments.runtime import budget
 
-QUICK = (*SMOKE, "eval.base=false", "lora.lora_dropout=0.1")
+QUICK = (*FEW_ROWS, "lora.lora_dropout=0.1")
 
 
 @pytest.fixture(autouse=True)
@@ -111,6 +111,7 @@ def test_the_time_may_end_during_the_last_answer_but_not_before() -> None:
         scoring.answer(subject, [[5, 6, 7], [8, 9, 10]], "test", 2)
 
 
+@pytest.mark.slow
 def test_nothing_begins_when_the_time_is_over_and_what_is_finished_is_still_an_answer(
     tmp_path: Path,
 ) -> None:

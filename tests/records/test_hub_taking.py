@@ -14,14 +14,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from conftest import SMOKE, Cli, load
+from conftest import FEW_ROWS, Cli, load
 from experiments import config, records, runs
 from experiments.errors import OutOfBudget, RecordError
 from experiments.records import Record, hub
 from experiments.runs import Job
 from experiments.runtime import budget
 
-QUICK = (*SMOKE, "eval.base=false")
+QUICK = FEW_ROWS
 
 
 def left(folder: Path, *overrides: str, status: str = "interrupted", **fields: Any) -> Record:

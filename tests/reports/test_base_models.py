@@ -56,6 +56,7 @@ def test_every_published_score_names_its_source_and_a_model_that_has_a_config() 
         assert bool(one.scores) == (one.source != "none found")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["base_models", "base_models_t4"])
 def test_every_arm_of_a_sweep_over_bases_passes_the_check_before_the_first_run(
     name: str, monkeypatch: pytest.MonkeyPatch

@@ -106,7 +106,7 @@ def sent(folder: Path) -> "subprocess.CompletedProcess[str]":
         (run / "run.json").write_text(json.dumps(tree), encoding="utf-8")
         shutil.copytree(run, started(folder / "silent", "none") / str(job))
     tests = str(ROOT / "tests")
-    return subprocess.run(
+    return commands.run(
         [sys.executable, "-c", _SEND],
         cwd=folder,
         env=environment(PYTHONPATH=tests, TRACKIO_DIR=""),

@@ -211,6 +211,7 @@ def test_items_that_do_not_belong_to_the_scores_give_no_interval(tmp_path: Path)
 # --- files ---
 
 
+@pytest.mark.slow
 def test_written_report_can_be_made_again_from_itself(tmp_path: Path) -> None:
     two_arms(tmp_path / "sweep")
     put(tmp_path / "sweep" / "9", record("qv0", lora="qv", job=3, finished_at="2025", exact=0.0))
@@ -237,6 +238,7 @@ def test_single_run_report_keeps_its_intervals_when_made_again(tmp_path: Path) -
     )
 
 
+@pytest.mark.slow
 def test_readme_has_tables_figures_and_how_to_reproduce(tmp_path: Path) -> None:
     two_arms(tmp_path / "sweep")
     reports.write(tmp_path / "sweep", tmp_path / "out")
@@ -267,6 +269,7 @@ def test_runs_csv_has_every_run_and_scores_of_finished_ones(tmp_path: Path) -> N
     assert rows["bad"]["status"] == "failed" and rows["bad"]["calls/exact"] == ""
 
 
+@pytest.mark.slow
 def test_table_csv_has_the_interval_and_the_difference_of_each_arm(tmp_path: Path) -> None:
     two_arms(tmp_path / "sweep")
     reports.write(tmp_path / "sweep", tmp_path / "out")
@@ -358,6 +361,7 @@ def test_model_card_has_header_and_scores_but_no_local_path() -> None:
     assert "base_model: owner/name\n---" in reports.model_card(Record(**fields))
 
 
+@pytest.mark.slow
 def test_records_of_other_runs_are_not_mixed_in(tmp_path: Path) -> None:
     two_arms(tmp_path / "sweep")
     put(tmp_path / "run", record("alone"))
@@ -368,6 +372,7 @@ def test_records_of_other_runs_are_not_mixed_in(tmp_path: Path) -> None:
     assert contents(tmp_path / "out") == before
 
 
+@pytest.mark.slow
 def test_a_committed_report_may_be_replaced_and_one_that_git_does_not_have_may_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -447,6 +452,7 @@ def test_broken_records_are_named_under_the_table(tmp_path: Path) -> None:
     assert text.count("Not counted: ") == 3 and "Not counted: 3/run.json is not a valid" in text
 
 
+@pytest.mark.slow
 def test_report_remembers_what_it_did_not_count(tmp_path: Path) -> None:
     broken(tmp_path / "sweep")
     reports.write(tmp_path / "sweep", tmp_path / "out")

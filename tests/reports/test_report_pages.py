@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from conftest import ROOT, SMOKE, Cli, environment, load
+from conftest import FEW_ROWS, ROOT, Cli, environment, load
 from experiments import reports
 from support.report_records import put, record, single_run, two_arms
 
@@ -56,6 +56,7 @@ class Read(html.parser.HTMLParser):
 # --- the page ---
 
 
+@pytest.mark.slow
 def test_the_page_holds_the_table_the_sentences_and_the_figures_without_any_request(
     tmp_path: Path,
 ) -> None:
@@ -92,6 +93,7 @@ def test_a_single_run_has_all_its_tables_on_the_page(tmp_path: Path) -> None:
     assert len(page.addresses) == 2, "the curve and the categories"
 
 
+@pytest.mark.slow
 def test_the_page_is_written_when_asked_for_and_kept_up_to_date(tmp_path: Path) -> None:
     two_arms(tmp_path / "sweep")
     page = tmp_path / "out" / "report.html"
@@ -104,6 +106,7 @@ def test_the_page_is_written_when_asked_for_and_kept_up_to_date(tmp_path: Path) 
     assert page.read_text(encoding="utf-8") == whole
 
 
+@pytest.mark.slow
 def test_records_of_a_report_that_is_its_own_source_stay_as_they_are(tmp_path: Path) -> None:
     two_arms(tmp_path / "sweep")
     reports.write(tmp_path / "sweep", tmp_path / "out")
@@ -141,6 +144,7 @@ def a_run(seed: int, lora: str, job: int, **given: Any) -> dict[str, Any]:
     return tree | given
 
 
+@pytest.mark.slow
 def test_a_sweep_has_its_differences_curves_token_classes_and_cost_drawn(tmp_path: Path) -> None:
     for job, (lora, seed) in enumerate((n, s) for n in ("qv", "mlp") for s in range(3)):
         tree = a_run(seed, lora, job)
@@ -155,6 +159,7 @@ def test_a_sweep_has_its_differences_curves_token_classes_and_cost_drawn(tmp_pat
     assert again == {f.name: f.read_bytes() for f in (tmp_path / "again" / "figures").iterdir()}
 
 
+@pytest.mark.slow
 def test_what_cannot_be_drawn_is_left_out(tmp_path: Path) -> None:
     one_seed = tmp_path / "one"
     bare: dict[str, Any] = {
@@ -217,6 +222,7 @@ def test_every_line_of_a_committed_reproduce_block_is_legal(readme: Path) -> Non
         assert load(*(f"{key}={value.split(',')[0]}" for key, _, value in first))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("readme", COMMITTED, ids=lambda path: path.parent.name)
 def test_every_committed_report_is_what_its_records_say(readme: Path, tmp_path: Path) -> None:
     reports.write(readme.parent, tmp_path / "again")
@@ -226,7 +232,7 @@ def test_every_committed_report_is_what_its_records_say(readme: Path, tmp_path: 
 @pytest.mark.slow
 def test_the_reproduce_line_of_a_sweep_finds_its_own_runs(cli: Cli, tmp_path: Path) -> None:
     """The line as it stands, in a shell: the same runs, so they are found and not made again."""
-    line = (*SMOKE, "eval.base=false", "data.weights.mcp=2")
+    line = (*FEW_ROWS, "data.weights.mcp=2")
     done = cli("-m", "lora.target_modules=[q_proj],[v_proj]", *line, "hydra.sweep.dir=outputs/s")
     assert done.returncode == 0, done.stderr
     reports.write(tmp_path / "outputs" / "s", tmp_path / "report")

@@ -46,6 +46,7 @@ def table_csv(out: Path) -> list[dict[str, str]]:
     return list(csv.DictReader((out / "table.csv").read_text(encoding="utf-8").splitlines()))
 
 
+@pytest.mark.slow
 def test_a_tuned_sweep_has_one_line_an_arm_at_its_own_best_rate(tmp_path: Path) -> None:
     made = tuned_sweep(tmp_path / "sweep")
     compared(tmp_path / "sweep", ComparisonRule(margin=0.05))
@@ -98,6 +99,7 @@ def test_a_grid_of_half_decades_stays_a_line_a_rate(tmp_path: Path) -> None:
     assert build(half, []).tuning is None
 
 
+@pytest.mark.slow
 def test_many_records_are_one_file_that_is_read_like_the_many(tmp_path: Path) -> None:
     sweep, out = tmp_path / "sweep", tmp_path / "out"
     made = tuned_sweep(sweep)
@@ -149,6 +151,7 @@ def compared(sweep: Path, comparison: ComparisonRule) -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_margin_that_a_sweep_was_started_with_decides_in_its_report(tmp_path: Path) -> None:
     tuned_sweep(tmp_path / "sweep")
     compared(tmp_path / "sweep", ComparisonRule(margin=0.5))
@@ -163,6 +166,7 @@ def test_the_margin_that_a_sweep_was_started_with_decides_in_its_report(tmp_path
     assert not (tmp_path / "out" / "comparison.json").exists()
 
 
+@pytest.mark.slow
 def test_a_sweep_that_compares_another_score_has_that_score_in_its_report(tmp_path: Path) -> None:
     for record in tuned_sweep(tmp_path / "sweep"):
         adapted = "lora=all_linear" in record.overrides

@@ -66,6 +66,7 @@ def test_per_item_results_lie_beside_the_record(finished: Record) -> None:
     assert len(tuned) == finished.counts["tuned"]["calls/exact"]
 
 
+@pytest.mark.slow
 def test_the_adapter_changed_and_the_checkpoints_are_gone(tmp_path: Path) -> None:
     from safetensors.torch import load_file
 
@@ -114,6 +115,7 @@ def test_another_runs_folder_is_never_taken_over(finished: Record) -> None:
         make(finished.folder, "seed=8", find_siblings=False)
 
 
+@pytest.mark.slow
 def test_base_scores_are_paid_for_once_per_folder_of_runs(finished: Record) -> None:
     other = make(finished.folder.parent / "third", "seed=5").record
     assert other.provenance["base_scores_from"].startswith(finished.run_id)
@@ -183,6 +185,7 @@ def test_training_goes_on_from_a_named_adapter_of_the_same_shape(tmp_path: Path)
         make(tmp_path / "c", adapter, "lora.r=8")
 
 
+@pytest.mark.slow
 def test_full_fine_tuning_writes_a_model_that_generate_can_ask(tmp_path: Path) -> None:
     folder = make(
         tmp_path / "a", "lora=none", "trainer.keep=adapter", "eval.base=false"
@@ -192,6 +195,7 @@ def test_full_fine_tuning_writes_a_model_that_generate_can_ask(tmp_path: Path) -
     assert base.parameters > 100_000
 
 
+@pytest.mark.slow
 def test_best_validation_scores_the_selected_step(tmp_path: Path) -> None:
     record = make(
         tmp_path / "a",
@@ -207,6 +211,7 @@ def test_best_validation_scores_the_selected_step(tmp_path: Path) -> None:
         make(tmp_path / "b", "trainer.select=best_validation", "data.validation_rows=0")
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_fails_with_its_step(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"the loss is (nan|inf) at step \d+"):
         make(tmp_path / "a", "trainer.learning_rate=1e38", "eval.base=false")
@@ -225,6 +230,7 @@ def test_an_objective_that_no_score_has_is_refused_before_training(tmp_path: Pat
         make(tmp_path / "b", "eval.objective=nonsense")
 
 
+@pytest.mark.slow
 def test_the_objective_is_what_the_config_names(tmp_path: Path) -> None:
     outcome = make(tmp_path / "a", "eval.objective=generation/stopped", "eval.base=false")
     assert outcome.record.objective["direction"] == "maximize"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from conftest import SMOKE, environment, load
+from conftest import FEW_ROWS, SMOKE, environment, load
 from experiments import models, runs
 from experiments.records import Record
 from experiments.runs import Job, model_cache
@@ -24,7 +24,7 @@ def nothing_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
 
 
 def make(folder: Path, *overrides: str, number: int | None = None) -> Record:
-    run = load(*SMOKE, "hardware=cpu", *overrides)
+    run = load(*FEW_ROWS, "eval.base=true", "hardware=cpu", *overrides)
     return runs.run_one(run, Job(folder, number=number)).record
 
 
@@ -39,14 +39,16 @@ def numbers(record: Record) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_a_run_after_others_in_one_process_has_the_numbers_of_a_solo_run(tmp_path: Path) -> None:
-    kinds = [["lora=dora"], ["lora=none"], ["lora=qv", "lora.lora_dropout=0.1"],
-             ["trainer.gradient_checkpointing=true"], ["data.seed=3"], []]  # fmt: skip
+    kinds = [["lora=dora"], ["lora=none"],
+             ["lora=qv", "lora.lora_dropout=0.1", "trainer.gradient_checkpointing=true"],
+             ["data.seed=3"], []]  # fmt: skip
     after = [make(tmp_path / "s" / str(n), *k, number=n) for n, k in enumerate(kinds)]
     for n, kind in enumerate(kinds):
         alone = make(tmp_path / f"alone_{n}" / "0", *kind)
         assert numbers(after[n]) == numbers(alone), kind
 
 
+@pytest.mark.slow
 def test_loading_and_tokenising_are_paid_once(tmp_path: Path) -> None:
     run = load(*SMOKE, "hardware=cpu")
     precision = models.choose_precision(run)
@@ -80,6 +82,7 @@ def test_the_checksum_sees_one_changed_weight() -> None:
     assert model_cache.checksum(model) != before
 
 
+@pytest.mark.slow
 def test_rows_that_change_on_disk_between_two_runs_are_read_again(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     file = [s for s in SMOKE if not s.startswith("data.")]
@@ -94,6 +97,7 @@ def test_rows_that_change_on_disk_between_two_runs_are_read_again(tmp_path: Path
     assert prints[0] != prints[1]
 
 
+@pytest.mark.slow
 def test_rows_are_read_again_when_a_benchmark_is_named_or_its_file_changes(tmp_path: Path) -> None:
     place = tmp_path / "BFCL_v4_live_relevance.json"
     tool = {"name": "f", "description": "", "parameters": {"type": "dict", "properties": {}}}
@@ -127,6 +131,7 @@ for _ in range(2):
 """
 
 
+@pytest.mark.slow
 def test_libraries_are_imported_without_the_collector_and_models_are_left_to_it() -> None:
     done = subprocess.run(
         [sys.executable, "-c", PAUSED],

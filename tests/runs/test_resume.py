@@ -16,19 +16,20 @@ import optuna
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from conftest import ROOT, SMOKE, environment
+from conftest import FEW_ROWS, ROOT, environment
 from experiments import records
 from experiments.sweeps.study.space import key
 from support import commands
 from support.long_runs import KILLS
 
 pytestmark = pytest.mark.slow
-QUICK = (*SMOKE, "eval.base=false", "trainer.max_steps=4", "trainer.eval_steps=1")
+QUICK = (*FEW_ROWS, "trainer.max_steps=2", "trainer.eval_steps=2")
 SEARCH = (
-    *("-m", "hydra/sweeper=optuna", "hydra.sweep.dir=out", "hydra/sweeper/sampler=random"),
+    *("-m", *QUICK, "hydra/sweeper=optuna", "hydra.sweep.dir=out", "hydra/sweeper/sampler=random"),
     *("hydra/sweeper/pruner=median", "hydra.sweeper.pruner.n_startup_trials=2"),
     *("hydra.sweeper.n_trials=5", "lora.r=choice(4,8)"),
-    "trainer.learning_rate=tag(log,interval(1e-7,1e-2))",
+    *("trainer.learning_rate=tag(log,interval(1e-7,1e-2))", "trainer.max_steps=4"),
+    "trainer.eval_steps=1",
 )
 
 
@@ -90,9 +91,10 @@ def killed_after(process: "subprocess.Popen[str]", lines: int, seconds: float) -
     return process.returncode == -signal.SIGKILL
 
 
+@pytest.mark.random_kills
 def test_a_search_killed_at_random_moments_ends_with_its_total(tmp_path: Path) -> None:
     chance = random.Random(5)
-    line = (*SEARCH, *QUICK, "hydra.sweeper.n_trials=8", "trainer.max_steps=8")
+    line = (*SEARCH, "hydra.sweeper.n_trials=8", "trainer.max_steps=8")
     # About 30 lines a trial with the header, so the kills fall into all phases of 8 trials.
     for _ in range(KILLS):
         process = start(tmp_path, *line)
@@ -105,8 +107,9 @@ def test_a_search_killed_at_random_moments_ends_with_its_total(tmp_path: Path) -
     check_search(tmp_path / "out", total=8)
 
 
+@pytest.mark.nightly
 def test_two_workers_share_a_search_and_one_takes_over_from_the_other(tmp_path: Path) -> None:
-    one, other = start(tmp_path, *SEARCH, *QUICK), start(tmp_path, *SEARCH, *QUICK)
+    one, other = start(tmp_path, *SEARCH), start(tmp_path, *SEARCH)
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         if any(r.status in records.SETTLED for r in made(tmp_path / "out").values()):

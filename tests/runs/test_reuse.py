@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -140,10 +141,11 @@ runpy.run_path({program!r}, run_name="__main__")
 """
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_answered_without_torch_weights_or_tokenizing(tmp_path: Path) -> None:
     run(tmp_path, ROOT / "src")
     watched = WATCHED.format(program=str(ROOT / "train.py"))
-    done = commands.run(
+    done = subprocess.run(
         [sys.executable, "-c", watched, *LINE], cwd=tmp_path, env=environment(),
         capture_output=True, text=True, timeout=300, check=True,
     )  # fmt: skip

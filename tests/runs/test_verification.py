@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from conftest import SMOKE, Cli
+from conftest import FEW_ROWS, Cli
 from experiments import records
 from experiments.cli.main import main
 from experiments.errors import ConfigError, RecordError
@@ -110,7 +110,7 @@ def test_verify_of_an_unknown_row_or_without_a_folder_is_one_sentence(
 
 @pytest.mark.slow
 def test_a_real_run_made_again_from_its_report_is_identical(cli: Cli, tmp_path: Path) -> None:
-    done = cli(*SMOKE, "eval.base=false", "lora.r=2", "hydra.run.dir=outputs/one/0")
+    done = cli(*FEW_ROWS, "lora.r=2", "hydra.run.dir=outputs/one/0")
     assert done.returncode == 0, done.stderr
     assert cli("report", "outputs/one", module=True).returncode == 0
     shown = cli("report", "outputs/reports/one", "--verify", "tuned", module=True)

@@ -57,6 +57,7 @@ def test_a_folder_that_cannot_be_finished_leaves_the_old_one(tmp_path: Path) -> 
     assert [path.name for path in tmp_path.iterdir()] == ["adapter"]
 
 
+@pytest.mark.slow
 def test_rows_that_do_not_fit_leave_the_old_file(tmp_path: Path) -> None:
     out = tmp_path / "rows.jsonl"
     out.write_text("old\n")
@@ -86,6 +87,7 @@ def small(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_a_training_that_fills_the_disk_goes_on_once_there_is_room(small: Path) -> None:
     script = f"""
         mkdir small && mount -t tmpfs -o size=3m none small

@@ -20,6 +20,7 @@ from experiments.errors import ConfigError
 from experiments.runs import summary
 from experiments.runtime import distributed, placement
 from experiments.runtime.distributed import Process
+from support import commands
 
 SECOND_OF_TWO = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
 ADDRESS = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
@@ -254,7 +255,7 @@ def test_an_error_of_one_process_is_raised_in_all_and_they_stay_in_step() -> Non
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     started = [
-        subprocess.Popen(
+        commands.Popen(
             [sys.executable, "-c", TWO], text=True, stdout=subprocess.PIPE,
             env=environment(**SECOND_OF_TWO, **ADDRESS)
             | {"RANK": rank, "LOCAL_RANK": rank, "MASTER_PORT": port},

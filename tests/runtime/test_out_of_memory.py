@@ -94,6 +94,7 @@ def same(made: training.Fit, task: training.Task, undisturbed: Made) -> None:
         torch.testing.assert_close(found, final[name], rtol=1e-3, atol=2e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("phase", "at"),  # passes 5 and 6 are the first and the second of step 3
     [

@@ -3,13 +3,15 @@
 Importing torch, transformers, PEFT and TRL takes 14 seconds of CPU time, which is most of what a
 small command costs. This program imports them once. For each request it forks a process, which gets
 the arguments, working directory, environment and standard streams of the request, and runs the
-command to its real end. `support/commands.py` sends the requests.
+command to its real end. `support/commands.py` sends the requests. Each of these processes has a
+fork server of its own, for the processes that it starts.
 
 What the process can tell of the difference is hidden: modules whose import the project defers are
 not in `sys.modules` before they are imported, and nothing of the project itself is loaded.
 """
 
 import atexit
+import fcntl
 import gc
 import importlib
 import importlib.abc
@@ -25,6 +27,8 @@ import time
 import types
 from collections.abc import Callable, Sequence
 from typing import Any
+
+import commands
 
 IMPORTED = (
     *("hydra", "numpy", "scipy.stats", "optuna", "pandas", "jsonschema", "networkx", "joblib"),
@@ -67,6 +71,9 @@ def import_libraries() -> None:
     importlib.import_module("experiments")
     for name in IMPORTED:
         importlib.import_module(name)
+    # A thousand patterns for the names of weights, which are compiled once in a process.
+    mapping = importlib.import_module("transformers.conversion_mapping")
+    mapping.get_checkpoint_conversion_mapping("qwen3")
     for name in [name for name in sys.modules if name.partition(".")[0] == "experiments"]:
         del sys.modules[name]
     gc.freeze()
@@ -79,9 +86,9 @@ def next_request(listener: socket.socket) -> tuple[dict[str, Any], list[int]]:
     A process whose parent has ended becomes a child of the client, which is this one's parent.
     """
     while True:
-        content, streams, _, _ = socket.recv_fds(listener, 1 << 20, 3)
+        content, streams, _, _ = socket.recv_fds(listener, 1 << 20, 32)
         if not content:
-            sys.exit()
+            os._exit(0)
         between = os.fork()
         if not between:
             between = os.getpid()
@@ -97,20 +104,44 @@ def next_request(listener: socket.socket) -> tuple[dict[str, Any], list[int]]:
         listener.send(b"ready")
 
 
+def with_a_server(
+    request: dict[str, Any], streams: list[int]
+) -> tuple[dict[str, Any], list[int], socket.socket]:
+    """Leave a copy of this process to fork what it starts; return the connection to it."""
+    if request.get("new_session"):
+        os.setsid()
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    if os.fork():
+        theirs.close()
+        # Above the numbers of files that a process may have to keep.
+        moved = fcntl.fcntl(ours, fcntl.F_DUPFD_CLOEXEC, 500)
+        ours.close()
+        return request, streams, socket.socket(fileno=moved)
+    ours.close()
+    for stream in streams:
+        os.close(stream)
+    with theirs:
+        request, streams = next_request(theirs)
+    return with_a_server(request, streams)
+
+
 def become(request: dict[str, Any], streams: list[int]) -> list[str]:
     """Take over what a process gets from its parent; return its arguments."""
-    if request["new_session"]:
-        os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    for number, stream in enumerate(streams):
-        os.dup2(stream, number)
-        os.close(stream)
+    numbers = request["descriptors"]
+    above = [fcntl.fcntl(stream, fcntl.F_DUPFD, max(numbers) + 1) for stream in streams]
+    for stream, copy, number in zip(streams, above, numbers, strict=True):
+        if stream not in numbers:
+            os.close(stream)
+        os.dup2(copy, number)
+        os.close(copy)
     own_path = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     os.environ.clear()
     os.environ.update(request["environment"])
     os.chdir(request["folder"])
     given = request["arguments"]
-    first = os.getcwd() if given[1] == "-m" else os.path.dirname(given[1])
+    program = next(word for word in given[1:] if word != "-u")
+    first = {"-m": os.getcwd(), "-c": ""}.get(program, os.path.dirname(program))
     path = [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p]
     sys.path[: 1 + len([p for p in own_path if p])] = [first, *path]
     sys.orig_argv[:] = given
@@ -154,9 +185,16 @@ class QuickEnd:
 
 def program_of(arguments: list[str]) -> Callable[[], object]:
     """Return what Python runs for the arguments that follow its own name."""
+    if arguments[0] == "-u":
+        for stream in (sys.stdout, sys.stderr):
+            stream.reconfigure(write_through=True)
+        arguments = arguments[1:]
     if arguments[0] == "-m":
         sys.argv[:] = arguments[1:]
         return lambda: runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
+    if arguments[0] == "-c":
+        sys.argv[:] = ["-c", *arguments[2:]]
+        return lambda: exec(arguments[1], {"__name__": "__main__"})
     sys.argv[:] = arguments
     return lambda: runpy.run_path(arguments[0], run_name="__main__")
 
@@ -164,10 +202,14 @@ def program_of(arguments: list[str]) -> Callable[[], object]:
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end = QuickEnd()
+    before = dict(os.environ)
     with socket.socket(fileno=int(sys.argv[1])) as listener:
         import_libraries()
         request, streams = next_request(listener)
+    after = dict(os.environ)
+    request, streams, connection = with_a_server(request, streams)
     arguments = become(request, streams)
+    commands.fork_children(connection, before, after)
     sys.meta_path.insert(0, Late(LATE))
     end.after(program_of(arguments))
 

@@ -7,7 +7,7 @@ import base64
 import hashlib
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -45,6 +45,8 @@ class Hub:
     objects: dict[str, bytes] = field(default_factory=dict)
     received: list[bytes] = field(default_factory=list)
     refuses_commits: bool = False
+    after_commit: Callable[[list[str]], None] = lambda changed: None
+    """Called with the changed paths before the commit is answered."""
 
     def environment(self, home: Path, token: str | None = TOKEN) -> dict[str, str]:
         """Return the variables with which the hub's library finds this server and no other."""
@@ -167,6 +169,7 @@ class _Handler(BaseHTTPRequestHandler):
                 assert entry["key"] == "deletedFile"
                 del repository.files[value["path"]]
         repository.commits.append((title, changed))
+        self.hub.after_commit(changed)
         name = "/".join(path.split("/")[2:4])
         url = f"{self.hub.endpoint}/{name}/commit/{repository.sha}"
         self._json({"success": True, "commitOid": repository.sha, "commitUrl": url})

@@ -149,6 +149,7 @@ def test_a_stop_is_passed_on_once_and_the_line_that_goes_on_is_said(
     assert b"stopped at s (1 of 2); to resume: the line" in out
 
 
+@pytest.mark.slow
 def test_plan_prints_the_table_and_starts_nothing(cli: Cli, tmp_path: Path) -> None:
     done = cli("claims", "lora_equals_full", "--plan", module=True)
     assert done.returncode == 0, done.stderr

@@ -33,6 +33,7 @@ def made(sweep: Path) -> dict[int, Record]:
     return {r.job: r for r in found if r.job is not None}
 
 
+@pytest.mark.slow
 def test_the_plugins_are_discovered_and_one_process_is_the_default() -> None:
     found = {c.__name__ for c in Plugins.instance().discover(Launcher)}
     ours = {"OneProcessLauncher", "JoblibLauncher", "SubmititLauncher", "RayLauncher"}
@@ -75,6 +76,7 @@ def test_a_mistake_is_one_sentence_and_nothing_starts(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("module", "extra"), [("submitit", "slurm"), ("ray", "ray")])
 def test_a_missing_package_is_named_with_its_extra(
     cli: Cli, tmp_path: Path, module: str, extra: str
@@ -89,6 +91,7 @@ def test_a_missing_package_is_named_with_its_extra(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_read_only_or_full_folder_is_one_sentence(cli: Cli, tmp_path: Path) -> None:
     small = tmp_path / "small"
     small.mkdir()

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy
 
-from conftest import ROOT, SMOKE, Cli
+from conftest import FEW_ROWS, ROOT, Cli
 from experiments.errors import ConfigError
 from experiments.sweeps.study import Settings, Study, reporting, specs
 from experiments.sweeps.study.space import key
@@ -61,6 +61,7 @@ def study(folder: Path, url: str, name: str, **changes: object) -> Study:
     return Study(Settings(**{**vars(given), **changes}))
 
 
+@pytest.mark.slow
 def test_workers_that_share_only_the_database_divide_the_trials(
     server: str, tmp_path: Path
 ) -> None:
@@ -78,6 +79,7 @@ def test_workers_that_share_only_the_database_divide_the_trials(
     assert len(parameters) == 6
 
 
+@pytest.mark.slow
 def test_a_trial_whose_heart_beats_stopped_is_made_by_another_worker(
     server: str, tmp_path: Path
 ) -> None:
@@ -105,6 +107,7 @@ def test_a_trial_whose_heart_beats_stopped_is_made_by_another_worker(
         assert other.counts() == {"finished": 1}
 
 
+@pytest.mark.slow
 def test_a_job_reports_to_the_database_and_hears_whether_to_stop(
     server: str, tmp_path: Path
 ) -> None:
@@ -143,7 +146,7 @@ def test_a_search_keeps_its_study_in_the_database_that_a_variable_names(
     server: str, cli: Cli, tmp_path: Path
 ) -> None:
     line = (
-        *("-m", "hydra/sweeper=optuna", "hydra.sweep.dir=out", *SMOKE, "eval.base=false"),
+        *("-m", "hydra/sweeper=optuna", "hydra.sweep.dir=out", *FEW_ROWS),
         *("hydra.sweeper.storage=${oc.env:STUDY_URL}", "hydra.sweeper.study_name=named"),
         *("hydra/sweeper/pruner=median", "hydra.sweeper.n_trials=2", "lora.r=choice(4,8)"),
     )

@@ -15,7 +15,7 @@ from experiments.sweeps.hydra import deadline as runtime
 from experiments.sweeps.hydra import job_batch
 from experiments.sweeps.launching.sweep_job import SweepJob
 
-LINE = ("-m", *SMOKE, "eval.base=false", "hydra.sweep.dir=out", "trainer.max_steps=10")
+LINE = ("-m", *SMOKE, "eval.base=false", "hydra.sweep.dir=out", "trainer.max_steps=20")
 
 
 def test_the_first_seed_of_every_arm_comes_before_the_second_of_any() -> None:
@@ -84,7 +84,7 @@ def status(sweep: Path) -> dict[str, tuple[str, int]]:
 def repeat(cli: Cli, sweep: Path, *line: str) -> list[str]:
     """Start a line again and again with a little more time; return what each start printed."""
     said = []
-    seconds = 8.0
+    seconds = 6.0
     while True:
         done = cli(*LINE, *line, f"budget.hours={seconds / 3600:.6f}")
         said.append(done.stdout)

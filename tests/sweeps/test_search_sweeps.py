@@ -7,15 +7,15 @@ import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 
-from conftest import ROOT, SMOKE, Cli, composed
+from conftest import FEW_ROWS, ROOT, Cli, composed
 from experiments import records
 from experiments.errors import ConfigError
 from experiments.records import provenance
 from experiments.sweeps.hydra import search_validation as keys
 from experiments.sweeps.study import specs
 
-# As SMOKE, with two optimiser steps: about a second of training and answers.
-QUICK = (*SMOKE, "eval.base=false", "trainer.max_steps=2", "trainer.eval_steps=1")
+# With two optimiser steps: about a second of training and answers.
+QUICK = (*FEW_ROWS, "trainer.max_steps=2", "trainer.eval_steps=1")
 SEARCH = ("-m", "hydra/sweeper=optuna", "hydra.sweep.dir=out", *QUICK)
 RATES = "trainer.learning_rate=tag(log,interval(1e-4,1e-2))"
 
@@ -29,6 +29,7 @@ def results(folder: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_the_sweeper_named_optuna_is_ours_with_typed_samplers_and_pruners() -> None:
     for name in specs.SAMPLERS:
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
@@ -237,6 +238,7 @@ def test_the_direction_follows_from_the_score() -> None:
     assert keys.objectives(KEYS | two, composed()) == {"mine": "maximize", "loss/nll": "minimize"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("arguments", "sentence"), BAD, ids=lambda value: str(value[0])[:40])
 def test_a_mistake_in_a_search_is_one_sentence_and_starts_nothing(
     cli: Cli, tmp_path: Path, arguments: list[str], sentence: str
@@ -249,6 +251,7 @@ def test_a_mistake_in_a_search_is_one_sentence_and_starts_nothing(
     assert not list(tmp_path.glob("**/run.json"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

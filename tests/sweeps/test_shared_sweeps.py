@@ -11,17 +11,20 @@ from typing import Any
 
 import pytest
 
-from conftest import ROOT, SMOKE, environment, load
+from conftest import FEW_ROWS, ROOT, environment, load
 from experiments import records, runs
 from experiments.records import Record
 from experiments.runs import Job
 from support import commands
 from support.long_runs import KILLS
 
+STEPS = max(12, 2 * KILLS)  # of each of the four runs that are killed at random
+
 
 def start(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, str(ROOT / "train.py"), "-m", *FEW_ROWS, "hydra.sweep.dir=sweep"]
     return commands.Popen(
-        [sys.executable, str(ROOT / "train.py"), "-m", *SMOKE, "hydra.sweep.dir=sweep", *arguments],
+        [*command, *arguments],
         cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
 
@@ -66,21 +69,21 @@ def trained(out: str) -> list[str]:
 
 @pytest.mark.slow
 def test_two_workers_on_one_line_share_it_and_do_each_run_once(tmp_path: Path) -> None:
-    line = ("seed=" + ",".join(map(str, range(6))), "eval.base=false")
+    line = ("seed=0,1,2,3",)
     workers = [start(tmp_path, *line) for _ in range(2)]
     outs = [ended(worker) for worker in workers]
-    found = read(tmp_path / "sweep", 6)
+    found = read(tmp_path / "sweep", 4)
     shares = [trained(out) for out in outs]
     assert all(shares), "one of the workers did nothing"
     assert sorted(shares[0] + shares[1]) == sorted(r.run_id for r in found.values())
     for out in outs:
-        assert "6 finished" in out
+        assert "4 finished" in out
 
 
 @pytest.mark.slow
 def test_the_run_of_a_killed_worker_is_finished_by_the_other(tmp_path: Path) -> None:
-    line = ("seed=" + ",".join(map(str, range(6))), "eval.base=false", "trainer.max_steps=10",
-            "trainer.save_steps=2")  # fmt: skip
+    line = ("seed=0,1,2,3", "trainer.max_steps=10", "trainer.save_steps=2",
+            "trainer.eval_steps=10")  # fmt: skip
     doomed, other = start(tmp_path, *line), start(tmp_path, *line)
     assert doomed.stdout is not None
     lost = ""
@@ -92,7 +95,7 @@ def test_the_run_of_a_killed_worker_is_finished_by_the_other(tmp_path: Path) -> 
             break
     rest, _ = doomed.communicate()
     out = ended(other)
-    found = read(tmp_path / "sweep", 6)
+    found = read(tmp_path / "sweep", 4)
     assert lost in {r.run_id for r in found.values()}
     assert lost not in trained(rest)
     assert trained(out).count(lost) == 1
@@ -107,7 +110,7 @@ def test_a_worker_whose_clock_is_ahead_leaves_a_run_that_is_taken_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    run = load(*SMOKE, "eval.base=false")
+    run = load(*FEW_ROWS)
     first = runs.run_one(run, Job(tmp_path / "sweep" / "0", number=0)).record
     tree = json.loads(first.path.read_text())
     tree |= {"status": "running", "started_at": "2199-01-01T00:00:00+00:00", "finished_at": None}
@@ -119,10 +122,11 @@ def test_a_worker_whose_clock_is_ahead_leaves_a_run_that_is_taken_over(
 
 
 @pytest.mark.slow
+@pytest.mark.random_kills
 def test_a_sweep_killed_at_random_moments_ends_as_an_undisturbed_one(
     tmp_path: Path,
 ) -> None:
-    line = ("seed=0,1,2,3,4,5", "eval.base=false", "trainer.max_steps=30",
+    line = ("seed=0,1,2,3", f"trainer.max_steps={STEPS}",
             "trainer.save_steps=3", "lora.lora_dropout=0.1")  # fmt: skip
     ended(start(tmp_path, *line, "hydra.sweep.dir=calm"))
     chance = random.Random(20)
@@ -135,8 +139,8 @@ def test_a_sweep_killed_at_random_moments_ends_as_an_undisturbed_one(
         while_alive += process.returncode == -9
         assert not done_before & set(trained(out)), "a finished run was trained again"
     last = ended(start(tmp_path, *line))
-    assert "6 finished" in last
-    found, calm = read(tmp_path / "sweep", 6), read(tmp_path / "calm", 6)
+    assert "4 finished" in last
+    found, calm = read(tmp_path / "sweep", 4), read(tmp_path / "calm", 4)
     assert {n: numbers(r) for n, r in found.items()} == {n: numbers(r) for n, r in calm.items()}
     assert while_alive >= KILLS * 3 // 4, "the sweep was over before most of the kills"
 
@@ -144,7 +148,7 @@ def test_a_sweep_killed_at_random_moments_ends_as_an_undisturbed_one(
 def _kill_at_random(process: "subprocess.Popen[str]", chance: random.Random) -> str:
     """Kill during the start, or some steps and a moment after the first; return what was said."""
     assert process.stdout is not None
-    steps = chance.randrange(0, 160 // KILLS)  # so that the kills fall into all runs
+    steps = chance.randrange(0, 4 * STEPS // KILLS)  # so that the kills fall into all runs
     seen = []
     if steps == 0:
         time.sleep(chance.uniform(0.2, 6.0))

@@ -42,6 +42,7 @@ def _value(cfg: DictConfig) -> float:
     return float(cfg.seed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "kind", "size"),
     [
@@ -74,6 +75,7 @@ def test_plan_claims_the_sweeper_and_status_agree(
     assert sum(status.read(tmp_path).counts.values()) == size
 
 
+@pytest.mark.slow
 def test_cells_that_describe_one_run_twice_count_once() -> None:
     assert dry_run.read(["lora.r=4,8,4", *SMOKE], CONF).total == 2
     arms = ["hydra/sweeper=tuned", "hydra.sweeper.arms=[['lora=qv'],['lora=qv'],['lora=none']]"]

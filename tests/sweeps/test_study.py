@@ -49,6 +49,7 @@ def journal(folder: Path) -> str:
     return f"journal://{folder / 'journal.log'}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", specs.SAMPLERS)
 def test_every_sampler_resumes_to_the_total_without_a_repetition(tmp_path: Path, name: str) -> None:
     needs = specs.SAMPLERS[name].needs
@@ -143,6 +144,7 @@ def asking(folder: Path, then: str) -> "subprocess.Popen[str]":
     return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_a_trial_of_a_dead_worker_is_taken_up_under_its_number(tmp_path: Path) -> None:
     before = run_all(tmp_path, at_most=2)
     process = asking(tmp_path, "os.kill(os.getpid(), 9)")
@@ -159,6 +161,7 @@ def test_a_trial_of_a_dead_worker_is_taken_up_under_its_number(tmp_path: Path) -
     assert all(trial.state.name == "COMPLETE" for trial in stored(tmp_path))
 
 
+@pytest.mark.slow
 def test_a_trial_of_a_living_worker_is_left_alone_and_counted(tmp_path: Path) -> None:
     process = asking(tmp_path, "import time; time.sleep(60)")
     assert process.stdout is not None
@@ -304,6 +307,7 @@ def test_a_journal_file_is_a_storage_too(tmp_path: Path) -> None:
     assert [a.number for a in (*first, *run_all(tmp_path, storage=url))] == list(range(6))
 
 
+@pytest.mark.slow
 def test_the_results_name_the_best_trial_or_the_front(tmp_path: Path) -> None:
     asked = run_all(tmp_path / "one", n_trials=4)
     with study(tmp_path / "one", n_trials=4) as opened:
@@ -331,6 +335,7 @@ PRUNERS = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spec", "direction"),
     # Wilcoxon compares rows, the others means: one of each in the other direction.
@@ -367,6 +372,7 @@ def test_every_pruner_stops_a_bad_run_from_another_process_view(
 EVENT = st.sampled_from(["finish", "finish", "fail", "prune", "leave", "leave twice"])
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None)
 @given(
     events=st.lists(EVENT, min_size=1, max_size=12),

@@ -32,7 +32,8 @@ def test_a_tuned_sweep_searches_decides_and_reuses_what_is_finished(
 ) -> None:
     (tmp_path / "text.txt").write_text("A short text that nobody is trained on.\n" * 40)
     text = "eval.held_out_text=text.txt"
-    line = (*LINE, SEEDS, text, "hydra.sweeper.furthest=2", "hydra.sweeper.margin=0.25")
+    steps = ("trainer.max_steps=2", "trainer.eval_steps=2")
+    line = (*LINE, *steps, SEEDS, text, "hydra.sweeper.furthest=2", "hydra.sweeper.margin=0.25")
     first = cli(*line)
     assert first.returncode == 0, first.stderr
     assert "1 arm, 10 runs expected, 20 at most each" in first.stdout
@@ -114,6 +115,7 @@ def test_arms_that_are_no_grid_are_listed_and_meet_every_cell_of_it() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_illegal_arms_are_all_named_and_none_is_started(cli: Cli, tmp_path: Path) -> None:
     listed = "hydra.sweeper.arms=[['lora=none','lora.r=4'],['data.validation_rows=0'],['lora=qv']]"
     done = cli(*LINE, listed)

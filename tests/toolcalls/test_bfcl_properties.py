@@ -62,6 +62,7 @@ def check(category: str, wanted: list[Row], calls: list[Row], format: str) -> Ve
     return bfcl.check(category, [DOC], wanted, output, format)
 
 
+@pytest.mark.slow
 @given(
     calls=st.lists(arguments, min_size=1, max_size=4, unique_by=json.dumps),
     data=st.data(),

@@ -19,6 +19,7 @@ UNREACHABLE = {
 }
 
 
+@pytest.mark.slow
 def test_every_shared_verdict_and_error_type_is_reproduced(shared: Path) -> None:
     official = {row["id"]: row for row in rows(shared / "bfcl_verdicts" / f"{MODEL}.jsonl")}
     found, differing = Counter[str | None](), []

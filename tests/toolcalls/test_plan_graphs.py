@@ -368,6 +368,7 @@ def fastest_ms(label: str, pred: str, *, quirks: bool) -> float:
     return 1000 * min(times)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quirks", [True, False])
 def test_20_kb_of_anything_never_take_the_seconds_of_a_quadratic_scan(quirks: bool) -> None:
     label = two('"$1"')

@@ -30,6 +30,7 @@ def trained(folder: Path, *overrides: str) -> tuple[dict[str, Any], training.Fit
     return {name: after[name].detach() - old for name, old in before.items()}, made, model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decay", [0.0, 0.5])
 def test_the_first_step_moves_b_by_the_ratio_and_logs_the_rate_of_a(
     tmp_path: Path, decay: float
@@ -43,6 +44,7 @@ def test_the_first_step_moves_b_by_the_ratio_and_logs_the_rate_of_a(
     assert made.curve[0]["learning_rate"] == 0.01
 
 
+@pytest.mark.slow
 def test_a_ratio_of_1_is_the_same_training(tmp_path: Path) -> None:
     plain, _, model = trained(tmp_path / "off", "trainer.max_steps=3")
     same, _, _ = trained(tmp_path / "one", "trainer.max_steps=3", "lora.loraplus_lr_ratio=1")

@@ -72,6 +72,7 @@ def test_the_losses_of_a_step_are_the_mean_of_its_rows(whole: Record) -> None:
     assert weights == [item["step_parts"]["2"]["loss/nll"][1] for item in answered(whole)]
 
 
+@pytest.mark.slow
 def test_the_losses_of_a_step_are_the_scores_of_its_checkpoint(
     whole: Record, tmp_path: Path
 ) -> None:
@@ -82,6 +83,7 @@ def test_the_losses_of_a_step_are_the_scores_of_its_checkpoint(
     assert whole.test_curve[0] == {"step": 2} | expected
 
 
+@pytest.mark.slow
 def test_measuring_changes_nothing_in_the_training(whole: Record, tmp_path: Path) -> None:
     none = ("eval.validation_steps=null", "eval.test_steps=null")
     plain = make(tmp_path / "plain", *none)
@@ -93,6 +95,7 @@ def test_measuring_changes_nothing_in_the_training(whole: Record, tmp_path: Path
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kept", [1, 2, 3, 4])
 def test_an_interrupted_run_has_the_losses_of_an_uninterrupted_one(
     whole: Record, tmp_path: Path, kept: int
@@ -112,6 +115,7 @@ def test_an_interrupted_run_has_the_losses_of_an_uninterrupted_one(
     assert answered(resumed) == answered(whole)
 
 
+@pytest.mark.slow
 def test_packed_rows_give_the_same_steps(whole: Record, tmp_path: Path) -> None:
     packed = make(tmp_path / "packed", "trainer.packing=true", "lora.lora_dropout=0")
     padded = make(tmp_path / "padded", "lora.lora_dropout=0")
@@ -119,6 +123,7 @@ def test_packed_rows_give_the_same_steps(whole: Record, tmp_path: Path) -> None:
         assert mine == pytest.approx(theirs, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_the_weights_of_the_last_step_are_measured_if_others_are_selected(tmp_path: Path) -> None:
     selected = ("trainer.select=best_validation", "eval.validation_steps=null")
     few = ("trainer.max_steps=2", "trainer.eval_steps=1", "eval.test_steps=[1,2]")

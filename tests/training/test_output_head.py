@@ -34,6 +34,7 @@ def trained(model: Any) -> set[str]:
     return {name for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
+@pytest.mark.slow
 def test_a_resumed_training_with_an_adapter_on_the_head_takes_the_same_steps(
     tmp_path: Path,
 ) -> None:
@@ -57,6 +58,7 @@ def test_a_resumed_training_with_an_adapter_on_the_head_takes_the_same_steps(
         assert torch.equal(values, after[name]), name
 
 
+@pytest.mark.slow
 def test_packed_rows_train_an_adapter_on_the_head_as_padded_ones_do(tmp_path: Path) -> None:
     padded = training.fit(task(tmp_path / "padded", HEAD, "trainer.max_steps=2"))
     packed = training.fit(
@@ -74,6 +76,7 @@ def test_frozen_embeddings_are_the_same_after_full_fine_tuning(tmp_path: Path) -
     assert changed == before.keys() - {"model.embed_tokens.weight"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "share"),
     [((HEAD, "lora.r=2"), None), (("lora=none", "trainer.freeze_embeddings=true"), 1.0)],
