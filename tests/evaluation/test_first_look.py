@@ -39,7 +39,9 @@ def test_a_first_look_changes_no_answer_and_no_score(
     plain = scored(base, "base", "eval.first_look=0")
     assert "first look" not in capsys.readouterr().out
     looked = scored(base, "base", "eval.first_look=6")
-    [line] = [x for x in capsys.readouterr().out.splitlines() if "first look" in x]
+    lines = capsys.readouterr().out.splitlines()
+    assert "answers of the base model, test: 0/18, 6 of them first" in lines
+    [line] = [x for x in lines if "first look" in x]
     assert re.search(
         r"first look, base, 6 of 18 test rows: calls/exact \d+% of \d, .*cut_off \d+% of 6$", line
     )

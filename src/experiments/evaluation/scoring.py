@@ -26,7 +26,7 @@ from experiments.evaluation.first_look import FirstLook
 from experiments.evaluation.held_out import Window
 from experiments.models import Base
 from experiments.runtime import budget, distributed
-from experiments.runtime.progress import track
+from experiments.runtime.progress import log, track
 
 
 @dataclass
@@ -233,6 +233,7 @@ def _first_look(
     count = first_look.rows(subject.spec, prompts, subject.base.parameters)
     if not count:
         return None
+    log(f"answers of the {subject.label} model, {split}: 0/{len(rows)}, {count} of them first")
     title = f"{subject.label}, {count} of {len(rows)} {split} rows"
 
     def show(answers: Sequence[Generated]) -> None:
