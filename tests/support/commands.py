@@ -136,7 +136,9 @@ def _is_ours(command: object) -> bool:
         del words[0]
     program, module = [*words, "", ""][:2]
     return interpreter == sys.executable and (
-        program == "-c" or program.endswith("/train.py") or (program == "-m" and module in _MODULES)
+        (program == "-c" and not _inherited)
+        or program.endswith("/train.py")
+        or (program == "-m" and module in _MODULES)
     )
 
 
