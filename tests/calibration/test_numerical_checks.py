@@ -10,7 +10,7 @@ from experiments.calibration.numerical_checks import Setting, largest_difference
 
 
 def test_training_does_not_change_under_an_equivalent_parametrisation() -> None:
-    assert largest_difference(Setting(), steps=4) < 1e-13
+    assert largest_difference(Setting(), steps=8) < 1e-13
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ def test_training_does_not_change_under_an_equivalent_parametrisation() -> None:
     ids=["epsilon", "weight decay", "clipping"],
 )
 def test_what_is_not_plain_adam_breaks_the_invariance(setting: Setting) -> None:
-    assert largest_difference(setting, steps=2) > 1e-8
+    assert largest_difference(setting, steps=4) > 1e-8
 
 
 def test_counted_operations_are_those_of_the_formulas_and_are_written(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import gc
 import importlib
 import importlib.abc
 import importlib.machinery
+import io
 import json
 import os
 import runpy
@@ -27,8 +28,6 @@ import time
 import types
 from collections.abc import Callable, Sequence
 from typing import Any
-
-import commands
 
 IMPORTED = (
     *("hydra", "numpy", "scipy.stats", "optuna", "pandas", "jsonschema", "networkx", "joblib"),
@@ -187,7 +186,8 @@ def program_of(arguments: list[str]) -> Callable[[], object]:
     """Return what Python runs for the arguments that follow its own name."""
     if arguments[0] == "-u":
         for stream in (sys.stdout, sys.stderr):
-            stream.reconfigure(write_through=True)
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(write_through=True)
         arguments = arguments[1:]
     if arguments[0] == "-m":
         sys.argv[:] = arguments[1:]
@@ -203,6 +203,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end = QuickEnd()
     before = dict(os.environ)
+    commands = importlib.import_module("commands")  # beside this file, where Python looks first
     with socket.socket(fileno=int(sys.argv[1])) as listener:
         import_libraries()
         request, streams = next_request(listener)

@@ -13,10 +13,11 @@ def watch():
     from experiments.runtime import budget
     budget.spend()
 
-if os.environ.get("RANK", "0") == "0":
-    threading.Thread(target=watch, daemon=True).start()
-sys.argv[0] = {program!r}
-runpy.run_path({program!r}, run_name="__main__")
+if __name__ == "__main__":
+    if os.environ.get("RANK", "0") == "0":
+        threading.Thread(target=watch, daemon=True).start()
+    sys.argv[0] = {program!r}
+    runpy.run_path({program!r}, run_name="__main__")
 """
 
 

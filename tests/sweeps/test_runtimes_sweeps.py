@@ -2,11 +2,13 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from conftest import SMOKE, Cli
+from conftest import ROOT, SMOKE, environment
 from experiments import records, reports
 from experiments.errors import ConfigError
 from experiments.records import Record
@@ -14,8 +16,9 @@ from experiments.sweeps import plan
 from experiments.sweeps.hydra import deadline as runtime
 from experiments.sweeps.hydra import job_batch
 from experiments.sweeps.launching.sweep_job import SweepJob
+from support import commands, spent_budget
 
-LINE = ("-m", *SMOKE, "eval.base=false", "hydra.sweep.dir=out", "trainer.max_steps=20")
+LINE = ("-m", *SMOKE, "eval.base=false", "hydra.sweep.dir=out", "trainer.max_steps=10")
 
 
 def test_the_first_seed_of_every_arm_comes_before_the_second_of_any() -> None:
@@ -81,35 +84,35 @@ def status(sweep: Path) -> dict[str, tuple[str, int]]:
     }
 
 
-def repeat(cli: Cli, sweep: Path, *line: str) -> list[str]:
-    """Start a line again and again with a little more time; return what each start printed."""
-    said = []
-    seconds = 6.0
-    while True:
-        done = cli(*LINE, *line, f"budget.hours={seconds / 3600:.6f}")
-        said.append(done.stdout)
-        if done.returncode == 0:
-            return said
-        assert done.returncode == 75, done.stdout + done.stderr
-        assert done.stderr == ""
-        last = done.stdout.splitlines()
-        assert last[-2].startswith("budget.hours is spent; out: ")
-        assert last[-2].endswith(" Rerun the same command to resume:")
-        assert last[-1].startswith("  python train.py -m model=tiny_64 trainer=smoke")
-        assert not {r.status for r in records.read_all(sweep)} - {"finished", "interrupted"}
-        seconds *= 1.7
-        assert seconds < 300
+def start(folder: Path, program: Path, *line: str) -> "subprocess.CompletedProcess[str]":
+    return commands.run(
+        [sys.executable, str(program), *LINE, *line, "budget.hours=1"],
+        cwd=folder, env=environment(), capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+
+
+def twice(folder: Path, *line: str) -> list[str]:
+    """Start a line whose time is over at the first checkpoint, and again; return what was said."""
+    interrupted = spent_budget.write(folder, "out/*/checkpoints/*/trainer_state.json")
+    first = start(folder, interrupted, *line)
+    assert first.returncode == 75, first.stdout + first.stderr
+    assert first.stderr == ""
+    assert not {r.status for r in records.read_all(folder / "out")} - {"finished", "interrupted"}
+    last = first.stdout.splitlines()
+    assert last[-2].startswith("budget.hours is spent; out: ")
+    assert last[-2].endswith(" Rerun the same command to resume:")
+    assert last[-1].startswith("  python train.py -m model=tiny_64 trainer=smoke")
+    second = start(folder, ROOT / "train.py", *line)
+    assert second.returncode == 0, second.stdout + second.stderr
+    return [first.stdout, second.stdout]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["one_process", "joblib"])
-def test_a_grid_ends_in_time_and_goes_on_with_the_same_line(
-    cli: Cli, tmp_path: Path, launcher: str
-) -> None:
+def test_a_grid_ends_in_time_and_goes_on_with_the_same_line(tmp_path: Path, launcher: str) -> None:
     out = tmp_path / "out"
     line = ["lora=all_linear,qv", "seed=0,1", f"hydra/launcher={launcher}"]
-    said = repeat(cli, out, *line)
-    assert len(said) > 1
+    said = twice(tmp_path, *line)
     begun = dict.fromkeys(re.findall(r"^\t#(\d)", "".join(said), re.M))
     assert list(begun) == ["0", "2", "1", "3"]
     assert status(out) == {"0": ("all_linear", 0), "1": ("all_linear", 1), "2": ("qv", 0),
@@ -119,12 +122,12 @@ def test_a_grid_ends_in_time_and_goes_on_with_the_same_line(
 
 
 @pytest.mark.slow
-def test_a_search_ends_in_time_and_goes_on_with_the_same_line(cli: Cli, tmp_path: Path) -> None:
+def test_a_search_ends_in_time_and_goes_on_with_the_same_line(tmp_path: Path) -> None:
     import optuna
 
     line = ["hydra/sweeper=optuna", "hydra/sweeper/sampler=random", "hydra.sweeper.n_trials=4",
             "trainer.learning_rate=tag(log,interval(1e-4,1e-2))"]  # fmt: skip
-    assert len(repeat(cli, tmp_path / "out", *line)) > 1
+    twice(tmp_path, *line)
     study = optuna.load_study(study_name="out", storage=f"sqlite:///{tmp_path}/out/study.db")
     assert [t.state.name for t in study.get_trials()] == ["COMPLETE"] * 4
     found = {r.folder.name: r.status for r in records.read_all(tmp_path / "out")}

@@ -32,8 +32,7 @@ def test_a_tuned_sweep_searches_decides_and_reuses_what_is_finished(
 ) -> None:
     (tmp_path / "text.txt").write_text("A short text that nobody is trained on.\n" * 40)
     text = "eval.held_out_text=text.txt"
-    steps = ("trainer.max_steps=2", "trainer.eval_steps=2")
-    line = (*LINE, *steps, SEEDS, text, "hydra.sweeper.furthest=2", "hydra.sweeper.margin=0.25")
+    line = (*LINE, SEEDS, text, "hydra.sweeper.furthest=2", "hydra.sweeper.margin=0.25")
     first = cli(*line)
     assert first.returncode == 0, first.stderr
     assert "1 arm, 10 runs expected, 20 at most each" in first.stdout
