@@ -18,7 +18,7 @@ HEAVY = ("torch", "transformers", "trl", "peft", "datasets", "trackio")
 def test_help_names_the_groups_and_the_commands(cli: Cli) -> None:
     done = cli("--help", fresh=True)
     assert done.returncode == 0
-    for text in ("lora: all_linear, all_linear_and_head, attention,", "data: apigen_mt,",
+    for text in ("lora: all_linear, all_linear_and_head, attention,", "data: api_bank, apigen_mt,",
                  "hardware: a100, auto, cpu, h200, l4, t4", "lr: 1e-2, 1e-3,", "rank: r1, r128,",
                  "python train.py -m lora=all_linear,qv"):  # fmt: skip
         assert text in done.stdout
