@@ -165,7 +165,7 @@ def difference(claim: dict[str, Any], report: Report) -> Interval:
 def early_step(arm: Arm) -> int:
     """Return the step at 0.8 of the steps that every run has."""
     [steps] = {run["plan"]["steps"] for run in arm.runs.values()}
-    early = round(0.8 * steps)
+    early = round(0.8 * int(steps))
     assert all(early in run["plan"]["test_steps"] for run in arm.runs.values())
     return early
 
