@@ -86,16 +86,17 @@ class Arm:
     def score(self, key: str) -> dict[int, float]:
         return {seed: self.runs[seed]["scores"]["tuned"][key] for seed in self.seeds}
 
-    def parts(self, key: str) -> dict[int, dict[str, tuple[float, float]]]:
-        """Return (sum of the loss, tokens) by seed and row."""
+    def parts(self, key: str, step: int | None = None) -> dict[int, dict[str, Any]]:
+        """Return (sum of the loss, tokens) by seed and row, at the end or at a step."""
         return {
             seed: {
-                item["id"]: tuple(item["parts"][key])
+                item["id"]: tuple(parts[key])
                 for item in self.items.get(self.runs[seed]["run_id"], [])
-                if item["split"] == "test" and item["model"] == "tuned" and key in item["parts"]
+                if item["split"] == "test" and item["model"] == "tuned"
+                and key in (parts := item["step_parts"][str(step)] if step else item["parts"])
             }
             for seed in self.seeds
-        }
+        }  # fmt: skip
 
 
 def validation_loss(run: Run) -> float:
@@ -159,6 +160,34 @@ def gap_table(pairs: list[tuple[float, Arm, Arm]], score: str) -> tuple[Any, Any
 def difference(claim: dict[str, Any], report: Report) -> Interval:
     arm, reference = report.arm(claim["arm"]), report.arm(claim["reference"])
     return crossed(*gap_table([(1.0, arm, reference)], claim["score"]))
+
+
+def early_step(arm: Arm) -> int:
+    """Return the step at 0.8 of the steps that every run has."""
+    [steps] = {run["plan"]["steps"] for run in arm.runs.values()}
+    early = round(0.8 * int(steps))
+    assert all(early in run["plan"]["test_steps"] for run in arm.runs.values())
+    return early
+
+
+def reaches_full(claim: dict[str, Any], report: Report) -> Interval:
+    """Return the arm at the end minus the reference at 0.8 of the steps."""
+    arm, reference = report.arm(claim["arm"]), report.arm(claim["reference"])
+    return earlier_gap(arm, reference, claim["score"])
+
+
+def earlier_gap(arm: Arm, reference: Arm, score: str) -> Interval:
+    a, b = arm.parts(score), reference.parts(score, early_step(reference))
+    rows = sorted(a[arm.seeds[0]])
+    sums = [[a[seed][row][0] - b[seed][row][0] for row in rows] for seed in arm.seeds]
+    return crossed(np.array(sums), np.array([a[arm.seeds[0]][row][1] for row in rows]))
+
+
+def early_mean(arm: Arm, score: str) -> float:
+    """Return the mean over seeds of a test loss at 0.8 of the steps."""
+    step = early_step(arm)
+    points = [p for run in arm.runs.values() for p in run["test_curve"] if p["step"] == step]
+    return float(np.mean([point[score] for point in points]))
 
 
 def trend(claim: dict[str, Any], report: Report) -> Interval:
@@ -273,6 +302,7 @@ def data_bits(claim: dict[str, Any], report: Report) -> bool:
 
 KINDS: dict[str, Callable[[dict[str, Any], Report], Interval]] = {
     "difference": difference,
+    "reaches_full": reaches_full,
     "trend": trend,
     "rate_ratio": rate_ratio,
     "rule_excess_loss": excess_loss,
@@ -298,6 +328,8 @@ def word(claim: dict[str, Any], low: float, high: float) -> str:
             if claim["delta"] is not None and low <= 0 and high < claim["delta"]:
                 return "does not hold here"
             bottom = 0.0
+    if claim["kind"] == "reaches_full":
+        top = 0.0
     if claim["kind"] == "trend" and (bottom, top) == (-math.inf, math.inf):
         return "unresolved"
     if claim["kind"] in ("rule_excess_loss", "same_start"):
@@ -325,9 +357,20 @@ def compared(verdict: dict[str, Any], reports: Path, cache: dict[str, Report]) -
             yield f"{claim['number']}: not tested, but two ranks do not hold the data"
     elif effect is not None and claim["kind"] in KINDS:
         yield from compared_effect(verdict, report)
-        allowed = word(claim, effect["low"], effect["high"])
-        if verdict["word"] not in ("unresolved", allowed):
-            yield f"{claim['number']}: {verdict['word']}, but the interval allows {allowed}"
+        yield from compared_word(verdict, report)
+
+
+def compared_word(verdict: dict[str, Any], report: Report) -> Iterator[str]:
+    """Yield what is wrong with a word, if there is one."""
+    claim, effect = verdict["claim"], verdict["effect"]
+    number, given = claim["number"], verdict["word"]
+    allowed = word(claim, effect["low"], effect["high"])
+    if given not in ("unresolved", allowed):
+        yield f"{number}: {given}, but the interval allows {allowed}"
+    if claim["kind"] == "reaches_full" and given != "unresolved":
+        reference = report.arm(claim["reference"])
+        if earlier_gap(reference, reference, claim["score"])[2] >= 0:
+            yield f"{number}: {given}, but the reference no longer improves"
 
 
 def compared_effect(verdict: dict[str, Any], report: Report) -> Iterator[str]:
@@ -343,8 +386,10 @@ def compared_effect(verdict: dict[str, Any], report: Report) -> Iterator[str]:
         yield f"{number}: the interval is narrower than [{low}, {high}]"
     if kind not in WIDER and not all(math.isclose(a, b, rel_tol=DIGITS) for a, b in ends):
         yield f"{number}: interval [{low}, {high}] instead of [{effect['low']}, {effect['high']}]"
-    if kind == "difference":
-        reference = np.mean(list(report.arm(claim["reference"]).score(claim["score"]).values()))
+    if kind in ("difference", "reaches_full"):
+        arm, score = report.arm(claim["reference"]), claim["score"]
+        scores = list(arm.score(score).values())
+        reference = early_mean(arm, score) if kind == "reaches_full" else np.mean(scores)
         if not math.isclose(reference, effect["reference"], rel_tol=DIGITS):
             yield f"{number}: reference {reference} instead of {effect['reference']}"
 

@@ -501,3 +501,25 @@ def test_the_table_groups_tied_arms_in_words_and_says_what_the_seeds_can_show() 
     narrow = table.lines(found, margin=0.2)
     assert narrow[1][2][-1] == "unresolved"
     assert any("lora=attention" in n and "a verdict would take" in n for n in narrow[2])
+
+
+def test_a_seed_that_draws_its_own_training_rows_is_compared_with_its_own_newest_run() -> None:
+    def drawn(
+        rate: float, seed: int, data: str, code: str = "a", train_seed: Any = "seed"
+    ) -> Record:
+        made = record(rate, seed, 0.2)
+        made.config = made.config | {"data": {"train_seed": train_seed}}
+        made.identity = made.identity | {"data_fingerprint": data, "training_code": code}
+        made.started_at = f"2026-01-01T00:00:{len(every):02}"
+        every.append(made)
+        return made
+
+    every: list[Record] = []
+    old = drawn(1e-2, 0, "rows of 0, before an edit")
+    kept = [drawn(1e-2, 0, "rows of 0"), drawn(1e-2, 43, "rows of 43")]
+    assert arms.unchanged([old, *kept]) == kept
+    newer = drawn(2e-2, 43, "rows of 43", code="b")
+    assert arms.unchanged([old, *kept, newer]) == [newer]
+    shared = [drawn(1e-2, seed, f"rows of {seed}", train_seed=None) for seed in (0, 43)]
+    assert arms.unchanged(shared) == shared[1:]
+    assert arms.unchanged([]) == []

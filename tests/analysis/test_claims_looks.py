@@ -78,6 +78,27 @@ def test_without_looks_three_seeds_give_no_verdict_and_five_are_judged_at_five_p
     assert any("2 seeds at the best learning rates; 3 are required" in t for t in two.missing)
 
 
+def with_classes(made: list[Record]) -> list[Record]:
+    """Split the losses so that all tokens but prose, 90 %, differ as LATER."""
+    by_seed = dict(zip(SEEDS, LATER, strict=True))
+    for one in made:
+        whole = one.scores["tuned"]["loss/nll"]
+        lora = one.config["lora"]["method"] == "lora"
+        gap = by_seed[one.config["seed"]] - CLEAR[SEEDS.index(one.config["seed"])] if lora else 0.0
+        one.counts = {"tuned": {"loss/nll": 100, "loss/nll_prose": 10, "loss/nll_json_syntax": 90}}
+        one.scores["tuned"]["loss/nll_json_syntax"] = whole + gap
+        one.scores["tuned"]["loss/nll_prose"] = whole - 9 * gap
+    return made
+
+
+def test_a_class_that_carries_a_word_is_found_at_the_level_of_its_look() -> None:
+    found = verdict(LOOKS, with_classes(both(CLEAR, FIRST)))
+    assert found.word == "unresolved"
+    assert "without prose, 10.0% of the tokens, the difference is +0.1 [-0.0" in found.missing[0]
+    once = dataclasses.replace(ONCE, seeds=3)
+    assert verdict(once, with_classes(both(CLEAR, FIRST))).word == "holds here"
+
+
 def test_the_p_value_of_a_look_is_that_of_both_looks_together() -> None:
     primary = dataclasses.replace(LOOKS, primary=True)
     estimate = statistics.seed_estimate(CLEAR[:3])

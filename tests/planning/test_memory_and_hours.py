@@ -173,11 +173,11 @@ def test_a_tuned_sweep_is_planned_arm_by_arm_with_all_its_rates_and_seeds(
 ) -> None:
     sweep = ["sweeps=lora_without_regret/full_and_ranks"]
     found = dry_run.read([*sweep, "hydra.sweeper.repeats=2"], ROOT / "conf")
-    assert [run.lora.method for _, run in found.runs] == ["none"] + ["lora"] * 4
-    assert [run.lora.r for _, run in found.runs[1:]] == [64, 16, 4, 1]
-    assert (found.kind, found.total) == ("tuned", 5 * (19 + 2))
-    assert found.most == 5 * (38 + 2) + 2 * 10  # two rules, each with two rates at five seeds
-    each = "5 arms, 19 runs expected, 38 at most each; 20 more at most for its rules"
+    assert [run.lora.method for _, run in found.runs] == ["none"] + ["lora"] * 2
+    assert [run.lora.r for _, run in found.runs[1:]] == [32, 2]
+    assert (found.kind, found.total) == ("tuned", 3 * (19 + 2))
+    assert found.most == 3 * (38 + 2) + 10  # one rule, with two rates at five seeds
+    each = "3 arms, 19 runs expected, 38 at most each; 10 more at most for its rules"
     assert f" at most, for {each}, at " in said(capsys, *sweep, *T4)
 
 

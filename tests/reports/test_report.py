@@ -141,6 +141,18 @@ def test_runs_of_other_code_are_warned_about(tmp_path: Path) -> None:
     assert "Warning: 1 of 7 runs used uncommitted code." in text
 
 
+def test_training_rows_that_each_seed_draws_are_no_warning(tmp_path: Path) -> None:
+    for job, (seed, rows) in enumerate([(0, "a"), (1, "b"), (0, "a"), (1, "b")]):
+        tree = record(f"run{job}", lora=("all_linear", "qv")[job // 2], seed=seed, job=job)
+        tree["config"]["data"]["train_seed"] = "seed"
+        tree["identity"] = tree["identity"] | {"data_fingerprint": rows}
+        put(tmp_path / str(job), tree)
+    assert "data_fingerprint" not in reports.summarise(tmp_path)
+    tree["identity"] = tree["identity"] | {"data_fingerprint": "c"}
+    put(tmp_path / "3", tree)
+    assert "Warning: the runs differ in data_fingerprint" in reports.summarise(tmp_path)
+
+
 def test_score_that_is_not_finite_is_shown_and_not_judged(tmp_path: Path) -> None:
     two_arms(tmp_path)
     put(tmp_path / "6", record("nan", lora="qv", seed=3, job=6, exact=float("nan")))

@@ -185,7 +185,8 @@ def _warnings(runs: Sequence[Run]) -> Iterator[str]:
 def _differs(finished: Iterable[Record], name: str, apart: tuple[str, ...]) -> bool:
     groups: dict[str, set[str]] = {}
     for record in finished:
-        key = dump([_lookup(record.config, path) for path in apart])
+        drawn = arms.draw(record) if name == "data_fingerprint" else None
+        key = dump([drawn, *(_lookup(record.config, path) for path in apart)])
         groups.setdefault(key, set()).add(dump(record.identity.get(name)))
     return any(len(values) > 1 for values in groups.values())
 

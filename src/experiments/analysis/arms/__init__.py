@@ -29,7 +29,17 @@ from experiments.analysis.arms.excess_loss import (
     ten_times,
     ten_times_of,
 )
-from experiments.analysis.arms.grouping import Arm, ArmRun, arm_key, diverged, mixed, read, repeats
+from experiments.analysis.arms.grouping import (
+    Arm,
+    ArmRun,
+    arm_key,
+    diverged,
+    draw,
+    mixed,
+    read,
+    repeats,
+    unchanged,
+)
 from experiments.analysis.arms.rate_choice import Point, Tuned, tune
 from experiments.analysis.arms.rate_design import (
     Cell,
@@ -72,6 +82,7 @@ __all__ = [
     "contrast",
     "difference_estimate",
     "diverged",
+    "draw",
     "equal_tuning",
     "excess_loss",
     "first_grid",
@@ -95,4 +106,5 @@ __all__ = [
     "ten_times_of",
     "thinking_mode",
     "tune",
+    "unchanged",
 ]

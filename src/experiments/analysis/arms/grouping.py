@@ -142,12 +142,31 @@ def _most_versions(records: Sequence[Record], keys: Sequence[str], *, by_draw: b
     """
     versions: dict[Any, set[str]] = {}
     for record in records:
-        data = record.config.get("data") or {}
-        redrawn = by_draw and data.get("train_seed") == RUN_SEED
-        group = record.config.get("seed") if redrawn else None
         value = json.dumps([record.identity.get(key) for key in keys], sort_keys=True)
-        versions.setdefault(group, set()).add(value)
+        versions.setdefault(draw(record) if by_draw else None, set()).add(value)
     return max(map(len, versions.values()), default=0)
+
+
+def draw(record: Record) -> int | None:
+    """Return the seed that drew a run's training rows; None if they are the same for all seeds."""
+    data = record.config.get("data") or {}
+    return record.config.get("seed") if data.get("train_seed") == RUN_SEED else None
+
+
+def unchanged(records: Sequence[Record]) -> list[Record]:
+    """Return the records of an arm that have the identity of its newest one.
+
+    With `data.train_seed=seed` the data are those of the newest record of the same seed.
+    """
+    in_time = sorted(records, key=lambda record: record.started_at)
+    data = {draw(record): record.identity.get("data_fingerprint") for record in in_time}
+    return [
+        record
+        for record in records
+        if not provenance.differences(
+            record.identity, in_time[-1].identity | {"data_fingerprint": data[draw(record)]}
+        )
+    ]
 
 
 def _without_rate(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -86,6 +86,7 @@ def added(
     pairs: Sequence[Weighted],
     rule: Rule | None,
     sign: float = 1.0,
+    alpha: float = statistics.ALPHA,
 ) -> Judged:
     """Add the classes to a result, and a reason if one class alone carries its word.
 
@@ -95,6 +96,7 @@ def added(
         pairs: the arms behind its estimate.
         rule: what the estimate must satisfy; None = there is no verdict.
         sign: of the effect that the claim asserts.
+        alpha: level at which its word was given, at a look that of the look.
     """
     if not claim.score.endswith("loss/nll"):
         return judged
@@ -102,17 +104,19 @@ def added(
     sentences = tuple(sentence(one) for one in found)
     reasons = []
     if rule is not None and judged.word in ("holds here", "does not hold here"):
-        reasons = list(_carried(found, judged.word, rule, sign))
+        reasons = list(_carried(found, judged.word, rule, sign, alpha))
     return replace(judged, classes=sentences, reasons=(*judged.reasons, *reasons))
 
 
-def _carried(found: list[ClassGap], word: str, rule: Rule, sign: float) -> Iterator[Reason]:
+def _carried(
+    found: list[ClassGap], word: str, rule: Rule, sign: float, alpha: float
+) -> Iterator[Reason]:
     for one in found:
         rest = replace(one.without, estimate=sign * one.without.estimate)
-        if one.share < _MOST and statistics.decide(rest, rule).word != word:
+        if one.share < _MOST and statistics.decide(rest, rule, alpha).word != word:
             text = (
                 f"the verdict rests on one token class: without {one.name}, {one.share:.1%} of the "
-                f"tokens, the difference is {_text(one.without)}"
+                f"tokens, the difference is {_text(one.without, alpha)}"
             )
             yield Reason("one_class", text)
 
@@ -127,8 +131,8 @@ def sentence(one: ClassGap) -> str:
     )
 
 
-def _text(estimate: MeanEstimate) -> str:
-    interval = estimate.interval()
+def _text(estimate: MeanEstimate, alpha: float = statistics.ALPHA) -> str:
+    interval = estimate.interval(1 - alpha)
     if interval.low is None or interval.high is None:
         return f"{interval.estimate:+.3g}"
     return f"{interval.estimate:+.3g} [{interval.low:.3g}, {interval.high:.3g}]"

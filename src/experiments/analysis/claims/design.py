@@ -103,7 +103,7 @@ def frozen(
         earlier: the design so far.
         claims: all claims.
         sweeps: text of each sweep's file.
-        budget: number of runs by sweep.
+        budget: number of runs by sweep; sweeps that no claim needs any more have none.
         now: UTC time in ISO format.
     """
     hashes = {
@@ -116,7 +116,7 @@ def frozen(
     return FrozenDesign(
         {**earlier.claims, **of_claims},
         {**earlier.sweeps, **of_sweeps},
-        {**earlier.budget, **budget},
+        dict(budget),
     )
 
 

@@ -59,7 +59,7 @@ def judge(claim: Claim, records: Sequence[Record]) -> Judged:
         whole = decided(claim, whole, estimate, rule)
         whole = whole if look is None else looks.with_look(claim, whole, look)
     pair = class_gaps.Weighted(1.0, contrast.reference, contrast.arm)
-    return class_gaps.added(claim, whole, [pair], rule, sign)
+    return class_gaps.added(claim, whole, [pair], rule, sign, looks.alpha(look))
 
 
 def effect_seeds(contrast: Contrast) -> int:

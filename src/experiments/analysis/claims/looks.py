@@ -60,6 +60,11 @@ class LookTaken:
     """The estimate over the seeds of all looks that were taken."""
 
 
+def alpha(taken: LookTaken | None) -> float:
+    """Return the level at which a word was given: that of its look, or 0.05 without looks."""
+    return statistics.ALPHA if taken is None else taken.look.alpha
+
+
 def first_verdict(
     claim: Claim, contrasts: Sequence[Contrast], rule: Rule, sign: float
 ) -> LookTaken | None:

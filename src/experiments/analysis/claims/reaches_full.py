@@ -100,7 +100,7 @@ def _judged(claim: Claim, partial: Judged, found: Sequence[_Compared]) -> Judged
     judged = _decided(claim, partial, contrast.estimate, improvement.estimate)
     judged = judged if look is None else looks.with_look(claim, judged, look)
     pair = class_gaps.Weighted(1.0, contrast.reference, contrast.arm)
-    return class_gaps.added(claim, judged, [pair], _RULE)
+    return class_gaps.added(claim, judged, [pair], _RULE, alpha=looks.alpha(look))
 
 
 def _earlier(steps: int) -> int:

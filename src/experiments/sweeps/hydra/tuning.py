@@ -20,7 +20,7 @@ from experiments.analysis import arms
 from experiments.analysis.arms import Arm, ArmRun, Cell, Design, rate_design, table
 from experiments.config import RunConfig
 from experiments.errors import ExperimentError, TrainingError
-from experiments.records import Record, provenance
+from experiments.records import Record
 from experiments.reports import comparison_rule, tables
 from experiments.reports.comparison_rule import ComparisonRule
 from experiments.runtime.progress import log
@@ -120,8 +120,9 @@ class Tuning:
     def ask(self) -> list[SweepJob]:
         """Return the next runs that the arms need; empty if every arm is done.
 
-        The first call includes the newest finished run of each arm. It is reused unless data, code
-        or weights have changed, in which case all runs of the arm must be repeated.
+        The first call includes the newest finished run of each arm, and of each seed with training
+        rows of its own. It is reused unless data, code or weights have changed, in which case all
+        runs of the arm must be repeated.
 
         Raises:
             ExperimentError: a run is invalid at one of its learning rates or seeds.
@@ -132,8 +133,8 @@ class Tuning:
             arm = arms_by_key.get(planned.key)
             step = arms.next_cells(arm, planned.design)
             cells = list(step.cells)
-            if not self._opened and (newest := _newest(arm)) is not None:
-                cells.insert(0, Cell(newest.rate, newest.seed))
+            if not self._opened:
+                cells = [*(Cell(run.rate, run.seed) for run in _newest(arm)), *cells]
             for cell in [
                 *cells,
                 *(self._rule_cells(arms_by_key, planned) if step.phase == "done" else ()),
@@ -224,10 +225,9 @@ class Tuning:
                 group.append(record)
         current = []
         for group in groups.values():
-            ended = [r for r in group if r.identity and r.status in ("finished", "failed")]
-            if ended:
-                identity = max(ended, key=lambda r: r.started_at).identity
-                current += [r for r in ended if not provenance.differences(r.identity, identity)]
+            current += arms.unchanged(
+                [r for r in group if r.identity and r.status in ("finished", "failed")]
+            )
         return current
 
     def _write_plan(self, arms_by_key: Mapping[str, Arm]) -> None:
@@ -282,11 +282,12 @@ class Tuning:
         plan.write_shared(self._sweep_dir, RESULTS, text)
 
 
-def _newest(arm: Arm | None) -> ArmRun | None:
-    """Return the arm's newest finished run; None if there is none."""
+def _newest(arm: Arm | None) -> list[ArmRun]:
+    """Return the arm's newest finished run, or that of each seed that draws its training rows."""
     runs = arm.runs if arm is not None else ()
     finished = [run for run in runs if run.record.status == "finished"]
-    return max(finished, key=lambda run: run.record.started_at, default=None)
+    in_time = sorted(finished, key=lambda run: run.record.started_at)
+    return list({arms.draw(run.record): run for run in in_time}.values())
 
 
 def arm_key(run: RunConfig) -> str:
