@@ -391,8 +391,11 @@ def test_freezing_again_without_a_change_keeps_the_file_and_its_times() -> None:
     sweeps = {
         name: (ROOT / "sweeps" / f"{name}.yaml").read_text(encoding="utf-8")
         for name in committed.sweeps
+        if any(name in (sweep, designs.shared_file(sweep)) for sweep in committed.budget)
     }
-    again = designs.frozen(committed, claims.load([FOLDER]), sweeps, {}, "2099-01-01T00:00:00")
+    again = designs.frozen(
+        committed, claims.load([FOLDER]), sweeps, committed.budget, "2099-01-01T00:00:00"
+    )
     assert designs.as_text(again) == (FOLDER / designs.FILE_NAME).read_text(encoding="utf-8")
 
 

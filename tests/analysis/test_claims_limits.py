@@ -219,6 +219,10 @@ def test_a_claim_without_a_frozen_rule_says_so_and_a_changed_sweep_too() -> None
     early = frozen_at(TIED, "2025-01-01T00:00:00+00:00")
     changed = design.frozen(early, [TIED], {"mine": "a: 2\n"}, {}, "2027-01-01T00:00:00+00:00")
     assert "the sweep's file was changed after the first run" in row(judged(TIED, both(), changed))
+    shared = design.frozen(early, [TIED], {"_base": "b: 1\n"}, {}, "2025-02-01T00:00:00+00:00")
+    assert "_base" not in row(judged(TIED, both(), shared))
+    shared = design.frozen(shared, [TIED], {"_base": "b: 2\n"}, {}, "2027-01-01T00:00:00+00:00")
+    assert "_base.yaml of the sweep was changed after the" in row(judged(TIED, both(), shared))
 
 
 def test_a_design_file_is_read_as_it_was_written_and_a_damaged_one_is_refused(

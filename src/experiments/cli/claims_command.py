@@ -100,7 +100,7 @@ def _freeze(arguments: argparse.Namespace, claims: "Sequence[Claim]") -> None:
     budget = {step.name: step.runs for step in steps if step.folder is not None}
     sweeps = {
         name: (folder / f"{name}.yaml").read_text(encoding="utf-8")
-        for name in budget
+        for name in sorted({*budget, *map(designs.shared_file, budget)})
         for folder in reversed(folders.all_of("sweeps"))
         if (folder / f"{name}.yaml").is_file()
     }

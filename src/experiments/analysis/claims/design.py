@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from experiments.analysis import statistics
@@ -54,6 +54,11 @@ def rule_of(claim: Claim) -> dict[str, Any]:
     """Return the fields of a claim that decide, without those at their default."""
     values, defaults = asdict(claim), asdict(Claim())
     return {key: values[key] for key in _RULE if values[key] != defaults[key]}
+
+
+def shared_file(sweep: str) -> str:
+    """Return the name of the file that a sweep shares with those of its folder."""
+    return str(PurePosixPath(sweep).with_name("_base"))
 
 
 def read(folders: Sequence[Path]) -> FrozenDesign:
@@ -102,7 +107,7 @@ def frozen(
     Args:
         earlier: the design so far.
         claims: all claims.
-        sweeps: text of each sweep's file.
+        sweeps: text of each sweep's file, and of the files that they share (`shared_file`).
         budget: number of runs by sweep; sweeps that no claim needs any more have none.
         now: UTC time in ISO format.
     """
@@ -162,9 +167,11 @@ def changes(design: FrozenDesign, claim: Claim, runs: Sequence[Record]) -> Itera
         what = _changed(before[-1].content, late[-1].content) if before else ["the whole rule"]
         if what:
             yield f"changed after the first run ({first[:10]}): {', '.join(what)}"
-    sweep = design.sweeps.get(str(claim.sweep)) or ()
-    if len(sweep) > 1 and _time(sweep[-1]) > first:
-        yield f"the sweep's file was changed after the first run ({first[:10]})"
+    for name in (str(claim.sweep), shared_file(str(claim.sweep))):
+        sweep = design.sweeps.get(name) or ()
+        if len(sweep) > 1 and _time(sweep[-1]) > first:
+            file = "the sweep's file" if name == claim.sweep else f"{name}.yaml of the sweep"
+            yield f"{file} was changed after the first run ({first[:10]})"
 
 
 def late_rule(design: FrozenDesign, claim: Claim, runs: Sequence[Record]) -> Reason | None:
