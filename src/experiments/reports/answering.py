@@ -32,9 +32,9 @@ def write(finished: Sequence[Record]) -> Iterator[str]:
         f"{kind} {cut:,} of {answers:,} ({cut / answers:.1%})"
         for kind, (cut, answers) in counts.items()
     )
+    if not any(map(are_scored, finished)):
+        return
     yield f"Answers cut off at eval.max_new_tokens or the model's context length: {told}."
-    if not any((record.config.get("eval") or {}).get("metrics") for record in finished):
-        return  # only losses are scored, so the answers do not matter
     many = [kind for kind, (cut, answers) in counts.items() if cut > _MANY * answers]
     if many:
         longest = max(max(facts["max_new_tokens"].values(), default=0) for facts in every)
@@ -43,6 +43,11 @@ def write(finished: Sequence[Record]) -> Iterator[str]:
             f"and are scored as they are: raise eval.max_new_tokens above {longest:,}, or inspect "
             "these answers."
         )
+
+
+def are_scored(record: Record) -> bool:
+    """Return whether a run's answers are scored, and not only its losses."""
+    return (record.config.get("eval") or {}).get("metrics") != []
 
 
 def of_run(record: Record, kind: str) -> str | None:

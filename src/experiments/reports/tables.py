@@ -7,6 +7,7 @@ from experiments.analysis import statistics
 from experiments.analysis.arms import table
 from experiments.analysis.claims import units
 from experiments.analysis.statistics import Interval
+from experiments.reports import answering
 from experiments.reports.arm_report import ArmRow, Report
 from experiments.reports.scores import (
     COLUMNS,
@@ -33,12 +34,16 @@ def main_scores(rows: Sequence[ArmRow]) -> dict[str, str]:
     """Return the headings of the main scores that any row has.
 
     The validation loss is included only if there is no test loss. `stopped` is included only if a
-    record of an older version lacks its complement, the share of answers that were cut off.
+    record of an older version lacks its complement, the share of answers that were cut off; neither
+    is if only losses are scored (`eval=loss`), as answers then have one token.
     """
     there = {key for row in rows for key in row.scores}
     answered = [row for row in rows if "generation/stopped" in row.scores]
     if answered and all("generation/cut_off" in row.scores for row in answered):
         there.discard("generation/stopped")
+    records = [run.record for row in rows for run in row.runs]
+    if records and not any(answering.are_scored(record) for record in records):
+        there -= {"generation/stopped", "generation/cut_off"}
     if "loss/nll" in there:
         there.discard("validation/loss/nll")
     return {key: heading(key) for key in COLUMNS if key in there}
