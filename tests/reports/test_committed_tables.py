@@ -55,7 +55,7 @@ def test_no_verdict_has_a_former_word_or_a_share_of_the_gain_as_margin(page: Pat
 def test_every_claim_with_an_effect_has_scope_unit_n_and_the_design_in_the_table() -> None:
     page = REPORTS / "claims" / "README.md"
     tested = [row for row in rows(page) if row.get("effect", "-") != "-"]
-    assert len(tested) > 10
+    assert len(tested) >= 7, "C1, C5, C6, C11, C12 and what was measured"
     for row in tested:
         assert row["scope"] != "-" and row["unit"] != "-", row
         if row["effect"] == "loss/nll, arm - reference":
