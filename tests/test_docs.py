@@ -39,7 +39,7 @@ def test_every_file_of_the_repository_that_a_page_names_exists(page: Path) -> No
         for name in named
         if FILE_NAME.fullmatch(name)
         and not re.search("NAME|FILE|[A-Z]{3,}", name)
-        and not any(f"/{file}".endswith(f"/{name.lstrip('./')}") for file in FILES)
+        and not any(f"/{file}".endswith(f"/{name.removeprefix('./')}") for file in FILES)
     }
     assert gone <= NOT_OURS
 

@@ -301,7 +301,10 @@ def test_the_hash_changes_with_the_file(tmp_path: Path) -> None:
         ({"kind": "rule_regret"}, "one.yaml: kind=rule_regret was renamed to rule_excess_loss"),
         ({"arm": {}}, "one.yaml: arm must select an arm"),
         ({"cited": [{"arm": {}}]}, "one.yaml: cited={'arm': {}}: give sweep, and arm"),
-        ({"score": "mine"}, "one.yaml: score=mine: no metric declares its direction"),
+        (
+            {"score": "mine", "kind": "difference"},
+            "one.yaml: score=mine: no metric declares its direction",
+        ),
     ],
 )
 def test_a_mistake_in_a_claim_is_one_sentence(
