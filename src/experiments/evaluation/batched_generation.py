@@ -25,14 +25,12 @@ from experiments.runtime.progress import log
 # `make bench` prints the speed of these settings relative to one prompt at a time.
 CHUNK_ROWS = 32
 POOL_ROWS_CPU, POOL_ROWS_GPU = 128, 256
-# Upper limit on the tokens in one prefill, which bounds the activations in memory. On a CPU they
-# should fit its cache: SmolLM2-135M reads 179 tokens per second of CPU time in chunks of two
-# prompts of 250 to 600 tokens, 129 in chunks of eight.
+# Upper limit on the tokens in one prefill. On a CPU, activations should fit its cache: SmolLM2-135M
+# reads 179 tokens per CPU second in chunks of two prompts of 250 to 600 tokens, 129 in eights.
 CHUNK_TOKENS_CPU, CHUNK_TOKENS_GPU = 1024, 16_384
 # A shorter prefix, or one shared by fewer prompts, costs more calls than it saves.
 SHARED_TOKENS, SHARED_ROWS = 64, 8
-# Share of the free memory that the KV cache may take. On a CPU, more than 1 GiB makes no answer
-# faster: with 40 rows of 600 tokens of a 135M model, reading the weights is already a small part.
+# Share of the free memory that the KV cache may take; a CPU gains nothing from more than 1 GiB.
 CACHE_SHARE, CACHE_BYTES_CPU = 0.5, 1 << 30
 
 
