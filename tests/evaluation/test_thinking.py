@@ -356,10 +356,17 @@ def test_scores_are_compared_within_one_mode_of_thinking() -> None:
     assert apart(asked("on", None), asked("off", None), asked("off"))
 
 
-@pytest.mark.slow
-def test_a_table_of_two_modes_has_no_difference_and_no_best_run(asked_off: Record) -> None:
+@pytest.fixture(scope="module")
+def asked_as_data(asked_off: Record) -> Record:
+    """Return a run beside `asked_off` that differs in how its models were asked."""
     folder = asked_off.folder.parent
     made(folder, "other", "eval.thinking=as_data")
+    return records.read(folder / "other" / "run.json")
+
+
+@pytest.mark.slow
+def test_a_table_of_two_modes_has_no_difference_and_no_best_run(asked_as_data: Record) -> None:
+    folder = asked_as_data.folder.parent
     shown = reports.summarise(folder).replace("\n  ", " ")
     assert "No difference from" in shown and "other mode" in shown
     assert "evaluated in different modes of eval.thinking (as_data 1, off 1)" in shown
@@ -370,8 +377,11 @@ def test_a_table_of_two_modes_has_no_difference_and_no_best_run(asked_off: Recor
     assert any("no run is the best one: the runs were evaluated" in note for note in found.notes)
 
 
-def test_two_ways_of_asking_are_two_base_scores_and_one_way_is_one(asked_off: Record) -> None:
-    other = records.read(asked_off.folder.parent / "other" / "run.json")
+@pytest.mark.slow
+def test_two_ways_of_asking_are_two_base_scores_and_one_way_is_one(
+    asked_off: Record, asked_as_data: Record
+) -> None:
+    other = asked_as_data
     assert other.identity["data_fingerprint"] != asked_off.identity["data_fingerprint"]
     assert other.evaluation["base"]["asked"]["thinking"] == "as_data"
     assert json.dumps(other.evaluation["base"]["asked"])

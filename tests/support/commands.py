@@ -123,8 +123,12 @@ def run(
 
 
 def environment(**extra: str) -> dict[str, str]:
-    """Return the environment of a user's shell, without what the test runner adds."""
-    own = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST", "HYDRA"))}
+    """Return the environment of a user's shell, without what the test runner and libraries add.
+
+    Joblib sets a variable of KMP, and the conversion of a GGUF file one of TQDM.
+    """
+    added = ("PYTEST", "HYDRA", "KMP_INIT", "TQDM")
+    own = {k: v for k, v in os.environ.items() if not k.startswith(added)}
     return own | {"EXPERIMENTS_ROOT": str(ROOT), "OMP_NUM_THREADS": "1"} | extra
 
 
