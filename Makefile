@@ -24,7 +24,7 @@ demo: .venv/.installed ## fine-tune the embedded base with LoRA and print the ta
 claims: .venv/.installed ## execute the runs of all claims and print the verdicts; rerun to resume
 	$(BIN)/python -m experiments claims --run --write
 
-claims-quick: .venv/.installed ## the same for three claims that share a sweep (75 runs, 26 minutes of CPU time)
+claims-quick: .venv/.installed ## the same for three claims that share a sweep (about 75 runs)
 	$(BIN)/python -m experiments claims lora_equals_full ten_times_the_rate rate_independent_of_rank --run
 
 check: .venv/.installed ## check format, lint, import order and types

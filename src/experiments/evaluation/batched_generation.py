@@ -25,8 +25,8 @@ from experiments.runtime.progress import log
 # `make bench` prints the speed of these settings relative to one prompt at a time.
 CHUNK_ROWS = 32
 POOL_ROWS_CPU, POOL_ROWS_GPU = 128, 256
-# Upper limit on the tokens in one prefill. On a CPU, activations should fit its cache: SmolLM2-135M
-# reads 179 tokens per CPU second in chunks of two prompts of 250 to 600 tokens, 129 in eights.
+# Upper limit on the tokens in one prefill. On a CPU, the activations should fit its cache, so that
+# SmolLM2-135M reads faster in chunks of two long prompts than in chunks of eight.
 CHUNK_TOKENS_CPU, CHUNK_TOKENS_GPU = 1024, 16_384
 # A shorter prefix, or one shared by fewer prompts, costs more calls than it saves.
 SHARED_TOKENS, SHARED_ROWS = 64, 8
