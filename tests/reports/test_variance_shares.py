@@ -75,3 +75,22 @@ def test_arms_of_a_tuned_sweep_have_the_shares_of_their_interval(tmp_path: Path)
     [contrast] = tuning.contrasts.values()
     assert contrast.estimate is not None and contrast.estimate.seed_share is not None
     assert f"lora=mlp {100 * contrast.estimate.seed_share:.0f} % / " in text
+
+
+@pytest.mark.parametrize(
+    ("hashes", "words"),
+    [
+        ((None,) * 3, "Seeds vary the order of the rows and the start of the adapter."),
+        (("a",) * 3, "the start of the adapter; all of them train on the same rows."),
+        (("a", "b", "c"), "Seeds vary the training rows, the order of the rows and the start of"),
+    ],
+)
+def test_a_report_says_what_differs_between_seeds(
+    tmp_path: Path, hashes: Sequence[str | None], words: str
+) -> None:
+    made = sweep(tmp_path, SEEDS.tolist(), ROWS.tolist())
+    for one in made:
+        if (drawn := hashes[one.config["seed"]]) is not None:
+            one.data["training_rows"] = {"sha256": drawn}
+    [text] = said(made)
+    assert words in text

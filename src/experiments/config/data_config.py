@@ -205,8 +205,8 @@ class DataConfig(SourceConfig):
     source is used up, so weights 1 and 2 on 20 and 822 rows train on 20 and 40."""
     train_seed: Any = None
     """Seed that draws the training rows: a number, or `seed` for the run's own `seed`, so that
-    every seed of a run trains on other rows; null = `data.seed`. Validation and test rows are
-    always drawn with `data.seed`."""
+    every seed of a run trains on other rows, unless all rows of a file are trained on; null =
+    `data.seed`. Validation and test rows are always drawn with `data.seed`."""
     test_sources: dict[str, SourceConfig] = field(default_factory=dict)
     """Sources for evaluation only; training rows that also occur in them are rejected."""
     validation_share: float | None = None
@@ -280,7 +280,8 @@ class DataConfig(SourceConfig):
                 f"data.train_seed={seed}: must be a number from 0 to {2**32 - 1}, `seed` for the "
                 "run's own seed, or null for data.seed"
             )
-        if self.source in ("file", "hub") and self.limit is None and self.fraction is None:
+        all_rows = self.source in ("file", "hub") and self.limit is None and self.fraction is None
+        if is_number and all_rows:
             yield (
                 f"data.train_seed={seed} would not be used: all rows of the files are trained on; "
                 "set data.limit or data.fraction, or remove it"

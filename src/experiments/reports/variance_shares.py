@@ -1,7 +1,7 @@
 """Say how much of the variance of each difference comes from seeds and from test rows."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from experiments.analysis import statistics
 from experiments.analysis.statistics import MeanEstimate
@@ -20,8 +20,26 @@ def write(report: Report) -> Iterator[str]:
     if shares:
         yield (
             f"Variance of the difference in {report.headline}, from seeds / from test rows: "
-            f"{'; '.join(shares)}. More seeds reduce the first, more test rows the second."
+            f"{'; '.join(shares)}. More seeds reduce the first, more test rows the second. "
+            f"{_what_seeds_vary(tuned)}"
         )
+
+
+def _what_seeds_vary(rows: Sequence[ArmRow]) -> str:
+    """Return a sentence on what differs between the runs of different seeds."""
+    start = "the order of the rows and the start of the adapter"
+    draws = [_hashes(row) for row in rows]
+    if any(None in hashes for hashes in draws):
+        return f"Seeds vary {start}."  # the records are from before the hash was kept
+    if all(len(hashes) < len(row.seeds) for hashes, row in zip(draws, rows, strict=True)):
+        return f"Seeds vary {start}; all of them train on the same rows."
+    return f"Seeds vary the training rows, {start}."
+
+
+def _hashes(row: ArmRow) -> set[str | None]:
+    """Return the hashes of the training rows of an arm's runs; None for one that is not known."""
+    drawn = [run.record.data.get("training_rows") or {} for run in row.runs]
+    return {rows.get("sha256") for rows in drawn}
 
 
 def _estimate(report: Report, reference: ArmRow, row: ArmRow) -> MeanEstimate | None:
