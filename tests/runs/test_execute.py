@@ -144,6 +144,13 @@ def test_changed_data_are_run_again_beside_the_old_record(tmp_path: Path) -> Non
     assert first.record.run_id == second.record.run_id
     assert {p.parent.name for p in (tmp_path / "runs").glob("*/run.json")} == {"a", "a_2"}
     assert records.read(first.record.path).identity == first.record.identity
+    third = run_it()
+    assert third.reused
+    assert third.record.path == second.record.path
+    rows[3]["completion"] = "3 it is"
+    fourth = run_it()  # the edit was undone
+    assert fourth.reused
+    assert fourth.record.path == first.record.path
 
 
 @pytest.mark.slow

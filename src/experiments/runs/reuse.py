@@ -45,7 +45,7 @@ def find(run: RunConfig, run_id: str, job: Job) -> Record | Start:
         OutOfBudget: `budget.hours` is spent.
         RecordError: a record or a folder cannot be read or written.
     """
-    earlier = run_folders.earlier(run, run_id, job)
+    earlier = _best_of(run, run_folders.earlier(run, run_id, job))
     settled = earlier is not None and earlier.status in records.SETTLED
     if not settled or job.number is None:  # for a reused run of a sweep, one line is enough
         summary.print_header(run, run_id)
@@ -61,6 +61,19 @@ def find(run: RunConfig, run_id: str, job: Job) -> Record | Start:
         )
     budget.check("the run was not resumed")
     return Start(run, run_id, job, earlier.folder, earlier)
+
+
+def _best_of(run: RunConfig, candidates: list[Record]) -> Record | None:
+    """Return the settled record that was made from the present inputs, else the first record.
+
+    A run has several records if its data or its model's files changed in between, and changed back.
+    """
+    settled = [record for record in candidates if record.status in records.SETTLED]
+    if len(settled) > 1:
+        inputs = fingerprint.inputs(run)
+        same = [record for record in settled if record.provenance.get(fingerprint.INPUTS) == inputs]
+        candidates = [*same, *candidates]
+    return next(iter(candidates), None)
 
 
 def _reuse_or_repeat(run: RunConfig, run_id: str, job: Job, earlier: Record) -> Record | Start:

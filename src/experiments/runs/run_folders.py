@@ -54,11 +54,11 @@ class Job:
     """Start of the run's time budget, in seconds since the epoch; shared by a sweep's runs."""
 
 
-def earlier(run: RunConfig, run_id: str, job: Job) -> Record | None:
-    """Return the record of this run to reuse or resume: finished, else pruned, else unfinished.
+def earlier(run: RunConfig, run_id: str, job: Job) -> list[Record]:
+    """Return the records of this run to reuse or resume: finished, then pruned, then unfinished.
 
-    Of several records with the same status, the newest one among the siblings is returned; the
-    record in the job's folder comes first.
+    Of several records with the same status, that in the job's folder comes first, then the newest
+    one among the siblings.
 
     Raises:
         RecordError: the record in the job's folder was written by a newer version of the program,
@@ -86,7 +86,7 @@ def earlier(run: RunConfig, run_id: str, job: Job) -> Record | None:
         if run.resume
         else []
     )
-    return next(iter([*settled, *unfinished]), None)
+    return [*settled, *unfinished]
 
 
 def _record_in_folder(job: Job) -> Record | None:
