@@ -145,50 +145,62 @@ def error(result: JobReturn) -> Exception:
     return found
 
 
-@pytest.mark.slow
-@every_launcher
-def test_results_come_in_the_order_of_the_jobs(
-    launch: Launch, name: str, overrides: list[str]
-) -> None:
-    def task(cfg: DictConfig) -> Any:
-        import time
-
-        time.sleep(0.3 * (2 - cfg.seed))  # the first job ends last
-        job = HydraConfig.get()
-        return cfg.seed, job.job.num, Path(job.runtime.output_dir).name
-
-    results = launch(name, overrides, task)
-    assert [r.return_value for r in results] == [(0, 0, "0"), (1, 1, "1"), (2, 2, "2")]
-    assert [r.overrides for r in results] == [["seed=0"], ["seed=1"], ["seed=2"]]
+ORDERS = ["ends last", "pruned", "diverged", "no pickle", "frozen", "dies"]
 
 
 @pytest.mark.slow
 @every_launcher
-def test_a_failing_job_does_not_touch_the_others_and_keeps_its_error(
+def test_each_job_runs_as_frozen_and_has_its_own_result_or_error_in_the_order_of_the_jobs(
     launch: Launch, name: str, overrides: list[str]
 ) -> None:
+    """Jobs start in one launch, because a cluster takes seconds to start one."""
+    orders = ORDERS if name != "one_process" else ORDERS[:-1]
+
     def task(cfg: DictConfig) -> Any:
+        """Return, raise or die as `cfg.name` says, which stands in the frozen config of the job."""
         import optuna
 
-        if cfg.seed == 0:
+        class Odd(Exception):
+            def __init__(self, one: int, two: int) -> None:
+                super().__init__(f"{one} and {two}")
+
+        if cfg.name == "ends last":
+            time.sleep(1.0)
+        if cfg.name == "pruned":
             raise optuna.TrialPruned("worse than the median")
-        if cfg.seed == 1:
+        if cfg.name == "diverged":
             failure = TrainingError("the loss is nan at step 3")
             failure.step = 3
             raise failure
-        return cfg.seed
+        if cfg.name == "no pickle":
+            raise Odd(1, 2)
+        if cfg.name == "dies":
+            os.kill(os.getpid(), signal.SIGKILL)
+        job = HydraConfig.get()
+        return cfg.name, job.job.num, Path(job.runtime.output_dir).name
 
-    pruned, failed, done = launch(name, overrides, task)
-    assert type(error(pruned)).__name__ == "TrialPruned"
-    assert str(error(pruned)) == "worse than the median"
-    found = error(failed)
+    def freeze(cfg: DictConfig) -> None:
+        with open_dict(cfg):
+            cfg.name = orders[cfg.seed]
+
+    results = launch(name, overrides, task, seeds=len(orders), freeze=freeze)
+    assert [r.overrides for r in results] == [[f"seed={n}"] for n in range(len(orders))]
+    assert results[0].return_value == ("ends last", 0, "0")
+    assert type(error(results[1])).__name__ == "TrialPruned"
+    assert str(error(results[1])) == "worse than the median"
+    found = error(results[2])
     assert isinstance(found, TrainingError)
     assert (str(found), found.step) == ("the loss is nan at step 3", 3)
-    assert done.return_value == 2
+    assert results[4].return_value == ("frozen", 4, "4")
+    if name == "one_process":
+        assert str(error(results[3])) == "1 and 2"
+        return
+    assert str(error(results[3])) == "job 3 (seed=3): Odd: 1 and 2"
+    assert str(error(results[5])).startswith("the process of job 5 (seed=5) ")
 
 
 @pytest.mark.slow
-@every_launcher
+@whole_runs
 def test_a_job_that_another_process_works_on_waits_for_it(
     launch: Launch, tmp_path: Path, name: str, overrides: list[str]
 ) -> None:
@@ -245,36 +257,6 @@ def test_no_job_begins_after_one_that_ran_out_of_time_and_all_know_when_it_is_ov
     )
 
 
-@pytest.mark.slow
-@every_launcher
-def test_what_was_frozen_at_the_start_is_what_runs(
-    launch: Launch, name: str, overrides: list[str]
-) -> None:
-    def freeze(cfg: DictConfig) -> None:
-        with open_dict(cfg):
-            cfg.name = f"frozen {cfg.seed}"
-
-    results = launch(name, overrides, lambda cfg: cfg.name, seeds=2, freeze=freeze)
-    assert [r.return_value for r in results] == ["frozen 0", "frozen 1"]
-
-
-@pytest.mark.slow
-@every_other_process
-def test_a_job_whose_process_dies_is_named_and_the_others_end(
-    launch: Launch, name: str, overrides: list[str]
-) -> None:
-    def task(cfg: DictConfig) -> Any:
-        if cfg.seed == 1:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return cfg.seed
-
-    results = launch(name, overrides, task)
-    assert [r.status for r in results] == [
-        JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.COMPLETED,
-    ]  # fmt: skip
-    assert str(error(results[1])).startswith("the process of job 1 (seed=1) ")
-
-
 @pytest.mark.parametrize(("name", "overrides"), OTHER_PROCESSES[:1])
 def test_a_process_that_alone_is_asked_to_stop_does_not_stop_the_sweep(
     launch: Launch, name: str, overrides: list[str]
@@ -323,22 +305,6 @@ def test_ctrl_c_reaches_the_jobs_and_those_that_wait_are_not_begun(
         assert stopped or not Path(f"/proc/{place.read_text()}").exists()
 
 
-@pytest.mark.slow
-@every_other_process
-def test_an_error_that_cannot_travel_becomes_a_sentence(
-    launch: Launch, name: str, overrides: list[str]
-) -> None:
-    def task(cfg: DictConfig) -> Any:
-        class Odd(Exception):
-            def __init__(self, one: int, two: int) -> None:
-                super().__init__(f"{one} and {two}")
-
-        raise Odd(1, 2)
-
-    [result] = launch(name, overrides, task, seeds=1)
-    assert str(error(result)) == "job 0 (seed=0): Odd: 1 and 2"
-
-
 @every_other_process
 def test_code_that_changed_since_the_start_is_not_run(
     launch: Launch, tmp_path: Path, name: str, overrides: list[str]
@@ -380,7 +346,7 @@ def test_threads_are_shared_out_before_torch_is_there(
             "ray",
             ["hydra.launcher.num_cpus=4", "hydra.launcher.num_gpus=2"],
             id="ray",
-            marks=pytest.mark.slow,
+            marks=pytest.mark.nightly,
         ),
     ],
 )
@@ -453,7 +419,7 @@ def test_every_launcher_leaves_one_record_a_job_with_the_same_scores(
 def test_an_interrupted_sweep_says_so_in_the_records_and_goes_on_by_the_same_line(
     tmp_path: Path, name: str, overrides: list[str]
 ) -> None:
-    line = ("seed=0,1", "trainer.max_steps=40", "trainer.save_steps=5", "trainer.eval_steps=20")
+    line = ("seed=0,1", "trainer.max_steps=30", "trainer.save_steps=3", "trainer.eval_steps=15")
     process = start(tmp_path, name, overrides, *line)
     checkpoint = "sweep/*/checkpoints/checkpoint-*/trainer_state.json"
     last = time.monotonic() + 120

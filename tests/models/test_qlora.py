@@ -174,7 +174,8 @@ def test_a_whole_qlora_run_is_interrupted_resumed_asked_merged_and_loaded_by_pef
     from support.long_runs import start as start_long
     from support.long_runs import stop_at_step
 
-    given = (*FOUR_BITS, "trainer.keep=adapter", "trainer.optimizer=adamw_8bit")
+    few = ("data.validation_rows=4", "data.test_rows=4", "eval.limit=4", "eval.loss_rows=4")
+    given = (*FOUR_BITS, *few, "trainer.keep=adapter", "trainer.optimizer=adamw_8bit")
     folder = tmp_path / "run"
     process = start_long(folder, *given)
     stop_at_step(process, 5, signal.SIGINT)

@@ -13,7 +13,7 @@ import pytest
 from conftest import ROOT, SMOKE, environment, load
 from experiments import config, models, records
 from experiments.config import chat_templates
-from experiments.records import provenance
+from experiments.records import Record, provenance
 from experiments.runs import fingerprint
 from support import commands
 
@@ -22,15 +22,7 @@ WORDS = (
     "def score(item):\n"
     '    return {"count": float(len(item.text.split()))}\n'
 )
-LINE = (*SMOKE, "trainer.max_steps=2", "hydra.run.dir=out/run")
-
-
-def copied(tmp_path: Path) -> Path:
-    source = tmp_path / "src"
-    shutil.copytree(ROOT / "src", source, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("conf", "sweeps"):  # a checkout has them beside its sources
-        (source.parent / name).symlink_to(ROOT / name)
-    return source
+LINE = (*SMOKE, "trainer.max_steps=2", "trainer.keep=adapter", "hydra.run.dir=out/run")
 
 
 def run(folder: Path, source: Path, *overrides: str) -> str:
@@ -43,6 +35,24 @@ def run(folder: Path, source: Path, *overrides: str) -> str:
     return done.stdout
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a copy of the sources in `src` and a run of them in `out/run`."""
+    folder = tmp_path_factory.mktemp("made")
+    shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("conf", "sweeps"):  # a checkout has them beside its sources
+        (folder / name).symlink_to(ROOT / name)
+    run(folder, folder / "src")
+    return folder
+
+
+@pytest.fixture
+def finished(made: Path, tmp_path: Path) -> Record:
+    """Return the record of that run, copied with the sources to the folder of the test."""
+    shutil.copytree(made, tmp_path, symlinks=True, dirs_exist_ok=True)
+    return records.read(tmp_path / "out/run/run.json")
+
+
 def test_metrics_are_no_part_of_a_runs_id_but_whether_answers_are_scored_is() -> None:
     before = config.run_id(load())
     assert config.run_id(load("eval.metrics=[calls]")) == before
@@ -50,10 +60,10 @@ def test_metrics_are_no_part_of_a_runs_id_but_whether_answers_are_scored_is() ->
 
 
 @pytest.mark.slow
-def test_an_added_metric_is_computed_from_the_answers_of_a_finished_run(tmp_path: Path) -> None:
-    source = copied(tmp_path)
-    run(tmp_path, source)
-    first = records.read(tmp_path / "out/run/run.json")
+def test_an_added_metric_is_computed_from_the_answers_of_a_finished_run(
+    tmp_path: Path, finished: Record
+) -> None:
+    source, first = tmp_path / "src", finished
     assert "finished before" in run(tmp_path, source)
     (source / "experiments" / "evaluation" / "metrics" / "words.py").write_text(WORDS)
     assert "scored again" not in run(tmp_path, source)
@@ -77,10 +87,10 @@ def test_an_added_metric_is_computed_from_the_answers_of_a_finished_run(tmp_path
 
 
 @pytest.mark.slow
-def test_another_way_to_answer_scores_the_kept_adapter_and_trains_nothing(tmp_path: Path) -> None:
-    source = copied(tmp_path)
-    run(tmp_path, source, "trainer.keep=adapter")
-    first = records.read(tmp_path / "out/run/run.json")
+def test_another_way_to_answer_scores_the_kept_adapter_and_trains_nothing(
+    tmp_path: Path, finished: Record
+) -> None:
+    source, first = tmp_path / "src", finished
     generation = source / "experiments" / "evaluation" / "batched_generation.py"
     generation.write_text(generation.read_text().replace("CHUNK_ROWS = 32", "CHUNK_ROWS = 16"))
     out = run(tmp_path, source)
@@ -98,13 +108,11 @@ def test_another_way_to_answer_scores_the_kept_adapter_and_trains_nothing(tmp_pa
 
 
 @pytest.mark.slow
-def test_a_record_of_an_older_version_is_said_to_be_one(tmp_path: Path) -> None:
-    run(tmp_path, ROOT / "src")
-    record = records.read(tmp_path / "out/run/run.json")
+def test_a_record_of_an_older_version_is_said_to_be_one(tmp_path: Path, finished: Record) -> None:
     for key in provenance.KEYS:
-        del record.identity[key]
-    record.identity["code_sha256"] = "c0de"
-    records.write(record)
+        del finished.identity[key]
+    finished.identity["code_sha256"] = "c0de"
+    records.write(finished)
     out = " ".join(run(tmp_path, ROOT / "src").split())
     assert "made by an older version of the code: run again beside it" in out
     assert records.read(tmp_path / "out/run_2/run.json").status == "finished"
@@ -142,8 +150,8 @@ runpy.run_path({program!r}, run_name="__main__")
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("finished")
 def test_a_finished_run_is_answered_without_torch_weights_or_tokenizing(tmp_path: Path) -> None:
-    run(tmp_path, ROOT / "src")
     watched = WATCHED.format(program=str(ROOT / "train.py"))
     done = subprocess.run(
         [sys.executable, "-c", watched, *LINE], cwd=tmp_path, env=environment(),

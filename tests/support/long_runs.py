@@ -10,7 +10,7 @@ from conftest import ROOT, SMOKE, environment
 from support import commands
 
 # How often a test kills a process at random; `make test-nightly` kills in more phases of a run.
-KILLS = int(os.environ.get("EXPERIMENTS_KILLS", "3"))
+KILLS = int(os.environ.get("EXPERIMENTS_KILLS", "2"))
 LONG = (*SMOKE, "trainer.max_steps=14", "trainer.save_steps=2", "lora.lora_dropout=0.1")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ROOT, SMOKE, environment
+from conftest import FEW_ROWS, ROOT, environment
 from experiments import records, reports
 from experiments.errors import ConfigError
 from experiments.records import Record
@@ -18,7 +18,7 @@ from experiments.sweeps.hydra import job_batch
 from experiments.sweeps.launching.sweep_job import SweepJob
 from support import commands, spent_budget
 
-LINE = ("-m", *SMOKE, "eval.base=false", "hydra.sweep.dir=out", "trainer.max_steps=10")
+LINE = ("-m", *FEW_ROWS, "hydra.sweep.dir=out", "trainer.max_steps=8")
 
 
 def test_the_first_seed_of_every_arm_comes_before_the_second_of_any() -> None:
