@@ -1,9 +1,11 @@
 """A Hydra experiment framework for LoRA ablations on tool calling.
 
-Importing the package imports no heavy library.
+Importing the package imports no heavy library. `run`, `sweep`, `read_runs` and `report` are the
+commands for Python and notebooks; they are loaded when they are first used.
 """
 
 import os
+from typing import TYPE_CHECKING, Any
 
 from experiments import config as config  # registers the schema of a run with Hydra
 
@@ -12,3 +14,16 @@ from experiments import config as config  # registers the schema of a run with H
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+if TYPE_CHECKING:
+    from experiments.cli.python_calls import read_runs, report, run, sweep
+
+__all__ = ["config", "read_runs", "report", "run", "sweep"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("read_runs", "report", "run", "sweep"):
+        from experiments.cli import python_calls
+
+        return getattr(python_calls, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -5,8 +5,6 @@ Hydra application of the environment, so nothing heavy may be imported at the to
 """
 
 import dataclasses
-import hashlib
-import re
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,21 +38,17 @@ class _Sweeper(Sweeper):
         """
         kind.of(config.hydra.sweeper)
         sweep_files.refuse_unfound(config, config.hydra.runtime.choices.get("sweeps"))
-        hydra_overrides = [str(override) for override in config.hydra.overrides.hydra]
-        has_own_folder = any(
-            re.match(r"\+*hydra\.sweep\.dir=", override) for override in hydra_overrides
-        )
-        if not has_own_folder and config.hydra.runtime.choices.get("sweeps") is None:
-            folder = f"outputs/{sweep_name(config.hydra.overrides.task)}"
+        folder = sweep_files.folder(config)
+        if folder != Path(str(config.hydra.sweep.dir)):
             with open_dict(config):
-                config.hydra.sweep.dir = folder
+                config.hydra.sweep.dir = str(folder)
                 # Jobs are composed from these overrides; the line above sets only the sweep's node.
                 config.hydra.overrides.hydra.append(f"hydra.sweep.dir={folder}")
         self._master, self._context = config, hydra_context
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
-        self._sweep_dir = Path(str(config.hydra.sweep.dir))
+        self._sweep_dir = folder
 
     def sweep(self, arguments: list[str]) -> list[Any]:
         """Run the sweep and print the table of all its runs.
@@ -234,16 +228,6 @@ class TunedSweeper(_Sweeper):
         if self._tuning is None or not self._tuning.tuned():  # no arm has finished runs yet
             return super()._summary()
         return str(self._tuning.summary())
-
-
-def sweep_name(overrides: Sequence[str]) -> str:
-    """Return the name of a sweep without a file, from a hash of its overrides in any order.
-
-    >>> sweep_name(["seed=0,1", "lora=qv"]) == sweep_name(["lora=qv", "seed=0,1"])
-    True
-    """
-    text = "\n".join(sorted(overrides))
-    return "grid_" + hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
 @dataclasses.dataclass

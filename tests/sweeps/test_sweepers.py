@@ -6,6 +6,7 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 
 from conftest import ROOT
+from experiments.sweeps import sweep_files
 
 
 def test_the_plugin_is_discovered() -> None:
@@ -30,7 +31,6 @@ def test_the_search_file_brings_its_own_sweeper_and_pruner(
 
 
 def test_the_same_line_in_any_order_has_the_same_folder() -> None:
-    from hydra_plugins.experiments_sweepers import sweep_name
-
+    sweep_name = sweep_files.sweep_name
     assert sweep_name(["a=1,2", "b=3"]) == sweep_name(["b=3", "a=1,2"])
     assert sweep_name(["a=1,2"]) != sweep_name(["a=1,3"])

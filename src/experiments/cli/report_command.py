@@ -52,7 +52,7 @@ def _run(given: argparse.Namespace) -> None:
             print(f"wrote {report.items.write(joined, given.out):,} items to {given.out}")
         return
     path: Path = given.path
-    out = given.out or _report_folder(path)
+    out = given.out or report_folder(path)
     left = plan.not_begun(path)
     print(report.summarise(path, left))
     for file in report.write(path, out, left, html=given.html):
@@ -61,7 +61,7 @@ def _run(given: argparse.Namespace) -> None:
         print(sent)
 
 
-def _report_folder(path: Path) -> Path:
+def report_folder(path: Path) -> Path:
     """Return the folder for a report; a nested sweep keeps its path relative to outputs/."""
     whole, outputs = path.resolve(), Path("outputs").resolve()
     if any(parent.name == "reports" for parent in whole.parents):

@@ -3,7 +3,7 @@
 from experiments.config.budget_and_hub import BudgetConfig, HubConfig, hub_source, is_repo
 from experiments.config.data_config import FORMATS, ColumnsConfig, DataConfig, SourceConfig
 from experiments.config.eval_config import EvalConfig
-from experiments.config.explaining import explain, one_sentence_errors
+from experiments.config.explaining import EXIT_OUT_OF_BUDGET, explain, one_sentence_errors
 from experiments.config.geometry import GeometryConfig
 from experiments.config.hardware_and_tracker import HardwareConfig
 from experiments.config.hydra_compose import compose
@@ -25,6 +25,7 @@ from experiments.config.trainer_config import TrainerConfig
 
 __all__ = [
     "EXECUTION_KEYS",
+    "EXIT_OUT_OF_BUDGET",
     "FORMATS",
     "BudgetConfig",
     "ColumnsConfig",

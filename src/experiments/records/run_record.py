@@ -37,7 +37,7 @@ class BrokenRecord(RecordError):
     """A record that cannot be read: it is reported, never counted and never deleted."""
 
 
-@dataclass
+@dataclass(repr=False)
 class Record:
     """Everything known about one run; `run.json` contains these fields."""
 
@@ -75,6 +75,9 @@ class Record:
     def path(self) -> Path:
         """The record's file."""
         return self.folder / FILE_NAME
+
+    def __repr__(self) -> str:
+        return f"Record({self.run_id}, {self.status}, {self.folder})"
 
 
 write_atomically = disk.write_atomically

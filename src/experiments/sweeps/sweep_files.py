@@ -1,5 +1,8 @@
-"""Refuse `sweeps=NAME` where it would not run the sweep of that file."""
+"""The folder of a sweep, and where `sweeps=NAME` would not run the sweep of that file."""
 
+import hashlib
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +11,30 @@ from omegaconf import DictConfig
 from experiments.errors import ConfigError
 
 _BASE = "_base"
+_OWN_FOLDER = re.compile(r"\+*hydra\.sweep\.dir=")
+
+
+def folder(master: DictConfig) -> Path:
+    """Return the folder of a sweep, from its composed config with the `hydra` node.
+
+    It is `hydra.sweep.dir` for a sweep with a file or with a folder that the user named, and
+    otherwise `outputs/grid_HASH`, with a hash of the overrides.
+    """
+    hydra = master.hydra
+    named = any(_OWN_FOLDER.match(str(override)) for override in hydra.overrides.hydra)
+    if named or hydra.runtime.choices.get("sweeps") is not None:
+        return Path(str(hydra.sweep.dir))
+    return Path("outputs") / sweep_name(hydra.overrides.task)
+
+
+def sweep_name(overrides: Sequence[str]) -> str:
+    """Return the name of a sweep without a file, from a hash of its overrides in any order.
+
+    >>> sweep_name(["seed=0,1", "lora=qv"]) == sweep_name(["lora=qv", "seed=0,1"])
+    True
+    """
+    text = "\n".join(sorted(overrides))
+    return "grid_" + hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
 def refuse_unfound(cfg: DictConfig, chosen: str | None) -> None:

@@ -90,6 +90,19 @@ def count(arguments: Sequence[str], folder: Path) -> Size:
         raise ConfigError(config.explain(error)) from error
 
 
+def output_folder(arguments: Sequence[str], folder: Path) -> Path:
+    """Return the folder that the sweep of these overrides writes to, below the working directory.
+
+    Raises:
+        ConfigError: the overrides cannot be composed.
+    """
+    try:
+        with initialize_config_dir(str(folder), version_base="1.3"):
+            return sweep_files.folder(_compose(arguments).master)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(config.explain(error)) from error
+
+
 def _compose(arguments: Sequence[str]) -> _Sweep:
     loader = GlobalHydra.instance().config_loader()
     arguments = choices.quoted(arguments)
