@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from conftest import SMOKE, load
-from experiments import records, runs
+from experiments import records, reports, runs
 from experiments.errors import AdapterError, ConfigError, RecordError, TrainingError
 from experiments.records import Record
 from experiments.runs import Job
@@ -64,6 +64,23 @@ def test_per_item_results_lie_beside_the_record(finished: Record) -> None:
     mean = sum(r["scores"]["calls/exact"] for r in tuned) / len(tuned)
     assert mean == finished.scores["tuned"]["calls/exact"]
     assert len(tuned) == finished.counts["tuned"]["calls/exact"]
+
+
+@pytest.mark.slow
+def test_a_run_without_metrics_writes_no_answer_and_keeps_the_losses_of_each_row(
+    finished: Record, tmp_path: Path
+) -> None:
+    record = make(tmp_path / "a", "eval.metrics=[]").record
+    for label in ("base", "tuned"):
+        assert not [key for key in record.scores[label] if key.startswith("generation/")]
+        assert record.evaluation[label]["max_new_tokens"] == {}
+        losses = {k: v for k, v in finished.scores[label].items() if "loss/" in k}
+        assert {k: v for k, v in record.scores[label].items() if "loss/" in k} == losses
+    rows = [row for row in records.items(record) if row["split"] == "test"]
+    assert len(rows) == 18
+    assert all("text" not in row and row["parts"]["loss/nll"] for row in rows)
+    said = reports.summarise(record.folder)
+    assert "NLL per token" in said and "Answers cut off" not in said
 
 
 @pytest.mark.slow

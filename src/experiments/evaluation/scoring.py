@@ -100,7 +100,6 @@ def score(subject: Subject, data: TrainData, held_out_text: HeldOut | None = Non
         validation_losses = _losses(subject, data.validation, "validation")
         _add_losses(scores, "validation/", data.validation, validation_losses)
     for split, rows in data.evaluated_splits(subject.spec):
-        scores.facts["max_new_tokens"][split] = data.answer_budget(subject.spec, split)
         unheld = data.evaluated.unanswered(split, subject.spec.limit)
         _score_split(scores, subject, rows, split, unheld, data)
     if held_out_text is not None:
@@ -192,34 +191,48 @@ def _score_split(
     unheld: Sequence[dict[str, Any]],
     data: TrainData,
 ) -> None:
-    own_prompt = data.mode.asked == "on" or subject.label == "base"
-    prompts = [e.asked_ids(own=own_prompt) for e in rows]
-    max_new_tokens, notes = scores.facts["max_new_tokens"][split], scores.facts["notes"]
-    look = _first_look(subject, rows, prompts, split, data) if not scores.items else None
-    answers = answer(subject, prompts, split, max_new_tokens, notes, look)
+    answers = _answers(scores, subject, rows, split, data) if subject.spec.metrics else []
     losses_of_rows = _losses(subject, rows, split)
     _add_losses(scores, _prefix(split), rows, losses_of_rows)
     common_fields = {"model": subject.label, "split": split}
+    scored_rows = [*(encoded.row for encoded in rows), *unheld]
+    scores.rows += [{"split": split, "row": row} for row in scored_rows]
+    if unheld:
+        scores.facts.setdefault("unanswered", {})[split] = len(unheld)
+    if not subject.spec.metrics:
+        scores.items += [
+            common_fields | _row_fields(encoded) | {"scores": {}, "parts": parts}
+            for encoded, parts in zip(rows, losses_of_rows, strict=True)
+        ]
+        return
     items = [
         # Thinking that was opened in the prompt may end in the answer.
         common_fields | _stored_item(encoded, generated, parts, data.mode.opened + generated.text)
         for encoded, generated, parts in zip(rows, answers, losses_of_rows, strict=True)
     ]
     items += unanswered.items(unheld, common_fields)
-    scored_rows = [*(encoded.row for encoded in rows), *unheld]
     split_scores = distributed.on_main_process(
         lambda: item_scores.score(items, scored_rows, subject.spec.metrics, data.call_form)
     )
     scores.means |= split_scores.means
     scores.counts |= split_scores.counts
     scores.items += items
-    scores.rows += [{"split": split, "row": row} for row in scored_rows]
     scores.facts["stop_reasons"][split] = dict(
         Counter(generated.stop_reason for generated in answers)
     )
     scores.facts["defects"][split] = split_scores.defects
-    if unheld:
-        scores.facts.setdefault("unanswered", {})[split] = len(unheld)
+
+
+def _answers(
+    scores: Scores, subject: Subject, rows: Sequence[Encoded], split: str, data: TrainData
+) -> list[Generated]:
+    """Return the answer to each row, and show the first look of the first split."""
+    own_prompt = data.mode.asked == "on" or subject.label == "base"
+    prompts = [e.asked_ids(own=own_prompt) for e in rows]
+    new_tokens = data.answer_budget(subject.spec, split)
+    scores.facts["max_new_tokens"][split] = new_tokens
+    look = _first_look(subject, rows, prompts, split, data) if not scores.items else None
+    return answer(subject, prompts, split, new_tokens, scores.facts["notes"], look)
 
 
 def _first_look(
@@ -252,13 +265,17 @@ def _stored_item(
     encoded: Encoded, generated: Generated, parts: row_losses.Parts, text: str
 ) -> dict[str, Any]:
     """Return the stored part of an answer, from which every metric can be computed."""
-    row_fields = {"id": encoded.row["id"], "category": encoded.row.get("category"), "text": text}
     end_fields = {
+        "text": text,
         "stop_reason": generated.stop_reason,
         "stopped": generated.stopped,
         "new_tokens": generated.new_tokens,
     }
-    return row_fields | end_fields | {"defects": [], "parts": parts}
+    return _row_fields(encoded) | end_fields | {"defects": [], "parts": parts}
+
+
+def _row_fields(encoded: Encoded) -> dict[str, Any]:
+    return {"id": encoded.row["id"], "category": encoded.row.get("category")}
 
 
 def _losses(subject: Subject, rows: Sequence[Encoded], split: str) -> list[row_losses.Parts]:

@@ -14,8 +14,9 @@ _MANY = 0.01
 def write(finished: Sequence[Record]) -> Iterator[str]:
     """Yield the thinking mode of the evaluation and the share of answers that was cut off.
 
-    Records of versions that did not store the mode are ignored.
+    Records without answers, and those of versions that did not store the mode, are ignored.
     """
+    finished = [record for record in finished if are_scored(record)]
     said = {
         kind: [facts for r in finished if "asked" in (facts := r.evaluation.get(kind) or {})]
         for kind in ("base", "tuned")
@@ -32,8 +33,6 @@ def write(finished: Sequence[Record]) -> Iterator[str]:
         f"{kind} {cut:,} of {answers:,} ({cut / answers:.1%})"
         for kind, (cut, answers) in counts.items()
     )
-    if not any(map(are_scored, finished)):
-        return
     yield f"Answers cut off at eval.max_new_tokens or the model's context length: {told}."
     many = [kind for kind, (cut, answers) in counts.items() if cut > _MANY * answers]
     if many:
