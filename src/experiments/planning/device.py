@@ -38,7 +38,7 @@ class Device:
 def of(run: RunConfig) -> Device:
     """Return the device of a run: the one in its config, else that of this machine."""
     hardware = run.hardware
-    is_cpu = hardware.device == "cpu" or not (hardware.describes_a_gpu or _has_gpu())
+    is_cpu = hardware.device == "cpu" or not (hardware.describes_a_gpu or has_gpu())
     capability, memory = hardware.compute_capability, hardware.memory_gib
     name, origin = hardware.label, f"hardware={hardware.label}"
     if is_cpu:
@@ -68,7 +68,7 @@ def of(run: RunConfig) -> Device:
     )
 
 
-def _has_gpu() -> bool:
+def has_gpu() -> bool:
     """Return whether a driver is installed; importing torch for certainty would take seconds."""
     return shutil.which("nvidia-smi") is not None and os.environ.get("CUDA_VISIBLE_DEVICES") != ""
 
