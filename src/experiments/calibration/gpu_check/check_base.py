@@ -7,6 +7,7 @@ from typing import Any
 
 from experiments.calibration import planning_measurements
 from experiments.calibration.gpu_check.check_setting import CheckSetting
+from experiments.config.hardware_and_tracker import NATIVE_BF16
 from experiments.models import BASES
 
 _GIB = 2**30
@@ -31,7 +32,9 @@ def facts(setting: CheckSetting) -> dict[str, Any]:
         }
     else:
         found["card"] = "cpu"
-    names = ("fp16", "bf16", "fp32") if on_cuda else ("fp32",)
+    names = ["fp32", *(["fp16"] if on_cuda else [])]
+    if found.get("compute_capability", 0) >= NATIVE_BF16:
+        names.append("bf16")
     found["tflops"] = {name: _matrix_rate(name, setting.small) / 1e12 for name in names}
     found["memory_gbs"] = _memory_rate(setting.small) / 1e9
     return found

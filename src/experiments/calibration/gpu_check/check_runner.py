@@ -10,6 +10,7 @@ import json
 import math
 import multiprocessing
 import os
+import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -145,8 +146,16 @@ def _run_until_failure(
                 return steps[number + 1 :]
         return []
     finally:
+        _end(worker)
+
+
+def _end(worker: Any) -> None:
+    """End a worker and the processes that it started."""
+    try:
+        os.killpg(worker.pid, signal.SIGKILL)
+    except ProcessLookupError:  # it has ended, or has not become the leader of its group yet
         worker.kill()
-        worker.join()
+    worker.join()
 
 
 def _wait_for(step: CheckStep, here: Any, worker: Any, ends_at: float) -> dict[str, Any]:
@@ -171,6 +180,7 @@ def _work(setting: CheckSetting, names: Sequence[str], results: Results, connect
     """Do steps in this process and send an entry for each; the first failure is the last."""
     from experiments.models import silence_libraries
 
+    os.setpgrp()
     silence_libraries()
     by_name = {step.name: step for step in check_steps.STEPS}
     for name in names:

@@ -77,6 +77,7 @@ def train(setting: CheckSetting, *overrides: str) -> dict[str, Any]:
         "precision": loaded.base.precision.name,
         "rows": loaded.run.trainer.micro_batch_size,
         "length": loaded.run.plan.longest_row_tokens,
+        "out_of_memory_events": len(timed.oom_events),
         "gradient_checkpointing": loaded.base.precision.gradient_checkpointing,
         "predicted_bytes": round(plan.memory.total - context),
         "measured_bytes": followed.peak_bytes,
