@@ -32,7 +32,7 @@ class Case:
         )
 
 
-SMALL, BIG = "qwen3_0_6b", "qwen3_1_7b"
+SMALL, BIG, DEEP = "qwen3_0_6b", "qwen3_1_7b", "smollm2_135m"
 CASES = (
     Case(SMALL, 4, 32_768, "all_linear", 2, 512),
     Case(SMALL, 4, 32_768, "all_linear", 2, 512, checkpointing=True),
@@ -52,6 +52,11 @@ CASES = (
     Case(BIG, 2, 32_768, "attention", 4, 192, r=64, trained_share=0.15),
     Case(BIG, 2, 8_192, "none", 1, 256),
     Case(BIG, 2, 32_768, "all_linear", 2, 256, checkpointing=True, precision="bf16"),
+    # A whole model: what an allocator keeps of freed memory grows with the number of layers.
+    Case(DEEP, 30, 49_152, "all_linear", 2, 400),
+    Case(DEEP, 30, 49_152, "all_linear", 2, 400, checkpointing=True),
+    Case(DEEP, 30, 49_152, "all_linear", 1, 256),
+    Case(DEEP, 30, 49_152, "qv", 4, 256),
 )
 GPU_CASES = tuple(
     Case(model, 28, 151_936, lora, 4, 512, checkpointing=checkpointing, precision=precision)
