@@ -309,8 +309,36 @@ def test_answers_are_counted_with_those_of_benchmarks_and_of_the_base() -> None:
     without = plan(*own, "eval.base=false")
     assert without.hours is not None and without.hours.base == 0
     assert without.hours.answers == alone.hours.answers
-    losses_only = plan("hardware=t4", "model=qwen3_0_6b", "eval=loss")
-    assert losses_only.hours is not None and losses_only.hours.answers == 0
+    losses_only = plan(*own, "eval=loss")  # one token of each answer
+    assert losses_only.hours is not None
+    assert losses_only.hours.answers < alone.hours.answers / 2
+    assert losses_only.hours.losses == alone.hours.losses
+
+
+@pytest.mark.slow
+def test_the_rows_and_tokens_of_bfcl_in_a_plan_are_those_of_its_files(shared: Path) -> None:
+    from transformers import AutoTokenizer
+
+    from experiments import data
+    from experiments.config import chat_templates
+    from experiments.planning import answers
+
+    names = [f"bfcl_{category}" for category in answers.BFCL]
+    run = load(
+        *("data.train_rows=10", "data.test_rows=9", f"eval.benchmarks=[{','.join(names)}]"),
+        f"eval.path={shared / 'bfcl'}",
+    )
+    tokenizer = AutoTokenizer.from_pretrained(shared / "tokenizers" / "qwen3")
+    template = chat_templates.located("smollm2")
+    assert template is not None
+    tokenizer.chat_template = template.read_text(encoding="utf-8")
+    built = data.build(run, tokenizer, end_ids=[tokenizer.eos_token_id], positions=40_960)
+    for category, (rows, prompt, answer) in answers.BFCL.items():
+        found = built.splits[f"bfcl_{category}"]
+        assert len(found) == rows
+        assert sum(len(e.prompt_ids) for e in found) / rows == pytest.approx(prompt, abs=0.5)
+        gold = sum(e.trained_tokens for e in found) / rows
+        assert gold == pytest.approx(answer, abs=0.5) or (gold, answer) == (0, 40)
 
 
 def test_benchmarks_that_are_planned_need_no_questions(capsys: pytest.CaptureFixture[str]) -> None:

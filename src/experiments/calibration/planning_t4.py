@@ -24,7 +24,7 @@ _METHODS = ("LoRA", "QLoRA", "full")
 _MILLION = 10**6
 _GIB = 2**30
 
-_ANSWERS = Answers((Asked("BFCL", 1000, 350, 40),), limit_tokens=512, base=False)
+_ANSWERS = Answers((Asked("BFCL", 1000, 350, 40, 40),), limit_tokens=512, base=False)
 
 _HEAD = """# What one T4 can do
 

@@ -13,9 +13,7 @@ from experiments.data.benchmark_prompts import ANSWER_TOKENS
 from experiments.data.benchmark_rows import TOOLWORLD_ROWS
 from experiments.planning.workload import Workload, test_rows
 
-# Rows of BFCL v4 by category, and the mean tokens of prompts and gold answers, tokenised for Qwen3
-# with the template `smollm2`. Where no call is right, an answer of a sentence is assumed.
-_BFCL = {
+BFCL = {
     "simple_python": (400, 283, 41),
     "multiple": (200, 541, 40),
     "parallel": (200, 321, 107),
@@ -28,6 +26,9 @@ _BFCL = {
     "live_irrelevance": (884, 748, 40),
     "live_relevance": (16, 880, 40),
 }
+"""Rows of BFCL v4 by category, and the mean tokens of prompts and gold answers, tokenised for Qwen3
+with the template `smollm2`, as `tests/planning/test_memory_and_hours.py` counts them. Where no call
+is right, an answer of a sentence is assumed."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,9 @@ class Asked:
     prompt_tokens: float
     """Mean tokens of a prompt."""
     answer_tokens: float
-    """Mean tokens of an answer."""
+    """Mean tokens of an answer, at most as many as are allowed."""
+    gold_tokens: float
+    """Mean tokens of a gold answer, whose loss is measured."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,11 @@ class Answers:
         """Tokens that are written."""
         return sum(asked.rows * asked.answer_tokens for asked in self.sets)
 
+    @property
+    def loss_tokens(self) -> float:
+        """Tokens that a model reads for the losses of the gold answers."""
+        return sum(asked.rows * (asked.prompt_tokens + asked.gold_tokens) for asked in self.sets)
+
     def at_limit(self) -> "Answers":
         """Return the same with every answer as long as is allowed."""
         longest = tuple(replace(asked, answer_tokens=self.limit_tokens) for asked in self.sets)
@@ -77,13 +85,11 @@ class Answers:
 
 
 def of(run: RunConfig, work: Workload) -> Answers:
-    """Return what a run's models answer; nothing if no metric scores answers."""
+    """Return what a run's models answer."""
     limit = run.eval.max_new_tokens or ANSWER_TOKENS
-    if not run.eval.metrics:
-        return Answers((), limit, run.eval.base)
-    answer = min(limit, work.trained_share * work.tokens_per_row)
-    prompt = max(1.0, work.tokens_per_row * (1 - work.trained_share))
-    own = Asked("test", test_rows(run, work.rows), prompt, answer)
+    gold = work.trained_share * work.tokens_per_row
+    prompt = max(1.0, work.tokens_per_row - gold)
+    own = Asked("test", test_rows(run, work.rows), prompt, min(limit, gold), gold)
     benchmarks = tuple(_of_benchmarks(run, own, limit))
     known = {asked.name for asked in benchmarks}
     uncounted = tuple(name for name in run.eval.benchmarks if name not in known)
@@ -95,8 +101,8 @@ def _of_benchmarks(run: RunConfig, own: Asked, limit: int) -> Iterator[Asked]:
         if name == "toolworld":
             rows = sum(TOOLWORLD_ROWS[split] for split in split_names(name))
             yield replace(own, name=name, rows=rows)
-        elif category := _BFCL.get(name.removeprefix("bfcl_")):
+        elif category := BFCL.get(name.removeprefix("bfcl_")):
             rows, prompt, answer = category
             most = (run.eval.benchmark_rows or {}).get(name, rows)
             rows = min(rows, most, run.eval.limit or rows)
-            yield Asked(name, rows, prompt, min(limit, answer))
+            yield Asked(name, rows, prompt, min(limit, answer), answer)

@@ -131,7 +131,7 @@ def with_speed(plan: Estimate, flops: float) -> Estimate:
 
 def _hours(plan: Estimate, speed: Speed) -> Hours:
     """Return the hours of training, of losses and of answers, for the tuned model and its base."""
-    scored = plan.work.scored_tokens(plan.run, plan.answers.prompt_tokens + plan.answers.new_tokens)
+    scored = plan.work.scored_tokens(plan.run, plan.answers.loss_tokens)
     tuned = decoding(plan)
     plain = dataclasses.replace(tuned, counts=dataclasses.replace(plan.counts, adapters=()))
     asked = plan.answers
