@@ -118,9 +118,14 @@ def out_of_memory(setting: CheckSetting) -> dict[str, Any]:
 
     Raises:
         RuntimeError: memory did not run out.
+        NotApplicable: this system cannot cap the memory of a process.
     """
+    import torch
+
     from experiments.planning import few_steps
 
+    if not torch.cuda.is_available() and sys.platform != "linux":
+        raise check_training.NotApplicable("only Linux caps the memory of a process")
     rows, length = 4 * setting.micro_batch, max(512, setting.length)
     sizes = [
         *(f"trainer.batch_size={rows}", f"trainer.max_length={length}"),

@@ -11,6 +11,7 @@ import math
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ from experiments.calibration.gpu_check.check_training import NotApplicable
 from experiments.errors import ConfigError
 from experiments.planning import device
 from experiments.records import provenance
+from experiments.runtime import placement
 from experiments.runtime.progress import log
 
 LIMIT_SECONDS = 480
@@ -59,6 +61,8 @@ def check(
             "gpu-check: this machine has no NVIDIA driver, or its GPUs are hidden; run it on a "
             "machine with a CUDA device, or use --small to run every step with a tiny base."
         )
+    if device.has_gpu():  # one of several: the trainer would spread its rows over all of them
+        os.environ[placement.GPUS] = os.environ.get(placement.GPUS, "0").split(",")[0]
     setting.folder.mkdir(parents=True, exist_ok=True)
     ends_at = time.monotonic() + limit_seconds
     state = _state_to_go_on(setting)
@@ -212,7 +216,7 @@ def _context() -> Any:
 
     CUDA cannot be used in a process that was forked from one that uses it.
     """
-    if device.has_gpu() or "fork" not in multiprocessing.get_all_start_methods():
+    if device.has_gpu() or sys.platform != "linux":
         return multiprocessing.get_context("spawn")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     for library in ("torch", "trl", "peft", "experiments.runs.execute"):
