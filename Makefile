@@ -6,7 +6,7 @@ BIN := .venv/bin
 PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 \
 	--dist loadfile --no-loadscope-reorder
 
-.PHONY: help demo claims claims-quick check format test test-slow test-all test-nightly bench clean
+.PHONY: help demo claims claims-quick gpu-check check format test test-slow test-all test-nightly test-gpu bench clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -26,6 +26,9 @@ claims: .venv/.installed ## execute the runs of all claims and print the verdict
 
 claims-quick: .venv/.installed ## the same for three claims that share a sweep (about 75 runs)
 	$(BIN)/python -m experiments claims lora_equals_full ten_times_the_rate rate_independent_of_rank --run
+
+gpu-check: .venv/.installed ## measure this machine's GPU in at most 8 minutes; rerun to resume
+	$(BIN)/python -m experiments gpu-check
 
 check: .venv/.installed ## check format, lint, import order and types
 	$(BIN)/ruff format --check .
@@ -48,6 +51,9 @@ test-all: .venv/.installed ## run the fast and the slow tests in one go, as .ci/
 
 test-nightly: .venv/.installed ## run the tests that .ci/run leaves out, and those of random kills with more kills
 	EXPERIMENTS_KILLS=20 $(PYTEST) -m "nightly or random_kills"
+
+test-gpu: .venv/.installed ## run the tests that need a CUDA device
+	$(BIN)/python -m pytest -m gpu tests/gpu
 
 bench: .venv/.installed ## print benchmark ratios against a simple alternative
 	$(BIN)/python -m pytest -o addopts="" tests/benchmarks -m "not gpu" -s

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from conftest import ROOT, SMOKE, Cli, load
-from experiments.calibration import planning_measurements
+from experiments.calibration import memory_cases, planning_measurements
 from experiments.config.geometry import Geometry
-from experiments.planning import activations, parameters
+from experiments.planning import activations, memory, parameters
 from experiments.planning.live_tensors import LiveTensors
 
 SMALL = Geometry("qwen3", 64, 192, 2, 4, 2, 16, 256, True, False, False, 512)
@@ -102,6 +102,9 @@ def test_predictions_of_today_are_within_a_tenth_of_all_that_was_ever_measured()
     ]
     assert len(found) >= 12
     assert max(abs(one.error) for one in found) <= planning_measurements.TOLERANCE
+    on_cpu = [one for one in found if one.measured.fullest_operation]
+    assert max(abs(one.error) for one in on_cpu) <= memory.TENSOR_ERROR  # what plans say
+    assert max(abs(one.resident_error) for one in on_cpu) <= memory.RESIDENT_ERROR
     assert all(o.trainable_parameters == o.measured.trainable_parameters for o in found)
 
 
@@ -111,7 +114,7 @@ def test_predictions_of_today_are_within_a_tenth_of_all_that_was_ever_measured()
 )
 def test_predicted_memory_is_within_a_tenth_of_measured(number: int) -> None:
     one = planning_measurements.compare(
-        planning_measurements.measure(planning_measurements.CASES[number]), "cpu"
+        planning_measurements.measure(memory_cases.CASES[number]), "cpu"
     )
     assert abs(one.error) <= planning_measurements.TOLERANCE, str(one)
     assert one.trainable_parameters == one.measured.trainable_parameters

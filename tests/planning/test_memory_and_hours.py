@@ -51,7 +51,8 @@ def test_a_plan_needs_neither_weights_nor_the_device(capsys: pytest.CaptureFixtu
     text = said(capsys, *T4, "lora=all_linear,qv")
     assert "device: t4, 14.7 GiB, computes in fp16" in text
     assert "17.43M 1.01%" in text and "lora=qv" in text
-    assert "for 2 runs, at 25% of 65 TFLOPS" in text
+    assert "for 2 runs, training and scores, at 25% of 65 TFLOPS" in text
+    assert "answers of each model: 720 rows of test" in text
     assert "Predicted, not measured" in text
 
 
@@ -75,7 +76,7 @@ def test_what_does_not_fit_is_named_with_the_change_that_makes_it_fit(
     assert estimate.of(load(*words, "trainer.gradient_checkpointing=true")).fits
 
 
-@pytest.mark.parametrize("width", [80, 110, 170])
+@pytest.mark.parametrize("width", [80, 110, 195])
 def test_no_name_and_no_number_is_cut_on_a_terminal(width: int) -> None:
     plans = [
         plan_table.Named(f"lora={name}", plan("hardware=t4", "model=qwen3_1_7b", f"lora={name}"))
@@ -84,7 +85,15 @@ def test_no_name_and_no_number_is_cut_on_a_terminal(width: int) -> None:
     text = plan_table.render(plans, plan_table.Runs("grid", 2, 2), width=width)
     assert "…" not in text
     assert max(map(len, text.splitlines())) <= width
-    for word in ("lora=none", "weights", "activations", "1,720.57M 100.00%", "201%", "hours"):
+    for word in (
+        "lora=none",
+        "weights",
+        "activations",
+        "1,720.57M 100.00%",
+        "221%",
+        "train h",
+        "score h",
+    ):
         assert word in text
 
 
@@ -259,24 +268,113 @@ def test_operations_of_lora_are_two_thirds_and_six_n_r() -> None:
     assert cost.flops_per_token(shape, everything, full, 0.0) - scores == 2 * 3 * counts.linear
 
 
-def test_losses_at_stated_steps_are_part_of_the_hours() -> None:
+def test_losses_while_training_are_part_of_the_hours() -> None:
     given = ("hardware=t4", "data=mixed", "trainer.max_steps=128", "eval.splits=[test]")
     rows = ("data.validation_rows=100", "data.test_rows=300")
     plain = plan(*given, *rows)
     stated = plan(*given, *rows, "eval.validation_steps=[64,128]", "eval.test_steps=[0.8,128]")
     assert stated.cost.flops == plain.cost.flops  # of training
-    # The last step's test losses are those of the final scores.
-    tokens = (2 * 100 + 300) * stated.work.tokens_per_row
-    assert stated.work.evaluation_tokens(stated.run) == tokens
-    assert plain.cost.hours is not None and stated.cost.hours is not None
-    speed = plain.cost.flops / plain.cost.hours
+    # Every fifth of the run and at its end; with stated steps only there. The last step's test
+    # losses are those of the final scores.
+    few, more = 6 * 100, 2 * 100 + 300
+    for found, expected in ((plain, few), (stated, more)):
+        assert found.work.evaluation_tokens(found.run) == expected * found.work.tokens_per_row
+    both = plan(*given, *rows, "eval.validation_steps=[64,128]", "trainer.eval_steps=64")
+    assert both.work.evaluation_tokens(both.run) == 2 * 100 * both.work.tokens_per_row
+    assert plain.hours is not None and stated.hours is not None
+    speed = 0.25 * 65e12 * 3600
+    assert plain.hours.training == plain.cost.hours == pytest.approx(plain.cost.flops / speed)
     mean = dataclasses.replace(stated.settings.work, length=round(stated.work.tokens_per_row))
     per_token = cost.loss_flops_per_token(
         stated.shape, stated.counts, mean, stated.work.trained_share
     )
-    assert stated.cost.hours - plain.cost.hours == pytest.approx(tokens * per_token / speed)
-    limited = plan(*given, *rows, "eval.test_steps=[0.8]", "eval.limit=50")
-    assert limited.work.evaluation_tokens(limited.run) == 50 * limited.work.tokens_per_row
+    difference = (more - few) * stated.work.tokens_per_row * per_token / speed
+    assert stated.hours.losses - plain.hours.losses == pytest.approx(difference)
+    limited = plan(*given, *rows, "eval.test_steps=[0.8]", "eval.limit=50", "eval.loss_rows=1")
+    assert limited.work.evaluation_tokens(limited.run) == 56 * limited.work.tokens_per_row
+
+
+def test_answers_are_counted_with_those_of_benchmarks_and_of_the_base() -> None:
+    own = ("hardware=t4", "model=qwen3_0_6b", "eval.splits=[test]", "data.test_rows=300")
+    bfcl = "eval.benchmarks=[bfcl_simple_python,bfcl_live_multiple]"
+    alone = plan(*own)
+    found = plan(*own, bfcl, "eval.benchmark_rows={bfcl_simple_python:100}")
+    assert [(asked.name, asked.rows) for asked in found.answers.sets] == [
+        *(("test", 300), ("bfcl_simple_python", 100), ("bfcl_live_multiple", 1053)),
+    ]
+    assert alone.hours is not None and found.hours is not None
+    assert found.hours.answers > 3 * alone.hours.answers > 0
+    assert found.hours.training == alone.hours.training
+    assert 0 < found.hours.base < found.hours.base_at_limit
+    without = plan(*own, "eval.base=false")
+    assert without.hours is not None and without.hours.base == 0
+    assert without.hours.answers == alone.hours.answers
+    losses_only = plan(*own, "eval=loss")  # one token of each answer
+    assert losses_only.hours is not None
+    assert losses_only.hours.answers < alone.hours.answers / 2
+    assert losses_only.hours.losses == alone.hours.losses
+
+
+@pytest.mark.slow
+def test_the_rows_and_tokens_of_bfcl_in_a_plan_are_those_of_its_files(shared: Path) -> None:
+    from transformers import AutoTokenizer
+
+    from experiments import data
+    from experiments.config import chat_templates
+    from experiments.planning import answers
+
+    names = [f"bfcl_{category}" for category in answers.BFCL]
+    run = load(
+        *("data.train_rows=10", "data.test_rows=9", f"eval.benchmarks=[{','.join(names)}]"),
+        f"eval.path={shared / 'bfcl'}",
+    )
+    tokenizer = AutoTokenizer.from_pretrained(shared / "tokenizers" / "qwen3")
+    template = chat_templates.located("smollm2")
+    assert template is not None
+    tokenizer.chat_template = template.read_text(encoding="utf-8")
+    built = data.build(run, tokenizer, end_ids=[tokenizer.eos_token_id], positions=40_960)
+    for category, (rows, prompt, answer) in answers.BFCL.items():
+        found = built.splits[f"bfcl_{category}"]
+        assert len(found) == rows
+        assert sum(len(e.prompt_ids) for e in found) / rows == pytest.approx(prompt, abs=0.5)
+        gold = sum(e.trained_tokens for e in found) / rows
+        assert gold == pytest.approx(answer, abs=0.5) or (gold, answer) == (0, 40)
+
+
+def test_benchmarks_that_are_planned_need_no_questions(capsys: pytest.CaptureFixture[str]) -> None:
+    text = said(capsys, *T4, "eval=bfcl_sample", "seed=0,1")
+    assert "100 rows of bfcl_simple_python" in text and "60 rows of bfcl_irrelevance" in text
+    assert "for the scores of the untuned base, once (" in text
+
+
+def test_a_slower_memory_makes_answers_slower_and_a_smaller_model_faster() -> None:
+    hours = {}
+    for name, words in {
+        "t4": ("model=qwen3_1_7b",),
+        "half the bandwidth": ("model=qwen3_1_7b", "hardware.memory_gbs=16"),
+        "small": ("model=qwen3_0_6b",),
+    }.items():
+        found = plan("hardware=t4", *words).hours
+        assert found is not None
+        hours[name] = found.answers
+    assert hours["small"] < hours["t4"] < hours["half the bandwidth"]
+
+
+def test_activations_are_kept_where_they_fit_unless_a_setting_decides() -> None:
+    fits = plan("hardware=t4", "model=qwen3_0_6b")
+    assert not fits.settings.work.checkpointing
+    assert fits.share is not None and fits.share <= estimate.ROOMY
+    told = plan("hardware=t4", "model=qwen3_0_6b", "trainer.gradient_checkpointing=true")
+    assert told.settings.work.checkpointing
+    assert told.memory.total < fits.memory.total
+    assert told.hours is not None and fits.hours is not None
+    assert told.hours.training > fits.hours.training
+    long = ("plan.longest_row_tokens=2048", "trainer.micro_batch_size=8")
+    assert plan("hardware=t4", "model=qwen3_1_7b", *long).settings.work.checkpointing
+    assert plan("hardware=cpu", "hardware.memory_gib=6", "model=qwen3_0_6b", *long).share
+    small = plan("hardware=cpu", "hardware.memory_gib=6", "model=qwen3_0_6b")
+    assert small.settings.work.checkpointing
+    assert not plan("hardware=cpu").settings.work.checkpointing
 
 
 def test_held_back_rows_of_files_are_counted_by_their_shares() -> None:
@@ -317,11 +415,18 @@ def test_what_takes_less_memory_is_planned_with_less(
 
 
 @pytest.mark.slow
-def test_hours_are_not_invented_for_a_device_that_nobody_describes(
+def test_hours_are_not_invented_for_a_card_that_nobody_describes(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert "hours: unknown" in said(capsys, "hardware=cpu")
-    assert "hours: 0." in said(capsys, "hardware=cpu", "hardware.peak_tflops=1")
+    card = ("hardware.device=cuda", "hardware.compute_capability=8.6", "hardware.memory_gib=24")
+    assert "hours: unknown" in said(capsys, *card)
+    assert "hours: 0." in said(capsys, *card, "hardware.peak_tflops=1")
+
+
+def test_a_plan_for_a_cpu_measures_how_fast_this_one_is(capsys: pytest.CaptureFixture[str]) -> None:
+    first = said(capsys, "hardware=cpu")
+    assert "training and scores, at 50% of " in first and "hours: unknown" not in first
+    assert "at 50% of 1 TFLOPS" in said(capsys, "hardware=cpu", "hardware.peak_tflops=1")
 
 
 @pytest.mark.slow

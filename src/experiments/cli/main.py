@@ -28,6 +28,7 @@ COMMANDS = {
     "explain": "show what differs between two runs",
     "dashboard": "show curves, scores and reports in the browser",
     "claims": "evaluate claims against the available runs",
+    "gpu-check": "measure this machine's GPU in minutes: memory, speed, recovery",
 }
 
 
@@ -85,5 +86,6 @@ def _parser(program: str = "python -m experiments") -> argparse.ArgumentParser:
     for name, help_text in COMMANDS.items():
         command = commands.add_parser(name, help=help_text)
         if name != "train":  # Hydra reads its arguments
-            importlib.import_module(f"experiments.cli.{name}_command").add(command)
+            module = f"experiments.cli.{name.replace('-', '_')}_command"
+            importlib.import_module(module).add(command)
     return parser

@@ -4,15 +4,17 @@ With `--pilot`, finished runs say which margins and hours a design can have.
 """
 
 import argparse
+import dataclasses
 import sys
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 from experiments import config
 from experiments.cli import hydra_arguments
-from experiments.config import folders
+from experiments.config import RunConfig, folders
 from experiments.errors import ConfigError
-from experiments.planning import estimate, plan_table
+from experiments.planning import device, estimate, machine_rate, plan_table
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -62,7 +64,12 @@ def show(overrides: list[str], folder: Path, *, as_json: bool) -> None:
     with config.one_sentence_errors():
         config.refuse_in_arguments(overrides)
         planned = dry_run.read(overrides, folder)
-        plans = [plan_table.Named(name, estimate.of(run)) for name, run in planned.runs]
+        runs_with_rate = _with_rate_of_this_machine([run for _, run in planned.runs])
+        names = [name for name, _ in planned.runs]
+        plans = [
+            plan_table.Named(name, estimate.of(run))
+            for name, run in zip(names, runs_with_rate, strict=True)
+        ]
     if any(run.plan.probe for _, run in planned.runs):
         from experiments.planning import probe
 
@@ -75,6 +82,22 @@ def show(overrides: list[str], folder: Path, *, as_json: bool) -> None:
     render = plan_table.as_json if as_json else plan_table.render
     runs = plan_table.Runs(planned.kind, planned.total, planned.most, planned.arms)
     print(render(plans, runs))
+
+
+def _with_rate_of_this_machine(runs: Sequence[RunConfig]) -> list[RunConfig]:
+    """Return the runs with the measured speed of this machine's CPU, where they run on it."""
+    unknown = [run for run in runs if device.of(run).is_cpu and run.hardware.peak_tflops is None]
+    if not unknown:
+        return list(runs)
+    rate = machine_rate.measure()
+    return [_with_rate(run, rate) if any(run is u for u in unknown) else run for run in runs]
+
+
+def _with_rate(run: RunConfig, rate: machine_rate.MachineRate) -> RunConfig:
+    hardware = dataclasses.replace(
+        run.hardware, peak_tflops=rate.flops / 1e12, memory_gbs=rate.memory_bytes / 1e9
+    )
+    return dataclasses.replace(run, hardware=hardware)
 
 
 def show_pilot(pilot_folder: Path, overrides: list[str], folder: Path) -> None:

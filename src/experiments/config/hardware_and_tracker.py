@@ -39,6 +39,8 @@ class HardwareConfig:
     """Memory available to a run, in GiB; null = read from the device."""
     peak_tflops: float | None = None
     """Dense half-precision matrix throughput, in 10^12 floating-point operations per second."""
+    memory_gbs: float | None = None
+    """Memory bandwidth in 10^9 bytes per second, for the hours of answers in a plan."""
     precision: str | None = None
     attention: str | None = None
     gradient_checkpointing: bool | None = None
@@ -56,7 +58,7 @@ class HardwareConfig:
             if getattr(self, key) is not None:
                 yield from one_of(f"hardware.{key}", getattr(self, key), allowed)
         yield from at_least("hardware.micro_batch_size", self.micro_batch_size, 1)
-        for key in ("compute_capability", "memory_gib", "peak_tflops"):
+        for key in ("compute_capability", "memory_gib", "peak_tflops", "memory_gbs"):
             value = getattr(self, key)
             if value is not None and not value > 0:
                 yield f"hardware.{key}={value}: must be above 0"

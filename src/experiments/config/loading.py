@@ -47,6 +47,7 @@ EXECUTION_KEYS = (
     "hardware.compute_capability",
     "hardware.memory_gib",
     "hardware.peak_tflops",
+    "hardware.memory_gbs",
 )
 
 

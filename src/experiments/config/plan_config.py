@@ -22,11 +22,11 @@ class PlanConfig:
     trained_share: float | None = None
     """Share of tokens with a loss, 0-1; null = known for the built-in data, else 0.3."""
     utilisation: float | None = None
-    """Share of the device's peak that training reaches, 0-1; null = 0.35, or as measured by a
-    probe."""
+    """Share of the device's peak that training reaches, 0-1; null = 0.25 on a GPU and 0.5 on a CPU,
+    or as measured by a probe."""
     evaluation_hours: float = 0.0
-    """Hours of evaluation to add to each run; a plan estimates the training and the losses at the
-    steps of `eval.validation_steps` and `eval.test_steps`."""
+    """Hours to add to each run, for what a plan does not count; it counts training, losses and
+    answers."""
 
     def problems(self) -> Iterator[str]:
         """Yield a sentence for each illegal value."""

@@ -17,7 +17,7 @@ from urllib.parse import urlparse
 
 from experiments.config import ModelConfig, RunConfig, chat_templates, inputs
 from experiments.errors import ConfigError, did_you_mean
-from experiments.models import converted, forward_pass_check, shape, weights
+from experiments.models import converted, forward_pass_check, fp16_range, shape, weights
 from experiments.models.precision import Precision
 
 _PACKAGE = Path(__file__).parent.parent
@@ -75,7 +75,7 @@ def load(run: RunConfig, precision: Precision) -> Base:
     shape.refuse_ids_beyond_embedding(model, tokenizer)
     model.to(precision.device).eval()
     if precision.name == "fp16":
-        weights.refuse_overflow(model, tokenizer)
+        notes += fp16_range.refuse_overflow(model, tokenizer)
     forward_pass_check.refuse_unscorable(model, tokenizer)
     model.config.use_cache = True
     base = Base(

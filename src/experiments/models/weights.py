@@ -68,28 +68,6 @@ def _read_config(run: RunConfig, folder: Path) -> Any:
         return None
 
 
-def refuse_overflow(model: Any, tokenizer: Any) -> None:
-    """Refuse a model whose activations exceed the range of fp16 (up to 65,504) on plain text.
-
-    Models trained in bf16 may do so, mostly at the first token; every score of such a run would be
-    NaN.
-
-    Raises:
-        ConfigError: the logits are not finite.
-    """
-    import torch
-
-    ids = tokenizer("The weather in Oslo is fine today.", return_tensors="pt").input_ids
-    with torch.no_grad():
-        finite = torch.isfinite(model(input_ids=ids.to(model.device)).logits).all()
-    if not finite:
-        raise ConfigError(
-            f"{model.name_or_path} overflows in fp16: its activations exceed 65,504, so its "
-            "logits are not finite; use trainer.precision=fp32, or bf16 on a GPU of compute "
-            "capability 8.0 or newer."
-        )
-
-
 def identity(folder: Path, quantization: str | None) -> str:
     """Return a hash of the weight files and of their quantization in memory."""
     digest = hashlib.sha256()

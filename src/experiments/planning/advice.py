@@ -71,14 +71,15 @@ def _smaller_batches(run: RunConfig) -> list[int]:
 
 
 def _changed(run: RunConfig, checkpointing: bool | None, micro: int | None) -> Change:
-    overrides, trainer = [], run.trainer
+    overrides, trainer, origins = [], run.trainer, dict(run.resolved_from)
     if checkpointing is not None:
         overrides.append("trainer.gradient_checkpointing=true")
         trainer = dataclasses.replace(trainer, gradient_checkpointing=True)
+        origins["trainer.gradient_checkpointing"] = "set by you"
     if micro is not None:
         overrides.append(f"trainer.micro_batch_size={micro}")
         trainer = dataclasses.replace(trainer, micro_batch_size=micro)
-    return " ".join(overrides), dataclasses.replace(run, trainer=trainer)
+    return " ".join(overrides), dataclasses.replace(run, trainer=trainer, resolved_from=origins)
 
 
 def _quantised(run: RunConfig) -> Change | None:

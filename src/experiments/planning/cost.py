@@ -24,8 +24,7 @@ class Cost:
     flops: float
     """Of training only."""
     hours: float | None
-    """Of training and of the losses at the steps that `eval` states; None if the speed of the
-    device is unknown."""
+    """Of training only; None if the speed of the device is unknown."""
 
 
 def flops_per_token(shape: Geometry, counts: Counts, work: Pass, trained_share: float) -> float:

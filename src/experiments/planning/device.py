@@ -8,6 +8,8 @@ from experiments.config import HardwareConfig, RunConfig
 
 UTILISATION = 0.25
 """Share of peak that training reaches: 16 of a T4's 65 TFLOPS; assumed, not measured."""
+CPU_UTILISATION = 0.5
+"""The same on a CPU, of the speed of an fp32 product of large matrices."""
 _GIB = 2**30
 
 
@@ -22,8 +24,13 @@ class Device:
     memory_bytes: float | None
     peak_flops: float | None
     """Operations per second; None if unknown."""
+    memory_rate: float | None
+    """Bytes per second that can be read from memory; None if unknown."""
     utilisation: float
     checkpointing: bool
+    """Whether activations are recomputed, unless they fit; see `estimate.of`."""
+    checkpointing_is_fixed: bool
+    """Whether the user or the recipe decided that."""
     origin: str
     """Where the numbers come from."""
 
@@ -31,7 +38,7 @@ class Device:
 def of(run: RunConfig) -> Device:
     """Return the device of a run: the one in its config, else that of this machine."""
     hardware = run.hardware
-    is_cpu = hardware.device == "cpu" or not (hardware.describes_a_gpu or _has_gpu())
+    is_cpu = hardware.device == "cpu" or not (hardware.describes_a_gpu or has_gpu())
     capability, memory = hardware.compute_capability, hardware.memory_gib
     name, origin = hardware.label, f"hardware={hardware.label}"
     if is_cpu:
@@ -53,13 +60,15 @@ def of(run: RunConfig) -> Device:
         precision=_precision(run, device_config),
         memory_bytes=None if memory is None else memory * _GIB,
         peak_flops=None if tflops is None else tflops * 1e12,
-        utilisation=run.plan.utilisation or UTILISATION,
+        memory_rate=None if hardware.memory_gbs is None else hardware.memory_gbs * 1e9,
+        utilisation=run.plan.utilisation or (CPU_UTILISATION if is_cpu else UTILISATION),
         checkpointing=_checkpointing(run, device_config),
+        checkpointing_is_fixed=_checkpointing_is_fixed(run),
         origin=origin,
     )
 
 
-def _has_gpu() -> bool:
+def has_gpu() -> bool:
     """Return whether a driver is installed; importing torch for certainty would take seconds."""
     return shutil.which("nvidia-smi") is not None and os.environ.get("CUDA_VISIBLE_DEVICES") != ""
 
@@ -84,6 +93,12 @@ def _precision(run: RunConfig, hardware: HardwareConfig) -> str:
 def _checkpointing(run: RunConfig, hardware: HardwareConfig) -> bool:
     setting = run.trainer.gradient_checkpointing
     return bool(hardware.choice("gradient_checkpointing")[0] if setting is None else setting)
+
+
+def _checkpointing_is_fixed(run: RunConfig) -> bool:
+    """Return whether the user, the recipe or the user's file of the hardware sets it."""
+    origin = run.resolved_from.get("trainer.gradient_checkpointing", "")
+    return origin == "set by you" or origin.startswith("recipe") or "hardware.grad" in origin
 
 
 def _ram_bytes() -> float:

@@ -34,6 +34,8 @@ class StepMeasurement:
     """The operation after which the peak was reached; empty on a GPU."""
     seconds_per_step: float
     """Without the first step, which includes warm-up costs."""
+    oom_events: tuple[dict[str, Any], ...] = ()
+    """Out-of-memory events, as in `training.Task`."""
 
 
 def train(run: RunConfig, model: Any, base: Base, *, follow: bool = True) -> StepMeasurement:
@@ -45,26 +47,30 @@ def train(run: RunConfig, model: Any, base: Base, *, follow: bool = True) -> Ste
         base: the base model of which it consists.
         follow: on a CPU, track every tensor, which slows the steps down.
     """
-    rows = list(_rows(run))
-    data = TrainData({"train": rows}, "", {}, renderer=None)  # type: ignore[arg-type]
+    train_rows = list(rows(run))
+    data = TrainData({"train": train_rows}, "", {}, renderer=None)  # type: ignore[arg-type]
     with tempfile.TemporaryDirectory() as folder:
         task = training.Task(
             run, model, base, data, Path(folder), report=lambda *_: False, log=lambda *_: None
         )
         micro = run.trainer.micro_batch_size or 1
-        trainer = trainers.build(task, training.plan(run.trainer, len(rows)), micro)
+        trainer = trainers.build(task, training.plan(run.trainer, len(train_rows)), micro)
         trainer.args.save_strategy = "no"
-        times = _timed(trainer)
+        times = step_times(trainer)
         if base.precision.device == "cuda":
             peak, resident_bytes, operation = _on_cuda(trainer)
         else:
             peak, resident_bytes, operation = _on_cpu(trainer, model, follow)
     return StepMeasurement(
-        peak, resident_bytes, operation, (times[-1] - times[0]) / max(1, len(times) - 1)
+        peak,
+        resident_bytes,
+        operation,
+        (times[-1] - times[0]) / max(1, len(times) - 1),
+        tuple(task.oom_events),
     )
 
 
-def _rows(run: RunConfig) -> Iterator[Encoded]:
+def rows(run: RunConfig) -> Iterator[Encoded]:
     """Yield rows of nearly maximal length, each a token shorter, so that a pass needs a mask."""
     longest, share = run.plan.longest_row_tokens or 1, run.plan.trained_share or 1.0
     micro = run.trainer.micro_batch_size or 1
@@ -75,7 +81,7 @@ def _rows(run: RunConfig) -> Iterator[Encoded]:
         yield Encoded({"id": str(i)}, ids, ((length - trained, length),), length - trained)
 
 
-def _timed(trainer: Any) -> list[float]:
+def step_times(trainer: Any) -> list[float]:
     """Return a list that is filled with the time at which each step ends."""
     from transformers import TrainerCallback
 

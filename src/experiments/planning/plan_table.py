@@ -5,20 +5,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.planning import advice, estimate
+from experiments.planning import advice, estimate, memory
 from experiments.planning.estimate import TIGHT, Estimate
 
 _GIB = 2**30
-_LOG_WIDTH = 170
+_LOG_WIDTH = 195
 _PARTS = ("weights", "adapters", "gradients", "optimizer", "activations", "logits", "buffers")
-_OUTCOME = ("trainable", "GiB", "device", "fits", "tokens", "PFLOP", "hours")
-_COLUMNS = ("trainable", *_PARTS, *_OUTCOME[1:])
-# Width in characters that all columns of one table need; narrower terminals get two tables.
-_FULL_WIDTH = 150
+_OUTCOME = ("trainable", "GiB", "resident", "device", "fits")
+_COST = ("tokens", "PFLOP", "train h", "score h")
+_COLUMNS = ("trainable", *_PARTS, *_OUTCOME[1:], *_COST)
+# Width in characters that all columns of one table need; narrower terminals get three tables.
+_FULL_WIDTH = 165
 NOT_VERIFIED = (
-    "Predicted, not measured: counted tensor by tensor and verified on a CPU. Not verified on a "
-    "GPU: memory of the CUDA context, allocator fragmentation, attention kernels that need other "
-    "buffers, and 4-bit matrix products."
+    "Predicted, not measured: counted tensor by tensor and verified on a CPU, where tensors were "
+    f"off by at most {memory.TENSOR_ERROR:.0%} and resident memory (without Python and its "
+    f"libraries) by at most {memory.RESIDENT_ERROR:.0%}. Not verified on a GPU: memory of the CUDA "
+    "context, allocator fragmentation, attention kernels that need other buffers, 4-bit matrix "
+    "products, and the speed of answers; `make gpu-check` measures them."
 )
 
 
@@ -50,7 +53,7 @@ def render(plans: Sequence[Named], planned: Runs, *, width: int | None = None) -
     Args:
         plans: the plans.
         planned: the number of runs.
-        width: characters per line; None = the terminal's width, or 170 without a terminal.
+        width: characters per line; None = the terminal's width, or 195 without a terminal.
     """
     import io
     import sys
@@ -61,7 +64,7 @@ def render(plans: Sequence[Named], planned: Runs, *, width: int | None = None) -
     plain: Any = {"highlight": False, "markup": False, "emoji": False, "color_system": None}
     console = Console(file=io.StringIO(), width=size, **plain)
     with console.capture() as captured:
-        for columns in (_COLUMNS,) if console.width >= _FULL_WIDTH else (_OUTCOME, _PARTS):
+        for columns in (_COLUMNS,) if console.width >= _FULL_WIDTH else (_OUTCOME, _COST, _PARTS):
             console.print(_table(plans, columns))
         for line in _sentences(plans, planned):
             console.print(line)
@@ -107,17 +110,19 @@ def _common_overrides(plans: Sequence[Named]) -> str:
 
 
 def _cells(plan: Estimate) -> list[str]:
-    counts, parts = plan.counts, plan.memory.parts()
+    counts, parts, hours = plan.counts, plan.memory.parts(), plan.hours
     share = "-" if plan.share is None else f"{plan.share:.0%}"
     return [
         f"{counts.trainable / 1e6:,.2f}M {counts.trainable / counts.total:.2%}",
         *(f"{parts[name] / _GIB:.2f}" for name in _PARTS),
         f"{plan.memory.total / _GIB:.2f}" + ("~" if plan.rough else ""),
+        f"{plan.memory.resident / _GIB:.2f}",
         share,
         verdict(plan),
         f"{plan.tokens / 1e6:,.2f}M",
         f"{plan.cost.flops / 1e15:,.1f}",
-        hours_text(plan.cost.hours),
+        hours_text(None if hours is None else hours.training),
+        hours_text(None if hours is None else hours.run - hours.training),
     ]
 
 
@@ -150,6 +155,9 @@ def _sentences(plans: Sequence[Named], planned: Runs) -> list[str]:
     lines = [f"device: {device.name}, {memory}, computes in {device.precision} ({device.origin})"]
     lines += dict.fromkeys(f"data: {_data_sentence(item.plan)}" for item in plans)
     lines += dict.fromkeys(_pass_sentence(item.plan) for item in plans)
+    lines += dict.fromkeys(
+        text for item in plans if (text := _answers_sentence(item.plan)) is not None
+    )
     lines.append(_hours_sentence(plans, planned))
     lines += dict.fromkeys(f"~ rough: {reason}" for item in plans for reason in item.plan.rough)
     lines += [
@@ -180,36 +188,68 @@ def _pass_sentence(plan: Estimate) -> str:
 
 
 def _hours_sentence(plans: Sequence[Named], planned: Runs) -> str:
-    total = planned.total
-    hours = [item.plan.cost.hours for item in plans]
-    known = [value for value in hours if value is not None]
-    if len(known) < len(hours):
+    known = [item.plan.hours for item in plans if item.plan.hours is not None]
+    if len(known) < len(plans):
         return (
             "hours: unknown, because the speed of this device is unknown: measure it with "
             "plan.probe=true or set hardware.peak_tflops=NUMBER"
         )
-    basis = f"at {_rate(plans[0].plan)}, training only"
+    total, each = planned.total, [hours.run for hours in known]
+    basis = f"at {_rate(plans[0].plan)}{_base_text(plans)}"
     if planned.kind == "search":
-        low, high = total * min(known), total * max(known)
+        low, high = total * min(each), total * max(each)
         return f"hours: {hours_text(low)} to {hours_text(high)} for {total} runs, {basis}"
+    mean = sum(each) / len(each)
     if planned.kind == "tuned":
-        each = sum(known) / len(known)
-        expected, most = hours_text(total * each), hours_text(planned.most * each)
+        expected, most = hours_text(total * mean), hours_text(planned.most * mean)
         return f"hours: {expected} expected, {most} at most, for {planned.arms}, {basis}"
-    return f"hours: {hours_text(sum(known))} for {total} run{'s' if total > 1 else ''}, {basis}"
+    runs = f"{total} run{'s' if total > 1 else ''}"
+    return f"hours: {hours_text(total * mean)} for {runs}, training and scores, {basis}"
+
+
+def _base_text(plans: Sequence[Named]) -> str:
+    """Return the hours of the untuned bases as text; a sweep scores each only once."""
+    bases = {
+        repr((item.plan.run.model, item.plan.run.data, item.plan.run.eval)): item.plan.hours
+        for item in plans
+    }
+    scored = [hours for hours in bases.values() if hours is not None and hours.base]
+    if not scored:
+        return ""
+    hours, most = sum(h.base for h in scored), sum(h.base_at_limit for h in scored)
+    named = "the untuned base" if len(scored) == 1 else f"{len(scored)} untuned bases"
+    return (
+        f"; and {hours_text(hours)} for the scores of {named}, once ({hours_text(most)} if no "
+        "answer ends by itself)"
+    )
+
+
+def _answers_sentence(plan: Estimate) -> str | None:
+    """Return what each model answers, in words; None if nothing is answered."""
+    asked = [one for one in plan.answers.sets if one.rows]
+    if not asked:
+        return None
+    parts = [
+        f"{one.rows:,} rows of {one.name} ({one.prompt_tokens:,.0f} tokens read, "
+        f"{one.answer_tokens:,.0f} written each)"
+        for one in asked
+    ]
+    missing = "".join(f"; {name} not counted" for name in plan.answers.uncounted)
+    return f"answers of each model: {', '.join(parts)}{missing}"
 
 
 def _rate(plan: Estimate) -> str:
     if plan.measured_flops is not None:
         return f"{plan.measured_flops / 1e12:.3f} TFLOPS as measured by the probe"
-    return f"{plan.device.utilisation:.0%} of {(plan.device.peak_flops or 0) / 1e12:.0f} TFLOPS"
+    tflops = (plan.device.peak_flops or 0) / 1e12
+    return f"{plan.device.utilisation:.0%} of {tflops:.3g} TFLOPS"
 
 
 def _fit_sentence(name: str, plan: Estimate) -> str | None:
     if plan.fits is not False:
         return None
     overrides = advice.suggest_overrides(plan)
-    excess = (plan.memory.total - (plan.device.memory_bytes or 0)) / _GIB
+    excess = (plan.memory.resident - (plan.device.memory_bytes or 0)) / _GIB
     if overrides is None:
         return f"{name}: {excess:.2f} GiB too large, and no known change makes it fit"
     return f"{name}: {excess:.2f} GiB too large; it fits with {overrides}"

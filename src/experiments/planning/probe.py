@@ -18,6 +18,7 @@ class Probe:
 
     predicted_bytes: float
     measured_bytes: int
+    predicted_resident_bytes: float
     resident_bytes: int
     predicted_seconds: float | None
     """For a step with rows of maximal length; None if the speed of the device is unknown."""
@@ -27,13 +28,16 @@ class Probe:
     def sentence(self) -> str:
         """Return the comparison as a sentence."""
         error = self.predicted_bytes / self.measured_bytes - 1
+        resident_error = self.predicted_resident_bytes / self.resident_bytes - 1
         seconds = f"{self.measured_seconds:.2f} s per step of rows of maximal length"
         if self.predicted_seconds is not None:
             seconds += f" (predicted {self.predicted_seconds:.2f})"
         return (
             f"probe: {STEPS} steps here took {self.measured_bytes / _GIB:.2f} GiB of tensors "
-            f"(predicted {self.predicted_bytes / _GIB:.2f}, {error:+.1%}; resident "
-            f"{self.resident_bytes / _GIB:.2f}) and {seconds}, {self.flops_per_second / 1e12:.3f} "
+            f"(predicted {self.predicted_bytes / _GIB:.2f}, {error:+.1%}), "
+            f"{self.resident_bytes / _GIB:.2f} GiB resident (predicted "
+            f"{self.predicted_resident_bytes / _GIB:.2f}, {resident_error:+.1%}), and {seconds}, "
+            f"{self.flops_per_second / 1e12:.3f} "
             "TFLOPS; hours are computed from this speed"
         )
 
@@ -60,9 +64,11 @@ def run_here(plan: Estimate) -> Probe:
     flops = _step_flops(plan)
     peak = plan.device.peak_flops
     rate = None if peak is None else peak * plan.device.utilisation
+    context = 0 if on_cpu else memory.CUDA_CONTEXT_BYTES
     return Probe(
-        predicted_bytes=plan.memory.total - (0 if on_cpu else memory.CUDA_CONTEXT_BYTES),
+        predicted_bytes=plan.memory.total - context,
         measured_bytes=followed.peak_bytes,
+        predicted_resident_bytes=plan.memory.resident - context,
         resident_bytes=timed.resident_bytes,
         predicted_seconds=None if rate is None else flops / rate,
         measured_seconds=timed.seconds_per_step,
@@ -72,8 +78,8 @@ def run_here(plan: Estimate) -> Probe:
 
 def calibrated(plan: Estimate, probe: Probe) -> Estimate:
     """Return a plan with its hours computed from the measured speed."""
-    priced = estimate.with_evaluation(plan, probe.flops_per_second)
-    return dataclasses.replace(plan, cost=priced, measured_flops=probe.flops_per_second)
+    priced = estimate.with_speed(plan, probe.flops_per_second)
+    return dataclasses.replace(priced, measured_flops=probe.flops_per_second)
 
 
 def _refuse_absent_device(plan: Estimate) -> None:

@@ -45,12 +45,26 @@ class Workload:
         return self.steps(run) * (run.trainer.batch_size or 1) * self.tokens_per_row
 
     def evaluation_tokens(self, run: RunConfig) -> float:
-        """Return the tokens that a run reads for the losses at the steps that `eval` states."""
+        """Return the tokens that a run reads for the losses that it measures while it trains."""
         steps = self.steps(run)
-        validations = len(stated_steps.resolved(run.eval.validation_steps, steps))
+        stated = stated_steps.resolved(run.eval.validation_steps, steps)
+        regular = set() if run.eval.validation_steps is not None else _regular_steps(run, steps)
+        if run.trainer.eval_steps is not None:
+            regular = _regular_steps(run, steps)
+        validations = len(regular | set(stated))
         tests = [s for s in stated_steps.resolved(run.eval.test_steps, steps) if s != steps]
         rows = validations * _validation_rows(run, self.rows)
-        return (rows + len(tests) * _test_rows(run, self.rows)) * self.tokens_per_row
+        return (rows + len(tests) * test_rows(run, self.rows)) * self.tokens_per_row
+
+    def scored_tokens(self, run: RunConfig, answered: float) -> float:
+        """Return the tokens of a model's final losses: validation rows and answered rows."""
+        return _validation_rows(run, self.rows) * self.tokens_per_row + answered
+
+
+def _regular_steps(run: RunConfig, steps: int) -> set[int]:
+    """Return the steps at which the validation loss is measured regularly, and the last step."""
+    every = run.trainer.eval_steps or max(1, steps // 5)
+    return {*range(every, steps + 1, every), steps} if steps else set()
 
 
 def _validation_rows(run: RunConfig, train_rows: int) -> int:
@@ -61,7 +75,7 @@ def _validation_rows(run: RunConfig, train_rows: int) -> int:
     return min(rows or 0, run.eval.loss_rows or rows or 0)
 
 
-def _test_rows(run: RunConfig, train_rows: int) -> int:
+def test_rows(run: RunConfig, train_rows: int) -> int:
     """Return the rows of all evaluated test splits; those of benchmarks are not counted."""
     if run.data.source == "toolworld":
         sizes = [getattr(run.data, f"{split}_rows") or 0 for split in run.eval.splits]
@@ -81,6 +95,7 @@ def of(run: RunConfig, *, vocabulary: int, positions: int) -> Workload:
     """Return a run's rows and tokens: user settings first, else from the data, else assumed."""
     limit = min(run.trainer.max_length or positions, positions)
     rows, mean, longest, share, source = _from_data(run.data, vocabulary, limit)
+    rows = min(rows, run.data.limit or rows)
     plan = run.plan
     settings = {
         "plan.rows": plan.rows,

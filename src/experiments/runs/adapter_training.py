@@ -16,6 +16,7 @@ from experiments.runtime.progress import log
 
 if TYPE_CHECKING:
     from experiments.evaluation.scoring import Losses
+    from experiments.planning.estimate import Estimate
     from experiments.training import Fit, Task
 
 
@@ -120,6 +121,7 @@ def train(
         TrainingError: the loss is not finite.
     """
     from experiments.models import spectral_norms
+    from experiments.runs import planned_memory
 
     stop_rule = start.job.stop_rule
     stopped: list[tuple[int, float]] = []
@@ -134,8 +136,11 @@ def train(
         stopped.append((step, value))
         return True
 
+    plan = planned_memory.plan_of(start.run, loaded.data, loaded.base)
+    base = planned_memory.with_checkpointing(loaded.base, plan)
+    record.hardware = base.precision.facts()
     task = training.Task(
-        *(start.run, model, loaded.base, loaded.data, start.folder),
+        *(start.run, model, base, loaded.data, start.folder),
         report=lambda *arguments: distributed.on_main_process(lambda: should_stop(*arguments)),
         log=tracker.log,
         saved=lambda checkpoint: hub.push_checkpoint(start.run, record, checkpoint),
@@ -143,7 +148,7 @@ def train(
     record.plan["out_of_memory"] = task.oom_events
     distributed.on_main_process(lambda: budget.check("the run stopped before training"))
     try:
-        fit = _fit(task, record)
+        fit = _fit(task, record, plan)
     finally:
         if stop_rule is not None:
             stop_rule.close()
@@ -165,11 +170,11 @@ def save_adapter(record: Record, loaded: Loaded, model: Any) -> None:
     adapters.save(model, base.tokenizer, folder, base_source=base.source, card=card)
 
 
-def _fit(task: "Task", record: Record) -> "Fit":
+def _fit(task: "Task", record: Record, plan: "Estimate | None") -> "Fit":
     from experiments.runs import planned_memory
 
     with (
-        planned_memory.watched(record.memory, task.run, task.data, task.base, task.model),
+        planned_memory.watched(record.memory, plan, task.base, task.model),
         distributed.synchronised(TrainingError, ConfigError, OutOfBudget),
     ):
         return training.fit(task)

@@ -9,8 +9,13 @@ from experiments.records import hub
 from experiments.runtime import distributed
 
 
-def check(run: RunConfig) -> None:
+def check(run: RunConfig, *, planned: bool = False) -> None:
     """Check all settings that can be checked without loading the model or the data.
+
+    Args:
+        run: the run.
+        planned: whether the run is only planned, perhaps for another machine, so that an installed
+            package with the questions of a benchmark is not needed.
 
     Raises:
         ConfigError: a file or folder is missing, or a key of `lora.extra` or `trainer.extra`, a
@@ -20,7 +25,7 @@ def check(run: RunConfig) -> None:
     if problem := distributed.unsupported():
         raise ConfigError(f"{problem}.")
     inputs.check(run)
-    for name in run.eval.benchmarks:
+    for name in () if planned and run.eval.path is None else run.eval.benchmarks:
         benchmark_files.located_files(name, run.eval.path)
     batch, micro = run.trainer.batch_size, run.trainer.micro_batch_size
     assert batch and micro, "config.load resolves these"

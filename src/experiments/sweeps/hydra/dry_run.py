@@ -118,7 +118,7 @@ def _compose(arguments: Sequence[str]) -> _Sweep:
 
 def _read(sweep: _Sweep) -> DryRun:
     planned_size = size.of(sweep.sweeper, sweep.overrides)
-    jobs = job_batch.Jobs(sweep.loader, sweep.master, _NOWHERE)
+    jobs = job_batch.Jobs(sweep.loader, sweep.master, _NOWHERE, planned=True)
     if planned_size.kind is SweepKind.search:
         return _search(jobs, sweep, planned_size)
     if planned_size.kind is SweepKind.tuned:

@@ -27,9 +27,19 @@ Ended = Literal["finished", "pruned", "failed", "oom", "illegal", "unfinished"]
 class Jobs:
     """Composes, checks and snapshots the jobs of one sweep."""
 
-    def __init__(self, loader: ConfigLoader, master: DictConfig, sweep_dir: Path) -> None:
+    def __init__(
+        self, loader: ConfigLoader, master: DictConfig, sweep_dir: Path, *, planned: bool = False
+    ) -> None:
+        """Read the sweep's config.
+
+        Args:
+            loader: Hydra's loader.
+            master: the config of the command line.
+            sweep_dir: the sweep's folder.
+            planned: whether its jobs are only planned, perhaps for another machine.
+        """
         self._composer = Composer(loader, master)
-        self._sweep_dir = sweep_dir
+        self._sweep_dir, self._planned = sweep_dir, planned
 
     @functools.cached_property
     def _folders(self) -> plan.Folders:
@@ -58,7 +68,7 @@ class Jobs:
         )
         OmegaConf.copy_cache(from_config=composed, to_config=without_hydra)
         run = config.load(without_hydra)
-        runs.check(run)
+        runs.check(run, planned=self._planned)
         runs.refuse_wrong_targets(run)
         return composed, run
 
