@@ -347,6 +347,15 @@ def test_benchmarks_that_are_planned_need_no_questions(capsys: pytest.CaptureFix
     assert "for the scores of the untuned base, once (" in text
 
 
+def test_a_run_of_losses_alone_is_planned_without_answers(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    found = plan("hardware=t4", "model=qwen3_0_6b", "eval=loss").hours
+    assert found is not None
+    assert found.answers == 0 < found.losses
+    assert "answers of each model" not in said(capsys, *T4, "eval=loss")
+
+
 def test_a_slower_memory_makes_answers_slower_and_a_smaller_model_faster() -> None:
     hours = {}
     for name, words in {

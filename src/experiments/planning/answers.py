@@ -57,11 +57,13 @@ class Answers:
     """Whether the untuned base is scored too."""
     uncounted: tuple[str, ...] = ()
     """Benchmarks whose rows are not known here."""
+    losses_only: bool = False
+    """Whether no answer is written, because there is no metric (`eval=loss`)."""
 
     @property
     def rows(self) -> int:
         """Rows that a model answers."""
-        return sum(asked.rows for asked in self.sets)
+        return 0 if self.losses_only else sum(asked.rows for asked in self.sets)
 
     @property
     def prompt_tokens(self) -> float:
@@ -93,7 +95,9 @@ def of(run: RunConfig, work: Workload) -> Answers:
     benchmarks = tuple(_of_benchmarks(run, own, limit))
     known = {asked.name for asked in benchmarks}
     uncounted = tuple(name for name in run.eval.benchmarks if name not in known)
-    return Answers((own, *benchmarks), limit, run.eval.base, uncounted)
+    return Answers(
+        (own, *benchmarks), limit, run.eval.base, uncounted, losses_only=not run.eval.metrics
+    )
 
 
 def _of_benchmarks(run: RunConfig, own: Asked, limit: int) -> Iterator[Asked]:

@@ -226,9 +226,9 @@ def _base_text(plans: Sequence[Named]) -> str:
 
 def _answers_sentence(plan: Estimate) -> str | None:
     """Return what each model answers, in words; None if nothing is answered."""
-    asked = [one for one in plan.answers.sets if one.rows]
-    if not asked:
+    if not plan.answers.rows:
         return None
+    asked = [one for one in plan.answers.sets if one.rows]
     parts = [
         f"{one.rows:,} rows of {one.name} ({one.prompt_tokens:,.0f} tokens read, "
         f"{one.answer_tokens:,.0f} written each)"
