@@ -6,7 +6,7 @@ BIN := .venv/bin
 PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 \
 	--dist loadfile --no-loadscope-reorder
 
-.PHONY: help demo claims claims-quick gpu-check check format test test-slow test-all test-nightly test-gpu bench clean
+.PHONY: help demo real claims claims-quick gpu-check check format test test-slow test-all test-nightly test-gpu bench clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -20,6 +20,17 @@ help: ## list the targets
 
 demo: .venv/.installed ## fine-tune the embedded base with LoRA and print the table (two minutes)
 	$(BIN)/python train.py
+
+# 40 questions of BFCL whose answer is a call, and 20 without a fitting tool; fewer with ROWS=N.
+REAL_EVAL = eval=bfcl_sample 'eval.benchmark_rows={bfcl_simple_python:40,bfcl_irrelevance:20}' \
+	eval.splits=[test] eval.max_new_tokens=128 eval.limit=$(or $(ROWS),60) eval.loss_rows=$(or $(ROWS),60)
+REAL_DATA = $(if $(DATA),data=jsonl 'data.path=$(DATA)' trainer.num_train_epochs=3,data=tool_calls data.train_rows=480)
+
+real: .venv/.installed ## fine-tune a real model (SmolLM2-135M) and score 60 questions of BFCL; DATA=FILE.jsonl for your rows
+	@$(BIN)/python -c 'from importlib.metadata import version; version("bfcl-eval")' 2>/dev/null || \
+		$(BIN)/pip install --quiet --disable-pip-version-check --no-deps bfcl-eval==2026.3.23
+	$(BIN)/python train.py model=smollm2_135m_q4 lora=all_linear $(REAL_DATA) $(REAL_EVAL) \
+		$(if $(STEPS),trainer.max_steps=$(STEPS))
 
 claims: .venv/.installed ## execute the runs of all claims and print the verdicts; rerun to resume
 	$(BIN)/python -m experiments claims --run --write
