@@ -27,6 +27,7 @@ COMMANDS = {
     "export": "export a run's answers to BFCL in BFCL's layout",
     "explain": "show what differs between two runs",
     "dashboard": "show curves, scores and reports in the browser",
+    "servers": "build and start the MCP servers of agents, and print their tools",
     "claims": "evaluate claims against the available runs",
 }
 
