@@ -143,7 +143,7 @@ def _commits(folder: Path, steps: list[dict[str, Any]]) -> None:
         _write(repo, step.get("files", {}))
         if "message" in step:
             _git(repo, "add", "--all")
-            _git(repo, "commit", "--quiet", "--message", step["message"])
+            _git(repo, "commit", "--quiet", "--allow-empty", "--message", step["message"])
         if "branch" in step:
             _git(repo, "branch", step["branch"])
 

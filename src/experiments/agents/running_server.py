@@ -164,7 +164,10 @@ class RunningServer:
         return ToolResult(text, "error" if failed else "ok", result.structured_content)
 
     def _shown(self, text: str) -> str:
-        content = self.place.outward(text).encode("utf-8", "replace")
+        text = self.place.outward(text)
+        for pattern, replacement in self.spec.replaced.items():
+            text = re.sub(pattern, replacement, text)
+        content = text.encode("utf-8", "replace")
         if len(content) <= RESULT_BYTES:
             return content.decode()
         return content[:RESULT_BYTES].decode("utf-8", "ignore") + " [cut]"

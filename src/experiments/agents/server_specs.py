@@ -30,6 +30,8 @@ class ServerSpec:
     """Tools that change files."""
     error_text: str | None = None
     """Regular expression of results that report an error without the protocol's error flag."""
+    replaced: dict[str, str] = field(default_factory=dict)
+    """Maps regular expressions of what differs from day to day in results to its replacement."""
     address_space_mb: int | None = 2048
     """Limit on the address space of a process in MiB; null = no limit."""
     cpu_seconds: int = 600
@@ -96,6 +98,11 @@ def _problem(spec: ServerSpec) -> str | None:
         ("env", isinstance(spec.env, dict) and _texts(list(spec.env.values())), "texts by name"),
         ("writes", _texts(spec.writes), "a list of tools"),
         ("error_text", _is_pattern(spec.error_text), "a regular expression or null"),
+        (
+            "replaced",
+            isinstance(spec.replaced, dict) and all(map(_is_pattern, spec.replaced)),
+            "texts by regular expression",
+        ),
         ("tools", isinstance(spec.tools, dict), "hashes by tool"),
         ("cpu_seconds", _positive(spec.cpu_seconds), "a positive number"),
         ("start_timeout_s", _positive(spec.start_timeout_s), "a positive number"),
