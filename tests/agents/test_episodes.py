@@ -10,7 +10,7 @@ import pytest
 
 from experiments.agents import agent_specs, benchmark, builtin_tasks, server_group, server_specs
 from experiments.agents.agent_specs import AgentSpec
-from experiments.agents.benchmark import Outcome
+from experiments.agents.benchmark import EpisodeOutcome
 from experiments.agents.episodes import Episode, Turn
 from experiments.agents.scripted_agents import RandomAgent, ReplayAgent
 from experiments.agents.server_group import ServerGroup
@@ -40,7 +40,9 @@ class Scripted:
         return [self.turns[min(len(e.turns), len(self.turns) - 1)] for e in episodes]
 
 
-def outcome(servers: ServerGroup, *turns: Turn, task: AgentTask = TASK, **spec: int) -> Outcome:
+def outcome(
+    servers: ServerGroup, *turns: Turn, task: AgentTask = TASK, **spec: int
+) -> EpisodeOutcome:
     changed = dataclasses.replace(SPEC, **spec)  # type: ignore[arg-type]
     [found] = benchmark.run([task], Scripted(list(turns)), changed, servers)
     return found

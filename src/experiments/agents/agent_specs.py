@@ -8,6 +8,7 @@ import yaml
 from experiments.config import folders
 from experiments.errors import ConfigError, did_you_mean
 
+TOOLS_FORMS = ("openai", "compact")
 KINDS = ("replay", "random", "single", "react")
 
 
@@ -18,6 +19,8 @@ class AgentSpec:
     name: str
     kind: str
     """One of `KINDS`."""
+    tools_form: str = "openai"
+    """How tools are shown to a model: `openai`, or `compact` (first sentence, names and types)."""
     max_turns: int = 8
     """Turns after which an episode ends."""
     max_calls_a_turn: int = 4
@@ -56,7 +59,11 @@ def _read_file(path: Path) -> AgentSpec:
         raise ConfigError(f"{path} cannot be read as the spec of an agent: {error}.") from error
     if spec.kind not in KINDS:
         raise ConfigError(f"{path}: kind={spec.kind}: {did_you_mean(spec.kind, KINDS)}.")
-    for key in allowed[1:]:
+    if spec.tools_form not in TOOLS_FORMS:
+        raise ConfigError(
+            f"{path}: tools_form={spec.tools_form}: {did_you_mean(spec.tools_form, TOOLS_FORMS)}."
+        )
+    for key in allowed[2:]:
         value = getattr(spec, key)
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise ConfigError(f"{path}: {key}={value!r} must be a positive whole number.")

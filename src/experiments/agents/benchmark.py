@@ -15,7 +15,7 @@ _TOGETHER = 64
 
 
 @dataclass(frozen=True)
-class Outcome:
+class EpisodeOutcome:
     """A finished episode and its scores; None if it is not measured."""
 
     episode: Episode
@@ -43,13 +43,13 @@ class Outcome:
 
 def run(
     tasks: Sequence[AgentTask], agent: Agent, spec: AgentSpec, servers: ServerGroup
-) -> Iterator[Outcome]:
+) -> Iterator[EpisodeOutcome]:
     """Yield the outcome of each task, in order."""
     for start in range(0, len(tasks), _TOGETHER):
         group = [episodes.begin(task, servers) for task in tasks[start : start + _TOGETHER]]
         episodes.take_turns(group, agent, spec, servers)
         for episode in group:
-            yield Outcome(episode, _scored(episode, servers))
+            yield EpisodeOutcome(episode, _scored(episode, servers))
 
 
 def _scored(episode: Episode, servers: ServerGroup) -> dict[str, float | None] | None:
@@ -64,7 +64,7 @@ def _scored(episode: Episode, servers: ServerGroup) -> dict[str, float | None] |
     return episode_scores.score(episode, folder.place)
 
 
-def summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+def summary(outcomes: Sequence[EpisodeOutcome]) -> dict[str, Any]:
     """Return the mean of each score over the episodes to which it applies, and counts."""
     measured = [outcome.scores for outcome in outcomes if outcome.scores is not None]
     values = {

@@ -13,7 +13,7 @@ from typing import Any
 from experiments.agents import task_files
 from experiments.agents.task_files import AgentTask
 from experiments.agents.task_sinks import CARRYING, CHANGES, Sink
-from experiments.agents.task_sources import FILES, SOURCES, Source
+from experiments.agents.task_sources import FILES, SOURCES, ValueSource
 from experiments.agents.task_words import Words
 
 COUNT = 360
@@ -81,12 +81,12 @@ def _numbered(maker: tuple[str, str, str], seed: int, number: int) -> AgentTask:
     )
 
 
-def _asked(source: Source, w: Words) -> str:
+def _asked(source: ValueSource, w: Words) -> str:
     usual = ["Find out {}.", "Tell me {}.", "I want to know {}."]
     return w.say(usual, "Could you look up {}?").format(source.phrase)
 
 
-def _holds(source: Source) -> dict[str, Any]:
+def _holds(source: ValueSource) -> dict[str, Any]:
     if source.is_number:
         return {"kind": "answer", "op": "close", "value": float(source.value)}
     return {"kind": "answer", "op": "contains", "value": source.value}

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from experiments.agents import benchmark
 from experiments.agents.agent_specs import AgentSpec
-from experiments.agents.benchmark import Outcome
+from experiments.agents.benchmark import EpisodeOutcome
 from experiments.agents.scripted_agents import ReplayAgent
 from experiments.agents.server_group import ServerGroup
 from experiments.agents.task_files import AgentTask
@@ -38,12 +38,12 @@ def problems(tasks: Sequence[AgentTask], servers: ServerGroup) -> dict[str, str]
 
 def _outcomes(
     tasks: Sequence[AgentTask], agent: ReplayAgent, servers: ServerGroup
-) -> dict[str, Outcome]:
+) -> dict[str, EpisodeOutcome]:
     outcomes = benchmark.run(tasks, agent, _SPEC, servers)
     return {outcome.episode.task.id: outcome for outcome in outcomes}
 
 
-def _gold_problem(first: Outcome, second: Outcome) -> str | None:
+def _gold_problem(first: EpisodeOutcome, second: EpisodeOutcome) -> str | None:
     """Return what is wrong with two episodes of the gold calls."""
     if reason := first.episode.not_measured or second.episode.not_measured:
         return f"it cannot be carried out: {reason}"
@@ -55,7 +55,7 @@ def _gold_problem(first: Outcome, second: Outcome) -> str | None:
     return None if first.row() == second.row() else "two replays of the gold calls differ"
 
 
-def _passes(outcome: Outcome) -> bool:
+def _passes(outcome: EpisodeOutcome) -> bool:
     return outcome.scores is not None and outcome.scores["success"] == 1
 
 

@@ -12,7 +12,7 @@ Call = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Source:
+class ValueSource:
     """A value that one call reads."""
 
     server: str
@@ -40,7 +40,7 @@ def entity(name: str, *observations: str, kind: str = "person") -> dict[str, Any
     }
 
 
-def _quantity(w: Words) -> Source:
+def _quantity(w: Words) -> ValueSource:
     table, item, other, number = w.table(), w.item(), w.item(), w.number()
     sql = [
         f"CREATE TABLE {table} (item TEXT, quantity INTEGER)",
@@ -51,19 +51,19 @@ def _quantity(w: Words) -> Source:
         f"the quantity of {item} in the table {table}",
         f"how much {item} the database table {table} records as quantity",
     )
-    return Source("sqlite", "read_query", query, str(number), phrase, [{"sql": sql}], True)
+    return ValueSource("sqlite", "read_query", query, str(number), phrase, [{"sql": sql}], True)
 
 
-def _table_name(w: Words) -> Source:
+def _table_name(w: Words) -> ValueSource:
     table = w.table()
     sql = [f"CREATE TABLE {table} (item TEXT)"]
     phrase = w.say(
         "the name of the only table in the database", "what the one table here is called"
     )
-    return Source("sqlite", "list_tables", {}, table, phrase, [{"sql": sql}])
+    return ValueSource("sqlite", "list_tables", {}, table, phrase, [{"sql": sql}])
 
 
-def _column(w: Words) -> Source:
+def _column(w: Words) -> ValueSource:
     table, first, second = w.table(), w.word(), w.word()
     sql = [f"CREATE TABLE {table} ({first} INTEGER, {second} TEXT)"]
     phrase = w.say(
@@ -71,18 +71,18 @@ def _column(w: Words) -> Source:
         f"which column of {table} has texts",
     )
     given = {"table_name": table}
-    return Source("sqlite", "describe_table", given, second, phrase, [{"sql": sql}])
+    return ValueSource("sqlite", "describe_table", given, second, phrase, [{"sql": sql}])
 
 
-def _file_code(w: Words) -> Source:
+def _file_code(w: Words) -> ValueSource:
     path, code = f"{w.folder()}/{w.word()}.txt", str(w.number(100, 999))
     phrase = w.say(f"the code in {FILES}/{path}", f"which code the file {FILES}/{path} holds")
     prepare = [{"files": {path: f"Reviewed twice. The code is {code}.\n"}}]
     given = {"path": f"{FILES}/{path}"}
-    return Source("filesystem", "read_text_file", given, code, phrase, prepare, True)
+    return ValueSource("filesystem", "read_text_file", given, code, phrase, prepare, True)
 
 
-def _found_file(w: Words) -> Source:
+def _found_file(w: Words) -> ValueSource:
     name, folder = f"{w.word()}.md", w.folder()
     phrase = w.say(
         f"the folder below {FILES} that has the file {name}",
@@ -90,10 +90,10 @@ def _found_file(w: Words) -> Source:
     )
     given = {"path": FILES, "pattern": f"**/{name}"}
     prepare = [{"files": {f"{folder}/{name}": "x\n", f"{w.folder()}/{w.word()}.md": "y\n"}}]
-    return Source("filesystem", "search_files", given, folder, phrase, prepare)
+    return ValueSource("filesystem", "search_files", given, folder, phrase, prepare)
 
 
-def _listed_file(w: Words) -> Source:
+def _listed_file(w: Words) -> ValueSource:
     folder, name = w.folder(), w.word()
     phrase = w.say(
         f"the name of the only file in {FILES}/{folder}",
@@ -101,20 +101,20 @@ def _listed_file(w: Words) -> Source:
     )
     prepare = [{"files": {f"{folder}/{name}.txt": "x\n"}}]
     given = {"path": f"{FILES}/{folder}"}
-    return Source("filesystem", "list_directory", given, f"{name}.txt", phrase, prepare)
+    return ValueSource("filesystem", "list_directory", given, f"{name}.txt", phrase, prepare)
 
 
-def _opened_node(w: Words) -> Source:
+def _opened_node(w: Words) -> ValueSource:
     person, number = w.person(), str(w.number())
     phrase = w.say(
         f"the age of {person} in the knowledge graph", f"how old {person} is, as the graph knows"
     )
     graph = [entity(person, f"is {number} years old"), entity(w.person(), "likes music")]
     given = {"names": [person]}
-    return Source("memory", "open_nodes", given, number, phrase, [{"graph": graph}], True)
+    return ValueSource("memory", "open_nodes", given, number, phrase, [{"graph": graph}], True)
 
 
-def _searched_node(w: Words) -> Source:
+def _searched_node(w: Words) -> ValueSource:
     person, item = w.person(), w.item()
     phrase = w.say(
         f"the person who likes {item} in the knowledge graph",
@@ -122,10 +122,10 @@ def _searched_node(w: Words) -> Source:
     )
     graph = [entity(person, f"likes {item}"), entity(w.person(), f"likes {w.item()}")]
     given = {"query": item}
-    return Source("memory", "search_nodes", given, person, phrase, [{"graph": graph}])
+    return ValueSource("memory", "search_nodes", given, person, phrase, [{"graph": graph}])
 
 
-def _graph_relation(w: Words) -> Source:
+def _graph_relation(w: Words) -> ValueSource:
     person, friend = w.person(), w.person()
     phrase = w.say(
         "the only person that anyone works for in the knowledge graph",
@@ -133,14 +133,14 @@ def _graph_relation(w: Words) -> Source:
     )
     relation = {"type": "relation", "from": person, "to": friend, "relationType": "works for"}
     graph = [entity(person), entity(friend), relation]
-    return Source("memory", "read_graph", {}, friend, phrase, [{"graph": graph}])
+    return ValueSource("memory", "read_graph", {}, friend, phrase, [{"graph": graph}])
 
 
 def _history(w: Words) -> list[dict[str, Any]]:
     return [{"files": {"readme.md": "A project.\n"}, "message": f"Start {w.word()}"}]
 
 
-def _last_message(w: Words) -> Source:
+def _last_message(w: Words) -> ValueSource:
     word = w.word()
     steps = [*_history(w), {"files": {"a.txt": "a\n"}, "message": f"Add {word}"}]
     phrase = w.say(
@@ -148,18 +148,18 @@ def _last_message(w: Words) -> Source:
         f"which thing the newest commit message of {REPO} names",
     )
     given = {"repo_path": REPO, "max_count": 1}
-    return Source("git", "git_log", given, word, phrase, [{"git": steps}])
+    return ValueSource("git", "git_log", given, word, phrase, [{"git": steps}])
 
 
-def _other_branch(w: Words) -> Source:
+def _other_branch(w: Words) -> ValueSource:
     word = w.word()
     steps = [*_history(w), {"branch": word}]
     phrase = w.say(f"the branch of {REPO} besides main", f"what the second branch of {REPO} is")
     given = {"repo_path": REPO, "branch_type": "local"}
-    return Source("git", "git_branch", given, word, phrase, [{"git": steps}])
+    return ValueSource("git", "git_branch", given, word, phrase, [{"git": steps}])
 
 
-def _shown_file(w: Words) -> Source:
+def _shown_file(w: Words) -> ValueSource:
     word = w.word()
     steps = [*_history(w), {"files": {f"{word}.txt": "a\n"}, "message": "Add a file"}]
     phrase = w.say(
@@ -167,18 +167,18 @@ def _shown_file(w: Words) -> Source:
         f"which file came with the newest commit of {REPO}",
     )
     given = {"repo_path": REPO, "revision": "HEAD"}
-    return Source("git", "git_show", given, f"{word}.txt", phrase, [{"git": steps}])
+    return ValueSource("git", "git_show", given, f"{word}.txt", phrase, [{"git": steps}])
 
 
-def _untracked(w: Words) -> Source:
+def _untracked(w: Words) -> ValueSource:
     word = w.word()
     steps = [*_history(w), {"files": {f"{word}.txt": "a\n"}}]
     phrase = w.say(f"the untracked file in {REPO}", f"which file of {REPO} git does not know yet")
     given = {"repo_path": REPO}
-    return Source("git", "git_status", given, f"{word}.txt", phrase, [{"git": steps}])
+    return ValueSource("git", "git_status", given, f"{word}.txt", phrase, [{"git": steps}])
 
 
-def _unstaged(w: Words) -> Source:
+def _unstaged(w: Words) -> ValueSource:
     number = str(w.number(100, 999))
     files = {"limit.txt": "10\n"}
     steps = [{"files": files, "message": "Start"}, {"files": {"limit.txt": f"{number}\n"}}]
@@ -187,10 +187,10 @@ def _unstaged(w: Words) -> Source:
         f"to which number the pending edit in {REPO} raises the limit",
     )
     given = {"repo_path": REPO}
-    return Source("git", "git_diff_unstaged", given, number, phrase, [{"git": steps}], True)
+    return ValueSource("git", "git_diff_unstaged", given, number, phrase, [{"git": steps}], True)
 
 
-def _converted_time(w: Words) -> Source:
+def _converted_time(w: Words) -> ValueSource:
     (here, east), (there, other) = w.zones()
     hour, minute = w.random.randrange(9, 13) + max(0, east - other), w.number(10, 59)
     local = f"{hour % 24:02}:{minute:02}"
@@ -200,17 +200,17 @@ def _converted_time(w: Words) -> Source:
         f"what the clock shows in {there} at {local} {here} time",
     )
     given = {"source_timezone": here, "time": local, "target_timezone": there}
-    return Source("time", "convert_time", given, value, phrase)
+    return ValueSource("time", "convert_time", given, value, phrase)
 
 
-def _arithmetic(name: str, usual: str, test: str) -> Callable[[Words], Source]:
-    def make(w: Words) -> Source:
+def _arithmetic(name: str, usual: str, test: str) -> Callable[[Words], ValueSource]:
+    def make(w: Words) -> ValueSource:
         numbers = _operands(name, w)
         value = _MATH[name][2](numbers)
         listed = " and ".join(filter(None, [", ".join(map(str, numbers[:-1])), str(numbers[-1])]))
         text = f"{value:g}" if value == round(value, 3) else str(value)
         phrase = w.say(usual, test).format(listed)
-        return Source("math", name, {"numbers": numbers}, text, phrase, is_number=True)
+        return ValueSource("math", name, {"numbers": numbers}, text, phrase, is_number=True)
 
     return make
 
@@ -246,7 +246,7 @@ _MATH: dict[str, tuple[str, str, Callable[[list[int]], float]]] = {
     "range": ("the range of {}", "how far apart {} are", lambda n: max(n) - min(n)),
 }
 
-SOURCES: dict[str, Callable[[Words], Source]] = {
+SOURCES: dict[str, Callable[[Words], ValueSource]] = {
     "read_query": _quantity,
     "list_tables": _table_name,
     "describe_table": _column,

@@ -8,13 +8,15 @@ from typing import Any
 
 from experiments.agents.agent_specs import AgentSpec
 from experiments.agents.episodes import Agent
-from experiments.cli import tasks_command
+from experiments.cli import hydra_arguments, tasks_command
 from experiments.cli.servers_command import check_extra
 from experiments.errors import ConfigError, did_you_mean
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to the parser."""
+    hydra_arguments.add(parser, "model=tiny (the model without an adapter)")
+    parser.add_argument("--run", type=Path, help="folder of a finished run: its tuned model")
     parser.add_argument("--agent", default="react", help="a file of conf/agent (default react)")
     parser.add_argument("--tasks", dest="file", type=Path, help="JSON lines (default: built-in)")
     parser.add_argument("--seed", type=int, default=0, help="of the built-in tasks (default 0)")
@@ -42,6 +44,8 @@ def _run(arguments: argparse.Namespace) -> None:
         raise ConfigError(
             f"--split {arguments.split}: {did_you_mean(arguments.split, task_files.SPLITS)}."
         )
+    if arguments.limit is not None and arguments.limit < 1:
+        raise ConfigError(f"--limit {arguments.limit}: give a positive number.")
     tasks = [task for task in tasks_command.read(arguments) if task.split == arguments.split]
     tasks = tasks[: arguments.limit]
     if not tasks:
@@ -59,9 +63,46 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _agent(spec: AgentSpec, arguments: argparse.Namespace) -> Agent:
+    """Return the agent that the arguments describe.
+
+    Raises:
+        ConfigError: a model is missing, or given to an agent that uses none.
+    """
     from experiments.agents.scripted_agents import RandomAgent, ReplayAgent
 
-    return ReplayAgent() if spec.kind == "replay" else RandomAgent(arguments.seed)
+    models = bool(arguments.run) + bool(arguments.overrides)
+    if spec.kind in ("replay", "random"):
+        if models:
+            raise ConfigError(f"agent {spec.name} uses no model: leave out --run and model=NAME.")
+        return ReplayAgent() if spec.kind == "replay" else RandomAgent(arguments.seed)
+    if models != 1:
+        raise ConfigError(
+            f"agent {spec.name} needs one model: --run RUN (tuned), or model=NAME (not tuned)."
+        )
+    return _model_agent(spec, arguments)
+
+
+def _model_agent(spec: AgentSpec, arguments: argparse.Namespace) -> Agent:
+    from experiments import config
+
+    if arguments.run:
+        from experiments import runs
+
+        base, record = runs.load_run(arguments.run)
+        asked = record.evaluation.get("tuned", {}).get("asked", {}).get("thinking", "as_data")
+    else:
+        with config.one_sentence_errors():
+            run = config.load(config.compose(hydra_arguments.overrides_of(arguments)))
+        from experiments import models
+
+        base, asked = models.load(run, models.choose_precision(run)), "as_data"
+    from experiments.agents.model_agents import ModelAgent
+    from experiments.data import Renderer, thinking
+
+    renderer = Renderer(base.tokenizer, base.end_ids, mode=thinking.mode(base.tokenizer, asked))
+    if renderer.call_form is None:
+        raise ConfigError("the model's chat template writes no calls that can be parsed.")
+    return ModelAgent(spec, base.model, base, renderer, renderer.call_form)
 
 
 def _shown(value: float | None) -> str:
