@@ -133,6 +133,16 @@ def test_a_server_that_does_not_start_is_not_measured_never_wrong(bwrap: str) ->
     assert benchmark.summary([found])["not_measured"] == 1
 
 
+def test_a_server_may_start_at_any_task(
+    python_servers: None, node_servers: None, bwrap: str
+) -> None:
+    tasks = builtin_tasks.tasks()
+    chosen = [next(t for t in tasks if t.servers == [name]) for name in ("time", "git")]
+    with server_group.started(server_specs.read_all(), bwrap) as group:
+        found = list(benchmark.run(chosen, ReplayAgent(), SPEC, group))
+    assert [o.scores and o.scores["success"] for o in found] == [1, 1]
+
+
 def test_two_groups_of_servers_give_identical_transcripts(
     servers: ServerGroup, python_servers: None, bwrap: str
 ) -> None:
@@ -151,7 +161,7 @@ def test_a_wrong_agent_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     for text, message in (
         ("kind: replay\nturns: 3\n", "key 'turns'"),
         ("kind: replays\n", "kind=replays: did you mean 'replay'"),
-        ("kind: replay\nmax_turns: 0\n", "max_turns=0 must be a positive whole number"),
+        ("kind: replay\nmax_turns: 0\n", "max_turns=0 must be a whole number of 1 or more"),
     ):
         (tmp_path / "conf" / "agent" / "mine.yaml").write_text(text)
         with pytest.raises(ConfigError, match=message):

@@ -9,7 +9,8 @@ import pytest
 from conftest import load
 from experiments import models
 from experiments.agents import agent_specs, benchmark, server_group, server_specs
-from experiments.agents.episodes import Episode, MadeCall, Turn
+from experiments.agents.episodes import Episode, Turn
+from experiments.agents.made_calls import MadeCall
 from experiments.agents.model_agents import ModelAgent, openai_tools
 from experiments.agents.server_group import ServerGroup
 from experiments.agents.task_files import AgentTask

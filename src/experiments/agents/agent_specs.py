@@ -9,7 +9,7 @@ from experiments.config import folders
 from experiments.errors import ConfigError, did_you_mean
 
 TOOLS_FORMS = ("openai", "compact")
-KINDS = ("replay", "random", "single", "react")
+KINDS = ("replay", "random", "single", "react", "plan")
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,8 @@ class AgentSpec:
     """How tools are shown to a model: `openai`, or `compact` (first sentence, names and types)."""
     max_turns: int = 8
     """Turns after which an episode ends."""
+    max_replans: int = 1
+    """Further plans that an agent of kind `plan` may make after a call that failed."""
     max_calls_a_turn: int = 4
     """Calls of one turn that are made; further ones are refused."""
     result_tokens: int = 96
@@ -65,6 +67,7 @@ def _read_file(path: Path) -> AgentSpec:
         )
     for key in allowed[2:]:
         value = getattr(spec, key)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ConfigError(f"{path}: {key}={value!r} must be a positive whole number.")
+        least = 0 if key == "max_replans" else 1
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise ConfigError(f"{path}: {key}={value!r} must be a whole number of {least} or more.")
     return spec

@@ -5,7 +5,8 @@ from typing import Any
 
 from experiments.agents import probes
 from experiments.agents.episode_folder import SECTIONS
-from experiments.agents.episodes import Episode, MadeCall
+from experiments.agents.episodes import Episode
+from experiments.agents.made_calls import MadeCall
 from experiments.agents.sandbox import Place
 
 SCORES = {

@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from experiments.agents import result_references
 from experiments.agents.agent_specs import AgentSpec
+from experiments.agents.made_calls import MadeCall
 from experiments.agents.running_server import ARGUMENT_BYTES, ServerError, ToolResult
 from experiments.agents.server_group import ServerGroup
 from experiments.agents.task_files import AgentTask
@@ -18,19 +20,6 @@ from experiments.errors import DataError
 from experiments.toolcalls import schemas
 
 SEPARATOR = "__"
-
-
-@dataclass(frozen=True)
-class MadeCall:
-    """A call of an agent, and what came of it."""
-
-    tool: str
-    """`SERVER__NAME`, as the agent wrote it."""
-    arguments: Any
-    outcome: str
-    """`ok`, `error`, `timeout`, `dead`, or `refused` (not sent, because it is not valid)."""
-    text: str
-    """The result, or why the call was refused."""
 
 
 @dataclass(frozen=True)
@@ -104,8 +93,8 @@ def begin(task: AgentTask, servers: ServerGroup) -> Episode:
     """Return an episode at its start, with its state put aside."""
     episode = Episode(task, {})
     try:
+        servers.folder.prepare(task.prepare)  # before a server starts that needs its folder
         episode.tools = shown_tools(task, servers)
-        servers.folder.prepare(task.prepare)
         servers.folder.put_aside(task.id)
     except (ServerError, DataError) as error:
         episode.not_measured = str(error)
@@ -133,7 +122,7 @@ def _take_turn(episode: Episode, turn: Turn, spec: AgentSpec, servers: ServerGro
     episode.turns.append(turn)
     made: list[MadeCall] = []
     episode.made.append(made)
-    for index, call in enumerate(turn.calls):
+    for index, given in enumerate(turn.calls):
         if len(episode.calls) >= episode.task.max_calls:
             episode.ended = "max_calls"
         elif episode.seconds > spec.episode_timeout_s:
@@ -141,9 +130,23 @@ def _take_turn(episode: Episode, turn: Turn, spec: AgentSpec, servers: ServerGro
         if not episode.is_running:
             return
         refused = "too many calls in one turn" if index >= spec.max_calls_a_turn else None
+        call = given
+        if spec.kind == "plan":
+            call, refused = _with_results(given, refused, made, len(turn.calls))
         made.append(_make(episode, call, refused, servers))
     if turn.answer is not None or turn.ended is not None:
         episode.answer, episode.ended = turn.answer, turn.ended or "answered"
+
+
+def _with_results(
+    call: dict[str, Any], refused: str | None, made: Sequence[MadeCall], total: int
+) -> tuple[dict[str, Any], str | None]:
+    """Return a call with results in its arguments, and why it is refused."""
+    try:
+        arguments = result_references.resolved(call.get("arguments"), made, total)
+    except result_references.ReferenceProblem as error:
+        return call, refused or str(error)
+    return {**call, "arguments": arguments}, refused
 
 
 def _make(

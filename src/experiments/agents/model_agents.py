@@ -17,6 +17,11 @@ from experiments.evaluation.batched_generation import Generated, Limits
 from experiments.toolcalls import parser
 from experiments.toolcalls.parser import CallForm
 
+PLAN_PROMPT = (
+    "Make all calls that are needed in one answer. In an argument, $1 stands for the result of the "
+    "first call, $2 for that of the second, and $1.name for a part of a JSON result."
+)
+"""System prompt of agents of kind `plan`."""
 _KEPT = ("type", "enum", "items", "properties", "required", "anyOf", "$ref", "$defs")
 
 
@@ -66,6 +71,8 @@ class ModelAgent:
 
     def _messages(self, episode: Episode) -> list[dict[str, Any]]:
         messages: list[dict[str, Any]] = [{"role": "user", "content": episode.task.question}]
+        if self.spec.kind == "plan":
+            messages.insert(0, {"role": "system", "content": PLAN_PROMPT})
         for made in episode.made:
             calls = [
                 {"type": "function", "function": {"name": call.tool, "arguments": call.arguments}}
@@ -89,13 +96,22 @@ class ModelAgent:
     def _turn(self, episode: Episode, generated: Generated) -> Turn:
         parsed = parser.parse(generated.text, self.form, openai_tools(episode.tools))
         ends = self.spec.kind == "single" or not parsed.calls
+        ended = "positions" if generated.stop_reason == "positions" else None
+        may_call = self.spec.kind != "plan" or self._may_plan(episode)
         return Turn(
-            calls=parsed.calls,
+            calls=parsed.calls if may_call else [],
             answer=parsed.content if ends else None,
             text=generated.text,
             malformed=parsed.malformed,
-            ended="positions" if generated.stop_reason == "positions" else None,
+            ended=ended if may_call or ends else "max_replans",
         )
+
+    def _may_plan(self, episode: Episode) -> bool:
+        """Return whether a plan may be made: the first, or another after a call that failed."""
+        if not episode.made:
+            return True
+        failed = any(call.outcome != "ok" for call in episode.made[-1])
+        return failed and len(episode.made) <= self.spec.max_replans
 
 
 def openai_tools(

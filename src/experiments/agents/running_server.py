@@ -38,8 +38,6 @@ class ToolResult:
     """Text blocks, joined; `[image]` and the like stand for other blocks."""
     outcome: str
     """`ok`, `error` (reported by the tool), `timeout`, or `dead` (the server is gone)."""
-    structured: Any = None
-    """The result as JSON, where the server gives one."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +159,7 @@ class RunningServer:
         text = self._shown("\n".join(_block_text(block) for block in result.content))
         pattern = self.spec.error_text
         failed = bool(result.is_error) or bool(pattern and re.search(pattern, text))
-        return ToolResult(text, "error" if failed else "ok", result.structured_content)
+        return ToolResult(text, "error" if failed else "ok")
 
     def _shown(self, text: str) -> str:
         text = self.place.outward(text)

@@ -21,6 +21,7 @@ def problems(tasks: Sequence[AgentTask], servers: ServerGroup) -> dict[str, str]
     Raises:
         ServerError: a server does not start, or lists other tools than its spec pins.
     """
+    servers.folder.prepare([])
     for server in sorted({name for task in tasks for name in task.shown_servers()}):
         servers.info(server)
     found: dict[str, str] = {}
