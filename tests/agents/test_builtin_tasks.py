@@ -1,12 +1,15 @@
 """The built-in tasks: number, diversity, splits, and that servers tell right from wrong."""
 
 import dataclasses
+import json
 import re
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
-from experiments.agents import builtin_tasks, task_checking
+from conftest import ROOT
+from experiments.agents import builtin_tasks, task_checking, task_files
 from experiments.agents.server_group import ServerGroup
 
 TASKS = builtin_tasks.tasks()
@@ -51,6 +54,14 @@ def test_gold_passes_twice_and_doing_nothing_or_less_fails(servers: ServerGroup)
 @pytest.mark.nightly
 def test_all_tasks_hold(servers: ServerGroup) -> None:
     assert task_checking.problems(TASKS, servers) == {}
+
+
+def test_the_task_of_the_page_holds(servers: ServerGroup, tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "agents.md").read_text(encoding="utf-8")
+    [text] = re.findall(r"^(\{\"id\".*?\})\n```$", page, re.S | re.M)
+    path = tmp_path / "tasks.jsonl"
+    path.write_text(json.dumps(json.loads(text)))
+    assert task_checking.problems(task_files.read(path, servers.specs), servers) == {}
 
 
 def test_a_task_that_cannot_tell_right_from_wrong_is_named_with_the_reason(

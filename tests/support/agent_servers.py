@@ -1,6 +1,5 @@
 """The servers that tests start: real ones, in environments that are built once per machine."""
 
-import shutil
 from collections.abc import Iterator
 
 import pytest
@@ -35,9 +34,9 @@ def node_servers() -> None:
 
 @pytest.fixture(scope="session")
 def bwrap() -> str:
-    """Skip where bubblewrap is not installed; where it is, it must work."""
-    if shutil.which("bwrap") is None:
-        pytest.skip("bubblewrap is not installed")
+    """Skip where bubblewrap cannot make a sandbox, which is found by making one."""
+    if problem := sandbox.bwrap_problem():
+        pytest.skip(f"bubblewrap does not work here: {problem}")
     return sandbox.resolved("bwrap")
 
 
