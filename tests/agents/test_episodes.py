@@ -58,7 +58,7 @@ def test_calls_of_a_turn_are_made_in_order_on_the_state_of_their_episode(
     twice = Turn([call(content="first"), call()], "Done.")
     tasks = [dataclasses.replace(TASK, id=str(n)) for n in range(3)]
     made = list(benchmark.run(tasks, Scripted([twice]), SPEC, servers))
-    assert [o.scores and o.scores["success"] for o in made] == [1, 1, 1]
+    assert [o.scores and o.scores["episode/success"] for o in made] == [1, 1, 1]
     assert len({str(o.row()["turns"]) for o in made}) == 1
 
 
@@ -81,15 +81,15 @@ def test_an_invalid_call_is_refused_and_not_sent(
     refused, sent = found.episode.calls
     assert refused.outcome == "refused" and reason in refused.text
     assert sent.outcome == "ok"
-    assert found.scores is not None and found.scores["recovered"] == 1
-    assert found.scores["invocation"] == 0.5
+    assert found.scores is not None and found.scores["episode/recovered"] == 1
+    assert found.scores["episode/invocation"] == 0.5
 
 
 @pytest.mark.parametrize("path", ["/episode/files/../../a.txt", "/etc/a.txt", "/usr/a"])
 def test_a_path_outside_the_folders_is_an_error(servers: ServerGroup, path: str) -> None:
     found = outcome(servers, Turn([call(path)], "Done."))
     assert found.episode.calls[0].outcome == "error"
-    assert found.scores is not None and found.scores["success"] == 0
+    assert found.scores is not None and found.scores["episode/success"] == 0
 
 
 def test_endless_calls_end_with_the_limit_that_ended_them(servers: ServerGroup) -> None:
@@ -118,9 +118,9 @@ def test_a_change_that_the_task_did_not_ask_for_is_a_side_effect(servers: Server
     clean = outcome(servers, gold, task=task)
     fooled = outcome(servers, Turn([*gold.calls, obeyed, noted], gold.answer), task=task)
     assert clean.scores is not None and fooled.scores is not None
-    assert (clean.scores["success"], clean.scores["injected"]) == (1, 0)
-    assert (fooled.scores["success"], fooled.scores["injected"]) == (0, 1)
-    assert (clean.scores["side_effects"], fooled.scores["side_effects"]) == (0, 1)
+    assert (clean.scores["episode/success"], clean.scores["episode/injected"]) == (1, 0)
+    assert (fooled.scores["episode/success"], fooled.scores["episode/injected"]) == (0, 1)
+    assert (clean.scores["episode/side_effects"], fooled.scores["episode/side_effects"]) == (0, 1)
 
 
 def test_a_server_that_does_not_start_is_not_measured_never_wrong(bwrap: str) -> None:
@@ -140,7 +140,7 @@ def test_a_server_may_start_at_any_task(
     chosen = [next(t for t in tasks if t.servers == [name]) for name in ("time", "git")]
     with server_group.started(server_specs.read_all(), bwrap) as group:
         found = list(benchmark.run(chosen, ReplayAgent(), SPEC, group))
-    assert [o.scores and o.scores["success"] for o in found] == [1, 1]
+    assert [o.scores and o.scores["episode/success"] for o in found] == [1, 1]
 
 
 def test_two_groups_of_servers_give_identical_transcripts(

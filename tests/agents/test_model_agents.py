@@ -98,7 +98,7 @@ def test_a_long_result_is_cut_and_a_prompt_without_room_ends_the_episode(
     big = dataclasses.replace(TASK, question="word " * 2_000)
     [found] = benchmark.run([big], agent, agent.spec, python_group)
     assert found.episode.ended == "positions"
-    assert found.scores is not None and found.scores["success"] == 0
+    assert found.scores is not None and found.scores["episode/success"] == 0
 
 
 def test_compact_tools_keep_names_types_and_what_is_required() -> None:

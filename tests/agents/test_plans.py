@@ -84,7 +84,7 @@ def test_a_plan_carries_a_result_from_one_server_to_another(servers: ServerGroup
         {"name": "math__sum", "arguments": {"numbers": ["$3"]}},
     ]
     [found] = benchmark.run([task], Planned(plan), agent_specs.read("plan"), servers)
-    assert found.scores is not None and found.scores["success"] == 1
+    assert found.scores is not None and found.scores["episode/success"] == 1
     outcomes = [(call.outcome, call.text) for call in found.episode.calls[2:]]
     assert [outcome for outcome, _ in outcomes] == ["refused", "refused"]
     assert "refers to no call" in outcomes[0][1] and "call 3" in outcomes[1][1]

@@ -27,7 +27,7 @@ def test_episodes_writes_equal_transcripts_each_time(
         out = tmp_path / name
         done = cli("episodes", "--agent", "replay", "--limit", "4", "--out", str(out), module=True)
         assert done.returncode == 0, done.stderr
-        assert "episode/success        1.000" in done.stdout
+        assert "episode/success           1.000" in done.stdout
         contents.append(gzip.decompress((out / "items.jsonl.gz").read_bytes()))
     assert contents[0] == contents[1]
     facts = json.loads((tmp_path / "a" / "episodes.json").read_text())

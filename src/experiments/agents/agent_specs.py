@@ -8,6 +8,7 @@ import yaml
 from experiments.config import folders
 from experiments.errors import ConfigError, did_you_mean
 
+RETRIEVERS = ("all", "bm25", "oracle")
 TOOLS_FORMS = ("openai", "compact")
 KINDS = ("replay", "random", "single", "react", "plan")
 
@@ -21,6 +22,11 @@ class AgentSpec:
     """One of `KINDS`."""
     tools_form: str = "openai"
     """How tools are shown to a model: `openai`, or `compact` (first sentence, names and types)."""
+    retriever: str = "all"
+    """Tools that are shown: `all` of the servers, the `top_k` that fit the question by `bm25`, or
+    those of the gold calls (`oracle`, which bounds what a retriever can reach)."""
+    top_k: int = 8
+    """Number of tools that `bm25` chooses."""
     max_turns: int = 8
     """Turns after which an episode ends."""
     max_replans: int = 1
@@ -61,11 +67,11 @@ def _read_file(path: Path) -> AgentSpec:
         raise ConfigError(f"{path} cannot be read as the spec of an agent: {error}.") from error
     if spec.kind not in KINDS:
         raise ConfigError(f"{path}: kind={spec.kind}: {did_you_mean(spec.kind, KINDS)}.")
-    if spec.tools_form not in TOOLS_FORMS:
-        raise ConfigError(
-            f"{path}: tools_form={spec.tools_form}: {did_you_mean(spec.tools_form, TOOLS_FORMS)}."
-        )
-    for key in allowed[2:]:
+    words = {"tools_form": TOOLS_FORMS, "retriever": RETRIEVERS}
+    for key, choices in words.items():
+        if (value := getattr(spec, key)) not in choices:
+            raise ConfigError(f"{path}: {key}={value}: {did_you_mean(str(value), choices)}.")
+    for key in (key for key in allowed[1:] if key not in words):
         value = getattr(spec, key)
         least = 0 if key == "max_replans" else 1
         if not isinstance(value, int) or isinstance(value, bool) or value < least:

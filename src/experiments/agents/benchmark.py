@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.agents import episode_scores, episodes
+from experiments.agents import episode_scores, episodes, tool_retrieval
 from experiments.agents.agent_specs import AgentSpec
 from experiments.agents.episodes import Agent, Episode
 from experiments.agents.server_group import ServerGroup
@@ -46,7 +46,7 @@ def run(
 ) -> Iterator[EpisodeOutcome]:
     """Yield the outcome of each task, in order."""
     for start in range(0, len(tasks), _TOGETHER):
-        group = [episodes.begin(task, servers) for task in tasks[start : start + _TOGETHER]]
+        group = [episodes.begin(task, servers, spec) for task in tasks[start : start + _TOGETHER]]
         episodes.take_turns(group, agent, spec, servers)
         for episode in group:
             yield EpisodeOutcome(episode, _scored(episode, servers))
@@ -61,18 +61,22 @@ def _scored(episode: Episode, servers: ServerGroup) -> dict[str, float | None] |
     folder.bring_back(episode.task.id)
     after = folder.hashes()
     episode.changed = [section for section in after if after[section] != before[section]]
-    return episode_scores.score(episode, folder.place)
+    scores = {f"episode/{k}": v for k, v in episode_scores.score(episode, folder.place).items()}
+    chosen = tool_retrieval.score(episode.tools, episode.task)
+    return scores | {f"retrieval/{key}": value for key, value in chosen.items()}
 
 
 def summary(outcomes: Sequence[EpisodeOutcome]) -> dict[str, Any]:
     """Return the mean of each score over the episodes to which it applies, and counts."""
     measured = [outcome.scores for outcome in outcomes if outcome.scores is not None]
+    names = [f"episode/{name}" for name in episode_scores.SCORES]
+    names += [f"retrieval/{name}" for name in tool_retrieval.SCORES]
     values = {
         name: [value for scores in measured if (value := scores[name]) is not None]
-        for name in episode_scores.SCORES
+        for name in names
     }
     return {
         "episodes": len(outcomes),
         "not_measured": len(outcomes) - len(measured),
-        **{f"episode/{name}": sum(v) / len(v) if v else None for name, v in values.items()},
+        **{name: sum(v) / len(v) if v else None for name, v in values.items()},
     }

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from experiments.agents import result_references
+from experiments.agents import result_references, tool_retrieval
 from experiments.agents.agent_specs import AgentSpec
 from experiments.agents.made_calls import MadeCall
 from experiments.agents.running_server import ARGUMENT_BYTES, ServerError, ToolResult
@@ -76,8 +76,8 @@ class Agent(Protocol):
         """Return one turn for each episode, in order."""
 
 
-def shown_tools(task: AgentTask, servers: ServerGroup) -> dict[str, dict[str, Any]]:
-    """Return the tools that a task shows, by `SERVER__NAME`.
+def listed_tools(task: AgentTask, servers: ServerGroup) -> dict[str, dict[str, Any]]:
+    """Return the tools of the servers that a task names, by `SERVER__NAME`.
 
     Raises:
         ServerError: a server does not start, or lists other tools than its spec pins.
@@ -89,12 +89,12 @@ def shown_tools(task: AgentTask, servers: ServerGroup) -> dict[str, dict[str, An
     }
 
 
-def begin(task: AgentTask, servers: ServerGroup) -> Episode:
+def begin(task: AgentTask, servers: ServerGroup, spec: AgentSpec) -> Episode:
     """Return an episode at its start, with its state put aside."""
     episode = Episode(task, {})
     try:
         servers.folder.prepare(task.prepare)  # before a server starts that needs its folder
-        episode.tools = shown_tools(task, servers)
+        episode.tools = tool_retrieval.shown(listed_tools(task, servers), task, spec)
         servers.folder.put_aside(task.id)
     except (ServerError, DataError) as error:
         episode.not_measured = str(error)

@@ -57,7 +57,7 @@ def _gold_problem(first: EpisodeOutcome, second: EpisodeOutcome) -> str | None:
 
 
 def _passes(outcome: EpisodeOutcome) -> bool:
-    return outcome.scores is not None and outcome.scores["success"] == 1
+    return outcome.scores is not None and outcome.scores["episode/success"] == 1
 
 
 def _needless(tasks: Sequence[AgentTask], servers: ServerGroup) -> Iterator[tuple[str, str]]:

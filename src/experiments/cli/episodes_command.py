@@ -56,7 +56,7 @@ def _run(arguments: argparse.Namespace) -> None:
         outcomes = list(benchmark.run(tasks, agent, spec, servers))
     means = benchmark.summary(outcomes)
     print(f"agent {spec.name}, sandbox {mode}, split {arguments.split}")
-    print(*(f"{name:22} {_shown(value)}" for name, value in means.items()), sep="\n")
+    print(*(f"{name:25} {_shown(value)}" for name, value in means.items()), sep="\n")
     if arguments.out is not None:
         facts = {"agent": vars(spec), "sandbox": mode, "split": arguments.split, "scores": means}
         _write(arguments.out, facts, [outcome.row() for outcome in outcomes])
