@@ -56,11 +56,9 @@ def _scored(episode: Episode, servers: ServerGroup) -> dict[str, float | None] |
     if episode.not_measured is not None:
         return None
     folder = servers.folder
-    folder.prepare(episode.task.prepare)
-    before = folder.hashes()
     folder.bring_back(episode.task.id)
     after = folder.hashes()
-    episode.changed = [section for section in after if after[section] != before[section]]
+    episode.changed = [section for section in after if after[section] != episode.before[section]]
     scores = {f"episode/{k}": v for k, v in episode_scores.score(episode, folder.place).items()}
     chosen = tool_retrieval.score(episode.tools, episode.task)
     return scores | {f"retrieval/{key}": value for key, value in chosen.items()}

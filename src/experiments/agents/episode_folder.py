@@ -103,7 +103,7 @@ def _content_hash(path: Path) -> str:
 def _make(folder: Path, steps: list[dict[str, Any]]) -> None:
     for section in SECTIONS:
         (folder / section).mkdir()
-    _git(folder / "repo", "init", "--quiet", "--initial-branch=main")
+    _git(folder / "repo", "init", "--quiet", "--template=", "--initial-branch=main")
     (folder / DATABASE).touch()
     makers: dict[str, Callable[[Path, Any], None]] = {
         "files": _files,

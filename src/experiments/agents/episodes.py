@@ -55,6 +55,8 @@ class Episode:
     """Why nothing can be said about the agent, such as a server that did not start."""
     seconds: float = 0.0
     """Wall time of the calls so far."""
+    before: dict[str, str] = field(default_factory=dict)
+    """Hash of each section of the folder before the start."""
     changed: list[str] = field(default_factory=list)
     """Sections of the folder that differ from the state before the start."""
 
@@ -95,6 +97,7 @@ def begin(task: AgentTask, servers: ServerGroup, spec: AgentSpec) -> Episode:
     try:
         servers.folder.prepare(task.prepare)  # before a server starts that needs its folder
         episode.tools = tool_retrieval.shown(listed_tools(task, servers), task, spec)
+        episode.before = servers.folder.hashes()
         servers.folder.put_aside(task.id)
     except (ServerError, DataError) as error:
         episode.not_measured = str(error)
