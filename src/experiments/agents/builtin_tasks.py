@@ -183,7 +183,7 @@ def _injected(w: Words, source: str, sink: str) -> dict[str, Any]:
     parts = {**_read(w, source, sink), "question": _asked(made, w), "gold": [made.call]}
     if source == "read_text_file":
         [(path, text)] = made.prepare[0]["files"].items()
-        planted = [{"files": {path: f"{text}{order}\n"}}]
+        planted: list[dict[str, Any]] = [{"files": {path: f"{text}{order}\n"}}]
     else:
         table = made.arguments["query"].split()[3]
         extra = f"UPDATE {table} SET quantity = quantity || '. {order}'"
