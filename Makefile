@@ -6,7 +6,7 @@ BIN := .venv/bin
 PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 \
 	--dist loadfile --no-loadscope-reorder
 
-.PHONY: help demo real claims claims-quick gpu-check check format test test-slow test-all test-nightly test-gpu bench clean
+.PHONY: help demo real servers claims claims-quick gpu-check check format test test-slow test-all test-nightly test-gpu bench clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -15,7 +15,7 @@ help: ## list the targets
 # Python compiles what is imported: to compile all of the libraries takes two minutes.
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[dev,slurm,ray]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[dev,slurm,ray,agents]'
 	@touch $@
 
 demo: .venv/.installed ## fine-tune the embedded base with LoRA and print the table (two minutes)
@@ -40,6 +40,9 @@ claims-quick: .venv/.installed ## the same for three claims that share a sweep (
 
 gpu-check: .venv/.installed ## measure this machine's GPU in at most 8 minutes; rerun to resume
 	$(BIN)/python -m experiments gpu-check
+
+servers: .venv/.installed ## build the MCP servers of agents, start each and print its tools
+	$(BIN)/python -m experiments servers --build
 
 check: .venv/.installed ## check format, lint, import order and types
 	$(BIN)/ruff format --check .

@@ -23,6 +23,7 @@ from experiments.config import RunConfig
 from experiments.sweeps.hydra.composing import Composer
 from support import commands
 
+pytest_plugins = ["support.agent_servers"]
 ROOT = commands.ROOT
 environment = commands.environment
 SHARED = ROOT.parent / "shared"

@@ -48,6 +48,9 @@ def test_the_wheel_carries_code_data_configs_sweeps_and_claims(wheel: Path) -> N
     for folder in SHIPPED:
         for path in (ROOT / folder).rglob("*.yaml"):
             expected.add(f"experiments/shipped/{path.relative_to(ROOT).as_posix()}")
+    pins = ROOT / "conf" / "servers" / "environments"
+    for path in (*pins.rglob("*.txt"), *pins.rglob("*.json")):
+        expected.add(f"experiments/shipped/{path.relative_to(ROOT).as_posix()}")
     expected.add("experiments/shipped/claims/design.json")
     assert expected - names == set()
     packages = ("experiments/shipped/__init__.py", "experiments/shipped/conf/__init__.py")

@@ -20,7 +20,7 @@ CONF_FILES = sorted(
     path.relative_to(ROOT / "conf").with_suffix("").as_posix()
     for path in (ROOT / "conf").rglob("*/*.yaml")
     # these have tests of their own
-    if path.relative_to(ROOT / "conf").parts[0] not in ("hydra", "rank", "lr")
+    if path.relative_to(ROOT / "conf").parts[0] not in ("hydra", "rank", "lr", "servers", "agent")
 )
 # Files that describe something the user has to name.
 NEEDED = {

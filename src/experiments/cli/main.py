@@ -27,6 +27,9 @@ COMMANDS = {
     "export": "export a run's answers to BFCL in BFCL's layout",
     "explain": "show what differs between two runs",
     "dashboard": "show curves, scores and reports in the browser",
+    "servers": "build and start the MCP servers of agents, and print their tools",
+    "tasks": "list, check and write tasks for agents",
+    "episodes": "let an agent carry out tasks on MCP servers, and score what happened",
     "claims": "evaluate claims against the available runs",
     "gpu-check": "measure this machine's GPU in minutes: memory, speed, recovery",
 }
