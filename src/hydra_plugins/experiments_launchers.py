@@ -77,7 +77,6 @@ class _Launcher(Launcher):
 
     def launch_jobs(self, prepared: "Sequence[SweepJob]") -> Sequence[JobReturn]:
         """Run jobs that are composed and checked, in order, and return their results."""
-        from experiments.runs import run_folders
         from experiments.sweeps.launching import dispatch, sweep_job
 
         program = sweep_job.Program(*self._parts)
@@ -85,8 +84,7 @@ class _Launcher(Launcher):
         if self._executor is None or len(prepared) > self._n_jobs:
             self._executor = self.executor(program, len(prepared))
             self._n_jobs = len(prepared)
-        with run_folders.interruptible():
-            return dispatch.run_all(prepared, self._executor)
+        return dispatch.run_all(prepared, self._executor)
 
 
 class OneProcessLauncher(_Launcher):

@@ -105,10 +105,9 @@ class _Sweeper(Sweeper):
 
     def _summary(self) -> str:
         """Return the text that is printed at the end, even if the sweep fails."""
-        from experiments import reports
-        from experiments.sweeps import plan
+        from experiments.sweeps.hydra import deadline
 
-        return reports.summarise(self._sweep_dir, plan.not_begun(self._sweep_dir))
+        return deadline.summary(self._sweep_dir)
 
     def _run_batches(self, job_source: Any) -> list[Any]:
         """Run the jobs that a search or a tuning asks for until it is complete; write its results.
@@ -152,7 +151,6 @@ class CheckedSweeper(_Sweeper):
 
     def _run(self, overrides: Sequence[Override]) -> list[Any]:
         from experiments import config
-        from experiments.records import hub
         from experiments.runtime import budget
         from experiments.sweeps import plan
         from experiments.sweeps.hydra import grid, job_batch, size
@@ -161,8 +159,7 @@ class CheckedSweeper(_Sweeper):
         jobs = job_batch.Jobs(self._context.config_loader, self._master, self._sweep_dir)
         checked = jobs.check_all(batch)
         ids = {config.run_id(run): config.canonical(run) for _, run in checked}
-        if checked and (source := checked[0][1].resume_from) is not None:
-            hub.take_sweep(source, self._sweep_dir, ids)
+        job_batch.take_from_hub([run for _, run in checked], self._sweep_dir)
         placed = [jobs.place(n, batch[n], *checked_job) for n, checked_job in enumerate(checked)]
         grid_size = size.of(self._master.hydra.sweeper, overrides).without(len(batch) - len(ids))
         plan.write(self._sweep_dir, plan.SweepPlan("grid", grid_size.runs, list(ids)))

@@ -22,36 +22,16 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def _run(arguments: argparse.Namespace) -> None:
     tools = _read_tools(arguments.tools)
-    from experiments import runs
-    from experiments.config import EvalConfig
-    from experiments.data import Renderer, thinking
-    from experiments.evaluation import scoring as evaluation
-    from experiments.toolcalls import parser
+    from experiments.runs import prompting
 
-    base, record = runs.load_run(arguments.run)
-    thinking_setting = (
-        record.evaluation.get("tuned", {}).get("asked", {}).get("thinking", "as_data")
-    )
-    mode = thinking.mode(base.tokenizer, thinking_setting)
     messages = [{"role": "system", "content": arguments.system}] if arguments.system else []
     messages.append({"role": "user", "content": arguments.prompt})
-    row = {"id": "prompt", "messages": messages, "tools": tools}
-    renderer = Renderer(base.tokenizer, base.end_ids, mode=mode)
-    [encoded] = renderer.with_own_prompts(renderer.encode_prompts([row]), [row])
-    ids = encoded.asked_ids(own=mode.asked == "on")
-    if len(ids) >= base.positions:
-        raise ConfigError(
-            f"--prompt and --tools take {len(ids)} tokens, but the model has only {base.positions} "
-            "positions: shorten them."
-        )
-    tuned = evaluation.Subject(base.model, base, "tuned", EvalConfig())
-    [answer] = evaluation.answer(tuned, [ids], "prompt", arguments.max_new_tokens)
+    answer = prompting.answer(arguments.run, messages, tools, arguments.max_new_tokens)
     print(answer.text)
-    parsed = parser.parse(answer.text, parser.from_facts(record.data.get("call_form")), tools)
-    for call in parsed.calls:
+    for call in answer.calls:
         print(f"call {call['name']}: {json.dumps(call['arguments'], ensure_ascii=False)}")
-    if parsed.malformed:
-        print(f"malformed answer: {', '.join(parsed.defects)}")
+    if answer.defects:
+        print(f"malformed answer: {', '.join(answer.defects)}")
 
 
 def _read_tools(path: Path | None) -> list[Any]:

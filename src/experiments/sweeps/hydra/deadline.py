@@ -10,7 +10,7 @@ from experiments import records, reports
 from experiments.errors import ConfigError, OutOfBudget
 from experiments.records import provenance
 from experiments.runtime import budget
-from experiments.sweeps import status
+from experiments.sweeps import plan, status
 
 _SWEEP_WIDE_KEYS = ("budget", "hub", "resume_from")
 
@@ -39,12 +39,17 @@ def ends_at(overrides: Sequence[Override], master: DictConfig) -> float | None:
         raise ConfigError(f"budget.hours={hours}: must be a number of hours, or null.") from error
 
 
-def print_end(sweep_dir: Path, summary: Callable[[], str]) -> None:
+def print_end(sweep_dir: Path, text: Callable[[], str]) -> None:
     """Print a sweep's summary and send its tables to trackio; does nothing if no run started."""
     if any(sweep_dir.glob(f"*/{records.FILE_NAME}")):
-        print(summary(), flush=True)
+        print(text(), flush=True)
         if message := reports.send(sweep_dir):
             print(message, flush=True)
+
+
+def summary(sweep_dir: Path) -> str:
+    """Return the tables of a sweep's records, and what has not begun."""
+    return reports.summarise(sweep_dir, plan.not_begun(sweep_dir))
 
 
 def raise_if_runs_are_left(sweep_dir: Path) -> None:

@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from experiments import config
 from experiments.config import RunConfig, choices
 from experiments.errors import ConfigError, ExperimentError, OutOfBudget, Pruned
+from experiments.records import hub
 from experiments.sweeps import plan, snapshot
 from experiments.sweeps.hydra.composing import Composer
 from experiments.sweeps.launching.sweep_job import SweepJob, value_of
@@ -141,6 +142,17 @@ def open_folder(sweep_dir: Path, master: DictConfig) -> None:
     """
     plan.write_shared(sweep_dir, "multirun.yaml", OmegaConf.to_yaml(master))
     snapshot.write_code(sweep_dir)
+
+
+def take_from_hub(runs: Sequence[RunConfig], sweep_dir: Path) -> None:
+    """Copy the records and checkpoints of a grid's runs from `resume_from`, if it is set.
+
+    Raises:
+        RecordError: there is no record, or none of these runs.
+    """
+    if runs and (source := runs[0].resume_from) is not None:
+        configs = {config.run_id(run): config.canonical(run) for run in runs}
+        hub.take_sweep(source, sweep_dir, configs)
 
 
 def seeds_in_turn(jobs: Sequence[SweepJob]) -> list[SweepJob]:

@@ -49,19 +49,22 @@ class Executor(Protocol):
 def run_all(jobs: Sequence[SweepJob], executor: Executor) -> list[JobReturn]:
     """Run all jobs, starting them in order, and return their results in the same order.
 
+    SIGTERM stops them as Ctrl-C does.
+
     No job starts after the deadline (`budget.hours`); running jobs stop by themselves.
 
     Raises:
         KeyboardInterrupt: the user stopped it; the running jobs have been stopped.
     """
     schedule = _Schedule(list(jobs), executor)
-    try:
-        while schedule.waiting or schedule.running:
-            if not schedule.step():
-                time.sleep(SECONDS_BETWEEN_LOOKS)
-    except BaseException:
-        executor.stop()
-        raise
+    with run_folders.interruptible():
+        try:
+            while schedule.waiting or schedule.running:
+                if not schedule.step():
+                    time.sleep(SECONDS_BETWEEN_LOOKS)
+        except BaseException:
+            executor.stop()
+            raise
     return [schedule.results[job.number] for job in jobs]
 
 
