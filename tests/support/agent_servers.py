@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from experiments.agents import sandbox, server_environments, server_group, server_specs
+from experiments.agents.server_environments import RegistryUnreachable
 from experiments.agents.server_group import ServerGroup
-from experiments.errors import ConfigError
 
 
 @pytest.fixture(scope="session")
@@ -16,7 +16,7 @@ def python_servers() -> None:
     try:
         for environment in ("python_sdk1", "python_sdk2"):
             server_environments.build(environment)
-    except ConfigError as error:
+    except RegistryUnreachable as error:
         pytest.skip(str(error))
 
 
@@ -28,7 +28,7 @@ def node_servers() -> None:
         pytest.skip("npm is not installed")
     try:
         server_environments.build("node")
-    except ConfigError as error:
+    except RegistryUnreachable as error:
         pytest.skip(str(error))
 
 

@@ -73,6 +73,17 @@ def test_the_losses_of_a_step_are_the_mean_of_its_rows(whole: Record) -> None:
 
 
 @pytest.mark.slow
+def test_a_run_without_answers_has_the_same_losses_at_the_same_steps(
+    whole: Record, tmp_path: Path
+) -> None:
+    record = make(tmp_path / "losses", "eval.metrics=[]")
+    assert record.test_curve == whole.test_curve
+    rows = [item for item in records.items(record) if item["split"] == "test"]
+    parts = [(item["id"], item["parts"], item["step_parts"]) for item in answered(whole)]
+    assert [(item["id"], item["parts"], item["step_parts"]) for item in rows] == parts
+
+
+@pytest.mark.slow
 def test_the_losses_of_a_step_are_the_scores_of_its_checkpoint(
     whole: Record, tmp_path: Path
 ) -> None:

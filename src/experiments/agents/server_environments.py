@@ -19,6 +19,11 @@ from experiments.errors import ConfigError
 from experiments.runtime import disk
 from experiments.runtime.progress import log
 
+_UNREACHABLE = (
+    *("connection broken", "connectionerror", "newconnectionerror", "name resolution"),
+    *("timed out", "enotfound", "eai_again", "econnrefused", "etimedout", "network is unreachable"),
+)
+"""What pip and npm print, in lower case, if the registry does not answer."""
 _COMPLETE = ".complete"
 
 
@@ -41,11 +46,16 @@ def missing_program(environment: str) -> str | None:
     return next((program for program in needed if shutil.which(program) is None), None)
 
 
+class RegistryUnreachable(ConfigError):
+    """The packages of an environment cannot be downloaded, because the registry does not answer."""
+
+
 def build(environment: str) -> Path:
     """Return the folder of an environment, which is built if it is not complete.
 
     Raises:
-        ConfigError: a program is missing, the registry cannot be reached, or a hash differs.
+        RegistryUnreachable: the registry does not answer.
+        ConfigError: a program is missing, or a hash differs.
     """
     folder = folder_of(environment)
     if program := missing_program(environment):
@@ -105,9 +115,17 @@ def _execute(command: list[str], folder: Path) -> None:
         command, cwd=place, env=environment, capture_output=True, text=True, check=False
     )
     if done.returncode:
-        lines = (done.stderr or done.stdout).strip().splitlines() or ["no message"]
-        said = next((line for line in reversed(lines) if "error" in line.lower()), lines[-1])
-        raise ConfigError(
-            f"{Path(command[0]).name} could not build {folder} ({said.strip()}): check the network "
-            "and the registry, then run the command again."
-        )
+        raise _failure(Path(command[0]).name, folder, f"{done.stdout}\n{done.stderr}")
+
+
+def _failure(program: str, folder: Path, output: str) -> ConfigError:
+    """Return the error of a build, from what pip or npm printed."""
+    lines = output.strip().splitlines() or ["no message"]
+    said = next((line for line in reversed(lines) if "error" in line.lower()), lines[-1])
+    failed = f"{program} could not build {folder} ({said.strip()})"
+    if any(word in output.lower() for word in _UNREACHABLE):
+        return RegistryUnreachable(f"{failed}: check the network and the registry, then run again.")
+    return ConfigError(
+        f"{failed}: the registry has not the files that conf/servers/environments pins; take the "
+        "file of the version that this project was installed with."
+    )

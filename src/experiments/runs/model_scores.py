@@ -80,8 +80,9 @@ def add_test_curve(record: Record, scored: Scored, losses: "Mapping[int, Losses]
     record.test_curve = [{"step": step, **points[step]} for step in sorted(points)]
     for step, at in sorted(losses.items()):
         for split, parts in at.parts.items():
-            answered = [i for i in scored.items if i["split"] == split and "text" in i]
-            for item, row_parts in zip(answered, parts, strict=True):
+            of_split = [item for item in scored.items if item["split"] == split]
+            # Rows that do not fit into the context come last, and have no loss.
+            for item, row_parts in zip(of_split[: len(parts)], parts, strict=True):
                 item.setdefault("step_parts", {})[str(step)] = row_parts
 
 
