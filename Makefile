@@ -24,7 +24,7 @@ demo: .venv/.installed ## fine-tune the embedded base with LoRA and print the ta
 # 40 questions of BFCL whose answer is a call, and 20 without a fitting tool; fewer with ROWS=N, shorter answers with TOKENS=N, fewer steps with STEPS=N.
 REAL_EVAL = eval=bfcl_sample 'eval.benchmark_rows={bfcl_simple_python:40,bfcl_irrelevance:20}' \
 	eval.splits=[test] eval.max_new_tokens=$(or $(TOKENS),128) eval.limit=$(or $(ROWS),60) eval.loss_rows=$(or $(ROWS),60)
-REAL_DATA = $(if $(DATA),data=jsonl 'data.path=$(DATA)' trainer.num_train_epochs=3,data=tool_calls data.train_rows=480)
+REAL_DATA = $(if $(DATA),data=jsonl 'data.path=$(DATA)' data.test_share=0.2 data.validation_share=0.1 trainer.num_train_epochs=3,data=tool_calls data.train_rows=480)
 
 real: .venv/.installed ## fine-tune a real model (SmolLM2-135M) and score 60 questions of BFCL; DATA=FILE.jsonl for your rows
 	@$(BIN)/python -c 'from importlib.metadata import version; version("bfcl-eval")' 2>/dev/null || \
