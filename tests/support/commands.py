@@ -125,9 +125,9 @@ def run(
 def environment(**extra: str) -> dict[str, str]:
     """Return the environment of a user's shell, without what the test runner and libraries add.
 
-    Joblib sets a variable of KMP, and the conversion of a GGUF file one of TQDM.
+    Joblib sets a variable of KMP, the conversion of a GGUF file one of TQDM, and Ray several.
     """
-    added = ("PYTEST", "HYDRA", "KMP_INIT", "TQDM")
+    added = ("PYTEST", "HYDRA", "KMP_INIT", "TQDM", "RAY_", "PYTHONBREAKPOINT")
     own = {k: v for k, v in os.environ.items() if not k.startswith(added)}
     return own | {"EXPERIMENTS_ROOT": str(ROOT), "OMP_NUM_THREADS": "1"} | extra
 
