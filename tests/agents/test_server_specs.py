@@ -30,9 +30,9 @@ def test_an_unknown_server_is_refused_with_the_nearest_name() -> None:
         (GOOD.replace("[node, a.js]", "node a.js"), "command='node a.js' must be a list of words"),
         (GOOD + "error_text: '('\n", "error_text='\\(' must be a regular expression"),
         (GOOD + "cpu_seconds: -1\n", "cpu_seconds=-1 must be a positive number"),
-        ("environment: node\n", "cannot be read as the spec of a server"),
+        ("environment: node\n", "command, stateful must be set"),
         ("[1]\n", "is not a mapping"),
-        ("{", "cannot be read as the spec of a server"),
+        ("{", "cannot be read as a spec of the server"),
     ],
 )
 def test_a_wrong_file_is_refused(tmp_path: Path, text: str, message: str) -> None:

@@ -34,11 +34,12 @@ def test_the_calls_are_there_after_a_bare_import_that_loads_nothing_heavy() -> N
 def test_a_run_from_python_is_reused_by_the_command_and_the_other_way_round(
     cli: Cli, tmp_path: Path
 ) -> None:
-    record = lx.run([*QUICK, "lora.r=4"])
+    record = lx.run([*QUICK, "rank=r4"])
+    assert record.overrides == [*QUICK, "lora.r=4"]
     assert record.status == "finished"
     assert record.config["lora"]["r"] == 4
     assert record.folder.parent.name == "single"
-    assert "- lora.r=4" in (record.folder / ".hydra" / "overrides.yaml").read_text()
+    assert "- rank=r4" in (record.folder / ".hydra" / "overrides.yaml").read_text()
     assert repr(record) == f"Record({record.run_id}, finished, {record.folder})"
     done = cli(*QUICK, "lora.r=4")
     assert f"finished before in {tmp_path / record.folder}" in done.stdout
@@ -78,6 +79,15 @@ def test_mistakes_are_errors_in_one_sentence() -> None:
         lx.run(["lora.rank=3"])
     with pytest.raises(ConfigError, match=r"lora\.r=0"):
         lx.run(["lora.r=0"])
+    for word in ("hydra/launcher=joblib", "hydra.sweep.dir=x", "+hydra.job.chdir=true"):
+        with pytest.raises(ConfigError, match="would not be used"):
+            lx.run([word])
+    for call in (lx.run, lx.sweep):
+        for option in ("-m", "-cd", "--multirun"):
+            with pytest.raises(ConfigError, match=f"{option} is an option of the command line"):
+                call([option])
+    with pytest.raises(ConfigError, match="seed=0,1"):
+        lx.run(["seed=0,1"])
     with pytest.raises(RecordError, match="has no record of a run"):
         lx.read_runs("outputs/none")
 

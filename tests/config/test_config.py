@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import os
 import re
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from conftest import ROOT, composed, load
 from experiments import config
 from experiments.config import renamed_keys
-from experiments.errors import ConfigError
+from experiments.errors import ConfigError, OutOfBudget
 
 CONF_FILES = sorted(
     path.relative_to(ROOT / "conf").with_suffix("").as_posix()
@@ -388,3 +389,18 @@ def test_only_a_smoke_run_has_keys_of_its_own_in_its_id() -> None:
     assert config.canonical(load())["eval"]["loss_rows"] is None
     assert config.run_id(load()) == config.run_id(load("eval.loss_rows=null"))
     assert config.run_id(load()) != config.run_id(load("eval.loss_rows=9"))
+
+
+@pytest.mark.parametrize("before", [None, "0", "1"])
+def test_reporting_errors_leaves_the_environment_as_it_was(
+    before: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    if before is not None:
+        monkeypatch.setenv("HYDRA_FULL_ERROR", before)
+    with config.one_sentence_errors():
+        assert os.environ["HYDRA_FULL_ERROR"] == "1"
+    assert os.environ.get("HYDRA_FULL_ERROR") == before
+    with pytest.raises(SystemExit), config.one_sentence_errors():
+        raise OutOfBudget("spent")
+    assert os.environ.get("HYDRA_FULL_ERROR") == before

@@ -3,8 +3,7 @@
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-import yaml
-
+from experiments.agents import spec_files
 from experiments.config import folders
 from experiments.errors import ConfigError, did_you_mean
 
@@ -56,22 +55,14 @@ def read(name: str) -> AgentSpec:
 
 
 def _read_file(path: Path) -> AgentSpec:
-    try:
-        given = yaml.safe_load(path.read_text(encoding="utf-8"))
-        allowed = [key.name for key in fields(AgentSpec) if key.name != "name"]
-        for key in given:
-            if key not in allowed:
-                raise ConfigError(f"{path}: key {key!r}: {did_you_mean(str(key), allowed)}.")
-        spec = AgentSpec(name=path.stem, **given)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError) as error:
-        raise ConfigError(f"{path} cannot be read as the spec of an agent: {error}.") from error
+    spec = spec_files.read(path, AgentSpec, "agent")
     if spec.kind not in KINDS:
         raise ConfigError(f"{path}: kind={spec.kind}: {did_you_mean(spec.kind, KINDS)}.")
     words = {"tools_form": TOOLS_FORMS, "retriever": RETRIEVERS}
     for key, choices in words.items():
         if (value := getattr(spec, key)) not in choices:
             raise ConfigError(f"{path}: {key}={value}: {did_you_mean(str(value), choices)}.")
-    for key in (key for key in allowed[1:] if key not in words):
+    for key in (key.name for key in fields(AgentSpec)[2:] if key.name not in words):
         value = getattr(spec, key)
         least = 0 if key == "max_replans" else 1
         if not isinstance(value, int) or isinstance(value, bool) or value < least:

@@ -1,12 +1,11 @@
 """Read `conf/servers/NAME.yaml`: how an MCP server is started, and the listing it must have."""
 
 import re
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from experiments.agents import spec_files
 from experiments.config import folders
 from experiments.errors import ConfigError, did_you_mean
 
@@ -71,17 +70,7 @@ def read(path: Path) -> ServerSpec:
     Raises:
         ConfigError: the file cannot be read, or a key or value is wrong.
     """
-    try:
-        given = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if not isinstance(given, dict):
-            raise ConfigError(f"{path} is not a mapping of keys: see docs/agents.md.")
-        allowed = [key.name for key in fields(ServerSpec) if key.name != "name"]
-        for key in given:
-            if key not in allowed:
-                raise ConfigError(f"{path}: key {key!r}: {did_you_mean(str(key), allowed)}.")
-        spec = ServerSpec(name=path.stem, **given)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError) as error:
-        raise ConfigError(f"{path} cannot be read as the spec of a server: {error}.") from error
+    spec = spec_files.read(path, ServerSpec, "server")
     if problem := _problem(spec):
         raise ConfigError(f"{path}: {problem}.")
     return spec

@@ -54,9 +54,9 @@ and attention kernels.
 A micro-batch of one row has no mask, and grouped query heads without a mask may use a kernel on \
 a T4 that stores all scores.
 
-The sweeps on real rows run on a T4 with one override, `hardware=t4 model=qwen3_0_6b` or \
+A sweep runs on a T4 with one override, `hardware=t4 model=qwen3_0_6b` or \
 `model=qwen3_1_7b`: `python -m experiments plan -m sweeps=NAME hardware=t4 model=qwen3_0_6b` \
-prints their memory and hours."""
+prints its memory and hours."""
 
 
 def page() -> str:

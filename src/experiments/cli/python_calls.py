@@ -10,6 +10,7 @@ They take the overrides of the command line and use the same folders, so that a 
 has finished is reused here, and the other way round.
 """
 
+import re
 import signal
 import subprocess
 import sys
@@ -24,15 +25,17 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from experiments import config, records
-from experiments.config import folders
+from experiments.config import choices, folders
 from experiments.errors import ConfigError, ExperimentError, OutOfBudget, RecordError
 from experiments.records import Record, archive
+from experiments.runtime import placement
 
 if TYPE_CHECKING:
     import pandas
 
 _SINGLE_RUNS = Path("outputs") / "single"
 _RUN_FOLDER = "hydra.run.dir="
+_OF_HYDRA = re.compile(r"[+~]*hydra[./@=]")
 
 
 @dataclass(frozen=True, repr=False)
@@ -66,9 +69,9 @@ def run(overrides: Sequence[str] = ()) -> Record:
     """
     from experiments.sweeps import checked_run
 
-    words = [str(word) for word in overrides]
+    words = _words(overrides)
     config.refuse_in_arguments(words)
-    _refuse_sweep(words)
+    _refuse_unused(words)
     own_folders = [word.removeprefix(_RUN_FOLDER) for word in words if word.startswith(_RUN_FOLDER)]
     words = [word for word in words if not word.startswith(_RUN_FOLDER)]
     try:
@@ -76,11 +79,12 @@ def run(overrides: Sequence[str] = ()) -> Record:
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(config.explain(error)) from error
     checked = checked_run.load(composed)
+    placement.see_one_gpu()  # before torch is imported
     from experiments import runs
 
     folder = Path(own_folders[-1] if own_folders else _SINGLE_RUNS / _now()).absolute()
-    job = runs.Job(folder, find_siblings=not own_folders, overrides=tuple(words))
-    outcome = runs.run_one(checked, job)
+    given = tuple(choices.plain(words, checked))
+    outcome = runs.run_one(checked, runs.Job(folder, not own_folders, overrides=given))
     if not outcome.reused:
         _save_config(outcome.record.folder, OmegaConf.to_yaml(composed), words)
     return outcome.record
@@ -102,7 +106,7 @@ def sweep(overrides: Sequence[str]) -> "pandas.DataFrame":
     """
     from experiments.sweeps.hydra import dry_run
 
-    words = [str(word) for word in overrides]
+    words = _words(overrides)
     folder = dry_run.output_folder(words, folders.conf())
     _execute(["train", "-m", *words])
     return read_runs(folder.absolute())
@@ -147,10 +151,28 @@ def report(path: Path | str, out: Path | str | None = None) -> WrittenReport:
     return WrittenReport(folder, reports.summarise(source, left))
 
 
-def _refuse_sweep(words: Sequence[str]) -> None:
+def _words(overrides: Sequence[str]) -> list[str]:
+    """Return the overrides as text, and refuse options."""
+    words = [str(word) for word in overrides]
     for word in words:
-        if word.startswith("sweeps=") or word in ("-m", "--multirun"):
+        if word.startswith("-"):
+            raise ConfigError(
+                f"{word} is an option of the command line: give overrides such as lora.r=4, and "
+                "name a folder of your own with conf/ in EXPERIMENTS_ROOT."
+            )
+    return words
+
+
+def _refuse_unused(words: Sequence[str]) -> None:
+    """Check that each override belongs to a single run."""
+    for word in words:
+        if word.startswith("sweeps="):
             raise ConfigError(f"{word} describes many runs: call experiments.sweep.")
+        if _OF_HYDRA.match(word) and not word.startswith(_RUN_FOLDER):
+            raise ConfigError(
+                f"{word} would not be used by experiments.run, which takes only {_RUN_FOLDER}DIR "
+                "of Hydra's keys: leave it out, or call experiments.sweep."
+            )
 
 
 def _now() -> str:

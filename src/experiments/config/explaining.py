@@ -136,6 +136,7 @@ def one_sentence_errors() -> Iterator[None]:
     75. Hydra formats errors itself unless HYDRA_FULL_ERROR is set, so this function sets it to
     receive them. Errors that the user cannot act on keep their traceback.
     """
+    before = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         with disk.one_sentence(Path("outputs")):
@@ -165,3 +166,8 @@ def one_sentence_errors() -> Iterator[None]:
         )
     except KeyboardInterrupt:
         sys.exit(130)
+    finally:  # a process that is started later decides by itself
+        if before is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = before
